@@ -1,0 +1,45 @@
+# Every target works from a fresh clone: the environment is made first, in .venv.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python of the right age; `make PYTHON=/path/to/python …` overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Make the environment in .venv from the hashed lock
+
+demo: setup ## Sign people up and watch their mails arrive, on private servers
+	@$(BIN)/workshed demo
+
+dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
+	@$(BIN)/workshed dev
+
+test: setup ## All tests, on real RabbitMQ and PostgreSQL
+	@$(BIN)/workshed dev --install-only
+	@$(BIN)/pytest
+
+check: setup ## Lint, types, import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup ## Resolve pyproject.toml anew into requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@sh .ci/environment '$(PYTHON)' $(VENV)
+	@touch $@

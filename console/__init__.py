@@ -1,0 +1,1 @@
+"""What people operate: the command line, the web console, the private servers."""

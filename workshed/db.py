@@ -1,0 +1,81 @@
+"""The connection pool of a process, opened after the fork."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from workshed.errors import DatabaseUnreachableError
+from workshed.settings import settings
+
+Connection = psycopg.Connection[TupleRow]
+
+PASSING_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
+"""Errors a repetition may cure: connection, shutdown, deadlock, serialization, disk full."""
+
+CONNECT_TIMEOUT_S = 5
+POOL_WAIT_S = 10
+_of_the_parent: list[ConnectionPool[Connection]] = []
+
+
+@cache
+def pool() -> ConnectionPool[Connection]:
+    """Return the pool of this process; `transaction` opens it on first use."""
+    return ConnectionPool(
+        settings().database_url.get_secret_value(),
+        connection_class=Connection,
+        kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "workshed"},
+        min_size=0,
+        max_size=settings().pool_size,
+        timeout=POOL_WAIT_S,
+        check=ConnectionPool.check_connection,
+        open=False,
+        name="workshed",
+    )
+
+
+@contextmanager
+def transaction() -> Generator[Connection]:
+    """Run the block in one transaction: committed at its end, rolled back by any exception."""
+    connections = pool()
+    connections.open()  # does nothing when open
+    with connections.connection() as conn:
+        yield conn
+
+
+def connect() -> Connection:
+    """Open a connection of its own, in autocommit, for those that outlive a transaction.
+
+    Raises `DatabaseUnreachableError`, which names the server and what to do.
+    """
+    url = settings().database_url.get_secret_value()
+    try:
+        return Connection.connect(
+            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="workshed"
+        )
+    except psycopg.OperationalError as err:
+        raise DatabaseUnreachableError(
+            f"PostgreSQL does not answer at {address(url)} (WORKSHED_DATABASE_URL): "
+            f"{str(err).strip()}. Start it, correct the URL, or run `workshed dev`"
+        ) from None
+
+
+def address(url: str) -> str:
+    """Say where a database is, without its password."""
+    part = conninfo_to_dict(url)
+    return f"{part.get('host', 'local socket')}:{part.get('port', 5432)}/{part.get('dbname', '')}"
+
+
+def _forget_the_pool() -> None:
+    """Drop, never close: after a fork the sockets still belong to the parent."""
+    if pool.cache_info().currsize:
+        _of_the_parent.append(pool())
+        pool.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget_the_pool)

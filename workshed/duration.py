@@ -1,0 +1,9 @@
+"""Durations in the unit dramatiq counts in."""
+
+from datetime import timedelta
+
+
+def ms(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> int:
+    """Whole milliseconds, as dramatiq's options want them: `ms(minutes=1)` is 60 000."""
+    span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return span // timedelta(milliseconds=1)

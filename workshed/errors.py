@@ -1,0 +1,32 @@
+"""The errors of the project, each named for its condition.
+
+    WorkshedError
+    ├── SettingsError               the environment cannot be used as it is
+    ├── MigrationError              the database's schema and this release do not fit
+    ├── DatabaseUnreachableError    PostgreSQL does not answer
+    └── PermanentError              retrying cannot help: the job goes to the dead table at once
+
+Errors of a part stand beside it: `brokers.errors` (sending and consuming), `workshed.mail.errors`.
+What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordGone`) is not an error of
+ours and lives in `workshed.jobs`.
+"""
+
+
+class WorkshedError(Exception):
+    """Root of all errors this project raises."""
+
+
+class SettingsError(WorkshedError):
+    """The environment cannot be used; the message lists every problem with what to do."""
+
+
+class MigrationError(WorkshedError):
+    """The database's schema and this release do not fit."""
+
+
+class DatabaseUnreachableError(WorkshedError):
+    """PostgreSQL does not answer at `WORKSHED_DATABASE_URL`."""
+
+
+class PermanentError(WorkshedError):
+    """Retrying cannot help: the job goes to the dead table at once."""

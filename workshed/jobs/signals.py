@@ -1,0 +1,41 @@
+"""What a job may say while it runs. These are words to the worker, not errors of ours."""
+
+from datetime import timedelta
+
+
+class Snooze(Exception):  # noqa: N818 -- said, not failed
+    """Run this job again after `delay`; it costs no attempt."""
+
+    def __init__(self, delay: timedelta, reason: str = "snoozed") -> None:
+        """Keep when to come back and why, for the log."""
+        super().__init__(f"{reason}; again in {delay.total_seconds():g} s")
+        self.delay = delay
+        self.reason = reason
+
+
+class RetryAfter(Exception):  # noqa: N818
+    """This attempt failed, and the other side said when to try again; it costs an attempt."""
+
+    def __init__(self, delay: timedelta, reason: str = "asked to come back later") -> None:
+        """Keep the wait that replaces the policy's own."""
+        super().__init__(f"{reason}; again in {delay.total_seconds():g} s")
+        self.delay = delay
+        self.reason = reason
+
+
+class Discard(Exception):  # noqa: N818
+    """There is nothing left to do for this job; it is recorded with its reason and not retried."""
+
+
+class RecordMissing(Exception):  # noqa: N818
+    """The record this job is about is not in the database.
+
+    Discarded like `Discard`, with one difference: soon after a direct `send` the sender's
+    transaction may not have committed yet, so the job looks again until it may have.
+    """
+
+    def __init__(self, record: str, key: object) -> None:
+        """Name the record as a person would: `RecordMissing("user", 7)`."""
+        super().__init__(f"{record} {key} does not exist")
+        self.record = record
+        self.key = key

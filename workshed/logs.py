@@ -1,0 +1,67 @@
+"""Structured logs: colours on a terminal, JSON lines otherwise, libraries included."""
+
+import logging
+import os
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from workshed.settings import settings
+
+STDERR = 2
+
+
+def configure() -> None:
+    """Send every log record of this process through one formatter to stderr.
+
+    Replaces the handlers that `dramatiq` installs in a worker. Its master process writes a few
+    lines before any of our code is imported; those stay in dramatiq's own format.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(_for_people() if _to_a_terminal() else _for_machines()),
+            ],
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings().log_level)
+    # pika tells every step of a reconnect as an error; `brokers.link` says it once, in a sentence.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _to_a_terminal() -> bool:
+    if settings().log_format == "auto":
+        return os.isatty(STDERR)  # a worker's sys.stderr is a pipe to its master
+    return settings().log_format == "console"
+
+
+def _for_people() -> list[Processor]:
+    return [structlog.dev.ConsoleRenderer()]
+
+
+def _for_machines() -> list[Processor]:
+    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]

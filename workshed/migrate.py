@@ -1,0 +1,105 @@
+"""Apply the numbered SQL files of a stream, each in a transaction of its own, once."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from typing import Literal, LiteralString, cast
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+from workshed.errors import MigrationError
+
+Stream = Literal["jobs", "product"]
+STREAMS: tuple[Stream, ...] = ("jobs", "product")
+
+# Any number; it only has to be the same in every release, so that two deploys wait for each other.
+LOCK = 0x776F726B
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file of `workshed/sql/<stream>/`."""
+
+    stream: Stream
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Tell an edited file from the one that was applied."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A row of `jobs.migrations`."""
+
+    stream: Stream
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
+def migrations(streams: tuple[Stream, ...]) -> Iterator[Migration]:
+    """Yield the files of the streams, in the order in which they apply."""
+    for stream in streams:
+        folder = resources.files("workshed").joinpath("sql", stream)
+        for file in sorted(folder.iterdir(), key=lambda f: f.name):
+            if file.name.endswith(".sql"):
+                yield Migration(stream, file.name.removesuffix(".sql"), file.read_text("utf-8"))
+
+
+def applied(conn: Connection) -> list[Applied]:
+    """Return what this database has, oldest first; nothing where it was never migrated."""
+    found = conn.execute("SELECT to_regclass('jobs.migrations')").fetchone()
+    if found is None or found[0] is None:
+        return []
+    query = (
+        "SELECT stream, name, checksum, applied_at FROM jobs.migrations ORDER BY applied_at, name"
+    )
+    with conn.cursor(row_factory=class_row(Applied)) as cur:
+        return cur.execute(query).fetchall()
+
+
+def pending(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
+    """Return the files this database lacks.
+
+    Raises `MigrationError` when a file was edited after it was applied: a new file must say what
+    changed, or two databases of one release differ.
+    """
+    done = {(row.stream, row.name): row.checksum for row in applied(conn)}
+    missing = []
+    for migration in migrations(streams):
+        checksum = done.get((migration.stream, migration.name))
+        if checksum is None:
+            missing.append(migration)
+        elif checksum != migration.checksum:
+            raise MigrationError(
+                f"{migration.stream}/{migration.name}.sql was edited after it was applied; "
+                "restore the file and put the change into a new one"
+            )
+    return missing
+
+
+def migrate(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
+    """Apply what is missing and return it; `conn` is in autocommit.
+
+    Two that run at once wait for each other, and the second finds nothing to do.
+    """
+    done = []
+    while True:
+        with conn.transaction():
+            conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            todo = pending(conn, streams)
+            if not todo:
+                return done
+            # A file of the package is as trusted as the code beside it.
+            conn.execute(cast("LiteralString", todo[0].sql))
+            conn.execute(
+                "INSERT INTO jobs.migrations (stream, name, checksum) VALUES (%s, %s, %s)",
+                (todo[0].stream, todo[0].name, todo[0].checksum),
+            )
+        done.append(todo[0])

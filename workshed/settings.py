@@ -1,0 +1,112 @@
+"""All that the program reads from its environment; nothing else reads `os.environ`."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Literal
+
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workshed.errors import SettingsError
+
+PREFIX = "WORKSHED_"
+
+
+class Settings(BaseSettings):
+    """One frozen value per process; the defaults work on a laptop."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
+    )
+
+    broker_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
+    """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`. `stub://` only records sends."""
+    database_url: SecretStr = SecretStr("postgresql:///workshed")
+    """PostgreSQL 15 to 18, as a libpq URL."""
+    pool_size: PositiveInt = 8
+    """PostgreSQL connections per process; at least `dramatiq --threads`."""
+    smtp_url: SecretStr = SecretStr("maildir:var/mail")
+    """`smtp://user:password@host:port` (STARTTLS when offered), `smtps://…`, or `maildir:PATH`."""
+    smtp_timeout: timedelta = timedelta(seconds=10)
+    """Longest wait for one reply of the mail server, in seconds."""
+    mail_from: str = "Workshed <hello@workshed.invalid>"
+    """Sender of every mail; its domain also ends each `Message-ID`."""
+    site_url: str = "http://127.0.0.1:8000"
+    """Where links in mails lead."""
+    management_url: SecretStr | None = None
+    """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`; checks use it."""
+    queues: str = ""
+    """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
+    max_retries: int = Field(default=3, ge=0)
+    """Retries of a failing job whose actor does not say otherwise."""
+    publish_timeout: timedelta = timedelta(seconds=5)
+    """Longest wait of `send` for RabbitMQ's confirm, in seconds."""
+    not_visible_for: timedelta = timedelta(seconds=60)
+    """Seconds after a direct `send` in which a missing record is looked for again."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: colours on a terminal, JSON lines otherwise."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is written."""
+
+    @field_validator("broker_url")
+    @classmethod
+    def _scheme_of_broker(cls, url: SecretStr) -> SecretStr:
+        known = ("amqp://", "amqps://", "stub://")
+        for part in url.get_secret_value().split(";"):
+            if not part.strip().startswith(known):
+                raise ValueError("must start with amqp://, amqps:// or stub://")
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _scheme_of_database(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return url
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _scheme_of_smtp(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("smtp://", "smtps://", "maildir:")):
+            raise ValueError("must start with smtp://, smtps:// or maildir:")
+        return url
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process, read once.
+
+    Raises `SettingsError`, which lists every problem at once.
+    """
+    problems = unknown_names(os.environ)
+    try:
+        found = Settings()
+    except ValidationError as err:
+        problems += [
+            f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in err.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError(_message(problems)) from None  # its text quotes values, secrets too
+    if problems:
+        raise SettingsError(_message(problems))
+    return found
+
+
+def unknown_names(environ: Mapping[str, str]) -> list[str]:
+    """Name each `WORKSHED_*` variable that means nothing, with the likeliest one meant."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    problems = []
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            problems.append(
+                f"{name} is not a setting" + (f"; did you mean {close[0]}?" * bool(close))
+            )
+    return problems
+
+
+def _message(problems: list[str]) -> str:
+    return "the environment cannot be used:\n" + "\n".join(f"  - {p}" for p in problems)
