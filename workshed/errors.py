@@ -7,7 +7,7 @@
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
 
 Errors of a part stand beside it: `brokers.errors` (sending and consuming), `workshed.mail.errors`.
-What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordGone`) is not an error of
+What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordMissing`) is no error of
 ours and lives in `workshed.jobs`.
 """
 

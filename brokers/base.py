@@ -1,0 +1,154 @@
+"""What every broker of ours does: declared queues, checked messages, hooks that fail closed."""
+
+import inspect
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+from brokers.envelope import OPTIONS, option_problem, refuse_inexact
+from brokers.errors import (
+    RefusedArgumentError,
+    RefusedOptionError,
+    UndeclaredQueueError,
+    did_you_mean,
+)
+from brokers.queues import Queue
+from workshed.db import Connection
+from workshed.jobs import schedule
+from workshed.jobs.schedule import Reason
+
+logger = logging.getLogger(__name__)
+
+# A hook of these may veto. In dramatiq most exceptions of hooks are logged and dropped, so that a
+# check that crashed counts as passed.
+VETOING = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
+
+
+class DeclaredBroker(Broker):
+    """A broker whose queues are declared, and which takes only messages that can be run."""
+
+    def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
+        """Open nothing."""
+        self.declared = queues
+        self._signatures: dict[str, inspect.Signature] = {}
+        self._hooks: dict[str, list[Any]] = {}
+        super().__init__(middleware=middleware)
+
+    def add_queue(self, queue: Queue) -> None:
+        """Declare a queue of your own; before the first actor on it."""
+        self.declared[queue.name] = queue
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Take note that an actor of this program is on a declared queue; opens nothing."""
+        if queue_name not in self.declared:
+            raise UndeclaredQueueError(queue_name, self.declared)
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def add_middleware(
+        self,
+        middleware: Middleware,
+        *,
+        before: type[Middleware] | None = None,
+        after: type[Middleware] | None = None,
+    ) -> None:
+        """Add middleware; the hooks are looked up anew."""
+        self._hooks.clear()
+        super().add_middleware(middleware, before=before, after=after)
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Run the hooks downwards; those that may veto raise."""
+        self._emit(self._resolved("before_" + signal), *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Run the hooks upwards; never raise, since dramatiq would take it for a failed job."""
+        self._emit(self._resolved("after_" + signal)[::-1], *args, **kwargs)
+
+    def _emit(self, hooks: list[Any], *args: Any, **kwargs: Any) -> None:
+        for hook in hooks:
+            try:
+                hook(self, *args, **kwargs)
+            except Exception:
+                if hook.__name__ in VETOING:
+                    raise
+                logger.exception("%s failed", hook.__qualname__)
+
+    def _resolved(self, name: str) -> list[Any]:
+        """Return the hooks of that name that some middleware overrides, in order."""
+        if name not in self._hooks:
+            base = getattr(Middleware, name)
+            self._hooks[name] = [
+                getattr(m, name) for m in self.middleware if getattr(type(m), name) is not base
+            ]
+        return self._hooks[name]
+
+    def check(self, message: dramatiq.Message[Any]) -> None:
+        """Refuse what could not be delivered, read or run as it was meant.
+
+        Raises `UndeclaredQueueError`, `RefusedOptionError` or `RefusedArgumentError`.
+        """
+        if message.queue_name not in self.declared:
+            raise UndeclaredQueueError(message.queue_name, self.declared)
+        for name, value in message.options.items():
+            if problem := option_problem(name, value):
+                hint = "" if name in OPTIONS else did_you_mean(name, OPTIONS)
+                raise RefusedOptionError(f"{message.actor_name}: {name} {problem}{hint}")
+        for name, value in self._arguments(message).items():
+            refuse_inexact(value, f"{message.actor_name}: argument {name}")
+
+    def store(
+        self,
+        conn: Connection,
+        message: dramatiq.Message[Any],
+        *,
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> None:
+        """Check a message and store it in the schedule."""
+        self.check(message)
+        self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
+        row = schedule.Row(
+            message_id=message.message_id,
+            hop=int(message.options.get("hop", 0)),
+            queue=message.queue_name,
+            actor=message.actor_name,
+            body=message.encode().decode(),
+            reason=reason,
+        )
+        schedule.insert(conn, row, delay=delay, at=at)
+        self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
+
+    def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
+        """Name each argument as the actor does; an actor of another program has no names here."""
+        actor = self.actors.get(message.actor_name)
+        if actor is None:
+            return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
+        signature = self._signatures.get(actor.actor_name)
+        if signature is None:
+            signature = self._signatures[actor.actor_name] = inspect.signature(actor.fn)
+        try:
+            bound = signature.bind(*message.args, **message.kwargs)
+        except TypeError as err:
+            raise RefusedArgumentError(f"{actor.actor_name}{signature}: {err}") from None
+        return unpacked(signature, bound.arguments)
+
+
+def unpacked(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:
+    """Spread `*args` and `**kwargs`, which are a tuple and a dict only inside Python."""
+    found: dict[str, object] = {}
+    for name, value in arguments.items():
+        match signature.parameters[name].kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                found |= {f"{name}[{i}]": item for i, item in enumerate(value)}
+            case inspect.Parameter.VAR_KEYWORD:
+                found |= value
+            case _:
+                found[name] = value
+    return found

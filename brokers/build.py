@@ -1,0 +1,48 @@
+"""The composition root: which broker, and the order of what happens around every job."""
+
+from functools import cache
+
+import dramatiq
+from dramatiq.middleware import Middleware
+
+from brokers.envelope import StrictJson
+from brokers.queues import QUEUES, weighted
+from brokers.rabbitmq import RabbitMQ
+from brokers.relay_fork import RelayFork
+from brokers.stub import Stub
+from middleware import DatabasePool, Deadline, Discard, Fence, LogContext, Retries
+from workshed.settings import Settings, settings
+
+STUB = "stub://"
+
+
+@cache
+def broker() -> RabbitMQ | Stub:
+    """Build the broker of this process from its settings, and tell dramatiq; opens nothing."""
+    found = build(settings())
+    dramatiq.set_encoder(StrictJson())
+    dramatiq.set_broker(found)
+    return found
+
+
+def build(config: Settings) -> RabbitMQ | Stub:
+    """Put a broker together."""
+    queues = weighted(QUEUES, config.queues)
+    chain = middleware(config)
+    urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
+    if STUB in urls:
+        return Stub(queues, chain)
+    return RabbitMQ(urls, queues, chain, config.publish_timeout)
+
+
+def middleware(config: Settings) -> list[Middleware]:
+    """Return the chain: `before_*` and `settle` run downwards, `after_*` upwards."""
+    return [
+        DatabasePool(),  # first: all below use it
+        LogContext(),  # above the rest, so that what they log names the job
+        Fence(),  # before anything is written: a copy writes nothing
+        Deadline(),  # wraps the actor's function; its hook only notes the limit
+        Retries(config.max_retries, config.not_visible_for),
+        Discard(),
+        RelayFork(),
+    ]

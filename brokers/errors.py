@@ -1,0 +1,81 @@
+"""What can go wrong on the way of a message.
+
+WorkshedError
+├── UndeclaredQueueError         a queue nobody declared
+├── RefusedArgumentError         an argument JSON would change, or the actor does not take
+├── RefusedOptionError           an option no middleware knows, or out of its range
+├── EnvelopeError                a delivered message that cannot be read
+├── TopologyError                a queue is missing, or differs from its declaration
+└── BrokerError                  (also dramatiq's `BrokerConnectionError`)
+    ├── BrokerUnreachableError   no connection, or none within the deadline
+    ├── BrokerBlockedError       RabbitMQ takes no messages: a memory or disk alarm
+    └── PublishRefusedError      RabbitMQ answered, and did not take the message
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from dramatiq.errors import BrokerConnectionError
+
+from workshed.errors import WorkshedError
+
+
+class UndeclaredQueueError(WorkshedError):
+    """A queue nobody declared: sending to it would lose the message."""
+
+    def __init__(self, queue: str, declared: Iterable[str]) -> None:
+        """Name the line to add."""
+        super().__init__(
+            f"queue {queue!r} is not declared{did_you_mean(queue, declared)}; declare it before "
+            f'the first actor on it: broker.add_queue(Queue("{queue}"))'
+        )
+        self.queue = queue
+
+
+class RefusedArgumentError(WorkshedError):
+    """The arguments of a job do not survive JSON exactly, or do not fit the actor."""
+
+
+class RefusedOptionError(WorkshedError):
+    """An option of a message that nothing here understands, or whose value is out of range."""
+
+
+class EnvelopeError(WorkshedError):
+    """A delivered message that cannot be read; `str()` gives the field and what is wrong."""
+
+
+class TopologyError(WorkshedError):
+    """What RabbitMQ has is not what the program declares."""
+
+
+class BrokerError(WorkshedError, BrokerConnectionError):
+    """RabbitMQ did not take a message; dramatiq knows it as its own connection error."""
+
+    text: str
+
+    def __init__(self, message: str) -> None:
+        """Keep the sentence for people."""
+        Exception.__init__(self, message)  # dramatiq's base class has a signature of its own
+        self.text = message
+
+    def __str__(self) -> str:
+        """Say what happened and what to do."""
+        return self.text
+
+
+class BrokerUnreachableError(BrokerError):
+    """There is no connection to RabbitMQ, or none was made in time."""
+
+
+class BrokerBlockedError(BrokerError):
+    """RabbitMQ blocks publishers because it is short of memory or disk."""
+
+
+class PublishRefusedError(BrokerError):
+    """RabbitMQ answered, and did not take the message: nacked or unroutable."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`, or nothing when no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,258 @@
+"""Publish with confirms: one connection per process, its window shared by all threads."""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError
+
+from brokers.errors import (
+    BrokerBlockedError,
+    BrokerError,
+    BrokerUnreachableError,
+    PublishRefusedError,
+)
+from brokers.link import Link, unreachable
+
+logger = logging.getLogger(__name__)
+
+EXCHANGE = "workshed.jobs"
+WINDOW = 1000
+"""Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """One message on its way to RabbitMQ."""
+
+    queue: str
+    body: bytes
+    properties: pika.BasicProperties
+    ticket: "Ticket"
+    returned: str | None = None
+    unknown: bool = False
+    """Sent on a connection that was lost before the confirm: a copy may have arrived."""
+    done: bool = False
+    error: BrokerError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """What a sender waits for: the confirms of all its publications."""
+
+    publications: list[Publication] = field(default_factory=list)
+    withdrawn: bool = False
+    _left: int = 0
+    _ready: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
+        """Add one message before the ticket is submitted."""
+        self.publications.append(Publication(queue, body, properties, self))
+        self._left += 1
+
+    def settle(self, publication: Publication, error: BrokerError | None) -> None:
+        """Take the first answer to one of them; only in the I/O thread."""
+        if publication.done:  # a confirm that came after its sender had given up
+            return
+        publication.done, publication.error = True, error
+        self._left -= 1
+        if self._left == 0:
+            self._ready.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for every answer; False when some are missing after `timeout_s`."""
+        return self._left == 0 or self._ready.wait(timeout_s)
+
+
+class Publisher:
+    """Opened by the first publish of a process; a forked child opens its own."""
+
+    def __init__(self, urls: list[str], name: str) -> None:
+        """Nothing is opened before the first publish."""
+        self._urls = urls
+        self._name = name
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        # Also after a fork: drop, never close, since the socket belongs to the parent.
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._channel: Any = None
+        self._sent = 0
+        self._pending: dict[int, Publication] = {}
+        self._waiting: deque[Publication] = deque()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Hand the publications to the I/O thread, in order."""
+        link = self._opened_link()
+        self._waiting.extend(ticket.publications)
+        link.call(self._pump)
+
+    def wait(self, ticket: Ticket, deadline: float) -> None:
+        """Wait until `deadline` (`time.monotonic`); then withdraw what was not sent yet.
+
+        Afterwards every publication is done, with its error where it has one.
+        """
+        if ticket.wait(deadline - time.monotonic()):
+            return
+        withdrawn = threading.Event()
+
+        def withdraw() -> None:
+            self._withdraw(ticket)
+            withdrawn.set()
+
+        self._opened_link().call(withdraw)
+        withdrawn.wait()
+
+    def publish(self, ticket: Ticket, timeout_s: float) -> None:
+        """Submit and wait."""
+        self.submit(ticket)
+        self.wait(ticket, time.monotonic() + timeout_s)
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait for a connection on which RabbitMQ takes messages; False if none in time."""
+        link = self._opened_link()
+        try:
+            link.wait_open(timeout_s)
+        except BrokerUnreachableError:
+            return False
+        return link.blocked is None
+
+    def close(self) -> None:
+        """Close the connection, if one was ever opened."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _opened_link(self) -> Link:
+        with self._lock:
+            if self._link is None:
+                self._link = Link(self._urls, self._name, self._on_open, self._on_lost)
+                self._link.start()
+            return self._link
+
+    def _on_open(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._on_channel)
+
+    def _on_channel(self, channel: Any) -> None:
+        channel.add_on_return_callback(self._on_return)
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready(channel))
+
+    def _on_ready(self, channel: Any) -> None:
+        self._channel, self._sent = channel, 0
+        self._pump()
+
+    def _on_lost(self) -> None:
+        """Put what has no confirm first in line again, marked as possibly sent."""
+        self._channel = None
+        for publication in reversed(self._pending.values()):
+            publication.unknown, publication.returned = True, None
+            self._waiting.appendleft(publication)
+        self._pending.clear()
+
+    def _on_channel_closed(self, channel: Any, error: Exception) -> None:
+        if channel is not self._channel:
+            return
+        self._channel = None
+        # A missing exchange or permission closes the channel and not the connection. Which publish
+        # it was nobody can tell, and sending all of them again would loop: their senders are told.
+        if channel.connection.is_open:
+            logger.error("RabbitMQ closed the publishing channel: %s", error)
+            pending = list(self._pending.values())
+            self._pending.clear()
+            for publication in pending:
+                publication.unknown = True
+                publication.ticket.settle(publication, closed(error))
+            channel.connection.channel(on_open_callback=self._on_channel)
+
+    def _pump(self) -> None:
+        while self._channel is not None and self._waiting and len(self._pending) < WINDOW:
+            publication = self._waiting.popleft()
+            if not publication.ticket.withdrawn:
+                self._send(publication)
+
+    def _send(self, publication: Publication) -> None:
+        self._sent += 1
+        # A Return carries no delivery tag, so each publish is numbered in a header.
+        headers = {**(publication.properties.headers or {}), "publish": self._sent}
+        if publication.unknown:
+            headers["again"] = True
+        publication.properties.headers = headers
+        self._pending[self._sent] = publication
+        try:
+            self._channel.basic_publish(
+                EXCHANGE,
+                publication.queue,
+                publication.body,
+                publication.properties,
+                mandatory=True,
+            )
+        except AMQPError as err:  # the channel is closing: `_on_lost` sends it again
+            logger.debug("publish on a closing channel: %s", err)
+
+    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        publication = self._pending.get(properties.headers["publish"])
+        if publication is not None:
+            publication.returned = str(method.reply_text)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        tags = [method.delivery_tag]
+        if method.multiple:  # confirms come in the order of publishing, so the oldest are first
+            tags = [tag for tag in self._pending if tag <= method.delivery_tag]
+        for tag in tags:
+            publication = self._pending.pop(tag, None)
+            if publication is not None:
+                nacked = isinstance(method, pika.spec.Basic.Nack)
+                publication.ticket.settle(publication, refusal(publication, nacked=nacked))
+        self._pump()
+
+    def _withdraw(self, ticket: Ticket) -> None:
+        ticket.withdrawn = True
+        for publication in ticket.publications:
+            if not publication.done:
+                ticket.settle(publication, self._missed(publication))
+
+    def _missed(self, publication: Publication) -> BrokerError:
+        in_flight = publication in self._pending.values()
+        publication.unknown = publication.unknown or in_flight
+        fate = "a copy may have arrived" if publication.unknown else "nothing was sent"
+        link = self._opened_link()
+        if link.blocked is not None:
+            return BrokerBlockedError(
+                f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
+            )
+        if self._channel is None:
+            return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
+        return BrokerUnreachableError(
+            f"RabbitMQ did not confirm a message for {publication.queue!r} in time; {fate}"
+        )
+
+
+def closed(error: Exception) -> PublishRefusedError:
+    """Say that RabbitMQ closed the channel, and what usually mends it."""
+    return PublishRefusedError(
+        f"RabbitMQ closed the channel: {error}. `workshed broker setup` makes the exchange; "
+        "otherwise the user may not write to it"
+    )
+
+
+def refusal(publication: Publication, *, nacked: bool) -> PublishRefusedError | None:
+    """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
+    if publication.returned is not None:
+        return PublishRefusedError(
+            f"no queue {publication.queue!r} behind exchange {EXCHANGE!r} "
+            f"({publication.returned}): run `workshed broker setup`, or start a worker on it"
+        )
+    if nacked:
+        return PublishRefusedError(
+            f"queue {publication.queue!r} refused the message: it is full or has no leader"
+        )
+    return None

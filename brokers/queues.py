@@ -1,0 +1,76 @@
+"""The queues of the project, declared in one place."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Literal
+
+from workshed.errors import SettingsError
+
+NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue and how it is worked off.
+
+    Quorum queues are on disk when a publish is confirmed. A classic queue with `levels` is a true
+    priority queue on every RabbitMQ, and its confirm is not on disk.
+    """
+
+    name: str
+    weight: int = 1
+    """Share of a busy worker's starts, relative to its other queues."""
+    kind: Literal["quorum", "classic"] = "quorum"
+    levels: int = 0
+    """Priorities above 0 of a classic queue (`x-max-priority`)."""
+    prefetch: int | None = None
+    """Deliveries held by one process; `None`: twice its threads, as dramatiq has it."""
+    consumer_timeout: timedelta = timedelta(hours=1)
+    """RabbitMQ takes a delivery back, and closes the channel, when it is not settled by then."""
+
+    def __post_init__(self) -> None:
+        """Refuse what RabbitMQ or dramatiq would refuse later, and less clearly."""
+        if not NAME.fullmatch(self.name) or self.name.endswith(".dead"):
+            raise SettingsError(
+                f"queue name {self.name!r}: a letter or underscore, then letters, digits, dots, "
+                "dashes, underscores; `.dead` at the end is taken"
+            )
+        if self.levels and self.kind == "quorum":
+            raise SettingsError(f"queue {self.name!r}: RabbitMQ 4.0 has no levels on quorum queues")
+        if self.weight < 1:
+            raise SettingsError(f"queue {self.name!r}: weight {self.weight} is below 1")
+
+    @property
+    def dead(self) -> str:
+        """Name of the queue for what could not even be stored as dead."""
+        return f"{self.name}.dead"
+
+
+QUEUES = (
+    Queue("critical", weight=3),
+    Queue("default", weight=2),
+    Queue("imports", weight=2),
+    Queue("emails", kind="classic", levels=4),
+    Queue("images"),
+    Queue("scheduled"),
+    Queue("bulk"),
+    Queue("low"),
+)
+
+
+def weighted(queues: tuple[Queue, ...], weights: str) -> dict[str, Queue]:
+    """Index the queues by name, with the weights of `WORKSHED_QUEUES` (`critical=3,default=2`).
+
+    Raises `SettingsError` for a queue nobody declared or a weight that is not a whole number.
+    """
+    known = {queue.name: queue for queue in queues}
+    for part in filter(None, (p.strip() for p in weights.split(","))):
+        name, _, weight = part.partition("=")
+        if name not in known or not weight.isdecimal():
+            raise SettingsError(
+                f"WORKSHED_QUEUES: {part!r} is not NAME=WEIGHT of a declared queue "
+                f"({', '.join(sorted(known))})"
+            )
+        known[name] = replace(known[name], weight=int(weight))
+    return known

@@ -1,0 +1,217 @@
+"""The broker: under the stock `dramatiq` command, without its ways to lose a job."""
+
+import functools
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.worker import Worker
+
+from brokers import topology
+from brokers.base import DeclaredBroker
+from brokers.consumer import Delivery, Inbox, QueueConsumer
+from brokers.envelope import properties
+from brokers.errors import BrokerUnreachableError, UndeclaredQueueError
+from brokers.publisher import Publisher, Ticket
+from brokers.queues import Queue
+from brokers.steps import HeldError, must
+from middleware import CopyError, Job, Outcome, Retries, Settling, verdict
+from middleware.retries import run_of
+from workshed import db
+from workshed.errors import DatabaseUnreachableError, WorkshedError
+
+logger = logging.getLogger(__name__)
+
+EXIT_USAGE = 2
+EXIT_BROKER = 3
+EXIT_DATABASE = 4
+
+
+class RabbitMQ(DeclaredBroker):
+    """Publishes with confirms, consumes with acks bound to their channel, settles in PostgreSQL.
+
+    One connection of a process publishes, one consumes, each opened on first use.
+    """
+
+    def __init__(
+        self,
+        urls: list[str],
+        queues: dict[str, Queue],
+        middleware: list[Middleware],
+        publish_timeout: timedelta,
+    ) -> None:
+        """Open nothing."""
+        self.urls = urls
+        self._publish_timeout_s = publish_timeout.total_seconds()
+        self._publisher = Publisher(urls, "publisher")
+        self._inbox = Inbox(urls, "consumer")
+        self._ensured: set[str] = set()
+        self._ensuring = threading.Lock()
+        super().__init__(queues, middleware)
+        self._retries = next(m for m in middleware if isinstance(m, Retries))
+
+    def enqueue(
+        self, message: dramatiq.Message[Any], *, delay: int | None = None
+    ) -> dramatiq.Message[Any]:
+        """Send a message, or store it when it is to wait (`delay` in milliseconds).
+
+        Returns once RabbitMQ has confirmed it, or its row has committed; otherwise raises what
+        `check` raises, or a `BrokerError` that says whether a copy may have arrived.
+        """
+        if delay:
+            span = timedelta(milliseconds=delay)
+            with db.transaction() as conn:
+                self.store(conn, message, delay=span, at=None, reason="delay")
+            return message
+        self.check(message)
+        self.emit_before("enqueue", message, delay)
+        self._publish(message)
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
+        """Consume a declared queue; `timeout` in milliseconds."""
+        queue = self.declared[queue_name]
+        return QueueConsumer(self._inbox, queue, queue.prefetch or prefetch, timeout / 1000)
+
+    def ensure_queues(self, names: set[str]) -> None:
+        """Make queues, once per process, or see that they are there.
+
+        Raises `BrokerUnreachableError` or `TopologyError`.
+        """
+        with self._ensuring:
+            missing = sorted(names - self._ensured)
+            if missing:
+                topology.ensure(self.urls, [self.declared[name] for name in missing])
+                self._ensured.update(missing)
+
+    def close(self) -> None:
+        """Close both connections in good order."""
+        self._inbox.close()
+        self._publisher.close()
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Run the hooks; those around a job and a worker's life are ours to guard."""
+        match signal:
+            case "process_message":
+                self._before_job(args[0])
+            case "worker_boot":
+                self._boot(args[0])
+            case "worker_shutdown":
+                self._inbox.stop_consuming()
+                super().emit_before(signal, *args, **kwargs)
+            case _:
+                super().emit_before(signal, *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Store the outcome of a job before anything observes it."""
+        if signal == "process_message":
+            self._conclude(args[0], kwargs.get("exception"))
+        super().emit_after(signal, *args, **kwargs)
+
+    def _publish(self, message: dramatiq.Message[Any]) -> None:
+        self.ensure_queues({message.queue_name})
+        ticket = Ticket()
+        ticket.add(message.queue_name, message.encode(), properties(message))
+        self._publisher.publish(ticket, self._publish_timeout_s)
+        error = ticket.publications[0].error
+        if error is not None:
+            raise error
+
+    def _boot(self, worker: Worker) -> None:
+        """Refuse to start on what would only fail later, with one sentence and an exit code."""
+        try:
+            self._check_queues(set(worker.consumer_whitelist or ()))
+            self.ensure_queues(set(worker.consumer_whitelist or self.queues))
+            super().emit_before("worker_boot", worker)
+        except WorkshedError as err:
+            logger.critical("%s", err)
+            raise SystemExit(exit_code(err)) from None
+
+    def _check_queues(self, wanted: set[str]) -> None:
+        """Refuse a typo in `-Q`: dramatiq would consume nothing and say "ready"."""
+        for name in sorted(wanted - set(self.queues)):
+            if name not in self.declared:
+                raise UndeclaredQueueError(name, self.declared)
+            raise WorkshedError(
+                f"-Q {name}: no actor of this program is on that queue; "
+                f"they are on {', '.join(sorted(self.queues)) or 'none'}"
+            )
+
+    def _before_job(self, delivery: Delivery) -> None:
+        """Run the checks before a job; one that cannot be made waits and costs no attempt."""
+        if not delivery.channel.is_open:
+            delivery.held = True
+            raise SkipMessage("its channel was lost before it started; it is delivered again")
+        for hook in self._resolved("before_process_message"):
+            try:
+                self._must(delivery, functools.partial(hook, self, delivery))
+            except SkipMessage:
+                raise
+            except HeldError as err:
+                delivery.held = True
+                raise SkipMessage(f"a check could not be made: {err}") from err
+            except Exception as err:
+                logger.exception("a check of %s failed; it goes to the dead queue", delivery)
+                delivery.fail()
+                raise SkipMessage(f"a check failed: {err}") from err
+
+    def _conclude(self, delivery: Delivery, error: BaseException | None) -> None:
+        """Reach the verdict and store what follows; never raises.
+
+        dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
+        """
+        job = delivery.job
+        try:
+            actor = self.get_actor(job.message.actor_name)
+            outcome = verdict(error, run_of(job), self._retries.policy(actor, job))
+            self._must(delivery, lambda: self._settle(job, outcome))
+            log(outcome)
+        except CopyError as copy:
+            logger.info("absorbed: %s", copy)
+        except HeldError as held:
+            delivery.held = True
+            logger.warning("outcome of %s not stored (%s); it is delivered again", delivery, held)
+        except Exception:
+            delivery.fail()
+            logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        """Let each middleware write, in one transaction; in none where none has anything to."""
+        settling = [
+            m for m in self.middleware if isinstance(m, Settling) and m.concerns(job, outcome)
+        ]
+        if settling:
+            with db.transaction() as conn:
+                for middleware in settling:
+                    middleware.settle(conn, job, outcome)
+
+    def _must(self, delivery: Delivery, step: Any) -> None:
+        queue = self.declared[delivery.queue_name]
+        must(step, lambda: delivery.is_ours(queue), self._inbox.stopping)
+
+
+def exit_code(error: WorkshedError) -> int:
+    """Choose the documented exit code of a worker that cannot start."""
+    if isinstance(error, BrokerUnreachableError):
+        return EXIT_BROKER
+    if isinstance(error, DatabaseUnreachableError):
+        return EXIT_DATABASE
+    return EXIT_USAGE
+
+
+def log(outcome: Outcome) -> None:
+    """Say how a job ended, when it was not with success."""
+    match outcome.kind:
+        case "retry":
+            after = outcome.delay.total_seconds()
+            logger.warning("failed; next attempt in %.1f s: %s", after, outcome.reason)
+        case "snooze":
+            logger.info("again in %.1f s: %s", outcome.delay.total_seconds(), outcome.reason)
+        case "discarded":
+            logger.warning("discarded: %s", outcome.reason)
+        case "dead":
+            logger.error("dead: %s", outcome.reason)

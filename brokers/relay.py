@@ -1,0 +1,207 @@
+"""Publish what is due: the one way from the schedule to RabbitMQ."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from brokers.build import broker
+from brokers.envelope import decode, properties
+from brokers.errors import BrokerError, EnvelopeError, TopologyError
+from brokers.publisher import Publisher, Ticket
+from brokers.rabbitmq import RabbitMQ, exit_code
+from brokers.relay_fork import die_with_parent
+from workshed import db, logs
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import DatabaseUnreachableError, WorkshedError
+from workshed.jobs import dead, relays, schedule
+from workshed.jobs.schedule import Taken
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 500
+WINDOWS_IN_FLIGHT = 2
+LOOK_S = 0.02
+BEAT_S = 2.0
+CONFIRM_S = 30.0
+PUT_BACK = timedelta(seconds=5)
+PAUSE_S = 1.0
+FORGOTTEN_AFTER = timedelta(hours=1)
+
+
+class Relay:
+    """Takes windows of due rows, publishes them, and deletes what RabbitMQ confirmed.
+
+    No transaction is open while a window is published. Any number of relays may run; one is
+    enough. One that is killed between the confirm and the delete leaves rows that another sends
+    again: those copies are absorbed by the fence.
+    """
+
+    def __init__(self, publisher: Publisher, stop: threading.Event) -> None:
+        """Open nothing."""
+        self.id = uuid4()
+        self._publisher = publisher
+        self._stop = stop
+        self._in_flight: deque[tuple[list[Taken], Ticket]] = deque()
+
+    def run(self) -> None:
+        """Work until `stop` is set, then finish the windows in flight."""
+        while not self._stop.is_set():
+            try:
+                with db.connect() as conn:
+                    self._work(conn)
+            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                # What was in flight stays marked; it comes again once this relay counts as dead.
+                self._in_flight.clear()
+                self.id = uuid4()
+                logger.warning("relay: %s; trying again", str(err).strip())
+                self._stop.wait(PAUSE_S)
+
+    def _work(self, conn: Connection) -> None:
+        with Heartbeat(self.id):
+            while not self._stop.is_set():
+                if not self._turn(conn):
+                    self._stop.wait(self._pause(conn))
+            while self._in_flight:
+                self._settle(conn)
+        relays.leave(conn, self.id)
+
+    def _turn(self, conn: Connection) -> bool:
+        """Send one window off, and settle the oldest one; False when nothing was due."""
+        # While RabbitMQ takes nothing, taking rows would only hide them from a relay that can send.
+        ready = self._publisher.ready(PAUSE_S)
+        rows = schedule.take(conn, self.id, WINDOW) if ready else []
+        if rows:
+            self._in_flight.append((rows, self._publish(conn, rows)))
+        if self._in_flight and (not rows or len(self._in_flight) >= WINDOWS_IN_FLIGHT):
+            self._settle(conn)
+        return bool(rows or self._in_flight)
+
+    def _publish(self, conn: Connection, rows: list[Taken]) -> Ticket:
+        ticket = Ticket()
+        for row in list(rows):
+            body = row.body.encode()
+            try:
+                message = decode(body, row.queue)
+            except EnvelopeError as err:
+                bury(conn, self.id, row, err)
+                rows.remove(row)
+                continue
+            again = {"again": True} if row.again else {}
+            ticket.add(row.queue, body, properties(message, via="schedule", **again))
+        self._publisher.submit(ticket)
+        return ticket
+
+    def _settle(self, conn: Connection) -> None:
+        """Wait for the oldest window; delete what was confirmed, put back what was not."""
+        rows, ticket = self._in_flight.popleft()
+        self._publisher.wait(ticket, time.monotonic() + CONFIRM_S)
+        confirmed: list[Taken] = []
+        refused: list[Taken] = []
+        for row, publication in zip(rows, ticket.publications, strict=True):
+            (confirmed if publication.error is None else refused).append(row)
+        schedule.sent(conn, self.id, confirmed)
+        if refused:
+            error = next(p.error for p in ticket.publications if p.error is not None)
+            logger.error("%d of %d not sent, again in 5 s: %s", len(refused), len(rows), error)
+            schedule.put_back(conn, self.id, refused, PUT_BACK)
+
+    def _pause(self, conn: Connection) -> float:
+        """Return how long nothing can be due, at most one look; in seconds."""
+        wait = schedule.next_due(conn)
+        return LOOK_S if wait is None else min(LOOK_S, max(0.0, wait.total_seconds()))
+
+
+class Heartbeat:
+    """Says that a relay lives, from a thread of its own: one that waits for RabbitMQ lives too."""
+
+    def __init__(self, relay: UUID) -> None:
+        """Beat once before any row is taken, or another relay would take it as orphaned."""
+        self._relay = relay
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> None:
+        """Start beating."""
+        with db.connect() as conn:
+            self._beat(conn)
+            relays.forget(conn, FORGOTTEN_AFTER)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop beating."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT_S):
+            try:
+                with db.connect() as conn:
+                    while not self._over.is_set():
+                        self._beat(conn)
+                        self._over.wait(BEAT_S)
+            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                logger.warning("heartbeat: %s", str(err).strip())
+
+    def _beat(self, conn: Connection) -> None:
+        relays.beat(conn, self._relay, socket.gethostname(), os.getpid())
+
+
+def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> None:
+    """Move a row that no consumer could read to the dead, so that it blocks nothing."""
+    with conn.transaction():
+        dead.bury(
+            conn,
+            message_id=row.message_id,
+            hop=row.hop,
+            attempt=0,
+            queue=row.queue,
+            actor=None,
+            body=row.body.encode(),
+            reason=str(error),
+            error=error,
+        )
+        schedule.sent(conn, relay, [row])
+
+
+def run(stop: threading.Event) -> None:
+    """Run a relay of this process's broker until `stop` is set."""
+    found = broker()
+    if not isinstance(found, RabbitMQ):
+        raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
+    publisher = Publisher(found.urls, "relay")
+    try:
+        found.ensure_queues(set(found.declared))
+    except (BrokerError, TopologyError) as err:
+        logger.warning("%s", err)  # a worker may make them; until then their rows stay
+    logger.info("relay is at work")
+    Relay(publisher, stop).run()
+    publisher.close()
+    logger.info("relay has ended")
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, or until `--parent PID` dies; return the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    match sys.argv[1:]:
+        case ["--parent", pid]:
+            die_with_parent(int(pid))
+    try:
+        logs.configure()
+        run(stop)
+    except WorkshedError as err:
+        logger.critical("%s", err)
+        return exit_code(err)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

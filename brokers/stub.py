@@ -1,0 +1,41 @@
+"""A broker for unit tests: it checks what is sent, and records it."""
+
+from typing import Any, NoReturn
+
+import dramatiq
+
+from brokers.base import DeclaredBroker
+from workshed.errors import WorkshedError
+
+
+class Stub(DeclaredBroker):
+    """`WORKSHED_BROKER_URL=stub://`: plain sends are checked and kept in `sent`, oldest first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what every broker takes; nothing was sent."""
+        super().__init__(*args, **kwargs)
+        self.sent: list[dramatiq.Message[Any]] = []
+
+    def enqueue(
+        self, message: dramatiq.Message[Any], *, delay: int | None = None
+    ) -> dramatiq.Message[Any]:
+        """Record a plain send."""
+        if delay:
+            raise WorkshedError("stub:// has no schedule: a delayed job needs PostgreSQL")
+        self.check(message)
+        self.emit_before("enqueue", message, delay)
+        self.sent.append(message)
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def consume(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: nothing can be consumed here."""
+        raise WorkshedError("stub:// only records sends; set WORKSHED_BROKER_URL to a RabbitMQ")
+
+    def flush(self, queue_name: str) -> None:
+        """Forget what was sent to a queue."""
+        self.sent = [message for message in self.sent if message.queue_name != queue_name]
+
+    def flush_all(self) -> None:
+        """Forget all that was sent."""
+        self.sent.clear()

@@ -1,0 +1,26 @@
+"""What happens around every job: one concern per file."""
+
+from middleware.database_pool import DatabasePool
+from middleware.deadline import Deadline
+from middleware.discard import Discard
+from middleware.fence import Fence
+from middleware.job import CopyError, Job, Outcome, Settling
+from middleware.log_context import LogContext
+from middleware.policy import Policy, RetryOn, verdict
+from middleware.retries import Retries
+
+__all__ = [
+    "CopyError",
+    "DatabasePool",
+    "Deadline",
+    "Discard",
+    "Fence",
+    "Job",
+    "LogContext",
+    "Outcome",
+    "Policy",
+    "Retries",
+    "RetryOn",
+    "Settling",
+    "verdict",
+]

@@ -1,0 +1,38 @@
+"""Own the connection pool's life in a worker."""
+
+import logging
+
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from workshed import db
+
+logger = logging.getLogger(__name__)
+
+
+class DatabasePool(Middleware):
+    """Open the pool after the fork, close it when the last job is done.
+
+    *Order:* above all that use it.
+    """
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Open the pool, and say so if threads will queue for connections.
+
+        Raises `DatabaseUnreachableError` when PostgreSQL does not answer.
+        """
+        db.connect().close()  # its error names the server; the pool's would say "timeout"
+        pool = db.pool()
+        if pool.max_size < worker.worker_threads:
+            logger.warning(
+                "%d threads share %d connections; set WORKSHED_POOL_SIZE=%d",
+                worker.worker_threads,
+                pool.max_size,
+                worker.worker_threads,
+            )
+        pool.open()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Close the pool; no job runs any more."""
+        db.pool().close()

@@ -1,0 +1,155 @@
+"""Limit how long an actor's function may run, and nothing but that function."""
+
+import ctypes
+import functools
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware, TimeLimitExceeded
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MS = 600_000
+
+
+@dataclass(slots=True)
+class Alarm:
+    """A thread that is to be interrupted at `at` (monotonic seconds), unless it is done before."""
+
+    thread: int
+    at: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    over: bool = False
+
+    def ring(self) -> None:
+        """Interrupt the thread, if the function still runs."""
+        with self.lock:
+            if not self.over:
+                interrupt(self.thread)
+
+    def end(self) -> None:
+        """Afterwards the alarm cannot ring.
+
+        One that rang while this waited for the lock is raised by CPython at the next call, which
+        is in here: what leaves this function leaves nothing behind.
+        """
+        with self.lock:
+            self.over = True
+
+
+class Deadline(Middleware):
+    """Raise `TimeLimitExceeded` in an actor that runs longer than its limit.
+
+    The limit is wrapped around the actor's function, so it cannot strike in a hook or between an
+    outcome and its ack. Python code is interrupted at its next instruction; a call into C or a
+    socket is not, so sockets need timeouts of their own.
+
+    *Options:* `time_limit=` (milliseconds, 10 minutes), also of a message.
+    """
+
+    def __init__(self, default_ms: int = DEFAULT_MS) -> None:
+        """Keep the limit of actors that say nothing."""
+        self.default_ms = default_ms
+        self.clock = Clock()
+        self._limit = threading.local()
+
+    @property
+    def actor_options(self) -> set[str]:
+        """One limit per actor."""
+        return {"time_limit"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Wrap the function; its signature and name stay."""
+        actor.fn = self._limited(actor.fn)
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note the limit of the job that this thread is about to run."""
+        options = broker.get_actor(message.actor_name).options
+        limit = message.options.get("time_limit", options.get("time_limit", self.default_ms))
+        self._limit.ms = limit
+
+    def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            limit_ms = self._limit.__dict__.pop("ms", None)
+            if limit_ms is None:  # called directly, not by a worker
+                return function(*args, **kwargs)
+            return self._run(function, args, kwargs, limit_ms / 1000)
+
+        return limited
+
+    def _run(self, function: Callable[..., Any], args: Any, kwargs: Any, limit_s: float) -> object:
+        alarm = Alarm(threading.get_ident(), time.monotonic() + limit_s)
+        returned: list[object] = []
+        try:
+            try:
+                self.clock.set(alarm)
+                returned.append(function(*args, **kwargs))
+            finally:
+                alarm.end()
+        except TimeLimitExceeded:
+            # The alarm may strike between the function's return and `end`; the work is done then.
+            if not returned:
+                logger.warning("time limit of %g s exceeded", limit_s)
+                raise
+        finally:
+            alarm.end()
+        return returned[0]
+
+
+class Clock:
+    """One thread that rings the alarms of all others; started by the first one."""
+
+    def __init__(self) -> None:
+        """Nothing runs before the first alarm."""
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def set(self, alarm: Alarm) -> None:
+        """Ring `alarm` at its time."""
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
+                self._thread.start()
+            heapq.heappush(self._alarms, (alarm.at, next(self._order), alarm))
+            if self._alarms[0][2] is alarm:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            self._next().ring()
+
+    def _next(self) -> Alarm:
+        """Wait for the next alarm that is due."""
+        with self._changed:
+            while True:
+                while self._alarms and self._alarms[0][2].over:
+                    heapq.heappop(self._alarms)
+                if not self._alarms:
+                    self._changed.wait()
+                elif (left := self._alarms[0][0] - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                else:
+                    return heapq.heappop(self._alarms)[2]
+
+
+def interrupt(thread: int) -> None:
+    """Let a thread raise `TimeLimitExceeded` at its next instruction."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(TimeLimitExceeded)
+    )

@@ -1,0 +1,77 @@
+"""The job a worker runs, the outcome it comes to, and what middleware may write about it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import dramatiq
+from dramatiq.middleware import Middleware
+
+from workshed.db import Connection
+
+Kind = Literal["done", "retry", "snooze", "discarded", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One delivery of a message that an actor is to run."""
+
+    message: dramatiq.Message[Any]
+    copied: bool
+    """A copy of it may exist: redelivered, sent again, or sent by a relay. The fence is asked."""
+
+    @property
+    def message_id(self) -> str:
+        """The same on every hop of a message."""
+        return self.message.message_id
+
+    @property
+    def attempt(self) -> int:
+        """This run; the first is 1. It stands still when a run costs none."""
+        return int(self.message.options.get("attempt", 1))
+
+    @property
+    def hop(self) -> int:
+        """How often the message was put back on its way; never reset."""
+        return int(self.message.options.get("hop", 0))
+
+    @property
+    def transactional(self) -> bool:
+        """It was stored together with its sender's data, so that data is visible or gone."""
+        return self.message.options.get("origin") == "transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follows from a run. Reached before anything is written about it."""
+
+    kind: Kind
+    reason: str = ""
+    error: BaseException | None = None
+    delay: timedelta = timedelta()
+    """Until the next run, of a retry or snooze."""
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether the job will not run again by itself."""
+        return self.kind not in ("retry", "snooze")
+
+
+class Settling(Middleware):
+    """Middleware with a step that must happen.
+
+    `settle` writes in the one transaction of an outcome. It is not a hook: its failure is not
+    swallowed. A passing one is repeated in place, any other sends the delivery to the dead queue.
+    """
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether this middleware writes anything; where none does, nothing is opened."""
+        return outcome.kind != "done"
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Write what follows from the outcome."""
+        raise NotImplementedError
+
+
+class CopyError(Exception):
+    """Raised by `settle` when another copy of the job has written its outcome already."""

@@ -1,0 +1,125 @@
+"""Give a failed job its next attempt, or bury it."""
+
+import logging
+import time
+from datetime import timedelta
+from typing import TypeVar
+
+import dramatiq
+
+from middleware.job import Job, Outcome, Settling
+from middleware.policy import Policy, Run
+from middleware.waits import LONGEST, exponential
+from workshed.db import Connection
+from workshed.jobs import attempts, dead, schedule
+from workshed.jobs.schedule import Reason
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT = timedelta(seconds=15)
+MILLISECOND = timedelta(milliseconds=1)
+
+T = TypeVar("T")
+
+
+class Retries(Settling):
+    """Write the next hop of a job that runs again, and the row of one that will not.
+
+    The retry is a row of the schedule, committed before the delivery is acked: a broker that is
+    away, or a crash in between, cannot lose it.
+
+    *Options:* `retry_on=` (`RetryOn` or several), `max_retries=` (3, by setting), `min_backoff=`
+    and `max_backoff=` (milliseconds: 15 s and 7 days), `throws=` (exceptions that bury at once).
+    """
+
+    def __init__(self, max_retries: int, not_visible_for: timedelta) -> None:
+        """Keep the defaults of actors that say nothing."""
+        self.max_retries = max_retries
+        self.not_visible_for = not_visible_for
+
+    @property
+    def actor_options(self) -> set[str]:
+        """What an actor may say about its failures."""
+        return {"retry_on", "max_retries", "min_backoff", "max_backoff", "throws"}
+
+    def policy(self, actor: dramatiq.Actor[..., object], job: Job) -> Policy:
+        """Read the rules of a run: the message's own options before the actor's."""
+        options = {**actor.options, **job.message.options}
+        first = timedelta(milliseconds=options.get("min_backoff", FIRST_WAIT / MILLISECOND))
+        longest = timedelta(milliseconds=options.get("max_backoff", LONGEST / MILLISECOND))
+        return Policy(
+            max_retries=options.get("max_retries", self.max_retries),
+            wait=exponential(first, longest),
+            retry_on=several(options.get("retry_on", ())),
+            discard_on=several(options.get("discard_on", ())),
+            throws=several(options.get("throws", ())),
+            not_visible_for=self.not_visible_for,
+        )
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Record a failed attempt; store the next hop, or the dead."""
+        if outcome.kind in ("retry", "dead"):
+            attempts.record(
+                conn,
+                message_id=job.message_id,
+                hop=job.hop,
+                attempt=job.attempt,
+                queue=job.message.queue_name,
+                actor=job.message.actor_name,
+                outcome="dead" if outcome.kind == "dead" else "retried",
+                reason=outcome.reason,
+                error=outcome.error,
+            )
+        match outcome.kind:
+            case "retry":
+                put_back(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
+            case "snooze":
+                put_back(conn, job, outcome, attempt=job.attempt, reason="snooze")
+            case "dead":
+                bury(conn, job, outcome)
+
+
+def run_of(job: Job) -> Run:
+    """Collect the facts of a run that a verdict needs."""
+    sent = timedelta(milliseconds=job.message.message_timestamp)
+    return Run(
+        attempt=job.attempt,
+        hop=job.hop,
+        transactional=job.transactional,
+        age=timedelta(seconds=time.time()) - sent,
+    )
+
+
+def put_back(conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason) -> None:
+    """Store the next hop. The body grows by no error; those are rows of `jobs.attempts`."""
+    hop = job.hop + 1
+    message = job.message.copy(options={"attempt": attempt, "hop": hop})
+    row = schedule.Row(
+        message_id=job.message_id,
+        hop=hop,
+        queue=message.queue_name,
+        actor=message.actor_name,
+        body=message.encode().decode(),
+        reason=reason,
+    )
+    schedule.insert(conn, row, delay=outcome.delay)
+
+
+def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
+    """Keep the job, as it came, with why it died."""
+    dead.bury(
+        conn,
+        message_id=job.message_id,
+        hop=job.hop,
+        attempt=job.attempt,
+        queue=job.message.queue_name,
+        actor=job.message.actor_name,
+        body=job.message.encode(),
+        reason=outcome.reason,
+        error=outcome.error,
+    )
+
+
+def several(value: T | tuple[T, ...] | list[T]) -> tuple[T, ...]:
+    """Let an option be one thing or several."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)

@@ -1,0 +1,128 @@
+"""The envelope: what is refused, and that what passes comes back exactly."""
+
+import datetime
+import json
+import math
+import uuid
+
+import dramatiq
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers.envelope import StrictJson, decode, properties, refuse_inexact
+from brokers.errors import EnvelopeError, RefusedArgumentError
+
+GOOD = {
+    "queue_name": "default",
+    "actor_name": "greet",
+    "args": [7],
+    "kwargs": {"locale": "fr"},
+    "options": {"attempt": 2, "hop": 3},
+    "message_id": "a-1",
+    "message_timestamp": 1_700_000_000_000,
+}
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def envelope(**changes):
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+@given(args=st.lists(json_values, max_size=4), kwargs=st.dictionaries(st.text(), json_values))
+def test_a_message_comes_back_exactly(args, kwargs):
+    message = dramatiq.Message("default", "greet", tuple(args), kwargs, {"attempt": 1})
+
+    for value in [*args, *kwargs.values()]:
+        refuse_inexact(value, "argument")
+    body = StrictJson().encode(message.asdict())
+
+    assert decode(body, "default") == message
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\xff\xfe", "not JSON"),
+        (b"", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (envelope(queue_name="emails"), "queue_name: says 'emails'"),
+        (envelope(options=None), "options: must be a JSON dict"),
+        (envelope(actor_name=[]), "actor_name: must be a JSON str"),
+        (envelope(options={"max_retries": "5"}), "options.max_retries: must be a whole number"),
+        (envelope(options={"broker_priority": 999}), "options.broker_priority"),
+        (envelope(options={"attempt": True}), "options.attempt"),
+        (envelope(options={"hop": -1}), "options.hop"),
+        (envelope(options={"etc": 1}), "options.etc: is not an option"),
+        (envelope(message_timestamp="now"), "message_timestamp"),
+        (envelope(message_timestamp=-5), "message_timestamp"),
+        (envelope(message_id=""), "message_id"),
+        (envelope(actor_name="x" * 256), "actor_name"),
+        (envelope(args={}), "args: must be a JSON list"),
+        (envelope(surprise=1), "surprise: unknown"),
+        (b'{"queue_name": "default"}', "actor_name: missing"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_field(body, reason):
+    with pytest.raises(EnvelopeError, match=reason.replace("[", r"\[")):
+        decode(body, "default")
+
+
+@given(st.binary() | json_values.map(orjson.dumps))
+def test_no_bytes_raise_anything_else(body):
+    with pytest.raises(EnvelopeError):
+        decode(body, "default")
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(GOOD, json_values), optional={"extra": json_values}).map(
+        orjson.dumps
+    )
+)
+def test_no_object_raises_anything_else(body):
+    try:
+        decode(body, "default")
+    except EnvelopeError as err:
+        assert ":" in str(err)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        math.inf,
+        datetime.date(2026, 1, 1),
+        uuid.uuid4(),
+        2**64,
+        -(2**63) - 1,
+        (1, 2),
+        {1: "one"},
+        {"deep": [{"er": b"bytes"}]},
+        "\ud800",
+        type("Sub", (str,), {})("x"),
+    ],
+)
+def test_what_json_would_change_is_refused(value):
+    with pytest.raises(RefusedArgumentError, match="argument when"):
+        refuse_inexact(value, "argument when")
+
+
+def test_properties_are_for_people():
+    message = dramatiq.Message("default", "greet", (7,), {}, {"attempt": 2, "broker_priority": 4})
+
+    found = properties(message, via="schedule")
+
+    assert (found.message_id, found.type) == (message.message_id, "greet")
+    assert (found.content_type, found.app_id) == ("application/json", "workshed")
+    assert (found.priority, found.delivery_mode) == (4, 2)
+    assert found.headers == {"attempt": 2, "origin": "send", "via": "schedule"}

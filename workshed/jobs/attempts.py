@@ -1,0 +1,89 @@
+"""Each failed attempt and each discard, as a row."""
+
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+
+LONGEST_ERROR = 2_000
+LONGEST_TRACEBACK = 20_000
+
+Kind = Literal["retried", "discarded", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of `jobs.attempts`."""
+
+    message_id: str
+    hop: int
+    attempt: int
+    queue: str
+    actor: str
+    outcome: Kind
+    reason: str
+    error_class: str | None
+    error: str | None
+    traceback: str | None
+    ended_at: datetime
+
+
+def record(  # noqa: PLR0913 -- a row has this many columns
+    conn: Connection,
+    *,
+    message_id: str,
+    hop: int,
+    attempt: int,
+    queue: str,
+    actor: str,
+    outcome: Kind,
+    reason: str,
+    error: BaseException | None,
+) -> None:
+    """Write how an attempt ended when it was not with success."""
+    query = """
+        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason,
+                                   error_class, error, traceback)
+        VALUES (%(message_id)s, %(hop)s, %(attempt)s, %(queue)s, %(actor)s, %(outcome)s,
+                %(reason)s, %(error_class)s, %(error)s, %(traceback)s)
+    """
+    values = {
+        "message_id": message_id,
+        "hop": hop,
+        "attempt": attempt,
+        "queue": queue,
+        "actor": actor,
+        "outcome": outcome,
+        "reason": storable(reason)[:LONGEST_ERROR],
+        "error_class": None if error is None else type(error).__name__,
+        "error": None if error is None else storable(str(error))[:LONGEST_ERROR],
+        "traceback": None if error is None else _traceback(error),
+    }
+    conn.execute(query, values)
+
+
+def of_message(conn: Connection, message_id: str) -> list[Attempt]:
+    """Return the attempts of one job, the first one first."""
+    query = """
+        SELECT message_id, hop, attempt, queue, actor, outcome, reason,
+               error_class, error, traceback, ended_at
+          FROM jobs.attempts
+         WHERE message_id = %s
+         ORDER BY id
+    """
+    with conn.cursor(row_factory=class_row(Attempt)) as cur:
+        return cur.execute(query, (message_id,)).fetchall()
+
+
+def storable(text: str) -> str:
+    """Replace what PostgreSQL's `text` cannot hold: NUL, and lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _traceback(error: BaseException) -> str:
+    """Format it; the end says where it happened, so that is what is kept of a long one."""
+    return storable("".join(traceback.format_exception(error)))[-LONGEST_TRACEBACK:]

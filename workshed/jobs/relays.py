@@ -1,0 +1,37 @@
+"""The relays that live, by their heartbeat."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from workshed.db import Connection
+
+
+def beat(conn: Connection, relay: UUID, host: str, pid: int) -> None:
+    """Say that a relay lives."""
+    query = """
+        INSERT INTO jobs.relays (id, host, pid) VALUES (%s, %s, %s)
+        ON CONFLICT (id) DO UPDATE SET beat_at = jobs.now()
+    """
+    conn.execute(query, (relay, host, pid))
+
+
+def leave(conn: Connection, relay: UUID) -> None:
+    """Say that a relay has ended in good order."""
+    conn.execute("DELETE FROM jobs.relays WHERE id = %s", (relay,))
+
+
+def forget(conn: Connection, silent_for: timedelta) -> int:
+    """Delete relays that have been silent for long and own no row; return how many."""
+    query = """
+        DELETE FROM jobs.relays
+         WHERE beat_at < jobs.now() - %s
+           AND NOT EXISTS (SELECT FROM jobs.schedule WHERE taken_by = relays.id)
+    """
+    return conn.execute(query, (silent_for,)).rowcount
+
+
+def last_beat(conn: Connection) -> timedelta | None:
+    """Return how long ago any relay has beaten; `None` when there never was one."""
+    found = conn.execute("SELECT jobs.now() - max(beat_at) FROM jobs.relays").fetchone()
+    ago: timedelta | None = found[0] if found else None
+    return ago
