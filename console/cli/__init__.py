@@ -1,0 +1,87 @@
+"""The `workshed` command.
+
+Exit codes: 0 ok, 1 failed, 2 usage or settings, 3 RabbitMQ unreachable, 4 PostgreSQL unreachable,
+5 not found. Data go to stdout, talk to stderr.
+
+A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
+one with sub-commands). The docstring is its help. Its module is imported for `--help` too, so at
+its top stand only the standard library and typer; what the command works with is imported in the
+function, when it runs.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from workshed.errors import WorkshedError
+
+COMMANDS = {
+    "demo": "console.cli.demo:demo",
+    "dev": "console.cli.dev:dev",
+    "migrate": "console.cli.migrate:migrate",
+}
+
+# By name, so that no module has to be imported for an error it did not raise.
+EXIT_CODES = {
+    "SettingsError": 2,
+    "BrokerUnreachableError": 3,
+    "DatabaseUnreachableError": 4,
+    "NotFoundError": 5,
+}
+FAILED = 1
+
+
+class LazyCommands(TyperGroup):
+    """The commands of the table, imported when they are asked for."""
+
+    # `Any` below: typer's classes of contexts and commands are in a private module.
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Name all commands, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        target = getattr(importlib.import_module(module), name)
+        if not isinstance(target, typer.Typer):
+            app = typer.Typer(add_completion=False)
+            app.command(cmd_name)(target)
+            target = app
+        command = typer.main.get_command(target)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyCommands,
+    name="workshed",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def workshed() -> None:
+    """Background jobs on RabbitMQ and PostgreSQL."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and an exit code."""
+    try:
+        app()
+    except WorkshedError as err:
+        print(f"workshed: {err}", file=sys.stderr)
+        raise SystemExit(exit_code(err)) from None
+
+
+def exit_code(error: WorkshedError) -> int:
+    """Return the documented code for an error."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), FAILED)

@@ -1,0 +1,72 @@
+"""`workshed migrate`: bring the database's schema up to this release."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from workshed.db import Connection
+    from workshed.migrate import Migration, Stream
+
+
+def migrate(
+    *,
+    with_product: Annotated[
+        bool, typer.Option("--with-product", help="The tables of the shipped jobs as well.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="List what is applied and what is pending.")
+    ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL that is pending; apply nothing.")
+    ] = False,
+) -> None:
+    """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
+    from workshed import db
+    from workshed.migrate import STREAMS
+    from workshed.migrate import migrate as apply
+
+    if status and sql:
+        raise typer.BadParameter("--status and --sql exclude each other")
+    streams: tuple[Stream, ...] = STREAMS if with_product else ("jobs",)
+    with db.connect() as conn:
+        if status:
+            lines = state_of(conn, streams)
+        elif sql:
+            lines = pending_sql(conn, streams)
+        else:
+            lines = outcome(apply(conn, streams))
+        for line in lines:
+            print(line)
+
+
+def outcome(done: "list[Migration]") -> Iterator[str]:
+    """Say what was applied."""
+    for migration in done:
+        yield f"applied {migration.stream}/{migration.name}"
+    if not done:
+        yield "up to date"
+
+
+def state_of(conn: "Connection", streams: "tuple[Stream, ...]") -> Iterator[str]:
+    """Say of each migration, those of a newer release too, since when it is applied."""
+    from workshed.migrate import applied, pending
+
+    for row in applied(conn):
+        yield f"applied  {row.stream}/{row.name}  {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
+    for migration in pending(conn, streams):
+        yield f"pending  {migration.stream}/{migration.name}"
+
+
+def pending_sql(conn: "Connection", streams: "tuple[Stream, ...]") -> Iterator[str]:
+    """Write what `migrate` would do as a script, its notes of what is applied included."""
+    from psycopg import sql
+
+    from workshed.migrate import pending
+
+    note = sql.SQL("INSERT INTO jobs.migrations (stream, name, checksum) VALUES ({}, {}, {});")
+    for migration in pending(conn, streams):
+        row = (migration.stream, migration.name, migration.checksum)
+        yield f"-- {migration.stream}/{migration.name}.sql\nBEGIN;\n{migration.sql.strip()}"
+        yield f"{note.format(*row).as_string(conn)}\nCOMMIT;\n"

@@ -1,0 +1,67 @@
+"""Whom the servers run as, and how they are made to die with their parent."""
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+UNPRIVILEGED = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user of the servers: ours, or `nobody` for root, as whom PostgreSQL refuses to run."""
+
+    uid: int
+    gid: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether files and processes have to be handed to it."""
+        return self.uid != os.geteuid()
+
+    def command(self, *words: str, death: signal.Signals) -> list[str]:
+        """Wrap a command: run as this user, sent `death` when the thread that starts it ends.
+
+        The kernel watches that thread and not its process, so whoever starts a server must outlive
+        it. Without setpriv (macOS) a server outlives a parent that is killed.
+        """
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            return list(words)
+        prefix = [setpriv, "--pdeathsig", death.name.removeprefix("SIG")]
+        if self.differs:
+            prefix += ["--reuid", str(self.uid), "--regid", str(self.gid), "--clear-groups"]
+        return [*prefix, "--", *words]
+
+    def give(self, path: Path) -> Path:
+        """Hand a file or folder of ours over to it."""
+        if self.differs:
+            os.chown(path, self.uid, self.gid)
+        return path
+
+    def enters(self, folder: Path) -> bool:
+        """Tell whether it may pass through a folder and all those above."""
+        folder = folder.resolve()
+        return not self.differs or all(
+            each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents)
+        )
+
+    def reads(self, file: Path) -> bool:
+        """Tell whether it may read a file where it is."""
+        file = file.resolve()
+        readable = not self.differs or bool(file.stat().st_mode & stat.S_IROTH)
+        return readable and self.enters(file.parent)
+
+
+@cache
+def account() -> Account:
+    """Return the account for this process."""
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid())
+    nobody = pwd.getpwnam(UNPRIVILEGED)
+    return Account(nobody.pw_uid, nobody.pw_gid)
