@@ -1,0 +1,88 @@
+"""What a reply means, and how long to wait for one."""
+
+import smtplib
+import socket
+import ssl
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis.strategies import binary, integers
+
+from workshed.errors import PermanentError
+from workshed.mail import (
+    MailLoginRefusedError,
+    MailRefusedError,
+    MailServerError,
+    MailServerUnreachableError,
+    MailTemporarilyRefusedError,
+)
+from workshed.mail.conversation import reason
+from workshed.mail.reply import Reply
+from workshed.mail.server import Server
+from workshed.mail.timer import Timer, longest
+
+SERVER = Server.at("smtp://mail.example.org")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (421, MailServerUnreachableError),
+        (450, MailTemporarilyRefusedError),
+        (451, MailTemporarilyRefusedError),
+        (530, MailLoginRefusedError),
+        (535, MailLoginRefusedError),
+        (550, MailRefusedError),
+        (554, MailRefusedError),
+        (250, MailServerUnreachableError),
+        (-1, MailServerUnreachableError),
+    ],
+)
+def test_each_refusal_is_an_error_of_its_own(code, error):
+    refusal = Reply(code, "because").refusal(SERVER, "DATA")
+
+    assert type(refusal) is error
+    assert "because" in str(refusal)
+
+
+@given(integers(min_value=-1, max_value=999))
+def test_only_a_refusal_for_good_is_permanent(code):
+    refusal = Reply(code, "").refusal(SERVER, "DATA")
+
+    assert isinstance(refusal, PermanentError) != isinstance(refusal, MailServerError)
+    assert not isinstance(refusal, PermanentError) or 500 <= code <= 599
+
+
+@given(binary(max_size=2000))
+def test_whatever_the_server_says_can_be_logged_and_stored(text):
+    reply = Reply.of(250, text)
+
+    assert reply.text.isprintable()
+    assert len(reply.text) <= 500
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "nothing listens there"),
+        (socket.gaierror(-2, "Name or service not known"), "cannot be resolved"),
+        (smtplib.SMTPConnectError(554, b"no\r\nservice"), "it answered 554 no  service"),
+        (smtplib.SMTPServerDisconnected("Connection unexpectedly closed"), "unexpectedly closed"),
+        (TimeoutError(), "no reply in time"),
+        (ssl.SSLError(1, "wrong version number"), "wrong version number"),
+    ],
+)
+def test_each_failure_says_what_went_wrong(error, said):
+    assert said in reason(error)
+
+
+def test_no_step_begins_when_the_time_is_over():
+    timer = Timer.start(timedelta(0))
+
+    with pytest.raises(TimeoutError):
+        timer.next_step_s()
+
+
+def test_the_longest_exchange_is_bounded():
+    assert longest(timedelta(seconds=10)) == timedelta(seconds=50)

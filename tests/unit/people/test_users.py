@@ -1,0 +1,31 @@
+"""Who is to be reminded."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from workshed.people import User, wants_reminder
+
+NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
+WELCOMED = User(
+    id=7,
+    name="Ada",
+    email="ada@example.org",
+    created_at=NOW,
+    welcomed_at=NOW,
+    activated_at=None,
+    unsubscribed_at=None,
+    reminder_id="r",
+)
+
+
+def test_somebody_welcomed_who_did_not_come_back_is_reminded():
+    assert wants_reminder(WELCOMED)
+
+
+@pytest.mark.parametrize(
+    "change", [{"welcomed_at": None}, {"activated_at": NOW}, {"unsubscribed_at": NOW}]
+)
+def test_nobody_else_is(change):
+    assert not wants_reminder(replace(WELCOMED, **change))

@@ -1,0 +1,37 @@
+"""Mails: stored before they are sent, claimed by one worker at a time, delivered by SMTP."""
+
+from workshed.mail.delivery import deliver
+from workshed.mail.emails import Draft, Email, claim, give_back, mark_sent, store
+from workshed.mail.errors import (
+    MailError,
+    MailFateUnknownError,
+    MailLoginRefusedError,
+    MailRefusedError,
+    MailServerError,
+    MailServerUnreachableError,
+    MailTemporarilyRefusedError,
+    MailTimeoutError,
+    RecipientRejectedError,
+)
+from workshed.mail.onboarding import claim_welcome, remind
+
+__all__ = [
+    "Draft",
+    "Email",
+    "MailError",
+    "MailFateUnknownError",
+    "MailLoginRefusedError",
+    "MailRefusedError",
+    "MailServerError",
+    "MailServerUnreachableError",
+    "MailTemporarilyRefusedError",
+    "MailTimeoutError",
+    "RecipientRejectedError",
+    "claim",
+    "claim_welcome",
+    "deliver",
+    "give_back",
+    "mark_sent",
+    "remind",
+    "store",
+]

@@ -1,0 +1,150 @@
+"""Stored mails: the intent to send each, who is sending it, and what became of it."""
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from psycopg.rows import args_row, class_row
+
+from workshed.db import Connection
+from workshed.jobs import RecordMissing, Snooze
+from workshed.mail import timer
+from workshed.mail.errors import Left
+from workshed.mail.sender import sender
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+# From the commit of the claim to that of `mark_sent`, beside what the mail server takes.
+MARGIN = timedelta(seconds=10)
+
+# Between a claim that was refused and the look at why, its holder may have given the mail back.
+A_MOMENT = timedelta(seconds=1)
+
+ENDED = ("sent", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A mail that is to be stored."""
+
+    kind: str
+    recipient: str
+    recipient_name: str
+    subject: str
+    text_body: str
+    html_body: str | None = None
+    user_id: int | None = None
+    about: str = ""
+    """Tells two mails of a kind to one person apart, such as a date."""
+    priority: int = 2
+    """RabbitMQ's, high first: alerts 4, single mails 2, bulk 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """A claimed row of `product.emails`."""
+
+    id: int
+    kind: str
+    user_id: int | None
+    recipient: str
+    recipient_name: str
+    subject: str
+    text_body: str
+    html_body: str | None
+    message_id: str
+    priority: int
+    claim: UUID
+    attempts: int
+    ambiguous: int
+    created_at: datetime
+
+
+def message_id(draft: Draft) -> str:
+    """Derive the Message-ID from what the mail is: the same even if its row is lost and made again.
+
+    The address is part of it, so that test and production data of one domain do not share ids.
+    """
+    identity = "\0".join((draft.kind, str(draft.user_id), draft.about, draft.recipient))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    return f"<{draft.kind}.{digest}@{sender().domain}>"
+
+
+def store(conn: Connection, draft: Draft) -> int:
+    """Store the intent to send a mail, once; return the id of its row, old or new."""
+    query = """
+        INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
+                                    text_body, html_body, priority, message_id)
+        VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
+                %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
+            ON CONFLICT ON CONSTRAINT emails_once
+            DO UPDATE SET kind = excluded.kind  -- changes nothing, but returns the row
+        RETURNING id
+    """
+    row = asdict(draft) | {"message_id": message_id(draft)}
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        return next(cur.execute(query, row))
+
+
+def claim(conn: Connection, email_id: int) -> Email | None:
+    """Claim a mail for longer than SMTP may take; `None` if it was sent or failed for good.
+
+    Raises `Snooze` until the end of another worker's claim, since its holder may yet die, and
+    `RecordMissing`. A mail that may have been sent before is claimed, counted and logged.
+    """
+    query = """
+        UPDATE product.emails
+           SET state = 'sending', claim = %(claim)s, claimed_until = jobs.now() + %(lasts)s,
+               attempts = attempts + 1, ambiguous = ambiguous + (state <> 'pending')::int
+         WHERE id = %(id)s
+           AND (state IN ('pending', 'unknown')
+                OR state = 'sending' AND claimed_until <= jobs.now())
+        RETURNING id, kind, user_id, recipient, recipient_name, subject, text_body, html_body,
+                  message_id, priority, claim, attempts, ambiguous, created_at
+    """
+    lasts = timer.longest(settings().smtp_timeout) + MARGIN
+    row = {"id": email_id, "claim": uuid4(), "lasts": lasts}
+    with conn.cursor(row_factory=class_row(Email)) as cur:
+        email = cur.execute(query, row).fetchone()
+    if email is None:
+        _snooze_while_claimed(conn, email_id)
+    elif email.ambiguous:
+        logger.warning(
+            "mail %d may have arrived before, ambiguous sends: %d; sending it again as %s",
+            *(email.id, email.ambiguous, email.message_id),
+        )
+    return email
+
+
+def _snooze_while_claimed(conn: Connection, email_id: int) -> None:
+    query = "SELECT state, claimed_until - jobs.now() FROM product.emails WHERE id = %s"
+    row = conn.execute(query, (email_id,)).fetchone()
+    if row is None:
+        raise RecordMissing("email", email_id)
+    state, left = row
+    if state not in ENDED:
+        raise Snooze(left or A_MOMENT, f"mail {email_id} is being sent by another worker")
+
+
+def mark_sent(conn: Connection, email: Email) -> bool:
+    """Note that the mail was accepted; False, and nothing written, if the claim was taken over."""
+    query = """
+        UPDATE product.emails
+           SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
+         WHERE id = %(id)s AND claim = %(claim)s
+    """
+    return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
+
+
+def give_back(conn: Connection, email: Email, *, state: Left, error: str) -> bool:
+    """End the claim and say what became of the mail; False if the claim was taken over."""
+    query = """
+        UPDATE product.emails
+           SET state = %(state)s, last_error = %(error)s, claim = NULL, claimed_until = NULL
+         WHERE id = %(id)s AND claim = %(claim)s
+    """
+    row = {"id": email.id, "claim": email.claim, "state": state, "error": error}
+    return conn.execute(query, row).rowcount == 1

@@ -1,0 +1,119 @@
+"""What can go wrong between a stored mail and the server that should take it.
+
+    MailError
+    ├── MailServerError                     passing: the mail waits for the next attempt
+    │   ├── MailServerUnreachableError      no connection, or one that broke; not handed over
+    │   ├── MailTimeoutError                no reply in time; not handed over
+    │   ├── MailLoginRefusedError           user or password, about the server and not the mail
+    │   ├── MailTemporarilyRefusedError     the server said: later (SMTP 4xx)
+    │   └── MailFateUnknownError            handed over, and no reply: it may have arrived
+    ├── RecipientRejectedError              the server refused the address for good
+    └── MailRefusedError                    the server refused the sender or the text for good
+
+The last two are also `PermanentError`. Messages and `last_error` hold what the server said, but
+never a password.
+"""
+
+from typing import ClassVar, Literal
+
+from workshed.errors import PermanentError, WorkshedError
+
+Left = Literal["pending", "unknown", "failed"]
+"""The states in which an attempt that did not succeed can leave a mail."""
+
+
+class MailError(WorkshedError):
+    """A mail was not accepted, as far as anybody knows."""
+
+    leaves: ClassVar[Left] = "pending"
+    """The state in which the mail is left."""
+
+
+class MailServerError(MailError):
+    """The server could not take the mail now; the next attempt may go well."""
+
+
+class MailServerUnreachableError(MailServerError):
+    """No connection to the mail server, or it broke before the mail was handed over."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        """Name the server as `host:port` and what to look at."""
+        super().__init__(f"the mail server {server} cannot be used (WORKSHED_SMTP_URL): {reason}")
+        self.server = server
+        self.reason = reason
+
+
+class MailTimeoutError(MailServerError):
+    """The mail server did not reply in time, and the mail was not handed over."""
+
+    def __init__(self, server: str, step: str, seconds: float) -> None:
+        """Keep the step of the exchange that took too long."""
+        super().__init__(
+            f"the mail server {server} did not reply to {step} within {seconds:g} s "
+            "(WORKSHED_SMTP_TIMEOUT)"
+        )
+        self.server = server
+        self.step = step
+        self.seconds = seconds
+
+
+class MailLoginRefusedError(MailServerError):
+    """The mail server did not accept user and password, or wants some."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        """Keep what the server said, never what it was told."""
+        super().__init__(f"the mail server {server} refused the login: {reason}")
+        self.server = server
+        self.reason = reason
+
+
+class MailTemporarilyRefusedError(MailServerError):
+    """The mail server asked to try again later (SMTP 4xx)."""
+
+    def __init__(self, step: str, code: int, text: str) -> None:
+        """Keep the SMTP code and text of the reply."""
+        super().__init__(f"refused for now at {step} with SMTP {code}: {text}")
+        self.step = step
+        self.code = code
+        self.text = text
+
+
+class MailFateUnknownError(MailServerError):
+    """The whole mail was handed over and no reply came: it may or may not arrive.
+
+    It is sent again under the same Message-ID, and counted.
+    """
+
+    leaves = "unknown"
+
+    def __init__(self, server: str, reason: str) -> None:
+        """Say how the reply was lost."""
+        super().__init__(f"the mail server {server} may or may not have taken the mail: {reason}")
+        self.server = server
+        self.reason = reason
+
+
+class RecipientRejectedError(MailError, PermanentError):
+    """The address was refused for good."""
+
+    leaves = "failed"
+
+    def __init__(self, address: str, code: int, text: str) -> None:
+        """Keep the address and the SMTP code for the job log."""
+        super().__init__(f"{address} refused with SMTP {code}: {text}")
+        self.address = address
+        self.code = code
+        self.text = text
+
+
+class MailRefusedError(MailError, PermanentError):
+    """The sender or the mail itself was refused for good."""
+
+    leaves = "failed"
+
+    def __init__(self, step: str, code: int, text: str) -> None:
+        """Keep the SMTP code and text of the reply."""
+        super().__init__(f"refused for good at {step} with SMTP {code}: {text}")
+        self.step = step
+        self.code = code
+        self.text = text

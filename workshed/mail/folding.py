@@ -1,0 +1,61 @@
+"""How headers become lines.
+
+The standard library's modern policy loses or adds spaces when it splits a long name or subject
+into encoded words, and leaves their commas unquoted (seen in Python 3.11, 3.12 and 3.13), so
+that one recipient may read as two. Its older `Header` does neither.
+"""
+
+from email.header import Header
+from email.headerregistry import Address
+from email.policy import EmailPolicy
+from email.utils import quote
+from typing import Any
+
+MAX_LINE = 76
+
+
+class Folding(EmailPolicy):
+    """Write subjects and addresses as RFC 2047 and 5322 say, and other headers as they are."""
+
+    def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
+        """Keep a subject as it is: parsed, what only looks like an encoded word is decoded."""
+        if name.lower() == "subject" and len(value.splitlines()) == 1:
+            return name, value
+        return super().header_store_parse(name, value)
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        """Return the lines of one header."""
+        match name.lower():
+            case "subject":
+                text = encoded(name, str(value))
+            case "from" | "to":
+                text = ",\r\n ".join(written(name, address) for address in value.addresses)
+            case "message-id" | "date" | "auto-submitted":
+                text = str(value)
+            case _:
+                return super().fold_binary(name, value)
+        return f"{name}: {text}\r\n".encode()
+
+
+def encoded(header: str, text: str) -> str:
+    """Encode a text, if it has to be, in words of at most 75 characters."""
+    charset = "us-ascii" if is_plain(text) else "utf-8"
+    return Header(text, charset, MAX_LINE, header).encode(linesep="\r\n")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text may stand as it is: ASCII, and not to be taken for an encoded word."""
+    return text.isascii() and "=?" not in text
+
+
+def written(header: str, address: Address) -> str:
+    """Write `name <address>`; letters of an address that are not ASCII stay as they are."""
+    name = address.display_name
+    if not name:
+        return address.addr_spec
+    phrase = f'"{quote(name)}"' if is_plain(name) else name
+    return f"{encoded(header, phrase)}\r\n <{address.addr_spec}>"
+
+
+# 7 bit: not every server offers 8BITMIME.
+POLICY = Folding(linesep="\r\n", cte_type="7bit", utf8=True)

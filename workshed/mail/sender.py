@@ -1,0 +1,23 @@
+"""Who the mails are from, as `WORKSHED_MAIL_FROM` says."""
+
+from email.headerregistry import Address
+from email.utils import parseaddr
+from functools import cache
+
+from workshed.errors import SettingsError
+from workshed.settings import settings
+
+
+def sender() -> Address:
+    """Return name and address; raises `SettingsError` when the setting holds none."""
+    return parse(settings().mail_from)
+
+
+@cache
+def parse(text: str) -> Address:
+    """Read `Name <address>`, the domain in its ASCII form."""
+    name, address = parseaddr(text)
+    local, _, domain = address.rpartition("@")
+    if not (text.isprintable() and local and domain):
+        raise SettingsError(f"WORKSHED_MAIL_FROM: {text!r} is not like Name <someone@example.org>")
+    return Address(name, local, domain.encode("idna").decode("ascii"))

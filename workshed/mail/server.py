@@ -1,0 +1,51 @@
+"""Where a mail server is and how to log in, as the URL says."""
+
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from workshed.errors import SettingsError
+
+PLAIN_PORT = 25
+SUBMISSION_PORT = 587
+TLS_PORT = 465
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`smtp://` (STARTTLS when offered) or `smtps://` (TLS from the first byte)."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str | None
+    password: str = field(repr=False)
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Read a URL; user and password are percent-encoded.
+
+        Without a port: 465 for `smtps://`, else 587 with a user and 25 without.
+        Raises `SettingsError`, which does not quote the URL.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise SettingsError("WORKSHED_SMTP_URL: host or port cannot be read") from None
+        if not parts.hostname:
+            raise SettingsError("WORKSHED_SMTP_URL: names no host")
+        tls = parts.scheme == "smtps"
+        usual = TLS_PORT if tls else SUBMISSION_PORT if parts.username else PLAIN_PORT
+        user = unquote(parts.username) if parts.username else None
+        return cls(parts.hostname, port or usual, tls, user, unquote(parts.password or ""))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what is said to it stays on this machine."""
+        return self.host in LOOPBACK
+
+    def __str__(self) -> str:
+        """Name it as messages do, without user and password."""
+        return f"{self.host}:{self.port}"

@@ -1,0 +1,31 @@
+"""The people of the product: who they are and how far each has come."""
+
+from workshed.people.errors import (
+    AddressTakenError,
+    InvalidAddressError,
+    InvalidNameError,
+    PersonError,
+)
+from workshed.people.users import (
+    User,
+    activate,
+    create,
+    find,
+    mark_welcomed,
+    unsubscribe,
+    wants_reminder,
+)
+
+__all__ = [
+    "AddressTakenError",
+    "InvalidAddressError",
+    "InvalidNameError",
+    "PersonError",
+    "User",
+    "activate",
+    "create",
+    "find",
+    "mark_welcomed",
+    "unsubscribe",
+    "wants_reminder",
+]

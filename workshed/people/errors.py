@@ -1,0 +1,43 @@
+"""What can be wrong with a person's details; none of it changes by trying again.
+
+PermanentError
+└── PersonError                 the person cannot be stored as given
+    ├── InvalidNameError        the name cannot stand in a mail
+    ├── InvalidAddressError     the address is not one a mail can be sent to
+    └── AddressTakenError       somebody with this address exists already
+"""
+
+from workshed.errors import PermanentError
+
+
+class PersonError(PermanentError):
+    """The person cannot be stored as given; nothing was written."""
+
+
+class InvalidNameError(PersonError):
+    """The name cannot stand in a mail."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Keep the name as given; the message shows it escaped."""
+        super().__init__(f"the name {name[:100]!a} cannot be used: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class InvalidAddressError(PersonError):
+    """The address is not one a mail can be sent to."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        """Keep the address as given; the message shows it escaped."""
+        super().__init__(f"the address {address[:254]!a} cannot be used: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class AddressTakenError(PersonError):
+    """Somebody with this address, in whatever case, exists already."""
+
+    def __init__(self, address: str) -> None:
+        """Keep the address that is taken."""
+        super().__init__(f"the address {address} is taken")
+        self.address = address
