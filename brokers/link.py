@@ -46,16 +46,17 @@ class Link:
         self._on_open = on_open
         self._on_lost = on_lost
         self._failures = 0
-        self._loop = IOLoop()
         self._calls: deque[Callable[[], None]] = deque()
         self._waking = False
         self._closing = False
+        self._loop: Any = None
         self._connection: pika.SelectConnection | None = None
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; it connects and keeps connecting."""
+        self._loop = IOLoop()
         self._thread.start()
 
     def wait_open(self, timeout_s: float) -> None:
@@ -64,7 +65,7 @@ class Link:
             raise BrokerUnreachableError(unreachable(self._urls, self.trouble))
 
     def call(self, what: Callable[[], None]) -> None:
-        """Run `what` in the I/O thread, soon; safe from any thread."""
+        """Run `what` in the I/O thread, soon; safe from any thread, after `start`."""
         self._calls.append(what)
         if not self._waking:  # one wake-up serves all calls that come before it
             self._waking = True
@@ -82,6 +83,8 @@ class Link:
     def _run(self) -> None:
         self._connect()
         self._loop.start()
+        self._connection = None  # pika's objects are a cycle that holds the loop's sockets
+        self._loop.close()
 
     def _work_off(self) -> None:
         self._waking = False  # before the first call, or one added meanwhile would wait for ever

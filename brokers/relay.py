@@ -17,7 +17,7 @@ from brokers.errors import BrokerError, EnvelopeError, TopologyError
 from brokers.publisher import Publisher, Ticket
 from brokers.rabbitmq import RabbitMQ, exit_code
 from brokers.relay_fork import die_with_parent
-from workshed import db, logs
+from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.jobs import dead, relays, schedule
@@ -55,6 +55,7 @@ class Relay:
         while not self._stop.is_set():
             try:
                 with db.connect() as conn:
+                    migrate.require(conn, "jobs")
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 # What was in flight stays marked; it comes again once this relay counts as dead.

@@ -6,7 +6,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed import db
+from workshed import db, migrate
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +20,11 @@ class DatabasePool(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Open the pool, and say so if threads will queue for connections.
 
-        Raises `DatabaseUnreachableError` when PostgreSQL does not answer.
+        Raises `DatabaseUnreachableError` when PostgreSQL does not answer, and `MigrationError` when
+        its schema is older than this release: each outcome would end in the dead queue.
         """
-        db.connect().close()  # its error names the server; the pool's would say "timeout"
+        with db.connect() as conn:  # its error names the server; the pool's would say "timeout"
+            migrate.require(conn, "jobs")
         pool = db.pool()
         if pool.max_size < worker.worker_threads:
             logger.warning(

@@ -7,6 +7,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from workshed.jobs import Signal
 from workshed.settings import settings
 
 STDERR = 2
@@ -51,6 +52,12 @@ def configure() -> None:
     root.setLevel(settings().log_level)
     # pika tells every step of a reconnect as an error; `brokers.link` says it once, in a sentence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    # dramatiq reports a snooze or a discard as an unhandled error; the outcome is logged anyway.
+    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_no_signal)
+
+
+def _is_no_signal(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], Signal))
 
 
 def _to_a_terminal() -> bool:
@@ -60,8 +67,12 @@ def _to_a_terminal() -> bool:
 
 
 def _for_people() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer()]
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
 
 
 def _for_machines() -> list[Processor]:
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [
+        structlog.processors.ExceptionRenderer(without_locals),  # locals hold people's data
+        structlog.processors.JSONRenderer(),
+    ]

@@ -84,6 +84,16 @@ def pending(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
     return missing
 
 
+def require(conn: Connection, stream: Stream) -> None:
+    """Raise `MigrationError` when the database lacks migrations of a stream."""
+    missing = pending(conn, (stream,))
+    if missing:
+        raise MigrationError(
+            f"the database lacks {len(missing)} migrations of stream {stream!r}, the first is "
+            f"{missing[0].name!r}: run `workshed migrate`"
+        )
+
+
 def migrate(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
     """Apply what is missing and return it; `conn` is in autocommit.
 

@@ -5,14 +5,32 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
 
 PREFIX = "WORKSHED_"
+
+
+def _seconds(value: object) -> object:
+    """Read `10` or `0.5` as seconds; what pydantic takes for a span by itself stays."""
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except (ValueError, OverflowError):
+        raise ValueError(f"must be a number of seconds, not {value!r}") from None
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta())]
 
 
 class Settings(BaseSettings):
@@ -30,7 +48,7 @@ class Settings(BaseSettings):
     """PostgreSQL connections per process; at least `dramatiq --threads`."""
     smtp_url: SecretStr = SecretStr("maildir:var/mail")
     """`smtp://user:password@host:port` (STARTTLS when offered), `smtps://…`, or `maildir:PATH`."""
-    smtp_timeout: timedelta = timedelta(seconds=10)
+    smtp_timeout: Seconds = timedelta(seconds=10)
     """Longest wait for one reply of the mail server, in seconds."""
     mail_from: str = "Workshed <hello@workshed.invalid>"
     """Sender of every mail; its domain also ends each `Message-ID`."""
@@ -42,9 +60,9 @@ class Settings(BaseSettings):
     """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
     max_retries: int = Field(default=3, ge=0)
     """Retries of a failing job whose actor does not say otherwise."""
-    publish_timeout: timedelta = timedelta(seconds=5)
+    publish_timeout: Seconds = timedelta(seconds=5)
     """Longest wait of `send` for RabbitMQ's confirm, in seconds."""
-    not_visible_for: timedelta = timedelta(seconds=60)
+    not_visible_for: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto`: colours on a terminal, JSON lines otherwise."""
@@ -93,6 +111,12 @@ def settings() -> Settings:
     if problems:
         raise SettingsError(_message(problems))
     return found
+
+
+def use(environment: Mapping[str, str]) -> None:
+    """Add to the environment of this process, and of those it starts, and read it anew."""
+    os.environ.update(environment)
+    settings.cache_clear()
 
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:

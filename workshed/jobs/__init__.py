@@ -1,5 +1,5 @@
 """Rows about jobs, and what a job may say or ask while it runs."""
 
-from workshed.jobs.signals import Discard, RecordMissing, RetryAfter, Snooze
+from workshed.jobs.signals import Discard, RecordMissing, RetryAfter, Signal, Snooze
 
-__all__ = ["Discard", "RecordMissing", "RetryAfter", "Snooze"]
+__all__ = ["Discard", "RecordMissing", "RetryAfter", "Signal", "Snooze"]

@@ -3,7 +3,11 @@
 from datetime import timedelta
 
 
-class Snooze(Exception):  # noqa: N818 -- said, not failed
+class Signal(Exception):  # noqa: N818 -- these are said, not failed
+    """Root of them, by which logs tell them from errors."""
+
+
+class Snooze(Signal):
     """Run this job again after `delay`; it costs no attempt."""
 
     def __init__(self, delay: timedelta, reason: str = "snoozed") -> None:
@@ -13,7 +17,7 @@ class Snooze(Exception):  # noqa: N818 -- said, not failed
         self.reason = reason
 
 
-class RetryAfter(Exception):  # noqa: N818
+class RetryAfter(Signal):
     """This attempt failed, and the other side said when to try again; it costs an attempt."""
 
     def __init__(self, delay: timedelta, reason: str = "asked to come back later") -> None:
@@ -23,11 +27,11 @@ class RetryAfter(Exception):  # noqa: N818
         self.reason = reason
 
 
-class Discard(Exception):  # noqa: N818
+class Discard(Signal):
     """There is nothing left to do for this job; it is recorded with its reason and not retried."""
 
 
-class RecordMissing(Exception):  # noqa: N818
+class RecordMissing(Signal):
     """The record this job is about is not in the database.
 
     Discarded like `Discard`, with one difference: soon after a direct `send` the sender's

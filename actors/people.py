@@ -1,0 +1,83 @@
+"""Welcome somebody who signs up, and remind them when they do not come back."""
+
+from datetime import timedelta
+
+import dramatiq
+
+from actors.mail import deliver_with
+from brokers import broker, schedule
+from middleware import RetryOn
+from workshed import db, mail, people
+from workshed.db import Connection
+from workshed.duration import ms
+from workshed.jobs import Discard
+from workshed.people import User
+
+REMIND_AFTER = timedelta(days=3)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="default",
+    time_limit=ms(minutes=3),
+    retry_on=RetryOn(mail.MailServerError, attempts=5, wait="exponential"),
+)
+def send_welcome_email(user_id: int) -> None:
+    """Send the welcome mail; with it commit that it is out, and the reminder in three days.
+
+    Twice: the mail is stored once per user, so a copy finds it sent and does nothing.
+    Half-way: after the claim ends, sent again under the same Message-ID, and counted.
+    """
+    with db.transaction() as conn:
+        email = mail.claim_welcome(conn, user_id)
+    if email:
+        mail.deliver(email)
+        with db.transaction() as conn:
+            if mail.mark_sent(conn, email):
+                people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
+
+
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=ms(minutes=1))
+def send_onboarding_reminder(user_id: int) -> None:
+    """Remind somebody who has not come back; whether that makes sense is asked now.
+
+    Twice: the mail is stored once per user, and delivered once.
+    Half-way: the mail and the job that delivers it commit together, or neither does.
+    """
+    with db.transaction() as conn:
+        email_id = mail.remind(conn, user_id)
+        if email_id is None:
+            raise Discard(f"user {user_id} needs no reminder any more")
+        deliver_with(conn, email_id)
+
+
+def sign_up(conn: Connection, *, name: str, email: str) -> User:
+    """Store a person and send their welcome, both in the caller's transaction.
+
+    Raises `InvalidNameError`, `InvalidAddressError` or `AddressTakenError`, and sends nothing then.
+    """
+    user = people.create(conn, name=name, email=email)
+    schedule.send(conn, send_welcome_email.message(user.id))
+    return user
+
+
+def activate(conn: Connection, user_id: int) -> None:
+    """Note that a person has come back, and cancel their reminder."""
+    cancel_reminder(conn, people.activate(conn, user_id))
+
+
+def unsubscribe(conn: Connection, user_id: int) -> None:
+    """Note that a person wants no reminders, and cancel the one that waits."""
+    cancel_reminder(conn, people.unsubscribe(conn, user_id))
+
+
+def remind_later(conn: Connection, user_id: int) -> str:
+    """Schedule the reminder; return its message id, with which it can be cancelled."""
+    message = send_onboarding_reminder.message(user_id)
+    return schedule.send(conn, message, delay=REMIND_AFTER).message_id
+
+
+def cancel_reminder(conn: Connection, message_id: str | None) -> None:
+    """Delete a reminder that waits; one on its way finds out by itself that it is not needed."""
+    if message_id is not None:
+        schedule.cancel(conn, message_id)

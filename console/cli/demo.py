@@ -1,0 +1,145 @@
+"""`workshed demo`: sign-ups become delivered mails and reminders, on private servers."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from console.demo.people import Person
+    from console.demo.watch import Sighting
+    from console.servers import Servers
+
+LOOK_S = 0.1
+LONGEST_S = 90
+STOP_S = 40
+WIDTH = 120
+
+
+def demo() -> None:
+    """Sign people up and watch their mails arrive.
+
+    Starts private servers and a worker, signs up the people of a CSV, and shows what happens to
+    each. On a terminal everything stays up until Ctrl-C; otherwise it stops, and the exit code is 0
+    only if every step was seen.
+    """
+    from rich.console import Console
+
+    from console.cli.dev import apply_migrations, talk, until_told_to_stop
+    from console.demo.people import people
+    from console.servers import Servers
+    from workshed.settings import use
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    cast = people()
+    busy = [person.email for person in cast if person.role == "busy"]
+    missing: list[str] = []
+    with until_told_to_stop():
+        console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
+        with Servers(fresh=True, talk=talk, busy_once=busy) as servers:
+            use(servers.environment())
+            apply_migrations(servers.database_url)
+            log = servers.state.folder / "worker.log"
+            with worker(log) as process:
+                missing = watch(console, servers, cast, process, log)
+                if sys.stdout.isatty() and sys.stdin.isatty():
+                    stay(console, servers)
+    if missing:
+        raise typer.Exit(1)
+
+
+def watch(
+    console: "Console",
+    servers: "Servers",
+    cast: "list[Person]",
+    process: "subprocess.Popen[bytes]",
+    log: Path,
+) -> list[str]:
+    """Sign everybody up, look until all is seen, and return what was not."""
+    from console.demo.show import Show, summary, where
+    from console.demo.watch import look
+    from workshed import db
+
+    started = time.monotonic()
+    mailbox = servers.maildir
+    sightings = [sign_up(person) for person in cast]
+    where(console, servers, str(log))
+    console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
+    leaving = sum(person.role == "leaves" for person in cast)
+    with db.connect() as conn, Show(console, len(cast), len(cast) - leaving) as show:
+        missing = unseen(sightings, ours=mailbox is not None)
+        while missing and time.monotonic() - started < LONGEST_S and process.poll() is None:
+            look(conn, mailbox, sightings)
+            show.update(sightings)
+            missing = unseen(sightings, ours=mailbox is not None)
+            time.sleep(LOOK_S)
+    summary(console, sightings)
+    for line in missing:
+        console.print(f"not seen: {line}", style="red", soft_wrap=True)
+    if process.poll() is not None:
+        console.print(f"the worker ended with code {process.returncode}; see {log}", style="red")
+    if not missing:
+        took = time.monotonic() - started
+        console.print(f"Every step was seen, {took:.0f} s after the first sign-up.")
+    return missing
+
+
+def sign_up(person: "Person") -> "Sighting":
+    """Sign somebody up, and see that their job is stored with them, or not at all."""
+    import actors
+    from console.demo.watch import Sighting
+    from workshed import db
+    from workshed.jobs import schedule
+
+    with db.transaction() as conn:
+        user = actors.sign_up(conn, name=person.name, email=person.email)
+        stored = schedule.find(conn, actor="send_welcome_email")
+        mine = [row for row in stored if json.loads(row.body)["args"] == [user.id]]
+        if person.role == "leaves":
+            # Gone before the worker gets to it: here at once, so that it never wins the race.
+            conn.execute("DELETE FROM product.users WHERE id = %s", (user.id,))
+    return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
+
+
+def unseen(sightings: "list[Sighting]", *, ours: bool) -> list[str]:
+    """Name everything that is still to be seen."""
+    return [
+        f"{sighting.person.email}: {what}"
+        for sighting in sightings
+        for what in sighting.missing(mailbox_is_ours=ours)
+    ]
+
+
+@contextlib.contextmanager
+def worker(log: Path) -> "Generator[subprocess.Popen[bytes]]":
+    """Run `dramatiq actors` with one process for as long as the block runs."""
+    command = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "4"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def stay(console: "Console", servers: "Servers") -> None:
+    """Leave everything up for a look around."""
+    console.print("Have a look around, send more from another terminal with these:")
+    for name, value in servers.environment().items():
+        console.print(f"export {name}='{value}'", soft_wrap=True)
+    console.print("Ctrl-C stops everything.")
+    while True:
+        servers.check()
+        time.sleep(1)

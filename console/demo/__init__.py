@@ -1,0 +1,1 @@
+"""`workshed demo`: sign people up, and watch what becomes of each."""

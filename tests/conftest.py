@@ -1,0 +1,271 @@
+"""Real servers for the tests: private ones, or those that the developer's shell names."""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from base64 import b64encode
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from hypothesis import settings as hypothesis_settings
+from psycopg import sql
+
+from brokers import build
+from console.servers import Servers
+from console.servers.mail import MailCatcher
+from workshed import db
+from workshed.migrate import STREAMS, migrate
+from workshed.settings import PREFIX, Settings, settings
+
+# Times of a machine shared with other work say nothing about the code.
+hypothesis_settings.register_profile("workshed", deadline=None)
+hypothesis_settings.load_profile("workshed")
+
+# The servers a shell may name for the tests; everything else there is for its own programs.
+NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
+
+# By default RabbitMQ counts for its management API every 5 s.
+BROKER_CONFIG = {"collect_statistics_interval": "100", "quorum_tick_interval": "100"}
+
+
+def _given() -> Settings:
+    """Take the servers out of the environment, and everything else of ours away from it."""
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+    named = {PREFIX + name for name in NAMED}
+    return Settings(
+        **{
+            name.removeprefix(PREFIX).lower(): url
+            for name, url in ours.items()
+            if name in named and url
+        }
+    )
+
+
+GIVEN = _given()
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """The servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on."""
+    with Servers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _forget_settings():
+    """Let no test see what another has set."""
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """`eventually(predicate, within_s=10)`: its first true value; an error with the last one."""
+
+    def poll(predicate, within_s=10):
+        deadline = time.monotonic() + within_s
+        while not (value := predicate()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"still {value!r} after {within_s} s")
+            time.sleep(0.01)
+        return value
+
+    return poll
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def template_database(servers):
+    """The name of a migrated database that nobody works in."""
+    with _database(servers.database_url) as name:
+        url = _sibling(servers.database_url, name)
+        with db.Connection.connect(url, autocommit=True) as conn:
+            migrate(conn, STREAMS)
+        yield name
+
+
+@pytest.fixture
+def database_url(servers, template_database):
+    """A migrated, empty database of this test."""
+    with _database(servers.database_url, template_database) as name:
+        yield _sibling(servers.database_url, name)
+
+
+@pytest.fixture
+def empty_database_url(servers):
+    """A database of this test that was never migrated."""
+    with _database(servers.database_url) as name:
+        yield _sibling(servers.database_url, name)
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that the servers' user can enter, which `tmp_path` is not."""
+    folder = Path(tempfile.mkdtemp(prefix="workshed-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def connect(database_url):
+    """`connect(autocommit=False)`: further connections to the database of this test."""
+    with contextlib.ExitStack() as opened:
+
+        def one_more(*, autocommit=False):
+            conn = db.Connection.connect(database_url, autocommit=autocommit)
+            opened.callback(conn.close)
+            return conn
+
+        yield one_more
+
+
+@pytest.fixture
+def conn(connect):
+    """One connection, in a transaction."""
+    return connect()
+
+
+@pytest.fixture
+def database(database_url, monkeypatch):
+    """Point `workshed.db` and child processes at the database of this test; its URL."""
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", database_url)
+    settings.cache_clear()
+    db.pool.cache_clear()
+    yield database_url
+    if db.pool.cache_info().currsize:
+        db.pool().close()
+    db.pool.cache_clear()
+    settings.cache_clear()
+
+
+@contextlib.contextmanager
+def _database(url, template="template0"):
+    name = f"test_{secrets.token_hex(6)}"
+    # Copying the files costs less than writing all of them to the log as well.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+    _run(url, create.format(sql.Identifier(name), sql.Identifier(template)))
+    yield name
+    _run(url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _run(url, query):
+    with psycopg.connect(url, autocommit=True) as conn:  # a test may have restarted the server
+        conn.execute(query)
+
+
+def _sibling(url, database):
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{database}"))
+
+
+# RabbitMQ
+
+
+class Management:
+    """The management API of RabbitMQ, for one virtual host."""
+
+    def __init__(self, url, vhost):
+        parts = urlsplit(url)
+        self.vhost = vhost
+        self._at = (parts.hostname, parts.port or 15672)
+        self._login = b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+
+    def ask(self, method, path, body=None):
+        """One request; its JSON answer."""
+        connection = http.client.HTTPConnection(*self._at, timeout=10)
+        headers = {"Authorization": f"Basic {self._login}", "Content-Type": "application/json"}
+        with contextlib.closing(connection):
+            connection.request(method, f"/api/{path}", json.dumps(body), headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        assert answer.status < 300, f"{method} {path}: {answer.status} {text!r}"
+        return json.loads(text) if text else None
+
+    def queues(self):
+        """All queues by name, with their arguments and counts, which are 0.1 s old at most."""
+        # The API's other counts are those of its last sample, up to 5 s ago.
+        live = "disable_stats=true&enable_queue_totals=true"
+        found = self.ask("GET", f"queues/{quote(self.vhost, '')}?{live}")
+        return {queue["name"]: queue for queue in found}
+
+    def depth(self, name):
+        """How many messages wait in a queue."""
+        return self.queues()[name].get("messages_ready", 0)
+
+    def unacked(self, name):
+        """How many messages of a queue are with a consumer."""
+        return self.queues()[name].get("messages_unacknowledged", 0)
+
+    def peek(self, name, count=1000):
+        """The messages that wait in a queue; they stay there, and this counts as a delivery."""
+        body = {"count": count, "ackmode": "ack_requeue_true", "encoding": "auto"}
+        return self.ask("POST", f"queues/{quote(self.vhost, '')}/{quote(name, '')}/get", body)
+
+
+@pytest.fixture
+def rabbitmq(servers):
+    """The management API for a virtual host of this test, deleted afterwards."""
+    parts = urlsplit(servers.broker_url)
+    login = parts.netloc.rpartition("@")[0]
+    usual = f"http://{login}@{parts.hostname}:15672"
+    api = Management(servers.management_url or usual, f"test_{secrets.token_hex(6)}")
+    api.ask("PUT", f"vhosts/{api.vhost}", {})  # gives its maker all permissions
+    yield api
+    api.ask("DELETE", f"vhosts/{api.vhost}")
+
+
+@pytest.fixture
+def vhost(servers, rabbitmq):
+    """The AMQP URL of a virtual host of this test."""
+    return _sibling(servers.broker_url, rabbitmq.vhost)
+
+
+# Mail
+
+
+@pytest.fixture
+def mail_server(tmp_path, monkeypatch):
+    """A mail server that can be told to fail, and that `WORKSHED_SMTP_URL` leads to."""
+    with MailCatcher(tmp_path / "mail") as catcher:
+        monkeypatch.setenv("WORKSHED_SMTP_URL", catcher.url)
+        settings.cache_clear()
+        yield catcher
+
+
+# The broker
+
+
+@pytest.fixture
+def broker(vhost, database, monkeypatch):
+    """The process's broker on the virtual host and database of this test, also for its children."""
+    monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
+    settings.cache_clear()
+    found = build.broker()
+    used = build.build(settings())
+    for name in ("urls", "_publisher", "_inbox", "_ensured", "_publish_timeout_s"):
+        monkeypatch.setattr(found, name, getattr(used, name))
+    yield found
+    found.close()
+
+
+def pytest_addoption(parser):
+    """`--full`: the sizes that the promise names; by default a tenth of them."""
+    parser.addoption("--full", action="store_true", help="run campaigns at full scale")
+
+
+@pytest.fixture(scope="session")
+def scale(request):
+    """`scale(500)`: so many at full scale, a tenth otherwise."""
+    full = request.config.getoption("full")
+    return lambda number: number if full else number // 10

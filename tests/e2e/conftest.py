@@ -1,0 +1,125 @@
+"""Real worker processes, on the fresh database and virtual host of each test."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+READY = "Worker process is ready for action."
+
+
+class Worker:
+    """A `dramatiq` master with its workers and relay, in a process group of its own."""
+
+    def __init__(self, modules, options, environment, log: Path):
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dramatiq", *modules, *options],
+                env={**os.environ, **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+
+    def text(self):
+        return self.log.read_text()
+
+    def children(self):
+        """Return the worker processes; the fork that supervises the relay comes after them."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def kill(self):
+        """Kill all of it with SIGKILL, so that nothing is handed back in good order."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, timeout=30):
+        """Stop in good order; return the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+    def end(self):
+        """Leave nothing behind, whatever the test did."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+
+@pytest.fixture
+def environment(database, vhost, mail_server, tmp_path):
+    """The variables with which a process finds the servers of this test."""
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+@pytest.fixture
+def start_worker(environment, broker, tmp_path, eventually):
+    """Start `dramatiq actors -p 1 -t 8`, or another; returns once it is ready."""
+    workers = []
+
+    def start(*modules, processes=1, threads=8, options=(), env=None, ready=True):
+        worker = Worker(
+            modules or ("actors",),
+            ["-p", str(processes), "-t", str(threads), *options],
+            {**environment, **(env or {})},
+            tmp_path / f"worker-{len(workers)}.log",
+        )
+        workers.append(worker)
+        if ready:
+            eventually(
+                lambda: worker.text().count(READY) == processes or worker.process.poll(),
+                within_s=30,
+            )
+            assert worker.process.poll() is None, worker.text()
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.end()
+
+
+@pytest.fixture
+def count(conn):
+    """Count rows: `count("product.emails WHERE state = 'sent'")`."""
+    conn.autocommit = True
+
+    def count(what):
+        return conn.execute(f"SELECT count(*) FROM {what}").fetchone()[0]  # noqa: S608
+
+    return count
+
+
+@pytest.fixture
+def in_threads():
+    """Run a function for each item, in so many threads; raises what any of them raised."""
+
+    def run(function, items, threads=16):
+        items, errors, lock = list(items), [], threading.Lock()
+
+        def work():
+            while True:
+                with lock:
+                    if not items:
+                        return
+                    item = items.pop()
+                try:
+                    function(item)
+                except Exception as err:  # noqa: BLE001 -- raised below
+                    errors.append(err)
+
+        pool = [threading.Thread(target=work) for _ in range(threads)]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+        if errors:
+            raise ExceptionGroup("in threads", errors)
+
+    return run

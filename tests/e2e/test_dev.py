@@ -1,0 +1,193 @@
+"""`workshed dev` as a person or a test kit runs it."""
+
+import contextlib
+import json
+import os
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pika
+import psycopg
+import pytest
+
+from console.servers import state
+
+WORKSHED = [sys.executable, "-m", "console"]
+
+# What a command may need when it runs and `--help` must not wait for.
+HEAVY = ("psycopg", "pika", "dramatiq", "pydantic", "structlog", "aiosmtpd", "console.servers")
+
+
+@contextlib.contextmanager
+def dev(*options):
+    """Run it; yield the process, and always end it in good order."""
+    command = [*WORKSHED, "dev", *map(str, options)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """A state folder whose cluster is made once, since that takes most of the time."""
+    with state.temporary() as claimed:
+        path = claimed.folder / "state"
+        yield path
+
+
+def urls(process):
+    return json.loads(process.stdout.readline())
+
+
+def connect_to(url):
+    parts = urlsplit(url)
+    socket.create_connection((parts.hostname, parts.port)).close()
+
+
+def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
+    with dev("--json", "--state", open_folder) as process:
+        known = urls(process)
+        with psycopg.connect(known["database_url"]) as conn:
+            assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+            assert conn.execute("SELECT to_regnamespace('product')::text").fetchone()[0]
+        pika.BlockingConnection(pika.URLParameters(known["broker_url"])).close()
+        host, _, port = known["smtp_url"].removeprefix("smtp://").partition(":")
+        with smtplib.SMTP(host, int(port)) as client:
+            client.sendmail("a@example.org", "b@example.org", "\r\n")
+        assert len(list(Path(known["maildir"], "new").iterdir())) == 1
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(30) == 0
+    for url in (known["database_url"], known["broker_url"], known["smtp_url"]):
+        with pytest.raises(ConnectionRefusedError):
+            connect_to(url)
+
+
+def test_people_get_lines_to_copy_on_stdout_and_the_rest_on_stderr(folder):
+    with dev("--postgres", "--state", folder) as process:
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, talk = process.communicate(timeout=30)
+
+    assert line.startswith("export WORKSHED_DATABASE_URL=postgresql://")
+    assert rest == ""
+    assert f"data stays in {folder}" in talk
+    assert process.returncode == 0
+
+
+def test_data_stay_and_reset_wipes_them(folder):
+    with dev("--postgres", "--json", "--state", folder) as process:
+        first = urls(process)
+        with psycopg.connect(first["database_url"]) as conn:
+            conn.execute("CREATE TABLE kept ()")
+    with dev("--postgres", "--json", "--state", folder) as process:
+        assert urls(process) == first
+        with psycopg.connect(first["database_url"]) as conn:
+            conn.execute("SELECT FROM kept")
+    with dev("--postgres", "--json", "--state", folder, "--reset") as process:
+        again = urls(process)["database_url"]
+        assert again != first["database_url"]
+        with psycopg.connect(again) as conn:
+            assert conn.execute("SELECT to_regclass('kept')").fetchone() == (None,)
+
+
+def test_it_ends_with_the_process_that_asked_for_json(open_folder, eventually):
+    script = f"""
+import subprocess, sys
+words = [sys.executable, "-m", "console", "dev", "--json", "--postgres"]
+words += ["--state", {str(open_folder)!r}]
+child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline(), flush=True)
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True
+    ) as parent:
+        url = urls(parent)["database_url"]
+        connect_to(url)
+
+        parent.kill()
+
+    def is_closed():
+        with contextlib.suppress(ConnectionRefusedError):
+            connect_to(url)
+            return False
+        return True
+
+    eventually(is_closed)
+
+
+def test_a_server_that_dies_ends_it_with_the_log(folder):
+    with dev("--postgres", "--json", "--state", folder) as process:
+        url = urls(process)["database_url"]
+        pid = int((folder / "postgres/data/postmaster.pid").read_text().split()[0])
+        connect_to(url)
+
+        os.kill(pid, signal.SIGTERM)
+        _, talk = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "PostgreSQL stopped" in talk
+    assert "database system is shut down" in talk
+    assert "Traceback" not in talk
+
+
+def test_a_second_one_on_the_same_folder_says_so(folder):
+    with dev("--postgres", "--json", "--state", folder) as process:
+        urls(process)
+        with dev("--postgres", "--state", folder) as second:
+            _, talk = second.communicate(timeout=30)
+
+    assert second.returncode == 1
+    assert talk == f"workshed: {folder} is in use by another `workshed dev`; stop that one first\n"
+
+
+def test_a_named_database_is_used_as_it_is(database, open_folder):
+    with dev("--postgres", "--json", "--state", open_folder) as process:
+        assert urls(process)["database_url"] == database
+
+    assert not (open_folder / "postgres").exists()
+
+
+def test_install_only_says_nothing_where_nothing_is_missing():
+    done = subprocess.run(
+        [*WORKSHED, "dev", "--install-only"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout + done.stderr == ""
+
+
+def test_help_imports_nothing_that_is_slow():
+    script = """
+import sys
+from console.cli import main
+sys.argv = ["workshed", "--help"]
+try:
+    main()
+except SystemExit:
+    print("imported", *sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    imported = done.stdout.splitlines()[-1].split()
+    assert imported[0] == "imported"
+    assert [name for name in HEAVY if name in imported] == []
+
+
+def test_an_unknown_command_is_a_usage_error():
+    done = subprocess.run([*WORKSHED, "dve"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "dve" in done.stderr

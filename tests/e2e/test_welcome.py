@@ -1,0 +1,163 @@
+"""A sign-up becomes a delivered mail and a reminder, whatever dies on the way."""
+
+import random
+
+import pytest
+
+import actors
+from workshed import db, people
+from workshed.jobs import schedule
+
+
+def sign_up(number):
+    with db.transaction() as conn:
+        return actors.sign_up(conn, name=f"Person {number}", email=f"p{number}@example.org")
+
+
+def recipients(mail_server):
+    return sorted(mail.recipients[0] for mail in mail_server.received)
+
+
+def test_a_sign_up_becomes_a_mail_and_a_reminder(
+    start_worker, mail_server, eventually, conn, count
+):
+    start_worker()
+
+    user = sign_up(1)
+
+    eventually(lambda: people.find(conn, user.id).welcomed_at, within_s=20)
+    assert recipients(mail_server) == ["p1@example.org"]
+    reminder = schedule.find(conn, actor="send_onboarding_reminder")[0]
+    wait = reminder.due_at - people.find(conn, user.id).welcomed_at
+    assert wait.total_seconds() == pytest.approx(3 * 86_400, abs=5)
+
+
+def test_a_reminder_is_visible_and_cancelled(start_worker, eventually, conn, count):
+    start_worker()
+    user = sign_up(1)
+    eventually(lambda: count("jobs.schedule WHERE actor = 'send_onboarding_reminder'"), within_s=20)
+
+    with db.transaction() as tx:
+        actors.activate(tx, user.id)
+
+    assert count("jobs.schedule") == 0
+
+
+def test_a_reminder_that_is_due_is_sent_once(start_worker, mail_server, eventually, conn, count):
+    start_worker()
+    sign_up(1)
+    eventually(lambda: count("jobs.schedule WHERE actor = 'send_onboarding_reminder'"), within_s=20)
+
+    conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
+
+    eventually(
+        lambda: count("product.emails WHERE kind = 'reminder' AND state = 'sent'"), within_s=20
+    )
+    assert recipients(mail_server) == ["p1@example.org", "p1@example.org"]
+
+
+def test_a_reminder_nobody_needs_is_discarded_with_its_reason(
+    start_worker, mail_server, eventually, conn, count
+):
+    start_worker()
+    user = sign_up(1)
+    eventually(lambda: count("jobs.schedule WHERE actor = 'send_onboarding_reminder'"), within_s=20)
+    with db.transaction() as tx:
+        people.activate(tx, user.id)  # without cancelling: as if it were on its way already
+
+    conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
+
+    eventually(lambda: count("jobs.attempts WHERE outcome = 'discarded'"), within_s=20)
+    reason = conn.execute("SELECT reason FROM jobs.attempts").fetchone()[0]
+    assert reason == f"user {user.id} needs no reminder any more"
+    assert recipients(mail_server) == ["p1@example.org"]
+
+
+def test_a_rolled_back_sign_up_sends_nothing(start_worker, mail_server, eventually, count):
+    start_worker()
+    with db.transaction() as conn:
+        actors.sign_up(conn, name="Ghost", email="ghost@example.org")
+        conn.rollback()
+
+    sign_up(1)
+
+    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL"), within_s=20)
+    assert recipients(mail_server) == ["p1@example.org"]
+
+
+def test_a_welcome_for_a_deleted_user_is_discarded_and_recorded(
+    start_worker, mail_server, eventually, conn, count
+):
+    user = sign_up(1)
+    conn.execute("DELETE FROM product.users")
+
+    start_worker()
+
+    eventually(lambda: count("jobs.attempts"), within_s=20)
+    row = conn.execute("SELECT outcome, reason, error_class FROM jobs.attempts").fetchone()
+    assert row == ("discarded", f"user {user.id} does not exist", "RecordMissing")
+    assert mail_server.received == []
+
+
+def test_a_killed_worker_loses_no_welcome(start_worker, mail_server, eventually, count, scale):
+    """A mail that was being sent waits for the end of its claim, which follows the timeout."""
+    wanted, soon = scale(500), {"WORKSHED_SMTP_TIMEOUT": "1"}
+    first = start_worker(env=soon)
+    for number in range(wanted):
+        sign_up(number)
+    eventually(lambda: 0 < len(mail_server.received) < wanted, within_s=30)
+
+    first.kill()
+    start_worker(env=soon)
+
+    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == wanted, within_s=150)
+    assert set(recipients(mail_server)) == {f"p{n}@example.org" for n in range(wanted)}
+    ambiguous = count("product.emails WHERE ambiguous > 0")
+    assert len(mail_server.received) <= wanted + ambiguous
+    assert count("jobs.schedule WHERE actor = 'send_onboarding_reminder'") == wanted
+
+
+SLOWEST_COMMIT_S = 0.5
+
+
+def sign_up_and_send_before_commit(number):
+    """What a plain `send` in a request does: the job may run before its user can be seen."""
+    with db.transaction() as conn:
+        user = people.create(conn, name=f"Person {number}", email=f"p{number}@example.org")
+        actors.send_welcome_email.send(user.id)
+        conn.execute("SELECT pg_sleep(%s)", (random.uniform(0, SLOWEST_COMMIT_S),))  # noqa: S311
+
+
+def sign_up_slowly(number):
+    with db.transaction() as conn:
+        actors.sign_up(conn, name=f"Person {number}", email=f"p{number}@example.org")
+        conn.execute("SELECT pg_sleep(%s)", (random.uniform(0, SLOWEST_COMMIT_S),))  # noqa: S311
+
+
+@pytest.mark.parametrize("way", [sign_up_slowly, sign_up_and_send_before_commit])
+def test_sign_ups_whose_commit_is_slow_all_get_a_welcome(
+    way, start_worker, mail_server, eventually, count, in_threads, scale
+):
+    wanted = scale(500)
+    start_worker()
+
+    in_threads(way, range(wanted), threads=8)
+
+    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == wanted, within_s=120)
+    assert recipients(mail_server) == sorted(f"p{n}@example.org" for n in range(wanted))
+    assert count("jobs.attempts WHERE outcome = 'discarded'") == 0
+
+
+def test_without_looking_again_a_send_before_the_commit_is_lost(
+    start_worker, mail_server, eventually, count, in_threads, scale
+):
+    """The remedies removed, `sign_up`'s row and the second look, as stock dramatiq has it."""
+    wanted = scale(500)
+    start_worker(env={"WORKSHED_NOT_VISIBLE_FOR": "0"})
+
+    in_threads(sign_up_and_send_before_commit, range(wanted), threads=8)
+
+    welcomed = "product.users WHERE welcomed_at IS NOT NULL"
+    lost = "jobs.attempts WHERE outcome = 'discarded'"
+    eventually(lambda: count(welcomed) + count(lost) == wanted, within_s=60)
+    assert count(lost) > wanted / 2

@@ -1,0 +1,149 @@
+"""`workshed migrate` on a fresh database."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+
+import psycopg
+import pytest
+
+from console.cli.migrate import migrate as command
+from workshed import db
+from workshed import migrate as migrations
+from workshed.errors import MigrationError
+from workshed.settings import settings
+
+JOBS = [f"jobs/{each.name}" for each in migrations.migrations(("jobs",))]
+ALL = [f"{each.stream}/{each.name}" for each in migrations.migrations(migrations.STREAMS)]
+
+
+@pytest.fixture
+def empty(empty_database_url, monkeypatch):
+    """A database that was never migrated, named by the environment."""
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
+    settings.cache_clear()
+    with db.connect() as conn:
+        yield conn
+
+
+def tables(conn):
+    query = "SELECT schemaname FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
+    return [schema for (schema,) in conn.execute(query)]
+
+
+def objects_in_public(conn):
+    query = """
+        SELECT count(*) FROM pg_depend
+         WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'public'::regnamespace
+    """
+    return conn.execute(query).fetchone()[0]
+
+
+def test_it_applies_the_stream_of_jobs_once(empty, capsys):
+    command()
+    command()
+
+    expected = [f"applied {name}" for name in JOBS]
+    assert capsys.readouterr().out.splitlines() == [*expected, "up to date"]
+
+
+def test_the_product_s_tables_come_when_asked_for_and_nothing_is_in_public(empty, capsys):
+    command()
+    assert "product" not in tables(empty)
+
+    command(with_product=True)
+
+    out = capsys.readouterr().out.splitlines()
+    assert out == [f"applied {name}" for name in ALL]
+    assert set(tables(empty)) <= {"jobs", "product"}
+    assert objects_in_public(empty) == 0
+
+
+def test_two_at_once_apply_each_file_once(empty):
+    barrier = threading.Barrier(2)
+    done = []
+
+    def run():
+        with db.connect() as conn:
+            barrier.wait()
+            done.extend(migrations.migrate(conn, migrations.STREAMS))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(f"{each.stream}/{each.name}" for each in done) == sorted(ALL)
+
+
+def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypatch):
+    command()
+    edited = [
+        dataclasses.replace(each, sql=each.sql + "-- edited")
+        for each in migrations.migrations(("jobs",))
+    ]
+    monkeypatch.setattr(migrations, "migrations", lambda _: iter(edited))
+
+    with pytest.raises(MigrationError, match=f"{JOBS[0]}.sql was edited"):
+        command()
+
+
+def test_a_failing_file_leaves_nothing_behind(empty, monkeypatch):
+    broken = migrations.Migration("jobs", "9999_broken", "CREATE SCHEMA half; SELECT 1/0")
+    everything = [*migrations.migrations(("jobs",)), broken]
+    monkeypatch.setattr(migrations, "migrations", lambda _: iter(everything))
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        command()
+
+    assert [row.name for row in migrations.applied(empty)] == [
+        name.removeprefix("jobs/") for name in JOBS
+    ]
+    assert empty.execute("SELECT to_regnamespace('half')").fetchone() == (None,)
+
+
+def test_sql_applies_nothing_and_does_the_same_by_hand(empty, capsys):
+    command(with_product=True, sql=True)
+    script = capsys.readouterr().out
+    assert tables(empty) == []
+
+    empty.execute(script)
+    command(with_product=True)
+
+    assert capsys.readouterr().out == "up to date\n"
+
+
+def test_status_tells_what_is_applied_and_what_is_pending(empty, capsys):
+    command()
+    capsys.readouterr()
+
+    command(with_product=True, status=True)
+
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    expected = [["applied" if name in JOBS else "pending", name] for name in ALL]
+    assert lines == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "code", "message"),
+    [
+        ({"WORKSHED_DATABASE_URL": "postgresql://127.0.0.1:1/none"}, 4, "does not answer"),
+        ({"WORKSHED_DATABASE": "x"}, 2, "did you mean WORKSHED_DATABASE_URL?"),
+    ],
+)
+def test_what_goes_wrong_is_one_message_and_an_exit_code(environ, code, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "migrate"],
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

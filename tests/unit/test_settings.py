@@ -1,0 +1,103 @@
+"""Settings: every problem at once, by name, and no secret in a message."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from workshed.errors import SettingsError
+from workshed.settings import Settings, settings, unknown_names
+
+
+def test_the_defaults_work_on_a_laptop():
+    found = settings()
+
+    assert found.broker_url.get_secret_value() == "amqp://guest:guest@127.0.0.1:5672/"
+    assert found.model_fields_set == set()
+
+
+def test_what_the_environment_gives_is_told_from_defaults(monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql:///workshed")
+    monkeypatch.setenv("WORKSHED_BROKER_URL", "")  # as in a template that was not filled in
+
+    assert settings().model_fields_set == {"database_url"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WORKSHED_DATABSE_URL", "WORKSHED_DATABASE_URL"),
+        ("WORKSHED_MAX_RETRY", "WORKSHED_MAX_RETRIES"),
+        ("workshed_broker_uri", "WORKSHED_BROKER_URL"),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_one_meant(name, meant, monkeypatch):
+    monkeypatch.setenv(name, "x")
+
+    with pytest.raises(SettingsError, match=f"{name} is not a setting; did you mean {meant}"):
+        settings()
+
+
+def test_a_name_like_no_other_is_refused_without_a_guess():
+    assert unknown_names({"WORKSHED_KUBERNETES_NAMESPACE": "x"}) == [
+        "WORKSHED_KUBERNETES_NAMESPACE is not a setting"
+    ]
+
+
+def test_names_of_others_are_none_of_our_business():
+    assert unknown_names({"DATABASE_URL": "x", "WORKSHEDS": "x", "workshed_queues": "a=1"}) == []
+
+
+def test_all_problems_are_told_at_once_and_without_secrets(monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "mysql://root:hunter2@db/app")
+    monkeypatch.setenv("WORKSHED_BROKER_URL", "amqp://ok@a/;redis://u:hunter3@b/")
+    monkeypatch.setenv("WORKSHED_POOL_SIZE", "many")
+    monkeypatch.setenv("WORKSHED_POOLSIZE", "4")
+
+    with pytest.raises(SettingsError) as caught:
+        settings()
+
+    message = str(caught.value)
+    for name in ("DATABASE_URL", "BROKER_URL", "POOL_SIZE", "POOLSIZE"):
+        assert f"  - WORKSHED_{name}" in message
+    assert "hunter" not in message
+    # A traceback prints causes too.
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("10", timedelta(seconds=10)), ("0.5", timedelta(milliseconds=500))],
+)
+def test_a_duration_is_a_number_of_seconds(text, span, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", text)
+
+    assert settings().smtp_timeout == span
+
+
+@pytest.mark.parametrize("text", ["-1", "soon", "nan", "1e400"])
+def test_what_is_no_duration_is_refused_by_name(text, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", text)
+
+    with pytest.raises(SettingsError, match="WORKSHED_SMTP_TIMEOUT"):
+        settings()
+
+
+@given(st.floats(min_value=0, max_value=1e9))
+def test_any_number_of_seconds_is_read_exactly(seconds):
+    found = Settings(publish_timeout=str(seconds))
+
+    assert found.publish_timeout == timedelta(seconds=seconds)
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        settings().pool_size = 4
+
+
+def test_secrets_do_not_show(monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://u:hunter2@db/app")
+
+    assert "hunter2" not in repr(settings())
