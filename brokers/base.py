@@ -8,6 +8,7 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
 
 from brokers.envelope import OPTIONS, option_problem, refuse_inexact
 from brokers.errors import (
@@ -15,9 +16,11 @@ from brokers.errors import (
     RefusedOptionError,
     UndeclaredQueueError,
     did_you_mean,
+    exit_code,
 )
 from brokers.queues import Queue
 from workshed.db import Connection
+from workshed.errors import WorkshedError
 from workshed.jobs import schedule
 from workshed.jobs.schedule import Reason
 
@@ -42,6 +45,11 @@ class DeclaredBroker(Broker):
         """Declare a queue of your own; before the first actor on it."""
         self.declared[queue.name] = queue
 
+    def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
+        """Add an actor, or replace one of the same name."""
+        super().declare_actor(actor)
+        self._signatures[actor.actor_name] = inspect.signature(actor.fn)
+
     def declare_queue(self, queue_name: str) -> None:
         """Take note that an actor of this program is on a declared queue; opens nothing."""
         if queue_name not in self.declared:
@@ -64,7 +72,29 @@ class DeclaredBroker(Broker):
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks downwards; those that may veto raise."""
-        self._emit(self._resolved("before_" + signal), *args, **kwargs)
+        if signal == "worker_boot":
+            self._boot(*args)
+        else:
+            self._emit(self._resolved("before_" + signal), *args, **kwargs)
+
+    def _boot(self, worker: Worker) -> None:
+        """Refuse to start on what would only fail later, with one sentence and an exit code."""
+        try:
+            self.check_worker(worker)
+            self._emit(self._resolved("before_worker_boot"), worker)
+        except WorkshedError as err:
+            logger.critical("%s", err)
+            raise SystemExit(exit_code(err)) from None
+
+    def check_worker(self, worker: Worker) -> None:
+        """Refuse a typo in `-Q`: dramatiq would consume nothing and say "ready"."""
+        for name in sorted(set(worker.consumer_whitelist or ()) - set(self.queues)):
+            if name not in self.declared:
+                raise UndeclaredQueueError(name, self.declared)
+            raise WorkshedError(
+                f"-Q {name}: no actor of this program is on that queue; "
+                f"they are on {', '.join(sorted(self.queues)) or 'none'}"
+            )
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks upwards; never raise, since dramatiq would take it for a failed job."""
@@ -127,16 +157,13 @@ class DeclaredBroker(Broker):
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
         """Name each argument as the actor does; an actor of another program has no names here."""
-        actor = self.actors.get(message.actor_name)
-        if actor is None:
-            return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
-        signature = self._signatures.get(actor.actor_name)
+        signature = self._signatures.get(message.actor_name)
         if signature is None:
-            signature = self._signatures[actor.actor_name] = inspect.signature(actor.fn)
+            return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
         try:
             bound = signature.bind(*message.args, **message.kwargs)
         except TypeError as err:
-            raise RefusedArgumentError(f"{actor.actor_name}{signature}: {err}") from None
+            raise RefusedArgumentError(f"{message.actor_name}{signature}: {err}") from None
         return unpacked(signature, bound.arguments)
 
 

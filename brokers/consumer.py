@@ -24,7 +24,7 @@ from workshed.jobs import dead
 
 logger = logging.getLogger(__name__)
 
-REOPEN_PAUSE_S = 0.5
+REOPEN_PAUSE_S = 1.0
 SHARE_OF_TIMEOUT = 0.75
 """Share of the consumer timeout after which a delivery that could not be settled is given back."""
 
@@ -215,6 +215,7 @@ class QueueConsumer(Consumer):
     def _on_channel(self, channel: Any) -> None:
         self._channel = channel
         channel.add_on_close_callback(self._on_closed)
+        channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted
         channel.basic_qos(prefetch_count=self._prefetch)
         self._tag = channel.basic_consume(self._queue.name, self._on_delivery)
 

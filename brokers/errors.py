@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from dramatiq.errors import BrokerConnectionError
 
-from workshed.errors import WorkshedError
+from workshed.errors import DatabaseUnreachableError, WorkshedError
 
 
 class UndeclaredQueueError(WorkshedError):
@@ -73,6 +73,20 @@ class BrokerBlockedError(BrokerError):
 
 class PublishRefusedError(BrokerError):
     """RabbitMQ answered, and did not take the message: nacked or unroutable."""
+
+
+EXIT_USAGE = 2
+EXIT_BROKER = 3
+EXIT_DATABASE = 4
+
+
+def exit_code(error: WorkshedError) -> int:
+    """Choose the documented exit code of a process that cannot start."""
+    if isinstance(error, BrokerUnreachableError):
+        return EXIT_BROKER
+    if isinstance(error, DatabaseUnreachableError):
+        return EXIT_DATABASE
+    return EXIT_USAGE
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,20 +14,14 @@ from brokers import topology
 from brokers.base import DeclaredBroker
 from brokers.consumer import Delivery, Inbox, QueueConsumer
 from brokers.envelope import properties
-from brokers.errors import BrokerUnreachableError, UndeclaredQueueError
 from brokers.publisher import Publisher, Ticket
 from brokers.queues import Queue
 from brokers.steps import HeldError, must
 from middleware import CopyError, Job, Outcome, Retries, Settling, verdict
 from middleware.retries import run_of
 from workshed import db
-from workshed.errors import DatabaseUnreachableError, WorkshedError
 
 logger = logging.getLogger(__name__)
-
-EXIT_USAGE = 2
-EXIT_BROKER = 3
-EXIT_DATABASE = 4
 
 
 class RabbitMQ(DeclaredBroker):
@@ -98,8 +92,6 @@ class RabbitMQ(DeclaredBroker):
         match signal:
             case "process_message":
                 self._before_job(args[0])
-            case "worker_boot":
-                self._boot(args[0])
             case "worker_shutdown":
                 self._inbox.stop_consuming()
                 super().emit_before(signal, *args, **kwargs)
@@ -121,25 +113,10 @@ class RabbitMQ(DeclaredBroker):
         if error is not None:
             raise error
 
-    def _boot(self, worker: Worker) -> None:
-        """Refuse to start on what would only fail later, with one sentence and an exit code."""
-        try:
-            self._check_queues(set(worker.consumer_whitelist or ()))
-            self.ensure_queues(set(worker.consumer_whitelist or self.queues))
-            super().emit_before("worker_boot", worker)
-        except WorkshedError as err:
-            logger.critical("%s", err)
-            raise SystemExit(exit_code(err)) from None
-
-    def _check_queues(self, wanted: set[str]) -> None:
-        """Refuse a typo in `-Q`: dramatiq would consume nothing and say "ready"."""
-        for name in sorted(wanted - set(self.queues)):
-            if name not in self.declared:
-                raise UndeclaredQueueError(name, self.declared)
-            raise WorkshedError(
-                f"-Q {name}: no actor of this program is on that queue; "
-                f"they are on {', '.join(sorted(self.queues)) or 'none'}"
-            )
+    def check_worker(self, worker: Worker) -> None:
+        """Refuse queues no actor is on; make the others."""
+        super().check_worker(worker)
+        self.ensure_queues(set(worker.consumer_whitelist or self.queues))
 
     def _before_job(self, delivery: Delivery) -> None:
         """Run the checks before a job; one that cannot be made waits and costs no attempt."""
@@ -192,15 +169,6 @@ class RabbitMQ(DeclaredBroker):
     def _must(self, delivery: Delivery, step: Any) -> None:
         queue = self.declared[delivery.queue_name]
         must(step, lambda: delivery.is_ours(queue), self._inbox.stopping)
-
-
-def exit_code(error: WorkshedError) -> int:
-    """Choose the documented exit code of a worker that cannot start."""
-    if isinstance(error, BrokerUnreachableError):
-        return EXIT_BROKER
-    if isinstance(error, DatabaseUnreachableError):
-        return EXIT_DATABASE
-    return EXIT_USAGE
 
 
 def log(outcome: Outcome) -> None:

@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 
 from brokers.build import broker
 from brokers.envelope import decode, properties
-from brokers.errors import BrokerError, EnvelopeError, TopologyError
+from brokers.errors import BrokerError, EnvelopeError, TopologyError, exit_code
 from brokers.publisher import Publisher, Ticket
-from brokers.rabbitmq import RabbitMQ, exit_code
+from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import die_with_parent
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection

@@ -3,6 +3,7 @@
 from typing import Any, NoReturn
 
 import dramatiq
+from dramatiq.worker import Worker
 
 from brokers.base import DeclaredBroker
 from workshed.errors import WorkshedError
@@ -27,6 +28,10 @@ class Stub(DeclaredBroker):
         self.sent.append(message)
         self.emit_after("enqueue", message, delay)
         return message
+
+    def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
+        """Refuse: nothing can be consumed here."""
+        self.consume()
 
     def consume(self, *_: object, **__: object) -> NoReturn:
         """Refuse: nothing can be consumed here."""

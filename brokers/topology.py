@@ -74,7 +74,8 @@ def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
     except ChannelClosedByBroker as err:
         if err.reply_code == PRECONDITION_FAILED:
             raise TopologyError(
-                f"queue {queue.name!r} exists with other arguments: {err.reply_text}. A queue "
+                f"queue {queue.name!r} exists with other arguments: "
+                f"{err.reply_text.removeprefix('PRECONDITION_FAILED - ')}. A queue "
                 "keeps what it was made with: let it run empty, delete it, and start again"
             ) from None
         if err.reply_code != ACCESS_REFUSED:

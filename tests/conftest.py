@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from base64 import b64encode
 from pathlib import Path
@@ -207,6 +208,21 @@ class Management:
         """How many messages of a queue are with a consumer."""
         return self.queues()[name].get("messages_unacknowledged", 0)
 
+    def connections(self):
+        """The open connections to this virtual host, by the name their owner gave them."""
+        return [
+            (one["client_properties"].get("connection_name", ""), one["name"])
+            for one in self.ask("GET", "connections")
+            if one.get("vhost") == self.vhost
+        ]
+
+    def close_connections(self):
+        """Close all connections, as an operator or a failing network may; how many there were."""
+        found = self.connections()
+        for _, name in found:
+            self.ask("DELETE", f"connections/{quote(name, '')}")
+        return len(found)
+
     def peek(self, name, count=1000):
         """The messages that wait in a queue; they stay there, and this counts as a delivery."""
         body = {"count": count, "ackmode": "ack_requeue_true", "encoding": "auto"}
@@ -269,3 +285,32 @@ def scale(request):
     """`scale(500)`: so many at full scale, a tenth otherwise."""
     full = request.config.getoption("full")
     return lambda number: number if full else number // 10
+
+
+@pytest.fixture
+def in_threads():
+    """Run a function for each item, in so many threads; raises what any of them raised."""
+
+    def run(function, items, threads=16):
+        items, errors, lock = list(items), [], threading.Lock()
+
+        def work():
+            while True:
+                with lock:
+                    if not items:
+                        return
+                    item = items.pop()
+                try:
+                    function(item)
+                except Exception as err:  # noqa: BLE001 -- raised below
+                    errors.append(err)
+
+        pool = [threading.Thread(target=work) for _ in range(threads)]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+        if errors:
+            raise ExceptionGroup("in threads", errors)
+
+    return run

@@ -19,7 +19,7 @@ PASSING_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
 """Errors a repetition may cure: connection, shutdown, deadlock, serialization, disk full."""
 
 CONNECT_TIMEOUT_S = 5
-POOL_WAIT_S = 10
+POOL_WAIT_S = 5
 _of_the_parent: list[ConnectionPool[Connection]] = []
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -94,32 +93,3 @@ def count(conn):
         return conn.execute(f"SELECT count(*) FROM {what}").fetchone()[0]  # noqa: S608
 
     return count
-
-
-@pytest.fixture
-def in_threads():
-    """Run a function for each item, in so many threads; raises what any of them raised."""
-
-    def run(function, items, threads=16):
-        items, errors, lock = list(items), [], threading.Lock()
-
-        def work():
-            while True:
-                with lock:
-                    if not items:
-                        return
-                    item = items.pop()
-                try:
-                    function(item)
-                except Exception as err:  # noqa: BLE001 -- raised below
-                    errors.append(err)
-
-        pool = [threading.Thread(target=work) for _ in range(threads)]
-        for thread in pool:
-            thread.start()
-        for thread in pool:
-            thread.join()
-        if errors:
-            raise ExceptionGroup("in threads", errors)
-
-    return run

@@ -1,6 +1,7 @@
 """The private servers: started, found, watched, stopped, and never left behind."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -54,38 +55,57 @@ def postgres(cluster):
     server.stop()
 
 
-@pytest.fixture
-def stranger():
-    """A program that took a port before us, answers nobody and does not go away."""
+@pytest.fixture(scope="module")
+def node(cluster, taken_port):
+    """A node of its own, one of whose ports was taken when it wanted to start."""
+    server = RabbitMQ(cluster, install.ensure(print))
+    server.ports["distribution"] = taken_port
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def taken_port():
+    """The port of a program that answers nobody and does not go away."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         yield sock.getsockname()[1]
 
 
+WITH_DATA = ("postgres", "beam.smp")
+GONE = (FileNotFoundError, ProcessLookupError)
+
+
 def descendants(pid):
-    found = []
+    """All processes below one: their names and owners by their numbers."""
+    found = {}
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *descendants(child)]
+        with contextlib.suppress(*GONE):
+            for child in map(int, task.read_text().split()):
+                found |= descendants(child)
+                found[child] = (proc(child, "comm").read_text().strip(), proc(child).stat().st_uid)
     return found
+
+
+def proc(pid, name=""):
+    return Path("/proc", str(pid), name)
 
 
 def runs(pid):
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+        return proc(pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except GONE:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def listens_at(pids):
     """The addresses, as /proc writes them, on which any of these processes listens."""
     inodes = set()
     for pid in pids:
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                inodes.add(str(fd.readlink()))
+        with contextlib.suppress(*GONE):
+            inodes |= {str(fd.readlink()) for fd in proc(pid, "fd").iterdir()}
     addresses = set()
     for table in ("tcp", "tcp6"):
         for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -121,8 +141,9 @@ def unprivileged():
 def test_servers_listen_on_loopback_only_and_want_their_password(servers):
     for url in (servers.database_url, servers.broker_url):
         assert "@127.0.0.1:" in url
-    pids = [*descendants(servers.postgres.pid), *descendants(servers.rabbitmq.pid)]
-    pids += [servers.postgres.pid, servers.rabbitmq.pid, servers.rabbitmq.epmd.pid]
+    pids = [servers.postgres.pid, servers.rabbitmq.pid, servers.rabbitmq.epmd.pid]
+    for parent in list(pids):
+        pids += descendants(parent)
 
     assert listens_at(pids) <= {"0100007F", "00000000000000000000000001000000"}
 
@@ -137,16 +158,17 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
     servers, open_folder, eventually
 ):
     with holder(open_folder / "state") as (parent, first):
-        with psycopg.connect(first["WORKSHED_DATABASE_URL"]) as conn:
-            conn.execute("CREATE TABLE kept AS SELECT 7 AS number")
+        client = psycopg.connect(first["WORKSHED_DATABASE_URL"], autocommit=True)
+        client.execute("CREATE TABLE kept AS SELECT 7 AS number")
         family = descendants(parent.pid)
-        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in family}
+        names = {name for name, _ in family.values()}
         assert {"postgres", "beam.smp", "epmd", "erl_child_setup"} <= names
 
-        parent.kill()
+        parent.kill()  # with a client still there
 
     # The folder is not free before the last server has stopped, and then it is the same one.
     with state.claimed(open_folder / "state") as again:
+        assert not any(runs(pid) for pid, (name, _) in family.items() if name in WITH_DATA)
         eventually(lambda: not any(map(runs, family)))
         server = PostgreSQL(again)
         server.start()
@@ -154,6 +176,7 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
         with psycopg.connect(server.url) as conn:
             assert conn.execute("SELECT number FROM kept").fetchone() == (7,)
         server.stop()
+    client.close()
     servers.check()  # those beside them were not disturbed
 
 
@@ -166,11 +189,10 @@ def test_an_ordinary_user_with_a_closed_home_leaves_nothing_either(
 
     with holder(as_nobody=True, HOME=str(home)) as (parent, first):
         family = descendants(parent.pid)
-        owners = {Path(f"/proc/{pid}").stat().st_uid for pid in family}
         parent.kill()
 
     assert first["state"] == str(home / ".local/state/workshed-dev")
-    assert owners == {account().uid}
+    assert {owner for _, owner in family.values()} == {account().uid}
     eventually(lambda: not any(map(runs, family)))
     servers.check()
 
@@ -192,33 +214,35 @@ def test_programs_in_a_closed_folder_are_copied_out(open_folder, claim, monkeypa
     assert PACKAGE not in sys.modules
 
 
-def test_a_port_that_was_taken_meanwhile_is_replaced(postgres, stranger):
-    postgres.ports = {"postgres": stranger}
+def test_a_port_that_was_taken_meanwhile_is_replaced(postgres, taken_port):
+    postgres.ports = {"postgres": taken_port}
 
     postgres.start()
 
-    assert postgres.ports["postgres"] != stranger
+    assert postgres.ports["postgres"] != taken_port
     with psycopg.connect(postgres.url) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_rabbitmq_replaces_a_port_that_a_stranger_answers_on(claim, stranger):
-    server = RabbitMQ(claim, install.ensure(print))
-    server.ports["amqp"] = stranger
+def test_rabbitmq_replaces_a_port_too(node, taken_port):
+    assert taken_port not in node.ports.values()
+    pika.BlockingConnection(pika.URLParameters(node.url)).close()
 
-    server.start()
 
-    try:
-        assert server.ports["amqp"] != stranger
-        pika.BlockingConnection(pika.URLParameters(server.url)).close()
-    finally:
-        server.stop()
+def test_rabbitmq_starts_no_port_mapper_that_would_outlive_it(node):
+    # What the node does every minute, here at a moment at which ours has been killed.
+    kill = f'os:cmd("kill -9 {node.epmd.pid}")'
+    node.ctl("eval", f"{kill}, timer:sleep(100), rabbit_nodes_common:ensure_epmd().")
+
+    with socket.socket() as sock:
+        assert sock.connect_ex(("127.0.0.1", node.ports["epmd"])) == errno.ECONNREFUSED
 
 
 def test_a_server_that_stops_while_starting_is_reported_at_once_with_its_log(postgres):
     postgres.start()
     postgres.stop()
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", postgres.ports["postgres"]))
         taken.listen()
         began = time.monotonic()
@@ -227,6 +251,20 @@ def test_a_server_that_stops_while_starting_is_reported_at_once_with_its_log(pos
             postgres.start()  # its port is known by now, so it may not take another
 
     assert time.monotonic() - began < READY_S / 2
+
+
+def test_a_leftover_pid_file_that_names_a_process_of_today_is_no_obstacle(postgres):
+    postgres.start()
+    postgres.stop()
+    command = account().command("sleep", "60", death=signal.SIGKILL)
+    with subprocess.Popen(command) as sleeper:
+        pid_file = postgres.data / "postmaster.pid"
+        pid_file.write_text(f"{sleeper.pid}\n{postgres.data}\n0\n{postgres.ports['postgres']}\n")
+        account().give(pid_file)
+
+        postgres.start()
+
+        sleeper.kill()
 
 
 def test_a_server_that_stopped_by_itself_is_noticed(postgres):

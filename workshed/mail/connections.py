@@ -28,8 +28,23 @@ class Kept:
     since_s: float
 
 
-class _Thread(threading.local):
+class Slot:
+    """The place for the connection of one thread."""
+
     kept: Kept | None = None
+
+    def __del__(self) -> None:
+        """Leave no open socket behind a thread that ends.
+
+        Without a word to the server: in a child process, this side belongs to the parent.
+        """
+        if self.kept is not None:
+            self.kept.client.close()
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.slot = Slot()
 
 
 _thread = _Thread()
@@ -37,7 +52,7 @@ _thread = _Thread()
 
 def take(server: Server) -> smtplib.SMTP | None:
     """Return this thread's connection to the server, if one rests; it is the caller's now."""
-    kept, _thread.kept = _thread.kept, None
+    kept, _thread.slot.kept = _thread.slot.kept, None
     if kept is None:
         return None
     if kept.server == server and time.monotonic() - kept.since_s < IDLE_S:
@@ -48,12 +63,12 @@ def take(server: Server) -> smtplib.SMTP | None:
 
 def keep(server: Server, client: smtplib.SMTP) -> None:
     """Let a connection rest until the next mail of this thread."""
-    _thread.kept = Kept(server, client, time.monotonic())
+    _thread.slot.kept = Kept(server, client, time.monotonic())
 
 
 def close() -> None:
     """Hang up the connection of this thread, if one rests."""
-    kept, _thread.kept = _thread.kept, None
+    kept, _thread.slot.kept = _thread.slot.kept, None
     if kept is not None:
         hang_up(kept.client)
 
@@ -129,9 +144,7 @@ def _trust() -> ssl.SSLContext:
 
 def _forget() -> None:
     """Close this side only: after a fork the conversation still belongs to the parent."""
-    if _thread.kept is not None:
-        _thread.kept.client.close()
-        _thread.kept = None
+    _thread.slot = Slot()
 
 
 os.register_at_fork(after_in_child=_forget)

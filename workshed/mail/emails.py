@@ -90,7 +90,7 @@ def store(conn: Connection, draft: Draft) -> int:
 
 
 def claim(conn: Connection, email_id: int) -> Email | None:
-    """Claim a mail for longer than SMTP may take; `None` if it was sent or failed for good.
+    """Claim a mail for longer than SMTP may take; `None` if it was sent.
 
     Raises `Snooze` until the end of another worker's claim, since its holder may yet die, and
     `RecordMissing`. A mail that may have been sent before is claimed, counted and logged.
@@ -98,9 +98,10 @@ def claim(conn: Connection, email_id: int) -> Email | None:
     query = """
         UPDATE product.emails
            SET state = 'sending', claim = %(claim)s, claimed_until = jobs.now() + %(lasts)s,
-               attempts = attempts + 1, ambiguous = ambiguous + (state <> 'pending')::int
+               attempts = attempts + 1,
+               ambiguous = ambiguous + (state IN ('sending', 'unknown'))::int
          WHERE id = %(id)s
-           AND (state IN ('pending', 'unknown')
+           AND (state IN ('pending', 'unknown', 'failed')
                 OR state = 'sending' AND claimed_until <= jobs.now())
         RETURNING id, kind, user_id, recipient, recipient_name, subject, text_body, html_body,
                   message_id, priority, claim, attempts, ambiguous, created_at

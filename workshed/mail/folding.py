@@ -1,8 +1,7 @@
 """How headers become lines.
 
 The standard library's modern policy loses or adds spaces when it splits a long name or subject
-into encoded words, and leaves their commas unquoted (seen in Python 3.11, 3.12 and 3.13), so
-that one recipient may read as two. Its older `Header` does neither.
+into encoded words (seen in Python 3.11, 3.12 and 3.13); its older `Header` does not.
 """
 
 from email.header import Header

@@ -84,11 +84,9 @@ def _hand_over(client: smtplib.SMTP, server: Server, envelope: Envelope, timer: 
             reply = Reply.of(*client.getreply())
         except OSError as err:
             raise MailFateUnknownError(str(server), reason(err)) from err
-        if reply.accepts:
-            client.command_encoding = "ascii"
-        elif reply.refuses:
+        if reply.refuses:
             raise reply.refusal(server, "the text of the mail")
-        else:
+        if not reply.accepts:
             raise MailFateUnknownError(str(server), f"it answered {reply.code} {reply.text}")
 
 

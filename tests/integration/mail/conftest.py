@@ -43,6 +43,7 @@ class ScriptedServer:
         self.texts = []
         self.connections = 0
         self.certificate = None
+        self.implicit_tls = False
         self._script = {}
         self._open = []
         self._over = threading.Event()
@@ -60,6 +61,9 @@ class ScriptedServer:
         for sock in self._open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def is_busy(self):
+        return any(thread.is_alive() for thread in self._threads[1:])
 
     def stop(self):
         self._over.set()
@@ -83,6 +87,9 @@ class ScriptedServer:
     def _serve(self, sock):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             stack.callback(sock.close)
+            if self.implicit_tls:
+                sock = self.certificate.wrap_socket(sock, server_side=True)
+                stack.callback(sock.close)
             lines = stack.enter_context(sock.makefile("rb"))
             goes_on = self._answer(sock, "CONNECT")
             while goes_on and (line := lines.readline()):

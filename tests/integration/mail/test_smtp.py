@@ -153,7 +153,6 @@ def test_each_thread_has_a_connection_of_its_own(send, scripted):
     def two():
         send()
         send()
-        connections.close()
 
     threads = [threading.Thread(target=two) for _ in range(3)]
     for thread in threads:
@@ -252,7 +251,7 @@ def test_a_child_process_does_not_speak_on_its_parents_connection(send, scripted
     with warnings.catch_warnings(action="ignore"):  # that threads do not survive a fork
         child = os.fork()
     if child == 0:
-        os._exit(connections._thread.kept is not None)
+        os._exit(connections.take(Server.at(scripted.url)) is not None)
 
     assert os.waitpid(child, 0)[1] == 0
     send()
@@ -267,6 +266,14 @@ def test_the_final_dot_is_not_held_back_for_an_acknowledgement(send, scripted):
 
     assert client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     client.close()
+
+
+def test_a_thread_that_ends_leaves_no_connection_open(send, scripted, eventually):
+    thread = threading.Thread(target=send)
+    thread.start()
+    thread.join()
+
+    assert eventually(lambda: not scripted.is_busy(), within_s=5)
 
 
 # Login and encryption
@@ -321,14 +328,19 @@ def test_a_password_is_not_sent_in_clear_over_a_network(send, scripted, monkeypa
 
 
 @pytest.fixture
-def offers_tls(scripted, certificate, monkeypatch):
-    """The scripted server with a certificate that is trusted."""
+def trusted(scripted, certificate, monkeypatch):
+    """The scripted server has a certificate that is trusted."""
     file, scripted.certificate = certificate
-    scripted.says(EHLO=["250-localhost\r\n250 STARTTLS"])
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     connections._trust.cache_clear()
     yield
     connections._trust.cache_clear()
+
+
+@pytest.fixture
+def offers_tls(scripted, trusted):
+    """It offers to encrypt."""
+    scripted.says(EHLO=["250-localhost\r\n250 STARTTLS"])
 
 
 @pytest.mark.usefixtures("offers_tls")
@@ -347,6 +359,15 @@ def test_a_certificate_nobody_vouches_for_is_refused(send, scripted, monkeypatch
     with pytest.raises(MailServerUnreachableError, match="certificate is not trusted"):
         send(url=scripted.url.replace("//", "//ada:secret@"))
     assert scripted.heard[-1] == "STARTTLS"
+
+
+def test_smtps_is_encrypted_from_the_first_byte(send, scripted, trusted):
+    scripted.implicit_tls = True
+
+    send(url=scripted.url.replace("smtp:", "smtps:"))
+
+    assert "STARTTLS" not in scripted.heard
+    assert len(scripted.texts) == 1
 
 
 @pytest.mark.usefixtures("offers_tls")

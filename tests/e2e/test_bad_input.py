@@ -1,0 +1,127 @@
+"""What a person gets wrong is said in one sentence, with an exit code, before anything is lost."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def boot(environment, broker, tmp_path):
+    """Start a worker that should refuse; its exit code and what it wrote."""
+
+    def boot(*options, module="actors", **env):
+        done = subprocess.run(
+            [sys.executable, "-m", "dramatiq", module, "-p", "1", "-t", "2", *options],
+            env={**os.environ, **environment, **env},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return boot
+
+
+def test_rabbitmq_that_is_away_is_named(boot):
+    code, said = boot(WORKSHED_BROKER_URL="amqp://ada:secret@127.0.0.1:9/")
+
+    assert code == 3
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in said
+    assert "Start it, correct the URL, or run `workshed dev`" in said
+    assert "secret" not in said
+
+
+def test_postgresql_that_is_away_is_named(boot):
+    code, said = boot(WORKSHED_DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
+
+    assert code == 4
+    assert "PostgreSQL does not answer at 127.0.0.1:9/shop" in said
+    assert "secret" not in said
+
+
+def test_a_database_that_was_not_migrated_is_refused(boot, empty_database_url):
+    code, said = boot(WORKSHED_DATABASE_URL=empty_database_url)
+
+    assert code == 2
+    assert "run `workshed migrate`" in said
+
+
+def test_a_typo_in_q_is_refused_with_the_likely_queue(boot):
+    """Stock dramatiq says "ready" and consumes nothing."""
+    code, said = boot("-Q", "emial")
+
+    assert code == 2
+    assert "queue 'emial' is not declared (did you mean 'emails'?)" in said
+
+
+def test_a_queue_without_an_actor_is_refused(boot):
+    code, said = boot("-Q", "low")
+
+    assert code == 2
+    assert "no actor of this program is on that queue; they are on default, emails" in said
+
+
+def test_every_problem_of_the_environment_is_said_at_once(boot):
+    code, said = boot(
+        WORKSHED_BROKR_URL="x", WORKSHED_POOL_SIZE="many", WORKSHED_BROKER_URL="http://127.0.0.1"
+    )
+
+    assert code != 0
+    assert "WORKSHED_BROKR_URL is not a setting; did you mean WORKSHED_BROKER_URL?" in said
+    assert "WORKSHED_POOL_SIZE: " in said
+    assert "WORKSHED_BROKER_URL: must start with amqp://" in said
+
+
+def test_weights_for_an_unknown_queue_are_refused(boot):
+    code, said = boot(WORKSHED_QUEUES="critcal=3")
+
+    assert code != 0
+    assert "WORKSHED_QUEUES: 'critcal=3' is not NAME=WEIGHT of a declared queue" in said
+
+
+def test_an_undeclared_queue_is_refused_with_the_line_to_add(boot, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import dramatiq\n"
+        "from brokers import broker\n"
+        "dramatiq.actor(broker=broker, queue_name='invoices', actor_name='a')(print)\n"
+    )
+
+    code, said = boot(module="mine")
+
+    assert code != 0
+    assert 'broker.add_queue(Queue("invoices"))' in said
+
+
+def test_stub_cannot_work(boot):
+    code, said = boot(WORKSHED_BROKER_URL="stub://")
+
+    assert code != 0
+    assert "stub:// only records sends" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "code", "words"),
+    [
+        ("WORKSHED_DATABASE_URL", "postgresql://127.0.0.1:9/x", 4, "PostgreSQL does not answer"),
+        ("WORKSHED_DATABASE_URL", "mysql://127.0.0.1/x", 2, "must start with postgresql://"),
+        ("WORKSHED_DATABASE_ULR", "x", 2, "did you mean WORKSHED_DATABASE_URL?"),
+    ],
+)
+def test_the_command_line_says_the_same(variable, url, code, words, environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "migrate"],
+        env={**os.environ, **environment, variable: url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

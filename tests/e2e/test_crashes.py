@@ -1,0 +1,164 @@
+"""Kill what can be killed while jobs run; nothing is lost, and what runs twice is bounded."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+
+ACTORS = """
+import os, time
+import dramatiq
+from brokers import Queue, broker
+
+broker.add_queue(Queue("parts"))
+
+def note(line):
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(line + "\\n")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def make(number):
+    note(f"start {number}")
+    time.sleep(0.05)
+    note(f"end {number}")
+
+@dramatiq.actor(broker=broker, queue_name="parts", max_retries=5, min_backoff=100, max_backoff=200)
+def flaky(number):
+    note(f"start {number}")
+    if not os.path.exists(os.environ["NOTES"] + f".{number}"):
+        open(os.environ["NOTES"] + f".{number}", "w").close()
+        raise OSError("the first run fails")
+    note(f"end {number}")
+"""
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """What the actors wrote down: `notes("end")` has the numbers of finished runs, repeats too."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    file = tmp_path / "notes.txt"
+    file.touch()
+    monkeypatch.setenv("NOTES", str(file))
+    return lambda word: [
+        int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(word)
+    ]
+
+
+@pytest.fixture
+def send(broker, notes):
+    """Send by name, as a program without the actors would."""
+    broker.add_queue(Queue("parts"))
+    yield lambda actor, number: broker.enqueue(Message("parts", actor, (number,), {}, {}))
+    del broker.declared["parts"]
+
+
+def test_kill_9_of_a_worker_in_mid_job_loses_nothing(start_worker, send, notes, eventually, scale):
+    wanted = scale(1000)
+    first = start_worker("parts", threads=4)
+    for number in range(wanted):
+        send("make", number)
+    eventually(lambda: len(notes("end")) > wanted // 5)
+
+    os.kill(first.children()[0], signal.SIGKILL)
+    # dramatiq stops all of its master when one process dies; a service manager starts it again.
+    assert first.process.wait(30) != 0
+    start_worker("parts", threads=4)
+
+    eventually(lambda: set(notes("end")) == set(range(wanted)), within_s=60)
+    assert len(notes("end")) <= wanted + 8  # at most what was prefetched runs again
+
+
+def test_a_restart_of_rabbitmq_in_mid_job_loses_nothing(
+    start_worker, send, notes, servers, rabbitmq, eventually, scale
+):
+    wanted = scale(1000)
+    worker = start_worker("parts", threads=4)
+    for number in range(wanted):
+        send("make", number)
+    eventually(lambda: len(notes("end")) > wanted // 5)
+
+    servers.rabbitmq.restart()
+
+    eventually(lambda: set(notes("end")) == set(range(wanted)), within_s=90)
+    assert worker.process.poll() is None
+    eventually(lambda: rabbitmq.depth("parts") + rabbitmq.unacked("parts") == 0, within_s=30)
+
+
+def test_kill_9_of_rabbitmq_in_mid_job_loses_nothing(
+    start_worker, send, notes, servers, eventually, scale
+):
+    wanted = scale(1000)
+    start_worker("parts", threads=4)
+    for number in range(wanted):
+        send("make", number)
+    eventually(lambda: len(notes("end")) > wanted // 5)
+
+    servers.rabbitmq.kill()
+    servers.rabbitmq.start()
+
+    eventually(lambda: set(notes("end")) == set(range(wanted)), within_s=90)
+
+
+def test_retries_survive_the_death_of_everything(
+    start_worker, send, notes, servers, count, eventually, scale
+):
+    wanted = scale(500)
+    first = start_worker("parts", threads=4)
+    for number in range(wanted):
+        send("flaky", number)
+    eventually(lambda: notes("start"))
+
+    first.kill()
+    servers.rabbitmq.restart()
+    servers.postgres.stop()
+    servers.postgres.start()
+    start_worker("parts", threads=4)
+
+    eventually(lambda: set(notes("end")) == set(range(wanted)), within_s=90)
+
+
+def test_a_killed_relay_comes_back(start_worker, send, broker, notes, eventually, count, conn):
+    start_worker("parts")
+    relay = "SELECT pid FROM jobs.relays ORDER BY started_at DESC"
+    first = eventually(lambda: conn.execute(relay).fetchone(), within_s=20)[0]
+
+    os.kill(first, signal.SIGKILL)
+    send("flaky", 1)
+
+    eventually(lambda: conn.execute(relay).fetchone()[0] != first, within_s=20)
+    eventually(lambda: notes("end") == [1], within_s=30)
+
+
+def test_sigterm_finishes_what_runs_and_hands_back_the_rest(
+    start_worker, send, notes, rabbitmq, eventually
+):
+    worker = start_worker("parts", threads=2)
+    for number in range(200):
+        send("make", number)
+    eventually(lambda: notes("end"))
+
+    assert worker.stop() == 0
+
+    started, ended = notes("start"), notes("end")
+    assert sorted(started) == sorted(ended)
+    eventually(lambda: rabbitmq.depth("parts") == 200 - len(ended))
+
+
+def test_nothing_is_left_of_a_killed_master(start_worker, notes, conn, eventually):
+    worker = start_worker("parts")
+    eventually(lambda: conn.execute("SELECT 1 FROM jobs.relays").fetchone(), within_s=20)
+    relay = conn.execute("SELECT pid FROM jobs.relays").fetchone()[0]
+
+    worker.process.kill()
+
+    def is_gone():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(relay, 0)
+            return False
+        return True
+
+    eventually(is_gone, within_s=20)

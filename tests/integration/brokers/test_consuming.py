@@ -1,0 +1,332 @@
+"""What a worker promises: an outcome is stored before the ack, and copies are absorbed."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from brokers.envelope import properties
+from brokers.publisher import Ticket
+from middleware import Fence, RetryOn
+from workshed.jobs import Discard, RecordMissing, Snooze
+
+SOON = timedelta(milliseconds=1)
+
+
+@pytest.fixture
+def publish(broker):
+    """Put a message into RabbitMQ as another program might: with these headers, or any body."""
+
+    def publish(message, body=None, queue=None, **headers):
+        ticket = Ticket()
+        queue = queue or message.queue_name
+        broker.ensure_queues({queue})
+        ticket.add(queue, body or message.encode(), properties(message, **headers))
+        broker._publisher.publish(ticket, 5)
+        assert ticket.publications[0].error is None
+
+    return publish
+
+
+@pytest.fixture
+def runs(actor):
+    """An actor that notes each of its runs and then does what `runs.then` says."""
+
+    class Runs(list):
+        then = staticmethod(lambda number: None)
+
+        def send(self, *args):
+            return note.send(*args)
+
+    found = Runs()
+
+    @actor(queue_name="default", retry_on=RetryOn(OSError, attempts=3, wait=SOON))
+    def note(number):
+        found.append(number)
+        found.then(number)
+
+    found.actor = note
+    return found
+
+
+def fail(error):
+    def then(number):
+        raise error
+
+    return then
+
+
+def test_a_job_runs_and_is_acked(runs, working, rabbitmq, rows, eventually):
+    with working("default"):
+        runs.send(1)
+        eventually(lambda: runs == [1])
+
+    assert rabbitmq.depth("default") == rabbitmq.unacked("default") == 0
+    assert rows("SELECT 1 FROM jobs.settled") == []  # a plain job costs PostgreSQL nothing
+
+
+def test_a_failure_is_a_row_before_the_ack(runs, working, rabbitmq, rows, eventually):
+    runs.then = fail(OSError("no"))
+
+    with working("default"):
+        message = runs.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+
+    kept = rows("SELECT message_id, hop, reason, body::json->'options' FROM jobs.schedule")
+    assert kept == [(message.message_id, 1, "retry", {"attempt": 2, "hop": 1})]
+    assert rows("SELECT outcome, error_class FROM jobs.attempts") == [("retried", "OSError")]
+    assert rabbitmq.depth("default") == 0
+
+
+def test_the_last_failure_is_buried_with_all_its_attempts(runs, working, rows, publish, eventually):
+    runs.then = fail(OSError("no"))
+
+    with working("default"):
+        publish(runs.actor.message_with_options(args=(1,), attempt=3, hop=2))
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    assert rows("SELECT actor, attempt, reason, error_class FROM jobs.dead") == [
+        ("note", 3, "failed 3 times: OSError: no", "OSError")
+    ]
+    assert "in note" in rows("SELECT traceback FROM jobs.attempts")[0][0]
+    assert rows("SELECT 1 FROM jobs.schedule") == []
+
+
+def test_a_snooze_costs_no_attempt(runs, working, rows, eventually):
+    runs.then = fail(Snooze(timedelta(hours=1)))
+
+    with working("default"):
+        runs.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+
+    assert rows("SELECT body::json->'options'->>'attempt', reason FROM jobs.schedule") == [
+        ("1", "snooze")
+    ]
+    assert rows("SELECT 1 FROM jobs.attempts") == []
+
+
+def test_a_discard_is_recorded(runs, working, rows, eventually):
+    runs.then = fail(Discard("paid already"))
+
+    with working("default"):
+        runs.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+
+    assert rows("SELECT outcome, reason FROM jobs.attempts") == [("discarded", "paid already")]
+
+
+def test_a_record_not_visible_yet_is_looked_for_again(runs, working, rows, eventually):
+    runs.then = fail(RecordMissing("user", 1))
+
+    with working("default"):
+        runs.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+
+    assert rows("SELECT reason FROM jobs.schedule") == [("snooze",)]
+    assert rows("SELECT 1 FROM jobs.attempts") == []
+
+
+def test_a_copy_of_a_settled_job_is_absorbed(runs, working, rows, publish, eventually):
+    """A relay killed between confirm and delete sends twice; without the fence this runs twice."""
+    message = runs.actor.message(1)
+
+    with working("default", threads=1):
+        publish(message, via="schedule")
+        publish(message, via="schedule")
+        runs.send(2)
+        eventually(lambda: 2 in runs)
+
+    assert runs == [1, 2]
+    assert rows("SELECT message_id, hop FROM jobs.settled") == [(message.message_id, 0)]
+
+
+def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
+    runs, working, rows, publish, eventually
+):
+    """Without the condition at the end, the copy that fails starts a retry of a finished job."""
+    both = threading.Barrier(2)
+    first = threading.Lock()
+
+    def one_fails(number):
+        both.wait(10)
+        if first.acquire(blocking=False):
+            raise OSError("no")
+
+    runs.then = one_fails
+    message = runs.actor.message(1)
+
+    with working("default", threads=2):
+        publish(message, via="schedule")
+        publish(message, via="schedule")
+        eventually(lambda: len(runs) == 2 and rows("SELECT 1 FROM jobs.settled"))
+
+    assert rows("SELECT count(*) FROM jobs.settled") == [(1,)]
+    retries, failures = rows(
+        "SELECT (SELECT count(*) FROM jobs.schedule), (SELECT count(*) FROM jobs.attempts)"
+    )[0]
+    assert retries == failures <= 1
+
+
+def test_a_retry_overtakes_its_settled_predecessor(runs, working, rows, publish, eventually):
+    """The fence knows hops: a later one is not a copy of an earlier one."""
+    with working("default", threads=1):
+        publish(runs.actor.message(1), via="schedule")
+        settled = eventually(lambda: rows("SELECT message_id FROM jobs.settled"))[0][0]
+        later = runs.actor.message_with_options(args=(2,), hop=1).copy()
+        publish(later.copy(message_id=settled), via="schedule")
+        eventually(lambda: runs == [1, 2])
+
+    assert rows("SELECT hop FROM jobs.settled") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b"{}",
+        (
+            b'{"queue_name":"emails","actor_name":"note","args":[],"kwargs":{},"options":{},'
+            b'"message_id":"m","message_timestamp":1}'
+        ),
+        b"\x00\xff",
+    ],
+)
+def test_what_cannot_be_read_is_buried_and_blocks_nothing(
+    body, runs, working, rows, publish, eventually
+):
+    """Stock dramatiq restarts its consumer for ever, or loses a thread per message."""
+    with working("default"):
+        publish(runs.actor.message(0), body=body, queue="default")
+        runs.send(1)
+        eventually(lambda: runs == [1])
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    assert rows("SELECT body, actor, error_class FROM jobs.dead") == [(body, None, "EnvelopeError")]
+
+
+def test_an_outcome_waits_for_postgresql(runs, working, rows, servers, rabbitmq, eventually):
+    """Stock dramatiq swallows the failure of a retry and acks: the job is lost."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def fail_later(number):
+        started.set()
+        go_on.wait(20)
+        raise OSError("no")
+
+    runs.then = fail_later
+    with working("default"):
+        runs.send(1)
+        assert started.wait(10)
+        servers.postgres.stop()
+        go_on.set()
+        eventually(lambda: rabbitmq.unacked("default") == 1)
+        servers.postgres.start()
+        eventually(lambda: rabbitmq.unacked("default") == 0, within_s=30)
+
+    assert runs == [1]
+
+
+def test_a_stop_gives_back_what_cannot_be_stored(runs, working, servers, rabbitmq, eventually):
+    """Neither acked nor lost: the job is in its queue again when the worker stops."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def fail_later(number):
+        started.set()
+        go_on.wait(20)
+        raise OSError("no")
+
+    runs.then = fail_later
+    try:
+        with working("default"):
+            runs.send(1)
+            assert started.wait(10)
+            servers.postgres.stop()
+            go_on.set()
+    finally:
+        servers.postgres.start()
+
+    eventually(lambda: rabbitmq.depth("default") == 1)
+
+
+def test_a_failure_that_time_does_not_mend_goes_to_the_dead_queue(
+    runs, working, rows, connect, rabbitmq, eventually
+):
+    connect(autocommit=True).execute("ALTER TABLE jobs.schedule RENAME TO elsewhere")
+    runs.then = fail(OSError("no"))
+
+    with working("default"):
+        runs.send(1)
+        eventually(lambda: rabbitmq.queues().get("default.dead", {}).get("messages_ready") == 1)
+
+    assert rows("SELECT 1 FROM jobs.attempts") == []
+
+
+def test_an_ack_of_a_lost_channel_touches_no_other_job(
+    runs, working, rabbitmq, publish, eventually
+):
+    """Delivery tags start at 1 on each channel: stock dramatiq's late ack removed another job."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold_the_first(number):
+        if number == 1 and not started.is_set():
+            started.set()
+            go_on.wait(30)
+
+    runs.then = hold_the_first
+    with working("default", threads=1):
+        runs.send(1)
+        assert started.wait(10)
+        eventually(lambda: len(rabbitmq.connections()) == 2)
+        rabbitmq.close_connections()
+        for number in range(2, 6):
+            runs.send(number)
+        eventually(lambda: rabbitmq.unacked("default") >= 1, within_s=20)
+        go_on.set()
+        eventually(lambda: {2, 3, 4, 5} <= set(runs), within_s=20)
+        eventually(lambda: rabbitmq.unacked("default") + rabbitmq.depth("default") == 0)
+
+    assert sorted(set(runs)) == [1, 2, 3, 4, 5]
+    assert all(runs.count(number) == 1 for number in range(2, 6))
+
+
+def test_a_deleted_queue_that_comes_back_is_consumed_again(
+    runs, working, broker, rabbitmq, eventually
+):
+    with working("default"):
+        runs.send(1)
+        eventually(lambda: runs == [1])
+        rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
+        broker._ensured.clear()
+        runs.send(2)
+        eventually(lambda: runs == [1, 2], within_s=20)
+
+
+def test_a_hook_that_raises_is_not_a_failed_job(
+    runs, working, broker, rows, rabbitmq, eventually, monkeypatch
+):
+    """Stock dramatiq reports the success as a failure, acks it, and loses the thread."""
+
+    def after_process_message(self, broker, message, *, result=None, exception=None):
+        raise RuntimeError("a broken observer")
+
+    monkeypatch.setattr(Fence, "after_process_message", after_process_message, raising=False)
+    broker._hooks.clear()
+
+    with working("default", threads=1):
+        runs.send(1)
+        runs.send(2)
+        eventually(lambda: runs == [1, 2])
+
+    assert rows("SELECT 1 FROM jobs.attempts") == []
+    assert rabbitmq.depth("default") == 0
+
+
+def test_a_process_has_one_connection_to_consume_and_one_to_publish(
+    runs, working, rabbitmq, eventually
+):
+    with working("default"):
+        runs.send(1)
+
+        eventually(lambda: len(rabbitmq.connections()) == 2)
+        names = sorted(name.partition(" of ")[0] for name, _ in rabbitmq.connections())
+        assert names == ["consumer", "publisher"]

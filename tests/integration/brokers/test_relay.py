@@ -1,0 +1,285 @@
+"""The way from the schedule to RabbitMQ: nothing lost, and what is sent twice is marked."""
+
+import signal
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from brokers import schedule as outbox
+from brokers.publisher import Publisher
+from brokers.relay import Relay
+from workshed import db
+from workshed.jobs import relays, schedule
+
+
+@pytest.fixture
+def greet(actor):
+    return actor(queue_name="default", actor_name="greet")(lambda number: None)
+
+
+@pytest.fixture
+def store(greet):
+    """Store so many messages that are due now."""
+
+    def store(number, **when):
+        with db.transaction() as conn:
+            return [outbox.send(conn, greet.message(n), **when) for n in range(number)]
+
+    return store
+
+
+@pytest.fixture
+def relaying(broker):
+    """`with relaying():` a relay runs in a thread."""
+    stopping = []
+
+    class Relaying:
+        def __enter__(self):
+            self.stop = threading.Event()
+            self.publisher = Publisher(broker.urls, "relay")
+            self.relay = Relay(self.publisher, self.stop)
+            self.thread = threading.Thread(target=self.relay.run)
+            stopping.append(self)
+            self.thread.start()
+            return self.relay
+
+        def __exit__(self, *_):
+            self.stop.set()
+            self.thread.join(20)
+            assert not self.thread.is_alive()
+            self.publisher.close()
+
+    yield Relaying
+    for one in stopping:
+        one.stop.set()
+
+
+@pytest.fixture
+def start_relay(broker, tmp_path):
+    """A relay process of its own, as `workshed relay` runs it."""
+    started = []
+
+    def start():
+        with (tmp_path / f"relay-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "brokers.relay"], stdout=log, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+def test_what_is_due_is_sent_and_its_row_deleted(store, relaying, rabbitmq, rows, eventually):
+    sent = store(3)
+
+    with relaying():
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    found = rabbitmq.peek("default")
+    assert [m["properties"]["message_id"] for m in found] == [m.message_id for m in sent]
+    assert {m["properties"]["headers"]["via"] for m in found} == {"schedule"}
+
+
+@pytest.fixture(autouse=True)
+def _queues(broker):
+    broker.ensure_queues({"default"})
+
+
+def test_what_is_not_due_stays(store, relaying, rows, eventually):
+    store(2, delay=timedelta(days=3))
+    store(1)
+
+    with relaying():
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(2,)])
+
+
+def test_the_longest_due_is_sent_first(store, relaying, connect, rabbitmq, rows, eventually):
+    first, second = store(2)
+    connect(autocommit=True).execute(
+        "UPDATE jobs.schedule SET due_at = due_at - interval '1 hour' WHERE message_id = %s",
+        (second.message_id,),
+    )
+
+    with relaying():
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    order = [m["properties"]["message_id"] for m in rabbitmq.peek("default")]
+    assert order == [second.message_id, first.message_id]
+
+
+def test_rows_that_rabbitmq_does_not_take_wait_for_their_queue(
+    store, relaying, broker, rabbitmq, rows, eventually
+):
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
+    store(3)
+
+    with relaying():
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE due_at > jobs.now()"))
+        assert rows("SELECT count(*) FROM jobs.schedule WHERE taken_by IS NULL") == [(3,)]
+        broker._ensured.clear()
+        broker.ensure_queues({"default"})
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    eventually(lambda: rabbitmq.depth("default") == 3)
+
+
+def test_a_row_nobody_could_read_is_buried_and_blocks_nothing(
+    store, relaying, connect, rows, eventually
+):
+    store(2)
+    connect(autocommit=True).execute(
+        "UPDATE jobs.schedule SET body = 'nonsense' WHERE body LIKE '%[0]%'"
+    )
+
+    with relaying():
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    assert rows("SELECT body, error_class FROM jobs.dead") == [(b"nonsense", "EnvelopeError")]
+
+
+def test_a_lost_connection_delays_and_loses_nothing(store, relaying, rabbitmq, rows, eventually):
+    with relaying():
+        eventually(rabbitmq.connections)
+        rabbitmq.close_connections()
+        store(50)
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)], within_s=20)
+
+    eventually(lambda: rabbitmq.depth("default") == 50)
+
+
+def test_a_restart_of_postgresql_delays_and_loses_nothing(
+    store, relaying, servers, rabbitmq, connect, eventually
+):
+    with relaying():
+        servers.postgres.stop()
+        servers.postgres.start()
+        with db.connect() as conn:
+            count = "SELECT count(*) FROM jobs.schedule"
+            store(50)
+            eventually(lambda: conn.execute(count).fetchone() == (0,), within_s=30)
+
+    eventually(lambda: rabbitmq.depth("default") == 50)
+
+
+def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows):
+    """Without the mark, and the fence behind it, a repeat is a second run."""
+    store(2)
+    dead, other = uuid4(), uuid4()
+    relays.beat(conn, dead, "host", 1)
+    taken = schedule.take(conn, dead, 10)
+    conn.commit()
+    assert [row.again for row in taken] == [False, False]
+    assert schedule.take(conn, other, 10) == []  # it lives
+    conn.commit()
+
+    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
+    conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s'")
+    again = schedule.take(conn, other, 10)
+
+    assert [row.again for row in again] == [True, True]
+    assert schedule.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
+    assert schedule.sent(conn, other, again) == 2
+
+
+def test_a_blocked_relay_that_beats_keeps_its_rows(store, conn):
+    store(1)
+    slow, other = uuid4(), uuid4()
+    relays.beat(conn, slow, "host", 1)
+    schedule.take(conn, slow, 10)
+
+    conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
+
+    assert schedule.take(conn, other, 10) == []
+
+
+def test_two_relays_share_the_work(store, relaying, rabbitmq, rows, eventually):
+    store(2_000)
+
+    with relaying(), relaying():
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)], within_s=30)
+
+    eventually(lambda: rabbitmq.depth("default") == 2_000)
+
+
+def test_a_relay_killed_in_the_middle_loses_nothing(
+    store, start_relay, connect, rabbitmq, rows, eventually
+):
+    first = start_relay()
+    eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+    store(4_000)
+    eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE taken_by IS NOT NULL"))
+
+    first.kill()
+    # Ten seconds of silence, without waiting for them.
+    aged = connect(autocommit=True)
+    aged.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
+    aged.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s'")
+    start_relay()
+
+    eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)], within_s=40)
+    eventually(lambda: rabbitmq.depth("default") >= 4_000)
+
+
+def test_sigterm_lets_a_relay_finish_and_leave(store, start_relay, rows, eventually):
+    relay = start_relay()
+    eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+    store(1_000)
+
+    relay.send_signal(signal.SIGTERM)
+
+    assert relay.wait(20) == 0
+    assert rows("SELECT count(*) FROM jobs.schedule WHERE taken_by IS NOT NULL") == [(0,)]
+    assert rows("SELECT count(*) FROM jobs.relays") == [(0,)]
+
+
+def test_a_relay_ends_with_its_parent(broker, rows, eventually):
+    """Also when that is killed: `PR_SET_PDEATHSIG`."""
+    code = (
+        "import subprocess, sys, os, time\n"
+        "command = [sys.executable, '-m', 'brokers.relay', '--parent', str(os.getpid())]\n"
+        "print(subprocess.Popen(command).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    relay = int(parent.stdout.readline())
+    eventually(lambda: rows("SELECT 1 FROM jobs.relays"), within_s=20)
+
+    parent.kill()
+    parent.wait(10)
+    parent.stdout.close()
+
+    eventually(lambda: has_ended(relay), within_s=20)
+    assert rows("SELECT 1 FROM jobs.relays") == []
+
+
+def has_ended(pid):
+    """Also when nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_relay_says_when_the_schema_is_missing(empty_database_url, vhost, monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
+    monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "brokers.relay"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "run `workshed migrate`" in done.stderr

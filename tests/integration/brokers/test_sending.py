@@ -1,0 +1,281 @@
+"""What `send` promises: confirmed, stored, or an error that says what happened."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from brokers import Queue, schedule
+from brokers.errors import (
+    BrokerUnreachableError,
+    PublishRefusedError,
+    RefusedArgumentError,
+    RefusedOptionError,
+    TopologyError,
+    UndeclaredQueueError,
+)
+from workshed import db
+from workshed.errors import WorkshedError
+
+
+@pytest.fixture
+def greet(actor):
+    @actor(queue_name="default")
+    def greet(user_id: int, *, locale: str = "en") -> None:
+        """Say hello."""
+
+    return greet
+
+
+def test_a_sent_message_is_in_its_queue_readable_by_people(greet, rabbitmq):
+    message = greet.send(7, locale="fr")
+
+    found = rabbitmq.peek("default")[0]
+    assert json.loads(found["payload"])["args"] == [7]
+    properties = found["properties"]
+    assert (properties["message_id"], properties["type"]) == (message.message_id, "greet")
+    assert (properties["delivery_mode"], properties["app_id"]) == (2, "workshed")
+    assert properties["headers"]["attempt"] == 1
+
+
+def test_queues_are_made_as_declared(greet, broker, rabbitmq):
+    broker.ensure_queues({"default", "emails"})
+
+    queues = rabbitmq.queues()
+    assert set(queues) == {"default", "default.dead", "emails", "emails.dead"}
+    assert queues["default"]["arguments"]["x-queue-type"] == "quorum"
+    assert queues["default"]["arguments"]["x-delivery-limit"] == -1
+    assert queues["emails"]["arguments"]["x-max-priority"] == 4
+
+
+def test_high_priority_mails_leave_first(actor, rabbitmq):
+    @actor(queue_name="emails")
+    def mail(number):
+        pass
+
+    for priority in (0, 4, 2):
+        mail.send_with_options(args=(priority,), broker_priority=priority)
+
+    args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("emails")]
+    assert args == [4, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "problem"),
+    [
+        ((), {}, "missing a required argument: 'user_id'"),
+        ((1, 2), {}, "too many positional"),
+        ((1,), {"local": "fr"}, "unexpected keyword argument 'local'"),
+        ((float("nan"),), {}, "argument user_id: nan"),
+        ((1,), {"locale": datetime.now(UTC)}, "argument locale"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_by_name(greet, rabbitmq, args, kwargs, problem):
+    with pytest.raises(RefusedArgumentError, match=problem):
+        greet.send(*args, **kwargs)
+
+    assert "default" not in rabbitmq.queues()
+
+
+def test_a_misspelt_option_is_refused_with_the_likely_one(greet):
+    with pytest.raises(RefusedOptionError, match=r"max_retrys .*did you mean 'max_retries'"):
+        greet.send_with_options(args=(1,), max_retrys=3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_age": 1000},
+        {"on_success": "greet"},
+        {"pipe_target": {}},
+        {"broker_priority": 256},
+        {"max_retries": "5"},
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(greet, options):
+    with pytest.raises(RefusedOptionError):
+        greet.send_with_options(args=(1,), **options)
+
+
+@pytest.mark.parametrize("option", ["max_age", "retry_when", "on_success", "notify_shutdown"])
+def test_an_actor_cannot_ask_for_what_is_not_there(actor, option):
+    with pytest.raises(ValueError, match=option):
+        actor(queue_name="default", **{option: 1})(lambda: None)
+
+
+def test_an_actor_on_an_undeclared_queue_is_refused_with_the_line_to_add(actor):
+    with pytest.raises(UndeclaredQueueError, match=r'did you mean \'emails\'.*Queue\("email"\)'):
+        actor(queue_name="email")(lambda: None)
+
+
+def test_a_queue_of_ones_own_is_declared_first(broker, actor, rabbitmq):
+    broker.add_queue(Queue("invoices"))
+
+    actor(queue_name="invoices", actor_name="bill")(lambda number: None).send(1)
+
+    assert json.loads(rabbitmq.peek("invoices")[0]["payload"])["actor_name"] == "bill"
+
+
+def test_a_message_for_a_queue_that_was_deleted_is_refused(greet, rabbitmq):
+    greet.send(1)
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
+
+    with pytest.raises(PublishRefusedError, match=r"no queue 'default'.*broker setup"):
+        greet.send(2)
+
+
+def test_a_server_that_is_away_is_named_without_its_password(greet, broker, monkeypatch):
+    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/shop"])
+
+    with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:9 .*'shop'.*refused") as error:
+        greet.send(1)
+
+    assert "secret" not in str(error.value)
+
+
+def test_a_wrong_password_is_said_so(greet, broker, vhost, monkeypatch):
+    login = vhost.partition("://")[2].partition("@")[0]
+    monkeypatch.setattr(broker, "urls", [vhost.replace(login, "nobody:wrong")])
+
+    with pytest.raises(BrokerUnreachableError, match="user or password refused"):
+        greet.send(1)
+
+
+def test_a_queue_with_other_arguments_is_refused_with_the_argument(greet, broker, rabbitmq):
+    arguments = {"x-queue-type": "classic"}
+    path = f"queues/{rabbitmq.vhost}/default"
+    rabbitmq.ask("PUT", path, {"durable": True, "arguments": arguments})
+
+    with pytest.raises(TopologyError, match=r"'default'.*inequivalent arg 'x-"):
+        greet.send(1)
+
+
+def test_a_user_who_may_not_declare_can_send_to_what_is_there(
+    greet, broker, vhost, rabbitmq, monkeypatch, eventually
+):
+    broker.ensure_queues({"default"})
+    login = vhost.partition("://")[2].partition("@")[0]
+    rabbitmq.ask("PUT", "users/sender", {"password": "pw", "tags": ""})
+    rights = {"configure": "^$", "write": "^workshed.jobs$", "read": "^$"}
+    rabbitmq.ask("PUT", f"permissions/{rabbitmq.vhost}/sender", rights)
+    url = vhost.replace(login, "sender:pw")
+    monkeypatch.setattr(broker, "urls", [url])
+    monkeypatch.setattr(broker._publisher, "_urls", [url])
+    broker._ensured.clear()
+
+    greet.send(1)
+
+    eventually(lambda: rabbitmq.depth("default") == 1)
+    with pytest.raises(TopologyError, match=r"'low': does not exist.*broker setup"):
+        broker.ensure_queues({"low"})
+    rabbitmq.ask("DELETE", "users/sender")
+
+
+def test_a_delayed_message_is_a_row(greet, rows):
+    greet.send_with_options(args=(7,), delay=timedelta(days=3))
+
+    wait, reason = rows("SELECT due_at - created_at, reason FROM jobs.schedule")[0]
+    assert (wait, reason) == (timedelta(days=3), "delay")
+
+
+def test_a_message_sent_in_a_transaction_commits_with_it(greet, rows):
+    with db.transaction() as conn:
+        schedule.send(conn, greet.message(7))
+        assert rows("SELECT 1 FROM jobs.schedule") == []
+
+    assert rows("SELECT actor, due_at <= jobs.now() FROM jobs.schedule") == [("greet", True)]
+
+
+def test_a_message_sent_in_a_transaction_goes_with_it(greet, rows):
+    with db.transaction() as conn:
+        schedule.send(conn, greet.message(7))
+        conn.rollback()
+
+    assert rows("SELECT 1 FROM jobs.schedule") == []
+
+
+def test_a_refused_message_leaves_the_transaction_usable(greet, rows):
+    with db.transaction() as conn:
+        with pytest.raises(RefusedArgumentError):
+            schedule.send(conn, greet.message(float("nan")))
+        schedule.send(conn, greet.message(1))
+
+    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"at": datetime(2030, 1, 1)},  # noqa: DTZ001 -- the missing zone is the point
+        {"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": timedelta(1)},
+    ],
+)
+def test_a_time_that_is_ambiguous_is_refused(greet, when):
+    with db.transaction() as conn, pytest.raises(WorkshedError, match="at"):
+        schedule.send(conn, greet.message(1), **when)
+
+
+def test_the_same_message_is_not_stored_twice(greet):
+    message = greet.message(1)
+
+    with db.transaction() as conn:
+        schedule.send(conn, message)
+
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            schedule.send(conn, message)
+
+
+def test_a_cancelled_message_is_gone_and_one_on_its_way_says_so(greet, rows):
+    with db.transaction() as conn:
+        first = schedule.send(conn, greet.message(1))
+        second = schedule.send(conn, greet.message(2))
+        relay = "UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = now()"
+        conn.execute(f"{relay} WHERE message_id = %s", (second.message_id,))
+
+    with db.transaction() as conn:
+        assert schedule.cancel(conn, first.message_id)
+        assert not schedule.cancel(conn, second.message_id)
+
+    assert rows("SELECT message_id FROM jobs.schedule") == [(second.message_id,)]
+
+
+def test_threads_share_one_connection(greet, rabbitmq, in_threads, eventually):
+    in_threads(greet.send, range(200), threads=8)
+
+    eventually(lambda: rabbitmq.depth("default") == 200)
+    eventually(lambda: len(rabbitmq.connections()) == 1)
+
+
+def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventually):
+    """Without forgetting the parent's connection, children hang or break its stream."""
+    greet.send(0)
+
+    children = []
+    for number in range(3):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                for _ in range(20):
+                    greet.send(number)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(pid)
+    for _ in range(20):
+        greet.send(9)
+
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0, 0]
+    eventually(lambda: rabbitmq.depth("default") == 81)
+
+
+def test_a_send_survives_a_lost_connection(greet, rabbitmq, eventually):
+    greet.send(1)
+
+    eventually(rabbitmq.close_connections)
+    for number in range(20):
+        greet.send(number)
+
+    eventually(lambda: rabbitmq.depth("default") >= 21)

@@ -1,0 +1,51 @@
+"""`stub://`: for unit tests of code that sends."""
+
+from datetime import timedelta
+
+import dramatiq
+import pytest
+
+from brokers.build import build
+from brokers.errors import RefusedArgumentError
+from workshed.errors import WorkshedError
+from workshed.settings import Settings
+
+
+@pytest.fixture
+def stub():
+    return build(Settings(broker_url="stub://"))
+
+
+@pytest.fixture
+def greet(stub):
+    return dramatiq.actor(broker=stub, actor_name="greet")(lambda user_id: None)
+
+
+def test_a_plain_send_is_recorded(stub, greet):
+    message = greet.send(7)
+
+    assert stub.sent == [message]
+
+
+def test_what_rabbitmq_would_not_take_is_refused_here_too(stub, greet):
+    with pytest.raises(RefusedArgumentError):
+        greet.send(float("inf"))
+
+    assert stub.sent == []
+
+
+def test_a_delayed_send_says_that_it_needs_postgresql(greet):
+    with pytest.raises(WorkshedError, match="needs PostgreSQL"):
+        greet.send_with_options(args=(1,), delay=timedelta(minutes=1))
+
+
+def test_nothing_can_be_consumed(stub):
+    with pytest.raises(WorkshedError, match="WORKSHED_BROKER_URL"):
+        stub.consume("default")
+
+
+def test_flushing_forgets(stub, greet):
+    greet.send(1)
+    stub.flush("default")
+
+    assert stub.sent == []
