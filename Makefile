@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format lock clean
+.PHONY: help setup demo dev test faults check format docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +23,10 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
 	@$(BIN)/pytest
 
+faults: setup ## The tests that kill things, at full scale
+	@$(BIN)/workshed dev --install-only
+	@$(BIN)/pytest tests/e2e --full
+
 check: setup ## Lint, types, import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
@@ -32,6 +36,9 @@ check: setup ## Lint, types, import layers
 format: setup ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: setup ## Write the parts of the documents that come from the code
+	@$(BIN)/python -m console.reference
 
 lock: setup ## Resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \

@@ -1,7 +1,8 @@
 """Make the exchange and the queues, or see that they are there."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any
 
 import pika
@@ -46,17 +47,31 @@ def ensure(urls: list[str], queues: Iterable[Queue]) -> None:
 
     Raises `BrokerUnreachableError`, or `TopologyError` which names the queue and the argument.
     """
-    connection = connect(urls)
-    try:
+    with opened(urls) as connection:
         for queue in queues:
             _ensure_queue(connection, queue)
+
+
+def check(urls: list[str], queues: Iterable[Queue]) -> None:
+    """See that every queue is there; change nothing. Raises as `ensure` does."""
+    with opened(urls) as connection:
+        for queue in queues:
+            _check(connection, queue)
+
+
+@contextmanager
+def opened(urls: list[str]) -> Generator[pika.BlockingConnection]:
+    """Hold a short-lived connection."""
+    connection = connect(urls)
+    try:
+        yield connection
     finally:
         if connection.is_open:
             connection.close()
 
 
 def connect(urls: list[str]) -> pika.BlockingConnection:
-    """Open a short-lived connection to the first server that answers."""
+    """Connect to the first server that answers; raises `BrokerUnreachableError`."""
     trouble = "no server named"
     for url in urls:
         wanted = parameters(url, "topology")
@@ -94,7 +109,7 @@ def _declare(channel: Any, queue: Queue) -> None:
 
 
 def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
-    """See that somebody who may declare has done so; a binding cannot be seen from here."""
+    """See that a queue was made, by whoever may; its binding cannot be seen from here."""
     for name in (queue.name, queue.dead):
         channel = connection.channel()
         try:
@@ -102,7 +117,6 @@ def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
         except ChannelClosedByBroker as err:
             what = "does not exist" if err.reply_code == NOT_FOUND else err.reply_text
             raise TopologyError(
-                f"queue {name!r}: {what}, and this user may not declare it; "
-                "run `workshed broker setup` as one who may"
+                f"queue {name!r}: {what}; run `workshed broker setup` as a user who may declare it"
             ) from None
         channel.close()

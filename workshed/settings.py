@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     site_url: str = "http://127.0.0.1:8000"
     """Where links in mails lead."""
     management_url: SecretStr | None = None
-    """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`; checks use it."""
+    """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`."""
     queues: str = ""
     """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
     max_retries: int = Field(default=3, ge=0)

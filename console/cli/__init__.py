@@ -19,9 +19,11 @@ from typer.core import TyperGroup
 from workshed.errors import WorkshedError
 
 COMMANDS = {
+    "broker": "console.cli.broker:broker",
     "demo": "console.cli.demo:demo",
     "dev": "console.cli.dev:dev",
     "migrate": "console.cli.migrate:migrate",
+    "relay": "console.cli.relay:relay",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.

@@ -74,9 +74,9 @@ def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
 
 def test_people_get_lines_to_copy_on_stdout_and_the_rest_on_stderr(folder):
     with dev("--postgres", "--state", folder) as process:
-        line = process.stdout.readline()
+        line, talk = process.stdout.readline(), process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        rest, talk = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=30)
 
     assert line.startswith("export WORKSHED_DATABASE_URL=postgresql://")
     assert rest == ""

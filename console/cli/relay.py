@@ -1,0 +1,14 @@
+"""`workshed relay`: publish what is due in the schedule."""
+
+import typer
+
+
+def relay() -> None:
+    """Run a relay until Ctrl-C or SIGTERM.
+
+    Every `dramatiq actors` runs one beside its workers; this is for a host that runs none. Any
+    number may run, one is enough.
+    """
+    from brokers.relay import main
+
+    raise typer.Exit(main())

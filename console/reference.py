@@ -1,0 +1,44 @@
+"""The parts of the documents that are written from the code: `python -m console.reference`."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from workshed.settings import PREFIX, Settings
+
+README = Path(__file__).parent.parent / "README.md"
+TABLE = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->)", re.DOTALL)
+
+
+def configuration_table() -> str:
+    """Return one row per setting: its variable, its default, its meaning."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {default(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def default(value: Any) -> str:
+    """Write a default as it would stand in the environment."""
+    match value:
+        case SecretStr():
+            return f"`{value.get_secret_value()}`"
+        case timedelta():
+            return f"`{value.total_seconds():g}`"
+        case None | "":
+            return "not set"
+    return "needed" if value is PydanticUndefined else f"`{value}`"
+
+
+def written(text: str) -> str:
+    """Return a document with its table written anew."""
+    return TABLE.sub(lambda _: configuration_table(), text)
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text("utf-8")), "utf-8")

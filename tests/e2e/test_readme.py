@@ -1,0 +1,83 @@
+"""The examples of README, run as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent.parent / "README.md"
+BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+
+SEND = {
+    "script.py": "import script",
+    "orders.py": "import orders; orders.place_order()",
+    "flask_app.py": (
+        "import flask_app\n"
+        "answer = flask_app.app.test_client().post('/orders')\n"
+        "assert answer.status_code == 201, answer"
+    ),
+    "fastapi_app.py": (
+        "import fastapi_app\n"
+        "from fastapi.testclient import TestClient\n"
+        "answer = TestClient(fastapi_app.app).post('/orders')\n"
+        "assert answer.status_code == 201, answer"
+    ),
+    "django_views.py": (
+        "import django\n"
+        "from django.conf import settings\n"
+        "database = {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}\n"
+        "settings.configure(DATABASES={'default': database})\n"
+        "django.setup()\n"
+        "from django.test import RequestFactory\n"
+        "import django_views\n"
+        "answer = django_views.invoice(RequestFactory().post('/'), 1)\n"
+        "assert answer.status_code == 202, answer"
+    ),
+}
+
+
+@pytest.fixture
+def project(tmp_path, conn):
+    """A folder with the files of README, and the table their example works on."""
+    for name, text in BLOCK.findall(README.read_text("utf-8")):
+        (tmp_path / name).write_text(text)
+    conn.autocommit = True
+    conn.execute("CREATE SCHEMA shop")
+    conn.execute(
+        "CREATE TABLE shop.orders ("
+        "  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+        "  invoiced boolean NOT NULL DEFAULT false)"
+    )
+    return tmp_path
+
+
+def test_every_example_is_run_here():
+    assert {name for name, _ in BLOCK.findall(README.read_text("utf-8"))} == {
+        "shop_actors.py",
+        *SEND,
+    }
+
+
+@pytest.mark.parametrize("name", SEND)
+def test_an_example_sends_and_its_job_runs(
+    name, project, start_worker, environment, conn, count, eventually
+):
+    if name in ("script.py", "django_views.py"):
+        conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
+    start_worker("shop_actors")
+
+    done = subprocess.run(
+        [sys.executable, "-c", SEND[name]],
+        env={**os.environ, **environment},
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: count("shop.orders WHERE invoiced") == 1, within_s=20)

@@ -1,0 +1,100 @@
+"""Log lines: for machines or for people, libraries included, with the job on each."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from workshed import logs
+from workshed.jobs import Snooze
+from workshed.settings import settings
+
+
+@pytest.fixture
+def configured(monkeypatch, capsys):
+    """Configure logging for a format; returns what was written since."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+
+    def configure(log_format):
+        monkeypatch.setenv("WORKSHED_LOG_FORMAT", log_format)
+        settings.cache_clear()
+        logs.configure()
+
+        def written():
+            return capsys.readouterr().err.splitlines()
+
+        return written
+
+    yield configure
+    root.handlers, level = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def test_a_machine_reads_one_json_object_per_line(configured):
+    written = configured("json")
+
+    logging.getLogger("dramatiq.worker").warning("took %d s", 3, extra={"queue": "default"})
+
+    line = json.loads(written()[0])
+    assert line["event"] == "took 3 s"
+    assert (line["logger"], line["level"]) == ("dramatiq.worker", "warning")
+    assert line["queue"] == "default"
+
+
+def test_a_job_is_on_every_line_of_any_library(configured):
+    written = configured("json")
+
+    structlog.contextvars.bind_contextvars(job_id="a-1", actor="greet")
+    logging.getLogger("some.library").info("hello")
+
+    assert json.loads(written()[0])["job_id"] == "a-1"
+
+
+def test_a_traceback_shows_no_values(configured):
+    written = configured("json")
+
+    def fail(password):
+        raise ValueError("no")
+
+    try:
+        fail("s3cret")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+
+    line = written()[0]
+    assert json.loads(line)["exception"][0]["exc_type"] == "ValueError"
+    assert "s3cret" not in line
+
+
+def test_a_person_reads_words(configured):
+    written = configured("console")
+
+    logging.getLogger("pika").critical("gone")
+
+    line = written()[0]
+    assert "gone" in line
+    assert not line.startswith("{")
+
+
+def test_without_a_terminal_lines_are_for_machines(configured, monkeypatch):
+    monkeypatch.setattr("os.isatty", lambda _fd: False)
+    written = configured("auto")
+
+    logging.getLogger("x").info("hello")
+
+    assert json.loads(written()[0])["event"] == "hello"
+
+
+def test_a_snooze_is_not_reported_as_an_unhandled_error(configured):
+    written = configured("json")
+    worker = logging.getLogger("dramatiq.worker.WorkerThread")
+
+    snooze = Snooze(settings().smtp_timeout)
+    worker.error("Failed to process message", exc_info=snooze)
+    worker.error("something else")
+
+    assert [json.loads(line)["event"] for line in written()] == ["something else"]
