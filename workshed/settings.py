@@ -126,9 +126,8 @@ def unknown_names(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper(), known, n=1)
-            problems.append(
-                f"{name} is not a setting" + (f"; did you mean {close[0]}?" * bool(close))
-            )
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{name} is not a setting{hint}")
     return problems
 
 
