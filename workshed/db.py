@@ -61,7 +61,7 @@ def connect() -> Connection:
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
             f"PostgreSQL does not answer at {address(url)} (WORKSHED_DATABASE_URL): "
-            f"{str(err).strip()}. Start it, correct the URL, or run `workshed dev`"
+            f"{str(err).strip().rstrip('.?')}. Start it, correct the URL, or run `workshed dev`"
         ) from None
 
 

@@ -136,9 +136,8 @@ def _copied(package: Path, state: State) -> Path:
     if not target.exists():
         draft = target.with_name(f"{target.name}.new")  # a copy cut short is never taken for one
         shutil.rmtree(draft, ignore_errors=True)
-        for name in ("pginstall",):
-            shutil.copytree(package / name, draft / PACKAGE / name, symlinks=True)
-        libraries = f"{PACKAGE}.libs"
+        libraries = f"{PACKAGE}.libs"  # found from the programs by this relative place
+        shutil.copytree(package / "pginstall", draft / PACKAGE / "pginstall", symlinks=True)
         shutil.copytree(package.with_name(libraries), draft / libraries, symlinks=True)
         for path in (draft, *draft.rglob("*")):
             if not path.is_symlink():

@@ -23,8 +23,6 @@ MARGIN = timedelta(seconds=10)
 # Between a claim that was refused and the look at why, its holder may have given the mail back.
 A_MOMENT = timedelta(seconds=1)
 
-ENDED = ("sent", "failed")
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -126,7 +124,7 @@ def _snooze_while_claimed(conn: Connection, email_id: int) -> None:
     if row is None:
         raise RecordMissing("email", email_id)
     state, left = row
-    if state not in ENDED:
+    if state != "sent":
         raise Snooze(left or A_MOMENT, f"mail {email_id} is being sent by another worker")
 
 

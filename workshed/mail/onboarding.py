@@ -7,7 +7,7 @@ from workshed.mail.emails import Email
 
 
 def claim_welcome(conn: Connection, user_id: int) -> Email | None:
-    """Claim the welcome mail, stored first if need be; `None` if it is out or failed for good.
+    """Claim the welcome mail, stored first if need be; `None` if it is out.
 
     Raises `RecordMissing` when the person is gone, else like `emails.claim`.
     """

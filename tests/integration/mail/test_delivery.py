@@ -94,13 +94,13 @@ def test_a_mail_the_server_kept_without_saying_so_arrives_twice_as_one(claimed, 
     assert ids == [claimed.message_id, claimed.message_id]
 
 
-def test_a_refused_address_is_permanent_and_not_tried_again(claimed, mail_server):
+def test_a_refused_address_is_permanent(claimed, mail_server, row):
     mail_server.refuse_with(550)
 
     with pytest.raises(PermanentError):
         mail.deliver(claimed)
 
-    assert claim(claimed.id) is None
+    assert row(claimed.id).state == "failed"
     assert mail_server.attempts == ["ada@example.org"]
 
 
