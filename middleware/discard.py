@@ -1,12 +1,8 @@
 """Record the jobs for which there was nothing left to do."""
 
-import logging
-
+from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
 from workshed.db import Connection
-from workshed.jobs import attempts
-
-logger = logging.getLogger(__name__)
 
 
 class Discard(Settling):
@@ -27,16 +23,4 @@ class Discard(Settling):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record the discard."""
-        if outcome.kind != "discarded":
-            return
-        attempts.record(
-            conn,
-            message_id=job.message_id,
-            hop=job.hop,
-            attempt=job.attempt,
-            queue=job.message.queue_name,
-            actor=job.message.actor_name,
-            outcome="discarded",
-            reason=outcome.reason,
-            error=outcome.error,
-        )
+        record(conn, job, outcome, "discarded")

@@ -1,20 +1,18 @@
 """Give a failed job its next attempt, or bury it."""
 
-import logging
 import time
 from datetime import timedelta
 from typing import TypeVar
 
 import dramatiq
 
+from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
 from middleware.policy import Policy, Run
 from middleware.waits import LONGEST, exponential
 from workshed.db import Connection
-from workshed.jobs import attempts, dead, schedule
+from workshed.jobs import dead, schedule
 from workshed.jobs.schedule import Reason
-
-logger = logging.getLogger(__name__)
 
 FIRST_WAIT = timedelta(seconds=15)
 MILLISECOND = timedelta(milliseconds=1)
@@ -58,24 +56,14 @@ class Retries(Settling):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record a failed attempt; store the next hop, or the dead."""
-        if outcome.kind in ("retry", "dead"):
-            attempts.record(
-                conn,
-                message_id=job.message_id,
-                hop=job.hop,
-                attempt=job.attempt,
-                queue=job.message.queue_name,
-                actor=job.message.actor_name,
-                outcome="dead" if outcome.kind == "dead" else "retried",
-                reason=outcome.reason,
-                error=outcome.error,
-            )
         match outcome.kind:
             case "retry":
+                record(conn, job, outcome, "retried")
                 put_back(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
             case "snooze":
                 put_back(conn, job, outcome, attempt=job.attempt, reason="snooze")
             case "dead":
+                record(conn, job, outcome, "dead")
                 bury(conn, job, outcome)
 
 

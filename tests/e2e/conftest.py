@@ -85,6 +85,26 @@ def start_worker(environment, broker, tmp_path, eventually):
 
 
 @pytest.fixture
+def run(tmp_path):
+    """`run("-m", "dramatiq", …, NAME=value)`: run Python to its end; its exit code and words."""
+
+    def run(*words, **env):
+        done = subprocess.run(
+            [sys.executable, *words],
+            env={**os.environ, **env},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
 def count(conn):
     """Count rows: `count("product.emails WHERE state = 'sent'")`."""
     conn.autocommit = True

@@ -1,28 +1,15 @@
 """What a person gets wrong is said in one sentence, with an exit code, before anything is lost."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 
 @pytest.fixture
-def boot(environment, broker, tmp_path):
+def boot(environment, broker, run):
     """Start a worker that should refuse; its exit code and what it wrote."""
 
     def boot(*options, module="actors", **env):
-        done = subprocess.run(
-            [sys.executable, "-m", "dramatiq", module, "-p", "1", "-t", "2", *options],
-            env={**os.environ, **environment, **env},
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        command = ["-m", "dramatiq", module, "-p", "1", "-t", "2", *options]
+        return run(*command, **{**environment, **env})
 
     return boot
 
@@ -112,16 +99,9 @@ def test_stub_cannot_work(boot):
         ("WORKSHED_DATABASE_ULR", "x", 2, "did you mean WORKSHED_DATABASE_URL?"),
     ],
 )
-def test_the_command_line_says_the_same(variable, url, code, words, environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "console", "migrate"],
-        env={**os.environ, **environment, variable: url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def test_the_command_line_says_the_same(variable, url, code, words, environment, run):
+    found, said = run("-m", "console", "migrate", **{**environment, variable: url})
 
-    assert done.returncode == code
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert found == code
+    assert words in said
+    assert "Traceback" not in said

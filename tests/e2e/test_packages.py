@@ -1,9 +1,5 @@
 """An application's own package of actors, and one that builds on ours."""
 
-import os
-import subprocess
-import sys
-
 MY_ACTORS = """
 import dramatiq
 from brokers import Queue, broker
@@ -31,47 +27,36 @@ def greet_again(user_id: int) -> None:
 """
 
 
-def run(code, environment, cwd):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_a_package_of_its_own(start_worker, environment, conn, count, tmp_path, eventually):
+def test_a_package_of_its_own(start_worker, run, environment, conn, count, tmp_path, eventually):
     (tmp_path / "my_actors").mkdir()
     (tmp_path / "my_actors" / "__init__.py").write_text(MY_ACTORS)
     conn.autocommit = True
     conn.execute("CREATE TABLE public.invoices (number int)")
     worker = start_worker("my_actors")
 
-    run("from my_actors import send_invoice; send_invoice.send(42)", environment, tmp_path)
+    sent = run("-c", "from my_actors import send_invoice; send_invoice.send(42)", **environment)
+
+    assert sent == (0, "")
 
     eventually(lambda: count("public.invoices WHERE number = 42") == 1)
     assert worker.stop() == 0
 
 
 def test_a_package_that_imports_ours(
-    start_worker, environment, mail_server, conn, count, tmp_path, eventually
+    start_worker, run, environment, mail_server, conn, count, tmp_path, eventually
 ):
     (tmp_path / "shop.py").write_text(BOTH)
     start_worker("shop")
 
-    run(
+    sent = run(
+        "-c",
         "import shop\n"
         "with shop.db.transaction() as conn:\n"
         "    user = shop.people.create(conn, name='Ada', email='ada@example.org')\n"
         "shop.greet_again.send(user.id)\n",
-        environment,
-        tmp_path,
+        **environment,
     )
 
+    assert sent == (0, "")
     eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1, within_s=20)
     assert [mail.recipients for mail in mail_server.received] == [("ada@example.org",)]

@@ -1,9 +1,6 @@
 """The examples of README, run as they stand there."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -63,21 +60,13 @@ def test_every_example_is_run_here():
 
 @pytest.mark.parametrize("name", SEND)
 def test_an_example_sends_and_its_job_runs(
-    name, project, start_worker, environment, conn, count, eventually
+    name, project, start_worker, run, environment, conn, count, eventually
 ):
     if name in ("script.py", "django_views.py"):
         conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
     start_worker("shop_actors")
 
-    done = subprocess.run(
-        [sys.executable, "-c", SEND[name]],
-        env={**os.environ, **environment},
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    code, said = run("-c", SEND[name], **environment)
 
-    assert done.returncode == 0, done.stderr
+    assert code == 0, said
     eventually(lambda: count("shop.orders WHERE invoiced") == 1, within_s=20)
