@@ -1,5 +1,6 @@
 """The connection pool of a process, opened after the fork."""
 
+import atexit
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ _of_the_parent: list[ConnectionPool[Connection]] = []
 @cache
 def pool() -> ConnectionPool[Connection]:
     """Return the pool of this process; `transaction` opens it on first use."""
-    return ConnectionPool(
+    found = ConnectionPool(
         settings().database_url.get_secret_value(),
         connection_class=Connection,
         kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "workshed"},
@@ -37,6 +38,9 @@ def pool() -> ConnectionPool[Connection]:
         open=False,
         name="workshed",
     )
+    # Left to the interpreter's end, its threads are waited for, 5 s each.
+    atexit.register(found.close)
+    return found
 
 
 @contextmanager

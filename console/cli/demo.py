@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.1
 LONGEST_S = 90
 STOP_S = 40
-WIDTH = 120
+WIDTH = 132
 
 
 def demo() -> None:

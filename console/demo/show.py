@@ -92,8 +92,9 @@ def where(console: Console, servers: Servers, log: str) -> None:
 def summary(console: Console, sightings: list[Sighting]) -> None:
     """Print one row per person."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("person", "address", "sent", "delivered", "reminder due", "beside that"):
-        table.add_column(column, overflow="fold")
+    for column in ("person", "address", "sent", "delivered", "reminder due"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("beside that", overflow="fold")
     for s in sightings:
         table.add_row(
             Text(s.person.name),

@@ -1,0 +1,78 @@
+"""The pool of a process: opened late, closed at its end, never shared with a child."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from workshed import db
+from workshed.errors import DatabaseUnreachableError
+
+
+def test_a_transaction_commits_at_its_end(database, conn):
+    with db.transaction() as tx:
+        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+
+    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() == (1,)
+
+
+def test_an_exception_rolls_back(database, conn):
+    with pytest.raises(ZeroDivisionError), db.transaction() as tx:
+        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        _ = 1 / 0
+
+    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() is None
+
+
+def test_a_program_that_used_the_pool_ends_at_once_and_quietly(database):
+    """Without closing it, the interpreter waits 5 s for each of its threads, and says so."""
+    code = "from workshed import db\nwith db.transaction() as tx: tx.execute('SELECT 1')"
+    started = time.monotonic()
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert time.monotonic() - started < 5
+    assert done.stderr == ""
+
+
+def test_a_forked_child_has_connections_of_its_own(database):
+    with db.transaction() as tx:
+        mine = tx.info.backend_pid
+    read, write = os.pipe()
+
+    if os.fork() == 0:
+        try:
+            with db.transaction() as tx:
+                os.write(write, str(tx.info.backend_pid).encode())
+        finally:
+            os._exit(0)
+    os.wait()
+
+    assert int(os.read(read, 100)) != mine
+    with db.transaction() as tx:
+        assert tx.info.backend_pid == mine
+    os.close(read)
+    os.close(write)
+
+
+def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn):
+    with db.transaction() as tx:
+        pid = tx.info.backend_pid
+    conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
+    conn.commit()
+
+    with db.transaction() as tx:
+        assert tx.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_server_that_is_away_is_named_without_its_password(monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
+
+    with pytest.raises(DatabaseUnreachableError, match=r"127\.0\.0\.1:9/shop") as error:
+        db.connect()
+
+    assert "secret" not in str(error.value)
