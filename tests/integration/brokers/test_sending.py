@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -248,6 +249,7 @@ def test_threads_share_one_connection(greet, rabbitmq, in_threads, eventually):
     eventually(lambda: len(rabbitmq.connections()) == 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventually):
     """Without forgetting the parent's connection, children hang or break its stream."""
     greet.send(0)
@@ -257,6 +259,7 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventu
         pid = os.fork()
         if pid == 0:
             status = 1
+            signal.alarm(20)  # the remedy removed, a child hangs for ever
             try:
                 for _ in range(20):
                     greet.send(number)
