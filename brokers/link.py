@@ -1,5 +1,6 @@
 """One I/O thread with one AMQP connection, which is made again whenever it is lost."""
 
+import contextlib
 import logging
 import os
 import random
@@ -75,16 +76,36 @@ class Link:
         """Run `what` in the I/O thread after a delay; only from a callback."""
         self._loop.call_later(delay_s, what)
 
+    def is_alive(self) -> bool:
+        """Tell whether calls are still worked off."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Close the connection in good order and end the thread."""
         self.call(self._close)
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
-        self._connect()
-        self._loop.start()
+        while not self._closing:
+            try:
+                self._connect()
+                self._loop.start()
+            except Exception:
+                # A thread that ended here would leave every sender waiting for ever.
+                logger.exception("the I/O thread of %s failed; it starts anew", self.name)
+                self._start_anew()
         self._connection = None  # pika's objects are a cycle that holds the loop's sockets
         self._loop.close()
+
+    def _start_anew(self) -> None:
+        """Drop the connection, whose state nobody knows, and the loop; RabbitMQ sees it closed."""
+        failed, self._loop = self._loop, IOLoop()
+        self._connection = None
+        self._open.clear()
+        with contextlib.suppress(Exception):
+            failed.close()
+        self._on_lost()
+        self._loop.call_later(0, self._work_off)  # a wake-up may have gone to the old loop
 
     def _work_off(self) -> None:
         self._waking = False  # before the first call, or one added meanwhile would wait for ever

@@ -107,8 +107,11 @@ class Publisher:
             self._withdraw(ticket)
             withdrawn.set()
 
-        self._opened_link().call(withdraw)
-        withdrawn.wait()
+        link = self._opened_link()
+        link.call(withdraw)
+        while not withdrawn.wait(1):
+            if not link.is_alive():  # closed meanwhile: nothing runs there any more
+                withdraw()
 
     def publish(self, ticket: Ticket, timeout_s: float) -> None:
         """Submit and wait."""

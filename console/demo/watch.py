@@ -48,10 +48,7 @@ class Sighting:
 
     def story(self) -> str:
         """Say in a few words what happened beside the usual."""
-        return ", ".join(
-            f"{a.outcome} ({a.reason if a.outcome == 'discarded' else a.error_class})"
-            for a in self.attempts
-        )
+        return ", ".join(attempt.outcome for attempt in self.attempts)
 
     def _discarded(self) -> bool:
         return [a.outcome for a in self.attempts] == ["discarded"]

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import threading
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -274,11 +276,60 @@ def test_a_forked_child_sends_on_a_connection_of_its_own(greet, rabbitmq, eventu
     eventually(lambda: rabbitmq.depth("default") == 81)
 
 
-def test_a_send_survives_a_lost_connection(greet, rabbitmq, eventually):
+def test_sends_survive_lost_connections(greet, broker, rabbitmq, in_threads, eventually):
+    """Without sending again what has no confirm, those in flight wait for their deadline."""
+    sent, over, cuts = [], threading.Event(), []
+    greet.send(0)
+    link = broker._publisher._link
+
+    def abort():
+        if broker._publisher._pending:
+            cuts.append(len(broker._publisher._pending))
+            link._connection._transport._sock.shutdown(socket.SHUT_RDWR)
+
+    def cut():
+        while not over.wait(0.05):
+            link.call(abort)
+
+    scissors = threading.Thread(target=cut)
+    scissors.start()
+    in_threads(lambda n: sent.append(greet.send(n).message_id), range(1_000), threads=8)
+    over.set()
+    scissors.join()
+
+    assert cuts
+    eventually(lambda: rabbitmq.depth("default") >= 1_001)
+    found = {m["properties"]["message_id"] for m in rabbitmq.peek("default", 10_000)}
+    assert found >= set(sent)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
+def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, rabbitmq, eventually):
+    """Without starting anew, every later send of the process would wait for ever."""
     greet.send(1)
 
-    eventually(rabbitmq.close_connections)
-    for number in range(20):
+    broker._publisher._link._loop.add_callback_threadsafe(lambda: 1 / 0)
+    for number in range(10):
         greet.send(number)
 
-    eventually(lambda: rabbitmq.depth("default") >= 21)
+    eventually(lambda: rabbitmq.depth("default") >= 11)
+
+
+def test_a_send_that_waits_while_the_broker_closes_is_told(greet, broker, servers, in_threads):
+    greet.send(1)
+    link = broker._publisher._link
+    held = threading.Event()
+    link.call(held.wait)  # the I/O thread is busy, so that nothing is sent or confirmed
+
+    def close():
+        link._closing = True
+        link._loop.stop()
+        held.set()
+
+    timer = threading.Timer(0.2, close)
+    timer.start()
+    with pytest.raises(ExceptionGroup) as raised:
+        in_threads(greet.send, [1], threads=1)
+
+    assert raised.group_contains(BrokerUnreachableError)
+    timer.join()
