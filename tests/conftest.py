@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import shutil
 import tempfile
 import threading
@@ -28,6 +29,9 @@ from workshed.settings import PREFIX, Settings, settings
 # Times of a machine shared with other work say nothing about the code.
 hypothesis_settings.register_profile("workshed", deadline=None)
 hypothesis_settings.load_profile("workshed")
+
+# A shell that runs the tests in the background has Ctrl-C ignored, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The servers a shell may name for the tests; everything else there is for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
