@@ -5,8 +5,8 @@ import http.client
 import json
 import os
 import secrets
-import signal
 import shutil
+import signal
 import tempfile
 import threading
 import time
