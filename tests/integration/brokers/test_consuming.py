@@ -327,3 +327,31 @@ def test_a_process_has_one_connection_to_consume_and_one_to_publish(
         eventually(lambda: len(rabbitmq.connections()) == 2)
         names = sorted(name.partition(" of ")[0] for name, _ in rabbitmq.connections())
         assert names == ["consumer", "publisher"]
+
+
+def test_a_job_beyond_its_limit_is_interrupted_and_retried(
+    actor, working, rabbitmq, rows, eventually
+):
+    @actor(queue_name="default", time_limit=100)
+    def spin():
+        while True:
+            pass
+
+    with working("default", threads=1):
+        spin.send()
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+
+    kept = rows("SELECT outcome, error_class FROM jobs.attempts")
+    assert kept == [("retried", "TimeLimitExceeded")]
+    assert rabbitmq.depth("default") == 0
+
+
+def test_a_message_may_have_a_limit_of_its_own(actor, working, rows, eventually):
+    @actor(queue_name="default", time_limit=60_000)
+    def spin():
+        while True:
+            pass
+
+    with working("default", threads=1):
+        spin.send_with_options(time_limit=100)
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
