@@ -10,7 +10,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers.envelope import OPTIONS, option_problem, refuse_inexact
+from brokers.envelope import OPTIONS, option_problem, refuse_inexact, refuse_large
 from brokers.errors import (
     RefusedArgumentError,
     RefusedOptionError,
@@ -67,8 +67,8 @@ class DeclaredBroker(Broker):
         after: type[Middleware] | None = None,
     ) -> None:
         """Add middleware; the hooks are looked up anew."""
-        self._hooks.clear()
         super().add_middleware(middleware, before=before, after=after)
+        self._hooks.clear()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks downwards; those that may veto raise."""
@@ -121,7 +121,8 @@ class DeclaredBroker(Broker):
     def check(self, message: dramatiq.Message[Any]) -> None:
         """Refuse what could not be delivered, read or run as it was meant.
 
-        Raises `UndeclaredQueueError`, `RefusedOptionError` or `RefusedArgumentError`.
+        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedArgumentError`, or
+        `PublishRefusedError` for arguments of more than 64 KiB.
         """
         if message.queue_name not in self.declared:
             raise UndeclaredQueueError(message.queue_name, self.declared)
@@ -131,6 +132,7 @@ class DeclaredBroker(Broker):
                 raise RefusedOptionError(f"{message.actor_name}: {name} {problem}{hint}")
         for name, value in self._arguments(message).items():
             refuse_inexact(value, f"{message.actor_name}: argument {name}")
+        refuse_large(message)
 
     def store(
         self,

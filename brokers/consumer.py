@@ -1,6 +1,7 @@
 """Take deliveries, and settle each on the channel it came through."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 import queue as queues
@@ -69,8 +70,8 @@ class Inbox:
         """Open the consumer's channel, now and after each reconnect."""
         with self._lock:
             if not self._started:
-                self._started = True
                 self._link.start()
+                self._started = True
         self._link.call(lambda: self._add(consumer))
 
     def settle(self, channel: Any, tag: int, verb: Verb) -> None:
@@ -149,6 +150,7 @@ class QueueConsumer(Consumer):
         self._channel: Any = None
         self._tag: str | None = None
         self._connection: Any = None
+        self._dropped = False
         inbox.consume(self)
 
     def __next__(self) -> Delivery | None:
@@ -202,7 +204,8 @@ class QueueConsumer(Consumer):
                 self._inbox.settle(channel, method.delivery_tag, "requeue")
 
     def shut(self) -> None:
-        """Close the channel; in the I/O thread."""
+        """Close the channel, for good; in the I/O thread."""
+        self._dropped = True
         if self._channel is not None and self._channel.is_open:
             self._channel.close()
         self._channel = None
@@ -213,6 +216,9 @@ class QueueConsumer(Consumer):
         self._inbox.settle(message.channel, message.tag, "requeue" if message.held else verb)
 
     def _on_channel(self, channel: Any) -> None:
+        if self._dropped or self._inbox.stopping.is_set():
+            channel.close()
+            return
         self._channel = channel
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted
@@ -228,11 +234,11 @@ class QueueConsumer(Consumer):
         self._channel = None
         if self._connection.is_open and not self._inbox.stopping.is_set():
             logger.error("RabbitMQ closed the channel of queue %s: %s", self._queue.name, error)
-            self._inbox.later(REOPEN_PAUSE_S, self._reopen)
+            self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._connection))
 
-    def _reopen(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection.is_open:
+    def _reopen(self, connection: Any) -> None:
+        if self._connection is connection and connection.is_open:  # else a new one has its channel
+            self._connection = None
             self.open(connection)
 
     def _bury(

@@ -9,12 +9,14 @@ import orjson
 import pika
 from dramatiq.encoder import Encoder
 
-from brokers.errors import EnvelopeError, RefusedArgumentError
+from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
 LATEST_MS = 253_402_300_799_999  # the year 9999
-LONGEST_NAME = 255  # what AMQP's `message_id` and `type` can hold
+LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
+LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
+LARGEST_ARGUMENTS_BYTES = 64 << 10
 FIELDS = {
     "actor_name": str,
     "queue_name": str,
@@ -80,6 +82,8 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
     Raises `EnvelopeError` with the field and the reason; what passes can neither kill a worker
     thread nor restart a consumer.
     """
+    if len(body) > LARGEST_BODY_BYTES:
+        raise EnvelopeError(f"body: {len(body)} bytes, at most {LARGEST_BODY_BYTES} are read")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as err:
@@ -106,8 +110,8 @@ def _check_fields(fields: dict[str, Any]) -> None:
     if problem := _number(0, LATEST_MS)(fields["message_timestamp"]):
         raise EnvelopeError(f"message_timestamp: {problem}")
     for name in ("message_id", "actor_name"):
-        if not 0 < len(fields[name]) <= LONGEST_NAME:
-            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} characters")
+        if not 0 < len(fields[name].encode()) <= LONGEST_NAME:
+            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes")
 
 
 def properties(message: dramatiq.Message[Any], **headers: Any) -> pika.BasicProperties:
@@ -163,3 +167,16 @@ def _refuse_surrogates(value: str, path: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise RefusedArgumentError(f"{path}: {value!r:.80} is not valid Unicode") from None
+
+
+def refuse_large(message: dramatiq.Message[Any]) -> None:
+    """Raise `PublishRefusedError` for what belongs into a table or a file, with its id sent."""
+    size = len(orjson.dumps([message.args, message.kwargs]))
+    if size > LARGEST_ARGUMENTS_BYTES:
+        raise PublishRefusedError(
+            f"{message.actor_name}: {size} bytes of arguments, at most {LARGEST_ARGUMENTS_BYTES} "
+            "are sent; store the data and send its id"
+        )
+    for name in ("message_id", "actor_name"):
+        if not 0 < len(getattr(message, name).encode()) <= LONGEST_NAME:
+            raise PublishRefusedError(f"{name} must have 1 to {LONGEST_NAME} bytes")

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 15
 LONGEST_PAUSE_S = 5.0
 FIRST_PAUSE_S = 0.1
+SOON = 3
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -36,6 +38,7 @@ class Link:
         name: str,
         on_open: Callable[[pika.SelectConnection], None],
         on_lost: Callable[[], None],
+        on_unblocked: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is opened before `start`."""
         self.name = name
@@ -46,6 +49,7 @@ class Link:
         self._urls = urls
         self._on_open = on_open
         self._on_lost = on_lost
+        self._on_unblocked = on_unblocked
         self._failures = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._waking = False
@@ -70,7 +74,11 @@ class Link:
         self._calls.append(what)
         if not self._waking:  # one wake-up serves all calls that come before it
             self._waking = True
-            self._loop.add_callback_threadsafe(self._work_off)
+            try:
+                self._loop.add_callback_threadsafe(self._work_off)
+            except BaseException:  # a time limit may strike here; nobody would ever wake the loop
+                self._waking = False
+                raise
 
     def later(self, delay_s: float, what: Callable[[], None]) -> None:
         """Run `what` in the I/O thread after a delay; only from a callback."""
@@ -94,6 +102,8 @@ class Link:
                 # A thread that ended here would leave every sender waiting for ever.
                 logger.exception("the I/O thread of %s failed; it starts anew", self.name)
                 self._start_anew()
+                self._failures += 1
+                time.sleep(FIRST_PAUSE_S if self._failures < SOON else LONGEST_PAUSE_S)
         self._connection = None  # pika's objects are a cycle that holds the loop's sockets
         self._loop.close()
 
@@ -130,6 +140,9 @@ class Link:
         )
 
     def _opened(self, connection: Any) -> None:
+        if self._closing:
+            connection.close()
+            return
         if self._failures:
             logger.info("RabbitMQ answers again")
         self._failures = 0
@@ -146,6 +159,7 @@ class Link:
     def _was_unblocked(self, _connection: Any, _frame: Any) -> None:
         self.blocked = None
         logger.info("RabbitMQ takes messages again")
+        self._on_unblocked()
 
     def _failed(self, _connection: Any, error: BaseException | str) -> None:
         self.trouble = describe(error)
@@ -166,7 +180,7 @@ class Link:
         if self._closing:
             self._loop.stop()
             return
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 10))
         self._failures += 1
         # Jitter, or a restarted RabbitMQ meets all of the fleet in the same millisecond.
         self._loop.call_later(pause * random.uniform(0.5, 1.0), self._connect)  # noqa: S311

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
+from pika.exceptions import ChannelWrongStateError, ConnectionWrongStateError
 
 from brokers.errors import (
     BrokerBlockedError,
@@ -22,6 +22,11 @@ from brokers.link import Link, unreachable
 logger = logging.getLogger(__name__)
 
 EXCHANGE = "workshed.jobs"
+HINTS = {
+    403: "the user may not write to the exchange",
+    404: "run `workshed broker setup`, which makes the exchange",
+    406: "a message in flight beside this one was too large",
+}
 WINDOW = 1000
 """Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
 
@@ -136,8 +141,10 @@ class Publisher:
     def _opened_link(self) -> Link:
         with self._lock:
             if self._link is None:
-                self._link = Link(self._urls, self._name, self._on_open, self._on_lost)
-                self._link.start()
+                link = Link(self._urls, self._name, self._on_open, self._on_lost, self._pump)
+                link.start()
+                self._link = link
+                link.call(self._pump)  # it may have opened before it was known here
             return self._link
 
     def _on_open(self, connection: pika.SelectConnection) -> None:
@@ -161,7 +168,7 @@ class Publisher:
         self._pending.clear()
 
     def _on_channel_closed(self, channel: Any, error: Exception) -> None:
-        if channel is not self._channel:
+        if self._channel not in (None, channel):
             return
         self._channel = None
         # A missing exchange or permission closes the channel and not the connection. Which publish
@@ -176,19 +183,23 @@ class Publisher:
             channel.connection.channel(on_open_callback=self._on_channel)
 
     def _pump(self) -> None:
-        while self._channel is not None and self._waiting and len(self._pending) < WINDOW:
+        while self._may_send() and self._waiting:
             publication = self._waiting.popleft()
             if not publication.ticket.withdrawn:
                 self._send(publication)
 
+    def _may_send(self) -> bool:
+        """Wait while RabbitMQ is blocked: what it has not got can still be withdrawn."""
+        blocked = self._link is None or self._link.blocked is not None
+        return self._channel is not None and not blocked and len(self._pending) < WINDOW
+
     def _send(self, publication: Publication) -> None:
-        self._sent += 1
         # A Return carries no delivery tag, so each publish is numbered in a header.
-        headers = {**(publication.properties.headers or {}), "publish": self._sent}
+        number = self._sent + 1
+        headers = {**(publication.properties.headers or {}), "publish": number}
         if publication.unknown:
             headers["again"] = True
         publication.properties.headers = headers
-        self._pending[self._sent] = publication
         try:
             self._channel.basic_publish(
                 EXCHANGE,
@@ -197,8 +208,16 @@ class Publisher:
                 publication.properties,
                 mandatory=True,
             )
-        except AMQPError as err:  # the channel is closing: `_on_lost` sends it again
-            logger.debug("publish on a closing channel: %s", err)
+        except (ChannelWrongStateError, ConnectionWrongStateError):
+            self._waiting.appendleft(publication)  # sent again on the next channel
+            self._channel = None
+        except Exception as err:  # noqa: BLE001 -- pika could not encode it, in whatever way
+            # RabbitMQ never saw it: counted, it would be confirmed by its neighbour's number.
+            refused = PublishRefusedError(f"a message for {publication.queue!r}: {err!r}")
+            publication.ticket.settle(publication, refused)
+        else:
+            self._sent = number
+            self._pending[number] = publication
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
         publication = self._pending.get(properties.headers["publish"])
@@ -218,14 +237,16 @@ class Publisher:
         self._pump()
 
     def _withdraw(self, ticket: Ticket) -> None:
+        """Give up a ticket; what is in flight makes room, or a dead queue would stop all others."""
         ticket.withdrawn = True
+        for number in [n for n, p in self._pending.items() if p.ticket is ticket]:
+            self._pending.pop(number).unknown = True
         for publication in ticket.publications:
             if not publication.done:
                 ticket.settle(publication, self._missed(publication))
+        self._pump()
 
     def _missed(self, publication: Publication) -> BrokerError:
-        in_flight = publication in self._pending.values()
-        publication.unknown = publication.unknown or in_flight
         fate = "a copy may have arrived" if publication.unknown else "nothing was sent"
         link = self._opened_link()
         if link.blocked is not None:
@@ -240,11 +261,9 @@ class Publisher:
 
 
 def closed(error: Exception) -> PublishRefusedError:
-    """Say that RabbitMQ closed the channel, and what usually mends it."""
-    return PublishRefusedError(
-        f"RabbitMQ closed the channel: {error}. `workshed broker setup` makes the exchange; "
-        "otherwise the user may not write to it"
-    )
+    """Say that RabbitMQ closed the channel, and what mends it."""
+    hint = HINTS.get(getattr(error, "reply_code", 0), "its log says more")
+    return PublishRefusedError(f"RabbitMQ closed the channel: {error}; {hint}")
 
 
 def refusal(publication: Publication, *, nacked: bool) -> PublishRefusedError | None:

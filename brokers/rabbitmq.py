@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import threading
 from datetime import timedelta
 from typing import Any
@@ -44,8 +45,12 @@ class RabbitMQ(DeclaredBroker):
         self._inbox = Inbox(urls, "consumer")
         self._ensured: set[str] = set()
         self._ensuring = threading.Lock()
+        os.register_at_fork(after_in_child=self._forked)
         super().__init__(queues, middleware)
         self._retries = next(m for m in middleware if isinstance(m, Retries))
+
+    def _forked(self) -> None:
+        self._ensuring = threading.Lock()  # a thread of the parent may hold it
 
     def enqueue(
         self, message: dramatiq.Message[Any], *, delay: int | None = None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -51,7 +52,7 @@ class Supervisor:
 
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
         """Let the relay finish its window; a second signal changes nothing."""
-        self._leaving.set()
+        set_outside(self._leaving)
         if self._child is not None:
             self._child.terminate()
 
@@ -60,7 +61,10 @@ class Supervisor:
         pause = FIRST_PAUSE_S
         code = 0
         while not self._leaving.is_set():
+            started = time.monotonic()
             code = self._run_once()
+            if time.monotonic() - started > STEADY_S:
+                pause = FIRST_PAUSE_S
             if not self._leaving.is_set():
                 print(  # noqa: T201 -- a fork has no logging of ours, its stderr is the master's
                     f"the relay ended with code {code}; starting it again in {pause:g} s",
@@ -78,6 +82,14 @@ class Supervisor:
         if self._leaving.is_set():  # the signal came before there was a child to pass it to
             self._child.terminate()
         return self._child.wait()
+
+
+def set_outside(event: threading.Event) -> None:
+    """Set an event from a signal handler, which may run while this thread waits for it.
+
+    Inside `wait` the thread holds the event's lock for a moment, and would wait for itself.
+    """
+    threading.Thread(target=event.set, daemon=True).start()
 
 
 def die_with_parent(parent: int) -> None:

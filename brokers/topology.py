@@ -65,6 +65,8 @@ def opened(urls: list[str]) -> Generator[pika.BlockingConnection]:
     connection = connect(urls)
     try:
         yield connection
+    except AMQPConnectionError as err:
+        raise BrokerUnreachableError(unreachable(urls, describe(err))) from None
     finally:
         if connection.is_open:
             connection.close()

@@ -2,9 +2,8 @@
 
 import ctypes
 import functools
-import heapq
-import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -115,9 +114,9 @@ class Clock:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._alarms: list[tuple[float, int, Alarm]] = []
-        self._order = itertools.count()
+        self._alarms: dict[int, Alarm] = {}  # one per thread
         self._changed = threading.Condition()
+        self._wakes = math.inf
         self._thread: threading.Thread | None = None
 
     def set(self, alarm: Alarm) -> None:
@@ -126,8 +125,8 @@ class Clock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
                 self._thread.start()
-            heapq.heappush(self._alarms, (alarm.at, next(self._order), alarm))
-            if self._alarms[0][2] is alarm:
+            self._alarms[alarm.thread] = alarm
+            if alarm.at < self._wakes:
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -138,14 +137,12 @@ class Clock:
         """Wait for the next alarm that is due."""
         with self._changed:
             while True:
-                while self._alarms and self._alarms[0][2].over:
-                    heapq.heappop(self._alarms)
-                if not self._alarms:
-                    self._changed.wait()
-                elif (left := self._alarms[0][0] - time.monotonic()) > 0:
-                    self._changed.wait(left)
-                else:
-                    return heapq.heappop(self._alarms)[2]
+                running = [alarm for alarm in self._alarms.values() if not alarm.over]
+                first = min(running, key=lambda alarm: alarm.at, default=None)
+                if first is not None and first.at <= time.monotonic():
+                    return self._alarms.pop(first.thread)
+                self._wakes = math.inf if first is None else first.at
+                self._changed.wait(None if first is None else first.at - time.monotonic())
 
 
 def interrupt(thread: int) -> None:

@@ -115,12 +115,14 @@ def _failed(error: BaseException, run: Run, attempts: int, wait: Wait) -> Outcom
 def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
     """Look again while the sender's transaction may not have committed.
 
-    Only a direct send can be ahead of its data; what was stored with the data cannot.
+    Only a direct send can be ahead of its data; what was stored with the data cannot. A sender's
+    clock may be slow, so one look is never enough.
     """
     left = policy.not_visible_for - run.age
-    if run.transactional or left <= timedelta():
+    looked = run.hop > 0 or not policy.not_visible_for
+    if run.transactional or (left <= timedelta() and looked):
         return Outcome("discarded", str(error), error)
-    pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), left)
+    pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
     return Outcome("snooze", f"{error} yet", error, pause)
 
 

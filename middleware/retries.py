@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import dramatiq
+from dramatiq.broker import Broker
 
 from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
@@ -39,6 +40,13 @@ class Retries(Settling):
     def actor_options(self) -> set[str]:
         """What an actor may say about its failures."""
         return {"retry_on", "max_retries", "min_backoff", "max_backoff", "throws"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
+        """Refuse a number that would fail only when a job does."""
+        for name in ("max_retries", "min_backoff", "max_backoff"):
+            value = actor.options.get(name, 0)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{actor.actor_name}: {name}={value!r} is no whole number from 0")
 
     def policy(self, actor: dramatiq.Actor[..., object], job: Job) -> Policy:
         """Read the rules of a run: the message's own options before the actor's."""

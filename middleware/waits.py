@@ -8,6 +8,7 @@ Wait = Callable[[int, BaseException], timedelta]
 """Takes the attempt that failed (the first is 1) and its error."""
 
 LONGEST = timedelta(days=7)
+SHORTEST = timedelta(milliseconds=1)
 
 
 def fixed(span: timedelta) -> Wait:
@@ -24,8 +25,10 @@ def exponential(
     """
 
     def wait(attempt: int, _error: BaseException) -> timedelta:
-        doubled: timedelta = first * 2 ** min(attempt - 1, 30)
-        return min(doubled, longest) * (1 - random.uniform(0, jitter))  # noqa: S311
+        # Capped before it is multiplied: a span has a largest value.
+        times = min(2 ** min(attempt - 1, 62), longest // max(first, SHORTEST) + 1)
+        span: timedelta = min(first * times, longest)
+        return span * (1 - random.uniform(0, jitter))  # noqa: S311
 
     return wait
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -16,11 +17,24 @@ from workshed.settings import settings
 
 Connection = psycopg.Connection[TupleRow]
 
-PASSING_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
-"""Errors a repetition may cure: connection, shutdown, deadlock, serialization, disk full."""
+PASSING_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
+"""Errors a repetition may cure: connection, shutdown, failover, deadlock, disk full."""
 
-CONNECT_TIMEOUT_S = 5
 POOL_WAIT_S = 5
+OPTIONS: dict[str, Any] = {
+    "application_name": "workshed",
+    "connect_timeout": 5,  # seconds
+    # A server that is gone without a word is noticed after about 25 s, and not after 15 minutes.
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 _of_the_parent: list[ConnectionPool[Connection]] = []
 
 
@@ -30,10 +44,11 @@ def pool() -> ConnectionPool[Connection]:
     found = ConnectionPool(
         settings().database_url.get_secret_value(),
         connection_class=Connection,
-        kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "workshed"},
+        kwargs=OPTIONS,
         min_size=0,
         max_size=settings().pool_size,
         timeout=POOL_WAIT_S,
+        reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
         check=ConnectionPool.check_connection,
         open=False,
         name="workshed",
@@ -59,9 +74,7 @@ def connect() -> Connection:
     """
     url = settings().database_url.get_secret_value()
     try:
-        return Connection.connect(
-            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="workshed"
-        )
+        return Connection.connect(url, autocommit=True, **OPTIONS)
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
             f"PostgreSQL does not answer at {address(url)} (WORKSHED_DATABASE_URL): "
@@ -78,6 +91,7 @@ def address(url: str) -> str:
 def _forget_the_pool() -> None:
     """Drop, never close: after a fork the sockets still belong to the parent."""
     if pool.cache_info().currsize:
+        atexit.unregister(pool().close)
         _of_the_parent.append(pool())
         pool.cache_clear()
 

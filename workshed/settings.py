@@ -2,10 +2,12 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -28,6 +30,22 @@ def _seconds(value: object) -> object:
         return timedelta(seconds=float(value)) if isinstance(value, str) else value
     except (ValueError, OverflowError):
         raise ValueError(f"must be a number of seconds, not {value!r}") from None
+
+
+def _refuse_unreadable(url: str) -> None:
+    """Refuse a URL that a parser would misread; its own error would quote the password."""
+    login, at, _ = url.partition("://")[2].rpartition("@")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        unquote(parts.password or "", errors="strict")
+        broken = bool(re.search(r"%(?![0-9a-fA-F]{2})", url) or (at and re.search("[/?#]", login)))
+    except ValueError:
+        broken = True
+    if broken:
+        raise ValueError(
+            "cannot be read; in user and password write special characters as %XX (`/` is %2F)"
+        )
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta())]
@@ -76,6 +94,7 @@ class Settings(BaseSettings):
         for part in url.get_secret_value().split(";"):
             if not part.strip().startswith(known):
                 raise ValueError("must start with amqp://, amqps:// or stub://")
+            _refuse_unreadable(part.strip())
         return url
 
     @field_validator("database_url")
@@ -83,6 +102,7 @@ class Settings(BaseSettings):
     def _scheme_of_database(cls, url: SecretStr) -> SecretStr:
         if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
+        _refuse_unreadable(url.get_secret_value())
         return url
 
     @field_validator("smtp_url")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psycopg
 import pytest
 
 from workshed import db
@@ -81,3 +82,29 @@ def test_a_server_that_is_away_is_named_without_its_password(monkeypatch):
         db.connect()
 
     assert "secret" not in str(error.value)
+
+
+def test_a_forked_child_that_exits_leaves_its_parents_connections(database):
+    """The pool's end at exit is inherited, and would close the parent's sockets."""
+    code = (
+        "import os, sys\n"
+        "from workshed import db\n"
+        "with db.transaction() as tx: mine = tx.info.backend_pid\n"
+        "if os.fork() == 0: sys.exit(0)\n"
+        "os.wait()\n"
+        "with db.transaction() as tx: print(tx.info.backend_pid == mine)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout == "True\n"
+
+
+def test_a_failover_is_a_passing_error():
+    assert issubclass(psycopg.errors.ReadOnlySqlTransaction, db.PASSING_ERRORS)

@@ -101,3 +101,22 @@ def test_secrets_do_not_show(monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://u:hunter2@db/app")
 
     assert "hunter2" not in repr(settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("WORKSHED_DATABASE_URL", "postgresql://u:100%s3cret@h/db"),
+        ("WORKSHED_DATABASE_URL", "postgresql://u:s3c/ret@h/db"),
+        ("WORKSHED_DATABASE_URL", "postgresql://u:s3cret@h:port/db"),
+        ("WORKSHED_BROKER_URL", "amqp://u:s3cret/x@h"),
+        ("WORKSHED_BROKER_URL", "amqp://ok@h/;amqp://u:s3cret@h:999999/"),
+    ],
+)
+def test_a_url_that_would_be_misread_is_refused_without_quoting_it(name, url, monkeypatch):
+    monkeypatch.setenv(name, url)
+
+    with pytest.raises(SettingsError, match=f"{name}: cannot be read") as error:
+        settings()
+
+    assert "s3c" not in str(error.value)

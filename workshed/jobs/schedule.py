@@ -124,7 +124,8 @@ def sent(conn: Connection, relay: UUID, rows: Sequence[Taken]) -> int:
     query = """
         DELETE FROM jobs.schedule AS s
          USING unnest(%(ids)s::text[], %(hops)s::int[]) AS done (message_id, hop)
-         WHERE s.message_id = done.message_id AND s.hop = done.hop AND s.taken_by = %(relay)s
+         WHERE s.message_id = done.message_id AND s.hop = done.hop
+           AND (s.taken_by = %(relay)s) IS TRUE  -- not by its index: the key finds each row
     """
     return conn.execute(query, _keys(relay, rows)).rowcount
 

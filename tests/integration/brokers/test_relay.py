@@ -12,7 +12,7 @@ import pytest
 
 from brokers import schedule as outbox
 from brokers.publisher import Publisher
-from brokers.relay import Relay
+from brokers.relay import LOOK_S, Relay
 from workshed import db
 from workshed.jobs import relays, schedule
 
@@ -283,3 +283,26 @@ def test_a_relay_says_when_the_schema_is_missing(empty_database_url, vhost, monk
 
     assert done.returncode != 0
     assert "run `workshed migrate`" in done.stderr
+
+
+def test_a_row_that_is_due_and_cannot_be_taken_is_not_asked_for_without_pause(store, conn, broker):
+    """Otherwise a cancelled row in an open transaction costs thousands of queries a second."""
+    store(1)
+
+    assert Relay(Publisher(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
+
+
+def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
+    store, relaying, connect, rabbitmq, rows, eventually
+):
+    """RabbitMQ closes the channel for it, and with it refuses all that are in flight beside it."""
+    store(20)
+    connect(autocommit=True).execute(
+        "UPDATE jobs.schedule SET body = body || repeat(' ', 2000000) WHERE body LIKE '%[7]%'"
+    )
+
+    with relaying():
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    eventually(lambda: rabbitmq.depth("default") == 19)
+    assert "at most 1048576 are read" in rows("SELECT reason FROM jobs.dead")[0][0]

@@ -11,7 +11,10 @@ import psycopg
 import pytest
 
 from brokers import Queue, schedule
+from brokers.envelope import properties
 from brokers.errors import (
+    BrokerBlockedError,
+    BrokerError,
     BrokerUnreachableError,
     PublishRefusedError,
     RefusedArgumentError,
@@ -19,6 +22,7 @@ from brokers.errors import (
     TopologyError,
     UndeclaredQueueError,
 )
+from brokers.publisher import Ticket
 from workshed import db
 from workshed.errors import WorkshedError
 
@@ -333,3 +337,107 @@ def test_a_send_that_waits_while_the_broker_closes_is_told(greet, broker, server
 
     assert raised.group_contains(BrokerUnreachableError)
     timer.join()
+
+
+def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbitmq, eventually):
+    """Counted though it was never sent, its neighbour's confirm would settle it: a job lost."""
+    broker.ensure_queues({"default"})
+    ticket = Ticket()
+    good, bad = greet.message(1), greet.message(2)
+    for message, name in ((good, "greet"), (bad, "x" * 300), (good, "greet")):
+        found = properties(message)
+        found.type = name
+        ticket.add("default", message.encode(), found)
+
+    broker._publisher.publish(ticket, 5)
+
+    errors = [type(publication.error) for publication in ticket.publications]
+    assert errors == [type(None), PublishRefusedError, type(None)]
+    eventually(lambda: rabbitmq.depth("default") == 2)
+    greet.send(3)
+
+
+@pytest.mark.parametrize(
+    ("args", "changes"),
+    [(("x" * 65_536,), {}), ((1,), {"message_id": "é" * 128}), ((1,), {"message_id": ""})],
+)
+def test_a_message_that_would_not_fit_is_refused(greet, broker, args, changes):
+    with pytest.raises(PublishRefusedError, match=r"at most 65536|message_id must have"):
+        broker.enqueue(greet.message(*args).copy(**changes))
+
+
+def test_a_link_that_failed_for_an_hour_connects_again(greet, broker, rabbitmq, eventually):
+    """The pause is doubled with each failure, and a float ends at 2 to the 1024th."""
+    greet.send(0)
+    link = broker._publisher._link
+
+    def fail():
+        link._failures = 5_000
+        link._connection._transport._sock.shutdown(socket.SHUT_RDWR)
+
+    link.call(fail)
+    eventually(lambda: link._failures != 5_000)
+    broker._publish_timeout_s = 20
+    greet.send(1)
+
+    eventually(lambda: rabbitmq.depth("default") == 2)
+
+
+def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, monkeypatch):
+    """Kept in the window for ever, its messages would stop every other queue."""
+    greet.send(0)
+    monkeypatch.setattr(broker, "_publish_timeout_s", 0.1)
+    broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
+
+    for number in range(5):
+        with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
+            greet.send(number)
+
+    assert not broker._publisher._pending
+
+
+def test_while_rabbitmq_is_blocked_nothing_more_is_sent(
+    greet, broker, servers, rabbitmq, monkeypatch, eventually
+):
+    """What `send` says was not sent must not arrive when the alarm is over."""
+    greet.send(0)
+    monkeypatch.setattr(broker, "_publish_timeout_s", 0.5)
+    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+    try:
+        with pytest.raises(BrokerError):  # the first one meets the alarm
+            greet.send(1)
+        eventually(lambda: broker._publisher._link.blocked)
+        for number in range(2, 5):
+            with pytest.raises(BrokerBlockedError, match="nothing was sent"):
+                greet.send(number)
+    finally:
+        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+
+    eventually(lambda: not broker._publisher._link.blocked)
+    monkeypatch.setattr(broker, "_publish_timeout_s", 5)
+    greet.send(5)
+    args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
+    assert set(args) <= {0, 1, 5}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker):
+    """The lock of a thread that the child does not have would be held for ever."""
+    with broker._ensuring:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                greet.send(1)
+                status = 0
+            finally:
+                os._exit(status)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("options", [{"max_retries": None}, {"min_backoff": -1}])
+def test_a_number_that_would_fail_with_the_first_failure_is_refused(actor, options):
+    with pytest.raises(ValueError, match="is no whole number from 0"):
+        actor(queue_name="default", **options)(lambda: None)
