@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
@@ -30,6 +31,8 @@ HOW = """RabbitMQ is not installed. Install it and run this again:
 or set WORKSHED_BROKER_URL to a server of yours. Its system service is not needed: Workshed runs
 a private copy of it."""
 
+AS_ROOT = ("sudo", sys.executable, "-m", "console.servers.install")
+
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 POLICY = Path("/usr/sbin/policy-rc.d")
 # Asked by Debian's packages before they start a service; 101 is "not allowed".
@@ -51,20 +54,34 @@ def find(places: Iterable[str] = PLACES) -> Path | None:
 
 
 def ensure(talk: Callable[[str], None], places: Iterable[str] = PLACES) -> Path:
-    """Return the folder of RabbitMQ's scripts, after installing it from Debian as root.
+    """Return the folder of RabbitMQ's scripts, after installing it from Debian if need be.
 
-    Raises `NotInstalledError` with what to install where we are not root or there is no apt.
+    That is done as root, or by `sudo` once a person at the terminal has said yes. Raises
+    `NotInstalledError` with what to install everywhere else.
     """
     found = find(places)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get") and places is PLACES:
-        _install(talk)
+    if found is None and shutil.which("apt-get") and places is PLACES:
+        if os.geteuid() == 0:
+            install(talk)
+        elif agreed():
+            subprocess.run(AS_ROOT, check=False)
         found = find(places)
     if found is None:
         raise NotInstalledError(HOW)
     return found
 
 
-def _install(talk: Callable[[str], None]) -> None:
+def agreed() -> bool:
+    """Ask the person at the terminal; where there is none, the answer is no."""
+    if not (shutil.which("sudo") and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{PROGRAM} is not installed. Install it now with sudo? [y/N] ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def install(talk: Callable[[str], None]) -> None:
+    """Install it from Debian's packages, as root; raises `ServerError` with apt's words."""
     talk(f"Installing {PROGRAM} with apt-get; its system service is not started …")
     with no_services_started():
         output = _apt("update", "--quiet")
@@ -104,3 +121,7 @@ def no_services_started(policy: Path = POLICY) -> Generator[None]:
         yield
     finally:
         policy.unlink()
+
+
+if __name__ == "__main__":
+    install(print)
