@@ -20,8 +20,8 @@ from brokers.relay_fork import die_with_parent, set_outside
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.jobs import dead, relays, schedule
-from workshed.jobs.schedule import Taken
+from workshed.jobs import dead, relays, windows
+from workshed.jobs.windows import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Relay:
         """Send one window off, and settle the oldest one; False when nothing was due."""
         # While RabbitMQ takes nothing, taking rows would only hide them from a relay that can send.
         ready = self._publisher.ready(PAUSE_S)
-        rows = schedule.take(conn, self.id, WINDOW) if ready else []
+        rows = windows.take(conn, self.id, WINDOW) if ready else []
         if rows:
             self._in_flight.append((rows, self._publish(conn, rows)))
         if self._in_flight and (not rows or len(self._in_flight) >= WINDOWS_IN_FLIGHT):
@@ -108,17 +108,22 @@ class Relay:
         self._publisher.wait(ticket, time.monotonic() + CONFIRM_S)
         confirmed: list[Taken] = []
         refused: list[Taken] = []
+        unknown: list[bool] = []
         for row, publication in zip(rows, ticket.publications, strict=True):
-            (confirmed if publication.error is None else refused).append(row)
-        schedule.sent(conn, self.id, confirmed)
+            if publication.error is None:
+                confirmed.append(row)
+            else:
+                refused.append(row)
+                unknown.append(publication.unknown)
+        windows.sent(conn, self.id, confirmed)
         if refused:
             error = next(p.error for p in ticket.publications if p.error is not None)
             logger.error("%d of %d not sent, again in 5 s: %s", len(refused), len(rows), error)
-            schedule.put_back(conn, self.id, refused, PUT_BACK)
+            windows.put_back(conn, self.id, refused, PUT_BACK, unknown=unknown)
 
     def _pause(self, conn: Connection) -> float:
         """Return how long nothing can be due, at most one look; in seconds."""
-        wait = schedule.next_due(conn)
+        wait = windows.next_due(conn)
         left = LOOK_S if wait is None else wait.total_seconds()
         return left if 0 < left < LOOK_S else LOOK_S  # what is due and was not taken can wait
 
@@ -172,7 +177,7 @@ def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> Non
             reason=str(error),
             error=error,
         )
-        schedule.sent(conn, relay, [row])
+        windows.sent(conn, relay, [row])
 
 
 def run(stop: threading.Event) -> None:

@@ -8,9 +8,13 @@ import dramatiq
 from brokers.build import broker
 from workshed.db import Connection
 from workshed.errors import WorkshedError
+from workshed.jobs import cancels
 from workshed.jobs import schedule as rows
 
-cancel = rows.cancel
+cancel = cancels.cancel
+run_now = rows.run_now
+move = rows.move
+find = rows.find
 
 ORIGIN = "transaction"
 

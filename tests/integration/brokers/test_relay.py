@@ -14,7 +14,7 @@ from brokers import schedule as outbox
 from brokers.publisher import Publisher
 from brokers.relay import LOOK_S, Relay
 from workshed import db
-from workshed.jobs import relays, schedule
+from workshed.jobs import relays, windows
 
 
 @pytest.fixture
@@ -175,30 +175,30 @@ def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows)
     store(2)
     dead, other = uuid4(), uuid4()
     relays.beat(conn, dead, "host", 1)
-    taken = schedule.take(conn, dead, 10)
+    taken = windows.take(conn, dead, 10)
     conn.commit()
     assert [row.again for row in taken] == [False, False]
-    assert schedule.take(conn, other, 10) == []  # it lives
+    assert windows.take(conn, other, 10) == []  # it lives
     conn.commit()
 
     conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
     conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s'")
-    again = schedule.take(conn, other, 10)
+    again = windows.take(conn, other, 10)
 
     assert [row.again for row in again] == [True, True]
-    assert schedule.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
-    assert schedule.sent(conn, other, again) == 2
+    assert windows.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
+    assert windows.sent(conn, other, again) == 2
 
 
 def test_a_blocked_relay_that_beats_keeps_its_rows(store, conn):
     store(1)
     slow, other = uuid4(), uuid4()
     relays.beat(conn, slow, "host", 1)
-    schedule.take(conn, slow, 10)
+    windows.take(conn, slow, 10)
 
     conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
 
-    assert schedule.take(conn, other, 10) == []
+    assert windows.take(conn, other, 10) == []
 
 
 def test_two_relays_share_the_work(store, relaying, rabbitmq, rows, eventually):

@@ -243,8 +243,8 @@ def test_a_cancelled_message_is_gone_and_one_on_its_way_says_so(greet, rows):
         conn.execute(f"{relay} WHERE message_id = %s", (second.message_id,))
 
     with db.transaction() as conn:
-        assert schedule.cancel(conn, first.message_id)
-        assert not schedule.cancel(conn, second.message_id)
+        assert schedule.cancel(conn, first.message_id) == "deleted"
+        assert schedule.cancel(conn, second.message_id) == "will be skipped"
 
     assert rows("SELECT message_id FROM jobs.schedule") == [(second.message_id,)]
 
