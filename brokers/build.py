@@ -32,7 +32,9 @@ def build(config: Settings) -> RabbitMQ | Stub:
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:
         return Stub(queues, chain)
-    return RabbitMQ(urls, queues, chain, config.publish_timeout)
+    return RabbitMQ(
+        urls, queues, chain, config.publish_timeout, storing=config.store_when_unreachable
+    )
 
 
 def middleware(config: Settings) -> list[Middleware]:

@@ -2,22 +2,25 @@
 
 import functools
 import logging
-import os
-import threading
+import math
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-import dramatiq
 from dramatiq.middleware import Middleware, SkipMessage
 from dramatiq.worker import Worker
 
-from brokers import topology
+from brokers import deposits
 from brokers.base import DeclaredBroker
 from brokers.consumer import Delivery, Inbox, QueueConsumer
-from brokers.envelope import properties
-from brokers.publisher import Publisher, Ticket
+from brokers.ensured import Ensured
+from brokers.errors import NotAllSentError
+from brokers.parcel import Message, Parcel
+from brokers.publisher import Publisher
 from brokers.queues import Queue
+from brokers.sender import Sender
 from brokers.steps import HeldError, must
+from brokers.waiting import Blocking, InLoop, Waiting, run
 from middleware import CopyError, Job, Outcome, Retries, Settling, verdict
 from middleware.retries import run_of
 from workshed import db
@@ -37,39 +40,58 @@ class RabbitMQ(DeclaredBroker):
         queues: dict[str, Queue],
         middleware: list[Middleware],
         publish_timeout: timedelta,
+        *,
+        storing: bool,
     ) -> None:
-        """Open nothing."""
+        """Open nothing. `storing`: in PostgreSQL, what RabbitMQ cannot take."""
         self.urls = urls
-        self._publish_timeout_s = publish_timeout.total_seconds()
         self._publisher = Publisher(urls, "publisher")
+        self._ensured = Ensured(urls, queues)
+        self._sender = Sender(
+            self._publisher, self._ensured, queues, publish_timeout, storing=storing
+        )
         self._inbox = Inbox(urls, "consumer")
-        self._ensured: set[str] = set()
-        self._ensuring = threading.Lock()
-        os.register_at_fork(after_in_child=self._forked)
         super().__init__(queues, middleware)
         self._retries = next(m for m in middleware if isinstance(m, Retries))
 
-    def _forked(self) -> None:
-        self._ensuring = threading.Lock()  # a thread of the parent may hold it
-
-    def enqueue(
-        self, message: dramatiq.Message[Any], *, delay: int | None = None
-    ) -> dramatiq.Message[Any]:
+    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Send a message, or store it when it is to wait (`delay` in milliseconds).
 
-        Returns once RabbitMQ has confirmed it, or its row has committed; otherwise raises what
-        `check` raises, or a `BrokerError` that says whether a copy may have arrived.
+        Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
+        cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
+        copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
+        whose `unique_key` another job has is not sent; the one returned has that job's id.
         """
-        if delay:
-            span = timedelta(milliseconds=delay)
-            with db.transaction() as conn:
-                self.store(conn, message, delay=span, at=None, reason="delay")
-            return message
-        self.check(message)
-        self.emit_before("enqueue", message, delay)
-        self._publish(message)
-        self.emit_after("enqueue", message, delay)
-        return message
+        return run(self._enqueue(message, delay, Blocking()))
+
+    async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
+        """Do as `enqueue` does, while the event loop goes on; a thread only for PostgreSQL.
+
+        A task that is cancelled sends nothing that was not on its way already.
+        """
+        wait = None if delay is None else delay // timedelta(milliseconds=1)
+        return await self._enqueue(message, wait, InLoop())
+
+    def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
+        """Send many at once, two windows of 500 in flight; returns when every one is safe.
+
+        Each is checked before the first is sent. Raises `NotAllSentError`, which names those that
+        are safe and those that are not; each window has the deadline of one `enqueue`.
+        """
+        batch = list(messages)
+        for message in batch:
+            self.check(message)
+        for message in batch:
+            self.emit_before("enqueue", message, None)
+        parcels = run(self._sender.send(batch, Blocking()))
+        for parcel in parcels:
+            if parcel.error is None and parcel.holder is None:
+                self.emit_after("enqueue", parcel.message, None)
+        sent = [parcel.result for parcel in parcels if parcel.error is None]
+        unsent = [(p.message, p.error) for p in parcels if p.error is not None]
+        if unsent:
+            raise NotAllSentError(sent, unsent)
+        return sent
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
         """Consume a declared queue; `timeout` in milliseconds."""
@@ -81,16 +103,14 @@ class RabbitMQ(DeclaredBroker):
 
         Raises `BrokerUnreachableError` or `TopologyError`.
         """
-        with self._ensuring:
-            missing = sorted(names - self._ensured)
-            if missing:
-                topology.ensure(self.urls, [self.declared[name] for name in missing])
-                self._ensured.update(missing)
+        for problem in run(self._ensured.make(names, math.inf, Blocking())).values():
+            raise problem
 
     def close(self) -> None:
         """Close both connections in good order."""
         self._inbox.close()
         self._publisher.close()
+        self._sender.close()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks; those around a job and a worker's life are ours to guard."""
@@ -109,14 +129,27 @@ class RabbitMQ(DeclaredBroker):
             self._conclude(args[0], kwargs.get("exception"))
         super().emit_after(signal, *args, **kwargs)
 
-    def _publish(self, message: dramatiq.Message[Any]) -> None:
-        self.ensure_queues({message.queue_name})
-        ticket = Ticket()
-        ticket.add(message.queue_name, message.encode(), properties(message))
-        self._publisher.publish(ticket, self._publish_timeout_s)
-        error = ticket.publications[0].error
-        if error is not None:
-            raise error
+    async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
+        if delay:
+            span = timedelta(milliseconds=delay)
+            return await waiting.database(functools.partial(self._delay, message, span))
+        self.check(message)
+        self.emit_before("enqueue", message, delay)
+        [parcel] = await self._sender.send([message], waiting)
+        if parcel.error is not None:
+            raise parcel.error
+        if parcel.holder is None:
+            self.emit_after("enqueue", message, delay)
+        return parcel.result
+
+    def _delay(self, message: Message, span: timedelta) -> Message:
+        self.check(message)
+        parcel = Parcel(message, self.declared[message.queue_name])
+        with db.transaction() as conn:
+            deposits.lock(conn, [parcel])
+            if parcel.holder is None:
+                self.store(conn, message, delay=span, at=None, reason="delay")
+        return parcel.result
 
     def check_worker(self, worker: Worker) -> None:
         """Refuse queues no actor is on; make the others."""

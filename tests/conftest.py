@@ -273,7 +273,7 @@ def broker(vhost, database, monkeypatch):
     settings.cache_clear()
     found = build.broker()
     used = build.build(settings())
-    for name in ("urls", "_publisher", "_inbox", "_ensured", "_publish_timeout_s"):
+    for name in ("urls", "declared", "_publisher", "_inbox", "_ensured", "_sender"):
         monkeypatch.setattr(found, name, getattr(used, name))
     yield found
     found.close()

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -15,7 +16,6 @@ from brokers import Queue, schedule
 from brokers.envelope import properties
 from brokers.errors import (
     BrokerBlockedError,
-    BrokerError,
     BrokerUnreachableError,
     PublishRefusedError,
     RefusedArgumentError,
@@ -38,14 +38,25 @@ def greet(actor):
 
 
 def test_a_sent_message_is_in_its_queue_readable_by_people(greet, rabbitmq):
-    message = greet.send(7, locale="fr")
+    began = int(time.time())
+
+    message = greet.send_with_options(args=(7,), kwargs={"locale": "fr"}, broker_priority=3)
 
     found = rabbitmq.peek("default")[0]
     assert json.loads(found["payload"])["args"] == [7]
-    properties = found["properties"]
-    assert (properties["message_id"], properties["type"]) == (message.message_id, "greet")
-    assert (properties["delivery_mode"], properties["app_id"]) == (2, "workshed")
-    assert properties["headers"]["attempt"] == 1
+    published = found["properties"]["headers"].pop("published")
+    assert type(published) is int
+    assert began <= published <= time.time()
+    assert found["properties"] == {
+        "message_id": message.message_id,
+        "type": "greet",
+        "timestamp": message.message_timestamp // 1000,
+        "content_type": "application/json",
+        "app_id": "workshed",
+        "priority": 3,
+        "delivery_mode": 2,
+        "headers": {"attempt": 1, "origin": "send", "publish": 1},
+    }
 
 
 def test_queues_are_made_as_declared(greet, broker, rabbitmq):
@@ -126,16 +137,18 @@ def test_a_queue_of_ones_own_is_declared_first(broker, actor, rabbitmq):
     assert json.loads(rabbitmq.peek("invoices")[0]["payload"])["actor_name"] == "bill"
 
 
-def test_a_message_for_a_queue_that_was_deleted_is_refused(greet, rabbitmq):
+def test_a_queue_that_was_deleted_is_made_again(greet, rabbitmq, eventually):
     greet.send(1)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
 
-    with pytest.raises(PublishRefusedError, match=r"no queue 'default'.*broker setup"):
-        greet.send(2)
+    greet.send(2)
+
+    eventually(lambda: rabbitmq.depth("default") == 1)
 
 
-def test_a_server_that_is_away_is_named_without_its_password(greet, broker, monkeypatch):
-    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/shop"])
+@pytest.mark.usefixtures("not_storing")
+def test_a_server_that_is_away_is_named_without_its_password(greet, away):
+    away()
 
     with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:9 .*'shop'.*refused") as error:
         greet.send(1)
@@ -143,9 +156,10 @@ def test_a_server_that_is_away_is_named_without_its_password(greet, broker, monk
     assert "secret" not in str(error.value)
 
 
-def test_a_wrong_password_is_said_so(greet, broker, vhost, monkeypatch):
+@pytest.mark.usefixtures("not_storing")
+def test_a_wrong_password_is_said_so(greet, away, vhost):
     login = vhost.partition("://")[2].partition("@")[0]
-    monkeypatch.setattr(broker, "urls", [vhost.replace(login, "nobody:wrong")])
+    away(vhost.replace(login, "nobody:wrong"))
 
     with pytest.raises(BrokerUnreachableError, match="user or password refused"):
         greet.send(1)
@@ -160,25 +174,39 @@ def test_a_queue_with_other_arguments_is_refused_with_the_argument(greet, broker
         greet.send(1)
 
 
-def test_a_user_who_may_not_declare_can_send_to_what_is_there(
-    greet, broker, vhost, rabbitmq, monkeypatch, eventually
-):
+@pytest.fixture
+def sender_only(broker, vhost, rabbitmq, away):
+    """This process sends as a user who may not declare; `default` is there."""
     broker.ensure_queues({"default"})
+    broker._ensured.clear()
     login = vhost.partition("://")[2].partition("@")[0]
     rabbitmq.ask("PUT", "users/sender", {"password": "pw", "tags": ""})
     rights = {"configure": "^$", "write": "^workshed.jobs$", "read": "^$"}
     rabbitmq.ask("PUT", f"permissions/{rabbitmq.vhost}/sender", rights)
-    url = vhost.replace(login, "sender:pw")
-    monkeypatch.setattr(broker, "urls", [url])
-    monkeypatch.setattr(broker._publisher, "_urls", [url])
-    broker._ensured.clear()
+    away(vhost.replace(login, "sender:pw"))
+    yield
+    rabbitmq.ask("DELETE", "users/sender")
 
+
+@pytest.mark.usefixtures("sender_only")
+def test_a_user_who_may_not_declare_can_send_to_what_is_there(greet, broker, rabbitmq, eventually):
     greet.send(1)
 
     eventually(lambda: rabbitmq.depth("default") == 1)
     with pytest.raises(TopologyError, match=r"'low': does not exist.*broker setup"):
         broker.ensure_queues({"low"})
-    rabbitmq.ask("DELETE", "users/sender")
+
+
+@pytest.mark.usefixtures("sender_only")
+def test_a_message_for_a_queue_this_user_may_not_make_is_refused(greet, rabbitmq, rows):
+    greet.send(1)
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
+
+    with pytest.raises(PublishRefusedError, match=r"no queue 'default'.*broker setup") as refused:
+        greet.send(2)
+
+    assert isinstance(refused.value.__cause__, TopologyError)
+    assert rows("SELECT 1 FROM jobs.schedule") == []
 
 
 def test_a_delayed_message_is_a_row(greet, rows):
@@ -321,6 +349,7 @@ def test_a_failure_in_the_io_thread_does_not_end_it(greet, broker, rabbitmq, eve
     gc.collect()  # the dropped socket's warning belongs to this test
 
 
+@pytest.mark.usefixtures("not_storing")
 def test_a_send_that_waits_while_the_broker_closes_is_told(greet, broker, servers, in_threads):
     greet.send(1)
     link = broker._publisher._link
@@ -368,11 +397,12 @@ def test_a_message_that_would_not_fit_is_refused(greet, broker, args, changes):
         broker.enqueue(greet.message(*args).copy(**changes))
 
 
+@pytest.mark.usefixtures("not_storing")
 def test_a_link_that_failed_for_an_hour_connects_again(
-    greet, broker, rabbitmq, monkeypatch, eventually
+    greet, broker, rabbitmq, patience, eventually
 ):
     """The pause is doubled with each failure, and a float ends at 2 to the 1024th."""
-    monkeypatch.setattr(broker, "_publish_timeout_s", 20)
+    patience(20)
     greet.send(0)
     link = broker._publisher._link
 
@@ -387,10 +417,11 @@ def test_a_link_that_failed_for_an_hour_connects_again(
     eventually(lambda: rabbitmq.depth("default") >= 2)  # a copy of one in flight may be there too
 
 
-def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, monkeypatch):
+@pytest.mark.usefixtures("not_storing")
+def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, patience):
     """Kept in the window for ever, its messages would stop every other queue."""
     greet.send(0)
-    monkeypatch.setattr(broker, "_publish_timeout_s", 0.1)
+    patience(0.1)
     broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
 
     for number in range(5):
@@ -400,34 +431,26 @@ def test_a_queue_that_never_confirms_makes_room_for_others(greet, broker, monkey
     assert not broker._publisher._pending
 
 
-def test_while_rabbitmq_is_blocked_nothing_more_is_sent(
-    greet, broker, servers, rabbitmq, monkeypatch, eventually
-):
+@pytest.mark.usefixtures("not_storing")
+def test_while_rabbitmq_is_blocked_nothing_more_is_sent(greet, blocked, rabbitmq, patience):
     """What `send` says was not sent must not arrive when the alarm is over."""
     greet.send(0)
-    monkeypatch.setattr(broker, "_publish_timeout_s", 0.5)
-    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
-    try:
-        with pytest.raises(BrokerError):  # the first one meets the alarm
-            greet.send(1)
-        eventually(lambda: broker._publisher._link.blocked)
-        for number in range(2, 5):
+    patience(0.5)
+    with blocked():
+        for number in (1, 2, 3):
             with pytest.raises(BrokerBlockedError, match="nothing was sent"):
                 greet.send(number)
-    finally:
-        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
 
-    eventually(lambda: not broker._publisher._link.blocked)
-    monkeypatch.setattr(broker, "_publish_timeout_s", 5)
+    patience(5)
     greet.send(5)
     args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
-    assert set(args) <= {0, 1, 5}
+    assert set(args) == {0, 5}
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker):
     """The lock of a thread that the child does not have would be held for ever."""
-    with broker._ensuring:
+    with broker._ensured._lock:
         pid = os.fork()
         if pid == 0:
             signal.alarm(20)
