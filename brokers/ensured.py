@@ -54,8 +54,7 @@ class Ensured:
                 problems |= {n: err for n, err in attempt.problems.items() if n in names}
             else:
                 late = BrokerUnreachableError(
-                    f"RabbitMQ did not say in time whether it has {', '.join(sorted(names))}; "
-                    "nothing was sent"
+                    f"RabbitMQ did not say in time whether it has {', '.join(sorted(names))}"
                 )
                 problems |= dict.fromkeys(attempt.names & names, late)
         return problems

@@ -107,7 +107,7 @@ class Sender:
         names = {parcel.queue.name for parcel in flight.parcels}
         problems = await self._ensured.make(names, flight.deadline, waiting)
         for parcel in flight.good:
-            parcel.error = problems.get(parcel.queue.name)
+            parcel.error = unsent(problems.get(parcel.queue.name))
         leased = [parcel for parcel in flight.good if parcel.needs_row]
         if leased:
             began = time.monotonic()
@@ -246,6 +246,13 @@ def share_failures(parcels: list[Parcel]) -> None:
     for parcel in parcels:
         if parcel.error is None and parcel.holder in failed:
             parcel.error = failed[parcel.holder]
+
+
+def unsent(problem: Exception | None) -> Exception | None:
+    """Say of an outage in time that the message was not sent."""
+    if isinstance(problem, OUTAGES):
+        return type(problem)(f"{problem}; nothing was sent")
+    return problem
 
 
 def both(error: Exception, cause: psycopg.Error) -> Exception:

@@ -5,12 +5,15 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from dramatiq.middleware import TimeLimitExceeded
 
 from brokers import Queue, schedule
 from brokers.envelope import properties
@@ -24,6 +27,7 @@ from brokers.errors import (
     UndeclaredQueueError,
 )
 from brokers.publisher import Ticket
+from middleware.deadline import interrupt
 from workshed import db
 from workshed.errors import WorkshedError
 
@@ -468,3 +472,65 @@ def test_a_child_forked_while_another_thread_makes_queues_can_send(greet, broker
 def test_a_number_that_would_fail_with_the_first_failure_is_refused(actor, options):
     with pytest.raises(ValueError, match="is no whole number from 0"):
         actor(queue_name="default", **options)(lambda: None)
+
+
+def test_a_sender_that_is_interrupted_holds_up_no_other(greet, broker, rabbitmq, eventually):
+    """With `threading.Event` in a ticket, the I/O thread waits for a lock nobody holds any more."""
+    over, interrupted = threading.Event(), []
+
+    def work():
+        while not over.is_set():
+            try:
+                greet.send(1)
+            except TimeLimitExceeded:
+                interrupted.append(True)
+
+    greet.send(0)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(interrupted) < 200:
+        for thread in threads:
+            interrupt(thread.ident)
+        time.sleep(0.001)
+    over.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert not any(thread.is_alive() for thread in threads)
+    last = greet.send(2)
+    found = eventually(lambda: rabbitmq.peek("default", 100_000))
+    assert last.message_id in {m["properties"]["message_id"] for m in found}
+    assert not broker._publisher._pending
+
+
+AT_EXIT = """
+import atexit, sys, threading
+import dramatiq
+from brokers import broker
+
+@dramatiq.actor(broker=broker, queue_name=sys.argv[1], actor_name="late")
+def late(number): ...
+
+for _ in range(int(sys.argv[2])):
+    late.send(1)
+threading.Thread(target=lambda: [late.send(2) for _ in range(100_000)], daemon=True).start()
+atexit.register(late.send, 3)
+"""
+
+
+@pytest.mark.parametrize("queue", ["default", "emails"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_program_that_sends_while_it_ends_does_end(broker, rabbitmq, queue, before):
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, queue, str(before)],
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek(queue, 10_000)]
+    # From Python 3.12 on nothing can be opened any more that was not open before.
+    assert [3] in sent or "at interpreter shutdown" in done.stderr, done.stderr
