@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from dramatiq.middleware import SkipMessage
 
 from brokers import Queue
 from workshed import db
@@ -122,6 +123,20 @@ def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
 
     assert job == []
+
+
+def test_an_actor_that_skips_its_job_leaves_a_row(actor, working, rows, eventually):
+    """dramatiq acks it without a trace."""
+
+    @actor(queue_name="default")
+    def leave():
+        raise SkipMessage
+
+    with working("default"):
+        leave.send()
+        found = eventually(lambda: rows("SELECT outcome, reason FROM jobs.attempts"))
+
+    assert found == [("discarded", "the actor raised SkipMessage")]
 
 
 # Suspects
