@@ -78,6 +78,8 @@ class PublishRefusedError(BrokerError):
 EXIT_USAGE = 2
 EXIT_BROKER = 3
 EXIT_DATABASE = 4
+EXIT_WATCHDOG = 70
+"""A thread died, or an I/O loop hung: another process is to be started in its place."""
 
 
 def exit_code(error: WorkshedError) -> int:

@@ -273,8 +273,10 @@ def broker(vhost, database, monkeypatch):
     settings.cache_clear()
     found = build.broker()
     used = build.build(settings())
-    for name in ("urls", "_publisher", "_inbox", "_ensured", "_publish_timeout_s"):
+    ours = ("urls", "_publisher", "_inbox", "_execution", "_life", "_ensured", "_publish_timeout_s")
+    for name in ours:
         monkeypatch.setattr(found, name, getattr(used, name))
+    found._execution.use(found.middleware)
     yield found
     found.close()
 
