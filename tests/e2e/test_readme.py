@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from workshed.jobs import queues
-
 README = Path(__file__).parent.parent.parent / "README.md"
 BLOCK = re.compile(r"<!-- file: (\S+) -->\n```(?:python|sql)\n(.*?)```", re.DOTALL)
 
@@ -84,9 +82,6 @@ def project(tmp_path, conn):
         "  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
         "  invoiced boolean NOT NULL DEFAULT false)"
     )
-    # As workers do at their boot; `jobs.send` knows what they have declared.
-    queues.declare(conn, {"invoices": "quorum"})
-    queues.declare_actors(conn, {"send_invoice": "invoices"})
     return tmp_path
 
 

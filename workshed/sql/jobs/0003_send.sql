@@ -51,7 +51,7 @@ END
 $$;
 
 -- Refuse options that nothing understands: a misspelt one that is ignored is a job that runs
--- otherwise. Where a job is in its life (`attempt`, `hop`, `origin`) is not the sender's to say.
+-- otherwise. Where a job is in its life (`attempt`, `hop`, …) is not the sender's to say.
 CREATE FUNCTION jobs.refuse_options(actor text, options jsonb) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
