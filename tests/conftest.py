@@ -284,6 +284,7 @@ def broker(vhost, database, monkeypatch):
 def pytest_addoption(parser):
     """`--full`: the sizes that the promise names; by default a tenth of them."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")
+    parser.addoption("--fault-report", metavar="FILE", help="write what an experiment counted")
 
 
 @pytest.fixture(scope="session")
