@@ -2,6 +2,8 @@
 
 import inspect
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from brokers.connections import Statement, recorded
 from brokers.envelope import OPTIONS, option_problem, refuse_inexact, refuse_large
 from brokers.errors import (
     RefusedArgumentError,
@@ -144,6 +147,18 @@ class DeclaredBroker(Broker):
         reason: Reason,
     ) -> None:
         """Check a message and store it in the schedule."""
+        with self.storing(message, delay, at, reason) as statement:
+            conn.execute(*statement)
+
+    @contextmanager
+    def storing(
+        self,
+        message: dramatiq.Message[Any],
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> Generator[Statement]:
+        """Check a message and yield the statement that stores it, which the block executes."""
         self.check(message)
         self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
@@ -154,7 +169,7 @@ class DeclaredBroker(Broker):
             body=message.encode().decode(),
             reason=reason,
         )
-        schedule.insert(conn, row, delay=delay, at=at)
+        yield recorded(schedule.insert, row, delay=delay, at=at)
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
