@@ -12,7 +12,6 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers.connections import Statement, recorded
 from brokers.envelope import OPTIONS, option_problem, refuse_inexact, refuse_large
 from brokers.errors import (
     RefusedArgumentError,
@@ -25,7 +24,7 @@ from brokers.queues import Queue
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import schedule
-from workshed.jobs.schedule import Reason
+from workshed.jobs.schedule import Reason, Statement
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +168,7 @@ class DeclaredBroker(Broker):
             body=message.encode().decode(),
             reason=reason,
         )
-        yield recorded(schedule.insert, row, delay=delay, at=at)
+        yield schedule.insertion(row, delay, at)
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:

@@ -1,45 +1,12 @@
 """The kinds of connection a job can be sent on, and how each of them executes a statement."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, LiteralString, NamedTuple, ParamSpec, Protocol, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 
-from workshed.db import Connection
-from workshed.errors import WorkshedError
-
-P = ParamSpec("P")
-
-
-class UnknownConnectionError(WorkshedError, TypeError):
-    """What `schedule.send` was given cannot carry a job: no connection, or not to PostgreSQL."""
-
-
-class Statement(NamedTuple):
-    """A query in psycopg's style, `%(name)s`, with its values."""
-
-    query: LiteralString
-    values: Mapping[str, Any]
-
-
-class Recorder:
-    """Stands in for a connection: what it is given is kept, and nothing is executed."""
-
-    def execute(self, query: LiteralString, values: Mapping[str, Any]) -> None:
-        """Keep the statement."""
-        self.statement = Statement(query, values)
-
-
-def recorded(
-    write: Callable[Concatenate[Connection, P], None], *args: P.args, **kwargs: P.kwargs
-) -> Statement:
-    """Return the one statement that a function of `workshed.jobs` would execute.
-
-    Those are written for psycopg's connection; here the query stays theirs, and any kind runs it.
-    """
-    recorder = Recorder()
-    write(cast(Connection, recorder), *args, **kwargs)
-    return recorder.statement
+from brokers.errors import UnknownConnectionError
+from workshed.jobs.schedule import Statement
 
 
 class Kind(NamedTuple):

@@ -8,10 +8,11 @@ from typing import Any, overload
 import dramatiq
 
 from brokers.build import broker
-from brokers.connections import AsyncConnection, Kind, Statement, SyncConnection, kind_of
+from brokers.connections import AsyncConnection, Kind, SyncConnection, kind_of
 from workshed.errors import WorkshedError
 from workshed.jobs import cancels
 from workshed.jobs import schedule as rows
+from workshed.jobs.schedule import Statement
 
 cancel = cancels.cancel
 run_now = rows.run_now

@@ -21,9 +21,8 @@ from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from brokers import schedule
-from brokers.connections import UnknownConnectionError
 from brokers.envelope import decode
-from brokers.errors import RefusedArgumentError
+from brokers.errors import RefusedArgumentError, UnknownConnectionError
 from brokers.publisher import Publisher
 from brokers.relay import Relay
 from workshed.errors import WorkshedError
