@@ -307,12 +307,15 @@ def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, event
         with db.transaction() as conn:
             queues.pause(conn, "default")
         eventually(lambda: job.actor.broker._inbox.is_paused("default"), within_s=5)
-        rabbitmq.close_connections()
+        inbox = job.actor.broker._inbox
+        before = inbox._connection
+        eventually(rabbitmq.close_connections)
+        eventually(lambda: inbox._connection is not before and inbox._connection.is_open)
         job.send(1)
-        link = job.actor.broker._inbox.link
-        eventually(lambda: link._connection is not None and link._connection.is_open)
-        eventually(lambda: rabbitmq.depth("default") == 1)
+        turns = inbox.link.turns
+        eventually(lambda: inbox.link.turns > turns + 1)  # its channel is open by then
         assert job == []
+        assert rabbitmq.depth("default") == 1
 
 
 # Long jobs
