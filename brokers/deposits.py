@@ -43,6 +43,13 @@ def hand_over(parcels: Sequence[Parcel]) -> Failures:
     return _each(parcels, store)
 
 
+def join(parcels: Sequence[Parcel]) -> None:
+    """Let a relay send messages once the transaction that this thread has joined commits."""
+    with db.transaction() as conn:
+        lock(conn, parcels)
+        schedule.insert_many(conn, [p.row("send") for p in parcels if not p.holder], timedelta())
+
+
 def withdraw(parcels: Sequence[Parcel]) -> Failures:
     """Take back the rows and locks of what is not sent."""
 

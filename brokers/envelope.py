@@ -74,6 +74,7 @@ def _key(value: object) -> str | None:
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
     "hop": _number(0),  # how often it was put back on its way
+    "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "unique_key": _key,  # only one job with this key is alive at a time
     "broker_priority": _number(0, 255),

@@ -5,6 +5,7 @@ from typing import Any
 
 import dramatiq
 
+from brokers.errors import PublishRefusedError
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
 from workshed.jobs import schedule
@@ -70,6 +71,16 @@ class Parcel:
             reason=reason,
             again=self.unknown,
         )
+
+
+def packed(message: Message, queue: Queue) -> Parcel:
+    """Encode a message; one that cannot be has its error."""
+    parcel = Parcel(message, queue)
+    try:
+        parcel.body = message.encode()
+    except Exception as err:  # noqa: BLE001 -- of whatever encoder is set
+        parcel.error = PublishRefusedError(f"{message.actor_name}: {err!r}")
+    return parcel
 
 
 @dataclass(slots=True, eq=False)

@@ -222,8 +222,8 @@ class Publisher:
     def _send(self, publication: Publication) -> None:
         # A Return carries no delivery tag, so each publish is numbered in a header.
         number = self._sent + 1
-        headers = publication.properties.headers
-        headers = {**(headers or {}), "publish": number, "published": int(time.time())}
+        headers = {"published": int(time.time()), **(publication.properties.headers or {})}
+        headers["publish"] = number
         if publication.unknown:
             headers["again"] = True
         publication.properties.headers = headers

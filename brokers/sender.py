@@ -15,11 +15,10 @@ from brokers.envelope import properties
 from brokers.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
-    PublishRefusedError,
     UnroutableError,
 )
 from brokers.marks import Marks
-from brokers.parcel import Flight, Message, Parcel
+from brokers.parcel import Flight, Message, Parcel, packed
 from brokers.publisher import Publisher, Ticket
 from brokers.queues import Queue
 from brokers.waiting import Waiting
@@ -68,7 +67,8 @@ class Sender:
         done: list[Parcel] = []
         try:
             for start in range(0, len(messages), WINDOW):
-                flights.append(self._packed(messages[start : start + WINDOW]))
+                parcels = self._packed(messages[start : start + WINDOW])
+                flights.append(Flight(parcels, time.monotonic() + self.timeout.total_seconds()))
                 await self._begin(flights[-1], span, waiting)
                 if len(flights) == WINDOWS_IN_FLIGHT:
                     done += await self._landed(flights, waiting)
@@ -84,18 +84,19 @@ class Sender:
         share_failures(done)
         return done
 
+    def join(self, messages: Sequence[Message]) -> list[Parcel]:
+        """Store checked messages in the transaction this thread has joined; a relay sends them."""
+        parcels = self._packed(messages)
+        for start in range(0, len(parcels), WINDOW):
+            deposits.join([p for p in parcels[start : start + WINDOW] if p.error is None])
+        return parcels
+
     def close(self) -> None:
         """Write what is known of the rows of sent messages."""
         self._marks.close()
 
-    def _packed(self, messages: Sequence[Message]) -> Flight:
-        parcels = [Parcel(message, self._declared[message.queue_name]) for message in messages]
-        for parcel in parcels:
-            try:
-                parcel.body = parcel.message.encode()
-            except Exception as err:  # noqa: BLE001 -- of whatever encoder is set
-                parcel.error = PublishRefusedError(f"{parcel.message.actor_name}: {err!r}")
-        return Flight(parcels, time.monotonic() + self.timeout.total_seconds())
+    def _packed(self, messages: Sequence[Message]) -> list[Parcel]:
+        return [packed(message, self._declared[message.queue_name]) for message in messages]
 
     async def _begin(self, flight: Flight, span: timedelta, waiting: Waiting) -> None:
         """Hand a flight to the publisher, what needs a row stored before."""

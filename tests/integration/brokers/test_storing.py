@@ -193,7 +193,7 @@ def test_a_queue_that_cannot_be_made_is_not_stored_for(greet, rabbitmq, rows):
 def test_senders_do_not_wait_one_after_the_other_for_a_silent_server(
     greet, away, patience, took, in_threads, rows
 ):
-    """With one attempt to make the queue per sender, the last of these waits for 40 s."""
+    """Where each sender asks for its queue itself, in turn, the last of these waits for 40 s."""
     patience(1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         away(f"amqp://127.0.0.1:{silent.getsockname()[1]}/shop")
