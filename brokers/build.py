@@ -10,7 +10,7 @@ from brokers.queues import QUEUES, weighted
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
-from middleware import DatabasePool, Deadline, Discard, Fence, LogContext, Retries
+from middleware import DatabasePool, Deadline, Discard, Fence, Lifeline, LogContext, Retries
 from workshed.settings import Settings, settings
 
 STUB = "stub://"
@@ -44,5 +44,6 @@ def middleware(config: Settings) -> list[Middleware]:
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
-        RelayFork(),
+        RelayFork(enabled=config.relay_fork),
+        Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]

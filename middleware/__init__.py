@@ -5,6 +5,7 @@ from middleware.deadline import Deadline
 from middleware.discard import Discard
 from middleware.fence import Fence
 from middleware.job import CopyError, Job, Outcome, Settling
+from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
 from middleware.policy import Policy, RetryOn, verdict
 from middleware.retries import Retries
@@ -16,6 +17,7 @@ __all__ = [
     "Discard",
     "Fence",
     "Job",
+    "Lifeline",
     "LogContext",
     "Outcome",
     "Policy",
