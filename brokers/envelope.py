@@ -61,6 +61,7 @@ def _word(value: object) -> str | None:
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
     "hop": _number(0),  # how often it was put back on its way
+    "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),

@@ -4,6 +4,7 @@ WorkshedError
 ├── UndeclaredQueueError         a queue nobody declared
 ├── RefusedArgumentError         an argument JSON would change, or the actor does not take
 ├── RefusedOptionError           an option no middleware knows, or out of its range
+├── UnknownConnectionError       `schedule.send` on what cannot carry a job (also a TypeError)
 ├── EnvelopeError                a delivered message that cannot be read
 ├── TopologyError                a queue is missing, or differs from its declaration
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
@@ -38,6 +39,10 @@ class RefusedArgumentError(WorkshedError):
 
 class RefusedOptionError(WorkshedError):
     """An option of a message that nothing here understands, or whose value is out of range."""
+
+
+class UnknownConnectionError(WorkshedError, TypeError):
+    """What `schedule.send` was given is no connection it knows, or not one to PostgreSQL."""
 
 
 class EnvelopeError(WorkshedError):
@@ -78,6 +83,8 @@ class PublishRefusedError(BrokerError):
 EXIT_USAGE = 2
 EXIT_BROKER = 3
 EXIT_DATABASE = 4
+EXIT_WATCHDOG = 70
+"""A thread died, or an I/O loop hung: another process is to be started in its place."""
 
 
 def exit_code(error: WorkshedError) -> int:

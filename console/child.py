@@ -7,10 +7,9 @@ import signal
 import subprocess
 import time
 
-from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
+from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE, EXIT_WATCHDOG
 from brokers.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, die_with_parent
 
-EXIT_WATCHDOG = 70
 EXIT_HARD_DEADLINE = 71
 
 # dramatiq leaves with 1 both for a worker process that was killed and for one that raised.
@@ -20,7 +19,7 @@ MEANINGS = {
     EXIT_USAGE: "cannot start with what it was given",
     EXIT_BROKER: "found no RabbitMQ",
     EXIT_DATABASE: "found no PostgreSQL",
-    EXIT_WATCHDOG: "left because a thread of it died",
+    EXIT_WATCHDOG: "left because a thread of it died, or its I/O loop hung",
     EXIT_HARD_DEADLINE: "left because a job ran past its hard deadline",
 }
 SIGNALS = {number.value: number.name for number in signal.Signals}

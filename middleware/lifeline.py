@@ -13,7 +13,7 @@ from dramatiq.worker import Worker
 from workshed.settings import settings
 
 LOOK_S = 1.0
-STUCK_S = 5.0
+STUCK_S = 10.0
 
 
 class Lifeline(Middleware):

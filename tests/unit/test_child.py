@@ -24,7 +24,7 @@ def clock(monkeypatch):
         (2, "cannot start with what it was given (2)"),
         (3, "found no RabbitMQ (3)"),
         (4, "found no PostgreSQL (4)"),
-        (70, "left because a thread of it died (70)"),
+        (70, "left because a thread of it died, or its I/O loop hung (70)"),
         (71, "left because a job ran past its hard deadline (71)"),
         (99, "left (99)"),
         (-9, "was killed by SIGKILL"),

@@ -6,6 +6,9 @@ import dramatiq
 import pytest
 from dramatiq import Worker
 
+from brokers.envelope import properties
+from brokers.publisher import Ticket
+
 
 @pytest.fixture
 def actor(broker):
@@ -40,3 +43,38 @@ def rows(connect):
     """`rows("SELECT …")`: what the database holds now."""
     conn = connect(autocommit=True)
     return lambda query, *values: conn.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def publish(broker):
+    """Put a message into RabbitMQ as another program might: with these headers, or any body."""
+
+    def publish(message, body=None, queue=None, **headers):
+        ticket = Ticket()
+        queue = queue or message.queue_name
+        broker.ensure_queues({queue})
+        ticket.add(queue, body or message.encode(), properties(message, **headers))
+        broker._publisher.publish(ticket, 5)
+        assert ticket.publications[0].error is None
+
+    return publish
+
+
+@pytest.fixture
+def failing(connect):
+    """`with failing("jobs.settled"):` every write to a table fails as in a deadlock."""
+    conn = connect(autocommit=True)
+    conn.execute("""
+        CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40001'; END $$
+    """)
+
+    @contextlib.contextmanager
+    def failing(table):
+        conn.execute(f"""
+            CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION public.fail()
+        """)
+        yield
+        conn.execute(f"DROP TRIGGER fail ON {table}")
+
+    return failing
