@@ -17,6 +17,7 @@ from brokers.errors import BrokerError, EnvelopeError, TopologyError, exit_code
 from brokers.publisher import Publisher, Ticket
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import die_with_parent, set_outside
+from middleware.lifeline import say_up
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
@@ -69,6 +70,7 @@ class Relay:
 
     def _work(self, conn: Connection) -> None:
         with Heartbeat(self.id):
+            say_up(os.getpid())
             while not self._stop.is_set():
                 if not self._turn(conn):
                     self._stop.wait(self._pause(conn))

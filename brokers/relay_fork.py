@@ -27,10 +27,14 @@ class RelayFork(Middleware):
     dramatiq starts forks and never looks at them again, so what it forks is a supervisor.
     """
 
+    def __init__(self, *, enabled: bool) -> None:
+        """Fork nothing where a relay runs by itself: `workshed worker` has one for all."""
+        self.enabled = enabled
+
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [supervise]
+        return [supervise] if self.enabled else []
 
 
 def supervise() -> int:
