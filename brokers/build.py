@@ -44,5 +44,5 @@ def middleware(config: Settings) -> list[Middleware]:
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
-        RelayFork(),
+        RelayFork(wanted=config.relay_fork),
     ]
