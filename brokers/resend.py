@@ -54,6 +54,6 @@ class Resend:
         waiting = self._publisher.waiting(queue, ANSWER_S)
         if waiting is None:
             logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
-            remake(self._publisher.urls, [self._declared[queue]] if queue in self._declared else [])
+            remake(self._publisher.urls, self._declared.values())  # the others may be gone as well
         if not waiting:
             windows.absent(conn, queue, before)
