@@ -282,16 +282,18 @@ def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
     relay._take(conn)
     relay._sweep_at = math.inf
 
-    looks = min(seconds(lambda: (relay._take(conn), relay._pause(conn))) for _ in range(5))
-    sweeps = min(seconds(lambda: relay._sweep(conn)) for _ in range(5))
-
-    assert looks < sweeps / 5
+    assert seconds(relay._take, conn) < seconds(windows.take, conn, relay.id, WINDOW) / 5
+    assert seconds(relay._pause, conn) < seconds(windows.next_due, conn) / 5
 
 
-def seconds(function):
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
+def seconds(function, *args):
+    """The quickest of a few, on a machine that does other work too."""
+    found = []
+    for _ in range(5):
+        started = time.perf_counter()
+        function(*args)
+        found.append(time.perf_counter() - started)
+    return min(found)
 
 
 def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_once(

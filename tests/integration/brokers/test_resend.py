@@ -166,7 +166,7 @@ def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
     assert states(rows) == (5, 5, 0)
 
 
-def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, broker, connect, rows):
+def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows):
     """Or an outage of ten minutes would be followed by a copy of every mail."""
     send(5)
     away = AskingPublisher(["amqp://127.0.0.1:9/"], "relay")
@@ -176,6 +176,19 @@ def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, broker, connect,
 
     assert states(rows) == (5, 0, 0)
     away.close()
+
+
+def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher, rows, monkeypatch):
+    """It gives none over a connection that an alarm has blocked."""
+    monkeypatch.setattr(resend, "ANSWER_S", 0.1)
+    send(5)
+    held = threading.Event()
+    publisher._link.call(held.wait)
+
+    look(LATER)
+
+    assert states(rows) == (5, 0, 0)
+    held.set()
 
 
 @pytest.mark.parametrize(
