@@ -56,6 +56,6 @@ def middleware(config: Settings) -> list[Middleware]:
         Uniqueness(),
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
-        RelayFork(enabled=config.relay_fork),
+        RelayFork(wanted=config.relay_fork),
         Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]

@@ -27,14 +27,14 @@ class RelayFork(Middleware):
     dramatiq starts forks and never looks at them again, so what it forks is a supervisor.
     """
 
-    def __init__(self, *, enabled: bool) -> None:
-        """Fork nothing where a relay runs by itself: `workshed worker` has one for all."""
-        self.enabled = enabled
+    def __init__(self, *, wanted: bool = True) -> None:
+        """Ask for none where it is not `wanted`: a relay runs elsewhere."""
+        self._wanted = wanted
 
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [supervise] if self.enabled else []
+        return [supervise] if self._wanted else []
 
 
 def supervise() -> int:
