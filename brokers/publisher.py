@@ -112,6 +112,8 @@ class Publisher:
     def submit(self, ticket: Ticket) -> None:
         """Hand the publications to the I/O thread, in order."""
         link = self._opened_link()
+        if not ticket.publications:
+            ticket.settled.open()  # there is no answer to wait for
         self._waiting.extend(ticket.publications)
         link.call(self._pump)
 
