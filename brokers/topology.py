@@ -1,15 +1,24 @@
 """Make the exchange and the queues, or see that they are there."""
 
+import contextlib
+import functools
 import logging
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelClosedByBroker,
+    StreamLostError,
+)
 
+from brokers.address import describe, parameters, unreachable
 from brokers.errors import BrokerUnreachableError, TopologyError
-from brokers.link import describe, parameters, unreachable
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
 from workshed.duration import ms
@@ -19,7 +28,11 @@ logger = logging.getLogger(__name__)
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
 PRECONDITION_FAILED = 406
-CONNECT_TIMEOUT_S = 5
+TIMEOUT_S = 5.0
+"""Longest that `ensure` and `check` take, with all their servers and queues."""
+# What pika lets through of a connection that could not be made: the last two come from the socket,
+# the name service and TLS as they are.
+CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 
 def arguments(queue: Queue) -> dict[str, Any]:
@@ -42,12 +55,12 @@ def arguments(queue: Queue) -> dict[str, Any]:
     }
 
 
-def ensure(urls: list[str], queues: Iterable[Queue]) -> None:
+def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
     """Declare what is missing; where the user may not, check that it is there.
 
     Raises `BrokerUnreachableError`, or `TopologyError` which names the queue and the argument.
     """
-    with opened(urls) as connection:
+    with opened(urls, timeout_s) as connection:
         for queue in queues:
             _ensure_queue(connection, queue)
 
@@ -60,29 +73,44 @@ def check(urls: list[str], queues: Iterable[Queue]) -> None:
 
 
 @contextmanager
-def opened(urls: list[str]) -> Generator[pika.BlockingConnection]:
-    """Hold a short-lived connection."""
-    connection = connect(urls)
+def opened(urls: list[str], timeout_s: float = TIMEOUT_S) -> Generator[pika.BlockingConnection]:
+    """Hold a connection for at most `timeout_s`; raises `BrokerUnreachableError`."""
+    deadline = time.monotonic() + timeout_s
+    connection = connect(urls, timeout_s)
+    _end_at(deadline, connection)
     try:
         yield connection
+        connection.close()
     except AMQPConnectionError as err:
         raise BrokerUnreachableError(unreachable(urls, describe(err))) from None
     finally:
         if connection.is_open:
-            connection.close()
+            with contextlib.suppress(AMQPError):
+                connection.close()
 
 
-def connect(urls: list[str]) -> pika.BlockingConnection:
+def connect(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.BlockingConnection:
     """Connect to the first server that answers; raises `BrokerUnreachableError`."""
     trouble = "no server named"
     for url in urls:
         wanted = parameters(url, "topology")
-        wanted.socket_timeout = wanted.stack_timeout = CONNECT_TIMEOUT_S
+        wanted.socket_timeout = wanted.stack_timeout = timeout_s / len(urls)
         try:
             return pika.BlockingConnection(wanted)
-        except AMQPConnectionError as err:
+        except CONNECT_ERRORS as err:
             trouble = describe(err)
     raise BrokerUnreachableError(unreachable(urls, trouble))
+
+
+def _end_at(deadline: float, connection: Any) -> None:
+    """Break off a connection that RabbitMQ has not answered on by then.
+
+    A blocking call of pika waits for ever, and serves the timers of its inner connection only.
+    """
+    inner = connection._impl  # noqa: SLF001
+    error = StreamLostError("it did not answer in time")
+    left_s = max(0.0, deadline - time.monotonic())
+    inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
 
 
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:

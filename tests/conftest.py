@@ -22,6 +22,7 @@ from psycopg import sql
 from brokers import build
 from console.servers import Servers
 from console.servers.mail import MailCatcher
+from tests.faults.proxy import Proxy
 from workshed import db
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
@@ -330,3 +331,21 @@ def in_threads():
             raise ExceptionGroup("in threads", errors)
 
     return run
+
+
+# The network
+
+
+@pytest.fixture
+def proxy():
+    """`proxy(url)`: before the server of that URL, a proxy that cuts, stalls, half-opens and so on.
+
+    `.url(url)` leads through it.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def before(url):
+            parts = urlsplit(url)
+            return opened.enter_context(Proxy(parts.hostname, parts.port))
+
+        yield before
