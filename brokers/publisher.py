@@ -166,6 +166,11 @@ class Publisher:
         if link is not None:
             link.close()
 
+    @property
+    def links(self) -> list[Link]:
+        """The link, once something was published; none before."""
+        return [] if self._link is None else [self._link]
+
     def _opened_link(self) -> Line:
         with self._lock:
             if self._link is None:

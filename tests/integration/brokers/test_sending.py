@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
-from brokers import Queue, schedule
+from brokers import Queue, schedule, topology
 from brokers.envelope import properties
 from brokers.errors import (
     BrokerBlockedError,
@@ -190,6 +190,21 @@ def sender_only(broker, vhost, rabbitmq, away):
     away(vhost.replace(login, "sender:pw"))
     yield
     rabbitmq.ask("DELETE", "users/sender")
+
+
+@pytest.mark.parametrize("server", [(4, 0), (4, 3)])
+def test_a_quorum_queue_with_levels_is_never_a_refusal(
+    actor, broker, rabbitmq, monkeypatch, server
+):
+    """Declared as for 4.3, every send to one that was made before ended with a 406."""
+    monkeypatch.setattr(topology, "version", lambda _: server)
+    broker.add_queue(Queue("ranked", levels=9))
+    on_ranked = actor(queue_name="ranked")(lambda: None)
+
+    on_ranked.send_with_options(broker_priority=9)
+
+    assert rabbitmq.depth("ranked") == 1
+    assert "x-max-priority" not in rabbitmq.queues()["ranked"]["arguments"]
 
 
 @pytest.mark.usefixtures("sender_only")
