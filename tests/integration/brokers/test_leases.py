@@ -198,6 +198,23 @@ def test_what_it_sends_is_undone_with_it(once, mail, send_one, broker, rows):
     assert (rows(ROWS), rows(LOCKS)) == ([], [])
 
 
+def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventually):
+    """Freed with the failed attempt, another job would run beside its retry."""
+
+    @actor(queue_name="default", max_retries=1, min_backoff=60_000)
+    def fail():
+        raise OSError("no")
+
+    with working("default"):
+        first = fail.send_with_options(unique_key="k")
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE reason = 'retry'"))
+        second = fail.send_with_options(unique_key="k")
+
+    assert second.message_id == first.message_id
+    held = rows("SELECT message_id, hop FROM jobs.unique_locks")
+    assert held == [(first.message_id, 1)]
+
+
 def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, states):
     message = send_one(delay=timedelta(hours=1))
 

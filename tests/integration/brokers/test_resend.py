@@ -260,6 +260,13 @@ class Effect(Settling):
 
 
 @pytest.fixture
+def elsewhere(broker, monkeypatch):
+    """Run each copy as another process would: there, nothing tells that it runs here."""
+    monkeypatch.setattr(broker._execution.running, "enter", lambda _: True)
+    monkeypatch.setattr(broker._execution.running, "leave", lambda _: [])
+
+
+@pytest.fixture
 def effects(broker, connect, rows):
     """`effects()`: the number of each job that had an effect, for each time it had one."""
     connect(autocommit=True).execute("CREATE TABLE effects (number int)")
@@ -270,7 +277,7 @@ def effects(broker, connect, rows):
 
 
 def test_a_job_longer_than_that_gets_a_copy_which_the_fence_absorbs(
-    actor, working, relaying, effects, rows, eventually, caplog
+    actor, elsewhere, working, relaying, effects, rows, eventually, caplog
 ):
     """Without the fence the effect would be there once for every copy."""
     caplog.set_level("INFO")
