@@ -358,6 +358,21 @@ def test_without_postgresql_it_is_not_sent_and_that_is_said(mail, send_one, whic
     assert sum(queue.get("messages_ready", 0) for queue in rabbitmq.queues().values()) == 0
 
 
+def test_a_commit_whose_answer_is_lost_is_said_to_be_unknown(mail, connect, rows):
+    """It may have committed, and then a relay sends what `send` has said was not sent."""
+    connect(autocommit=True).execute("""
+        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON jobs.schedule
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.die();
+    """)
+
+    with pytest.raises(DatabaseUnreachableError, match=r"in the commit, so that it may be stored"):
+        mail.send(1)
+
+    assert rows(ROWS) == []
+
+
 # Crashes
 
 
