@@ -1,8 +1,8 @@
 """The broker: under the stock `dramatiq` command, without its ways to lose a job."""
 
-import os
-import threading
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -10,18 +10,23 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers import topology
+from brokers import deposits
 from brokers.base import DeclaredBroker
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
-from brokers.envelope import properties
+from brokers.ensured import Ensured
+from brokers.errors import NotAllSentError
 from brokers.execution import Execution
-from brokers.publisher import Publisher, Ticket
+from brokers.parcel import Message, Parcel
+from brokers.publisher import Publisher
 from brokers.queues import Queue
+from brokers.sender import Sender
+from brokers.waiting import Blocking, InLoop, Waiting, run
 from brokers.worker_life import WorkerLife, check_time_limits
 from middleware import Job, Outcome
 from workshed import db
 from workshed.db import Connection
+from workshed.jobs.schedule import Reason
 from workshed.settings import Settings
 
 
@@ -40,39 +45,60 @@ class RabbitMQ(DeclaredBroker):
     ) -> None:
         """Open nothing."""
         self.urls = urls
-        self._publish_timeout_s = config.publish_timeout.total_seconds()
         self._publisher = Publisher(urls, "publisher")
+        self._ensured = Ensured(urls, queues)
+        self._sender = Sender(
+            self._publisher,
+            self._ensured,
+            queues,
+            config.publish_timeout,
+            storing=config.store_when_unreachable,
+        )
         self._inbox = Inbox(urls, "consumer")
         self._execution = Execution(self._inbox, config.unknown_actor_grace)
         self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
-        self._ensured: set[str] = set()
-        self._ensuring = threading.Lock()
-        os.register_at_fork(after_in_child=self._forked)
         super().__init__(queues, middleware)
         self._execution.use(self.middleware)
 
-    def _forked(self) -> None:
-        self._ensuring = threading.Lock()  # a thread of the parent may hold it
-
-    def enqueue(
-        self, message: dramatiq.Message[Any], *, delay: int | None = None
-    ) -> dramatiq.Message[Any]:
+    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Send a message, or store it when it is to wait (`delay` in milliseconds).
 
-        Returns once RabbitMQ has confirmed it, or its row has committed; otherwise raises what
-        `check` raises, or a `BrokerError` that says whether a copy may have arrived.
+        Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
+        cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
+        copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
+        whose `unique_key` another job has is not sent; the one returned has that job's id.
         """
-        # In a job that runs once, what it sends commits with what it writes.
-        if delay or db.joined_connection() is not None:
-            span = timedelta(milliseconds=delay or 0)
-            with db.transaction() as conn:
-                self.store(conn, message, delay=span, at=None, reason="delay" if delay else "send")
-            return message
-        self.check(message)
-        self.emit_before("enqueue", message, delay)
-        self._publish(message)
-        self.emit_after("enqueue", message, delay)
-        return message
+        return run(self._enqueue(message, delay, Blocking()))
+
+    async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
+        """Do as `enqueue` does, while the event loop goes on; a thread only for PostgreSQL.
+
+        A task that is cancelled sends nothing that was not on its way already.
+        """
+        wait = None if delay is None else delay // timedelta(milliseconds=1)
+        return await self._enqueue(message, wait, InLoop())
+
+    def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
+        """Send many at once, two windows of 500 in flight; returns when every one is safe.
+
+        Each is checked before the first is sent. Raises `NotAllSentError`, which names those that
+        are safe and those that are not; each window has the deadline of one `enqueue`.
+        """
+        batch = list(messages)
+        for message in batch:
+            self.check(message)
+        for message in batch:
+            self.emit_before("enqueue", message, None)
+        joined = db.joined_connection() is not None
+        parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
+        for parcel in parcels:
+            if parcel.error is None and parcel.holder is None:
+                self.emit_after("enqueue", parcel.message, None)
+        sent = [parcel.result for parcel in parcels if parcel.error is None]
+        unsent = [(p.message, p.error) for p in parcels if p.error is not None]
+        if unsent:
+            raise NotAllSentError(sent, unsent)
+        return sent
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
         """Consume a declared queue; `timeout` in milliseconds."""
@@ -85,16 +111,14 @@ class RabbitMQ(DeclaredBroker):
 
         Raises `BrokerUnreachableError` or `TopologyError`.
         """
-        with self._ensuring:
-            missing = sorted(names - self._ensured)
-            if missing:
-                topology.ensure(self.urls, [self.declared[name] for name in missing])
-                self._ensured.update(missing)
+        for problem in run(self._ensured.make(names, math.inf, Blocking())).values():
+            raise problem
 
     def close(self) -> None:
         """Close both connections in good order."""
         self._inbox.close()
         self._publisher.close()
+        self._sender.close()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks; those around a job and a worker's life are ours to guard."""
@@ -137,14 +161,29 @@ class RabbitMQ(DeclaredBroker):
     def _actor(self, delivery: Delivery) -> dramatiq.Actor[..., Any]:
         return self.get_actor(delivery.actor_name)
 
-    def _publish(self, message: dramatiq.Message[Any]) -> None:
-        self.ensure_queues({message.queue_name})
-        ticket = Ticket()
-        ticket.add(message.queue_name, message.encode(), properties(message))
-        self._publisher.publish(ticket, self._publish_timeout_s)
-        error = ticket.publications[0].error
-        if error is not None:
-            raise error
+    async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
+        # In a job that runs once, what it sends commits with what it writes.
+        if delay or db.joined_connection() is not None:
+            return await waiting.database(functools.partial(self._later, message, delay or 0))
+        self.check(message)
+        self.emit_before("enqueue", message, delay)
+        [parcel] = await self._sender.send([message], waiting)
+        if parcel.error is not None:
+            raise parcel.error
+        if parcel.holder is None:
+            self.emit_after("enqueue", message, delay)
+        return parcel.result
+
+    def _later(self, message: Message, delay: int) -> Message:
+        self.check(message)
+        parcel = Parcel(message, self.declared[message.queue_name])
+        span = timedelta(milliseconds=delay)
+        with db.transaction() as conn:
+            deposits.lock(conn, [parcel])
+            if parcel.holder is None:
+                reason: Reason = "delay" if delay else "send"
+                self.store(conn, message, delay=span, at=None, reason=reason)
+        return parcel.result
 
     def check_worker(self, worker: Worker) -> None:
         """Refuse queues no actor is on; make the others."""

@@ -273,7 +273,16 @@ def broker(vhost, database, monkeypatch):
     settings.cache_clear()
     found = build.broker()
     used = build.build(settings())
-    ours = ("urls", "_publisher", "_inbox", "_execution", "_life", "_ensured", "_publish_timeout_s")
+    ours = (
+        "urls",
+        "declared",
+        "_publisher",
+        "_inbox",
+        "_execution",
+        "_life",
+        "_ensured",
+        "_sender",
+    )
     for name in ours:
         monkeypatch.setattr(found, name, getattr(used, name))
     found._execution.use(found.middleware)
