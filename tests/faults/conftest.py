@@ -1,6 +1,7 @@
 """A load of jobs whose effects are counted, on real worker processes."""
 
 import contextlib
+import itertools
 import json
 from pathlib import Path
 
@@ -106,3 +107,22 @@ def harmless(ledger, request, eventually):
         return result
 
     return harmless
+
+
+@pytest.fixture
+def two_workers(ledger, start_worker):
+    """Two masters of workers on the load."""
+    return [start_worker("load", threads=4) for _ in range(2)]
+
+
+@pytest.fixture
+def kill_a_worker(two_workers, start_worker):
+    """`kill_a_worker()`: kill -9 of one master and all it started, in turn; it is started again."""
+    turn = itertools.cycle(range(2))
+
+    def kill():
+        number = next(turn)
+        two_workers[number].kill()
+        two_workers[number] = start_worker("load", threads=4, ready=False)
+
+    return kill
