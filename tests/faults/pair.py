@@ -20,6 +20,14 @@ class Lane:
     """What may still pass before a connection is ended; `None`: any number."""
     delay_s: float = 0.0
 
+    def admit(self, data: bytes) -> bytes:
+        """Return what of it may pass, and count that."""
+        part = data[: self.left_bytes]
+        self.passed_bytes += len(part)
+        if self.left_bytes is not None:
+            self.left_bytes -= len(part)
+        return part
+
 
 class Pair:
     """Passes on until either side ends, or until it is ended."""
@@ -81,11 +89,8 @@ class Pair:
             await lane.flowing.wait()
             if self.half_open:
                 return
-            part = data[: lane.left_bytes]
+            part = lane.admit(data)
             await loop.sock_sendall(to, part)
-            lane.passed_bytes += len(part)
-            if lane.left_bytes is not None:
-                lane.left_bytes -= len(part)
             if len(part) < len(data):
                 lane.left_bytes = None
                 return

@@ -60,7 +60,7 @@ class Proxy:
         return len(self._pairs)
 
     def passed(self, way: Way) -> int:
-        """How many bytes reached the other side."""
+        """How many bytes were passed on."""
         return self.lanes[way].passed_bytes
 
     def cut(self, *, reset: bool = True) -> None:
@@ -96,7 +96,7 @@ class Proxy:
 
     def truncate(self, after_bytes: int, way: Way) -> None:
         """Pass on so many bytes more, then end the connection whose next byte it is."""
-        self.lanes[way].left_bytes = after_bytes
+        self._do(lambda: setattr(self.lanes[way], "left_bytes", after_bytes))
 
     def delay(self, seconds: float) -> None:
         """Pass each piece on later by so much."""
