@@ -81,13 +81,16 @@ class Ledger:
 @pytest.fixture
 def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
     """The load of an experiment, and at its end what came of it, which must be no harm."""
-    conn = connect(autocommit=True)
-    conn.execute("CREATE TABLE public.effects (kind text, number integer)")
+    connect(autocommit=True).execute("CREATE TABLE public.effects (kind text, number integer)")
     (tmp_path / "load.py").write_text(ACTORS)
     broker.add_queue(Queue("parts"))
     broker.add_queue(Queue("letters", kind="classic", levels=4))
-    found = Ledger(broker, lambda query: conn.execute(query).fetchall(), rabbitmq)
-    yield found
+
+    def rows(query):
+        with db.connect() as conn:  # each time: an experiment may restart PostgreSQL
+            return conn.execute(query).fetchall()
+
+    yield Ledger(broker, rows, rabbitmq)
     for name in ("parts", "letters"):
         del broker.declared[name]
 
