@@ -304,11 +304,16 @@ def test_a_hook_that_raises_is_not_a_failed_job(
 
 
 def test_a_process_has_one_connection_to_consume_and_one_to_publish(
-    runs, working, rabbitmq, eventually
+    runs, actor, working, rabbitmq, eventually
 ):
-    with working("default"):
+    """Stock dramatiq has four for every queue."""
+    actor(queue_name="low", actor_name="other")(lambda: None)
+
+    with working("default", "low"):
         runs.send(1)
 
+        consumers = eventually(lambda: len(found := rabbitmq.consumers()) == 2 and found)
+        assert len({one["channel_details"]["connection_name"] for one in consumers}) == 1
         eventually(lambda: len(rabbitmq.connections()) == 2)
         names = sorted(name.partition(" of ")[0] for name, _ in rabbitmq.connections())
         assert names == ["consumer", "publisher"]
