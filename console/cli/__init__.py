@@ -20,15 +20,22 @@ from workshed.errors import WorkshedError
 
 COMMANDS = {
     "broker": "console.cli.broker:broker",
+    "dead": "console.cli.dead:dead",
     "demo": "console.cli.demo:demo",
     "dev": "console.cli.dev:dev",
+    "doctor": "console.cli.doctor:doctor",
+    "enqueue": "console.cli.enqueue:enqueue",
     "migrate": "console.cli.migrate:migrate",
+    "queues": "console.cli.queues:queues",
     "relay": "console.cli.relay:relay",
+    "scheduled": "console.cli.scheduled:scheduled",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.
 EXIT_CODES = {
     "SettingsError": 2,
+    "MigrationError": 2,
+    "NotConfirmedError": 2,
     "BrokerUnreachableError": 3,
     "DatabaseUnreachableError": 4,
     "NotFoundError": 5,

@@ -14,6 +14,8 @@ from workshed.jobs import cancels
 from workshed.jobs.attempts import storable
 
 UNREADABLE = "unreadable:"
+DIGITS = 25
+"""Of the body's SHA-256, so that the name is as long as every other id."""
 NOBODY = "(unreadable)"
 """Stands for the actor in the record of a message that names none."""
 
@@ -98,7 +100,7 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     """
     if actor is None:
         reason = f"{reason} (it came as {message_id!r})"
-        message_id = UNREADABLE + hashlib.sha256(body).hexdigest()
+        message_id = UNREADABLE + hashlib.sha256(body).hexdigest()[:DIGITS]
     values = {
         "message_id": message_id,
         "hop": hop,
@@ -215,6 +217,11 @@ def groups(conn: Connection, which: Which = ANY) -> list[Group]:
 def count(conn: Connection, which: Which = ANY) -> int:
     """Return how many they are."""
     return sum(group.count for group in groups(conn, which))
+
+
+def by_queue(conn: Connection) -> dict[str, int]:
+    """Return how many of each queue are dead."""
+    return dict(conn.execute("SELECT queue, count(*) FROM jobs.dead GROUP BY queue").fetchall())
 
 
 def _values(which: Which) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def test_an_unreadable_message_takes_no_other_job_s_row(conn):
     unreadable, job = dead.find(conn)
     assert job.message_id == "m"
     assert job.actor == "greet"
-    assert unreadable.message_id == f"unreadable:{hashlib.sha256(b'nonsense').hexdigest()}"
+    digest = hashlib.sha256(b"nonsense").hexdigest()
+    assert unreadable.message_id == f"unreadable:{digest[:25]}"
     assert unreadable.reason == "not JSON (it came as 'm')"
 
 
