@@ -75,7 +75,7 @@ def load(packages: Iterable[str]) -> None:
         except ModuleNotFoundError as err:
             if err.name is None or not f"{package}.".startswith(f"{err.name}."):
                 raise
-            raise WorkshedError(
+            raise NotFoundError(
                 f"there is no module {package!r} to import actors from; it is looked for where "
                 f"Workshed is installed and in {here}"
             ) from None

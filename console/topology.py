@@ -24,7 +24,7 @@ def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
     """Compare the queues, their arguments and their bindings; raises `ManagementError`."""
     found = api.queues()
     missing = [name for queue in queues for name in (queue.name, queue.dead) if name not in found]
-    result = [Difference(f"queue {name!r} does not exist", SETUP) for name in missing]
+    result = [Difference(f"missing: {', '.join(missing)}", SETUP)] if missing else []
     bound = set() if missing else api.bindings(EXCHANGE)
     for queue in queues:
         for name in (queue.name, queue.dead):

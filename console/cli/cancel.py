@@ -19,8 +19,8 @@ def cancel(
 ) -> None:
     """Let jobs not run: a waiting one is deleted, one on its way skipped when it starts.
 
-    A job that was sent without a delay has no row here. With --sent it is noted all the same, and
-    workers skip it; one that runs or has run is not touched.
+    A job that was sent without a delay has no row here. With --sent it is
+    noted all the same, and workers skip it; one that runs is not touched.
     """
     from console.cli.asking import agreed
     from console.cli.each import UNKNOWN, each

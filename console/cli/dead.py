@@ -9,10 +9,9 @@ from console.cli.options import ActorName, ErrorName, Json, Limit, QueueName, Si
 from console.cli.redrive import discard, retry
 from console.cli.requeue import requeue
 
-dead = typer.Typer(cls=ListByDefault, help="Jobs that stay where they are until you say so.")
-dead.command()(retry)
-dead.command()(discard)
-dead.command()(requeue)
+dead = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Jobs that do not run again until you say so."
+)
 
 
 @dead.command("list")
@@ -71,3 +70,9 @@ def show(
     when = f"{ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
     known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
     job.show({**known, "reason": row.reason}.items(), row.body, tried, now)
+    output.talk(f"\n`workshed dead retry {message_id}` puts it back on its way.")
+
+
+dead.command()(retry)
+dead.command()(discard)
+dead.command()(requeue)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def enqueue(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The actor's name.")],
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARG | KEY=ARG]...", show_default=False)
+        list[str] | None, typer.Argument(metavar="ARG|KEY=ARG", show_default=False)
     ] = None,
     *,
     delay: Annotated[
@@ -35,8 +35,9 @@ def enqueue(
 ) -> None:
     """Send a job and print its message id.
 
-    An ARG is JSON where it reads as JSON (7, true, '"7"', '["a"]'), else a string. KEY=ARG passes
-    it by name; quote a string that looks like that: '"a=b"'. Put -- before a negative number.
+    An ARG is JSON where it reads as JSON: 7, true, '"7"', '["a"]'; else it is
+    a string. KEY=ARG passes it by name; write a string that looks like that
+    as JSON: '"a=b"'. Put -- before a negative number.
     """
     from console.cli import output
 

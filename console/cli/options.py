@@ -7,8 +7,8 @@ import typer
 
 from console.words import SPAN, span
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)]
-MaybeIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", show_default=False)]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", show_default=False)]
+MaybeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")]
@@ -19,4 +19,4 @@ ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; 
 Since = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")
 ]
-All = Annotated[bool, typer.Option("--all", help="All of them that the other options leave.")]
+All = Annotated[bool, typer.Option("--all", help="Every one that fits the other options.")]

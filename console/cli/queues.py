@@ -7,17 +7,19 @@ import typer
 from console.cli.listing import ListByDefault
 from console.cli.options import Json
 
-queues = typer.Typer(cls=ListByDefault, help="How much is where, and which queues are paused.")
+queues = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="How much is where, and which queues are paused."
+)
 
-Names = Annotated[list[str], typer.Argument(metavar="QUEUE...", show_default=False)]
+Names = Annotated[list[str], typer.Argument(metavar="QUEUE", show_default=False)]
 
 
 @queues.command("list")
 def listed(*, as_json: Json = False) -> None:
     """List the queues; `workshed queues` does the same. A dash is what nobody here knows.
 
-    Without WORKSHED_MANAGEMENT_URL nobody knows how many jobs workers hold (unacked). Exit code 3
-    when RabbitMQ could not be asked.
+    How many jobs workers hold (unacked) only the management API tells:
+    WORKSHED_MANAGEMENT_URL. Exit code 3 when RabbitMQ could not be asked.
     """
     from console.cli import output
     from console.program import database, management, rabbitmq

@@ -54,7 +54,7 @@ def discard(  # noqa: PLR0913 -- an option each
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Delete dead jobs: by id, or --all that fit. That it was done, and why, stays recorded."""
+    """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
     from workshed.jobs import dead
 
     chosen = Chosen(ids or [], dead.Which(queue, actor, error, since), every)

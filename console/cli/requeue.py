@@ -17,8 +17,8 @@ def requeue(
 ) -> None:
     """Put back what lies in RabbitMQ's QUEUE.dead: messages whose outcome could not be stored.
 
-    One by one, so that none is lost when this is interrupted; what has its outcome already is
-    absorbed by the worker that gets it.
+    One by one, so that none is lost when this is interrupted. What has its
+    outcome already is absorbed by the worker that gets it.
     """
     from console.cli.asking import agreed
     from console.cli.output import print_json, talk

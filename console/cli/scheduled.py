@@ -11,7 +11,9 @@ from console.cli.listing import ListByDefault
 from console.cli.options import ActorName, Ids, Json, Limit, QueueName
 from console.words import INSTANT, SPAN, instant, span
 
-scheduled = typer.Typer(cls=ListByDefault, help="Jobs that are not due yet, or not sent yet.")
+scheduled = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Jobs that are not due yet, or not sent yet."
+)
 
 
 @scheduled.command("list")
