@@ -15,7 +15,7 @@ def agreed(what: str, *, yes: bool) -> None:
 
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: closed by `<&-`
         raise NotConfirmedError(
             f"{what}: there is no terminal to ask at, so say --yes, or look first with --dry-run"
         )

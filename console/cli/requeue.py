@@ -29,7 +29,8 @@ def requeue(
     from console.program import rabbitmq
 
     urls = rabbitmq().urls
-    dead = f"{name.removesuffix('.dead')}.dead"
+    name = name.removesuffix(".dead")
+    dead = f"{name}.dead"
     found = depths(urls, [dead])
     if dead not in found:
         raise NotFoundError(f"RabbitMQ has no queue {dead!r}; see `workshed queues`")
@@ -38,9 +39,9 @@ def requeue(
     if count and not dry_run:
         agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
         with progress(count) as step:
-            moved = put_back(urls, dead.removesuffix(".dead"), count, step)
+            moved = put_back(urls, name, count, step)
     if as_json:
-        print_json({"queue": name, "moved": moved, "lay": found[dead].ready})
+        print_json({"queue": name, "found": found[dead].ready, "moved": moved})
     else:
         print(count if dry_run else moved)
     talk(f"{count} would be put back." if dry_run else f"{moved} put back into {name}.")
