@@ -1,5 +1,6 @@
 """What RabbitMQ has against what is declared, as its management API shows it."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,5 +59,5 @@ def shown(value: object) -> str:
 
 def anew(api: Management, queue: Queue, name: str | None = None) -> str:
     """Say how to make a queue anew without losing what is in it."""
-    delete = f"rabbitmqctl delete_queue --vhost {api.vhost} {name or queue.name}"
+    delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(api.vhost)} {name or queue.name}"
     return f"once `workshed queues` shows it empty, with none unacked: {delete} && {SETUP}"

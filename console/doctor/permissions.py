@@ -1,6 +1,7 @@
 """What the account of `WORKSHED_BROKER_URL` may do: send, work off, make queues."""
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from brokers.publisher import EXCHANGE
@@ -66,5 +67,5 @@ def grant(here: Surroundings) -> str:
     """Write the line that lets the account do all of it, and nothing else."""
     names = "|".join(re.escape(queue.name) for queue in here.queues)
     pattern = rf"'^({re.escape(EXCHANGE)}|({names})(\.dead)?)$'"
-    vhost, user = here.vhost, here.user
+    vhost, user = shlex.quote(here.vhost), shlex.quote(here.user)
     return f"rabbitmqctl set_permissions --vhost {vhost} {user} {pattern} {pattern} {pattern}"
