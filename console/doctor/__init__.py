@@ -46,8 +46,8 @@ CHECKS = (
     Check("alarms", rabbitmq.alarms, needs=BROKER),
     # After the actors, whose modules may declare queues.
     Check("queues", queues.declared, needs=BROKER, after=ACTORS),
-    Check("permissions", permissions.check, needs=("RabbitMQ", "queues"), after=ACTORS),
-    Check("dead queues", queues.dead, needs=("RabbitMQ", "queues"), after=ACTORS),
+    Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
+    Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
     Check("mail", smtp.check, reads=("smtp_url",)),
 )
 

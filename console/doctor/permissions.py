@@ -43,8 +43,8 @@ def tried(here: Surroundings) -> Iterator[Finding]:
     refused, untried = probe.unread(here.urls, [queue.name for queue in here.queues])
     if sent.kind == "refused":
         yield failed(f"nothing can be sent: {sent.said}", grant(here))
-    if sent.kind == "blocked":
-        yield unchecked(f"sending was not tried: RabbitMQ takes no messages ({sent.said})")
+    if sent.kind in ("blocked", "no exchange"):
+        yield unchecked(f"sending could not be tried: {sent.said}")
     if refused:
         yield failed(
             f"{here.user} may not read {', '.join(refused)}: no worker gets jobs", grant(here)

@@ -1,5 +1,6 @@
 """Try what the account may do, without changing anything."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,13 +19,15 @@ from console.depths import depth
 NOWHERE = "workshed.doctor"
 """A routing key that no queue is bound to: RabbitMQ gives the message back."""
 BLOCKED_S = 2
+HEARD_WITHIN_S = 0.4
+"""RabbitMQ gives a message back and then says that it blocks; 1 ms later when that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How RabbitMQ took a message that leads nowhere."""
 
-    kind: Literal["allowed", "refused", "blocked"]
+    kind: Literal["allowed", "refused", "no exchange", "blocked"]
     said: str = ""
 
 
@@ -35,19 +38,27 @@ def publish(urls: list[str]) -> Answer:
     connection.add_on_connection_blocked_callback(
         lambda _, frame: reasons.append(str(frame.method.reason))
     )
-    channel: Any = connection.channel()
+    try:
+        answer = tried(connection.channel())
+        ends_at = time.monotonic() + HEARD_WITHIN_S
+        while not reasons and time.monotonic() < ends_at:
+            connection.process_data_events(HEARD_WITHIN_S / 4)
+        connection.close()  # RabbitMQ reads nothing more, not this either, once it blocks
+    except ConnectionBlockedTimeout:
+        return Answer("blocked", " ".join(reasons))
+    return Answer("blocked", " ".join(reasons)) if reasons else answer
+
+
+def tried(channel: Any) -> Answer:
+    """Send it; what came of it."""
     try:
         channel.confirm_delivery()
         channel.basic_publish(EXCHANGE, NOWHERE, b"", mandatory=True)
     except UnroutableError:
         return Answer("allowed")
     except ChannelClosedByBroker as err:
-        return Answer("refused", str(err.reply_text))
-    except ConnectionBlockedTimeout:
-        return Answer("blocked", " ".join(reasons))
-    finally:
-        if connection.is_open:
-            connection.close()
+        missing = err.reply_code == topology.NOT_FOUND
+        return Answer("no exchange" if missing else "refused", str(err.reply_text))
     return Answer("allowed")
 
 

@@ -45,7 +45,8 @@ def obstacle(check: Check, done: dict[str, list[Finding]], here: Surroundings) -
         if name in here.unreadable:
             return f"{variable(name)} cannot be read"
     for name in check.needs:
-        if any(finding.level in ("failed", "not checked") for finding in done[name]):
+        levels = {finding.level for finding in done[name]}
+        if "failed" in levels or levels == {"not checked"}:
             return f"see {name}"
     return None
 
