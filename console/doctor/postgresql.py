@@ -17,6 +17,8 @@ SKEW = timedelta(seconds=5)
 WITH_PRODUCT = "workshed migrate --with-product"
 RELAY = 2
 """Connections of a relay: one for its work, one for its heartbeat."""
+SPARE = 20
+"""For the application, and for people who look."""
 
 
 def reachable(here: Surroundings) -> Iterator[Finding]:
@@ -96,9 +98,11 @@ def connections(here: Surroundings) -> Iterator[Finding]:
         row = conn.execute(query).fetchone()
     most = int(row[0]) if row else 0
     wanted = here.processes * pool + RELAY
-    said = f"{here.processes} worker processes of {pool} and a relay may open {wanted} of {most}"
+    said = f"workers and a relay may open {wanted} of {most} connections"
     if wanted > most:
-        need = f"ALTER SYSTEM SET max_connections = {wanted + 20}"
-        yield warning(f"{said} connections", f"psql -c '{need}', then restart PostgreSQL")
+        need = f"ALTER SYSTEM SET max_connections = {wanted + SPARE}"
+        yield warning(
+            f"{said} ({here.processes} * {pool} + {RELAY})", f'psql -c "{need}"  (restart it)'
+        )
     else:
-        yield ok(f"{said} connections")
+        yield ok(f"{said} ({here.processes} * {pool} + {RELAY})")

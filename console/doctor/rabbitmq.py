@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPConnectionError
 
-from brokers import topology
+from brokers import link, topology
 from brokers.build import STUB
-from brokers.errors import BrokerUnreachableError
 from console.doctor import probe
 from console.doctor.finding import Finding, failed, ok, unchecked, warning
-from console.doctor.surroundings import Surroundings
+from console.doctor.surroundings import CONNECT_S, Surroundings
 from console.errors import ManagementError
 
 OLDEST = (4, 0)
@@ -23,20 +24,28 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
     if STUB in here.urls:
         yield failed("stub:// only records sends: nothing is sent", START)
         return
-    silent = []
-    for url in here.urls:
-        try:
-            topology.connect([url]).close()
-        except BrokerUnreachableError as err:
-            silent.append(str(err).partition(". Start it")[0])
+    troubles = [trouble(url, CONNECT_S / len(here.urls)) for url in here.urls]
+    for url, said in zip(here.urls, troubles, strict=True):
+        part = pika.URLParameters(url)
+        place = f"{part.host}:{part.port} (virtual host {part.virtual_host!r})"
+        if said is None:
+            yield ok(f"answers at {place}")
+        elif all(troubles):
+            yield failed(f"RabbitMQ does not answer at {place}: {said}", START)
         else:
-            part = pika.URLParameters(url)
-            yield ok(f"answers at {part.host}:{part.port} (virtual host {part.virtual_host!r})")
-    for said in silent:
-        every = len(silent) == len(here.urls)
-        yield (
-            failed(said, START) if every else warning(said, "start it; the others serve meanwhile")
-        )
+            others = "start it; the others serve meanwhile"
+            yield warning(f"does not answer at {place}: {said}", others)
+
+
+def trouble(url: str, timeout_s: float) -> str | None:
+    """Return why one server does not answer."""
+    wanted = link.parameters(url, "doctor")
+    wanted.socket_timeout = wanted.stack_timeout = timeout_s
+    try:
+        pika.BlockingConnection(wanted).close()
+    except (AMQPConnectionError, AMQPConnectorException, OSError) as err:
+        return link.describe(err)
+    return None
 
 
 def version(here: Surroundings) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 import sys
 import time
+import tomllib
+from pathlib import Path
 from uuid import uuid4
 
 import dramatiq
@@ -9,7 +11,7 @@ import pytest
 
 from brokers import topology
 from brokers.publisher import EXCHANGE
-from console.doctor import CHECKS, Check, examine, look_around
+from console.doctor import CHECKS, Check, examine, look_around, versions
 from console.doctor.finding import ok
 from console.doctor.run import DEADLINE_S
 from console.doctor.smtp import STEP
@@ -19,6 +21,7 @@ from workshed.duration import ms
 from workshed.jobs import queues, relays
 from workshed.settings import settings
 
+ROOT = Path(__file__).parents[3]
 ALL = [check.name for check in CHECKS]
 
 
@@ -118,8 +121,9 @@ def test_servers_that_never_answer_are_left_and_named(workshed, env, tarpit):
     done = workshed("doctor", "--json")
 
     assert time.monotonic() - started < 15
-    failed = {one["check"] for one in done.json["checks"] if one["level"] == "failed"}
-    assert failed == {"PostgreSQL", "RabbitMQ", "mail"}
+    failed = {one["check"]: one for one in done.json["checks"] if one["level"] == "failed"}
+    assert set(failed) == {"PostgreSQL", "RabbitMQ", "mail"}
+    assert all(tarpit in one["said"] for one in failed.values())
     assert done.code == 1
 
 
@@ -147,6 +151,25 @@ def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
     assert found["hang"][-1].said == "no answer within 0.2 s"
     assert levels(found["fine"]) == levels(found["later"]) == ["ok"]
     assert only(found["next"]).said == "see crash"
+
+
+def test_the_versions_it_wants_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    def bounds(pair):
+        first, too_new = map(versions.dotted, pair)
+        return [f">={first}", f"<{too_new}"]
+
+    assert project["requires-python"].split(",") == bounds(versions.PYTHON)
+    assert f"dramatiq{','.join(bounds(versions.DRAMATIQ))}" in project["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [((3, 10, 9), "failed"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "failed")],
+)
+def test_a_version_outside_of_them(found, level):
+    assert versions.fits("Python", found, versions.PYTHON, "x").level == level
 
 
 # The environment
@@ -273,7 +296,7 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
 
     assert threads.level == server.level == "warning"
     assert threads.mend == "export WORKSHED_POOL_SIZE=8"
-    assert "500 worker processes of 3 and a relay may open 1502 of" in server.said
+    assert "workers and a relay may open 1502 of" in server.said
     assert "ALTER SYSTEM SET max_connections = 1522" in server.mend
 
 
@@ -332,6 +355,15 @@ def test_one_of_two_servers_away(examined, healthy, env):
 
     assert levels(found) == ["ok", "warning"]
     assert "127.0.0.1:9" in found[1].said
+
+
+def test_a_host_that_nobody_knows(examined, database, env):
+    env(BROKER_URL="amqp://ada:secret@nowhere.invalid:5672/")
+
+    found = only(examined()["RabbitMQ"])
+
+    assert "does not answer at nowhere.invalid:5672" in found.said
+    assert "secret" not in found.said
 
 
 def test_a_management_api_that_refuses_hides_nothing_else(examined, healthy, env):
