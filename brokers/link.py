@@ -27,6 +27,7 @@ LONGEST_PAUSE_S = 5.0
 FIRST_PAUSE_S = 0.1
 SOON = 3
 CLOSE_TIMEOUT_S = 5.0
+TURN_S = 1.0
 
 
 class Link:
@@ -46,6 +47,8 @@ class Link:
         """Why RabbitMQ takes no messages now, in its own words."""
         self.trouble = "not connected yet"
         """Why there is no connection, for the error that `send` raises."""
+        self.turns = 0
+        """Grows every second while the loop turns, connected or not."""
         self._urls = urls
         self._on_open = on_open
         self._on_lost = on_lost
@@ -84,6 +87,11 @@ class Link:
         """Run `what` in the I/O thread after a delay; only from a callback."""
         self._loop.call_later(delay_s, what)
 
+    @property
+    def is_started(self) -> bool:
+        """Tell whether its loop is to turn."""
+        return self._loop is not None and not self._closing
+
     def is_alive(self) -> bool:
         """Tell whether calls are still worked off."""
         return self._thread.is_alive()
@@ -97,6 +105,7 @@ class Link:
         while not self._closing:
             try:
                 self._connect()
+                self._turn()
                 self._loop.start()
             except Exception:
                 # A thread that ended here would leave every sender waiting for ever.
@@ -106,6 +115,10 @@ class Link:
                 time.sleep(FIRST_PAUSE_S if self._failures < SOON else LONGEST_PAUSE_S)
         self._connection = None  # pika's objects are a cycle that holds the loop's sockets
         self._loop.close()
+
+    def _turn(self) -> None:
+        self.turns += 1
+        self._loop.call_later(TURN_S, self._turn)
 
     def _start_anew(self) -> None:
         """Drop the connection, whose state nobody knows, and the loop; RabbitMQ sees it closed."""

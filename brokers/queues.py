@@ -26,6 +26,8 @@ class Queue:
     """Priorities above 0 of a classic queue (`x-max-priority`)."""
     prefetch: int | None = None
     """Deliveries held by one process; `None`: twice its threads, as dramatiq has it."""
+    cap: int | None = None
+    """Greatest number of its jobs that run at once in one process; `None`: any."""
     consumer_timeout: timedelta = timedelta(hours=1)
     """RabbitMQ takes a delivery back, and closes the channel, when it is not settled by then."""
 
@@ -38,8 +40,13 @@ class Queue:
             )
         if self.levels and self.kind == "quorum":
             raise SettingsError(f"queue {self.name!r}: RabbitMQ 4.0 has no levels on quorum queues")
-        if self.weight < 1:
-            raise SettingsError(f"queue {self.name!r}: weight {self.weight} is below 1")
+        for name, value in (
+            ("weight", self.weight),
+            ("cap", self.cap),
+            ("prefetch", self.prefetch),
+        ):
+            if value is not None and value < 1:
+                raise SettingsError(f"queue {self.name!r}: {name} {value} is below 1")
 
     @property
     def dead(self) -> str:

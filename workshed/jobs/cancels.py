@@ -19,14 +19,16 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
     """
     query = """
         DELETE FROM jobs.schedule
-         WHERE message_id = %s AND taken_by IS NULL
-        RETURNING hop, sent_at IS NULL AND NOT again AND reason <> 'lease' AS waited
+         WHERE message_id = %s
+           AND taken_by IS NULL AND sent_at IS NULL AND NOT again AND reason <> 'lease'
+        RETURNING hop
     """
-    rows = conn.execute(query, (message_id,)).fetchall()
-    whole = bool(rows) and all(waited for _hop, waited in rows) and not _has_row(conn, message_id)
+    hops = [hop for (hop,) in conn.execute(query, (message_id,))]
+    # A row that stays brings the message to a worker, which skips it and frees what it holds.
+    whole = bool(hops) and not _has_row(conn, message_id)
     _bury(conn, message_id, reached=not whole)
     if whole:
-        hop = max(hop for hop, _waited in rows)
+        hop = max(hops)
         settled.settle(conn, message_id, hop)
         unique.free(conn, message_id, hop)
         return "deleted"

@@ -1,9 +1,9 @@
 """The table of every message that is not on RabbitMQ yet, as senders and people use it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.rows import class_row
 
@@ -43,6 +43,13 @@ class Scheduled:
     taken: bool
 
 
+class Statement(NamedTuple):
+    """A query in psycopg's style, `%(name)s`, with its values."""
+
+    query: LiteralString
+    values: Mapping[str, Any]
+
+
 def insert(
     conn: Connection, row: Row, *, delay: timedelta = timedelta(), at: datetime | None = None
 ) -> None:
@@ -50,7 +57,12 @@ def insert(
 
     Raises `psycopg.errors.UniqueViolation` when this hop of the message is stored already.
     """
-    query = """
+    conn.execute(*insertion(row, delay, at))
+
+
+def insertion(row: Row, delay: timedelta, at: datetime | None) -> Statement:
+    """Return what `insert` executes, for connections of other kinds."""
+    query: LiteralString = """
         INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
         VALUES (%(message_id)s, %(hop)s, %(queue)s, %(actor)s, %(body)s, %(reason)s, %(again)s,
                 COALESCE(%(at)s, jobs.now() + %(delay)s))
@@ -66,7 +78,7 @@ def insert(
         "at": at,
         "delay": delay,
     }
-    conn.execute(query, values)
+    return Statement(query, values)
 
 
 def insert_many(conn: Connection, rows: Sequence[Row], delay: timedelta) -> None:

@@ -1,5 +1,6 @@
 """One job alive per key: a lock held by a hop of a message."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -60,6 +61,54 @@ def take(
         holder = find(conn, key)
         if holder is not None:  # else it was freed in between: try again
             return holder.message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key that a message asks for."""
+
+    key: str
+    message_id: str
+    hop: int
+    actor: str
+    queue: str
+
+
+def take_many(conn: Connection, claims: Sequence[Claim]) -> dict[str, str]:
+    """Take each key, as `take` does, in one statement; return by key who has it.
+
+    No two claims may ask for the same key.
+    """
+    query = """
+        INSERT INTO jobs.unique_locks AS l (key, message_id, hop, actor, queue)
+        SELECT * FROM unnest(%(keys)s::text[], %(ids)s::text[], %(hops)s::int[],
+                             %(actors)s::text[], %(queues)s::text[]) AS c (key)
+         ORDER BY key  -- all processes lock in one order
+        ON CONFLICT (key) DO UPDATE
+           SET message_id = EXCLUDED.message_id, hop = EXCLUDED.hop, actor = EXCLUDED.actor,
+               queue = EXCLUDED.queue, held_at = jobs.now(), expires_at = NULL
+         WHERE l.expires_at <= jobs.now() OR l.message_id = EXCLUDED.message_id
+        RETURNING key, message_id
+    """
+    holders: dict[str, str] = {}
+    while len(holders) < len(claims):  # one freed between the two statements is tried again
+        left = [claim for claim in claims if claim.key not in holders]
+        values = {
+            "keys": [claim.key for claim in left],
+            "ids": [claim.message_id for claim in left],
+            "hops": [claim.hop for claim in left],
+            "actors": [claim.actor for claim in left],
+            "queues": [claim.queue for claim in left],
+        }
+        holders |= dict(conn.execute(query, values).fetchall())
+        if len(holders) < len(claims):
+            holders |= _holders(conn, [c.key for c in left if c.key not in holders])
+    return holders
+
+
+def _holders(conn: Connection, keys: Sequence[str]) -> dict[str, str]:
+    query = "SELECT key, message_id FROM jobs.unique_locks WHERE key = ANY(%s)"
+    return dict(conn.execute(query, (list(keys),)).fetchall())
 
 
 def find(conn: Connection, key: str) -> Lock | None:
