@@ -44,8 +44,7 @@ def enqueue(
     if delay is not None and at is not None:
         raise typer.BadParameter("say --delay or --at, not both")
     options = {} if priority is None else {"broker_priority": priority}
-    message = built(name, words or [], queue, options, packages)
-    due_at, said = send(message, delay, at)
+    message, due_at, said = send(built(name, words or [], queue, options, packages), delay, at)
     if as_json:
         sent = {"message_id": message.message_id, "queue": message.queue_name, "due_at": due_at}
         output.print_json(sent)
@@ -77,18 +76,23 @@ def built(
 
 def send(
     message: "dramatiq.Message[Any]", delay: timedelta | None, at: datetime | None
-) -> tuple[datetime | None, str]:
-    """Send it now, or store it until it is due; return when that is, also in words."""
+) -> "tuple[dramatiq.Message[Any], datetime | None, str]":
+    """Send it now, or store it until it is due; return it, when that is, and both in words."""
+    import psycopg
+
     from brokers import schedule
     from console.program import clock, database, rabbitmq
 
     if delay is None and at is None:
         broker = rabbitmq()
-        broker.enqueue(message)
-        broker.close()
-        return None, "sent"
+        try:
+            return broker.enqueue(message), None, "on its way"
+        except psycopg.Error:
+            with database():  # it says so where migrations are what is missing
+                raise
+        finally:
+            broker.close()
     with database() as conn:
         now = clock(conn)
         due_at = at or now + (delay or timedelta())
-        schedule.send(conn, message, at=due_at)
-    return due_at, f"due {due(due_at, now)}"
+        return schedule.send(conn, message, at=due_at), due_at, f"due {due(due_at, now)}"

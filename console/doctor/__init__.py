@@ -32,7 +32,6 @@ CHECKS = (
     Check("versions", versions.check),
     Check("actors", actors.check, needs=("environment",)),
     Check("time limits", timeouts.limits, needs=ACTORS),
-    Check("timeouts", timeouts.settings, reads=timeouts.NEVER_ZERO),
     Check("PostgreSQL", postgresql.reachable, reads=("database_url",)),
     Check("PostgreSQL version", postgresql.version, needs=DATABASE),
     Check("migrations", postgresql.migrations, needs=DATABASE),

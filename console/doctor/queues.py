@@ -49,7 +49,7 @@ def paused(here: Surroundings) -> Iterator[Finding]:
         found = [queue for queue in queues.find(conn) if queue.paused_at is not None]
         now = clock(conn)
     for queue in found:
-        since = f" since {ago(queue.paused_at, now)}" if queue.paused_at else ""
-        yield warning(f"{queue.name} is paused{since}", f"workshed queues resume {queue.name}")
+        when = ago(queue.paused_at, now) if queue.paused_at else ""
+        yield warning(f"{queue.name} was paused {when}", f"workshed queues resume {queue.name}")
     if not found:
         yield ok("none is paused")

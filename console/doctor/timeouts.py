@@ -1,30 +1,16 @@
-"""Times that must fit each other."""
+"""Times that must fit each other; a limit of nothing the settings refuse."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 
 from brokers import build
-from console.doctor.environment import variable
 from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
 from console.words import in_words
 from middleware import Deadline
-from workshed.settings import Settings
 
 LONGEST_SHARE = 0.5
 """Of the consumer timeout: a job may have waited in the worker for as long again."""
-NEVER_ZERO = ("publish_timeout", "smtp_timeout")
-
-
-def settings(here: Surroundings) -> Iterator[Finding]:
-    """Refuse a limit of nothing."""
-    zero = [name for name in NEVER_ZERO if not getattr(here.settings, name)]
-    for name in zero:
-        usual: timedelta = Settings.model_fields[name].default
-        line = f"export {variable(name)}={usual.total_seconds():g}"
-        yield failed(f"{variable(name)} is 0, so that nothing ever ends in time", line)
-    if not zero:
-        yield ok("none is 0")
 
 
 def limits(_: Surroundings) -> Iterator[Finding]:

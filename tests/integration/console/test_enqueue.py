@@ -46,7 +46,7 @@ def test_it_prints_the_id_of_the_message_that_is_on_rabbitmq(enqueue, rabbitmq):
     done = enqueue("send_invoice", "7", "note=paid late", "copies=2")
 
     assert done.code == 0
-    assert done.err == "send_invoice on invoices: sent\n"
+    assert done.err == "send_invoice on invoices: on its way\n"
     [message] = arrived(rabbitmq, "invoices")
     assert done.out == f"{message['message_id']}\n"
     assert message["args"] == [7]
@@ -180,15 +180,40 @@ def test_an_error_in_a_package_is_shown_as_it_is(package, workshed, tmp_path):
 # Servers away
 
 
-def test_rabbitmq_away(enqueue, env, broker, monkeypatch):
-    env(STORE_WHEN_UNREACHABLE="false")
-    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+@pytest.fixture
+def rabbitmq_away(broker, monkeypatch):
+    for part in (broker, broker._publisher, broker._ensured):
+        name = "urls" if part is broker else "_urls"
+        monkeypatch.setattr(part, name, ["amqp://ada:secret@127.0.0.1:9/"])
+
+
+@pytest.mark.usefixtures("rabbitmq_away")
+def test_rabbitmq_away_is_said_where_nothing_is_to_be_stored(enqueue, broker, monkeypatch):
+    monkeypatch.setattr(broker._sender, "storing", False)
 
     done = enqueue("send_invoice", "7")
 
     assert (done.code, done.out) == (3, "")
     assert "RabbitMQ does not answer at 127.0.0.1:9" in done.err
     assert "secret" not in done.err
+
+
+@pytest.mark.usefixtures("rabbitmq_away")
+def test_what_rabbitmq_cannot_take_is_stored(enqueue, conn):
+    done = enqueue("send_invoice", "7")
+
+    assert done.code == 0
+    assert [row.message_id for row in schedule.find(conn)] == [done.out.strip()]
+
+
+def test_a_message_that_needs_a_row_finds_no_table(workshed, broker, env, empty_database_url):
+    """A mail is stored before it is sent; psycopg's own words name a table nobody has heard of."""
+    env(DATABASE_URL=empty_database_url)
+
+    done = workshed("enqueue", "deliver_email", "7")
+
+    assert (done.code, done.out) == (2, "")
+    assert "run `workshed migrate`" in done.err
 
 
 def test_postgresql_away(enqueue, env):

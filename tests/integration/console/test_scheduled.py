@@ -58,6 +58,12 @@ def test_as_json_it_is_the_rows_and_nothing_else(workshed, store):
     assert row["taken"] is False
 
 
+def test_what_its_sender_publishes_itself_is_on_its_way(workshed, store):
+    store("a", reason="lease")
+
+    assert workshed("scheduled").lines[1].endswith("on its way")
+
+
 def test_nothing_waits(workshed):
     done = workshed("scheduled")
 
