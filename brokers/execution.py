@@ -180,7 +180,8 @@ class Execution:
             raise SkipMessage(f"a check failed: {err}") from err
 
     def _refuse_cancelled(self, job: Job) -> None:
-        if job.message_id in self.cancelled:
+        # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
+        if not job.copied and job.message_id in self.cancelled:
             raise ConcludedError(Outcome("discarded", "cancelled"))
 
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:

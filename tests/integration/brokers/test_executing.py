@@ -125,6 +125,20 @@ def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
     assert job == []
 
 
+def test_a_cancelled_job_that_is_wanted_back_runs(job, working, publish, rows, eventually):
+    """A worker that remembers the cancel would discard it again, for as long as it lives."""
+    message = job.send(1)
+    with db.transaction() as conn:
+        cancels.cancel(conn, message.message_id)
+
+    with working("default"):
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
+        with db.transaction() as conn:
+            cancels.clear(conn, message.message_id)
+        publish(message.copy(options={"hop": 1}), via="schedule")
+        eventually(lambda: job == [1])
+
+
 def test_an_actor_that_skips_its_job_leaves_a_row(actor, working, rows, eventually):
     """dramatiq acks it without a trace."""
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import dramatiq
 import pytest
 from dramatiq.middleware import SkipMessage
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -41,7 +41,7 @@ from middleware import (
     Uniqueness,
 )
 from workshed import db
-from workshed.jobs import cancels, leases, queues, relays, schedule, unique, windows
+from workshed.jobs import cancels, dead, leases, queues, relays, schedule, unique, windows
 from workshed.jobs.schedule import Row
 
 NOW = timedelta()
@@ -165,7 +165,7 @@ class Jobs(RuleBasedStateMachine):
     def relay_takes_a_window(self):
         with db.transaction() as conn:
             conn.execute("UPDATE jobs.schedule SET due_at = jobs.now() WHERE sent_at IS NULL")
-            found = windows.take(conn, self.relay, 3)
+            found = windows.adopt(conn, self.relay, 3) or windows.take(conn, self.relay, 3)
         for taken in found:
             message = dramatiq.Message.decode(taken.body.encode())
             self._publish(message, via=True, again=taken.again)
@@ -207,7 +207,7 @@ class Jobs(RuleBasedStateMachine):
         run = Run(copy, job_of(copy, alone=alone))
         with db.transaction() as conn:
             _, ids = cancels.since(conn, 0)
-            self.execution.cancelled = set(ids)
+            self.execution.cancelled.update(ids)  # never forgotten, as in a worker
         try:
             self.execution._refuse_cancelled(run.job)
             FENCE.before_process_message(None, SimpleNamespace(job=run.job))
@@ -265,6 +265,17 @@ class Jobs(RuleBasedStateMachine):
             if cancels.cancel(conn, message_id) == "deleted":
                 self.sent[message_id].ended = "cancelled"
         self.sent[message_id].cancelled = True
+
+    @rule(data=st.data())
+    def redrive(self, data):
+        """Let a dead job run after all."""
+        with db.transaction() as conn:
+            ids = [m for (m,) in conn.execute("SELECT message_id FROM jobs.dead ORDER BY 1")]
+            if ids:
+                message_id = data.draw(st.sampled_from(ids))
+                assert dead.retry(conn, message_id)
+                self.sent[message_id].ended = None
+                self.sent[message_id].cancelled = False
 
     # What must hold
 
@@ -329,7 +340,7 @@ class Jobs(RuleBasedStateMachine):
         run = Run(copy, job_of(copy, alone=True))
         with db.transaction() as conn:
             _, ids = cancels.since(conn, 0)
-            self.execution.cancelled = set(ids)
+            self.execution.cancelled.update(ids)  # never forgotten, as in a worker
         try:
             self.execution._refuse_cancelled(run.job)
             FENCE.before_process_message(None, SimpleNamespace(job=run.job))
@@ -420,7 +431,7 @@ def job_of(copy, *, alone):
 
 @pytest.mark.usefixtures("database")
 def test_any_history_loses_nothing_and_repeats_no_effect(scale):
-    """Each remedy was taken out once; see the table at the end of this file."""
+    """Without the fence at its start or end, kept rows or hops of locks it fails."""
     run_state_machine_as_test(
         Jobs,
         settings=settings(
@@ -428,5 +439,6 @@ def test_any_history_loses_nothing_and_repeats_no_effect(scale):
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            phases=[phase for phase in Phase if phase != Phase.explain],
         ),
     )
