@@ -68,7 +68,10 @@ def has_ended(pid):
 
 
 def command_of(pid):
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    """Return its words; none when it has ended meanwhile."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
 
 
 class Supervised:
