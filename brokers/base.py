@@ -2,6 +2,8 @@
 
 import inspect
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +24,7 @@ from brokers.queues import Queue
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import schedule
-from workshed.jobs.schedule import Reason
+from workshed.jobs.schedule import Reason, Statement
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,18 @@ class DeclaredBroker(Broker):
         reason: Reason,
     ) -> None:
         """Check a message and store it in the schedule."""
+        with self.storing(message, delay, at, reason) as statement:
+            conn.execute(*statement)
+
+    @contextmanager
+    def storing(
+        self,
+        message: dramatiq.Message[Any],
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> Generator[Statement]:
+        """Check a message and yield the statement that stores it, which the block executes."""
         self.check(message)
         self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
@@ -154,7 +168,7 @@ class DeclaredBroker(Broker):
             body=message.encode().decode(),
             reason=reason,
         )
-        schedule.insert(conn, row, delay=delay, at=at)
+        yield schedule.insertion(row, delay, at)
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:

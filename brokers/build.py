@@ -10,7 +10,17 @@ from brokers.queues import QUEUES, weighted
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
-from middleware import DatabasePool, Deadline, Discard, Fence, LogContext, Retries
+from middleware import (
+    DatabasePool,
+    Deadline,
+    Discard,
+    Fence,
+    Lifeline,
+    LogContext,
+    Once,
+    Retries,
+    Uniqueness,
+)
 from workshed.settings import Settings, settings
 
 STUB = "stub://"
@@ -32,7 +42,7 @@ def build(config: Settings) -> RabbitMQ | Stub:
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:
         return Stub(queues, chain)
-    return RabbitMQ(urls, queues, chain, config.publish_timeout)
+    return RabbitMQ(urls, queues, chain, config)
 
 
 def middleware(config: Settings) -> list[Middleware]:
@@ -40,9 +50,12 @@ def middleware(config: Settings) -> list[Middleware]:
     return [
         DatabasePool(),  # first: all below use it
         LogContext(),  # above the rest, so that what they log names the job
-        Fence(),  # before anything is written: a copy writes nothing
+        Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Deadline(),  # wraps the actor's function; its hook only notes the limit
+        Once(),  # around the limit: none strikes in the commit
+        Uniqueness(),
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
-        RelayFork(),
+        RelayFork(wanted=config.relay_fork),
+        Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]

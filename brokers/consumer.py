@@ -2,55 +2,33 @@
 
 import contextlib
 import functools
-import hashlib
 import logging
 import queue as queues
 import threading
-import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from http import HTTPStatus
+from typing import Any
 
-import dramatiq
 import pika
 from dramatiq.broker import Consumer, MessageProxy
 
+from brokers.acks import Channel, Verb
+from brokers.delivery import Delivery
 from brokers.envelope import decode
 from brokers.errors import EnvelopeError
 from brokers.link import Link
+from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
-from middleware import Job
-from workshed import db
-from workshed.jobs import dead
 
 logger = logging.getLogger(__name__)
 
 REOPEN_PAUSE_S = 1.0
-SHARE_OF_TIMEOUT = 0.75
-"""Share of the consumer timeout after which a delivery that could not be settled is given back."""
 
-Verb = Literal["ack", "reject", "requeue"]
-
-
-class Delivery(MessageProxy):
-    """A message with the channel it came through; a tag means nothing on any other channel."""
-
-    def __init__(
-        self, message: dramatiq.Message[Any], channel: Any, method: Any, *, copied: bool
-    ) -> None:
-        """Keep what an ack needs."""
-        super().__init__(message)
-        self.job = Job(message, copied=copied)
-        self.channel = channel
-        self.tag: int = method.delivery_tag
-        self.received = time.monotonic()
-        self.held = False
-        """Its outcome could not be stored: it is neither acked nor rejected."""
-
-    def is_ours(self, queue: Queue) -> bool:
-        """Tell whether RabbitMQ still waits for us to settle it."""
-        limit = queue.consumer_timeout.total_seconds() * SHARE_OF_TIMEOUT
-        return bool(self.channel.is_open) and time.monotonic() - self.received < limit
+Missing = Callable[[str], None]
+"""Told the name of a queue that is not there; whoever may makes it."""
+Strange = Callable[[Delivery], Callable[[], None] | None]
+"""Returns the step that puts away a delivery no actor is here for; `None` for all others."""
 
 
 class Inbox:
@@ -59,48 +37,72 @@ class Inbox:
     def __init__(self, urls: list[str], name: str) -> None:
         """Nothing is opened before the first queue is consumed."""
         self.stopping = threading.Event()
-        self._link = Link(urls, name, self._on_open, lambda: None)
-        self._started = False
+        self.link = Link(urls, name, self._on_open, lambda: None)
+        self.started = False
         self._lock = threading.Lock()
         self._consumers: list[QueueConsumer] = []
         self._connection: Any = None
-        self._settled: deque[tuple[Any, int, Verb]] = deque()
+        self._settled: deque[tuple[Channel, int, Verb]] = deque()
+        self._paused: frozenset[str] = frozenset()
 
     def consume(self, consumer: "QueueConsumer") -> None:
         """Open the consumer's channel, now and after each reconnect."""
         with self._lock:
-            if not self._started:
-                self._link.start()
-                self._started = True
-        self._link.call(lambda: self._add(consumer))
+            if not self.started:
+                self.link.start()
+                self.started = True
+        self.link.call(lambda: self._add(consumer))
 
-    def settle(self, channel: Any, tag: int, verb: Verb) -> None:
+    def settle(self, channel: Channel, tag: int, verb: Verb) -> None:
         """Settle a delivery soon; on a dead channel nothing happens, RabbitMQ has it again."""
         self._settled.append((channel, tag, verb))
-        self._link.call(self._flush)
+        self.link.call(self._flush)
+
+    def give(self, delivery: Delivery, verb: Verb) -> None:
+        """Settle a delivery that no thread of dramatiq will."""
+        self.settle(delivery.channel, delivery.tag, verb)
 
     def drop(self, consumer: "QueueConsumer") -> None:
         """Close a consumer's channel, and do not open it again."""
-        self._link.call(lambda: self._remove(consumer))
+        self.link.call(lambda: self._remove(consumer))
 
-    def stop_consuming(self) -> None:
+    def pause(self, names: frozenset[str]) -> None:
+        """Consume none of these queues, and all others."""
+        if names != self._paused:
+            self._paused = names
+            if self.started:
+                self.link.call(self._follow_pauses)
+
+    def is_paused(self, name: str) -> bool:
+        """Tell whether a queue is not to be consumed now."""
+        return name in self._paused or self.stopping.is_set()
+
+    def stop_consuming(self, within_s: float) -> None:
         """Let RabbitMQ send nothing more; what runs can still be settled."""
         self.stopping.set()
-        if self._started:
+        if self.started:
             stopped = threading.Event()
-            self._link.call(lambda: self._cancel_all(stopped))
-            stopped.wait(1)
+            self.link.call(lambda: self._cancel_all(stopped))
+            stopped.wait(within_s)
+
+    def flush(self, within_s: float) -> None:
+        """Hand all acks to the socket."""
+        if self.started:
+            flushed = threading.Event()
+            self.link.call(self._flush)
+            self.link.call(flushed.set)
+            flushed.wait(within_s)
 
     def close(self) -> None:
         """Send the last acks and close the connection."""
         self.stopping.set()
-        if self._started:
-            self._link.call(self._flush)
-            self._link.close()
+        if self.started:
+            self.link.call(self._flush)
+            self.link.close()
 
     def later(self, delay_s: float, what: Callable[[], None]) -> None:
         """Run `what` in the I/O thread after a delay."""
-        self._link.later(delay_s, what)
+        self.link.later(delay_s, what)
 
     def _on_open(self, connection: pika.SelectConnection) -> None:
         self._connection = connection
@@ -117,20 +119,28 @@ class Inbox:
             self._consumers.remove(consumer)
         consumer.shut()
 
+    def _follow_pauses(self) -> None:
+        for consumer in self._consumers:
+            if self.is_paused(consumer.queue.name):
+                consumer.cancel()
+            else:
+                consumer.resume()
+
     def _cancel_all(self, stopped: threading.Event) -> None:
         for consumer in self._consumers:
             consumer.cancel()
         stopped.set()
 
     def _flush(self) -> None:
+        batches: dict[Channel, list[tuple[int, Verb]]] = defaultdict(list)
         while self._settled:
             channel, tag, verb = self._settled.popleft()
-            if not channel.is_open:
-                logger.info("%s for a lost channel dropped; the job is delivered again", verb)
-            elif verb == "ack":
-                channel.basic_ack(tag)
+            if channel.is_open:
+                batches[channel].append((tag, verb))
             else:
-                channel.basic_reject(tag, requeue=verb == "requeue")
+                logger.info("%s for a lost channel dropped; the job is delivered again", verb)
+        for channel, batch in batches.items():
+            channel.settle(batch)
 
 
 class QueueConsumer(Consumer):
@@ -140,21 +150,34 @@ class QueueConsumer(Consumer):
     second consumer beside the first.
     """
 
-    def __init__(self, inbox: Inbox, queue: Queue, prefetch: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        queue: Queue,
+        prefetch: int,
+        timeout_s: float,
+        strange: Strange,
+        missing: Missing,
+    ) -> None:
         """Start consuming."""
+        self.queue = queue
         self._inbox = inbox
-        self._queue = queue
         self._prefetch = prefetch
         self._timeout_s = timeout_s
-        self._arrived: queues.SimpleQueue[tuple[Any, Any, Any, bytes]] = queues.SimpleQueue()
+        self._strange = strange
+        self._missing = missing
+        self._misfits = Misfits(queue, inbox.settle)
+        self._arrived: queues.SimpleQueue[tuple[Channel, Any, Any, bytes]] = queues.SimpleQueue()
         self._channel: Any = None
+        self._acks: Channel
         self._tag: str | None = None
         self._connection: Any = None
         self._dropped = False
         inbox.consume(self)
 
     def __next__(self) -> Delivery | None:
-        """Return the next readable delivery; `None` when none came in time."""
+        """Return the next delivery an actor can run; `None` when none came in time."""
+        self._misfits.put_away()
         try:
             channel, method, properties, body = self._arrived.get(timeout=self._timeout_s)
         except queues.Empty:
@@ -162,13 +185,17 @@ class QueueConsumer(Consumer):
         if not channel.is_open:
             return None  # RabbitMQ has it again
         try:
-            message = decode(body, self._queue.name)
+            message = decode(body, self.queue.name)
         except EnvelopeError as err:
-            self._bury(channel, method, properties, body, err)
+            step = functools.partial(unreadable, self.queue, properties, body, err)
+            self._misfits.add(channel, method.delivery_tag, step)
             return None
-        headers = properties.headers or {}
-        copied = bool(method.redelivered or headers.get("again") or headers.get("via"))
-        return Delivery(message, channel, method, copied=copied)
+        delivery = Delivery(message, self.queue, channel, method, properties)
+        strange = self._strange(delivery)
+        if strange is not None:
+            self._misfits.add(channel, delivery.tag, strange)
+            return None
+        return delivery
 
     def ack(self, message: MessageProxy) -> None:
         """Settle a job whose outcome is stored."""
@@ -196,12 +223,19 @@ class QueueConsumer(Consumer):
 
     def cancel(self) -> None:
         """Let RabbitMQ send nothing more on this channel; in the I/O thread."""
-        if self._channel is not None and self._channel.is_open and self._tag is not None:
-            self._channel.basic_cancel(self._tag)
+        tag, self._tag = self._tag, None
+        if self._channel is not None and self._channel.is_open and tag is not None:
+            self._channel.basic_cancel(tag)
         with contextlib.suppress(queues.Empty):
             while True:
                 channel, method, _properties, _body = self._arrived.get_nowait()
                 self._inbox.settle(channel, method.delivery_tag, "requeue")
+
+    def resume(self) -> None:
+        """Let RabbitMQ send again; in the I/O thread."""
+        if self._channel is not None and self._channel.is_open and self._tag is None:
+            take = functools.partial(self._on_delivery, self._acks)
+            self._tag = self._channel.basic_consume(self.queue.name, take)
 
     def shut(self) -> None:
         """Close the channel, for good; in the I/O thread."""
@@ -213,59 +247,40 @@ class QueueConsumer(Consumer):
     def _settle(self, message: MessageProxy, verb: Verb) -> None:
         if not isinstance(message, Delivery):
             raise TypeError(f"{message!r} did not come through this consumer")
-        self._inbox.settle(message.channel, message.tag, "requeue" if message.held else verb)
+        if not message.parked:
+            self._inbox.give(message, "requeue" if message.held else verb)
 
     def _on_channel(self, channel: Any) -> None:
         if self._dropped or self._inbox.stopping.is_set():
             channel.close()
             return
-        self._channel = channel
+        self._channel, self._tag = channel, None
+        self._acks = Channel(channel)
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted
         channel.basic_qos(prefetch_count=self._prefetch)
-        self._tag = channel.basic_consume(self._queue.name, self._on_delivery)
+        if not self._inbox.is_paused(self.queue.name):
+            self.resume()
 
-    def _on_delivery(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._arrived.put((channel, method, properties, body))
+    def _on_delivery(
+        self, channel: Channel, _channel: Any, method: Any, properties: Any, body: bytes
+    ) -> None:
+        if self._tag is None:  # on its way when the consumer was cancelled
+            self._inbox.settle(channel, method.delivery_tag, "requeue")
+        else:
+            self._arrived.put((channel, method, properties, body))
 
     def _on_closed(self, channel: Any, error: Exception) -> None:
         if channel is not self._channel:
             return
         self._channel = None
         if self._connection.is_open and not self._inbox.stopping.is_set():
-            logger.error("RabbitMQ closed the channel of queue %s: %s", self._queue.name, error)
+            logger.error("RabbitMQ closed the channel of queue %s: %s", self.queue.name, error)
+            if getattr(error, "reply_code", 0) == HTTPStatus.NOT_FOUND:
+                self._missing(self.queue.name)
             self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._connection))
 
     def _reopen(self, connection: Any) -> None:
         if self._connection is connection and connection.is_open:  # else a new one has its channel
             self._connection = None
             self.open(connection)
-
-    def _bury(
-        self, channel: Any, method: Any, properties: Any, body: bytes, error: EnvelopeError
-    ) -> None:
-        """Store what cannot be read as dead; what cannot be stored goes to the dead queue."""
-        logger.error("unreadable message on %s: %s", self._queue.name, error)
-        verb: Verb = "ack"
-        try:
-            with db.transaction() as conn:
-                dead.bury(
-                    conn,
-                    message_id=properties.message_id or unnamed(body),
-                    hop=0,
-                    attempt=0,
-                    queue=self._queue.name,
-                    actor=None,
-                    body=body,
-                    reason=str(error),
-                    error=error,
-                )
-        except Exception:
-            logger.exception("it could not be stored as dead and goes to %s", self._queue.dead)
-            verb = "reject"
-        self._inbox.settle(channel, method.delivery_tag, verb)
-
-
-def unnamed(body: bytes) -> str:
-    """Name a message that has no id by what it holds, so that a copy of it is the same one."""
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -15,6 +15,7 @@ EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
 LATEST_MS = 253_402_300_799_999  # the year 9999
 LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
+LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
 LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
 LARGEST_ARGUMENTS_BYTES = 64 << 10
 FIELDS = {
@@ -56,12 +57,26 @@ def _word(value: object) -> str | None:
     return None if isinstance(value, str) else f"must be a string, not {value!r:.50}"
 
 
+def _key(value: object) -> str | None:
+    if problem := _word(value):
+        return problem
+    try:
+        size = len(str(value).encode())
+    except UnicodeEncodeError:
+        return f"is not valid Unicode: {value!r:.50}"
+    if not 0 < size <= LONGEST_KEY or "\0" in str(value):
+        return f"must have 1 to {LONGEST_KEY} bytes and no NUL, not {value!r:.50}"
+    return None
+
+
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
 # and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
     "hop": _number(0),  # how often it was put back on its way
+    "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
+    "unique_key": _key,  # only one job with this key is alive at a time
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
     "min_backoff": _number(0),

@@ -4,17 +4,22 @@ WorkshedError
 ├── UndeclaredQueueError         a queue nobody declared
 ├── RefusedArgumentError         an argument JSON would change, or the actor does not take
 ├── RefusedOptionError           an option no middleware knows, or out of its range
+├── UnknownConnectionError       `schedule.send` on what cannot carry a job (also a TypeError)
 ├── EnvelopeError                a delivered message that cannot be read
 ├── TopologyError                a queue is missing, or differs from its declaration
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
     ├── BrokerUnreachableError   no connection, or none within the deadline
     ├── BrokerBlockedError       RabbitMQ takes no messages: a memory or disk alarm
-    └── PublishRefusedError      RabbitMQ answered, and did not take the message
+    ├── PublishRefusedError      RabbitMQ answered, and did not take the message
+    │   └── UnroutableError      there is no queue or no exchange for it
+    └── NotAllSentError          of many messages, some were not sent
 """
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
+from dramatiq import Message
 from dramatiq.errors import BrokerConnectionError
 
 from workshed.errors import DatabaseUnreachableError, WorkshedError
@@ -38,6 +43,10 @@ class RefusedArgumentError(WorkshedError):
 
 class RefusedOptionError(WorkshedError):
     """An option of a message that nothing here understands, or whose value is out of range."""
+
+
+class UnknownConnectionError(WorkshedError, TypeError):
+    """What `schedule.send` was given is no connection it knows, or not one to PostgreSQL."""
 
 
 class EnvelopeError(WorkshedError):
@@ -75,9 +84,30 @@ class PublishRefusedError(BrokerError):
     """RabbitMQ answered, and did not take the message: nacked or unroutable."""
 
 
+class UnroutableError(PublishRefusedError):
+    """RabbitMQ has no queue for the message, or no exchange: deleted, or lost with its data."""
+
+
+class NotAllSentError(BrokerError):
+    """Of the messages of `enqueue_many` some were not sent; which, and why, is said exactly."""
+
+    def __init__(
+        self, sent: list[Message[Any]], unsent: list[tuple[Message[Any], Exception]]
+    ) -> None:
+        """Keep both lists, in the order they were given."""
+        count = len(sent) + len(unsent)
+        super().__init__(f"{len(unsent)} of {count} messages were not sent; first: {unsent[0][1]}")
+        self.sent = sent
+        """Confirmed by RabbitMQ, or stored in PostgreSQL."""
+        self.unsent = unsent
+        """Each with its error, which says whether a copy may have arrived all the same."""
+
+
 EXIT_USAGE = 2
 EXIT_BROKER = 3
 EXIT_DATABASE = 4
+EXIT_WATCHDOG = 70
+"""A thread died, or an I/O loop hung: another process is to be started in its place."""
 
 
 def exit_code(error: WorkshedError) -> int:

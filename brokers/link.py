@@ -32,6 +32,7 @@ HANDSHAKE_S = 3.0
 """How long a server may take to answer before the next is tried; more in each further round."""
 LONGEST_HANDSHAKE_S = 15.0
 CLOSE_TIMEOUT_S = 5.0
+TURN_S = 1.0
 LOOKS = 4
 """How often an open connection is looked at within one heartbeat."""
 SILENT_LOOKS = 6
@@ -58,6 +59,8 @@ class Link:
         """Why RabbitMQ takes no messages now, in its own words."""
         self.trouble = "not connected yet"
         """Why there is no connection, for the error that `send` raises."""
+        self.turns = 0
+        """Grows every second while the loop turns, connected or not."""
         self._urls = urls
         self._on_open = on_open
         self._on_lost = on_lost
@@ -98,6 +101,11 @@ class Link:
         """Run `what` in the I/O thread after a delay; only from a callback."""
         self._loop.call_later(delay_s, what)
 
+    @property
+    def is_started(self) -> bool:
+        """Tell whether its loop is to turn."""
+        return self._loop is not None and not self._closing
+
     def is_alive(self) -> bool:
         """Tell whether calls are still worked off."""
         return self._thread.is_alive()
@@ -115,6 +123,7 @@ class Link:
         while not self._closing:
             try:
                 begin()
+                self._tick()
                 self._loop.start()
             except Exception:
                 # A thread that ended here would leave every sender waiting for ever.
@@ -122,6 +131,10 @@ class Link:
                 begin = self._start_anew
                 time.sleep(FIRST_PAUSE_S)
         self._drop()
+
+    def _tick(self) -> None:
+        self.turns += 1
+        self._loop.call_later(TURN_S, self._tick)
 
     def _start_anew(self) -> None:
         self._drop()

@@ -5,12 +5,13 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import pika
 from pika.exceptions import ChannelWrongStateError, ConnectionWrongStateError
 
+from brokers import refusals
 from brokers.errors import (
     BrokerBlockedError,
     BrokerError,
@@ -18,60 +19,27 @@ from brokers.errors import (
     PublishRefusedError,
 )
 from brokers.link import Link, unreachable
+from brokers.ticket import Publication, Ticket
+from brokers.waiting import Blocking, Waiting, run
+
+__all__ = ["EXCHANGE", "Publication", "Publisher", "Ticket"]
 
 logger = logging.getLogger(__name__)
 
 EXCHANGE = "workshed.jobs"
-HINTS = {
-    403: "the user may not write to the exchange",
-    404: "run `workshed broker setup`, which makes the exchange",
-    406: "a message in flight beside this one was too large",
-}
 WINDOW = 1000
 """Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
+FAILURES = 2
+"""Failures to connect in a row, at least one per server, after which nobody waits for the next."""
 
 
-@dataclass(slots=True, eq=False)
-class Publication:
-    """One message on its way to RabbitMQ."""
+class Line(Link):
+    """A link that says when it is in vain to wait for it."""
 
-    queue: str
-    body: bytes
-    properties: pika.BasicProperties
-    ticket: "Ticket"
-    returned: str | None = None
-    unknown: bool = False
-    """Sent on a connection that was lost before the confirm: a copy may have arrived."""
-    done: bool = False
-    error: BrokerError | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """What a sender waits for: the confirms of all its publications."""
-
-    publications: list[Publication] = field(default_factory=list)
-    withdrawn: bool = False
-    _left: int = 0
-    _ready: threading.Event = field(default_factory=threading.Event)
-
-    def add(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
-        """Add one message before the ticket is submitted."""
-        self.publications.append(Publication(queue, body, properties, self))
-        self._left += 1
-
-    def settle(self, publication: Publication, error: BrokerError | None) -> None:
-        """Take the first answer to one of them; only in the I/O thread."""
-        if publication.done:  # a confirm that came after its sender had given up
-            return
-        publication.done, publication.error = True, error
-        self._left -= 1
-        if self._left == 0:
-            self._ready.set()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for every answer; False when some are missing after `timeout_s`."""
-        return self._left == 0 or self._ready.wait(timeout_s)
+    def is_down(self) -> bool:
+        """Tell whether no server answered when it was last tried, and the time before."""
+        failures = max(FAILURES, len(self._urls))
+        return self._failures >= failures and not self._open.is_set()
 
 
 class Publisher:
@@ -87,7 +55,7 @@ class Publisher:
     def _reset(self) -> None:
         # Also after a fork: drop, never close, since the socket belongs to the parent.
         self._lock = threading.Lock()
-        self._link: Link | None = None
+        self._link: Line | None = None
         self._channel: Any = None
         self._sent = 0
         self._pending: dict[int, Publication] = {}
@@ -96,6 +64,8 @@ class Publisher:
     def submit(self, ticket: Ticket) -> None:
         """Hand the publications to the I/O thread, in order."""
         link = self._opened_link()
+        if not ticket.publications:
+            ticket.settled.open()  # there is no answer to wait for
         self._waiting.extend(ticket.publications)
         link.call(self._pump)
 
@@ -104,24 +74,34 @@ class Publisher:
 
         Afterwards every publication is done, with its error where it has one.
         """
-        if ticket.wait(deadline - time.monotonic()):
+        run(self.settled(ticket, deadline, Blocking()))
+
+    async def settled(self, ticket: Ticket, deadline: float, waiting: Waiting) -> None:
+        """Do as `wait` does, in a thread or in an event loop."""
+        if await waiting.until(ticket.settled, deadline - time.monotonic()):
             return
-        withdrawn = threading.Event()
-
-        def withdraw() -> None:
-            self._withdraw(ticket)
-            withdrawn.set()
-
-        link = self._opened_link()
-        link.call(withdraw)
-        while not withdrawn.wait(1):
+        link = self.withdraw(ticket)
+        while not await waiting.until(ticket.settled, 1):
             if not link.is_alive():  # closed meanwhile: nothing runs there any more
-                withdraw()
+                self._withdraw(ticket)
+
+    def withdraw(self, ticket: Ticket) -> Link:
+        """Give a ticket up, soon: what RabbitMQ has not got is not sent any more."""
+        link = self._opened_link()
+        link.call(lambda: self._withdraw(ticket))
+        return link
 
     def publish(self, ticket: Ticket, timeout_s: float) -> None:
         """Submit and wait."""
         self.submit(ticket)
         self.wait(ticket, time.monotonic() + timeout_s)
+
+    def down(self) -> BrokerError | None:
+        """Return why it is in vain to send anything now; `None` while there is hope."""
+        link = self._opened_link()
+        if link.blocked is not None or link.is_down():
+            return self._outage(link, "nothing was sent")
+        return None
 
     def ready(self, timeout_s: float) -> bool:
         """Wait for a connection on which RabbitMQ takes messages; False if none in time."""
@@ -138,10 +118,15 @@ class Publisher:
         if link is not None:
             link.close()
 
-    def _opened_link(self) -> Link:
+    @property
+    def links(self) -> list[Link]:
+        """The link, once something was published; none before."""
+        return [] if self._link is None else [self._link]
+
+    def _opened_link(self) -> Line:
         with self._lock:
             if self._link is None:
-                link = Link(self._urls, self._name, self._on_open, self._on_lost, self._pump)
+                link = Line(self._urls, self._name, self._on_open, self._on_lost, self._pump)
                 link.start()
                 self._link = link
                 link.call(self._pump)  # it may have opened before it was known here
@@ -179,7 +164,7 @@ class Publisher:
             self._pending.clear()
             for publication in pending:
                 publication.unknown = True
-                publication.ticket.settle(publication, closed(error))
+                publication.ticket.settle(publication, refusals.closed(error))
             channel.connection.channel(on_open_callback=self._on_channel)
 
     def _pump(self) -> None:
@@ -196,7 +181,8 @@ class Publisher:
     def _send(self, publication: Publication) -> None:
         # A Return carries no delivery tag, so each publish is numbered in a header.
         number = self._sent + 1
-        headers = {**(publication.properties.headers or {}), "publish": number}
+        headers = {"published": int(time.time()), **(publication.properties.headers or {})}
+        headers["publish"] = number
         if publication.unknown:
             headers["again"] = True
         publication.properties.headers = headers
@@ -226,13 +212,13 @@ class Publisher:
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method
+        nacked = isinstance(method, pika.spec.Basic.Nack)
         tags = [method.delivery_tag]
-        if method.multiple:  # confirms come in the order of publishing, so the oldest are first
-            tags = [tag for tag in self._pending if tag <= method.delivery_tag]
+        if method.multiple:  # what is pending stands in the order of publishing
+            tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._pending))
         for tag in tags:
             publication = self._pending.pop(tag, None)
             if publication is not None:
-                nacked = isinstance(method, pika.spec.Basic.Nack)
                 publication.ticket.settle(publication, refusal(publication, nacked=nacked))
         self._pump()
 
@@ -241,6 +227,8 @@ class Publisher:
         ticket.withdrawn = True
         for number in [n for n, p in self._pending.items() if p.ticket is ticket]:
             self._pending.pop(number).unknown = True
+        while self._waiting and self._waiting[0].ticket.withdrawn:
+            self._waiting.popleft()  # kept, they would pile up for as long as RabbitMQ is away
         for publication in ticket.publications:
             if not publication.done:
                 ticket.settle(publication, self._missed(publication))
@@ -249,32 +237,22 @@ class Publisher:
     def _missed(self, publication: Publication) -> BrokerError:
         fate = "a copy may have arrived" if publication.unknown else "nothing was sent"
         link = self._opened_link()
-        if link.blocked is not None:
-            return BrokerBlockedError(
-                f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
-            )
-        if self._channel is None:
-            return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
+        if link.blocked is not None or self._channel is None:
+            return self._outage(link, fate)
         return BrokerUnreachableError(
             f"RabbitMQ did not confirm a message for {publication.queue!r} in time; {fate}"
         )
 
-
-def closed(error: Exception) -> PublishRefusedError:
-    """Say that RabbitMQ closed the channel, and what mends it."""
-    hint = HINTS.get(getattr(error, "reply_code", 0), "its log says more")
-    return PublishRefusedError(f"RabbitMQ closed the channel: {error}; {hint}")
+    def _outage(self, link: Line, fate: str) -> BrokerError:
+        if link.blocked is not None:
+            return BrokerBlockedError(
+                f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
+            )
+        return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
 
 
 def refusal(publication: Publication, *, nacked: bool) -> PublishRefusedError | None:
     """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
     if publication.returned is not None:
-        return PublishRefusedError(
-            f"no queue {publication.queue!r} behind exchange {EXCHANGE!r} "
-            f"({publication.returned}): run `workshed broker setup`, or start a worker on it"
-        )
-    if nacked:
-        return PublishRefusedError(
-            f"queue {publication.queue!r} refused the message: it is full or has no leader"
-        )
-    return None
+        return refusals.returned(publication.queue, EXCHANGE, publication.returned)
+    return refusals.nacked(publication.queue) if nacked else None

@@ -1,28 +1,33 @@
 """The broker: under the stock `dramatiq` command, without its ways to lose a job."""
 
 import functools
-import logging
-import os
-import threading
+import math
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 import dramatiq
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers import topology
+from brokers import deposits
 from brokers.base import DeclaredBroker
-from brokers.consumer import Delivery, Inbox, QueueConsumer
-from brokers.envelope import properties
-from brokers.publisher import Publisher, Ticket
+from brokers.consumer import Inbox, QueueConsumer
+from brokers.delivery import Delivery
+from brokers.ensured import Ensured
+from brokers.errors import NotAllSentError
+from brokers.execution import Execution
+from brokers.parcel import Message, Parcel
+from brokers.publisher import Publisher
 from brokers.queues import Queue
-from brokers.steps import HeldError, must
-from middleware import CopyError, Job, Outcome, Retries, Settling, verdict
-from middleware.retries import run_of
+from brokers.sender import Sender
+from brokers.waiting import Blocking, InLoop, Waiting, run
+from brokers.worker_life import WorkerLife, check_time_limits
+from middleware import Job, Outcome
 from workshed import db
-
-logger = logging.getLogger(__name__)
+from workshed.db import Connection
+from workshed.jobs.schedule import Reason
+from workshed.settings import Settings
 
 
 class RabbitMQ(DeclaredBroker):
@@ -36,155 +41,154 @@ class RabbitMQ(DeclaredBroker):
         urls: list[str],
         queues: dict[str, Queue],
         middleware: list[Middleware],
-        publish_timeout: timedelta,
+        config: Settings,
     ) -> None:
         """Open nothing."""
         self.urls = urls
-        self._publish_timeout_s = publish_timeout.total_seconds()
         self._publisher = Publisher(urls, "publisher")
+        self._ensured = Ensured(urls, queues)
+        self._sender = Sender(
+            self._publisher,
+            self._ensured,
+            queues,
+            config.publish_timeout,
+            storing=config.store_when_unreachable,
+        )
         self._inbox = Inbox(urls, "consumer")
-        self._ensured: set[str] = set()
-        self._ensuring = threading.Lock()
-        os.register_at_fork(after_in_child=self._forked)
+        self._execution = Execution(self._inbox, config.unknown_actor_grace)
+        self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
         super().__init__(queues, middleware)
-        self._retries = next(m for m in middleware if isinstance(m, Retries))
+        self._execution.use(self.middleware)
 
-    def _forked(self) -> None:
-        self._ensuring = threading.Lock()  # a thread of the parent may hold it
-
-    def enqueue(
-        self, message: dramatiq.Message[Any], *, delay: int | None = None
-    ) -> dramatiq.Message[Any]:
+    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Send a message, or store it when it is to wait (`delay` in milliseconds).
 
-        Returns once RabbitMQ has confirmed it, or its row has committed; otherwise raises what
-        `check` raises, or a `BrokerError` that says whether a copy may have arrived.
+        Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
+        cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
+        copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
+        whose `unique_key` another job has is not sent; the one returned has that job's id.
         """
-        if delay:
-            span = timedelta(milliseconds=delay)
-            with db.transaction() as conn:
-                self.store(conn, message, delay=span, at=None, reason="delay")
-            return message
-        self.check(message)
-        self.emit_before("enqueue", message, delay)
-        self._publish(message)
-        self.emit_after("enqueue", message, delay)
-        return message
+        return run(self._enqueue(message, delay, Blocking()))
+
+    async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
+        """Do as `enqueue` does, while the event loop goes on; a thread only for PostgreSQL.
+
+        A task that is cancelled sends nothing that was not on its way already.
+        """
+        wait = None if delay is None else delay // timedelta(milliseconds=1)
+        return await self._enqueue(message, wait, InLoop())
+
+    def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
+        """Send many at once, two windows of 500 in flight; returns when every one is safe.
+
+        Each is checked before the first is sent. Raises `NotAllSentError`, which names those that
+        are safe and those that are not; each window has the deadline of one `enqueue`.
+        """
+        batch = list(messages)
+        for message in batch:
+            self.check(message)
+        for message in batch:
+            self.emit_before("enqueue", message, None)
+        joined = db.joined_connection() is not None
+        parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
+        for parcel in parcels:
+            if parcel.error is None and parcel.holder is None:
+                self.emit_after("enqueue", parcel.message, None)
+        sent = [parcel.result for parcel in parcels if parcel.error is None]
+        unsent = [(p.message, p.error) for p in parcels if p.error is not None]
+        if unsent:
+            raise NotAllSentError(sent, unsent)
+        return sent
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
         """Consume a declared queue; `timeout` in milliseconds."""
         queue = self.declared[queue_name]
-        return QueueConsumer(self._inbox, queue, queue.prefetch or prefetch, timeout / 1000)
+        wanted = self._life.prefetch(queue, prefetch)
+        missing = self._ensured.renew
+        return QueueConsumer(self._inbox, queue, wanted, timeout / 1000, self._strange, missing)
 
     def ensure_queues(self, names: set[str]) -> None:
         """Make queues, once per process, or see that they are there.
 
         Raises `BrokerUnreachableError` or `TopologyError`.
         """
-        with self._ensuring:
-            missing = sorted(names - self._ensured)
-            if missing:
-                topology.ensure(self.urls, [self.declared[name] for name in missing])
-                self._ensured.update(missing)
+        for problem in run(self._ensured.make(names, math.inf, Blocking())).values():
+            raise problem
 
     def close(self) -> None:
         """Close both connections in good order."""
         self._inbox.close()
         self._publisher.close()
+        self._sender.close()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks; those around a job and a worker's life are ours to guard."""
         match signal:
             case "process_message":
-                self._before_job(args[0])
+                self._execution.start(args[0], self._resolved("before_process_message"), self)
             case "worker_shutdown":
-                self._inbox.stop_consuming()
+                self._life.leave()
                 super().emit_before(signal, *args, **kwargs)
             case _:
                 super().emit_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Store the outcome of a job before anything observes it."""
-        if signal == "process_message":
-            self._conclude(args[0], kwargs.get("exception"))
+        match signal:
+            case "process_message":
+                delivery: Delivery = args[0]
+                self._execution.conclude(delivery, self._actor(delivery), kwargs.get("exception"))
+            case "skip_message":
+                self._execution.skipped(args[0], self._actor(args[0]))
+            case "worker_boot":
+                self._life.watch(args[0], lambda: [self._inbox.link, *self._publisher.links])
+            case "worker_shutdown":
+                self._life.end()
         super().emit_after(signal, *args, **kwargs)
 
-    def _publish(self, message: dramatiq.Message[Any]) -> None:
-        self.ensure_queues({message.queue_name})
-        ticket = Ticket()
-        ticket.add(message.queue_name, message.encode(), properties(message))
-        self._publisher.publish(ticket, self._publish_timeout_s)
-        error = ticket.publications[0].error
-        if error is not None:
-            raise error
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Let each middleware write what follows from an outcome, in the caller's transaction."""
+        self._execution.settle(conn, job, outcome)
+
+    def _boot(self, worker: Worker) -> None:
+        super()._boot(worker)
+        self._life.begin(worker, self)
+
+    def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
+        if delivery.actor_name in self.actors:
+            return None
+        return lambda: self._execution.stranger(delivery)
+
+    def _actor(self, delivery: Delivery) -> dramatiq.Actor[..., Any]:
+        return self.get_actor(delivery.actor_name)
+
+    async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
+        # In a job that runs once, what it sends commits with what it writes.
+        if delay or db.joined_connection() is not None:
+            return await waiting.database(functools.partial(self._later, message, delay or 0))
+        self.check(message)
+        self.emit_before("enqueue", message, delay)
+        [parcel] = await self._sender.send([message], waiting)
+        if parcel.error is not None:
+            raise parcel.error
+        if parcel.holder is None:
+            self.emit_after("enqueue", message, delay)
+        return parcel.result
+
+    def _later(self, message: Message, delay: int) -> Message:
+        self.check(message)
+        parcel = Parcel(message, self.declared[message.queue_name])
+        span = timedelta(milliseconds=delay)
+        with db.transaction() as conn:
+            deposits.lock(conn, [parcel])
+            if parcel.holder is None:
+                reason: Reason = "delay" if delay else "send"
+                self.store(conn, message, delay=span, at=None, reason=reason)
+        return parcel.result
 
     def check_worker(self, worker: Worker) -> None:
         """Refuse queues no actor is on; make the others."""
         super().check_worker(worker)
-        self.ensure_queues(set(worker.consumer_whitelist or self.queues))
-
-    def _before_job(self, delivery: Delivery) -> None:
-        """Run the checks before a job; one that cannot be made waits and costs no attempt."""
-        if not delivery.channel.is_open:
-            delivery.held = True
-            raise SkipMessage("its channel was lost before it started; it is delivered again")
-        for hook in self._resolved("before_process_message"):
-            try:
-                self._must(delivery, functools.partial(hook, self, delivery))
-            except SkipMessage:
-                raise
-            except HeldError as err:
-                delivery.held = True
-                raise SkipMessage(f"a check could not be made: {err}") from err
-            except Exception as err:
-                logger.exception("a check of %s failed; it goes to the dead queue", delivery)
-                delivery.fail()
-                raise SkipMessage(f"a check failed: {err}") from err
-
-    def _conclude(self, delivery: Delivery, error: BaseException | None) -> None:
-        """Reach the verdict and store what follows; never raises.
-
-        dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
-        """
-        job = delivery.job
-        try:
-            actor = self.get_actor(job.message.actor_name)
-            outcome = verdict(error, run_of(job), self._retries.policy(actor, job))
-            self._must(delivery, lambda: self._settle(job, outcome))
-            log(outcome)
-        except CopyError as copy:
-            logger.info("absorbed: %s", copy)
-        except HeldError as held:
-            delivery.held = True
-            logger.warning("outcome of %s not stored (%s); it is delivered again", delivery, held)
-        except Exception:
-            delivery.fail()
-            logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
-
-    def _settle(self, job: Job, outcome: Outcome) -> None:
-        """Let each middleware write, in one transaction; in none where none has anything to."""
-        settling = [
-            m for m in self.middleware if isinstance(m, Settling) and m.concerns(job, outcome)
-        ]
-        if settling:
-            with db.transaction() as conn:
-                for middleware in settling:
-                    middleware.settle(conn, job, outcome)
-
-    def _must(self, delivery: Delivery, step: Any) -> None:
-        queue = self.declared[delivery.queue_name]
-        must(step, lambda: delivery.is_ours(queue), self._inbox.stopping)
-
-
-def log(outcome: Outcome) -> None:
-    """Say how a job ended, when it was not with success."""
-    match outcome.kind:
-        case "retry":
-            after = outcome.delay.total_seconds()
-            logger.warning("failed; next attempt in %.1f s: %s", after, outcome.reason)
-        case "snooze":
-            logger.info("again in %.1f s: %s", outcome.delay.total_seconds(), outcome.reason)
-        case "discarded":
-            logger.warning("discarded: %s", outcome.reason)
-        case "dead":
-            logger.error("dead: %s", outcome.reason)
+        names = set(worker.consumer_whitelist or self.queues)
+        check_time_limits(self, names)
+        self.ensure_queues(names)

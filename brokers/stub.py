@@ -1,5 +1,7 @@
 """A broker for unit tests: it checks what is sent, and records it."""
 
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import dramatiq
@@ -28,6 +30,22 @@ class Stub(DeclaredBroker):
         self.sent.append(message)
         self.emit_after("enqueue", message, delay)
         return message
+
+    def enqueue_many(
+        self, messages: Iterable[dramatiq.Message[Any]]
+    ) -> list[dramatiq.Message[Any]]:
+        """Record plain sends, once all of them are checked."""
+        batch = list(messages)
+        for message in batch:
+            self.check(message)
+        return [self.enqueue(message) for message in batch]
+
+    async def send_async(
+        self, message: dramatiq.Message[Any], *, delay: timedelta | None = None
+    ) -> dramatiq.Message[Any]:
+        """Record a plain send."""
+        wait = None if delay is None else delay // timedelta(milliseconds=1)
+        return self.enqueue(message, delay=wait)
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
         """Refuse: nothing can be consumed here."""

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import re
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
 PRECONDITION_FAILED = 406
+Version = tuple[int, int]
+FIRST: Version = (4, 0)
+STRICT_LEVELS: Version = (4, 3)
+"""From here on a quorum queue serves its levels strictly; before, above 4 is high and below low."""
 TIMEOUT_S = 5.0
 """Longest that `ensure` and `check` take, with all their servers and queues."""
 # What pika lets through of a connection that could not be made: the last two come from the socket,
@@ -35,8 +40,11 @@ TIMEOUT_S = 5.0
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 
-def arguments(queue: Queue) -> dict[str, Any]:
-    """Return the arguments a queue is declared with; they can never change afterwards."""
+def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
+    """Return the arguments a queue is declared with; they can never change afterwards.
+
+    `version` of RabbitMQ: before 4.3 a quorum queue with levels is refused, and has two of them.
+    """
     found: dict[str, Any] = {
         "x-queue-type": queue.kind,
         "x-dead-letter-exchange": EXCHANGE,
@@ -45,6 +53,8 @@ def arguments(queue: Queue) -> dict[str, Any]:
     }
     if queue.kind == "classic":
         return found | ({"x-max-priority": queue.levels} if queue.levels else {})
+    if queue.levels and version >= STRICT_LEVELS:
+        found["x-max-priority"] = queue.levels
     return found | {
         # RabbitMQ 4.0 counts every return of a message, a clean shutdown's too, and would bury
         # bystanders.
@@ -113,10 +123,22 @@ def _end_at(deadline: float, connection: Any) -> None:
     inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
 
 
+def version(connection: Any) -> Version:
+    """Read the version of the server behind a connection; an unreadable one counts as the first."""
+    words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
+    text = words.decode() if isinstance(words, bytes) else str(words)
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else FIRST
+
+
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
+    wanted = arguments(queue, version(connection))
     try:
-        _declare(connection.channel(), queue)
+        _declare(connection.channel(), queue, wanted)
     except ChannelClosedByBroker as err:
+        if err.reply_code == PRECONDITION_FAILED and wanted != arguments(queue):
+            _keep_without_levels(connection, queue)
+            return
         if err.reply_code == PRECONDITION_FAILED:
             raise TopologyError(
                 f"queue {queue.name!r} exists with other arguments: "
@@ -128,12 +150,26 @@ def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
         _check(connection, queue)
 
 
-def _declare(channel: Any, queue: Queue) -> None:
+def _keep_without_levels(connection: pika.BlockingConnection, queue: Queue) -> None:
+    """Use a quorum queue that was made before RabbitMQ had strict levels."""
+    try:
+        _declare(connection.channel(), queue, arguments(queue))
+    except ChannelClosedByBroker as err:
+        raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
+    logger.warning(
+        "queue %r was made before RabbitMQ 4.3 and keeps two priorities; for %d strict levels let "
+        "it run empty, delete it, and start again",
+        queue.name,
+        queue.levels,
+    )
+
+
+def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
     channel.exchange_declare(EXCHANGE, "direct", durable=True)
     dead = {"x-queue-type": "quorum"}
     channel.queue_declare(queue.dead, durable=True, arguments=dead)
     channel.queue_bind(queue.dead, EXCHANGE, queue.dead)
-    channel.queue_declare(queue.name, durable=True, arguments=arguments(queue))
+    channel.queue_declare(queue.name, durable=True, arguments=wanted)
     channel.queue_bind(queue.name, EXCHANGE, queue.name)
     channel.close()
 

@@ -4,23 +4,32 @@ from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline
 from middleware.discard import Discard
 from middleware.fence import Fence
-from middleware.job import CopyError, Job, Outcome, Settling
+from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
+from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
-from middleware.policy import Policy, RetryOn, verdict
+from middleware.once import Once
+from middleware.policy import INTERRUPTED, Policy, RetryOn, verdict
 from middleware.retries import Retries
+from middleware.uniqueness import Uniqueness
 
 __all__ = [
+    "INTERRUPTED",
+    "AloneError",
+    "ConcludedError",
     "CopyError",
     "DatabasePool",
     "Deadline",
     "Discard",
     "Fence",
     "Job",
+    "Lifeline",
     "LogContext",
+    "Once",
     "Outcome",
     "Policy",
     "Retries",
     "RetryOn",
     "Settling",
+    "Uniqueness",
     "verdict",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
-from dramatiq.middleware import Middleware, TimeLimitExceeded
+from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ class Alarm:
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: bool = False
 
-    def ring(self) -> None:
-        """Interrupt the thread, if the function still runs."""
+    def ring(self, error: type[Interrupt] = TimeLimitExceeded) -> None:
+        """Raise `error` in the thread, if the function still runs."""
         with self.lock:
             if not self.over:
-                interrupt(self.thread)
+                interrupt(self.thread, error)
 
     def end(self) -> None:
         """Afterwards the alarm cannot ring.
@@ -76,6 +76,10 @@ class Deadline(Middleware):
         limit = message.options.get("time_limit", options.get("time_limit", self.default_ms))
         self._limit.ms = limit
 
+    def interrupt_all(self) -> None:
+        """Raise `Shutdown` in every actor that runs now."""
+        self.clock.ring_all(Shutdown)
+
     def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def limited(*args: Any, **kwargs: Any) -> Any:
@@ -95,10 +99,11 @@ class Deadline(Middleware):
                 returned.append(function(*args, **kwargs))
             finally:
                 alarm.end()
-        except TimeLimitExceeded:
+        except Interrupt as err:
             # The alarm may strike between the function's return and `end`; the work is done then.
             if not returned:
-                logger.warning("time limit of %g s exceeded", limit_s)
+                if isinstance(err, TimeLimitExceeded):
+                    logger.warning("time limit of %g s exceeded", limit_s)
                 raise
         finally:
             alarm.end()
@@ -129,6 +134,13 @@ class Clock:
             if alarm.at < self._wakes:
                 self._changed.notify()
 
+    def ring_all(self, error: type[Interrupt]) -> None:
+        """Raise `error` in every thread whose function still runs."""
+        with self._changed:
+            alarms = list(self._alarms.values())
+        for alarm in alarms:
+            alarm.ring(error)
+
     def _run(self) -> None:
         while True:
             self._next().ring()
@@ -145,8 +157,6 @@ class Clock:
                 self._changed.wait(None if first is None else first.at - time.monotonic())
 
 
-def interrupt(thread: int) -> None:
-    """Let a thread raise `TimeLimitExceeded` at its next instruction."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(TimeLimitExceeded)
-    )
+def interrupt(thread: int, error: type[Interrupt]) -> None:
+    """Let a thread raise `error` at its next instruction."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -1,14 +1,18 @@
-"""Absorb the copies of a job that has its outcome."""
+"""Absorb the copies of a job that has its outcome, and keep apart the jobs that kill workers."""
 
 import logging
+import os
+import socket
+from datetime import UTC, datetime, timedelta
 
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import SkipMessage
 
-from middleware.job import CopyError, Job, Outcome, Settling
+from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import settled
+from workshed.jobs import settled, starts
+from workshed.jobs.starts import Past
 
 logger = logging.getLogger(__name__)
 
@@ -20,19 +24,28 @@ class Fence(Settling):
     and settles at its end whatever the outcome: of two copies that run side by side the second to
     end rolls back all that it would have written.
 
+    A redelivered job records its start. Where a start has no outcome the job may be what ended its
+    process: it runs alone, and after two such starts without an outcome it is dead.
+
     *Order:* first, so that nothing is written for a copy.
     """
 
+    def __init__(self, retention: timedelta) -> None:
+        """Keep for how long outcomes are remembered."""
+        self.retention = retention
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Skip a job that has its outcome."""
+        """Skip a job that has its outcome; conclude one that must not run; record a start."""
         job: Job = message.job
         if not job.copied:
             return
+        self._refuse_forgotten(job)
         with db.transaction() as conn:
-            if not settled.is_settled(conn, job.message_id, job.hop):
-                return
-        logger.info("absorbed a copy of %s, which has its outcome already", message)
-        raise SkipMessage("a copy of a settled job")
+            past = starts.past(conn, job.message_id, job.hop)
+            refuse(job, past)
+            if job.redelivered:
+                host, pid = socket.gethostname(), os.getpid()
+                starts.record(conn, job.message_id, job.hop, alone=job.alone, host=host, pid=pid)
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""
@@ -42,3 +55,31 @@ class Fence(Settling):
         """Raise `CopyError` when another copy was first."""
         if not settled.settle(conn, job.message_id, job.hop):
             raise CopyError(f"hop {job.hop} of {job.message_id} has its outcome already")
+
+    def _refuse_forgotten(self, job: Job) -> None:
+        """Refuse a copy so old that its outcome, if it had one, may have been forgotten."""
+        if job.published is None:
+            return
+        age = datetime.now(UTC) - job.published
+        if age > self.retention:
+            raise ConcludedError(
+                Outcome(
+                    "dead",
+                    f"published {age.days} days ago, and outcomes are remembered for "
+                    f"{self.retention.days}: whether it has run already is not known",
+                )
+            )
+
+
+def refuse(job: Job, past: Past) -> None:
+    """Raise what follows when this delivery must not run, or not beside others."""
+    if past.settled:
+        logger.info("absorbed a copy of %s, which has its outcome already", job.message_id)
+        raise SkipMessage("a copy of a settled job")
+    if past.cancelled:
+        raise ConcludedError(Outcome("discarded", "cancelled"))
+    if past.kills:
+        times = f"started {past.alone} times alone in its process, and ended none of them"
+        raise ConcludedError(Outcome("dead", f"killed its worker: {times}"))
+    if past.started and not job.alone:
+        raise AloneError

@@ -1,7 +1,7 @@
 """The job a worker runs, the outcome it comes to, and what middleware may write about it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import dramatiq
@@ -9,16 +9,25 @@ from dramatiq.middleware import Middleware
 
 from workshed.db import Connection
 
-Kind = Literal["done", "retry", "snooze", "discarded", "dead"]
+Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead"]
+ENDS = ("done", "discarded", "dead")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """One delivery of a message that an actor is to run."""
 
     message: dramatiq.Message[Any]
     copied: bool
     """A copy of it may exist: redelivered, sent again, or sent by a relay. The fence is asked."""
+    redelivered: bool = False
+    """It was delivered before, or sent before with unknown fate: it may have been started."""
+    published: datetime | None = None
+    """When this copy was handed to RabbitMQ, by its sender's clock."""
+    alone: bool = False
+    """Nothing else runs in this process."""
+    concluded: bool = False
+    """Its outcome is stored."""
 
     @property
     def message_id(self) -> str:
@@ -54,7 +63,7 @@ class Outcome:
     @property
     def ends(self) -> bool:
         """Tell whether the job will not run again by itself."""
-        return self.kind not in ("retry", "snooze")
+        return self.kind in ENDS
 
 
 class Settling(Middleware):
@@ -75,3 +84,16 @@ class Settling(Middleware):
 
 class CopyError(Exception):
     """Raised by `settle` when another copy of the job has written its outcome already."""
+
+
+class ConcludedError(Exception):
+    """Raised by a check before the job: it does not run, its outcome is known."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Keep the outcome, to be stored."""
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class AloneError(Exception):
+    """Raised by a check before the job: it may kill its worker, and runs when nothing else does."""

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from dramatiq.middleware import Shutdown
+
 from middleware.job import Outcome
 from middleware.waits import LONGEST, Wait, exponential, fixed, polynomial
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 
 Errors = tuple[type[BaseException], ...]
+
+INTERRUPTED = Outcome("refund", "interrupted by a shutdown")
+"""Of a job that the worker's end cut short: it runs again, and this run costs no attempt."""
 
 FIRST_LOOK = timedelta(seconds=1)
 """A missing record is looked for again after this, then after twice as long, and so on."""
@@ -74,6 +79,8 @@ def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
     match error:
         case Snooze():
             return Outcome("snooze", error.reason, error, error.delay)
+        case Shutdown():
+            return INTERRUPTED
         case RecordMissing():
             return _missing(error, run, policy)
         case Discard():

@@ -68,8 +68,13 @@ class Retries(Settling):
             case "retry":
                 record(conn, job, outcome, "retried")
                 put_back(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
-            case "snooze":
-                put_back(conn, job, outcome, attempt=job.attempt, reason="snooze")
+            case "snooze" | "refund":
+                put_back(conn, job, outcome, attempt=job.attempt, reason=outcome.kind)
+            case "stranger":
+                since = job.message.options.get("stranger_since", int(time.time() * 1000))
+                put_back(
+                    conn, job, outcome, attempt=job.attempt, reason="stranger", stranger_since=since
+                )
             case "dead":
                 record(conn, job, outcome, "dead")
                 bury(conn, job, outcome)
@@ -86,10 +91,12 @@ def run_of(job: Job) -> Run:
     )
 
 
-def put_back(conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason) -> None:
+def put_back(
+    conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason, **options: int
+) -> None:
     """Store the next hop. The body grows by no error; those are rows of `jobs.attempts`."""
     hop = job.hop + 1
-    message = job.message.copy(options={"attempt": attempt, "hop": hop})
+    message = job.message.copy(options={"attempt": attempt, "hop": hop, **options})
     row = schedule.Row(
         message_id=job.message_id,
         hop=hop,

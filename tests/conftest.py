@@ -274,8 +274,19 @@ def broker(vhost, database, monkeypatch):
     settings.cache_clear()
     found = build.broker()
     used = build.build(settings())
-    for name in ("urls", "_publisher", "_inbox", "_ensured", "_publish_timeout_s"):
+    ours = (
+        "urls",
+        "declared",
+        "_publisher",
+        "_inbox",
+        "_execution",
+        "_life",
+        "_ensured",
+        "_sender",
+    )
+    for name in ours:
         monkeypatch.setattr(found, name, getattr(used, name))
+    found._execution.use(found.middleware)
     yield found
     found.close()
 
@@ -283,6 +294,7 @@ def broker(vhost, database, monkeypatch):
 def pytest_addoption(parser):
     """`--full`: the sizes that the promise names; by default a tenth of them."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")
+    parser.addoption("--fault-report", metavar="FILE", help="write what an experiment counted")
 
 
 @pytest.fixture(scope="session")

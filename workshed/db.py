@@ -4,6 +4,7 @@ import atexit
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,7 @@ OPTIONS: dict[str, Any] = {
     "keepalives_count": 3,
 }
 _of_the_parent: list[ConnectionPool[Connection]] = []
+_joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
 
 @cache
@@ -60,11 +62,35 @@ def pool() -> ConnectionPool[Connection]:
 
 @contextmanager
 def transaction() -> Generator[Connection]:
-    """Run the block in one transaction: committed at its end, rolled back by any exception."""
+    """Run the block in one transaction: committed at its end, rolled back by any exception.
+
+    Where one was joined the block is a part of it: an exception undoes the block, and the
+    whole commits later.
+    """
+    outer = _joined.get()
+    if outer is not None:
+        with outer.transaction():
+            yield outer
+        return
     connections = pool()
     connections.open()  # does nothing when open
     with connections.connection() as conn:
         yield conn
+
+
+@contextmanager
+def joined(conn: Connection) -> Generator[None]:
+    """Let every `transaction` of this thread inside the block be a part of `conn`'s."""
+    token = _joined.set(conn)
+    try:
+        yield
+    finally:
+        _joined.reset(token)
+
+
+def joined_connection() -> Connection | None:
+    """Return the connection whose transaction this thread has joined, if any."""
+    return _joined.get()
 
 
 def connect() -> Connection:

@@ -49,6 +49,7 @@ def _refuse_unreadable(url: str) -> None:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta())]
+SomeSeconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
 
 
 class Settings(BaseSettings):
@@ -66,7 +67,7 @@ class Settings(BaseSettings):
     """PostgreSQL connections per process; at least `dramatiq --threads`."""
     smtp_url: SecretStr = SecretStr("maildir:var/mail")
     """`smtp://user:password@host:port` (STARTTLS when offered), `smtps://…`, or `maildir:PATH`."""
-    smtp_timeout: Seconds = timedelta(seconds=10)
+    smtp_timeout: SomeSeconds = timedelta(seconds=10)
     """Longest wait for one reply of the mail server, in seconds."""
     mail_from: str = "Workshed <hello@workshed.invalid>"
     """Sender of every mail; its domain also ends each `Message-ID`."""
@@ -78,8 +79,22 @@ class Settings(BaseSettings):
     """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
     max_retries: int = Field(default=3, ge=0)
     """Retries of a failing job whose actor does not say otherwise."""
-    publish_timeout: Seconds = timedelta(seconds=5)
+    publish_timeout: SomeSeconds = timedelta(seconds=5)
     """Longest wait of `send` for RabbitMQ's confirm, in seconds."""
+    store_when_unreachable: bool = True
+    """Store a job in PostgreSQL when RabbitMQ cannot take it; `false`: `send` raises."""
+    resend_after: SomeSeconds = timedelta(minutes=10)
+    """Seconds after which a job of a classic queue that RabbitMQ seems to have lost is resent."""
+    unknown_actor_grace: Seconds = timedelta(hours=1)
+    """Seconds in which a job whose actor no worker knows is tried again, as in a rolling deploy."""
+    shutdown_grace: Seconds = timedelta(seconds=25)
+    """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
+    fence_retention: SomeSeconds = timedelta(days=30)
+    """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
+    relay_fork: bool = True
+    """Run a relay beside the workers of each `dramatiq` master."""
+    ready_fd: int | None = Field(default=None, ge=3)
+    """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
     not_visible_for: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
     log_format: Literal["auto", "console", "json"] = "auto"
@@ -141,12 +156,14 @@ def use(environment: Mapping[str, str]) -> None:
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
     """Name each `WORKSHED_*` variable that means nothing, with the likeliest one meant."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [name.upper() for name in Settings.model_fields]
     problems = []
     for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+        # Compared without the prefix, which alone would make any two names alike.
+        ours = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and ours not in known:
+            close = difflib.get_close_matches(ours, known, n=1)
+            hint = f"; did you mean {PREFIX}{close[0]}?" if close else ""
             problems.append(f"{name} is not a setting{hint}")
     return problems
 

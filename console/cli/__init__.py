@@ -24,6 +24,7 @@ COMMANDS = {
     "dev": "console.cli.dev:dev",
     "migrate": "console.cli.migrate:migrate",
     "relay": "console.cli.relay:relay",
+    "worker": "console.cli.worker:worker",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.

@@ -87,9 +87,17 @@ def test_what_is_no_duration_is_refused_by_name(text, monkeypatch):
 
 @given(st.floats(min_value=0, max_value=1e9))
 def test_any_number_of_seconds_is_read_exactly(seconds):
-    found = Settings(publish_timeout=str(seconds))
+    found = Settings(not_visible_for=str(seconds))
 
-    assert found.publish_timeout == timedelta(seconds=seconds)
+    assert found.not_visible_for == timedelta(seconds=seconds)
+
+
+def test_a_timeout_of_nothing_is_refused(monkeypatch):
+    """No server answers in no time: each mail would fail."""
+    monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "0")
+
+    with pytest.raises(SettingsError, match="WORKSHED_SMTP_TIMEOUT"):
+        settings()
 
 
 def test_settings_cannot_be_changed():

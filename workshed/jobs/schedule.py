@@ -1,19 +1,18 @@
-"""The table of every message that is not on RabbitMQ yet."""
+"""The table of every message that is not on RabbitMQ yet, as senders and people use it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
-from uuid import UUID
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.rows import class_row
 
 from workshed.db import Connection
 
-Reason = Literal["send", "delay", "retry", "snooze"]
-
-DEAD_AFTER = timedelta(seconds=10)
-"""A relay that has not beaten for this long has died; what it took may be taken again."""
+Reason = Literal[
+    "send", "delay", "retry", "snooze", "lease", "stored", "refund", "stranger", "redrive"
+]
+Moved = Literal["moved", "on its way", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +25,8 @@ class Row:
     actor: str
     body: str
     reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A row that a relay has marked as its own."""
-
-    message_id: str
-    hop: int
-    queue: str
-    body: str
-    again: bool
-    """It was taken before, by a relay that may have published it."""
+    again: bool = False
+    """RabbitMQ may have a copy of this hop already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +43,13 @@ class Scheduled:
     taken: bool
 
 
+class Statement(NamedTuple):
+    """A query in psycopg's style, `%(name)s`, with its values."""
+
+    query: LiteralString
+    values: Mapping[str, Any]
+
+
 def insert(
     conn: Connection, row: Row, *, delay: timedelta = timedelta(), at: datetime | None = None
 ) -> None:
@@ -61,9 +57,14 @@ def insert(
 
     Raises `psycopg.errors.UniqueViolation` when this hop of the message is stored already.
     """
-    query = """
-        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        VALUES (%(message_id)s, %(hop)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
+    conn.execute(*insertion(row, delay, at))
+
+
+def insertion(row: Row, delay: timedelta, at: datetime | None) -> Statement:
+    """Return what `insert` executes, for connections of other kinds."""
+    query: LiteralString = """
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
+        VALUES (%(message_id)s, %(hop)s, %(queue)s, %(actor)s, %(body)s, %(reason)s, %(again)s,
                 COALESCE(%(at)s, jobs.now() + %(delay)s))
     """
     values = {
@@ -73,104 +74,83 @@ def insert(
         "actor": row.actor,
         "body": row.body,
         "reason": row.reason,
+        "again": row.again,
         "at": at,
+        "delay": delay,
+    }
+    return Statement(query, values)
+
+
+def insert_many(conn: Connection, rows: Sequence[Row], delay: timedelta) -> None:
+    """Store messages that are due after `delay`, in one statement; raises as `insert` does."""
+    query = """
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
+        SELECT r.*, jobs.now() + %(delay)s
+          FROM unnest(%(ids)s::text[], %(hops)s::int[], %(queues)s::text[], %(actors)s::text[],
+                      %(bodies)s::text[], %(reasons)s::text[], %(again)s::bool[]) AS r
+    """
+    values = {
+        "ids": [row.message_id for row in rows],
+        "hops": [row.hop for row in rows],
+        "queues": [row.queue for row in rows],
+        "actors": [row.actor for row in rows],
+        "bodies": [row.body for row in rows],
+        "reasons": [row.reason for row in rows],
+        "again": [row.again for row in rows],
         "delay": delay,
     }
     conn.execute(query, values)
 
 
-def take(conn: Connection, relay: UUID, limit: int) -> list[Taken]:
-    """Mark the next due rows as this relay's own and return them, the longest due first.
-
-    Rows of a relay that died come again, marked, since it may have published them.
-    """
-    query = """
-        WITH free AS (
-            SELECT message_id, hop, due_at, false AS again
-              FROM jobs.schedule
-             WHERE taken_by IS NULL AND due_at <= jobs.now()
-             ORDER BY due_at
-             LIMIT %(limit)s
-               FOR UPDATE SKIP LOCKED
-        ), orphaned AS (
-            SELECT message_id, hop, due_at, true AS again
-              FROM jobs.schedule
-             WHERE taken_by IS NOT NULL
-               AND taken_at < jobs.now() - %(dead_after)s
-               AND NOT EXISTS (
-                   SELECT FROM jobs.relays
-                    WHERE relays.id = schedule.taken_by
-                      AND relays.beat_at >= jobs.now() - %(dead_after)s)
-             LIMIT %(limit)s
-               FOR UPDATE SKIP LOCKED
-        ), due AS (
-            SELECT * FROM free UNION ALL SELECT * FROM orphaned
-        ), taken AS (
-            UPDATE jobs.schedule AS s
-               SET taken_by = %(relay)s, taken_at = jobs.now()
-              FROM due
-             WHERE s.message_id = due.message_id AND s.hop = due.hop
-            RETURNING s.message_id, s.hop, s.queue, s.body, due.again, s.due_at
-        )
-        SELECT message_id, hop, queue, body, again FROM taken ORDER BY due_at
-    """
-    values = {"relay": relay, "limit": limit, "dead_after": DEAD_AFTER}
-    with conn.cursor(row_factory=class_row(Taken)) as cur:
-        return cur.execute(query, values).fetchall()
+def run_now(conn: Connection, message_id: str) -> Moved:
+    """Let a waiting message be due now."""
+    return _move(conn, message_id, None)
 
 
-def sent(conn: Connection, relay: UUID, rows: Sequence[Taken]) -> int:
-    """Delete what RabbitMQ confirmed, where it is still this relay's; return how many."""
-    query = """
-        DELETE FROM jobs.schedule AS s
-         USING unnest(%(ids)s::text[], %(hops)s::int[]) AS done (message_id, hop)
-         WHERE s.message_id = done.message_id AND s.hop = done.hop
-           AND (s.taken_by = %(relay)s) IS TRUE  -- not by its index: the key finds each row
-    """
-    return conn.execute(query, _keys(relay, rows)).rowcount
+def move(conn: Connection, message_id: str, at: datetime) -> Moved:
+    """Let a waiting message be due at another time, which needs a time zone."""
+    if at.tzinfo is None:
+        raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
+    return _move(conn, message_id, at)
 
 
-def put_back(conn: Connection, relay: UUID, rows: Sequence[Taken], delay: timedelta) -> int:
-    """Free what RabbitMQ did not take, to be tried again after `delay`; return how many."""
-    query = """
-        UPDATE jobs.schedule AS s
-           SET taken_by = NULL, taken_at = NULL, due_at = jobs.now() + %(delay)s
-          FROM unnest(%(ids)s::text[], %(hops)s::int[]) AS failed (message_id, hop)
-         WHERE s.message_id = failed.message_id AND s.hop = failed.hop AND s.taken_by = %(relay)s
-    """
-    return conn.execute(query, {**_keys(relay, rows), "delay": delay}).rowcount
-
-
-def next_due(conn: Connection) -> timedelta | None:
-    """Return how long until the next row is due; `None` when nothing waits."""
-    query = "SELECT min(due_at) - jobs.now() FROM jobs.schedule WHERE taken_by IS NULL"
-    found = conn.execute(query).fetchone()
-    wait: timedelta | None = found[0] if found else None
-    return wait
-
-
-def cancel(conn: Connection, message_id: str) -> bool:
-    """Delete a message that waits; False when none does, or it is on its way already."""
-    query = "DELETE FROM jobs.schedule WHERE message_id = %s AND taken_by IS NULL"
-    return conn.execute(query, (message_id,)).rowcount > 0
-
-
-def find(conn: Connection, *, actor: str | None = None, limit: int = 100) -> list[Scheduled]:
+def find(
+    conn: Connection, *, actor: str | None = None, queue: str | None = None, limit: int = 100
+) -> list[Scheduled]:
     """Return what waits, the next due first."""
     query = """
         SELECT message_id, hop, queue, actor, body, reason, due_at, taken_by IS NOT NULL AS taken
           FROM jobs.schedule
-         WHERE %(actor)s::text IS NULL OR actor = %(actor)s
+         WHERE sent_at IS NULL
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
          ORDER BY due_at
          LIMIT %(limit)s
     """
     with conn.cursor(row_factory=class_row(Scheduled)) as cur:
-        return cur.execute(query, {"actor": actor, "limit": limit}).fetchall()
+        values = {"actor": actor, "queue": queue, "limit": limit}
+        return cur.execute(query, values).fetchall()
 
 
-def _keys(relay: UUID, rows: Sequence[Taken]) -> dict[str, object]:
-    return {
-        "relay": relay,
-        "ids": [row.message_id for row in rows],
-        "hops": [row.hop for row in rows],
-    }
+def _move(conn: Connection, message_id: str, at: datetime | None) -> Moved:
+    """Change when it is due, unless a relay took it or its sender publishes it itself."""
+    query = """
+        WITH found AS (
+            SELECT message_id, hop, taken_by IS NULL AND reason <> 'lease' AS waits
+              FROM jobs.schedule
+             WHERE message_id = %(message_id)s AND sent_at IS NULL
+             ORDER BY hop DESC
+             LIMIT 1
+               FOR UPDATE
+        ), moved AS (
+            UPDATE jobs.schedule AS s
+               SET due_at = COALESCE(%(at)s, jobs.now())
+              FROM found
+             WHERE s.message_id = found.message_id AND s.hop = found.hop AND found.waits
+        )
+        SELECT waits FROM found
+    """
+    found = conn.execute(query, {"message_id": message_id, "at": at}).fetchone()
+    if found is None:
+        return "unknown"
+    return "moved" if found[0] else "on its way"

@@ -1,10 +1,19 @@
 """Actors of one test, on the real broker, worked off by dramatiq's own `Worker` in this process."""
 
 import contextlib
+import socket
+import threading
+from datetime import timedelta
 
 import dramatiq
 import pytest
 from dramatiq import Worker
+
+from brokers.envelope import properties
+from brokers.publisher import Publisher, Ticket
+from brokers.relay import Relay
+from workshed import db
+from workshed.settings import settings
 
 
 @pytest.fixture
@@ -40,3 +49,169 @@ def rows(connect):
     """`rows("SELECT …")`: what the database holds now."""
     conn = connect(autocommit=True)
     return lambda query, *values: conn.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def patience(broker):
+    """`patience(0.5)`: senders wait for RabbitMQ for so many seconds."""
+
+    def wait(seconds):
+        broker._sender.timeout = timedelta(seconds=seconds)
+
+    return wait
+
+
+@pytest.fixture
+def not_storing(broker):
+    """`WORKSHED_STORE_WHEN_UNREACHABLE=false`."""
+    broker._sender.storing = False
+
+
+@pytest.fixture
+def away(broker):
+    """`away(url)`: senders look for RabbitMQ there; by default nobody answers."""
+
+    def look_at(url="amqp://ada:secret@127.0.0.1:9/shop"):
+        broker.urls[:] = [url]
+
+    return look_at
+
+
+@pytest.fixture
+def gone(broker, vhost, away, eventually):
+    """`with gone():` RabbitMQ has left this process, and does not answer."""
+
+    @contextlib.contextmanager
+    def outage():
+        away()
+        link = broker._publisher._link
+        link.call(lambda: link._connection._transport._sock.shutdown(socket.SHUT_RDWR))
+        eventually(broker._publisher.down)
+        yield
+        away(vhost)
+
+    return outage
+
+
+@pytest.fixture
+def stuck(broker, greet):
+    """`with stuck():` this process has no channel, so that what is sent waits in it."""
+
+    @contextlib.contextmanager
+    def without():
+        publisher = broker._publisher
+        greet.send(0)
+        channel, publisher._channel = publisher._channel, None
+        yield
+        publisher._channel = channel
+        publisher._link.call(publisher._pump)
+
+    return without
+
+
+@pytest.fixture
+def unanswered(broker, greet):
+    """From now on no confirm is heard."""
+    greet.send(0)
+    broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
+
+
+@pytest.fixture
+def no_database(database, monkeypatch):
+    """PostgreSQL does not answer; its pool gives up after a moment."""
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
+    monkeypatch.setattr(db, "POOL_WAIT_S", 0.5)
+    settings.cache_clear()
+    db.pool.cache_clear()
+
+
+@pytest.fixture
+def full(rabbitmq, eventually):
+    """`full(100)`: queues take no more than about so many messages."""
+
+    def limit(number):
+        rules = {"max-length": number, "overflow": "reject-publish"}
+        policy = {"pattern": ".*", "definition": rules, "apply-to": "queues"}
+        rabbitmq.ask("PUT", f"policies/{rabbitmq.vhost}/full", policy)
+
+    return limit
+
+
+@pytest.fixture
+def relaying(broker):
+    """`with relaying():` a relay runs in a thread."""
+
+    @contextlib.contextmanager
+    def run():
+        stop, publisher = threading.Event(), Publisher(broker.urls, "relay")
+        thread = threading.Thread(target=Relay(publisher, stop).run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(20)
+            publisher.close()
+
+    return run
+
+
+@pytest.fixture
+def blocked(servers, broker, greet, eventually):
+    """`with blocked():` RabbitMQ is short of memory, and has told this process."""
+
+    @contextlib.contextmanager
+    def alarm():
+        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            broker._publisher.publish(ticket(greet.message(0)), 0.2)  # only publishers are told
+            eventually(lambda: broker._publisher._link.blocked)
+            yield
+        finally:
+            servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+        eventually(lambda: not broker._publisher._link.blocked)
+
+    return alarm
+
+
+def ticket(*messages, **headers):
+    """What the publisher takes, of messages."""
+    made = Ticket()
+    for message in messages:
+        made.add(message.queue_name, message.encode(), properties(message, **headers))
+    return made
+
+
+@pytest.fixture
+def publish(broker):
+    """Put a message into RabbitMQ as another program might: with these headers, or any body."""
+
+    def publish(message, body=None, queue=None, **headers):
+        ticket = Ticket()
+        queue = queue or message.queue_name
+        broker.ensure_queues({queue})
+        ticket.add(queue, body or message.encode(), properties(message, **headers))
+        broker._publisher.publish(ticket, 5)
+        assert ticket.publications[0].error is None
+
+    return publish
+
+
+@pytest.fixture
+def failing(connect):
+    """`with failing("jobs.settled"):` every write to a table fails as in a deadlock."""
+    conn = connect(autocommit=True)
+    conn.execute("""
+        CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40001'; END $$
+    """)
+
+    @contextlib.contextmanager
+    def failing(table):
+        conn.execute(f"""
+            CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION public.fail()
+        """)
+        yield
+        conn.execute(f"DROP TRIGGER fail ON {table}")
+
+    return failing

@@ -5,27 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from brokers.envelope import properties
-from brokers.publisher import Ticket
 from middleware import Fence, RetryOn
-from workshed.jobs import Discard, RecordMissing, Snooze
+from workshed.jobs import Discard, RecordMissing, Snooze, settled
 
 SOON = timedelta(milliseconds=1)
-
-
-@pytest.fixture
-def publish(broker):
-    """Put a message into RabbitMQ as another program might: with these headers, or any body."""
-
-    def publish(message, body=None, queue=None, **headers):
-        ticket = Ticket()
-        queue = queue or message.queue_name
-        broker.ensure_queues({queue})
-        ticket.add(queue, body or message.encode(), properties(message, **headers))
-        broker._publisher.publish(ticket, 5)
-        assert ticket.publications[0].error is None
-
-    return publish
 
 
 @pytest.fixture
@@ -141,24 +124,22 @@ def test_a_copy_of_a_settled_job_is_absorbed(runs, working, rows, publish, event
 
 
 def test_of_two_copies_that_run_at_once_one_outcome_takes_effect(
-    runs, working, rows, publish, eventually
+    runs, working, rows, connect, publish, rabbitmq, eventually
 ):
     """Without the condition at the end, the copy that fails starts a retry of a finished job."""
-    both, first = threading.Barrier(2), threading.Lock()
-
-    def the_second_to_end_fails(number):
-        both.wait(10)
-        if first.acquire(blocking=False):
-            eventually(lambda: rows("SELECT 1 FROM jobs.settled"))
-            raise OSError("no")
-
-    runs.then = the_second_to_end_fails
     message = runs.actor.message(1)
 
-    with working("default", threads=2):
+    def the_other_process_ends_first(number):
+        with connect() as conn:
+            settled.settle(conn, message.message_id, 0)
+        raise OSError("no")
+
+    runs.then = the_other_process_ends_first
+
+    with working("default"):
         publish(message, via="schedule")
-        publish(message, via="schedule")
-        eventually(lambda: len(runs) == 2)
+        eventually(lambda: runs == [1] and rabbitmq.depth("default") == 0)
+        eventually(lambda: rabbitmq.unacked("default") == 0)
 
     assert rows("SELECT hop FROM jobs.settled") == [(0,)]
     assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.attempts") == []
@@ -286,14 +267,13 @@ def test_an_ack_of_a_lost_channel_touches_no_other_job(
     assert all(runs.count(number) == 1 for number in range(2, 6))
 
 
-def test_a_deleted_queue_that_comes_back_is_consumed_again(
-    runs, working, broker, rabbitmq, eventually
-):
+def test_a_deleted_queue_is_made_and_consumed_again(runs, working, rabbitmq, eventually):
+    """Its consumer would ask for it for ever, and jobs of others would be unroutable."""
     with working("default"):
         runs.send(1)
         eventually(lambda: runs == [1])
         rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
-        broker._ensured.clear()
+        eventually(lambda: "default" in rabbitmq.queues(), within_s=20)
         runs.send(2)
         eventually(lambda: runs == [1, 2], within_s=20)
 

@@ -1,5 +1,6 @@
 """`stub://`: for unit tests of code that sends."""
 
+import asyncio
 from datetime import timedelta
 
 import dramatiq
@@ -27,6 +28,22 @@ def test_a_plain_send_is_recorded(stub, greet):
     assert stub.sent == [message]
 
 
+def test_sends_of_every_kind_are_recorded(stub, greet):
+    one, two, three = (greet.message(n) for n in range(3))
+
+    assert stub.enqueue_many(message for message in (one, two)) == [one, two]
+    assert asyncio.run(stub.send_async(three)) == three
+
+    assert stub.sent == [one, two, three]
+
+
+def test_of_many_none_is_recorded_before_all_are_checked(stub, greet):
+    with pytest.raises(RefusedArgumentError):
+        stub.enqueue_many([greet.message(1), greet.message(float("inf"))])
+
+    assert stub.sent == []
+
+
 def test_what_rabbitmq_would_not_take_is_refused_here_too(stub, greet):
     with pytest.raises(RefusedArgumentError):
         greet.send(float("inf"))
@@ -34,9 +51,11 @@ def test_what_rabbitmq_would_not_take_is_refused_here_too(stub, greet):
     assert stub.sent == []
 
 
-def test_a_delayed_send_says_that_it_needs_postgresql(greet):
+def test_a_delayed_send_says_that_it_needs_postgresql(stub, greet):
     with pytest.raises(WorkshedError, match="needs PostgreSQL"):
         greet.send_with_options(args=(1,), delay=timedelta(minutes=1))
+    with pytest.raises(WorkshedError, match="needs PostgreSQL"):
+        asyncio.run(stub.send_async(greet.message(1), delay=timedelta(minutes=1)))
 
 
 def test_nothing_can_be_consumed(stub):

@@ -68,7 +68,7 @@ class RingsWhenTaken:
     def __enter__(self):
         if not self.rang:
             self.rang = True
-            interrupt(threading.get_ident())
+            interrupt(threading.get_ident(), TimeLimitExceeded)
 
     def __exit__(self, *_):
         pass

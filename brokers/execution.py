@@ -1,0 +1,238 @@
+"""What this process runs: the checks before a job, and the outcome after it."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from dramatiq.middleware import Middleware, SkipMessage
+
+from brokers.consumer import Inbox
+from brokers.delivery import Delivery
+from brokers.running import Running
+from brokers.steps import HeldError, must
+from brokers.work_queue import WorkQueue
+from middleware import (
+    INTERRUPTED,
+    AloneError,
+    ConcludedError,
+    CopyError,
+    Job,
+    Outcome,
+    Retries,
+    Settling,
+    verdict,
+)
+from middleware.retries import run_of
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import Discard, current
+from workshed.jobs.current import Current
+
+logger = logging.getLogger(__name__)
+
+Hook = Callable[..., None]
+
+SHORTEST_STRANGER = timedelta(seconds=2)
+LONGEST_STRANGER = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Suspect:
+    """An item of the work queue, for a job that runs alone."""
+
+    priority: int
+    message: Delivery = field(compare=False)
+
+
+class Execution:
+    """Starts no job that must not run, and acks none whose outcome is not stored."""
+
+    def __init__(self, inbox: Inbox, grace_of_strangers: timedelta) -> None:
+        """Nothing runs."""
+        self.running = Running()
+        self.work: WorkQueue = WorkQueue({}, {})
+        self.cancelled: set[str] = set()
+        """Ids of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
+        self._inbox = inbox
+        self._grace_of_strangers = grace_of_strangers
+        self._middleware: list[Middleware] = []
+
+    def use(self, middleware: list[Middleware]) -> None:
+        """Take the broker's middleware, which may grow."""
+        self._middleware = middleware
+        self._retries = next(m for m in middleware if isinstance(m, Retries))
+
+    def start(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
+        """Run the checks before a job; raises `SkipMessage` when it does not run now.
+
+        One that cannot be made waits, and costs no attempt.
+        """
+        delivery.parked = False
+        if not delivery.channel.is_open:
+            self._give_back(delivery, "its channel was lost before it started")
+        if self._inbox.stopping.is_set():
+            self._give_back(delivery, "this worker stops")
+        if delivery.has_waited_too_long:
+            self._give_back(delivery, "it has waited too long here")
+        if not self.running.enter(delivery):
+            delivery.parked = True
+            raise SkipMessage("it runs here already; this delivery waits for its outcome")
+        try:
+            self._check(delivery, hooks, broker)
+        except SkipMessage:
+            self._left(delivery, stored=not (delivery.held or delivery.parked or delivery.failed))
+            raise
+        delivery.begun = True
+        current.begin(Current(delivery.job.message_id, delivery.job.message.actor_name))
+
+    def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
+        """Reach the verdict and store what follows; never raises.
+
+        dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
+        """
+        delivery.begun = False
+        current.end()
+        stored = delivery.job.concluded
+        if not stored:
+            try:
+                policy = self._retries.policy(actor, delivery.job)
+                outcome = verdict(error, run_of(delivery.job), policy)
+                stored = self._store(delivery, outcome)
+            except Exception:
+                delivery.fail()
+                logger.exception("no verdict on %s; it goes to the dead queue", delivery)
+        self._left(delivery, stored=stored)
+
+    def skipped(self, delivery: Delivery, actor: Any) -> None:
+        """Store that an actor left its job by `SkipMessage`; a check that did so is no news."""
+        if delivery.begun:
+            self.conclude(delivery, actor, Discard("the actor raised SkipMessage"))
+
+    def stranger(self, delivery: Delivery) -> None:
+        """Store that no actor here knows this job: it is tried again for a while, then dead."""
+        job = delivery.job
+        now_ms = int(time.time() * 1000)
+        since_ms = job.message.options.get("stranger_since", now_ms)
+        age = timedelta(milliseconds=now_ms - since_ms)
+        reason = f"no actor {job.message.actor_name!r} is known to this worker"
+        if age >= self._grace_of_strangers:
+            outcome = Outcome("dead", f"{reason}, nor was to others for {age}")
+        else:
+            wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
+            outcome = Outcome("stranger", reason, delay=wait)
+        with db.transaction() as conn:
+            self.settle(conn, job, outcome)
+        log(outcome)
+
+    def interrupt(self) -> int:
+        """Store, for each job that does not end, that it runs again; return how many.
+
+        Only for a process that is about to leave: their threads still run.
+        """
+        count = 0
+        for delivery in self.running:
+            try:
+                with db.transaction() as conn:
+                    self.settle(conn, delivery.job, INTERRUPTED)
+            except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
+                logger.warning("%s is cut off, and delivered again: %s", delivery, err)
+            else:
+                self._inbox.give(delivery, "ack")
+                count += 1
+        return count
+
+    def give_back(self, wanted: Callable[[Any], bool]) -> int:
+        """Give RabbitMQ the waiting deliveries that are wanted there; return how many."""
+        waiting: list[Any] = self.work.take_back(wanted)
+        for delivery in waiting:
+            self._inbox.give(delivery, "requeue")
+        return len(waiting)
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Let each middleware write what follows from an outcome."""
+        for middleware in self._concerned(job, outcome):
+            middleware.settle(conn, job, outcome)
+
+    def _check(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
+        """Run the checks of this process, then those of the middleware."""
+        try:
+            self._refuse_cancelled(delivery.job)
+            for hook in hooks:
+                self._must(delivery, functools.partial(hook, broker, delivery))
+        except SkipMessage:
+            raise
+        except AloneError as err:
+            delivery.parked = delivery.job.alone = True
+            self.work.put_alone(Suspect(0, delivery))
+            raise SkipMessage("it may have ended its worker; it runs alone") from err
+        except ConcludedError as err:
+            self._store(delivery, err.outcome)
+            raise SkipMessage(err.outcome.reason) from err
+        except HeldError as err:
+            self._give_back(delivery, f"a check could not be made: {err}")
+        except Exception as err:
+            logger.exception("a check of %s failed; it goes to the dead queue", delivery)
+            delivery.fail()
+            raise SkipMessage(f"a check failed: {err}") from err
+
+    def _refuse_cancelled(self, job: Job) -> None:
+        if job.message_id in self.cancelled:
+            raise ConcludedError(Outcome("discarded", "cancelled"))
+
+    def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
+        try:
+            self._must(delivery, lambda: self._settle(delivery.job, outcome))
+        except CopyError as copy:
+            logger.info("absorbed: %s", copy)
+        except HeldError as held:
+            delivery.held = True
+            logger.warning("outcome of %s not stored (%s); it is delivered again", delivery, held)
+            return False
+        except Exception:
+            delivery.fail()
+            logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
+            return False
+        else:
+            log(outcome)
+        delivery.job.concluded = True
+        return True
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        """Write in one transaction; in none where no middleware has anything to write."""
+        if self._concerned(job, outcome):
+            with db.transaction() as conn:
+                self.settle(conn, job, outcome)
+
+    def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
+        return [m for m in self._middleware if isinstance(m, Settling) and m.concerns(job, outcome)]
+
+    def _must(self, delivery: Delivery, step: Callable[[], None]) -> None:
+        must(step, lambda: delivery.is_ours, self._inbox.stopping)
+
+    def _give_back(self, delivery: Delivery, reason: str) -> None:
+        delivery.held = True
+        raise SkipMessage(f"{reason}; it is delivered again")
+
+    def _left(self, delivery: Delivery, *, stored: bool) -> None:
+        """Settle the deliveries of the same job that came meanwhile."""
+        for other in self.running.leave(delivery):
+            self._inbox.give(other, "ack" if stored else "requeue")
+
+
+def log(outcome: Outcome) -> None:
+    """Say how a job ended, when it was not with success."""
+    match outcome.kind:
+        case "retry":
+            after = outcome.delay.total_seconds()
+            logger.warning("failed; next attempt in %.1f s: %s", after, outcome.reason)
+        case "snooze" | "refund" | "stranger":
+            logger.info("again in %.1f s: %s", outcome.delay.total_seconds(), outcome.reason)
+        case "discarded":
+            logger.warning("discarded: %s", outcome.reason)
+        case "dead":
+            logger.error("dead: %s", outcome.reason)

@@ -1,0 +1,95 @@
+"""Leave in good order: start nothing more, give back what waits, let end what runs."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from brokers.consumer import Inbox
+from brokers.execution import Execution
+
+logger = logging.getLogger(__name__)
+
+CANCEL_S = 1.0
+"""Longest wait for RabbitMQ's connection to take the cancels."""
+INTERRUPT_S = 2.0
+"""Longest wait for interrupted jobs to store their outcome."""
+
+
+class Leaving:
+    """The end of a worker process, from SIGTERM or `Worker.stop`, whichever is first.
+
+    dramatiq looks for a signal once a second, and goes on prefetching until its last job ends.
+    """
+
+    def __init__(
+        self, inbox: Inbox, execution: Execution, interrupt: Callable[[], None], grace_s: float
+    ) -> None:
+        """Change nothing; `interrupt` raises in every actor that runs."""
+        self._inbox = inbox
+        self._execution = execution
+        self._interrupt = interrupt
+        self._grace_s = grace_s
+        self._begun = threading.Lock()
+        self._given_back = threading.Event()
+        self._signalled = False
+        self._before: dict[int, Any] = {}
+
+    def chain_signals(self) -> None:
+        """Begin at once on SIGTERM and SIGHUP, and then do what was done on them before.
+
+        Only the main thread may do that; in any other there is nobody to tell of a signal.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                self._before[number] = signal.getsignal(number)
+                signal.signal(number, self._on_signal)
+
+    def unchain_signals(self) -> None:
+        """Let signals do what they did before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def begin(self) -> None:
+        """Return once nothing more is started and what waited is given back."""
+        self._start()
+        self._given_back.wait(2 * CANCEL_S)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Waiting for nothing: the main thread may hold any lock just now.
+        self._signalled = True
+        self._start()
+        before = self._before.get(number)
+        if callable(before):
+            before(number, frame)
+
+    def _start(self) -> None:
+        if self._begun.acquire(blocking=False):
+            threading.Thread(target=self._run, name="leaving", daemon=True).start()
+
+    def _run(self) -> None:
+        self._execution.work.close()
+        # In this order: what is given back to a queue that is still consumed comes back here.
+        self._inbox.stop_consuming(CANCEL_S)
+        waiting = self._execution.give_back(lambda _: True)
+        self._given_back.set()
+        logger.info("this worker stops; %d waiting jobs given back", waiting)
+        if not self._execution.running.wait_empty(self._grace_s):
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Interrupt what runs; leave without what cannot be interrupted."""
+        logger.warning("jobs still run after %g s; they are interrupted", self._grace_s)
+        self._interrupt()
+        if self._execution.running.wait_empty(INTERRUPT_S) or not self._signalled:
+            return
+        count = self._execution.interrupt()
+        logger.warning("%d jobs could not be interrupted; they run again elsewhere", count)
+        self._inbox.flush(CANCEL_S)
+        with contextlib.suppress(OSError):
+            logging.shutdown()
+        os._exit(0)  # their threads would keep the process, and run beside the next attempt

@@ -1,0 +1,31 @@
+"""What RabbitMQ's refusals mean, in words that say what to do."""
+
+from brokers.errors import PublishRefusedError, UnroutableError
+
+NOT_FOUND = 404
+HINTS = {
+    403: "the user may not write to the exchange",
+    NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
+    406: "a message in flight beside this one was too large",
+}
+
+
+def closed(error: Exception) -> PublishRefusedError:
+    """Say that RabbitMQ closed the channel, and what mends it."""
+    code = getattr(error, "reply_code", 0)
+    hint = HINTS.get(code, "its log says more")
+    kind = UnroutableError if code == NOT_FOUND else PublishRefusedError
+    return kind(f"RabbitMQ closed the channel: {error}; {hint}; a copy may have arrived")
+
+
+def returned(queue: str, exchange: str, reason: str) -> UnroutableError:
+    """Say that no queue is bound to take the message."""
+    return UnroutableError(
+        f"no queue {queue!r} behind exchange {exchange!r} ({reason}): "
+        "run `workshed broker setup`, or start a worker on it"
+    )
+
+
+def nacked(queue: str) -> PublishRefusedError:
+    """Say that the queue itself did not take it."""
+    return PublishRefusedError(f"queue {queue!r} refused the message: it is full or has no leader")

@@ -1,0 +1,66 @@
+"""Follow what operators say: paused queues and cancelled jobs."""
+
+import logging
+import threading
+
+from brokers.consumer import Inbox
+from brokers.execution import Execution
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import cancels, queues
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+
+
+class Watch:
+    """A thread that looks into PostgreSQL every second; while it is away nothing changes."""
+
+    def __init__(self, inbox: Inbox, execution: Execution) -> None:
+        """Start nothing."""
+        self._inbox = inbox
+        self._execution = execution
+        self._over = threading.Event()
+        self._paused: frozenset[str] = frozenset()
+        self._xmin = 0
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Look once, so that no job starts that was cancelled before; then go on looking."""
+        with db.connect() as conn:
+            self.look(conn)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+        self._thread.join(2 * LOOK_S)
+
+    def look(self, conn: Connection) -> None:
+        """Take over what has changed, and give back what should not wait here any longer."""
+        self._xmin, cancelled = cancels.since(conn, self._xmin)
+        self._execution.cancelled.update(cancelled)
+        self._follow(queues.paused(conn))
+        paused = self._paused
+        self._execution.give_back(lambda d: d.queue_name in paused or d.has_waited_too_long)
+
+    def _follow(self, paused: frozenset[str]) -> None:
+        for name in paused - self._paused:
+            logger.info("queue %s is paused", name)
+            self._execution.work.pause(name)
+        for name in self._paused - paused:
+            logger.info("queue %s goes on", name)
+            self._execution.work.resume(name)
+        self._paused = paused
+        self._inbox.pause(paused)
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_S):
+            try:
+                with db.connect() as conn:
+                    while not self._over.is_set():
+                        self.look(conn)
+                        self._over.wait(LOOK_S)
+            except Exception as err:  # noqa: BLE001 -- it looks again, whatever it was
+                logger.warning("paused queues and cancels are not read: %s", str(err).strip())

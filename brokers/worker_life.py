@@ -1,0 +1,97 @@
+"""What a worker process has beside its jobs, from its boot to its end."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, cast
+
+from dramatiq.worker import Worker
+
+from brokers.base import DeclaredBroker
+from brokers.consumer import Inbox
+from brokers.execution import Execution
+from brokers.leaving import Leaving
+from brokers.link import Link
+from brokers.queues import Queue
+from brokers.watch import Watch
+from brokers.watchdog import Watchdog
+from brokers.work_queue import WorkQueue
+from middleware import Deadline
+from workshed import db
+from workshed.errors import WorkshedError
+from workshed.jobs import queues
+
+
+class WorkerLife:
+    """The work queue, the watch over flags, the watchdog, and the way out."""
+
+    def __init__(self, inbox: Inbox, execution: Execution, grace: timedelta) -> None:
+        """Start nothing; senders have no worker."""
+        self._inbox = inbox
+        self._execution = execution
+        self._grace = grace
+        self._threads = 0
+        self._watchdog: Watchdog | None = None
+
+    def begin(self, worker: Worker, broker: DeclaredBroker) -> None:
+        """Replace dramatiq's work queue before anything is consumed."""
+        declared = broker.declared.values()
+        weights = {queue.name: queue.weight for queue in declared}
+        caps = {queue.name: queue.cap for queue in declared if queue.cap is not None}
+        self._execution.work = WorkQueue(weights, caps)
+        worker.work_queue = cast("Any", self._execution.work)
+        self._threads = worker.worker_threads
+        actors = {name: actor.queue_name for name, actor in broker.actors.items()}
+        with db.transaction() as conn:
+            queues.declare(conn, {queue.name: queue.kind for queue in declared})
+            queues.declare_actors(conn, actors)
+        interrupt, grace_s = deadline(broker).interrupt_all, self._grace.total_seconds()
+        self._leaving = Leaving(self._inbox, self._execution, interrupt, grace_s)
+        self._leaving.chain_signals()
+        self._watch = Watch(self._inbox, self._execution)
+        self._watch.start()
+
+    def prefetch(self, queue: Queue, wanted: int) -> int:
+        """Choose how many deliveries of a queue this process holds.
+
+        A capped queue's is its cap: more would wait here while another process is idle. Any
+        other's is at least the number of threads, below which the weights are lost.
+        """
+        return queue.cap or max(queue.prefetch or wanted, self._threads)
+
+    def watch(self, worker: Worker, links: Callable[[], Iterable[Link]]) -> None:
+        """Begin to look after the threads, which run now."""
+        self._watchdog = Watchdog(worker, links)
+        self._watchdog.start()
+
+    def leave(self) -> None:
+        """Start nothing more, and give back what waits."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        self._leaving.begin()
+
+    def end(self) -> None:
+        """Stop looking at flags; nothing runs any more."""
+        self._watch.stop()
+        self._leaving.unchain_signals()
+
+
+def deadline(broker: DeclaredBroker) -> Deadline:
+    """Return the middleware that can interrupt actors."""
+    return next(m for m in broker.middleware if isinstance(m, Deadline))
+
+
+def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
+    """Refuse a time limit that RabbitMQ's consumer timeout could end in the middle of a job.
+
+    It runs from the delivery, not from the start, and closes the channel of all others.
+    """
+    default_ms = deadline(broker).default_ms
+    for actor in broker.actors.values():
+        limit = timedelta(milliseconds=actor.options.get("time_limit", default_ms))
+        timeout = broker.declared[actor.queue_name].consumer_timeout
+        if actor.queue_name in names and limit > timeout / 2:
+            raise WorkshedError(
+                f"{actor.actor_name}: a time limit of {limit} is more than half of the consumer "
+                f"timeout of queue {actor.queue_name!r} ({timeout}); shorten it, or declare "
+                "the queue with a longer `consumer_timeout`"
+            )

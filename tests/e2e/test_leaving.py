@@ -1,0 +1,132 @@
+"""SIGTERM: what waits goes to others at once, what runs has its time, and nothing is charged."""
+
+import json
+import signal
+from datetime import datetime
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+
+ACTORS = """
+import os, pathlib, time
+import dramatiq
+from brokers import Queue, broker
+
+broker.add_queue(Queue("parts", prefetch=16))
+NOTES = pathlib.Path(os.environ["NOTES"])
+
+def note(line):
+    with NOTES.open("a") as notes:
+        notes.write(line + "\\n")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def short(number):
+    note(f"end {number}")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def long(number):
+    note(f"start {number}")
+    while not NOTES.with_suffix(".on").exists():
+        time.sleep(0.01)
+    note(f"end {number}")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def stuck(number):
+    note(f"start {number}")
+    if not NOTES.with_suffix(".on").exists():
+        time.sleep(600)  # one call into C: nothing can interrupt it
+    note(f"end {number}")
+"""
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """What the actors wrote down: `notes("end")` has numbers; `notes.on()` lets long ones end."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    file = tmp_path / "notes.txt"
+    file.touch()
+    monkeypatch.setenv("NOTES", str(file))
+
+    def notes(word):
+        lines = [line.split() for line in file.read_text().splitlines()]
+        return [int(number) for first, number in lines if first == word]
+
+    notes.on = file.with_suffix(".on").touch
+    return notes
+
+
+@pytest.fixture
+def send(broker, notes):
+    """Send by name, as a program without the actors would."""
+    broker.add_queue(Queue("parts", prefetch=16))
+    yield lambda actor, number: broker.enqueue(Message("parts", actor, (number,), {}, {}))
+    del broker.declared["parts"]
+
+
+def test_what_waits_is_anothers_at_once(start_worker, send, notes, rabbitmq, eventually):
+    """dramatiq goes on prefetching until its last job ends: short jobs wait beside an idle worker.
+
+    Without the chained signal they are given back when dramatiq looks for it, once a second.
+    """
+    first = start_worker("parts", threads=2, env={"WORKSHED_LOG_FORMAT": "json"})
+    for number in (1, 2):
+        send("long", number)
+    eventually(lambda: len(notes("start")) == 2)
+    for number in range(3, 17):
+        send("short", number)
+    eventually(lambda: rabbitmq.unacked("parts") == 16)
+    start_worker("parts", threads=2)
+
+    first.process.send_signal(signal.SIGTERM)
+
+    eventually(lambda: sorted(notes("end")) == list(range(3, 17)), within_s=20)
+    assert notes("start") == [1, 2]  # they still run, where they did
+    notes.on()
+    eventually(lambda: set(notes("end")) >= {1, 2})
+    assert first.process.wait(30) == 0
+    assert sorted(notes("end")) == list(range(1, 17))
+    words = [line for line in first.text().splitlines() if line.startswith("{")]
+    events = [json.loads(line) for line in words]
+    ours = next(i for i, e in enumerate(events) if e["event"].startswith("this worker stops"))
+    theirs = next(i for i, e in enumerate(events) if e["event"] == "Shutting down...")
+    assert ours < theirs
+    assert datetime.fromisoformat(events[ours]["timestamp"])
+
+
+def test_a_job_that_outlives_the_grace_is_interrupted_and_not_charged(
+    start_worker, send, notes, count, conn, rabbitmq, eventually
+):
+    """dramatiq exits with the job cut mid-way, to be run again only as a redelivery."""
+    first = start_worker("parts", threads=2, env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
+    send("long", 1)
+    eventually(lambda: notes("start") == [1])
+
+    assert first.stop() == 0
+
+    row = conn.execute("SELECT reason, body::jsonb -> 'options' FROM jobs.schedule").fetchone()
+    assert row is None or row[0] == "refund"
+    assert count("jobs.attempts") == 0
+    notes.on()
+    start_worker("parts", threads=2)
+    eventually(lambda: notes("end") == [1], within_s=20)
+    assert count("jobs.attempts") == count("jobs.starts") == 0
+    assert (rabbitmq.depth("parts"), rabbitmq.unacked("parts")) == (0, 0)
+
+
+def test_a_job_that_cannot_be_interrupted_is_left_behind(
+    start_worker, send, notes, count, eventually
+):
+    """Waited for, it would hold the process until it is killed, with all that is not stored."""
+    first = start_worker("parts", threads=2, env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
+    send("stuck", 1)
+    eventually(lambda: notes("start") == [1])
+
+    assert first.stop() == 0
+
+    notes.on()
+    start_worker("parts", threads=2)
+    eventually(lambda: notes("end") == [1], within_s=20)
+    assert notes("start") == [1, 1]
+    assert count("jobs.attempts") == count("jobs.starts") == 0

@@ -1,0 +1,97 @@
+"""Jobs that kill their worker: they die, and nothing else does."""
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+
+ACTORS = """
+import os, pathlib, signal, time
+import dramatiq
+from brokers import Queue, broker
+
+broker.add_queue(Queue("parts", prefetch=64))
+
+def note(line):
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(line + "\\n")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def innocent(number):
+    time.sleep(0.05)
+    note(f"end {number}")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def poison(number):
+    note(f"start {number}")
+    time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """What the actors wrote down: `notes("end")` has the numbers, repeats too."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    file = tmp_path / "notes.txt"
+    file.touch()
+    monkeypatch.setenv("NOTES", str(file))
+
+    def notes(word):
+        lines = [line.split() for line in file.read_text().splitlines()]
+        return [int(number) for first, number in lines if first == word]
+
+    return notes
+
+
+@pytest.fixture
+def send(broker, notes):
+    """Send by name, as a program without the actors would."""
+    broker.add_queue(Queue("parts", prefetch=64))
+    yield lambda actor, number: broker.enqueue(Message("parts", actor, (number,), {}, {}))
+    del broker.declared["parts"]
+
+
+def test_killers_die_and_innocents_finish(
+    start_worker, send, notes, rabbitmq, conn, count, scale, eventually
+):
+    """On a classic queue they loop for ever; a delivery limit buries their neighbours with them."""
+    killers, innocents = max(scale(10), 2), max(scale(30), 10)
+    for number in range(innocents):
+        send("innocent", number)
+        if number < killers:
+            send("poison", number)
+
+    def done():
+        return count("jobs.dead") == killers and len(set(notes("end"))) == innocents
+
+    masters = 0
+    while not done():
+        masters += 1
+        assert masters <= 4 * killers + 1
+        worker = start_worker("parts", threads=4, ready=False)
+        eventually(lambda: worker.process.poll() is not None or done(), within_s=60)  # noqa: B023
+
+    assert sorted(set(notes("end"))) == list(range(innocents))
+    reasons = {reason for (reason,) in conn.execute("SELECT reason FROM jobs.dead").fetchall()}
+    assert all(reason.startswith("killed its worker") for reason in reasons)
+    eventually(lambda: (rabbitmq.depth("parts"), rabbitmq.unacked("parts")) == (0, 0))
+    assert count("jobs.starts") == 0
+    # The first start of each is not recorded, the next makes it a suspect, two more are alone.
+    assert len(notes("start")) <= 4 * killers
+
+
+def test_after_a_cut_of_all_connections_nobody_is_a_suspect(
+    start_worker, send, notes, rabbitmq, count, eventually, scale
+):
+    """Counting each redelivery as a death, a flapping network would bury or slow everybody."""
+    wanted = scale(1000)
+    start_worker("parts", threads=4)
+    for number in range(wanted):
+        send("innocent", number)
+    eventually(lambda: len(notes("end")) > wanted // 10)
+
+    eventually(rabbitmq.close_connections)
+
+    eventually(lambda: len(set(notes("end"))) == wanted, within_s=60)
+    assert count("jobs.starts WHERE alone > 0") == count("jobs.dead") == 0

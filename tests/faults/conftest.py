@@ -1,0 +1,108 @@
+"""A load of jobs whose effects are counted, on real worker processes."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue, schedule
+from tests.e2e.conftest import count, environment, run, start_worker
+from tests.faults.experiment import Result
+from workshed import db
+
+__all__ = ["count", "environment", "run", "start_worker"]
+
+ACTORS = (Path(__file__).parent / "load.py").read_text()
+KINDS = ("plain", "once", "retried", "mailed")
+UNDER_A_KEY = ("once", "retried", "mailed")
+
+
+class Ledger:
+    """What was sent, and what came of it."""
+
+    def __init__(self, broker, rows, rabbitmq):
+        self._broker = broker
+        self._rows = rows
+        self._rabbitmq = rabbitmq
+        self.sent: set[tuple[str, int]] = set()
+
+    def message(self, number):
+        """Return the message of a job: every fourth of a kind."""
+        kind = KINDS[number % len(KINDS)]
+        queue = "letters" if kind == "mailed" else "parts"
+        return Message(queue, kind, (number,), {}, {})
+
+    def send(self, number):
+        """Send one directly."""
+        message = self.message(number)
+        self._broker.enqueue(message)
+        self.sent.add((message.actor_name, number))
+
+    def commit(self, number):
+        """Send one with a transaction that commits."""
+        message = self.message(number)
+        with db.transaction() as conn:
+            schedule.send(conn, message)
+        self.sent.add((message.actor_name, number))
+
+    def effects(self):
+        """Return how often each job had its effect."""
+        query = "SELECT kind, number, count(*) FROM effects GROUP BY 1, 2"
+        return {(kind, number): times for kind, number, times in self._rows(query)}
+
+    def done(self):
+        """Tell whether everything that was sent has had its effect."""
+        return self.effects().keys() >= self.sent
+
+    def left(self):
+        """Count what is still on its way."""
+        tables = ("schedule", "starts", "unique_locks")
+        query = "SELECT count(*) FROM jobs.{}"
+        rows = sum(self._rows(query.format(table))[0][0] for table in tables)
+        queues = self._rabbitmq.queues().values()
+        return rows + sum(queue.get("messages", 0) for queue in queues)
+
+    def result(self):
+        """Count what went wrong."""
+        effects = self.effects()
+        repeats = {job: times - 1 for job, times in effects.items() if times > 1}
+        return Result(
+            lost=len(self.sent - effects.keys()),
+            ghost=len(effects.keys() - self.sent),
+            duplicated=sum(n for (kind, _), n in repeats.items() if kind in UNDER_A_KEY),
+            stuck=self.left(),
+            repeats=sum(n for (kind, _), n in repeats.items() if kind not in UNDER_A_KEY),
+        )
+
+
+@pytest.fixture
+def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
+    """The load of an experiment, and at its end what came of it, which must be no harm."""
+    conn = connect(autocommit=True)
+    conn.execute("CREATE TABLE public.effects (kind text, number integer)")
+    (tmp_path / "load.py").write_text(ACTORS)
+    broker.add_queue(Queue("parts"))
+    broker.add_queue(Queue("letters", kind="classic", levels=4))
+    found = Ledger(broker, lambda query: conn.execute(query).fetchall(), rabbitmq)
+    yield found
+    for name in ("parts", "letters"):
+        del broker.declared[name]
+
+
+@pytest.fixture
+def harmless(ledger, request, eventually):
+    """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
+
+    def harmless(within_s=60):
+        with contextlib.suppress(AssertionError):  # what is missing is counted
+            eventually(lambda: ledger.done() and ledger.left() == 0, within_s=within_s)
+        result = ledger.result()
+        report = request.config.getoption("fault_report")
+        if report:
+            Path(report).write_text(json.dumps(result.as_json()))
+        assert result.harm == 0, result
+        return result
+
+    return harmless

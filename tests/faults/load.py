@@ -1,0 +1,52 @@
+"""The actors of the campaign; each writes its effect into a table, where repeats are seen."""
+
+import random
+import time
+from datetime import timedelta
+
+import dramatiq
+
+from brokers import Queue, broker
+from middleware import RetryOn
+from workshed import db
+
+broker.add_queue(Queue("parts"))
+broker.add_queue(Queue("letters", kind="classic", levels=4))
+
+SOON = RetryOn(OSError, attempts=20, wait=timedelta(milliseconds=50))
+
+
+def write(kind, number):
+    """Have the effect, once more each time."""
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s)", (kind, number))
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", retry_on=SOON)
+def plain(number):
+    """Twice: two rows. Half-way: runs again."""
+    time.sleep(0.005)
+    write("plain", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
+def once(number):
+    """Twice: one row."""
+    time.sleep(0.005)
+    write("once", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
+def retried(number):
+    """Twice: one row. Fails half of the time; what it wrote then is gone."""
+    write("retried", number)
+    time.sleep(0.005)
+    if random.random() < 0.5:  # noqa: S311 -- a coin
+        raise OSError("told to fail")
+
+
+@dramatiq.actor(broker=broker, queue_name="letters", once=True, retry_on=SOON)
+def mailed(number):
+    """On a classic queue, whose confirm is not on disk."""
+    time.sleep(0.005)
+    write("mailed", number)

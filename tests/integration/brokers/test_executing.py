@@ -1,0 +1,439 @@
+"""What runs here: nothing twice, nothing that was cancelled, no killer beside others."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dramatiq.middleware import SkipMessage
+
+from brokers import Queue
+from workshed import db
+from workshed.jobs import cancels, queues, starts
+
+
+@pytest.fixture
+def job(actor):
+    """An actor that notes its runs, and waits in each until it is let on."""
+
+    class Runs(list):
+        on = threading.Event()
+
+    found = Runs()
+    found.on = threading.Event()
+    found.on.set()
+
+    @actor(queue_name="default", max_retries=0)
+    def note(number):
+        found.append(number)
+        assert found.on.wait(30)
+
+    found.actor = note
+    found.send = note.send
+    yield found
+    found.on.set()
+
+
+def delivered_again(job, rabbitmq, eventually):
+    """Lose all connections; RabbitMQ gives the running job to this process again."""
+    eventually(rabbitmq.close_connections)
+    (deliveries,) = job.actor.broker._execution.running._jobs.values()
+    eventually(lambda: len(deliveries) == 2)
+
+
+def test_a_job_that_runs_here_is_not_started_twice(job, working, rabbitmq, eventually):
+    """Without the register of what runs, each lost connection starts every running job again."""
+    job.on.clear()
+
+    with working("default", threads=2):
+        job.send(1)
+        eventually(lambda: job == [1])
+        delivered_again(job, rabbitmq, eventually)
+        job.on.set()
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert job == [1]
+
+
+def test_a_second_delivery_of_a_job_that_was_not_stored_is_given_back(
+    job, working, publish, rabbitmq, rows, failing, eventually
+):
+    """Acked with the first delivery, whose outcome could not be stored, it would be lost."""
+    job.on.clear()
+    message = job.actor.message(1)
+
+    with working("default", threads=2):
+        publish(message, via="schedule")
+        eventually(lambda: job == [1])
+        delivered_again(job, rabbitmq, eventually)
+        with failing("jobs.settled"):
+            job.on.set()
+            eventually(lambda: job == [1, 1])
+        eventually(lambda: rows("SELECT message_id FROM jobs.settled") == [(message.message_id,)])
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+
+# Cancelled jobs
+
+
+def test_a_job_that_waits_in_rabbitmq_is_skipped_once_cancelled(
+    job, working, rabbitmq, rows, eventually
+):
+    first, second = job.send(1), job.send(2)
+    with db.transaction() as conn:
+        assert cancels.cancel(conn, first.message_id) == "will be skipped"
+
+    with working("default"):
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert job == [2]
+    cancelled = "SELECT message_id, outcome, reason FROM jobs.attempts"
+    assert rows(cancelled) == [(first.message_id, "discarded", "cancelled")]
+    assert second.message_id != first.message_id
+
+
+def test_a_worker_learns_of_a_cancel_while_it_holds_the_job(job, working, rows, eventually):
+    """Read only at boot, the tombstone would come too late for what is prefetched."""
+    job.on.clear()
+
+    with working("default", threads=1):
+        job.send(1)
+        eventually(lambda: job == [1])
+        held = job.send(2)
+        with db.transaction() as conn:
+            cancels.cancel(conn, held.message_id)
+        eventually(lambda: held.message_id in job.actor.broker._execution.cancelled, within_s=5)
+        job.on.set()
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
+
+    assert job == [1]
+
+
+def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
+    job, working, publish, rows, eventually
+):
+    """A relay may have published it just before; no worker has to hold its id for that."""
+    message = job.actor.message(1)
+    with db.transaction() as conn:
+        cancels.cancel(conn, message.message_id)
+        conn.execute("UPDATE jobs.tombstones SET reached = false")
+
+    with working("default"):
+        publish(message, via="schedule")
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
+
+    assert job == []
+
+
+def test_an_actor_that_skips_its_job_leaves_a_row(actor, working, rows, eventually):
+    """dramatiq acks it without a trace."""
+
+    @actor(queue_name="default")
+    def leave():
+        raise SkipMessage
+
+    with working("default"):
+        leave.send()
+        found = eventually(lambda: rows("SELECT outcome, reason FROM jobs.attempts"))
+
+    assert found == [("discarded", "the actor raised SkipMessage")]
+
+
+# Suspects
+
+
+def test_a_redelivered_job_records_its_start_and_its_end(job, working, publish, rows, eventually):
+    job.on.clear()
+
+    with working("default"):
+        publish(job.actor.message(1), again=True)
+        eventually(lambda: rows("SELECT alone FROM jobs.starts") == [(0,)])
+        job.on.set()
+        eventually(lambda: rows("SELECT 1 FROM jobs.starts") == [])
+
+
+def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, eventually):
+    """Beside others, its next death would make suspects of all of them."""
+    job.on.clear()
+    suspect = job.actor.message(3)
+    with db.transaction() as conn:
+        starts.record(conn, suspect.message_id, 0, alone=False, host="gone", pid=1)
+
+    with working("default", threads=3):
+        job.send(1)
+        eventually(lambda: job == [1])
+        publish(suspect, again=True)
+        eventually(lambda: job.actor.broker._execution.work.qsize() == 1)
+        job.send(2)
+        eventually(lambda: job.actor.broker._execution.work.qsize() == 2)
+        assert job == [1]
+        job.on.set()
+        eventually(lambda: job == [1, 3, 2])
+
+    assert rows("SELECT 1 FROM jobs.starts") == []
+
+
+def test_one_that_ended_its_worker_alone_and_again_is_dead(job, working, publish, rows, eventually):
+    killer = job.actor.message(1)
+    with db.transaction() as conn:
+        for _ in range(2):
+            starts.record(conn, killer.message_id, 0, alone=True, host="gone", pid=1)
+
+    with working("default"):
+        publish(killer, again=True)
+        (reason,) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))[0]
+
+    assert reason.startswith("killed its worker: started 2 times alone")
+    assert job == []
+    assert rows("SELECT 1 FROM jobs.starts") == []
+
+
+# Old copies
+
+
+def test_a_copy_older_than_what_is_remembered_is_not_run(job, working, publish, rows, eventually):
+    """Its fence may have been pruned: it could run a second time, a month later."""
+    published = datetime.now(UTC) - timedelta(days=31)
+
+    with working("default"):
+        publish(job.actor.message(1), again=True, published=int(published.timestamp()))
+        (reason,) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))[0]
+
+    assert "31 days ago" in reason
+    assert job == []
+
+
+def test_an_old_message_without_copies_runs(job, working, publish, eventually):
+    published = datetime.now(UTC) - timedelta(days=300)
+
+    with working("default"):
+        publish(job.actor.message(1), published=int(published.timestamp()))
+        eventually(lambda: job == [1])
+
+
+# Actors nobody here knows
+
+
+def test_a_job_of_an_unknown_actor_waits_for_the_next_release(
+    job, actor, working, publish, rows, eventually
+):
+    """Given to the dead queue at once, a rolling deploy would bury every new job."""
+    message = job.actor.message(7).copy(actor_name="new")
+
+    with working("default"):
+        publish(message)
+        found = "SELECT body, reason FROM jobs.schedule"
+        ((body, reason),) = eventually(lambda: rows(found))
+        assert reason == "stranger"
+
+        runs = []
+        new = actor(actor_name="new", queue_name="default")(runs.append)
+        later = type(message).decode(body.encode())
+        publish(later, via="schedule")
+        eventually(lambda: runs == [7])
+
+    assert (later.options["attempt"], later.options["hop"]) == (1, 1)
+    assert new.broker is job.actor.broker
+
+
+def test_after_an_hour_a_stranger_is_dead(job, working, publish, rows, eventually):
+    since = datetime.now(UTC) - timedelta(hours=2)
+    options = {"stranger_since": int(since.timestamp() * 1000)}
+    message = job.actor.message(7).copy(actor_name="gone", options=options)
+
+    with working("default"):
+        publish(message)
+        (reason, actor_name) = eventually(lambda: rows("SELECT reason, actor FROM jobs.dead"))[0]
+
+    assert "no actor 'gone'" in reason
+    assert actor_name == "gone"
+
+
+def test_a_message_that_cannot_be_put_away_holds_up_no_other(
+    job, working, publish, rabbitmq, rows, failing, eventually
+):
+    """Repeated in place, as the outcome of a job is, it would hold up all that comes behind it."""
+    with working("default"):
+        with failing("jobs.dead"):
+            publish(job.actor.message(1), body=b"not json")
+            job.send(2)
+            eventually(lambda: job == [2])
+            eventually(lambda: rabbitmq.unacked("default") == 1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rabbitmq.unacked("default") == 0)
+
+    assert rabbitmq.depth("default.dead") == 0
+
+
+# Paused queues
+
+
+def test_a_paused_queue_starts_nothing_and_goes_on_later(job, working, rabbitmq, eventually):
+    job.on.clear()
+
+    with working("default", threads=1):
+        job.send(1)
+        eventually(lambda: job == [1])
+        job.send(2)
+        eventually(lambda: rabbitmq.unacked("default") == 2)  # held, not started
+
+        with db.transaction() as conn:
+            assert queues.pause(conn, "default")
+        eventually(lambda: rabbitmq.depth("default") == 1, within_s=5)
+        job.on.set()
+        job.send(3)
+        eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (2, 0))
+        assert job == [1]
+
+        with db.transaction() as conn:
+            queues.resume(conn, "default")
+        eventually(lambda: job == [1, 2, 3], within_s=5)
+
+
+def test_a_worker_that_boots_on_a_paused_queue_starts_nothing(job, working, rabbitmq, eventually):
+    job.send(1)
+    with db.transaction() as conn:
+        queues.declare(conn, {"default": "quorum", "low": "quorum"})
+        queues.pause(conn, "default")
+
+    with working("default"):
+        eventually(lambda: job.actor.broker._inbox.link.turns > 1)
+        assert job == []
+        assert rabbitmq.depth("default") == 1
+
+
+def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, eventually):
+    with working("default"):
+        with db.transaction() as conn:
+            queues.pause(conn, "default")
+        eventually(lambda: job.actor.broker._inbox.is_paused("default"), within_s=5)
+        inbox = job.actor.broker._inbox
+        before = inbox._connection
+        eventually(rabbitmq.close_connections)
+        eventually(lambda: inbox._connection is not before and inbox._connection.is_open)
+        job.send(1)
+        turns = inbox.link.turns
+        eventually(lambda: inbox.link.turns > turns + 1)  # its channel is open by then
+        assert job == []
+        assert rabbitmq.depth("default") == 1
+
+
+# Long jobs
+
+
+def test_a_delivery_that_waits_too_long_is_given_back(
+    actor, broker, working, rabbitmq, monkeypatch, eventually
+):
+    """RabbitMQ counts from the delivery: waiting behind a long job closes the channel of all."""
+    broker.add_queue(Queue("slow", consumer_timeout=timedelta(seconds=8)))
+    on, runs, given = threading.Event(), [], []
+    give = broker._inbox.give
+    monkeypatch.setattr(broker._inbox, "give", lambda *args: (given.append(args), give(*args)))
+
+    @actor(queue_name="slow", time_limit=4000, max_retries=0)
+    def wait(number):
+        runs.append(number)
+        assert on.wait(30)
+
+    with working("slow", threads=1):
+        wait.send(1)
+        eventually(lambda: runs == [1])
+        wait.send(2)
+        eventually(lambda: rabbitmq.unacked("slow") == 2)
+        ((delivery, verb), *_) = eventually(lambda: given)
+        assert (delivery.args, verb) == ((2,), "requeue")
+        on.set()
+        eventually(lambda: runs == [1, 2])
+
+
+def test_a_time_limit_that_the_consumer_timeout_would_cut_is_refused(actor, broker, working):
+    broker.add_queue(Queue("slow", consumer_timeout=timedelta(minutes=10)))
+
+    @actor(queue_name="slow", time_limit=301_000)
+    def long_one():
+        """Never runs."""
+
+    with pytest.raises(SystemExit), working("slow"):
+        """Not reached."""
+
+
+# Weights
+
+
+def test_starts_are_shared_by_weight_under_backlog(actor, broker, working, eventually):
+    """One FIFO, as dramatiq has it, shares by what happened to be prefetched."""
+    weights = {"three": 3, "two": 2, "one": 1}
+    started, lock = [], threading.Lock()
+    for name, weight in weights.items():
+        broker.add_queue(Queue(name, weight=weight, prefetch=64))
+
+    def declare(name):
+        @actor(queue_name=name, actor_name=f"on_{name}")
+        def note():
+            with lock:
+                started.append(name)
+            threading.Event().wait(0.005)  # longer than RabbitMQ takes to send the next one
+
+        return note
+
+    actors = {name: declare(name) for name in weights}
+    for found in actors.values():
+        for _ in range(300):
+            found.send()
+
+    with working(*weights, threads=4):
+        eventually(lambda: len(started) == 900, within_s=60)
+
+    backlog = started[60:540]  # all three have work: not yet at the start, no more at the end
+    for name, weight in weights.items():
+        assert backlog.count(name) / len(backlog) == pytest.approx(weight / 6, rel=0.05)
+
+
+def test_a_queue_alone_has_all_threads(actor, broker, working, eventually):
+    broker.add_queue(Queue("three", weight=3))
+    broker.add_queue(Queue("one", weight=1))
+    together, met = threading.Barrier(4), []
+
+    @actor(queue_name="one")
+    def meet():
+        met.append(together.wait(20))
+
+    @actor(queue_name="three")
+    def other():
+        """Has no work."""
+
+    for _ in range(4):
+        meet.send()
+    with working("one", "three", threads=4):
+        eventually(lambda: len(met) == 4)
+
+
+def test_a_cap_bounds_what_runs_and_what_is_held(actor, broker, working, rabbitmq, eventually):
+    broker.add_queue(Queue("heavy", cap=2))
+    on, running, most = threading.Event(), [], []
+
+    @actor(queue_name="heavy")
+    def heavy(number):
+        running.append(number)
+        most.append(len(running))
+        on.wait(20)
+        running.remove(number)
+
+    for number in range(6):
+        heavy.send(number)
+    with working("heavy", threads=4):
+        eventually(lambda: len(running) == 2)
+        eventually(lambda: (rabbitmq.unacked("heavy"), rabbitmq.depth("heavy")) == (2, 4))
+        on.set()
+        eventually(lambda: len(most) == 6)
+
+    assert max(most) == 2
+
+
+def test_boot_tells_postgresql_which_queues_and_actors_there_are(job, working, rows):
+    with working("default"):
+        found = dict(rows("SELECT name, queue FROM jobs.actors"))
+        kinds = dict(rows("SELECT name, kind FROM jobs.queues"))
+
+    assert found["note"] == "default"
+    assert kinds["emails"] == "classic"

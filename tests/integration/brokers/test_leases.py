@@ -1,0 +1,540 @@
+"""Messages that get their row before they are published."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+
+import pytest
+
+from brokers import marks
+from brokers.errors import (
+    BrokerUnreachableError,
+    PublishRefusedError,
+    RefusedOptionError,
+)
+from workshed import db
+from workshed.errors import DatabaseUnreachableError
+from workshed.jobs import effects, leases, unique
+
+ROWS = "SELECT message_id, reason, again, sent_at IS NOT NULL FROM jobs.schedule"
+LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
+KEPT = [("lease", False, True)]
+
+
+@pytest.fixture
+def greet(actor):
+    return actor(queue_name="default", actor_name="greet")(lambda number: None)
+
+
+@pytest.fixture
+def mail(actor):
+    return actor(queue_name="emails", actor_name="mail")(lambda number: None)
+
+
+@pytest.fixture
+def send_one(greet):
+    """Send a job of which only one may be alive."""
+    return lambda number=1, key="k", **options: greet.send_with_options(
+        args=(number,), unique_key=key, **options
+    )
+
+
+@pytest.fixture
+def states(rows):
+    """What is stored of each message, without its id."""
+    return lambda: sorted(row[1:] for row in rows(ROWS))
+
+
+@pytest.fixture
+def noted(actor):
+    """`noted("emails")`: an actor on that queue, and the numbers of its runs."""
+
+    def declare(queue):
+        done = []
+        return actor(queue_name=queue, actor_name="note")(done.append), done
+
+    return declare
+
+
+@pytest.fixture
+def await_depth(rabbitmq, eventually):
+    """`await_depth("emails", 3)`: so many messages are there, waiting or with a consumer."""
+    return lambda queue, number: eventually(
+        lambda: rabbitmq.depth(queue) + rabbitmq.unacked(queue) == number
+    )
+
+
+@pytest.fixture
+def forked():
+    """`forked(work)`: run it in a child, which dies without a word after it; its exit code."""
+
+    def fork(work):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                work()
+                status = 0
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return fork
+
+
+@pytest.fixture
+def overdue(connect):
+    """`overdue()`: the senders of all leases have had their time."""
+    conn = connect(autocommit=True)
+    return lambda: conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
+
+
+# Sent
+
+
+def test_a_mail_is_stored_until_its_outcome(mail, rabbitmq, rows, states, eventually):
+    message = mail.send(1)
+
+    eventually(lambda: states() == KEPT)
+    assert [row[0] for row in rows(ROWS)] == [message.message_id]
+    headers = rabbitmq.peek("emails")[0]["properties"]["headers"]
+    assert headers["via"] == "schedule"
+    assert "again" not in headers
+
+
+def test_a_mail_that_ran_has_no_row(noted, working, states, eventually):
+    mail, done = noted("emails")
+
+    with working("emails"):
+        mail.send(1)
+
+        eventually(lambda: done == [1])
+        eventually(lambda: states() == [])
+
+
+def test_a_lease_is_due_after_its_senders_deadline(mail, broker, patience, rows, monkeypatch):
+    patience(7)
+    monkeypatch.setattr(broker._sender._marks, "add", lambda *_: None)
+
+    mail.send(1)
+
+    wait = rows("SELECT due_at - created_at FROM jobs.schedule")[0][0]
+    assert wait == timedelta(seconds=12)
+
+
+def test_a_unique_message_has_a_row_until_its_confirm_and_a_lock(
+    send_one, rabbitmq, rows, states, eventually
+):
+    message = send_one()
+
+    eventually(lambda: states() == [])
+    assert rows(LOCKS) == [("k", message.message_id, 0)]
+    assert rabbitmq.peek("default")[0]["properties"]["headers"]["via"] == "schedule"
+
+
+def test_a_key_that_another_job_has_names_that_job(send_one, rabbitmq, rows, eventually):
+    first = send_one(1)
+
+    second = send_one(2)
+    third = send_one(3, delay=timedelta(hours=1))
+
+    assert second.message_id == third.message_id == first.message_id
+    assert (second.args, third.args) == ((2,), (3,))
+    eventually(lambda: rabbitmq.depth("default") == 1)
+    assert rows(LOCKS) == [("k", first.message_id, 0)]
+
+
+def test_once_the_job_has_ended_its_key_is_free(noted, working, rows, eventually):
+    note, done = noted("default")
+
+    with working("default"):
+        for number in (1, 2):
+            note.send_with_options(args=(number,), unique_key="k")
+            eventually(lambda n=number: n in done and rows(LOCKS) == [])
+
+
+@pytest.fixture
+def once():
+    """`with once() as conn:` as in a job that runs once."""
+
+    @contextlib.contextmanager
+    def run():
+        with db.transaction() as conn:
+            effects.claim(conn, "charge", "7", "7")
+            with db.joined(conn):
+                yield conn
+
+    return run
+
+
+def test_what_a_job_that_runs_once_sends_commits_with_it(
+    once, mail, send_one, broker, states, rows
+):
+    with once():
+        first = send_one()
+        mail.send(1)
+        asyncio.run(broker.send_async(mail.message(2)))
+        [_, other] = broker.enqueue_many([mail.message(3), first.copy(message_id="another")])
+        assert (rows(ROWS), rows(LOCKS)) == ([], [])
+
+    assert other.message_id == first.message_id
+    assert states() == [("send", False, False)] * 4
+    assert len(rows(LOCKS)) == 1
+
+
+def test_what_it_sends_is_undone_with_it(once, mail, send_one, broker, rows):
+    with once() as conn:
+        broker.enqueue_many([mail.message(1), mail.message(2)])
+        send_one()
+        conn.rollback()
+
+    assert (rows(ROWS), rows(LOCKS)) == ([], [])
+
+
+def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventually):
+    """Freed with the failed attempt, another job would run beside its retry."""
+
+    @actor(queue_name="default", max_retries=1, min_backoff=60_000)
+    def fail():
+        raise OSError("no")
+
+    with working("default"):
+        first = fail.send_with_options(unique_key="k")
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE reason = 'retry'"))
+        second = fail.send_with_options(unique_key="k")
+
+    assert second.message_id == first.message_id
+    held = rows("SELECT message_id, hop FROM jobs.unique_locks")
+    assert held == [(first.message_id, 1)]
+
+
+def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, states):
+    message = send_one(delay=timedelta(hours=1))
+
+    assert rows(LOCKS) == [("k", message.message_id, 0)]
+    assert states() == [("delay", False, False)]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1_001, "a\0b", "\ud800", 7])
+def test_a_key_that_could_not_be_stored_is_refused(send_one, key):
+    with pytest.raises(RefusedOptionError, match="unique_key"):
+        send_one(key=key)
+
+
+def test_of_many_senders_at_once_one_sends(send_one, rabbitmq, in_threads, eventually):
+    ids = []
+
+    in_threads(lambda n: ids.append(send_one(n).message_id), range(50), threads=8)
+
+    assert len(set(ids)) == 1
+    eventually(lambda: rabbitmq.depth("default") == 1)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """How many leases were taken, by statement."""
+    sizes = []
+    take = leases.take
+
+    def noted(conn, found, span):
+        sizes.append(len(found))
+        take(conn, found, span)
+
+    monkeypatch.setattr(leases, "take", noted)
+    return sizes
+
+
+def test_many_are_stored_a_window_at_a_time(
+    mail, send_one, greet, broker, states, taken, await_depth, eventually
+):
+    held = send_one(key="3")
+    mails = [mail.message(n) for n in range(600)]
+    ones = [
+        greet.message_with_options(args=(n,), unique_key=key)
+        for n, key in enumerate(["1", "2", "1", "3"])
+    ]
+    taken.clear()
+
+    sent = broker.enqueue_many([*mails, *ones])
+
+    assert taken == [500, 102]
+    assert sent[:602] == [*mails, *ones[:2]]
+    assert [m.message_id for m in sent[602:]] == [ones[0].message_id, held.message_id]
+    await_depth("emails", 600)
+    await_depth("default", 3)
+    eventually(lambda: states() == KEPT * 600)
+
+
+# Not sent
+
+
+def test_while_rabbitmq_is_away_it_is_stored_with_its_lock(send_one, mail, away, rows, states):
+    away()
+
+    message = send_one()
+    mail.send(1)
+
+    assert states() == [("stored", False, False), ("stored", False, False)]
+    assert rows(LOCKS) == [("k", message.message_id, 0)]
+    assert send_one(2).message_id == message.message_id
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_a_lease_that_was_not_confirmed_is_handed_to_a_relay(
+    mail, send_one, patience, rows, states
+):
+    patience(0.2)
+
+    mail.send(1)
+    send_one()
+
+    assert states() == [("stored", True, False)] * 2
+    assert rows("SELECT DISTINCT due_at <= jobs.now() FROM jobs.schedule") == [(True,)]
+    assert len(rows(LOCKS)) == 1
+
+
+def test_a_lease_that_was_never_published_is_no_copy(mail, stuck, patience, states):
+    mail.send(0)
+    patience(0.2)
+
+    with stuck():
+        mail.send(1)
+
+    assert ("stored", False, False) in states()
+
+
+@pytest.mark.usefixtures("not_storing", "unanswered")
+def test_with_the_setting_off_nothing_of_it_stays(mail, send_one, patience, rows):
+    patience(0.2)
+
+    for send in (mail.send, send_one):
+        with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
+            send(1)
+
+    assert (rows(ROWS), rows(LOCKS)) == ([], [])
+
+
+def test_of_a_refused_message_nothing_stays(send_one, full, rows, eventually):
+    full(1)
+    keys = iter(map(str, range(1_000)))
+
+    def refused():
+        try:
+            send_one(key=next(keys))
+        except PublishRefusedError:
+            return True
+        return False
+
+    eventually(refused)
+    sent = len(rows(LOCKS))
+    with pytest.raises(PublishRefusedError, match="it is full"):
+        send_one(key="late")
+
+    assert len(rows(LOCKS)) == sent
+    eventually(lambda: rows(ROWS) == [])
+
+
+@pytest.mark.usefixtures("no_database")
+@pytest.mark.parametrize("which", ["mail", "unique"])
+def test_without_postgresql_it_is_not_sent_and_that_is_said(mail, send_one, which, rabbitmq):
+    send, why = {
+        "mail": (mail.send, "a message for 'emails' is stored before"),
+        "unique": (send_one, "a unique message is stored before"),
+    }[which]
+
+    with pytest.raises(
+        DatabaseUnreachableError, match=rf"127\.0\.0\.1:9.*nothing was sent.*{why}"
+    ) as e:
+        send(1)
+
+    assert "secret" not in str(e.value)
+    assert sum(queue.get("messages_ready", 0) for queue in rabbitmq.queues().values()) == 0
+
+
+def test_a_commit_whose_answer_is_lost_is_said_to_be_unknown(mail, connect, rows):
+    """It may have committed, and then a relay sends what `send` has said was not sent."""
+    connect(autocommit=True).execute("""
+        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON jobs.schedule
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.die();
+    """)
+
+    with pytest.raises(DatabaseUnreachableError, match=r"in the commit, so that it may be stored"):
+        mail.send(1)
+
+    assert rows(ROWS) == []
+
+
+# Crashes
+
+
+@pytest.fixture
+def dies(broker, forked, monkeypatch):
+    """`dies(owner, "method", send)`: a child sends, and dies where it would call that method."""
+
+    def die(owner, name, send):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, lambda *_: os._exit(3))
+            assert forked(send) == 3
+
+    return die
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_crash_between_the_lock_and_the_publish_leaves_a_job(
+    noted, broker, dies, overdue, working, relaying, rows, eventually
+):
+    """Without a row beside the lock, it is held for ever by a job that nobody has."""
+    note, done = noted("default")
+    dies(broker._publisher, "submit", lambda: note.send_with_options(args=(1,), unique_key="k"))
+    assert len(rows(LOCKS)) == 1
+
+    overdue()
+    with working("default"), relaying():
+        eventually(lambda: done == [1])
+        eventually(lambda: rows(ROWS) == [])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("queue", ["default", "emails"])
+def test_a_crash_after_the_confirm_costs_a_copy_that_does_not_run(
+    noted, broker, dies, overdue, working, relaying, await_depth, queue
+):
+    note, done = noted(queue)
+    dies(broker._sender._marks, "add", lambda: note.send_with_options(args=(1,), unique_key="k"))
+
+    overdue()
+    with relaying():
+        await_depth(queue, 2)
+    with working(queue, threads=1):  # two that start at once would both run
+        await_depth(queue, 0)
+
+    assert done == [1]
+
+
+# Marks
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The sizes of the batches of marks."""
+    sizes = []
+    write = marks.write
+
+    def noted(conn, batch):
+        sizes.append(sum(map(len, batch.values())))
+        write(conn, batch)
+
+    monkeypatch.setattr(marks, "write", noted)
+    return sizes
+
+
+def test_rows_are_marked_in_batches(mail, in_threads, written, states, eventually):
+    in_threads(mail.send, range(200), threads=8)
+
+    eventually(lambda: states() == KEPT * 200)
+    assert len(written) < 100
+
+
+def test_rows_are_marked_after_an_outage_of_postgresql(
+    mail, broker, servers, connect, monkeypatch, eventually
+):
+    mail.send(0)
+    add = broker._sender._marks.add
+    stop = servers.postgres.stop
+    monkeypatch.setattr(broker._sender._marks, "add", lambda *words: (stop(), add(*words)))
+
+    try:
+        mail.send(1)
+    finally:
+        servers.postgres.start()
+
+    conn = connect(autocommit=True)
+    query = "SELECT count(*) FROM jobs.schedule WHERE sent_at IS NOT NULL"
+    eventually(lambda: conn.execute(query).fetchone() == (2,), within_s=20)
+
+
+def test_a_failure_in_the_thread_does_not_end_it(mail, states, monkeypatch, eventually, caplog):
+    """Without going on, every later row of this process would be left to the relay."""
+    keep, failures = leases.keep, [ValueError("not PostgreSQL's"), KeyError("nor this")]
+
+    def fail(conn, keys):
+        if failures:
+            raise failures.pop()
+        return keep(conn, keys)
+
+    monkeypatch.setattr(leases, "keep", fail)
+    with caplog.at_level(logging.CRITICAL):
+        mail.send(1)
+        eventually(lambda: len(failures) == 1)
+        mail.send(2)
+        eventually(lambda: not failures)
+        mail.send(3)
+
+    eventually(lambda: KEPT[0] in states())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_marks_its_own_and_not_its_parents(
+    mail, broker, forked, states, eventually, monkeypatch
+):
+    """With its parent's queue it would wait for a lock that a thread of the parent holds."""
+    write, hangs, go_on = marks.write, threading.Event(), threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(marks, "write", lambda *batch: (hangs.set(), go_on.wait(20), write(*batch)))
+        mail.send(1)
+        assert hangs.wait(10)
+        mail.send(2)
+
+    assert forked(lambda: (mail.send(3), broker._sender.close())) == 0
+
+    assert states() == [("lease", False, False)] * 2 + KEPT
+    go_on.set()
+    eventually(lambda: len([state for state in states() if state == KEPT[0]]) == 2)
+
+
+def test_what_is_known_is_written_when_the_broker_closes(mail, broker, states):
+    for times in (1, 2):  # a broker that is used again after it was closed marks again
+        for number in range(20):
+            mail.send(number)
+
+        broker.close()
+
+        assert states() == KEPT * 20 * times
+
+
+SEND_AND_END = """
+import dramatiq
+from brokers import broker
+
+@dramatiq.actor(broker=broker, queue_name="emails")
+def mail(number): ...
+
+for number in range(20):
+    mail.send(number)
+"""
+
+
+def test_what_is_known_is_written_when_the_program_ends(broker, states):
+    subprocess.run([sys.executable, "-c", SEND_AND_END], timeout=60, check=True)
+
+    assert states() == KEPT * 20
+
+
+def test_marks_of_a_dropped_message_free_its_lock_only_with_its_row(broker, rows):
+    """A relay that has the row sends it; without its lock a second job could run beside it."""
+    with db.transaction() as tx:
+        unique.take_many(tx, [unique.Claim("k", "m", 0, "greet", "default")])
+
+    broker._sender._marks.add("drop", [("m", 0)])
+    broker._sender._marks.close()
+
+    assert len(rows(LOCKS)) == 1

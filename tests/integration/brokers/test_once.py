@@ -1,0 +1,206 @@
+"""What a job writes under its key happens once, however often it is delivered or tried."""
+
+import psycopg
+import pytest
+
+from middleware import RetryOn
+from workshed import db
+from workshed.errors import WorkshedError
+from workshed.jobs import once, settled
+
+
+@pytest.fixture
+def effects(connect):
+    """A table that counts every time something was written: `effects()`."""
+    conn = connect(autocommit=True)
+    conn.execute("CREATE TABLE public.effects (number integer)")
+    return lambda: [n for (n,) in conn.execute("SELECT number FROM effects ORDER BY 1")]
+
+
+def write(number):
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s)", (number,))
+
+
+@pytest.fixture
+def charge(actor):
+    """An actor that writes once, and then does what `charge.then` says."""
+
+    @actor(queue_name="default", once=True, retry_on=RetryOn(OSError, attempts=3), min_backoff=1)
+    def charge(number):
+        runs.append(number)
+        write(number)
+        charge.then()
+
+    runs = charge.runs = []
+    charge.then = lambda: None
+    return charge
+
+
+@pytest.fixture
+def idle(rabbitmq, eventually):
+    """Wait until a queue is empty and everything is acked."""
+    return lambda name="default": eventually(
+        lambda: (rabbitmq.depth(name), rabbitmq.unacked(name)) == (0, 0)
+    )
+
+
+def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually):
+    """Without the key, each of them charges."""
+    message = charge.message(1)
+
+    with working("default", threads=1):
+        publish(message)
+        eventually(effects)
+        for headers in ({}, {"again": True}, {"via": "schedule"}):
+            publish(message, **headers)
+        idle()
+
+    assert effects() == charge.runs == [1]
+    assert rows("SELECT scope, key FROM jobs.once") == [("charge", message.message_id)]
+
+
+def test_a_run_that_fails_leaves_nothing(charge, working, effects, rows, eventually):
+    """With a transaction of its own in the actor, what it wrote before it failed would stay."""
+
+    def fail():
+        raise OSError("no")
+
+    charge.then = fail
+
+    with working("default"):
+        charge.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+
+    assert effects() == rows("SELECT 1 FROM jobs.once") == []
+    assert rows("SELECT outcome FROM jobs.attempts") == [("retried",)]
+
+
+def test_a_retry_of_one_whose_commit_was_not_heard_changes_nothing(
+    charge, working, publish, effects, idle, rows, eventually
+):
+    """A connection may be lost after COMMIT arrived: the run failed, and its effect stays."""
+    first = charge.message(1)
+    retry = first.copy(options={"hop": 1, "attempt": 2})
+
+    with working("default", threads=1):
+        publish(first)
+        eventually(effects)
+        publish(retry, via="schedule")
+        idle()
+
+    assert effects() == charge.runs == [1]
+    assert rows("SELECT hop FROM jobs.settled") == [(1,)]
+
+
+def test_of_two_processes_that_run_it_at_once_one_writes(
+    charge, working, connect, publish, effects, idle, eventually
+):
+    """Without the outcome in the transaction, the second to end would write a second time."""
+    message = charge.message(1)
+
+    def another_process_ends_first():
+        with connect() as conn:
+            settled.settle(conn, message.message_id, 0)
+
+    charge.then = another_process_ends_first
+
+    with working("default"):
+        publish(message, via="schedule")
+        eventually(lambda: charge.runs == [1])
+        idle()
+
+    assert effects() == []
+
+
+def test_what_it_sends_commits_with_what_it_writes(actor, working, effects, rows, eventually):
+    """Sent at once, the job would run for an effect that was rolled back."""
+
+    @actor(queue_name="low")
+    def follow_up(number):
+        """Never runs: nobody works on that queue here."""
+
+    @actor(queue_name="default", once=True, max_retries=0)
+    def order(number):
+        write(number)
+        follow_up.send(number)
+        follow_up.send_with_options(args=(number,), delay=60_000)
+        if number == 2:
+            raise OSError("no")
+
+    with working("default"):
+        order.send(2)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        order.send(1)
+        eventually(effects)
+
+    assert effects() == [1]
+    assert rows("SELECT reason FROM jobs.schedule ORDER BY 1") == [("delay",), ("send",)]
+
+
+def test_an_inner_transaction_that_fails_undoes_only_itself(actor, working, effects, eventually):
+    @actor(queue_name="default", once=True)
+    def order():
+        write(1)
+        try:
+            with db.transaction() as conn:
+                conn.execute("INSERT INTO effects VALUES (2)")
+                conn.execute("SELECT 1/0")
+        except psycopg.errors.DivisionByZero:
+            write(3)
+
+    with working("default"):
+        order.send()
+        eventually(effects)
+
+    assert effects() == [1, 3]
+
+
+def test_a_key_of_ones_own_is_asked_once_per_actor(actor, working, effects, idle, eventually):
+    answers = []
+
+    def declare(name):
+        @actor(queue_name="default", actor_name=name)
+        def ask(number):
+            with db.transaction() as conn:
+                if once(conn, f"order {number}"):
+                    conn.execute("INSERT INTO effects VALUES (%s)", (number,))
+            answers.append(number)
+
+        return ask
+
+    charge, refund = declare("charge_it"), declare("refund_it")
+    with working("default"):
+        for send in (charge.send, charge.send, refund.send):
+            send(7)
+        eventually(lambda: len(answers) == 3)
+
+    assert effects() == [7, 7]
+
+
+def test_a_key_goes_with_a_transaction_that_fails(actor, working, effects, rows, eventually):
+    @actor(queue_name="default", retry_on=RetryOn(OSError), min_backoff=1)
+    def ask():
+        with db.transaction() as conn:
+            assert once(conn, "k")
+            conn.execute("INSERT INTO effects VALUES (1)")
+            raise OSError("no")
+
+    with working("default"):
+        ask.send()
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+
+    assert effects() == rows("SELECT 1 FROM jobs.once") == []
+
+
+def test_called_directly_it_is_a_function(charge, database, effects):
+    charge.fn(5)
+
+    assert effects() == [5]
+    with db.transaction() as conn, pytest.raises(WorkshedError, match="inside a job"):
+        once(conn, "k")
+
+
+def test_a_word_for_yes_is_refused(actor):
+    with pytest.raises(ValueError, match="once='yes'"):
+        actor(queue_name="default", once="yes")(lambda: None)

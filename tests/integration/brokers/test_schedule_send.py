@@ -1,0 +1,393 @@
+"""`schedule.send` on every kind of connection: a job commits with the data, and only with it."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+
+import django
+import django.conf
+import psycopg
+import pytest
+import sqlalchemy
+from django.db import connection as django_connection
+from django.db import connections as django_connections
+from django.db import transaction as django_transaction
+from dramatiq.middleware import Middleware
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import orm
+from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
+
+from brokers import schedule
+from brokers.envelope import decode
+from brokers.errors import RefusedArgumentError, UnknownConnectionError
+from brokers.publisher import Publisher
+from brokers.relay import Relay
+from workshed.errors import WorkshedError
+
+ORDER = "INSERT INTO shop.orders DEFAULT VALUES"
+
+
+# Each kind: `with kind(url, commit=True) as (conn, execute, wait):`, one transaction of it.
+
+
+@contextlib.contextmanager
+def psycopg_sync(url, *, commit):
+    with contextlib.closing(psycopg.connect(url)) as conn:
+        yield conn, conn.execute, returned
+        conn.commit() if commit else conn.rollback()
+
+
+@contextlib.contextmanager
+def psycopg_async(url, *, commit):
+    with asyncio.Runner() as runner:
+        conn = runner.run(psycopg.AsyncConnection.connect(url))
+        yield conn, lambda query: runner.run(conn.execute(query)), runner.run
+        runner.run(conn.commit() if commit else conn.rollback())
+        runner.run(conn.close())
+
+
+def django_kind(find):
+    @contextlib.contextmanager
+    def opened(url, *, commit):
+        with django_connected(url), django_transaction.atomic():
+            conn = find()
+            yield conn, conn.cursor().execute, returned
+            django_transaction.set_rollback(not commit)
+
+    return opened
+
+
+@contextlib.contextmanager
+def django_connected(url):
+    if not django.conf.settings.configured:
+        names = {"default": "postgresql", "lite": "sqlite3"}
+        databases = {name: {"ENGINE": f"django.db.backends.{b}"} for name, b in names.items()}
+        django.conf.settings.configure(DATABASES=databases, LOGGING_CONFIG=None)
+        django.setup()
+    found = conninfo_to_dict(url)
+    django_connections.settings["default"] |= {
+        "NAME": found["dbname"],
+        **{name.upper(): found[name] for name in ("user", "password", "host", "port")},
+    }
+    try:
+        yield
+    finally:
+        for conn in django_connections.all(initialized_only=True):
+            conn.close()
+            del django_connections[conn.alias]
+
+
+def sqlalchemy_kind(driver, find):
+    @contextlib.contextmanager
+    def opened(url, *, commit):
+        engine = sqlalchemy.create_engine(of_driver(url, driver))
+        with contextlib.closing(find(engine)) as conn:
+            yield conn, lambda query: conn.execute(sqlalchemy.text(query)), returned
+            conn.commit() if commit else conn.rollback()
+        engine.dispose()
+
+    return opened
+
+
+def async_sqlalchemy_kind(driver, find):
+    @contextlib.contextmanager
+    def opened(url, *, commit):
+        with asyncio.Runner() as runner:
+            engine = sqlalchemy_asyncio.create_async_engine(of_driver(url, driver))
+            conn = runner.run(find(engine))
+            execute = conn.execute
+            yield conn, lambda query: runner.run(execute(sqlalchemy.text(query))), runner.run
+            runner.run(conn.commit() if commit else conn.rollback())
+            runner.run(conn.close())
+            runner.run(engine.dispose())
+
+    return opened
+
+
+def of_driver(url, driver):
+    return sqlalchemy.make_url(url).set(drivername=f"postgresql+{driver}")
+
+
+def returned(message):
+    return message
+
+
+def scoped(engine):
+    return orm.scoped_session(orm.sessionmaker(engine))
+
+
+async def async_connection(engine):
+    return await engine.connect()
+
+
+async def async_session(engine):
+    return sqlalchemy_asyncio.AsyncSession(engine)
+
+
+async def async_scoped(engine):
+    sessions = sqlalchemy_asyncio.async_sessionmaker(engine)
+    return sqlalchemy_asyncio.async_scoped_session(sessions, scopefunc=lambda: "all")
+
+
+KINDS = {
+    "psycopg": psycopg_sync,
+    "psycopg async": psycopg_async,
+    "django's connection": django_kind(lambda: django_connection),
+    "one of django's connections": django_kind(lambda: django_connections["default"]),
+    "sqlalchemy connection, psycopg": sqlalchemy_kind("psycopg", lambda engine: engine.connect()),
+    "sqlalchemy session, psycopg2": sqlalchemy_kind("psycopg2", orm.Session),
+    "sqlalchemy scoped session": sqlalchemy_kind("psycopg", scoped),
+    "sqlalchemy async connection, psycopg": async_sqlalchemy_kind("psycopg", async_connection),
+    "sqlalchemy async connection, asyncpg": async_sqlalchemy_kind("asyncpg", async_connection),
+    "sqlalchemy async session, psycopg": async_sqlalchemy_kind("psycopg", async_session),
+    "sqlalchemy async session, asyncpg": async_sqlalchemy_kind("asyncpg", async_session),
+    "sqlalchemy async scoped session": async_sqlalchemy_kind("asyncpg", async_scoped),
+}
+
+
+@pytest.fixture
+def shop(connect):
+    """Somebody's own table; how many orders there are."""
+    conn = connect(autocommit=True)
+    conn.execute("CREATE SCHEMA shop CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY)")
+    return lambda: conn.execute("SELECT count(*) FROM shop.orders").fetchone()[0]
+
+
+@pytest.fixture(params=KINDS)
+def begin(request, database, shop):
+    """`with begin() as (conn, execute, wait):` a transaction of one kind, committed at its end."""
+    return lambda *, commit=True: KINDS[request.param](database, commit=commit)
+
+
+@pytest.fixture
+def greet(actor):
+    return actor(queue_name="default", actor_name="greet")(lambda number: None)
+
+
+@pytest.fixture
+def stored(rows):
+    """The numbers that stored messages greet."""
+    bodies = "SELECT body, queue FROM jobs.schedule ORDER BY body"
+    return lambda: [decode(body.encode(), queue).args[0] for body, queue in rows(bodies)]
+
+
+@contextlib.contextmanager
+def relaying(broker):
+    stop = threading.Event()
+    publisher = Publisher(broker.urls, "relay")
+    thread = threading.Thread(target=Relay(publisher, stop).run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+        publisher.close()
+
+
+def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
+    begin, greet, shop, stored, broker, rabbitmq, eventually
+):
+    broker.ensure_queues({"default"})
+    with begin(commit=False) as (conn, execute, wait):
+        execute(ORDER)
+        wait(schedule.send(conn, greet.message(1)))
+    with begin() as (conn, execute, wait):
+        execute(ORDER)
+        sent = wait(schedule.send(conn, greet.message(2)))
+        assert stored() == []  # nobody sees it before the commit
+    assert shop() == 1
+
+    with relaying(broker):
+        eventually(lambda: stored() == [])
+
+    (found,) = rabbitmq.peek("default")
+    message = decode(found["payload"].encode(), "default")
+    assert (message.args, message.options) == ((2,), {"origin": "transaction"})
+    assert message.message_id == sent.message_id == found["properties"]["message_id"]
+
+
+def test_it_is_due_when_it_was_asked_for(begin, greet, rows):
+    span = timedelta(days=3, microseconds=1)
+    at = datetime(2040, 1, 1, 9, 30, 0, 1, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+    with begin() as (conn, _, wait):
+        for when in ({}, {"delay": span}, {"at": at}):
+            wait(schedule.send(conn, greet.message(0), **when))
+
+    found = rows("SELECT due_at - created_at, due_at, reason FROM jobs.schedule ORDER BY due_at")
+    (now, _, sent), (later, _, delayed), (_, at_last, dated) = found
+    assert (now, later, at_last) == (timedelta(0), span, at)
+    assert (sent, delayed, dated) == ("send", "delay", "delay")
+
+
+def test_a_refused_message_leaves_the_transaction_as_it_was(begin, greet, shop, stored):
+    with begin() as (conn, execute, wait):
+        execute(ORDER)
+        with pytest.raises(RefusedArgumentError):
+            wait(schedule.send(conn, greet.message(datetime.now(UTC))))
+        with pytest.raises(WorkshedError, match="not both"):
+            wait(schedule.send(conn, greet.message(1), delay=timedelta(1), at=datetime.now(UTC)))
+        wait(schedule.send(conn, greet.message(2)))
+
+    assert (shop(), stored()) == (1, [2])
+
+
+@pytest.fixture
+def hooks(broker):
+    """What middleware saw of sends; one of number 13 is vetoed."""
+    seen = []
+
+    class Hooks(Middleware):
+        def before_enqueue(self, broker, message, delay):
+            seen.append(("before", message.args, delay))
+            if message.args == (13,):
+                raise WorkshedError("unlucky")
+
+        def after_enqueue(self, broker, message, delay):
+            seen.append(("after", message.args, delay))
+
+    before = list(broker.middleware)
+    broker.add_middleware(Hooks())
+    yield seen
+    broker.middleware[:] = before
+    broker._hooks.clear()
+
+
+def test_middleware_sees_it_and_may_veto(begin, greet, stored, hooks):
+    with begin() as (conn, _, wait):
+        wait(schedule.send(conn, greet.message(1), delay=timedelta(seconds=2)))
+        with pytest.raises(WorkshedError, match="unlucky"):
+            wait(schedule.send(conn, greet.message(13)))
+
+    assert hooks == [("before", (1,), 2000), ("after", (1,), 2000), ("before", (13,), 0)]
+    assert stored() == [1]
+
+
+def test_what_postgresql_refuses_is_raised_and_was_not_enqueued(begin, greet, stored, hooks):
+    message = greet.message(1)
+
+    with begin(commit=False) as (conn, _, wait):
+        wait(schedule.send(conn, message))
+        with pytest.raises(Exception, match="schedule_key"):
+            wait(schedule.send(conn, message))
+
+    assert [when for when, *_ in hooks] == ["before", "after", "before"]
+
+
+def test_in_autocommit_it_is_committed_at_once(database, greet, shop, stored, connect):
+    engine = sqlalchemy.create_engine(of_driver(database, "psycopg"), isolation_level="AUTOCOMMIT")
+
+    schedule.send(connect(autocommit=True), greet.message(1))
+    with django_connected(database):
+        schedule.send(django_connection, greet.message(2))
+    with orm.Session(engine) as session:  # closed without a commit
+        schedule.send(session, greet.message(3))
+    engine.dispose()
+
+    assert stored() == [1, 2, 3]
+
+
+def test_a_savepoint_takes_its_jobs_along(database, greet, stored):
+    engine = sqlalchemy.create_engine(of_driver(database, "psycopg"))
+
+    with django_connected(database), django_transaction.atomic():
+        schedule.send(django_connection, greet.message(1))
+        with contextlib.suppress(KeyError), django_transaction.atomic():
+            schedule.send(django_connection, greet.message(13))
+            raise KeyError
+    with orm.Session(engine) as session:
+        schedule.send(session, greet.message(2))
+        nested = session.begin_nested()
+        schedule.send(session, greet.message(14))
+        nested.rollback()
+        session.commit()
+    engine.dispose()
+
+    assert stored() == [1, 2]
+
+
+def test_another_database_is_refused(database, greet):
+    with django_connected(database), pytest.raises(UnknownConnectionError, match="is to sqlite"):
+        schedule.send(django_connections["lite"], greet.message(1))
+
+    engine = sqlalchemy.create_engine("sqlite://")
+    with engine.connect() as conn, pytest.raises(UnknownConnectionError, match="workshed migrate"):
+        schedule.send(conn, greet.message(1))
+    engine.dispose()
+
+
+class Other:
+    """Named as none of the kinds, and as much a connection as duck typing asks."""
+
+    vendor = "postgresql"
+
+    def execute(self, query, values):
+        raise AssertionError(query)
+
+    cursor = connection = exec_driver_sql = execute
+
+
+@pytest.mark.parametrize("given", [None, "postgresql://", Other(), django_connections])
+def test_anything_else_is_refused_with_what_there_is(given, greet):
+    name = f"{type(given).__module__}.{type(given).__qualname__}"
+
+    with pytest.raises(UnknownConnectionError) as refused:
+        schedule.send(given, greet.message(1))
+
+    assert isinstance(refused.value, TypeError)
+    assert f"a job cannot be sent on {name}:" in str(refused.value)
+    for kind in ("psycopg 3", "Django", "SQLAlchemy", "SELECT jobs.send(…)"):
+        assert kind in str(refused.value)
+
+
+def test_an_engine_is_refused_since_it_is_in_no_transaction(database, greet):
+    engine = sqlalchemy.create_engine(of_driver(database, "psycopg"))
+
+    with pytest.raises(UnknownConnectionError, match="Engine: give a Connection"):
+        schedule.send(engine, greet.message(1))
+
+
+def test_a_driver_it_cannot_write_for_is_refused_before_anything_is_sent(database, greet, shop):
+    engine = sqlalchemy.create_engine(of_driver(database, "psycopg"))
+    engine.dialect.paramstyle = "format"  # as pg8000 has it
+
+    with engine.connect() as conn:
+        with pytest.raises(UnknownConnectionError, match="driver psycopg, only through"):
+            schedule.send(conn, greet.message(1))
+        conn.execute(sqlalchemy.text(ORDER))
+        conn.commit()
+    engine.dispose()
+
+    assert shop() == 1
+
+
+def test_a_proxy_is_taken_for_what_it_stands_for(greet, connect, stored):
+    """Tracers put one around each connection; by its type it would be refused."""
+
+    class Proxy:
+        def __init__(self, wrapped):
+            self.wrapped = wrapped
+
+        def __getattr__(self, name):
+            return getattr(self.wrapped, name)
+
+        @property
+        def __class__(self):
+            return self.wrapped.__class__
+
+    schedule.send(Proxy(connect(autocommit=True)), greet.message(1))
+
+    assert stored() == [1]
+
+
+def test_neither_django_nor_sqlalchemy_is_imported_for_it():
+    code = (
+        "import sys, brokers\n"
+        "found = {'asyncpg', 'django', 'psycopg2', 'sqlalchemy'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,276 @@
+"""`enqueue_many`: every message is safe, or is named with its error."""
+
+import socket
+import time
+from datetime import timedelta
+
+import dramatiq
+import pytest
+from dramatiq.middleware import MiddlewareError
+
+from brokers.errors import (
+    BrokerBlockedError,
+    BrokerUnreachableError,
+    NotAllSentError,
+    PublishRefusedError,
+    RefusedArgumentError,
+)
+from workshed import db
+from workshed.errors import DatabaseUnreachableError
+
+STORED = "SELECT message_id, reason, again FROM jobs.schedule"
+
+
+@pytest.fixture
+def greet(actor):
+    return actor(queue_name="default", actor_name="greet")(lambda number: None)
+
+
+@pytest.fixture
+def other(actor):
+    return actor(queue_name="low", actor_name="other")(lambda number: None)
+
+
+@pytest.fixture
+def messages(greet):
+    """So many messages."""
+    return lambda number: [greet.message(n) for n in range(number)]
+
+
+@pytest.fixture
+def found(rabbitmq, eventually):
+    """The ids of the messages of a queue, in order, once there are so many."""
+
+    def wait(queue, number):
+        eventually(lambda: rabbitmq.depth(queue) >= number)
+        return [m["properties"]["message_id"] for m in rabbitmq.peek(queue, 10_000)]
+
+    return wait
+
+
+def ids(messages):
+    return [message.message_id for message in messages]
+
+
+def test_all_arrive_in_their_order(messages, broker, found):
+    sent = broker.enqueue_many(message for message in messages(1_234))
+
+    assert len(sent) == 1_234
+    assert found("default", 1_234) == ids(sent)
+
+
+def test_none_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
+    with pytest.raises(RefusedArgumentError):
+        broker.enqueue_many([*messages(600), greet.message(float("nan"))])
+
+    assert rabbitmq.queues() == {}
+
+
+def test_none_is_sent_before_every_hook_has_agreed(messages, broker, rabbitmq):
+    class Veto(dramatiq.Middleware):
+        def before_enqueue(self, broker, message, delay):
+            if message.args == (599,):
+                raise MiddlewareError("not this one")
+
+    broker.add_middleware(Veto())
+
+    try:
+        with pytest.raises(MiddlewareError):
+            broker.enqueue_many(messages(600))
+    finally:
+        broker.middleware.pop()
+        broker._hooks.clear()
+
+    assert rabbitmq.queues() == {}
+
+
+def test_nothing_is_nothing(broker):
+    assert broker.enqueue_many([]) == []
+
+
+def test_a_lost_connection_loses_none(messages, broker, found, rows, monkeypatch):
+    broker.enqueue_many(messages(1))
+    publisher, cuts = broker._publisher, []
+    send = publisher._send
+
+    def cut(publication):
+        send(publication)
+        if len(publisher._pending) in (300, 600, 900) and len(cuts) < 3:
+            cuts.append(len(publisher._pending))
+            publisher._link._connection._transport._sock.shutdown(socket.SHUT_RDWR)
+
+    monkeypatch.setattr(publisher, "_send", cut)
+    sent = broker.enqueue_many(messages(3_000))
+
+    assert cuts
+    assert rows(STORED) == []
+    assert set(found("default", 3_001)) >= set(ids(sent))
+
+
+def test_what_a_full_queue_refuses_is_told_from_what_it_took(messages, broker, full, found):
+    """Without asking each publish for its answer, the refused ones are reported as confirmed."""
+    broker.ensure_queues({"default"})
+    full(100)
+
+    with pytest.raises(NotAllSentError, match=r"of 2000 messages were not sent.*full") as error:
+        broker.enqueue_many(messages(2_000))
+
+    sent, unsent = error.value.sent, error.value.unsent
+    assert len(sent) + len(unsent) == 2_000
+    assert {type(err) for _, err in unsent} == {PublishRefusedError}
+    assert found("default", len(sent)) == ids(sent)
+
+
+def test_one_without_a_queue_keeps_no_other_from_being_sent(
+    greet, other, broker, rabbitmq, rows, found, away, vhost
+):
+    broker.ensure_queues({"default", "low"})
+    rabbitmq.ask("PUT", "users/sender", {"password": "pw", "tags": ""})
+    rights = {"configure": "^$", "write": "^workshed.jobs$", "read": "^$"}
+    rabbitmq.ask("PUT", f"permissions/{rabbitmq.vhost}/sender", rights)
+    away(vhost.replace(vhost.partition("://")[2].partition("@")[0], "sender:pw"))
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/low")
+    good, bad = ([one.message(n) for n in range(700)] for one in (greet, other))
+
+    with pytest.raises(NotAllSentError) as error:
+        broker.enqueue_many(one for pair in zip(good, bad, strict=True) for one in pair)
+
+    assert error.value.sent == good
+    assert [message for message, _ in error.value.unsent] == bad
+    assert found("default", 700) == ids(good)
+    assert rows(STORED) == []
+    rabbitmq.ask("DELETE", "users/sender")
+
+
+def test_queues_that_were_deleted_are_made_again(greet, other, broker, rabbitmq, found):
+    broker.ensure_queues({"default", "low"})
+    for name in ("default", "low"):
+        rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/{name}")
+
+    broker.enqueue_many([one.message(n) for n in range(700) for one in (greet, other)])
+
+    assert len(found("default", 700)) == len(found("low", 700)) == 700
+
+
+@pytest.mark.usefixtures("not_storing", "unanswered")
+def test_what_was_not_confirmed_in_time_is_told_from_what_was_not_sent(messages, broker, patience):
+    patience(0.3)
+
+    with pytest.raises(NotAllSentError) as error:
+        broker.enqueue_many(messages(1_700))
+
+    assert error.value.sent == []
+    fates = [str(err) for _, err in error.value.unsent]
+    assert all("a copy may have arrived" in fate for fate in fates[:990])
+    assert all(fate.startswith("nothing was sent") for fate in fates[1_000:])
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_what_was_not_confirmed_in_time_is_stored(messages, broker, patience, rows):
+    patience(0.3)
+    batch = messages(1_200)
+
+    assert broker.enqueue_many(batch) == batch
+
+    stored = rows(STORED)
+    assert {row[0] for row in stored} == set(ids(batch))
+    assert {row[1:] for row in stored} == {("stored", True)}
+
+
+def test_while_rabbitmq_is_blocked_all_are_stored_at_once(messages, broker, blocked, rows):
+    broker.enqueue_many(messages(1))
+    batch = messages(1_200)
+
+    with blocked():
+        began = time.monotonic()
+        assert broker.enqueue_many(batch) == batch
+        assert time.monotonic() - began < 5
+
+    assert {row[1:] for row in rows(STORED)} == {("stored", False)}
+    assert len(rows(STORED)) == 1_200
+
+
+@pytest.mark.usefixtures("not_storing")
+def test_with_the_setting_off_the_first_outage_ends_it(messages, broker, blocked, patience):
+    broker.enqueue_many(messages(1))
+    patience(0.3)
+
+    with blocked(), pytest.raises(NotAllSentError, match="1700 of 1700") as error:
+        broker.enqueue_many(messages(1_700))
+
+    assert {type(err) for _, err in error.value.unsent} == {BrokerBlockedError}
+
+
+@pytest.mark.usefixtures("no_database")
+def test_with_postgresql_away_too_it_ends_soon(messages, broker, away):
+    away()
+    began = time.monotonic()
+
+    with pytest.raises(NotAllSentError) as error:
+        broker.enqueue_many(messages(5_000))
+
+    assert time.monotonic() - began < 4  # a moment of the pool for each window in flight
+    assert len(error.value.unsent) == 5_000
+    assert {type(err) for _, err in error.value.unsent} == {BrokerUnreachableError}
+
+
+@pytest.mark.usefixtures("no_database")
+def test_without_postgresql_plain_ones_of_a_window_are_sent_and_mails_are_not(
+    greet, actor, broker, found
+):
+    mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
+
+    with pytest.raises(NotAllSentError) as error:
+        broker.enqueue_many([greet.message(1), mail.message(2), greet.message(3)])
+
+    assert [message.actor_name for message, _ in error.value.unsent] == ["mail"]
+    assert {type(err) for _, err in error.value.unsent} == {DatabaseUnreachableError}
+    assert found("default", 2) == ids(error.value.sent)
+
+
+def test_the_deadline_is_for_each_window(messages, broker, patience, monkeypatch, found):
+    """With one deadline for all, a million messages could not be sent."""
+    monkeypatch.setattr("brokers.sender.WINDOW", 10)
+    patience(2)
+    send = broker._publisher._send
+
+    def slow(publication):
+        time.sleep(0.02)
+        send(publication)
+
+    monkeypatch.setattr(broker._publisher, "_send", slow)
+    broker._sender.storing = False
+
+    sent = broker.enqueue_many(messages(150))  # 3 s
+
+    assert found("default", 150) == ids(sent)
+
+
+def test_a_message_that_was_stored_already_spoils_no_other(greet, actor, broker, rows):
+    mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
+    mails = [mail.message(n) for n in range(3)]
+    with db.transaction() as conn:
+        broker.store(conn, mails[1], delay=timedelta(), at=None, reason="send")
+
+    with pytest.raises(NotAllSentError) as error:
+        broker.enqueue_many(mails)
+
+    assert error.value.sent == [mails[0], mails[2]]
+
+
+def test_an_interrupted_sender_sends_nothing_more(
+    messages, broker, stuck, rabbitmq, monkeypatch, eventually
+):
+    async def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with stuck():
+        with monkeypatch.context() as patch:
+            patch.setattr(broker._publisher, "settled", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                broker.enqueue_many(messages(700))
+        eventually(lambda: not broker._publisher._waiting)
+
+    [last] = broker.enqueue_many(messages(1))
+    eventually(lambda: rabbitmq.depth("default") == 2)
+    assert rabbitmq.peek("default")[1]["properties"]["message_id"] == last.message_id

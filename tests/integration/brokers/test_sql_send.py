@@ -1,0 +1,329 @@
+"""`SELECT jobs.send(…)`: what Python would refuse is refused, the rest is a message like any."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import orjson
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from brokers import schedule
+from brokers.envelope import EXACT_INTEGERS, FIELDS, OPTIONS, decode
+from brokers.publisher import Publisher
+from brokers.relay import Relay
+from workshed.jobs import queues
+
+# What a sender may say; the rest is where a job is in its life, and nobody else's to say.
+RANGES = {
+    "broker_priority": (0, 255),
+    "max_backoff": (0, 2**31 - 1),
+    "max_retries": (0, 2**31 - 1),
+    "min_backoff": (0, 2**31 - 1),
+    "time_limit": (1, 2**31 - 1),
+}
+
+
+@pytest.fixture(autouse=True)
+def _declared(conn):
+    """A worker of another program has `greet`, on its own queue."""
+    queues.declare(conn, {"default": "quorum", "low": "quorum"})
+    queues.declare_actors(conn, {"greet": "default", "lost": "gone"})
+    conn.commit()
+
+
+@pytest.fixture
+def send(conn):
+    """`send("greet", args=[7])`: its id. What is no string, time or span is sent as JSON."""
+
+    def send(actor="greet", **given):
+        values = {
+            name: Jsonb(value) if name in ("args", "kwargs", "options") else value
+            for name, value in given.items()
+        }
+        named = ", ".join(f"{name} => %({name})s" for name in values)
+        query = f"SELECT jobs.send(%(actor)s{', ' if named else ''}{named})"
+        return conn.execute(query, {"actor": actor, **values}).fetchone()[0]
+
+    return send
+
+
+@pytest.fixture
+def stored(conn):
+    """The only row of the schedule, and its body read as a relay and a worker read it."""
+
+    def stored():
+        columns = "message_id, hop, queue, actor, reason, body, due_at, created_at"
+        (row,) = conn.execute(f"SELECT {columns} FROM jobs.schedule").fetchall()  # noqa: S608
+        found = dict(zip(columns.split(", "), row, strict=True))
+        return found, decode(found["body"].encode(), found["queue"])
+
+    return stored
+
+
+@pytest.fixture
+def refused(conn, send):
+    """`with refused("words of the message"):`; nothing was stored."""
+
+    def refused(match, error=psycopg.errors.InvalidParameterValue, **given):
+        with pytest.raises(error, match=match), conn.transaction():
+            send(**given)
+        assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+
+    return refused
+
+
+def test_a_row_is_what_python_would_have_stored(send, stored, conn, actor):
+    greet = actor(queue_name="default", actor_name="greet")(lambda *args, **named: None)
+    arguments = ["Ada", 7, -1.5, 0.1, True, None, {"ünï\n": [1, [2]]}]
+
+    before = datetime.now(UTC)
+    message_id = send(args=arguments, kwargs={"by": "name"}, options={"max_retries": 5})
+    row, message = stored()
+    conn.rollback()
+    schedule.send(
+        conn,
+        greet.message_with_options(args=arguments, kwargs={"by": "name"}, max_retries=5),
+    )
+    theirs, their_message = stored()
+
+    assert list(orjson.loads(row["body"])) == list(orjson.loads(theirs["body"]))
+    assert set(orjson.loads(row["body"])) == set(FIELDS)
+    assert message.asdict() | {"message_id": 0, "message_timestamp": 0} == (
+        their_message.asdict() | {"message_id": 0, "message_timestamp": 0}
+    )
+    assert row["message_id"] == message.message_id == message_id
+    assert UUID(message_id).version == 4
+    for name in ("hop", "queue", "actor", "reason"):
+        assert row[name] == theirs[name]
+    assert row["due_at"] == row["created_at"]
+    sent = datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
+    assert abs(sent - before) < timedelta(seconds=30)
+
+
+def test_nothing_but_the_actor_need_be_given(send, stored):
+    send()
+    row, message = stored()
+
+    assert (message.args, message.kwargs, message.options) == ((), {}, {"origin": "transaction"})
+    assert row["queue"] == "default"
+
+
+def test_a_queue_may_be_named(send, stored):
+    send(queue="low")
+
+    assert stored()[0]["queue"] == "low"
+
+
+def test_it_is_due_after_its_delay(send, stored):
+    send(delay=timedelta(days=3))
+    row, _ = stored()
+
+    assert row["due_at"] - row["created_at"] == timedelta(days=3)
+    assert row["reason"] == "delay"
+
+
+def test_it_is_due_at_its_time(send, stored):
+    at = datetime(2040, 1, 1, 9, tzinfo=UTC)
+
+    send(at=at)
+    row, _ = stored()
+
+    assert row["due_at"] == at
+    assert row["reason"] == "delay"
+
+
+def test_both_delay_and_time_are_refused(refused):
+    refused("delay or at, not both", delay=timedelta(1), at=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity", "20000-01-01Z", "0044-03-15Z BC"])
+def test_a_time_python_cannot_read_is_refused(refused, at):
+    """One such row, and `schedule.find` raises for everybody."""
+    refused("is no date that can be reached", psycopg.errors.DatetimeFieldOverflow, at=at)
+
+
+def test_an_actor_nobody_has_declared_is_refused(refused):
+    refused('an actor "greed"', psycopg.errors.UndefinedObject, actor="greed")
+    refused('an actor "greed"', psycopg.errors.UndefinedObject, actor="greed", queue="default")
+
+
+@pytest.mark.parametrize("given", [{"queue": "defualt"}, {"actor": "lost"}])
+def test_a_queue_nobody_has_declared_is_refused(refused, given):
+    refused('queue "(defualt|gone)" is not declared', psycopg.errors.UndefinedObject, **given)
+
+
+@pytest.mark.parametrize("args", [7, "7", {"id": 7}, None])
+def test_args_that_are_no_array_are_refused(refused, args):
+    refused("greet: args must be a JSON array, not (number|string|object|null)", args=args)
+
+
+@pytest.mark.parametrize("kwargs", [7, [7], None])
+def test_kwargs_that_are_no_object_are_refused(refused, kwargs):
+    refused("greet: kwargs must be a JSON object, not (number|array|null)", kwargs=kwargs)
+
+
+@pytest.mark.parametrize("name", ["args", "kwargs", "options"])
+def test_null_is_not_taken_for_nothing(conn, name):
+    """`to_jsonb(id)` of a missing row is NULL; a default in its place would be another job."""
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"{name} must be .* not NULL"):
+        conn.execute(f"SELECT jobs.send('greet', {name} => NULL)")
+
+
+@pytest.mark.parametrize("number", [EXACT_INTEGERS[0], EXACT_INTEGERS[-1], 0, -1])
+def test_integers_of_64_bits_are_sent(send, stored, number):
+    send(args=[number])
+
+    assert stored()[1].args == (number,)
+
+
+@pytest.mark.parametrize("number", [0.1, -0.1, 1.5e-300, 5e-324, 2.2250738585072014e-308, 0.0])
+def test_doubles_are_sent(send, stored, number):
+    send(args=[number])
+
+    assert stored()[1].args == (number,)
+
+
+def test_a_double_is_known_by_its_shortest_digits_whatever_the_session_shows(send, stored, conn):
+    conn.execute("SET extra_float_digits = -3")
+
+    send(args=[0.30000000000000004])
+
+    assert stored()[1].args == (0.30000000000000004,)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "9223372036854775808000",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "12345678901234567890.0",
+        "0.12345678901234567890",
+        "1e-400",
+        "1e400",
+        "9" * 400 + ".5",
+    ],
+)
+@pytest.mark.parametrize("place", ["args => '[%s]'", 'kwargs => \'{"a": [{"b": %s}]}\''])
+def test_numbers_that_json_would_change_are_refused(conn, number, place):
+    with pytest.raises(psycopg.errors.NumericValueOutOfRange, match="does not survive JSON"):
+        conn.execute(f"SELECT jobs.send('greet', {place % number})")
+
+
+def test_arguments_of_more_than_64_kib_are_refused(send, refused, conn):
+    most = "x" * (65_536 - len('[""]') - len("{}"))
+
+    with conn.transaction(force_rollback=True):
+        send(args=[most])
+
+    refused("65537 bytes of arguments", psycopg.errors.ProgramLimitExceeded, args=[most + "x"])
+    refused("send its id", psycopg.errors.ProgramLimitExceeded, kwargs={"a": "ü" * 33_000})
+
+
+def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, stored):
+    """They would be read, and their retry could not be written: the job is lost to its queue."""
+    nested = "[" * 200 + "]" * 200
+    conn.execute(f"SELECT jobs.send('greet', args => '{nested}')")
+    assert stored()[1].encode()
+
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="nested in more than 200"):
+        conn.execute(f"SELECT jobs.send('greet', args => '[{nested}]')")
+
+
+@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - set(RANGES))])
+def test_an_option_it_does_not_know_is_refused(refused, name):
+    refused(f"greet: {name} is not an option to send with; these are", options={name: 1})
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_an_option_has_the_range_that_python_gives_it(send, refused, conn, name):
+    low, high = RANGES[name]
+    check = OPTIONS[name]
+
+    for value in (low, high):
+        assert check(value) is None
+        with conn.transaction(force_rollback=True):
+            send(options={name: value})
+    for value in (low - 1, high + 1, "5", 5.0, True, None, [5]):
+        assert check(value)
+        refused(f"greet: option {name} must be a whole number", options={name: value})
+
+
+def test_options_that_are_no_object_are_refused(refused):
+    refused("greet: options must be a JSON object, not array", options=[])
+
+
+@pytest.fixture
+def stranger(conn, database_url):
+    """A connection of a role that may use the schema, and was given what the test says."""
+    role = f"stranger_{UUID(int=time.time_ns()).hex}"
+    conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    conn.execute(f"GRANT USAGE ON SCHEMA jobs TO {role}")
+    conn.commit()
+    with psycopg.connect(database_url, user=role, password="x", autocommit=True) as theirs:
+        yield theirs
+    conn.rollback()
+    conn.execute(f"DROP OWNED BY {role}")
+    conn.execute(f"DROP ROLE {role}")
+    conn.commit()
+
+
+def test_a_role_needs_nothing_but_the_function(stranger, conn, stored):
+    conn.execute(f"GRANT EXECUTE ON FUNCTION jobs.send TO {stranger.info.user}")
+    conn.commit()
+
+    stranger.execute("SELECT jobs.send('greet', '[7]')")
+
+    assert stored()[1].args == (7,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        stranger.execute("SELECT * FROM jobs.schedule")
+
+
+def test_a_role_that_may_only_look_cannot_send(stranger):
+    """By default PostgreSQL lets everybody execute every function."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="function send"):
+        stranger.execute("SELECT jobs.send('greet')")
+
+
+def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, conn, stored):
+    """Without the fixed search path its own function runs as the owner of the schema."""
+    conn.execute(f"GRANT EXECUTE ON FUNCTION jobs.send TO {stranger.info.user}")
+    conn.execute(f"CREATE SCHEMA theirs AUTHORIZATION {stranger.info.user}")
+    conn.commit()
+    for name in ("gen_random_uuid()", "jsonb_typeof(jsonb)"):
+        stranger.execute(
+            f"CREATE FUNCTION theirs.{name} RETURNS uuid LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
+        )
+    stranger.execute("SET search_path = theirs, pg_catalog")
+
+    stranger.execute("SELECT jobs.send('greet', '[7]')")
+
+    assert stored()[1].args == (7,)
+
+
+def test_a_job_sent_by_sql_travels_and_runs(send, conn, broker, actor, working, eventually):
+    done = []
+    actor(queue_name="default", actor_name="greet")(
+        lambda name, *, times: done.append((name, times))
+    )
+    broker.ensure_queues({"default"})
+    stop = threading.Event()
+    publisher = Publisher(broker.urls, "relay")
+    relay = threading.Thread(target=Relay(publisher, stop).run)
+    relay.start()
+
+    try:
+        send(args=["rolled back"], kwargs={"times": 1})
+        conn.rollback()
+        send(args=["committed"], kwargs={"times": 2})
+        conn.commit()
+        with working("default"):
+            eventually(lambda: done == [("committed", 2)])
+    finally:
+        stop.set()
+        relay.join(20)
+        publisher.close()

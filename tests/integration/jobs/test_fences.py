@@ -1,0 +1,180 @@
+"""The fences as rows: each is claimed once, and freed by nobody but its holder."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from workshed.jobs import cancels, effects, schedule, settled, starts, unique
+from workshed.jobs.schedule import Row
+
+LOCK = {"actor": "resize", "queue": "images"}
+
+
+def row(message_id="m", hop=0, reason="delay", **changes):
+    fields = {"queue": "default", "actor": "greet", "body": "{}", "reason": reason, **changes}
+    return Row(message_id=message_id, hop=hop, **fields)
+
+
+# Settled
+
+
+def test_an_outcome_takes_the_start_and_the_rows_of_its_hop_with_it(conn):
+    schedule.insert(conn, row(hop=0))
+    schedule.insert(conn, row(hop=1))
+    starts.record(conn, "m", 0, alone=False, host="here", pid=1)
+
+    assert settled.settle(conn, "m", 0)
+
+    assert [r.hop for r in schedule.find(conn)] == [1]
+    assert not starts.past(conn, "m", 0).started
+    assert not settled.settle(conn, "m", 0)
+
+
+def test_fences_are_kept_while_their_message_has_a_row(conn):
+    for message_id in ("waits", "gone"):
+        settled.settle(conn, message_id, 0)
+        effects.claim(conn, "charge", message_id, message_id)
+    schedule.insert(conn, row("waits", 1))
+
+    pruned = [f.prune(conn, timedelta(seconds=-1), 10) for f in (settled, effects)]
+
+    assert pruned == [1, 1]
+    assert settled.is_settled(conn, "waits", 0)
+    assert not effects.claim(conn, "charge", "waits", "waits")
+
+
+# Starts
+
+
+def test_only_starts_made_alone_count(conn):
+    for alone in (False, False, True):
+        starts.record(conn, "m", 0, alone=alone, host="here", pid=1)
+        assert not starts.past(conn, "m", 0).kills
+
+    starts.record(conn, "m", 0, alone=True, host="here", pid=1)
+
+    assert starts.past(conn, "m", 0).kills
+    assert not starts.past(conn, "m", 1).started
+
+
+# Unique
+
+
+def test_a_key_is_held_by_one_message(conn):
+    assert unique.take(conn, "k", message_id="a", hop=0, **LOCK) == "a"
+    assert unique.take(conn, "k", message_id="b", hop=0, **LOCK) == "a"
+    assert unique.take(conn, "k", message_id="a", hop=0, **LOCK) == "a"
+
+
+def test_a_copy_of_an_earlier_hop_frees_nothing(conn):
+    """With the message id alone as holder, the copy would free the lock of the retry."""
+    unique.take(conn, "k", message_id="a", hop=0, **LOCK)
+    unique.move(conn, "a", 1)
+
+    assert unique.free(conn, "a", 0) == 0
+    assert unique.free(conn, "a", 1) == 1
+
+
+def test_an_expired_lock_is_taken_over(conn):
+    unique.take(conn, "k", message_id="a", hop=0, span=timedelta(seconds=-1), **LOCK)
+
+    assert unique.take(conn, "k", message_id="b", hop=0, **LOCK) == "b"
+
+
+def test_of_many_senders_at_once_one_wins(connect):
+    winners, barrier = [], threading.Barrier(8)
+    connections = [connect() for _ in range(8)]
+
+    def send(number):
+        barrier.wait()
+        with connections[number] as conn:
+            taken = unique.take(conn, "k", message_id=str(number), hop=0, **LOCK)
+            winners.append((str(number), taken))
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({taken for _, taken in winners}) == 1
+    assert sum(number == taken for number, taken in winners) == 1
+
+
+def test_a_rollback_lets_the_next_one_have_the_key(connect):
+    with connect() as first, connect() as second:
+        unique.take(first, "k", message_id="a", hop=0, **LOCK)
+        waiting = threading.Thread(
+            target=lambda: found.append(unique.take(second, "k", message_id="b", hop=0, **LOCK))
+        )
+        found: list[str] = []
+        waiting.start()
+        first.rollback()
+        waiting.join()
+
+        assert found == ["b"]
+
+
+# Once
+
+
+def test_an_effect_is_claimed_once_per_scope(conn):
+    assert effects.claim(conn, "charge", "7", "a")
+    assert not effects.claim(conn, "charge", "7", "b")
+    assert effects.claim(conn, "refund", "7", "a")
+
+
+# Cancel
+
+
+def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
+    schedule.insert(conn, row(hop=2))
+    unique.take(conn, "k", message_id="m", hop=2, **LOCK)
+
+    assert cancels.cancel(conn, "m") == "deleted"
+
+    assert schedule.find(conn) == []
+    assert unique.find(conn, "k") is None
+    assert starts.past(conn, "m", 2).settled
+
+
+@pytest.mark.parametrize("made", [{"reason": "lease"}, {"again": True}, None])
+def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
+    if made is not None:
+        schedule.insert(conn, row(**made))
+
+    assert cancels.cancel(conn, "m") == "will be skipped"
+
+    past = starts.past(conn, "m", 0)
+    assert (past.cancelled, past.settled) == (True, False)
+
+
+def test_a_reader_misses_no_tombstone_of_a_long_transaction(connect):
+    """With a watermark of time, what commits late is never read."""
+    with connect() as slow, connect() as quick, connect() as reader:
+        cancels.cancel(slow, "slow")
+        cancels.cancel(quick, "quick")
+        quick.commit()
+        xmin, ids = cancels.since(reader, 0)
+        assert list(ids) == ["quick"]
+        reader.commit()
+        slow.commit()
+
+        _, ids = cancels.since(reader, xmin)
+
+        assert set(ids) == {"slow", "quick"}
+
+
+def test_only_what_reached_rabbitmq_is_read(conn):
+    schedule.insert(conn, row("waited"))
+    cancels.cancel(conn, "waited")
+    cancels.cancel(conn, "sent")
+
+    _, ids = cancels.since(conn, 0)
+
+    assert list(ids) == ["sent"]
+    assert cancels.is_cancelled(conn, "waited")
+    cancels.clear(conn, "waited")
+    assert not cancels.is_cancelled(conn, "waited")
+    assert cancels.prune(conn, timedelta(seconds=-1), 10) == 1

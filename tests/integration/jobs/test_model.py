@@ -1,0 +1,432 @@
+"""Any history of copies, crashes and outcomes, over real PostgreSQL: nothing lost, nothing twice.
+
+RabbitMQ is a bag: it may deliver any copy it holds at any time and again, and what a classic queue
+holds may be gone. All the rest is the code that runs in production: schedule, windows, leases,
+fences, middleware. A crash may come between any two of its transactions.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from uuid import uuid4
+
+import dramatiq
+import pytest
+from dramatiq.middleware import SkipMessage
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from brokers.consumer import Inbox
+from brokers.execution import Execution
+from middleware import (
+    INTERRUPTED,
+    AloneError,
+    ConcludedError,
+    CopyError,
+    Discard,
+    Fence,
+    Job,
+    Once,
+    Outcome,
+    Retries,
+    Uniqueness,
+)
+from workshed import db
+from workshed.jobs import cancels, leases, queues, relays, schedule, unique, windows
+from workshed.jobs.schedule import Row
+
+NOW = timedelta()
+LEASE = timedelta(hours=1)
+TABLES = "schedule, relays, settled, attempts, dead, starts, once, unique_locks, tombstones"
+FENCE = Fence(timedelta(days=30))
+CHAIN = [FENCE, Uniqueness(), Retries(3, NOW), Discard()]
+ONCE = Once()
+KINDS = {"quorum": "default", "classic": "emails"}
+
+
+@dataclass(eq=False)
+class Copy:
+    """A message RabbitMQ holds."""
+
+    message: dramatiq.Message
+    via: bool
+    again: bool = False
+    redelivered: bool = False
+
+    @property
+    def key(self):
+        return self.message.message_id, self.message.options.get("hop", 0)
+
+
+@dataclass(eq=False)
+class Run:
+    """A delivery on which a worker works."""
+
+    copy: Copy
+    job: Job
+
+
+@dataclass
+class Sent:
+    """What is known of a message whose send has returned or committed."""
+
+    once: bool
+    done: int = 0
+    """How often its run ended with success, as the worker saw it."""
+    effects: int = 0
+    """How often what it writes once was committed."""
+    ended: str | None = None
+    cancelled: bool = False
+
+
+class Jobs(RuleBasedStateMachine):
+    """Senders, relays and workers, each of which may die at any time."""
+
+    def __init__(self):
+        super().__init__()
+        self.bag: list[Copy] = []
+        self.open: list[Run] = []
+        self.sent: dict[str, Sent] = {}
+        self.taken: list[windows.Taken] = []
+        self.refused: list[str] = []
+        self.outcomes: Counter[tuple[str, int]] = Counter()
+        self.execution = Execution(Inbox([], "model"), timedelta(hours=1))
+        self.execution.use(CHAIN)
+
+    @initialize()
+    def begin(self):
+        with db.transaction() as conn:
+            for table in TABLES.split(", "):
+                conn.execute(f"DELETE FROM jobs.{table}")  # noqa: S608 -- of a constant
+            queues.declare(conn, {queue: kind for kind, queue in KINDS.items()})
+        self._new_relay()
+
+    # Senders
+
+    @rule(once=st.booleans())
+    def send_directly(self, once):
+        """A plain send: no row, a copy that nobody marks."""
+        self._publish(self._message("quorum", once), via=False)
+
+    @rule(kind=st.sampled_from(sorted(KINDS)), once=st.booleans())
+    def send_in_a_transaction(self, kind, once):
+        message = self._message(kind, once)
+        with db.transaction() as conn:
+            schedule.insert(conn, row(message, "send"))
+
+    @rule(
+        kind=st.sampled_from(sorted(KINDS)),
+        key=st.sampled_from([None, "a", "b"]),
+        once=st.booleans(),
+        dies=st.sampled_from(["before publish", "after publish", "no"]),
+    )
+    def send_with_a_lease(self, kind, key, once, dies):
+        """To a classic queue, or of a unique job: its row commits first."""
+        message = self._message(kind, once, **({"unique_key": key} if key else {}))
+        with db.transaction() as conn:
+            if key is not None:
+                winner = unique.take(
+                    conn, key, message_id=message.message_id, hop=0, actor="work", queue="q"
+                )
+                if winner != message.message_id:
+                    self.refused.append(message.message_id)
+                    del self.sent[message.message_id]
+                    return
+            leases.take(conn, [row(message, "lease")], LEASE)
+        if dies == "before publish":
+            return
+        self._publish(message, via=True)
+        if dies == "no":
+            with db.transaction() as conn:
+                mark = leases.keep if kind == "classic" else leases.end
+                mark(conn, [(message.message_id, 0)])
+
+    @rule(unknown=st.booleans())
+    def send_while_rabbitmq_is_away(self, unknown):
+        """It is stored; a copy may have arrived all the same."""
+        message = self._message("quorum", once=False)
+        if unknown:
+            self._publish(message, via=False)
+        with db.transaction() as conn:
+            schedule.insert(conn, row(message, "stored", again=unknown))
+
+    # Relays
+
+    @rule()
+    def relay_takes_a_window(self):
+        with db.transaction() as conn:
+            conn.execute("UPDATE jobs.schedule SET due_at = jobs.now() WHERE sent_at IS NULL")
+            found = windows.take(conn, self.relay, 3)
+        for taken in found:
+            message = dramatiq.Message.decode(taken.body.encode())
+            self._publish(message, via=True, again=taken.again)
+        self.taken += found
+
+    @rule()
+    def relay_marks_what_was_confirmed(self):
+        with db.transaction() as conn:
+            windows.sent(conn, self.relay, self.taken)
+        self.taken = []
+
+    @rule()
+    def relay_puts_back_what_it_did_not_hear_of(self):
+        with db.transaction() as conn:
+            windows.put_back(conn, self.relay, self.taken, NOW, unknown=[True] * len(self.taken))
+        self.taken = []
+
+    @rule()
+    def relay_dies(self):
+        with db.transaction() as conn:
+            relays.leave(conn, self.relay)
+            conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
+        self._new_relay()
+
+    @rule()
+    def classic_queues_are_lost(self):
+        """A power cut; what workers hold is theirs, but its ack means nothing any more."""
+        self.bag = [copy for copy in self.bag if copy.message.queue_name != KINDS["classic"]]
+        self._resend()
+
+    # Workers
+
+    @precondition(lambda self: self.bag)
+    @rule(data=st.data(), alone=st.booleans())
+    def start(self, data, alone):
+        """Deliver any copy; a worker makes its checks."""
+        copy = data.draw(st.sampled_from(self.bag))
+        self.bag.remove(copy)
+        run = Run(copy, job_of(copy, alone=alone))
+        with db.transaction() as conn:
+            _, ids = cancels.since(conn, 0)
+            self.execution.cancelled = set(ids)
+        try:
+            self.execution._refuse_cancelled(run.job)
+            FENCE.before_process_message(None, SimpleNamespace(job=run.job))
+        except SkipMessage:
+            return  # absorbed, and acked
+        except AloneError:
+            copy.redelivered = True
+            self.bag.append(copy)
+        except ConcludedError as err:
+            self._conclude(run, err.outcome)
+        else:
+            assert not self.sent[run.job.message_id].cancelled or not run.job.copied
+            self.open.append(run)
+
+    @precondition(lambda self: self.open)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["done", "done", "retry", "snooze", "refund", "discarded", "dead"]),
+        acks=st.booleans(),
+    )
+    def end(self, data, kind, acks):
+        """Reach an outcome; the worker may die before its ack."""
+        run = data.draw(st.sampled_from(self.open))
+        self.open.remove(run)
+        if kind == "done" and self.sent[run.job.message_id].once:
+            self._run_once(run)
+        else:
+            outcome = INTERRUPTED if kind == "refund" else Outcome(kind, "said", delay=NOW)
+            self._conclude(run, outcome)
+        if not acks:
+            self._deliver_again(run.copy)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def worker_dies(self, data):
+        """Its job has no outcome, and comes again."""
+        run = data.draw(st.sampled_from(self.open))
+        self.open.remove(run)
+        self._deliver_again(run.copy)
+
+    @precondition(lambda self: self.bag or self.open)
+    @rule(data=st.data())
+    def a_copy_is_delivered_twice(self, data):
+        """A lost connection: the job runs on, and its message is delivered again."""
+        copy = data.draw(st.sampled_from(self.bag + [run.copy for run in self.open]))
+        self._deliver_again(copy)
+
+    # Operators
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def cancel(self, data):
+        message_id = data.draw(st.sampled_from(sorted(self.sent)))
+        with db.transaction() as conn:
+            if cancels.cancel(conn, message_id) == "deleted":
+                self.sent[message_id].ended = "cancelled"
+        self.sent[message_id].cancelled = True
+
+    # What must hold
+
+    @invariant()
+    def nothing_is_lost(self):
+        """A job that has not ended is somewhere: in a row, in RabbitMQ, or with a worker."""
+        somewhere = {copy.message.message_id for copy in self.bag}
+        somewhere |= {run.job.message_id for run in self.open}
+        with db.transaction() as conn:
+            for table in ("schedule", "dead"):
+                query = f"SELECT message_id FROM jobs.{table}"  # noqa: S608 -- of a constant
+                somewhere |= {message_id for (message_id,) in conn.execute(query)}
+        for message_id, sent in self.sent.items():
+            assert sent.ended or message_id in somewhere, f"{message_id} is lost"
+
+    @invariant()
+    def an_effect_happens_once(self):
+        assert all(sent.effects <= 1 for sent in self.sent.values())
+
+    @invariant()
+    def a_hop_has_one_outcome(self):
+        """With two, the copy that fails starts a retry of a job that has ended."""
+        assert all(times == 1 for times in self.outcomes.values())
+
+    @invariant()
+    def a_lock_has_a_job(self):
+        """One without a job would keep its key for ever."""
+        with db.transaction() as conn:
+            held = conn.execute("SELECT key, message_id FROM jobs.unique_locks").fetchall()
+        for key, message_id in held:
+            assert self.sent[message_id].ended is None, f"{key} is held by a job that has ended"
+
+    def teardown(self):
+        """Let everything come to its end."""
+        for _ in range(400):
+            self.relay_dies()
+            self._resend()
+            self.relay_takes_a_window()
+            self.relay_marks_what_was_confirmed()
+            while self.bag:
+                self._work_off(self.bag.pop())
+            while self.open:
+                self._work_off(self.open.pop().copy)
+            with db.transaction() as conn:
+                left = conn.execute("SELECT count(*) FROM jobs.schedule").fetchone()[0]
+            if not (left or self.bag or self.open):
+                break
+        self._all_ended()
+
+    def _all_ended(self):
+        with db.transaction() as conn:
+            for table in ("schedule", "starts", "unique_locks"):
+                query = f"SELECT * FROM jobs.{table}"  # noqa: S608 -- of a constant
+                rows = conn.execute(query).fetchall()
+                assert rows == [], f"{table} has rows left"
+        for message_id, sent in self.sent.items():
+            assert sent.ended is not None, f"{message_id} did not end"
+            if sent.ended == "done" and sent.once:
+                assert sent.effects == 1
+
+    def _work_off(self, copy):
+        run = Run(copy, job_of(copy, alone=True))
+        with db.transaction() as conn:
+            _, ids = cancels.since(conn, 0)
+            self.execution.cancelled = set(ids)
+        try:
+            self.execution._refuse_cancelled(run.job)
+            FENCE.before_process_message(None, SimpleNamespace(job=run.job))
+        except SkipMessage:
+            return
+        except ConcludedError as err:
+            self._conclude(run, err.outcome)
+            return
+        if self.sent[run.job.message_id].once:
+            self._run_once(run)
+        else:
+            self._conclude(run, Outcome("done"))
+
+    def _new_relay(self):
+        self.relay = uuid4()
+        self.taken = []
+        with db.transaction() as conn:
+            relays.beat(conn, self.relay, "here", 1)
+
+    def _resend(self):
+        with db.transaction() as conn:
+            ready = {copy.message.queue_name for copy in self.bag}
+            if KINDS["classic"] not in ready:
+                (now,) = conn.execute("SELECT jobs.now() + interval '1 hour'").fetchone()
+                windows.absent(conn, KINDS["classic"], now)
+                windows.resend(conn, timedelta(hours=-2))
+
+    def _message(self, kind, once, **options):
+        name = f"m{len(self.refused) + len(self.sent)}"
+        message = dramatiq.Message(KINDS[kind], "work", (), {}, options, message_id=name)
+        self.sent[message.message_id] = Sent(once=once)
+        return message
+
+    def _publish(self, message, *, via, again=False):
+        self.bag.append(Copy(message, via=via, again=again))
+
+    def _deliver_again(self, copy):
+        self.bag.append(Copy(copy.message, copy.via, copy.again, redelivered=True))
+
+    def _conclude(self, run, outcome):
+        """Store an outcome as a worker does; a copy of a settled one changes nothing."""
+        sent = self.sent[run.job.message_id]
+        try:
+            self.execution._settle(run.job, outcome)
+        except CopyError:
+            return
+        if run.job.copied or outcome.kind != "done":
+            self.outcomes[run.job.message_id, run.job.hop] += 1
+        if outcome.ends:
+            sent.ended = outcome.kind
+        sent.done += outcome.kind == "done"
+
+    def _run_once(self, run):
+        sent = self.sent[run.job.message_id]
+        wrote = Counter()
+        ONCE._running.job = run.job
+        before = run.job.concluded
+        ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
+        assert not before
+        assert run.job.concluded
+        if wrote and self._has_key(run.job.message_id):
+            sent.effects += 1
+        sent.ended = "done"
+
+    def _has_key(self, message_id):
+        """Tell whether the transaction of this run committed: else its key is not there."""
+        with db.transaction() as conn:
+            query = "SELECT FROM jobs.once WHERE key = %s"
+            return conn.execute(query, (message_id,)).rowcount == 1
+
+
+def row(message, reason, *, again=False):
+    return Row(
+        message_id=message.message_id,
+        hop=message.options.get("hop", 0),
+        queue=message.queue_name,
+        actor=message.actor_name,
+        body=message.encode().decode(),
+        reason=reason,
+        again=again,
+    )
+
+
+def job_of(copy, *, alone):
+    redelivered = copy.redelivered or copy.again
+    return Job(copy.message, copied=redelivered or copy.via, redelivered=redelivered, alone=alone)
+
+
+@pytest.mark.usefixtures("database")
+def test_any_history_loses_nothing_and_repeats_no_effect(scale):
+    """Each remedy was taken out once; see the table at the end of this file."""
+    run_state_machine_as_test(
+        Jobs,
+        settings=settings(
+            max_examples=scale(500),
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,40 @@
+"""The latch: whoever waits is called."""
+
+import threading
+
+import pytest
+
+from brokers.latch import Latch
+
+
+def test_it_is_waited_for_no_longer_than_was_said():
+    latch = Latch()
+
+    assert not latch.wait(0.01)
+    assert not latch.wait(-1)
+
+
+def test_who_waits_passes_once_it_is_open():
+    latch = Latch()
+    threading.Timer(0.05, latch.open).start()
+
+    assert latch.wait(10)
+    assert latch.wait(0)
+
+
+def test_each_call_is_made_once_whether_added_before_or_after():
+    latch, calls = Latch(), []
+
+    latch.then(lambda: calls.append("before"))
+    latch.open()
+    latch.then(lambda: calls.append("after"))
+
+    assert calls == ["before", "after"]
+
+
+@pytest.mark.parametrize("timeout_s", [float("inf"), 1e12])
+def test_for_ever_is_as_long_as_a_lock_can_wait(timeout_s):
+    latch = Latch()
+    threading.Timer(0.01, latch.open).start()
+
+    assert latch.wait(timeout_s)

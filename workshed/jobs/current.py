@@ -1,0 +1,42 @@
+"""The job that this thread runs, and the effects it may have once."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import effects
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What a job may know about itself."""
+
+    message_id: str
+    actor: str
+
+
+_current: ContextVar[Current | None] = ContextVar("current job", default=None)
+
+
+def begin(current: Current) -> None:
+    """Note what this thread runs from now on."""
+    _current.set(current)
+
+
+def end() -> None:
+    """Note that it runs nothing."""
+    _current.set(None)
+
+
+def once(conn: Connection, key: str) -> bool:
+    """Tell the first time for this key from all later ones; scoped by the actor that asks.
+
+    The key commits with what `conn`'s transaction writes: `if once(conn, f"charge {order_id}"):`
+    guards it against every copy and retry of the job. Waits for a copy that is about to commit the
+    same key. Raises `WorkshedError` outside a job, where there is no actor.
+    """
+    current = _current.get()
+    if current is None:
+        raise WorkshedError("once() is asked inside a job; outside there is no actor to scope it")
+    return effects.claim(conn, current.actor, key, current.message_id)

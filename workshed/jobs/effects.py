@@ -1,0 +1,32 @@
+"""Effects that happen once: a key that commits together with what it stands for."""
+
+from datetime import timedelta
+
+from workshed.db import Connection
+
+
+def claim(conn: Connection, scope: str, key: str, message_id: str) -> bool:
+    """Write the key in the caller's transaction; False when it is there already.
+
+    Waits for a transaction that is about to write the same key. `scope` is the actor.
+    """
+    query = """
+        INSERT INTO jobs.once (scope, key, message_id) VALUES (%s, %s, %s)
+        ON CONFLICT ON CONSTRAINT once_key DO NOTHING
+    """
+    return conn.execute(query, (scope, key, message_id)).rowcount > 0
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete keys no copy can ask for any more, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.once
+         WHERE (scope, key) IN (
+               SELECT scope, key FROM jobs.once AS o
+                WHERE done_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = o.message_id)
+                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = o.message_id)
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount

@@ -1,0 +1,60 @@
+"""Rows of messages that their sender publishes itself; a relay does when that sender dies."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from workshed.db import Connection
+from workshed.jobs import schedule
+from workshed.jobs.schedule import Row
+
+Key = tuple[str, int]
+"""Message id and hop."""
+
+
+def take(conn: Connection, rows: Sequence[Row], span: timedelta) -> None:
+    """Store the rows (of reason `lease`), due once their sender can no longer be publishing."""
+    schedule.insert_many(conn, rows, span)
+
+
+def end(conn: Connection, keys: Sequence[Key]) -> int:
+    """Delete what RabbitMQ has on disk, or refused; return how many."""
+    query = """
+        DELETE FROM jobs.schedule AS s
+         USING unnest(%(ids)s::text[], %(hops)s::int[]) AS done (message_id, hop)
+         WHERE s.message_id = done.message_id AND s.hop = done.hop AND s.reason = 'lease'
+    """
+    return conn.execute(query, _values(keys)).rowcount
+
+
+def keep(conn: Connection, keys: Sequence[Key]) -> int:
+    """Keep what RabbitMQ confirmed in memory only until its outcome is stored; return how many.
+
+    One whose outcome came first has no row any more.
+    """
+    query = """
+        UPDATE jobs.schedule AS s
+           SET sent_at = jobs.now()
+          FROM unnest(%(ids)s::text[], %(hops)s::int[]) AS done (message_id, hop)
+         WHERE s.message_id = done.message_id AND s.hop = done.hop
+           AND s.reason = 'lease' AND s.taken_by IS NULL AND s.sent_at IS NULL
+    """
+    return conn.execute(query, _values(keys)).rowcount
+
+
+def give_up(conn: Connection, keys: Sequence[Key], *, unknown: Sequence[bool]) -> int:
+    """Hand the rows to the relay at once; return how many.
+
+    `unknown`, one per key: a copy may have arrived.
+    """
+    query = """
+        UPDATE jobs.schedule AS s
+           SET reason = 'stored', due_at = jobs.now(), again = s.again OR failed.unknown
+          FROM unnest(%(ids)s::text[], %(hops)s::int[], %(unknown)s::bool[])
+                   AS failed (message_id, hop, unknown)
+         WHERE s.message_id = failed.message_id AND s.hop = failed.hop AND s.taken_by IS NULL
+    """
+    return conn.execute(query, {**_values(keys), "unknown": list(unknown)}).rowcount
+
+
+def _values(keys: Sequence[Key]) -> dict[str, object]:
+    return {"ids": [key[0] for key in keys], "hops": [key[1] for key in keys]}

@@ -1,0 +1,67 @@
+"""The queues and actors that workers have declared, and which queues are paused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A row of `jobs.queues`."""
+
+    name: str
+    kind: str
+    paused_at: datetime | None
+
+
+def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
+    """Note queues by name, each `quorum` or `classic`."""
+    query = """
+        INSERT INTO jobs.queues AS q (name, kind)
+        SELECT * FROM unnest(%s::text[], %s::text[])
+         ORDER BY 1  -- all processes lock in one order
+        ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, seen_at = jobs.now()
+    """
+    conn.execute(query, (list(kinds), list(kinds.values())))
+
+
+def declare_actors(conn: Connection, queues: Mapping[str, str]) -> None:
+    """Note actors by name, each with its queue."""
+    query = """
+        INSERT INTO jobs.actors (name, queue)
+        SELECT * FROM unnest(%s::text[], %s::text[])
+         ORDER BY 1
+        ON CONFLICT (name) DO UPDATE SET queue = EXCLUDED.queue, seen_at = jobs.now()
+    """
+    conn.execute(query, (list(queues), list(queues.values())))
+
+
+def pause(conn: Connection, name: str) -> bool:
+    """Let no worker start a job of this queue (within 2 s); False when no such queue is known."""
+    query = "UPDATE jobs.queues SET paused_at = COALESCE(paused_at, jobs.now()) WHERE name = %s"
+    return conn.execute(query, (name,)).rowcount > 0
+
+
+def resume(conn: Connection, name: str) -> bool:
+    """Let workers start its jobs again; False when no such queue is known."""
+    return (
+        conn.execute("UPDATE jobs.queues SET paused_at = NULL WHERE name = %s", (name,)).rowcount
+        > 0
+    )
+
+
+def paused(conn: Connection) -> frozenset[str]:
+    """Return the names of the paused queues."""
+    rows = conn.execute("SELECT name FROM jobs.queues WHERE paused_at IS NOT NULL")
+    return frozenset(name for (name,) in rows)
+
+
+def find(conn: Connection) -> list[Known]:
+    """Return the known queues by name."""
+    query = "SELECT name, kind, paused_at FROM jobs.queues ORDER BY name"
+    with conn.cursor(row_factory=class_row(Known)) as cur:
+        return cur.execute(query).fetchall()

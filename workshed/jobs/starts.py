@@ -1,0 +1,58 @@
+"""Starts of jobs that may have a copy: what has its outcome, was cancelled, or kills its worker."""
+
+from dataclasses import dataclass
+
+from workshed.db import Connection
+
+ALONE_AT_MOST = 2
+"""Starts alone in a process; a job that ends none of them kills its worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a message before it starts."""
+
+    settled: bool
+    """This hop, or a later one, has its outcome."""
+    cancelled: bool
+    started: bool
+    """It was started before, as a redelivered job, and that start has no outcome."""
+    alone: int
+    """How many of those starts were made alone."""
+
+    @property
+    def kills(self) -> bool:
+        """Tell whether it has ended its process each time it ran alone there."""
+        return self.alone >= ALONE_AT_MOST
+
+
+def past(conn: Connection, message_id: str, hop: int) -> Past:
+    """Ask the fence, the tombstones and the starts in one query."""
+    query = """
+        SELECT COALESCE((SELECT hop >= %(hop)s FROM jobs.settled
+                          WHERE message_id = %(message_id)s), false),
+               EXISTS (SELECT FROM jobs.tombstones WHERE message_id = %(message_id)s),
+               s.message_id IS NOT NULL,
+               COALESCE(s.alone, 0)
+          FROM (VALUES (1)) AS one
+          LEFT JOIN jobs.starts AS s ON s.message_id = %(message_id)s AND s.hop = %(hop)s
+    """
+    found = conn.execute(query, {"message_id": message_id, "hop": hop}).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return Past(*found)
+
+
+def record(
+    conn: Connection, message_id: str, hop: int, *, alone: bool, host: str, pid: int
+) -> None:
+    """Record a start; a later hop of the message counts anew."""
+    query = """
+        INSERT INTO jobs.starts AS s (message_id, hop, alone, host, pid)
+        VALUES (%(message_id)s, %(hop)s, %(alone)s, %(host)s, %(pid)s)
+        ON CONFLICT (message_id) DO UPDATE
+           SET alone = EXCLUDED.alone + CASE WHEN s.hop = EXCLUDED.hop THEN s.alone ELSE 0 END,
+               hop = EXCLUDED.hop, host = EXCLUDED.host, pid = EXCLUDED.pid,
+               started_at = jobs.now()
+    """
+    values = {"message_id": message_id, "hop": hop, "alone": int(alone), "host": host, "pid": pid}
+    conn.execute(query, values)
