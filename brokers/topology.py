@@ -126,7 +126,11 @@ def _end_at(deadline: float, connection: Any) -> None:
 def version(connection: Any) -> Version:
     """Read the version of the server behind a connection; an unreadable one counts as the first."""
     words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
-    text = words.decode() if isinstance(words, bytes) else str(words)
+    return read_version(words.decode() if isinstance(words, bytes) else str(words))
+
+
+def read_version(text: str) -> Version:
+    """Read a version as RabbitMQ writes it."""
     found = re.match(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else FIRST
 

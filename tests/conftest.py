@@ -221,6 +221,10 @@ class Management:
             if one.get("vhost") == self.vhost
         ]
 
+    def consumers(self):
+        """Who consumes in this virtual host, each with its channel."""
+        return self.ask("GET", f"consumers/{quote(self.vhost, '')}")
+
     def close_connections(self):
         """Close all connections, as an operator or a failing network may; how many there were."""
         found = self.connections()

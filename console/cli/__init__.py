@@ -1,7 +1,6 @@
 """The `workshed` command.
 
-Exit codes: 0 ok, 1 failed, 2 usage or settings, 3 RabbitMQ unreachable, 4 PostgreSQL unreachable,
-5 not found. Data go to stdout, talk to stderr.
+Data go to stdout, talk to stderr. The exit codes are in `CODES`, which ends `workshed --help`.
 
 A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
 one with sub-commands). The docstring is its help. Its module is imported for `--help` too, so at
@@ -20,16 +19,37 @@ from workshed.errors import WorkshedError
 
 COMMANDS = {
     "broker": "console.cli.broker:broker",
+    "dead": "console.cli.dead:dead",
     "demo": "console.cli.demo:demo",
     "dev": "console.cli.dev:dev",
+    "doctor": "console.cli.doctor:doctor",
+    "enqueue": "console.cli.enqueue:enqueue",
     "migrate": "console.cli.migrate:migrate",
+    "queues": "console.cli.queues:queues",
     "relay": "console.cli.relay:relay",
+    "scheduled": "console.cli.scheduled:scheduled",
     "worker": "console.cli.worker:worker",
+}
+
+CODES = {
+    0: "done",
+    1: "failed, or not done for all",
+    2: "usage, settings, or a database that lacks migrations",
+    3: "RabbitMQ does not answer",
+    4: "PostgreSQL does not answer",
+    5: "nothing has this id or name",
+    70: "a thread of a worker died, or its I/O loop hung",
+    72: "a child of `workshed worker` did not stop in time, and was killed",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.
 EXIT_CODES = {
     "SettingsError": 2,
+    "MigrationError": 2,
+    "NotConfirmedError": 2,
+    "UndeclaredQueueError": 2,
+    "RefusedArgumentError": 2,
+    "RefusedOptionError": 2,
     "BrokerUnreachableError": 3,
     "DatabaseUnreachableError": 4,
     "NotFoundError": 5,
@@ -67,6 +87,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in CODES.items()) + ".",
 )
 
 

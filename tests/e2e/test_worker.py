@@ -126,7 +126,8 @@ def environment(database, vhost, mail_server, tmp_path, monkeypatch):
     (tmp_path / "parts.py").write_text(ACTORS)
     (tmp_path / "notes.txt").touch()
     monkeypatch.setenv("NOTES", str(tmp_path / "notes.txt"))
-    return {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture

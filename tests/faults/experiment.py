@@ -35,6 +35,13 @@ class Remedy:
         path.write_text(text.replace(self.old, self.new))
 
 
+KEY = Remedy(
+    "middleware/once.py",
+    "if effects.claim(conn, scope, job.message_id, job.message_id):",
+    "if True:",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """A fault and a load; `remedy` is removed to see that the experiment can fail."""

@@ -1,12 +1,34 @@
 """Jobs that will not be tried again until somebody says so."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+import orjson
 from psycopg.rows import class_row
 
 from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import cancels
 from workshed.jobs.attempts import storable
+
+UNREADABLE = "unreadable:"
+DIGITS = 25
+"""Of the body's SHA-256, so that the name is as long as every other id."""
+NOBODY = "(unreadable)"
+"""Stands for the actor in the record of a message that names none."""
+
+
+class UnreadableJobError(WorkshedError):
+    """A message nobody could read cannot run again; it can be looked at and discarded."""
+
+    def __init__(self, message_id: str, why: str) -> None:
+        """Say what to do instead."""
+        super().__init__(
+            f"{message_id} cannot be read ({why}), so it would die again: look at it with "
+            f"`workshed dead show`, send the job anew with `workshed enqueue`, and discard this one"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +46,32 @@ class Dead:
     died_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Some of the dead; what is `None` does not matter."""
+
+    queue: str | None = None
+    actor: str | None = None
+    error: str | None = None
+    """Class of the error; `-` where there was none."""
+    since: timedelta | None = None
+    """Died at most so long ago."""
+
+
+ANY = Which()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The dead of one class of error."""
+
+    error_class: str | None
+    count: int
+    actors: list[str]
+    first_at: datetime
+    last_at: datetime
+
+
 def bury(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
@@ -36,7 +84,11 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     reason: str,
     error: BaseException | None = None,
 ) -> None:
-    """Keep a job, as it came, with why it died; one row per message, the latest death."""
+    """Keep a job, as it came, with why it died; one row per message, the latest death.
+
+    What could not be read (`actor` is `None`) may claim any id, also one of a job that died: its
+    row is named for its body, and what it claimed is in the reason.
+    """
     query = """
         INSERT INTO jobs.dead (message_id, hop, attempt, queue, actor, body, reason, error_class)
         VALUES (%(message_id)s, %(hop)s, %(attempt)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
@@ -46,6 +98,9 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
                actor = EXCLUDED.actor, body = EXCLUDED.body, reason = EXCLUDED.reason,
                error_class = EXCLUDED.error_class, died_at = jobs.now()
     """
+    if actor is None:
+        reason = f"{reason} (it came as {message_id!r})"
+        message_id = UNREADABLE + hashlib.sha256(body).hexdigest()[:DIGITS]
     values = {
         "message_id": message_id,
         "hop": hop,
@@ -59,13 +114,132 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     conn.execute(query, values)
 
 
-def find(conn: Connection, *, limit: int = 100) -> list[Dead]:
+def retry(conn: Connection, message_id: str) -> bool:
+    """Put a dead job back on its way: due now, with all its attempts; also one that was cancelled.
+
+    False when no such job is dead, or somebody else was first. Raises `UnreadableJobError`.
+    """
+    # One statement: no crash in between loses the job, whether `conn` is in autocommit or not.
+    query = """
+        WITH moved AS (
+            DELETE FROM jobs.dead
+             WHERE message_id = %(message_id)s AND hop = %(hop)s
+            RETURNING message_id, hop, queue, actor
+        )
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+        SELECT message_id, hop + 1, queue, actor, %(body)s, 'redrive', jobs.now() FROM moved
+    """
+    row = get(conn, message_id)
+    if row is None:
+        return False
+    body = _redriven(row)
+    cancels.clear(conn, message_id)
+    values = {"message_id": message_id, "hop": row.hop, "body": body}
+    return conn.execute(query, values).rowcount > 0
+
+
+def discard(conn: Connection, message_id: str, reason: str) -> bool:
+    """Delete a dead job and record who wanted that, or why; False when no such job is dead."""
+    query = """
+        WITH gone AS (
+            DELETE FROM jobs.dead
+             WHERE message_id = %(message_id)s
+            RETURNING message_id, hop, attempt, queue, actor
+        )
+        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason)
+        SELECT message_id, hop, attempt, queue, COALESCE(actor, %(nobody)s), 'discarded',
+               %(reason)s
+          FROM gone
+    """
+    values = {"message_id": message_id, "nobody": NOBODY, "reason": storable(reason)}
+    return conn.execute(query, values).rowcount > 0
+
+
+def get(conn: Connection, message_id: str) -> Dead | None:
+    """Return one of the dead."""
+    query = """
+        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, died_at
+          FROM jobs.dead
+         WHERE message_id = %s
+    """
+    with conn.cursor(row_factory=class_row(Dead)) as cur:
+        return cur.execute(query, (message_id,)).fetchone()
+
+
+def find(conn: Connection, which: Which = ANY, *, limit: int = 100) -> list[Dead]:
     """Return the dead, the latest first."""
     query = """
         SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, died_at
           FROM jobs.dead
+         WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
          ORDER BY died_at DESC
-         LIMIT %s
+         LIMIT %(limit)s
     """
     with conn.cursor(row_factory=class_row(Dead)) as cur:
-        return cur.execute(query, (limit,)).fetchall()
+        return cur.execute(query, {**_values(which), "limit": limit}).fetchall()
+
+
+def ids(conn: Connection, which: Which) -> list[str]:
+    """Return the ids of all of them, who died first first."""
+    query = """
+        SELECT message_id
+          FROM jobs.dead
+         WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+         ORDER BY died_at
+    """
+    return [message_id for (message_id,) in conn.execute(query, _values(which))]
+
+
+def groups(conn: Connection, which: Which = ANY) -> list[Group]:
+    """Return the dead by class of error, the largest group first."""
+    query = """
+        SELECT error_class, count(*) AS count,
+               array_agg(DISTINCT COALESCE(actor, %(nobody)s)) AS actors,
+               min(died_at) AS first_at, max(died_at) AS last_at
+          FROM jobs.dead
+         WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+         GROUP BY error_class
+         ORDER BY count(*) DESC, error_class
+    """
+    with conn.cursor(row_factory=class_row(Group)) as cur:
+        return cur.execute(query, {**_values(which), "nobody": NOBODY}).fetchall()
+
+
+def count(conn: Connection, which: Which = ANY) -> int:
+    """Return how many they are."""
+    return sum(group.count for group in groups(conn, which))
+
+
+def by_queue(conn: Connection) -> dict[str, int]:
+    """Return how many of each queue are dead."""
+    return dict(conn.execute("SELECT queue, count(*) FROM jobs.dead GROUP BY queue").fetchall())
+
+
+def _values(which: Which) -> dict[str, Any]:
+    return {
+        "queue": which.queue,
+        "actor": which.actor,
+        "error": which.error,
+        "since": which.since,
+    }
+
+
+def _redriven(row: Dead) -> str:
+    """Make the body of the next hop; the fence holds back copies of the hops before it."""
+    if row.actor is None:
+        raise UnreadableJobError(row.message_id, row.reason)
+    try:
+        fields = orjson.loads(row.body)
+        fields["options"].update(attempt=1, hop=row.hop + 1)
+    except (ValueError, TypeError, KeyError, AttributeError) as err:
+        raise UnreadableJobError(row.message_id, f"{type(err).__name__}: {err}") from None
+    return orjson.dumps(fields).decode()

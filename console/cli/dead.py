@@ -1,0 +1,78 @@
+"""`workshed dead`: jobs that will not be tried again until somebody says so."""
+
+from typing import Annotated
+
+import typer
+
+from console.cli.listing import ListByDefault
+from console.cli.options import ActorName, ErrorName, Json, Limit, QueueName, Since
+from console.cli.redrive import discard, retry
+from console.cli.requeue import requeue
+
+dead = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Jobs that do not run again until you say so."
+)
+
+
+@dead.command("list")
+def listed(
+    *,
+    queue: QueueName = None,
+    actor: ActorName = None,
+    error: ErrorName = None,
+    since: Since = None,
+    limit: Limit = 100,
+    group: Annotated[bool, typer.Option("--group", help="Count by class of error.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the dead, the latest first; `workshed dead` does the same."""
+    from console.cli.dead_lists import print_dead, print_groups, tell_of_dead_queues
+    from console.cli.output import talk
+    from console.program import database
+    from workshed.jobs import dead as rows
+
+    which = rows.Which(queue, actor, error, since)
+    with database() as conn:
+        count = rows.count(conn, which)
+        if group:
+            print_groups(conn, which, as_json=as_json)
+        else:
+            print_dead(conn, which, limit, as_json=as_json)
+        if not count:
+            talk("No such job is dead.")
+        elif count > limit and not group:
+            talk(f"{limit} of {count} shown; --limit shows more, --group counts them by error.")
+        tell_of_dead_queues(conn)
+
+
+@dead.command()
+def show(
+    message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
+) -> None:
+    """Show a dead job with its body and all its attempts."""
+    from console.cli import job, output
+    from console.cli.dead_lists import as_data
+    from console.errors import NotFoundError
+    from console.program import clock, database
+    from console.words import ago
+    from workshed.jobs import attempts
+    from workshed.jobs import dead as rows
+
+    with database() as conn:
+        row = rows.get(conn, message_id)
+        if row is None:
+            raise NotFoundError(f"no job with the id {message_id!r} is dead; see `workshed dead`")
+        tried = attempts.of_message(conn, message_id)
+        now = clock(conn)
+    if as_json:
+        output.print_json(as_data(row) | {"attempts": tried})
+        return
+    when = f"{ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
+    known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
+    job.show({**known, "reason": row.reason}.items(), row.body, tried, now)
+    output.talk(f"\n`workshed dead retry {message_id}` puts it back on its way.")
+
+
+dead.command()(retry)
+dead.command()(discard)
+dead.command()(requeue)

@@ -1,0 +1,64 @@
+"""The dead in lines: one by one, by class of error, and those that only RabbitMQ holds."""
+
+from dataclasses import asdict
+from typing import Any
+
+from console.cli import output
+from console.cli.body import call, for_programs
+from console.depths import in_dead_queues
+from console.program import clock, queue_names, rabbitmq
+from console.words import ago
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import dead
+from workshed.jobs.dead import Dead, Which
+
+
+def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> None:
+    """Print some of the dead."""
+    found, now = dead.find(conn, which, limit=limit), clock(conn)
+    if as_json:
+        output.print_json([as_data(row) for row in found])
+    elif found:
+        lines = [
+            (row.message_id, f"{call(row.actor, row.body)}\n{why(row)}", ago(row.died_at, now))
+            for row in found
+        ]
+        output.table(("id", "job", "died"), lines, elastic=1)
+
+
+def print_groups(conn: Connection, which: Which, *, as_json: bool) -> None:
+    """Print how many died of what."""
+    found, now = dead.groups(conn, which), clock(conn)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [
+            (one.error_class, one.count, ", ".join(one.actors), ago(one.last_at, now))
+            for one in found
+        ]
+        output.table(("error", "jobs", "actors", "the last"), lines, elastic=2)
+
+
+def tell_of_dead_queues(conn: Connection) -> None:
+    """Say what lies in RabbitMQ because it could not even be stored as dead."""
+    try:
+        found = in_dead_queues(rabbitmq().urls, queue_names(conn))
+    except WorkshedError as err:
+        output.talk(f"RabbitMQ's dead queues were not looked into: {err}")
+        return
+    for name, count in found.items():
+        output.talk(
+            f"{name}.dead on RabbitMQ holds {count}, whose outcome could not be stored: "
+            f"`workshed dead requeue {name}` puts them back."
+        )
+
+
+def why(row: Dead) -> str:
+    """Say in one line what it died of."""
+    return row.error_class or row.reason.partition("\n")[0]
+
+
+def as_data(row: Dead) -> dict[str, Any]:
+    """Return a row as programs read it."""
+    return asdict(row) | for_programs(row.body)

@@ -1,0 +1,74 @@
+"""`workshed doctor`: all that is wrong, at once, each with the line that mends it."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from console.doctor import Finding, Level
+
+STYLES: "dict[Level, str]" = {
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "bold red",
+    "not checked": "dim",
+}
+INDENT = 13
+
+
+def doctor(
+    *,
+    packages: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="PACKAGE", help="Where actors are, instead of `actors`."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Of `dramatiq` on this host; by default one per CPU.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look at everything a worker needs; change nothing.
+
+    Exit code 0 when nothing has failed (there may be warnings), else 1. A check that does not end
+    within 5 s has failed.
+    """
+    from console.cli import output
+    from console.doctor import CHECKS, examine, look_around
+    from console.program import PACKAGES
+
+    here = look_around(tuple(packages or PACKAGES), processes or os.cpu_count() or 1, threads)
+    found = examine(here, CHECKS)
+    levels = [finding.level for findings in found.values() for finding in findings]
+    if as_json:
+        checks = [
+            {"check": name, "level": one.level, "said": one.said, "mend": one.mend or None}
+            for name, findings in found.items()
+            for one in findings
+        ]
+        output.print_json({"ok": "failed" not in levels, "checks": checks})
+    else:
+        for name, findings in found.items():
+            tell(name, findings)
+    counts = ", ".join(f"{levels.count(level)} {level}" for level in STYLES if level in levels)
+    output.talk(counts)
+    raise typer.Exit(1 if "failed" in levels else 0)
+
+
+def tell(name: str, findings: "list[Finding]") -> None:
+    """Print what a check found; the line that mends it is never wrapped, so it can be copied."""
+    from rich.text import Text
+
+    from console.cli.output import console, visible
+
+    out = console()
+    for finding in findings:
+        level = Text(f"{finding.level:<{INDENT}}", STYLES[finding.level])
+        said = Text(visible(f"{name}: {finding.said}"))
+        for number, line in enumerate(said.wrap(out, out.width - INDENT)):
+            line.rstrip()
+            out.print((Text(" " * INDENT) if number else level) + line)
+        if finding.mend:
+            mend = Text(f"{'':<{INDENT}}-> {visible(finding.mend)}", "bold")
+            out.print(mend, soft_wrap=True)

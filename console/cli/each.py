@@ -1,0 +1,37 @@
+"""Do one thing with each of several jobs, and say what became of it."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+
+UNKNOWN = "unknown"
+
+
+def each(
+    ids: Sequence[str], do: Callable[[str], str], *, good: Collection[str], as_json: bool
+) -> list[str]:
+    """Print the id of each job and the answer of `do`; return the answers if all are `good`.
+
+    Raises `NotFoundError` when one is unknown, else `PartlyError`.
+    """
+    from console.cli.output import print_json, visible
+    from console.cli.progress import progress
+    from console.errors import NotFoundError, PartlyError
+
+    answers: dict[str, str] = {}
+    # On a terminal the printed lines show how far it is.
+    with progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
+        for message_id in dict.fromkeys(ids):
+            answers[message_id] = do(message_id)
+            if not as_json:
+                print(f"{visible(message_id)}  {answers[message_id]}", flush=True)
+            step()
+    if as_json:
+        print_json([{"message_id": one, "answer": answer} for one, answer in answers.items()])
+    bad = {one: answer for one, answer in answers.items() if answer not in good}
+    unknown = [one for one, answer in bad.items() if answer == UNKNOWN]
+    if unknown:
+        raise NotFoundError(f"nothing here has the id {', '.join(unknown)}")
+    if bad:
+        why = ", ".join(sorted(set(bad.values())))
+        raise PartlyError(f"{len(bad)} of {len(answers)} not done: {why}")
+    return list(answers.values())

@@ -1,0 +1,98 @@
+"""`workshed enqueue`: send a job by its actor's name."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console.words import INSTANT, SPAN, due, instant, span
+
+if TYPE_CHECKING:
+    import dramatiq
+
+
+def enqueue(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The actor's name.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="ARG|KEY=ARG", show_default=False)
+    ] = None,
+    *,
+    delay: Annotated[
+        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="From now on.")
+    ] = None,
+    at: Annotated[
+        datetime | None, typer.Option(parser=instant, metavar=INSTANT, help="With a time zone.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Instead of the actor's own.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=255, help="RabbitMQ's, the highest first.")
+    ] = None,
+    packages: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="PACKAGE", help="Where actors are, instead of `actors`."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Send a job and print its message id.
+
+    An ARG is JSON where it reads as JSON: 7, true, '"7"', '["a"]'; else it is
+    a string. KEY=ARG passes it by name; write a string that looks like that
+    as JSON: '"a=b"'. Put -- before a negative number.
+    """
+    from console.cli import output
+
+    if delay is not None and at is not None:
+        raise typer.BadParameter("say --delay or --at, not both")
+    options = {} if priority is None else {"broker_priority": priority}
+    message, due_at, said = send(built(name, words or [], queue, options, packages), delay, at)
+    if as_json:
+        sent = {"message_id": message.message_id, "queue": message.queue_name, "due_at": due_at}
+        output.print_json(sent)
+    else:
+        print(message.message_id, flush=True)
+    output.talk(f"{name} on {message.queue_name}: {said}")
+
+
+def built(
+    name: str,
+    words: list[str],
+    queue: str | None,
+    options: dict[str, Any],
+    packages: list[str] | None,
+) -> "dramatiq.Message[Any]":
+    """Make the message, by the actor; raises `UnknownActorError`."""
+    from console.cli.arguments import arguments
+    from console.errors import UnknownActorError
+    from console.program import PACKAGES, load, rabbitmq
+
+    broker = rabbitmq()
+    load(packages or PACKAGES)
+    if name not in broker.actors:
+        raise UnknownActorError(name, broker.actors, packages or PACKAGES)
+    args, kwargs = arguments(words)
+    message = broker.get_actor(name).message_with_options(args=args, kwargs=kwargs, **options)
+    return message.copy(queue_name=queue or message.queue_name)
+
+
+def send(
+    message: "dramatiq.Message[Any]", delay: timedelta | None, at: datetime | None
+) -> "tuple[dramatiq.Message[Any], datetime | None, str]":
+    """Send it now, or store it until it is due; return it, when that is, and both in words."""
+    import psycopg
+
+    from brokers import schedule
+    from console.program import clock, database, rabbitmq
+
+    if delay is None and at is None:
+        broker = rabbitmq()
+        try:
+            return broker.enqueue(message), None, "on its way"
+        except psycopg.Error:
+            with database():  # it says so where migrations are what is missing
+                raise
+        finally:
+            broker.close()
+    with database() as conn:
+        now = clock(conn)
+        due_at = at or now + (delay or timedelta())
+        return schedule.send(conn, message, at=due_at), due_at, f"due {due(due_at, now)}"

@@ -1,0 +1,73 @@
+"""Decide on some of the dead, or on all that fit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from workshed.db import Connection
+    from workshed.jobs.dead import Which
+
+GONE = "not dead any more"
+UNREADABLE = "cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What is to become of them, and in which words."""
+
+    verb: str
+    done: str
+    do: "Callable[[Connection, str], bool]"
+    """False when no such job is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Whom it concerns."""
+
+    ids: list[str]
+    which: "Which"
+    every: bool
+    """All that `which` leaves; else those with the `ids`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not plainly one or the other."""
+        from workshed.jobs.dead import ANY
+
+        if self.every == bool(self.ids):
+            raise typer.BadParameter("say which: their ids, or --all")
+        if self.ids and self.which != ANY:
+            raise typer.BadParameter("--queue, --actor, --error and --since choose among --all")
+
+
+def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
+    """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
+    from console.cli.asking import agreed
+    from console.cli.each import UNKNOWN, each
+    from console.cli.output import talk
+    from console.program import database
+    from console.words import jobs
+    from workshed.jobs import dead
+
+    done = f"would be {fate.done}" if dry_run else fate.done
+
+    with database() as conn:
+        ids = dead.ids(conn, chosen.which) if chosen.every else chosen.ids
+        if ids and not dry_run:
+            agreed(f"{fate.verb} {jobs(len(ids))}", yes=not ask)
+
+        def one(message_id: str) -> str:
+            try:
+                with conn.transaction(force_rollback=dry_run):
+                    found = fate.do(conn, message_id)
+            except dead.UnreadableJobError as err:
+                if not chosen.every:
+                    talk(str(err))
+                return UNREADABLE
+            return done if found else GONE if chosen.every else UNKNOWN
+
+        answers = each(ids, one, good=(done, GONE), as_json=as_json)
+        talk(f"{jobs(answers.count(done))} {done}.")

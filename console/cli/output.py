@@ -1,0 +1,112 @@
+"""What commands print: tables for people, JSON for programs."""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+# What a terminal would obey: control characters, but for tab and line feed, and lone surrogates,
+# which it cannot show. Bodies and errors are written by whoever could send.
+CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+}
+
+NUMBER = re.compile(r"\d+|-")
+GAP = 2
+NARROWEST = 12
+
+
+def talk(line: str) -> None:
+    """Say something to the person at the terminal; stdout is for data."""
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON value on stdout, in ASCII."""
+    print(json.dumps(value, default=plain, indent=2))
+
+
+def plain(value: object) -> object:
+    """Turn what JSON lacks into what it has: ISO 8601 times, spans in seconds."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def visible(text: str) -> str:
+    """Write out what a terminal would obey or could not show."""
+    return text.translate(CONTROLS).encode(errors="backslashreplace").decode()
+
+
+def console() -> "Console":
+    """Return the terminal, or what stdout is: 80 columns where it has no width."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, elastic: int | None = None
+) -> None:
+    """Print a table, numbers to the right.
+
+    What does not fit is cut from the column `elastic`, and from no other: ids stay whole.
+    """
+    from rich.table import Table
+
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
+    out = console()
+    if elastic is not None:
+        room = out.width - sum(widths) - GAP * (len(columns) - 1) + widths[elastic]
+        widths[elastic] = min(widths[elastic], max(room, NARROWEST))
+    out.width = max(out.width, sum(widths) + GAP * len(columns))
+    found = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for n, name in enumerate(columns):
+        numeric = all(NUMBER.fullmatch(row[n].plain) for row in cells)
+        found.add_column(
+            name,
+            width=widths[n],
+            justify="right" if numeric else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in cells:
+        found.add_row(*row)
+    out.print(found)
+
+
+def cell(value: object) -> "Text":
+    """Show one value; what is not known is a dash."""
+    from rich.text import Text
+
+    return Text("-" if value is None else visible(str(value)))
+
+
+def width(text: "Text") -> int:
+    """Return the columns of its longest line."""
+    return max(line.cell_len for line in text.split(allow_blank=True))
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one under the other; long values are wrapped, never cut."""
+    from rich.table import Table
+
+    found = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    found.add_column(style="bold", no_wrap=True)
+    found.add_column(overflow="fold")
+    for name, value in pairs:
+        found.add_row(name, cell(value))
+    console().print(found)

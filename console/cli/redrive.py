@@ -1,0 +1,62 @@
+"""`workshed dead retry` and `discard`: what becomes of the dead."""
+
+from typing import Annotated
+
+import typer
+
+from console.cli.fate import Chosen, Fate, decide
+from console.cli.options import (
+    ActorName,
+    All,
+    DryRun,
+    ErrorName,
+    Json,
+    MaybeIds,
+    QueueName,
+    Since,
+    Yes,
+)
+
+
+def retry(  # noqa: PLR0913 -- an option each
+    ids: MaybeIds = None,
+    *,
+    every: All = False,
+    queue: QueueName = None,
+    actor: ActorName = None,
+    error: ErrorName = None,
+    since: Since = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Put dead jobs back on their way, with all their attempts: by id, or --all that fit.
+
+    What could not be read stays dead (exit code 1).
+    """
+    from workshed.jobs import dead
+
+    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since), every)
+    fate = Fate("Retry", "retried", dead.retry)
+    decide(fate, chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
+
+
+def discard(  # noqa: PLR0913 -- an option each
+    ids: MaybeIds = None,
+    *,
+    every: All = False,
+    queue: QueueName = None,
+    actor: ActorName = None,
+    error: ErrorName = None,
+    since: Since = None,
+    reason: Annotated[str, typer.Option(help="Kept with its attempts.")] = "by an operator",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
+    from workshed.jobs import dead
+
+    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since), every)
+    fate = Fate("Discard", "discarded", lambda conn, one: dead.discard(conn, one, reason))
+    decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

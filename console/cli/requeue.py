@@ -1,0 +1,47 @@
+"""`workshed dead requeue`: what lies in RabbitMQ's dead queues."""
+
+from typing import Annotated
+
+import typer
+
+from console.cli.options import DryRun, Json, Yes
+
+
+def requeue(
+    name: Annotated[str, typer.Argument(metavar="QUEUE", help="Such as emails, for emails.dead.")],
+    *,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Put back what lies in RabbitMQ's QUEUE.dead: messages whose outcome could not be stored.
+
+    One by one, so that none is lost when this is interrupted. What has its
+    outcome already is absorbed by the worker that gets it.
+    """
+    from console.cli.asking import agreed
+    from console.cli.output import print_json, talk
+    from console.cli.progress import progress
+    from console.dead_queue import put_back
+    from console.depths import depths
+    from console.errors import NotFoundError
+    from console.program import rabbitmq
+
+    urls = rabbitmq().urls
+    name = name.removesuffix(".dead")
+    dead = f"{name}.dead"
+    found = depths(urls, [dead])
+    if dead not in found:
+        raise NotFoundError(f"RabbitMQ has no queue {dead!r}; see `workshed queues`")
+    count = min(found[dead].ready, limit or found[dead].ready)
+    moved = 0
+    if count and not dry_run:
+        agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
+        with progress(count) as step:
+            moved = put_back(urls, name, count, step)
+    if as_json:
+        print_json({"queue": name, "found": found[dead].ready, "moved": moved})
+    else:
+        print(count if dry_run else moved)
+    talk(f"{count} would be put back." if dry_run else f"{moved} put back into {name}.")

@@ -1,0 +1,52 @@
+"""Put back what lies in RabbitMQ's `<queue>.dead`: what could not even be stored as dead."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pika.exceptions import AMQPChannelError, NackError, UnroutableError
+
+from brokers import topology
+from brokers.errors import PublishRefusedError
+from brokers.publisher import EXCHANGE
+from console.amqp import impatient
+
+DEATH = ("x-death", "x-first-death-", "x-last-death-")
+BLOCKED_S = 30
+"""Seconds to wait while RabbitMQ takes no messages; then what was taken is given back."""
+
+
+def put_back(urls: list[str], name: str, limit: int, moved: Callable[[], None]) -> int:
+    """Move up to `limit` messages to their queue, the first first; return how many.
+
+    Each is taken, published and confirmed, and only then acked: who is killed in between leaves a
+    message twice and never loses one. It says `again`, so its consumer asks the fence. Raises
+    `BrokerUnreachableError` or `PublishRefusedError`; the message in hand is RabbitMQ's again then.
+    """
+    dead = f"{name}.dead"
+    with topology.opened([impatient(url, BLOCKED_S) for url in urls]) as connection:
+        channel: Any = connection.channel()
+        try:
+            channel.confirm_delivery()
+            for count in range(limit):
+                method, properties, body = channel.basic_get(dead)
+                if method is None:
+                    return count
+                properties.headers = again(properties.headers)
+                channel.basic_publish(EXCHANGE, name, body, properties, mandatory=True)
+                channel.basic_ack(method.delivery_tag)
+                moved()
+        except UnroutableError:
+            raise PublishRefusedError(
+                f"no queue {name!r} behind exchange {EXCHANGE!r}: run `workshed broker setup`"
+            ) from None
+        except NackError:
+            raise PublishRefusedError(f"queue {name!r} refused the message: full?") from None
+        except AMQPChannelError as err:
+            raise PublishRefusedError(f"{dead!r}: {err}") from None
+    return limit
+
+
+def again(headers: dict[str, Any] | None) -> dict[str, Any]:
+    """Drop RabbitMQ's record of its death, and say that a copy may exist."""
+    kept = {k: v for k, v in (headers or {}).items() if not k.startswith(DEATH)}
+    return {**kept, "again": True}

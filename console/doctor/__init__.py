@@ -1,0 +1,57 @@
+"""Look at everything a worker needs, and say all that is wrong at once.
+
+A check is a function from the surroundings to what it found, each with its cause and the line that
+mends it. It changes nothing, and is a line in `CHECKS`.
+"""
+
+from console.doctor import (
+    actors,
+    environment,
+    jobs,
+    permissions,
+    postgresql,
+    queues,
+    rabbitmq,
+    smtp,
+    timeouts,
+    versions,
+)
+from console.doctor.finding import Finding, Level
+from console.doctor.run import Check, examine
+from console.doctor.surroundings import Surroundings
+
+__all__ = ["CHECKS", "Check", "Finding", "Level", "Surroundings", "examine", "look_around"]
+
+DATABASE = ("PostgreSQL",)
+MIGRATED = ("migrations",)
+BROKER = ("RabbitMQ",)
+ACTORS = ("actors",)
+
+CHECKS = (
+    Check("environment", environment.check),
+    Check("versions", versions.check),
+    Check("actors", actors.check, needs=("environment",)),
+    Check("time limits", timeouts.limits, needs=ACTORS),
+    Check("PostgreSQL", postgresql.reachable, reads=("database_url",)),
+    Check("PostgreSQL version", postgresql.version, needs=DATABASE),
+    Check("migrations", postgresql.migrations, needs=DATABASE),
+    Check("connections", postgresql.connections, needs=DATABASE, reads=("pool_size",)),
+    Check("relay", jobs.relay, needs=MIGRATED),
+    Check("dead jobs", jobs.died, needs=MIGRATED),
+    Check("paused queues", queues.paused, needs=MIGRATED),
+    Check("RabbitMQ", rabbitmq.reachable, reads=("broker_url",)),
+    Check("RabbitMQ version", rabbitmq.version, needs=BROKER),
+    Check("management", rabbitmq.management, needs=BROKER, reads=("management_url",)),
+    Check("alarms", rabbitmq.alarms, needs=BROKER),
+    # After the actors, whose modules may declare queues.
+    Check("queues", queues.declared, needs=BROKER, after=ACTORS),
+    Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
+    Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
+    Check("mail", smtp.check, reads=("smtp_url",)),
+)
+
+
+def look_around(packages: tuple[str, ...], processes: int, threads: int) -> Surroundings:
+    """Read the environment, as far as that is possible."""
+    settings, problems, unreadable = environment.read()
+    return Surroundings(settings, problems, unreadable, packages, processes, threads)

@@ -1,0 +1,29 @@
+"""The actors: importable, as a worker imports them."""
+
+import traceback
+from collections.abc import Iterator
+
+from brokers import build
+from console.doctor.finding import Finding, failed, ok, warning
+from console.doctor.surroundings import Surroundings
+from console.program import load
+from workshed.errors import WorkshedError
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Import them."""
+    names = " ".join(here.packages)
+    try:
+        load(here.packages)
+    except WorkshedError as err:
+        yield failed(str(err), "workshed doctor --import PACKAGE")
+    except Exception as err:  # noqa: BLE001 -- whatever their code raises
+        last = traceback.extract_tb(err.__traceback__)[-1]
+        said = f"{names} cannot be imported: {type(err).__name__}: {err}"
+        yield failed(said, f"look at {last.filename}:{last.lineno}")
+    else:
+        found = len(build.broker().actors)
+        if found:
+            yield ok(f"{found} actors in {names}")
+        else:
+            yield warning(f"no actor in {names}", "workshed doctor --import PACKAGE")

@@ -1,0 +1,69 @@
+"""The environment: names that mean nothing, values that cannot be read."""
+
+import os
+from collections.abc import Callable, Iterator
+
+from pydantic import ValidationError
+
+from brokers.queues import QUEUES, weighted
+from console.doctor.finding import Finding, failed, ok
+from console.doctor.surroundings import Surroundings
+from console.management import Management
+from console.reference import default
+from workshed.errors import WorkshedError
+from workshed.mail import sender
+from workshed.mail.server import Server
+from workshed.settings import PREFIX, Settings, unknown_names
+
+
+def read() -> tuple[Settings, list[Finding], frozenset[str]]:
+    """Return the settings as far as they can be read, the problems, and the names of the rest."""
+    problems = [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ)]
+    unreadable: set[str] = set()
+    try:
+        found = Settings()
+    except ValidationError as err:
+        for one in err.errors(include_input=False, include_url=False):  # they quote secrets
+            name = str(one["loc"][0])
+            unreadable.add(name)
+            problems.append(wrong(name, one["msg"].removeprefix("Value error, ")))
+        found = Settings(**{name: Settings.model_fields[name].default for name in unreadable})
+    for name, use in uses(found).items():
+        try:
+            use()
+        except WorkshedError as err:
+            unreadable.add(name)
+            problems.append(wrong(name, str(err).removeprefix(f"{variable(name)}: ")))
+    return found, problems, frozenset(unreadable)
+
+
+def uses(settings: Settings) -> dict[str, Callable[[], object]]:
+    """Return what reads a setting only when it is used, so that it is not found out only then."""
+    smtp = settings.smtp_url.get_secret_value()
+    api = settings.management_url
+    found: dict[str, Callable[[], object]] = {
+        "queues": lambda: weighted(QUEUES, settings.queues),
+        "mail_from": lambda: sender.parse(settings.mail_from),
+    }
+    if not smtp.startswith("maildir:"):
+        found["smtp_url"] = lambda: Server.at(smtp)
+    if api is not None:
+        found["management_url"] = lambda: Management(api.get_secret_value(), "/")
+    return found
+
+
+def wrong(name: str, why: str) -> Finding:
+    """Say which value cannot be read, never the value itself."""
+    usual = default(Settings.model_fields[name].default).strip("`")
+    mend = f"correct it, or take the default ({usual}): unset {variable(name)}"
+    return failed(f"{variable(name)}: {why}", mend)
+
+
+def variable(name: str) -> str:
+    """Return the variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Show what `read` found."""
+    yield from here.problems or [ok("every WORKSHED_ name is known, every value can be read")]

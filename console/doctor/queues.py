@@ -1,0 +1,55 @@
+"""The queues: there, as declared, none left paused, nothing in the dead ones."""
+
+from collections.abc import Iterator
+
+from console.depths import depths, in_dead_queues
+from console.doctor.finding import Finding, failed, ok, unchecked, warning
+from console.doctor.surroundings import Surroundings
+from console.program import clock
+from console.topology import SETUP, differences
+from console.words import ago
+from workshed.jobs import queues
+
+
+def declared(here: Surroundings) -> Iterator[Finding]:
+    """Compare them with their declaration; over AMQP only whether they exist can be seen."""
+    found = here.ask(lambda api: differences(api, here.queues))
+    if found is not None:
+        for one in found:
+            yield failed(one.said, one.mend)
+        if not found:
+            yield ok(f"{len(here.queues)} queues are there, with their arguments and bindings")
+        return
+    names = [name for queue in here.queues for name in (queue.name, queue.dead)]
+    there = depths(here.urls, names)
+    missing = [name for name in names if name not in there]
+    if missing:
+        yield failed(f"missing: {', '.join(missing)}", SETUP)
+    else:
+        yield ok(f"{len(here.queues)} queues are there")
+    yield unchecked(
+        "their arguments and bindings: only the management API tells them",
+        "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672",
+    )
+
+
+def dead(here: Surroundings) -> Iterator[Finding]:
+    """Look for what could not even be stored as dead."""
+    found = in_dead_queues(here.urls, [queue.name for queue in here.queues])
+    for name, count in found.items():
+        said = f"{name}.dead holds {count}, whose outcome could not be stored"
+        yield warning(said, f"workshed dead requeue {name}")
+    if not found:
+        yield ok("nothing lies in a dead queue of RabbitMQ")
+
+
+def paused(here: Surroundings) -> Iterator[Finding]:
+    """Look for a pause that somebody forgot."""
+    with here.connect() as conn:
+        found = [queue for queue in queues.find(conn) if queue.paused_at is not None]
+        now = clock(conn)
+    for queue in found:
+        when = ago(queue.paused_at, now) if queue.paused_at else ""
+        yield warning(f"{queue.name} was paused {when}", f"workshed queues resume {queue.name}")
+    if not found:
+        yield ok("none is paused")

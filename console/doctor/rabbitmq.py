@@ -1,0 +1,91 @@
+"""RabbitMQ: reachable, of a supported version, taking messages; its management API."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPConnectionError
+
+from brokers import address, topology
+from brokers.build import STUB
+from console.doctor import probe
+from console.doctor.finding import Finding, failed, ok, unchecked, warning
+from console.doctor.surroundings import CONNECT_S, Surroundings
+from console.errors import ManagementError
+
+OLDEST = (4, 0)
+START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
+FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
+
+
+def reachable(here: Surroundings) -> Iterator[Finding]:
+    """Connect to each server."""
+    if STUB in here.urls:
+        yield failed("stub:// only records sends: nothing is sent", START)
+        return
+    troubles = [trouble(url, CONNECT_S / len(here.urls)) for url in here.urls]
+    for url, said in zip(here.urls, troubles, strict=True):
+        part = pika.URLParameters(url)
+        place = f"{part.host}:{part.port} (virtual host {part.virtual_host!r})"
+        if said is None:
+            yield ok(f"answers at {place}")
+        elif all(troubles):
+            yield failed(f"RabbitMQ does not answer at {place}: {said}", START)
+        else:
+            others = "start it; the others serve meanwhile"
+            yield warning(f"does not answer at {place}: {said}", others)
+
+
+def trouble(url: str, timeout_s: float) -> str | None:
+    """Return why one server does not answer."""
+    wanted = address.parameters(url, "doctor")
+    wanted.socket_timeout = wanted.stack_timeout = timeout_s
+    try:
+        pika.BlockingConnection(wanted).close()
+    except (AMQPConnectionError, AMQPConnectorException, OSError) as err:
+        return address.describe(err)
+    return None
+
+
+def version(here: Surroundings) -> Iterator[Finding]:
+    """Compare its version."""
+    with topology.opened(here.urls) as opened:
+        connection: Any = opened
+        server = connection._impl.server_properties  # noqa: SLF001 -- pika shows it nowhere else
+    found = str(server["version"])
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+        yield failed(
+            f"RabbitMQ {found}: 4.0 or newer is needed", "upgrade RabbitMQ to 4.0 or newer"
+        )
+    else:
+        yield ok(f"RabbitMQ {found}")
+
+
+def management(here: Surroundings) -> Iterator[Finding]:
+    """Log in to the management API."""
+    url = f"http://{here.user}:PASSWORD@{pika.URLParameters(here.urls[0]).host}:15672"
+    line = f"export WORKSHED_MANAGEMENT_URL={url}"
+    try:
+        api = here.management()
+        if api is None:
+            yield unchecked("the management API is not named", line)
+            return
+        api.overview()
+        api.queues()
+    except ManagementError as err:
+        yield failed(str(err), line)
+    else:
+        yield ok(f"the management API answers at {api.address}")
+
+
+def alarms(here: Surroundings) -> Iterator[Finding]:
+    """See whether RabbitMQ takes messages: by its API, else by a message that leads nowhere."""
+    said = here.ask(lambda api: api.alarms() or "")
+    if said is None:
+        answer = probe.publish(here.urls)
+        said = answer.said if answer.kind == "blocked" else ""
+    if said:
+        yield failed(f"RabbitMQ takes no messages: {said}", FREE)
+    else:
+        yield ok("no alarm of memory or disk")

@@ -1,0 +1,85 @@
+"""Where the doctor looks: the environment as far as it can be read, and what it leads to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import pika
+
+from brokers import build
+from brokers.queues import QUEUES, Queue, weighted
+from console.doctor.finding import Finding
+from console.errors import ManagementError
+from console.management import Management
+from workshed import db
+from workshed.db import Connection
+from workshed.settings import Settings
+
+QUERY_MS = 4_000
+"""Below the deadline of a check, so that PostgreSQL's own words are shown."""
+CONNECT_S = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The settings, with the default in place of each that cannot be read."""
+
+    settings: Settings
+    problems: list[Finding] = field(default_factory=list)
+    unreadable: frozenset[str] = frozenset()
+    """Names of the settings that cannot be read."""
+    packages: tuple[str, ...] = ("actors",)
+    processes: int = 1
+    threads: int = 8
+    """Of a `dramatiq` master on this host."""
+
+    @property
+    def urls(self) -> list[str]:
+        """The servers of RabbitMQ."""
+        return [url.strip() for url in self.settings.broker_url.get_secret_value().split(";")]
+
+    @property
+    def user(self) -> str:
+        """Who logs in there."""
+        return unquote(urlsplit(self.urls[0]).username or "guest")
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host."""
+        return str(pika.URLParameters(self.urls[0]).virtual_host)
+
+    @property
+    def queues(self) -> list[Queue]:
+        """The declared queues, those of imported actors too."""
+        if self.problems:  # no broker can be built then
+            return list(weighted(QUEUES, "").values())
+        return list(build.broker().declared.values())
+
+    @property
+    def database(self) -> str:
+        """Where PostgreSQL is, without the password."""
+        return db.address(self.settings.database_url.get_secret_value())
+
+    def connect(self) -> Connection:
+        """Open a connection; each check has its own."""
+        url = self.settings.database_url.get_secret_value()
+        options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
+        conn = Connection.connect(url, autocommit=True, **options)
+        conn.execute(f"SET statement_timeout = {QUERY_MS}")
+        return conn
+
+    def management(self) -> Management | None:
+        """Return the management API, where the environment names it."""
+        url = self.settings.management_url
+        return None if url is None else Management(url.get_secret_value(), self.vhost)
+
+    def ask(self, question: Callable[[Management], T]) -> T | None:
+        """Ask the management API; `None` without one, or if it refuses (its own check tells)."""
+        api = self.management()
+        try:
+            return None if api is None else question(api)
+        except ManagementError:
+            return None

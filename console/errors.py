@@ -1,0 +1,43 @@
+"""What can go wrong with a command, beside what goes wrong in what it works with.
+
+WorkshedError
+├── NotFoundError          nothing has this id or name
+│   └── UnknownActorError  no actor of this name is in the packages that were imported
+├── NotConfirmedError      nobody is there to be asked, and `--yes` was not given
+├── PartlyError            some of what was asked for was done; each one's fate was printed
+└── ManagementError        RabbitMQ's management API does not answer, or not as hoped
+"""
+
+from collections.abc import Iterable
+
+from brokers.errors import did_you_mean
+from workshed.errors import WorkshedError
+
+
+class NotFoundError(WorkshedError):
+    """Nothing has this id or name."""
+
+
+class UnknownActorError(NotFoundError):
+    """No actor of this name is in the packages that were imported."""
+
+    def __init__(self, name: str, known: Iterable[str], packages: Iterable[str]) -> None:
+        """Name the likely one, and all of them where there are few."""
+        names = sorted(known)
+        super().__init__(
+            f"no actor {name!r} in {', '.join(packages)}{did_you_mean(name, names)}; "
+            f"there are {', '.join(names) or 'none'}. "
+            "Actors of another package: --import PACKAGE"
+        )
+
+
+class NotConfirmedError(WorkshedError):
+    """Nobody is there to be asked, and `--yes` was not given."""
+
+
+class PartlyError(WorkshedError):
+    """Some of what was asked for was done; each one's fate was printed."""
+
+
+class ManagementError(WorkshedError):
+    """RabbitMQ's management API does not answer, or not as hoped."""

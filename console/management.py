@@ -1,0 +1,113 @@
+"""RabbitMQ's management API, as far as the commands ask it."""
+
+import contextlib
+import http.client
+import json
+from base64 import b64encode
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from console.errors import ManagementError
+
+PORT = 15672
+TLS_PORT = 15671
+TIMEOUT_S = 4.0  # seconds for one answer
+FORBIDDEN = (401, 403)
+
+
+class Management:
+    """One virtual host, through the API at `WORKSHED_MANAGEMENT_URL`."""
+
+    def __init__(self, url: str, vhost: str) -> None:
+        """Open nothing. Raises `ManagementError` for a URL that cannot be read."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ManagementError("WORKSHED_MANAGEMENT_URL: its port cannot be read") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ManagementError(
+                "WORKSHED_MANAGEMENT_URL must be like http://user:password@127.0.0.1:15672"
+            )
+        self.vhost = vhost
+        self.user = unquote(parts.username or "guest")
+        self._tls = parts.scheme == "https"
+        self._at = parts.hostname, port or (TLS_PORT if self._tls else PORT)
+        self._root = parts.path.rstrip("/")
+        login = f"{self.user}:{unquote(parts.password or 'guest')}"
+        self._login = b64encode(login.encode()).decode()
+
+    @property
+    def address(self) -> str:
+        """Where it is, without the password."""
+        return f"{self._at[0]}:{self._at[1]}"
+
+    def overview(self) -> dict[str, Any]:
+        """Return the cluster's name and version, among other things."""
+        found: dict[str, Any] = self.get("overview")
+        return found
+
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """Return all queues by name: their kind, their arguments, and counts as they are now."""
+        # Without these the counts are those of the last sample, up to 5 s ago.
+        live = "disable_stats=true&enable_queue_totals=true"
+        return {queue["name"]: queue for queue in self.get(f"queues/{self._vhost}?{live}")}
+
+    def bindings(self, exchange: str) -> set[tuple[str, str]]:
+        """Return the queues bound to an exchange, each with its routing key."""
+        found = self.get(f"exchanges/{self._vhost}/{quote(exchange, '')}/bindings/source")
+        return {(one["destination"], one["routing_key"]) for one in found}
+
+    def permissions(self, user: str) -> dict[str, str]:
+        """Return a user's patterns for `configure`, `write`, `read`; asked by an administrator."""
+        found: dict[str, str] = self.get(f"permissions/{self._vhost}/{quote(user, '')}")
+        return found
+
+    def alarms(self) -> str | None:
+        """Return what RabbitMQ says of its alarms; `None` when there is none."""
+        status, text = self._ask("health/checks/alarms")
+        if status == http.client.OK:
+            return None
+        if status != http.client.SERVICE_UNAVAILABLE:
+            raise self._refused("health/checks/alarms", status, text)
+        answer = json.loads(text)
+        kinds = sorted({str(alarm.get("resource")) for alarm in answer.get("alarms", [])})
+        return f"{answer.get('reason')}: {', '.join(kinds)}"
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of one answer."""
+        status, text = self._ask(path)
+        if status != http.client.OK:
+            raise self._refused(path, status, text)
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ManagementError(f"{self.address} is no management API of RabbitMQ") from None
+
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+        connection = kind(*self._at, timeout=TIMEOUT_S)
+        with contextlib.closing(connection):
+            try:
+                headers = {"Authorization": f"Basic {self._login}"}
+                connection.request("GET", f"{self._root}/api/{path}", headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except (OSError, http.client.HTTPException) as err:
+                raise ManagementError(
+                    f"RabbitMQ's management API does not answer at {self.address} "
+                    f"(WORKSHED_MANAGEMENT_URL): {str(err) or type(err).__name__}"
+                ) from None
+
+    def _refused(self, path: str, status: int, text: bytes) -> ManagementError:
+        if status in FORBIDDEN:
+            return ManagementError(
+                f"the management API at {self.address} refuses user {self.user!r} for {path}: it "
+                "needs the password, the tag `management`, and access to the virtual host "
+                f"{self.vhost!r}"
+            )
+        return ManagementError(f"{path} at {self.address}: {status} {text[:200]!r}")
+
+    @property
+    def _vhost(self) -> str:
+        return quote(self.vhost, "")

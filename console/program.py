@@ -1,0 +1,111 @@
+"""The program that a command works for: its broker, its actors, its database."""
+
+import importlib
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pika
+import psycopg
+
+from brokers import build
+from brokers.errors import did_you_mean
+from brokers.rabbitmq import RabbitMQ
+from console.errors import NotFoundError
+from console.management import Management
+from workshed import db, migrate
+from workshed.db import Connection
+from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
+from workshed.jobs import queues
+from workshed.settings import settings
+
+PACKAGES = ("actors",)
+"""What is imported when nothing is named, as `dramatiq actors` has it."""
+
+
+def rabbitmq() -> RabbitMQ:
+    """Return the broker of this environment, if it is a real one."""
+    found = build.broker()
+    if not isinstance(found, RabbitMQ):
+        raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ")
+    return found
+
+
+def management() -> Management | None:
+    """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
+    url = settings().management_url
+    vhost = pika.URLParameters(rabbitmq().urls[0]).virtual_host
+    return None if url is None else Management(url.get_secret_value(), vhost)
+
+
+def queue_names(conn: Connection) -> list[str]:
+    """Name the queues that are declared here, and those that any worker has declared."""
+    return list(dict.fromkeys([*rabbitmq().declared, *(one.name for one in queues.find(conn))]))
+
+
+def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
+    """Return the names if each is a queue's; those no worker has declared yet are noted.
+
+    Raises `NotFoundError` before anything is written.
+    """
+    declared, known = rabbitmq().declared, queue_names(conn)
+    for name in names:
+        if name not in known:
+            raise NotFoundError(
+                f"no queue {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+            )
+    missing = {*names} - {one.name for one in queues.find(conn)}
+    queues.declare(conn, {name: declared[name].kind for name in missing})
+    return list(dict.fromkeys(names))
+
+
+def load(packages: Iterable[str]) -> None:
+    """Import the modules in which actors are declared, also from the working directory.
+
+    An error inside one of them is let through, with the lines that raised it.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as the `dramatiq` command does
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as err:
+            if err.name is None or not f"{package}.".startswith(f"{err.name}."):
+                raise
+            raise NotFoundError(
+                f"there is no module {package!r} to import actors from; it is looked for where "
+                f"Workshed is installed and in {here}"
+            ) from None
+
+
+@contextmanager
+def database() -> Generator[Connection]:
+    """Hold a connection, in autocommit, to a database that is migrated.
+
+    Raises `DatabaseUnreachableError` or `MigrationError`, which say what to do.
+    """
+    try:
+        with db.connect() as conn:
+            migrate.require(conn, "jobs")
+            yield conn
+    except psycopg.OperationalError as err:
+        place = db.address(settings().database_url.get_secret_value())
+        raise DatabaseUnreachableError(
+            f"PostgreSQL at {place} (WORKSHED_DATABASE_URL): {str(err).strip()}"
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as err:
+        raise WorkshedError(
+            f"PostgreSQL refuses: {str(err).strip()}. The user of WORKSHED_DATABASE_URL needs the "
+            "rights of the one that ran `workshed migrate`"
+        ) from None
+
+
+def clock(conn: Connection) -> datetime:
+    """Return the time by the one clock that due times are compared with."""
+    found = conn.execute("SELECT jobs.now()").fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    now: datetime = found[0]
+    return now

@@ -1,0 +1,50 @@
+"""The rows of the schedule, as commands look at them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+from workshed.jobs.schedule import Reason
+
+State = Literal["waits", "on its way", "sent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The latest row of a message."""
+
+    message_id: str
+    hop: int
+    queue: str
+    actor: str
+    body: str
+    reason: Reason
+    state: State
+    """`sent`: RabbitMQ has it; the row is kept until its outcome is stored."""
+    due_at: datetime
+    created_at: datetime
+
+
+def get(conn: Connection, message_id: str) -> Waiting | None:
+    """Return the latest row of a message."""
+    query = """
+        SELECT message_id, hop, queue, actor, body, reason, due_at, created_at,
+               CASE WHEN sent_at IS NOT NULL THEN 'sent'
+                    WHEN taken_by IS NOT NULL OR reason = 'lease' THEN 'on its way'
+                    ELSE 'waits' END AS state
+          FROM jobs.schedule
+         WHERE message_id = %s
+         ORDER BY hop DESC
+         LIMIT 1
+    """
+    with conn.cursor(row_factory=class_row(Waiting)) as cur:
+        return cur.execute(query, (message_id,)).fetchone()
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """Return how many jobs of each queue wait."""
+    query = "SELECT queue, count(*) FROM jobs.schedule WHERE sent_at IS NULL GROUP BY queue"
+    return dict(conn.execute(query).fetchall())

@@ -1,0 +1,68 @@
+"""Spans and instants as people write and read them."""
+
+import re
+from datetime import datetime, timedelta
+
+import typer
+
+UNITS = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "min": timedelta(minutes=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+}
+PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
+SPAN = "3d|2h|30s"
+INSTANT = "2027-01-31T09:00Z"
+SHOWN = ("d", "h", "min", "s")
+WHOLE_FROM = 1.95
+"""Below about so many of a unit the next smaller one says more: 90 min, and not 1 h."""
+
+
+def span(text: str) -> timedelta:
+    """Read `3d`, `2h`, `1h30m` or `30s`; refuses anything else."""
+    parts = PART.findall(text)
+    if not parts or PART.sub("", text).strip():
+        raise typer.BadParameter(f"{text!r} is no span like 3d, 2h, 15m, 30s or 1h30m")
+    try:
+        return sum((float(number) * UNITS[unit] for number, unit in parts), timedelta())
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is too long") from None
+
+
+def instant(text: str) -> datetime:
+    """Read an ISO 8601 time; refuses one without a zone, which elsewhere is another time."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time like {INSTANT}") from None
+    if found.tzinfo is None:
+        raise typer.BadParameter(
+            f"{text!r} needs a time zone: {text}Z is UTC, {text}+01:00 an hour ahead of it"
+        )
+    return found
+
+
+def in_words(length: timedelta) -> str:
+    """Write the length of a span in its largest fitting unit: `2 h`."""
+    length = abs(length)
+    for unit in SHOWN[:-1]:
+        if length >= WHOLE_FROM * UNITS[unit]:
+            return f"{length / UNITS[unit]:.0f} {unit}"
+    return f"{length.total_seconds():.0f} s"
+
+
+def due(at: datetime, now: datetime) -> str:
+    """Say when something is due: `in 2 h`, or `since 5 s` when it should have been sent."""
+    return f"in {in_words(at - now)}" if at > now else f"since {in_words(now - at)}"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Say when something was."""
+    return f"{in_words(now - at)} ago"
+
+
+def jobs(number: int) -> str:
+    """Write `1 job`, `2 jobs`."""
+    return f"{number} job" if number == 1 else f"{number} jobs"

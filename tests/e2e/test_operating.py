@@ -1,0 +1,185 @@
+"""What operators do, beside real workers: jobs are sent, found, put back, and run."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import dramatiq
+import pytest
+
+from brokers import topology
+from brokers.envelope import properties
+from workshed.jobs import dead
+
+JOBS = """
+import dramatiq
+from brokers import broker
+from workshed import db
+
+@dramatiq.actor(broker=broker, queue_name="default", max_retries=0, time_limit=60_000)
+def note(number):
+    with db.transaction() as conn:
+        if conn.execute("SELECT FROM mended").rowcount == 0:
+            raise RuntimeError("not mended yet")
+        conn.execute("INSERT INTO notes VALUES (%s)", (number,))
+"""
+
+
+@pytest.fixture
+def broken(tmp_path, conn):
+    """The module `note_jobs`, whose one actor fails until the table `mended` has a row."""
+    conn.autocommit = True
+    conn.execute("CREATE TABLE mended (at timestamptz); CREATE TABLE notes (number integer)")
+    (tmp_path / "note_jobs.py").write_text(JOBS)
+
+
+@pytest.fixture
+def mended(broken, conn):
+    """The same, and its actor does not fail."""
+    conn.execute("INSERT INTO mended VALUES (now())")
+
+
+@pytest.fixture
+def worker(broken, start_worker):
+    """A worker on that module."""
+    return start_worker("note_jobs")
+
+
+@pytest.fixture
+def workshed(tmp_path, environment):
+    """`workshed("dead", "--json")`: run the command in a process of its own; what it printed."""
+
+    def run(*words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "console", *words],
+            env={**os.environ, **environment},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def dead_ids(workshed):
+    """Ids of the dead, as the command lists them."""
+    return lambda: [row["message_id"] for row in json.loads(workshed("dead", "--json"))]
+
+
+def test_a_job_that_is_sent_by_name_runs(mended, worker, workshed, count, eventually):
+    workshed("enqueue", "note", "7", "--import", "note_jobs")
+
+    eventually(lambda: count("notes WHERE number = 7") == 1)
+
+
+def test_a_dead_job_runs_after_its_cause_is_mended(
+    worker, workshed, dead_ids, conn, count, eventually
+):
+    message_id = workshed("enqueue", "note", "7", "--import", "note_jobs").strip()
+    eventually(lambda: count("jobs.dead"))
+    assert dead_ids() == [message_id]
+    assert "RuntimeError: not mended yet" in workshed("dead", "show", message_id)
+
+    conn.execute("INSERT INTO mended VALUES (now())")
+    workshed("dead", "retry", message_id)
+
+    eventually(lambda: count("notes WHERE number = 7") == 1)
+    assert dead_ids() == []
+
+
+def test_a_job_that_dies_again_is_dead_again_and_can_be_retried_again(
+    worker, workshed, dead_ids, count, eventually
+):
+    message_id = workshed("enqueue", "note", "7", "--import", "note_jobs").strip()
+    for times in (1, 2, 3):
+        eventually(lambda times=times: count("jobs.attempts") == times)
+        assert dead_ids() == [message_id]
+        workshed("dead", "retry", message_id)
+
+    eventually(lambda: count("jobs.dead WHERE hop = 3") == 1)
+
+
+def test_a_job_of_next_week_runs_now_or_never(mended, worker, workshed, count, eventually):
+    words = ("--import", "note_jobs", "--delay", "7d")
+    wanted = workshed("enqueue", "note", "1", *words).strip()
+    unwanted = workshed("enqueue", "note", "2", *words).strip()
+
+    workshed("scheduled", "cancel", unwanted, "--yes")
+    workshed("scheduled", "run", wanted)
+
+    eventually(lambda: count("notes WHERE number = 1") == 1)
+    assert workshed("scheduled", "--json") == "[]\n"
+    assert count("notes") == 1
+
+
+def test_what_was_put_back_twice_runs_once(
+    environment, workshed, broker, start_worker, mended, rabbitmq, count, eventually
+):
+    """Killed between confirm and ack, `requeue` leaves a message in both queues."""
+    broker.ensure_queues({"default"})
+    message = dramatiq.Message("default", "note", (7,), {}, {})
+    with topology.opened(broker.urls) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for _ in range(2):
+            channel.basic_publish("", "default.dead", message.encode(), properties(message))
+
+    assert workshed("dead", "requeue", "default", "--yes") == "2\n"
+
+    start_worker("note_jobs", threads=1)
+    eventually(lambda: count("notes"))
+    eventually(lambda: rabbitmq.depth("default") == rabbitmq.unacked("default") == 0)
+    assert count("notes") == 1
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 1), ("y", 0, 0)])
+def test_at_a_terminal_it_asks(environment, tmp_path, conn, count, answer, code, left):
+    conn.autocommit = True
+    dead.bury(
+        conn,
+        message_id="a",
+        hop=0,
+        attempt=1,
+        queue="default",
+        actor="note",
+        body=b"{}",
+        reason="failed once",
+    )
+    terminal, its_side = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "dead", "discard", "a"],
+        env={**os.environ, **environment},
+        stdin=its_side,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    for side in (terminal, its_side):
+        os.close(side)
+
+    assert done.returncode == code, done.stderr
+    assert "Discard 1 job? [y/N]" in done.stderr
+    assert count("jobs.dead") == left
+
+
+def test_beside_a_worker_the_doctor_finds_all_well(
+    worker, workshed, count, rabbitmq, broker, eventually
+):
+    eventually(lambda: count("jobs.relays") == 1)
+    eventually(lambda: len(rabbitmq.queues()) == 2 * len(broker.declared))
+
+    found = json.loads(workshed("doctor", "--json", "--processes", "1"))
+
+    assert found["ok"] is True
+    assert [one["check"] for one in found["checks"] if one["level"] == "warning"] == []

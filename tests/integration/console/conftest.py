@@ -1,0 +1,132 @@
+"""The `workshed` command, run in this process on the servers of the test."""
+
+import json
+import socket
+import sys
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+
+from console.cli import main
+from workshed.jobs import dead, schedule
+from workshed.settings import settings
+
+NOBODY_LISTENS = 9
+"""A port on which nothing answers."""
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        """What stdout holds, which is JSON and nothing else."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
+
+
+@pytest.fixture
+def workshed(monkeypatch, capsys):
+    """`workshed("dead", "list")`: run the command line, without a terminal."""
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as by `<&-`
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["workshed", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return Done(end.value.code or 0, out, err)
+
+    return run
+
+
+@pytest.fixture
+def conn(connect):
+    """One connection, in autocommit: what a command writes is seen."""
+    return connect(autocommit=True)
+
+
+@pytest.fixture
+def env(monkeypatch):
+    """`env(BROKER_URL="…")`: set variables of ours for this process and its children."""
+
+    def set_them(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(f"WORKSHED_{name}", value)
+        settings.cache_clear()
+
+    return set_them
+
+
+@pytest.fixture
+def management(servers, rabbitmq, env):
+    """The management API of the test's RabbitMQ, named by the environment."""
+    parts = urlsplit(servers.broker_url)
+    usual = f"http://{parts.netloc.rpartition('@')[0]}@{parts.hostname}:15672"
+    env(MANAGEMENT_URL=servers.management_url or usual)
+    return rabbitmq
+
+
+@pytest.fixture
+def tarpit():
+    """The address of a server that takes every connection and never says a word."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(64)
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def body(message_id, actor, args, queue, **options):
+    fields = {
+        "queue_name": queue,
+        "actor_name": actor,
+        "args": args,
+        "kwargs": {},
+        "options": options,
+        "message_id": message_id,
+        "message_timestamp": 1_700_000_000_000,
+    }
+    return orjson.dumps(fields)
+
+
+@pytest.fixture
+def store(conn):
+    """`store("a", due="2 hours")`: a job that waits."""
+
+    def store(message_id, *, due="1 hour", actor="greet", queue="default", reason="delay", hop=0):
+        text = body(message_id, actor, [7], queue, hop=hop).decode()
+        schedule.insert(conn, schedule.Row(message_id, hop, queue, actor, text, reason))
+        query = "UPDATE jobs.schedule SET due_at = jobs.now() + %s::interval WHERE message_id = %s"
+        conn.execute(query, (due, message_id))
+        return message_id
+
+    return store
+
+
+@pytest.fixture
+def bury(conn):
+    """`bury("a")`: a job that is dead, by default of a `ValueError`."""
+
+    def bury(message_id, *, actor="greet", queue="default", error=None, **changes):
+        fields = {
+            "hop": 2,
+            "attempt": 3,
+            "body": body(message_id, actor, [7], queue, attempt=3, hop=2),
+            "reason": "failed 3 times: ValueError: no",
+            "error": error or ValueError("no"),
+        }
+        dead.bury(conn, message_id=message_id, actor=actor, queue=queue, **{**fields, **changes})
+        return message_id
+
+    return bury

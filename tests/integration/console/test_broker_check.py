@@ -1,0 +1,110 @@
+"""`workshed broker check`: whether RabbitMQ has what is declared."""
+
+import pytest
+
+from brokers import topology
+from brokers.publisher import EXCHANGE
+
+
+@pytest.fixture
+def made(broker):
+    """The queues exist, as declared."""
+    broker.ensure_queues(set(broker.declared))
+    return broker
+
+
+@pytest.fixture
+def channel(broker):
+    with topology.opened(broker.urls) as connection:
+        yield connection.channel()
+
+
+def test_all_is_as_declared(workshed, made, management):
+    done = workshed("broker", "check")
+
+    assert (done.code, done.out) == (0, f"{len(made.declared)} queues are there, as declared\n")
+
+
+def test_without_the_management_api_it_says_what_was_not_checked(workshed, made):
+    done = workshed("broker", "check")
+
+    assert (done.code, done.out) == (0, f"{len(made.declared)} queues are there\n")
+    assert "Their arguments and bindings were not checked: export WORKSHED_MANAGEMENT" in done.err
+
+
+def test_a_queue_that_differs_is_named_with_how_to_make_it_anew(
+    workshed, made, management, channel
+):
+    channel.queue_delete("bulk")
+    channel.queue_declare(
+        "bulk", durable=True, arguments={"x-queue-type": "quorum", "x-max-length": 7}
+    )
+    channel.queue_bind("bulk", EXCHANGE, "bulk")
+
+    done = workshed("broker", "check")
+
+    assert (done.code, done.out) == (1, "")
+    assert "queue 'bulk': " in done.err
+    assert "x-delivery-limit is absent and declared as -1" in done.err
+    assert "x-max-length is 7 and declared as absent" in done.err
+    assert "once `workshed queues` shows it empty" in done.err
+    delete = f"rabbitmqctl delete_queue --vhost {management.vhost} bulk && workshed broker setup"
+    assert delete in done.err
+
+
+def test_a_queue_made_anew_as_it_says_is_as_declared(workshed, made, management, channel, servers):
+    channel.queue_delete("bulk")
+    channel.queue_declare("bulk", durable=True, arguments={"x-queue-type": "quorum"})
+    said = workshed("broker", "check").err
+    words = said[said.index("rabbitmqctl") :].partition(" && ")[0].split()
+
+    servers.rabbitmq.ctl(*words[1:])
+    made._ensured.clear()  # a command is a process of its own
+
+    assert workshed("broker", "setup").code == 0
+    assert workshed("broker", "check").code == 0
+
+
+def test_a_missing_binding_is_named(workshed, made, management, channel):
+    """What is sent to the queue comes back as unroutable; AMQP does not show why."""
+    channel.queue_unbind("bulk", EXCHANGE, "bulk")
+
+    done = workshed("broker", "check")
+
+    assert done.code == 1
+    assert f"queue 'bulk' is not bound to exchange {EXCHANGE!r}" in done.err
+    assert "-> workshed broker setup" in done.err
+
+
+@pytest.mark.usefixtures("management")
+def test_every_missing_queue_is_named(workshed, broker):
+    broker.ensure_queues({"default"})
+
+    done = workshed("broker", "check")
+
+    assert done.code == 1
+    assert "missing: critical, critical.dead, imports" in done.err
+    assert "default.dead" not in done.err
+
+
+def test_a_missing_queue_is_named_over_amqp_too(workshed, broker):
+    done = workshed("broker", "check")
+
+    assert done.code == 1
+    assert "queue 'critical': does not exist; run `workshed broker setup`" in done.err
+
+
+def test_rabbitmq_away(workshed, broker, monkeypatch):
+    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    assert workshed("broker", "check").code == 3
+
+
+def test_the_management_api_away(workshed, made, env):
+    env(MANAGEMENT_URL="http://ada:secret@127.0.0.1:9")
+
+    done = workshed("broker", "check")
+
+    assert (done.code, done.out) == (1, "")
+    assert "management API does not answer at 127.0.0.1:9" in done.err
+    assert "secret" not in done.err

@@ -1,0 +1,556 @@
+"""`workshed doctor`: all that is wrong, at once, each with its cause and the line that mends it."""
+
+import sys
+import time
+import tomllib
+from pathlib import Path
+from uuid import uuid4
+
+import dramatiq
+import pytest
+
+from brokers import topology
+from brokers.publisher import EXCHANGE
+from console.doctor import CHECKS, Check, examine, look_around, versions
+from console.doctor.finding import ok
+from console.doctor.run import DEADLINE_S
+from console.doctor.smtp import STEP
+from console.doctor.surroundings import CONNECT_S, QUERY_MS
+from console.management import TIMEOUT_S
+from workshed.duration import ms
+from workshed.jobs import queues, relays
+from workshed.settings import settings
+
+ROOT = Path(__file__).parents[3]
+ALL = [check.name for check in CHECKS]
+
+
+@pytest.fixture
+def examined():
+    """What the checks find now, by name."""
+
+    def run(*, packages=("actors",), processes=1, threads=8):
+        return examine(look_around(packages, processes, threads), CHECKS)
+
+    return run
+
+
+@pytest.fixture
+def relay(conn):
+    """A relay that lives."""
+    relay = uuid4()
+    relays.beat(conn, relay, "here", 1)
+    return relay
+
+
+@pytest.fixture
+def healthy(broker, relay, management, mail_server):
+    """Everything a worker needs."""
+    broker.ensure_queues(set(broker.declared))
+    return broker
+
+
+def levels(findings):
+    return [finding.level for finding in findings]
+
+
+def only(findings):
+    [finding] = findings
+    return finding
+
+
+# All of it
+
+
+def test_all_is_well(workshed, healthy):
+    done = workshed("doctor", "--processes", "1")
+
+    assert done.code == 0, done.out
+    assert {line.split()[0] for line in done.lines if line[0] != " "} == {"ok"}
+    assert max(map(len, done.lines)) <= 80
+    assert done.err.endswith(" ok\n")
+
+
+def test_as_json_it_is_one_value_and_nothing_else(workshed, healthy, bury):
+    bury("a")
+
+    done = workshed("doctor", "--json")
+
+    assert done.code == 0  # a warning is none
+    assert done.json["ok"] is True
+    assert list(dict.fromkeys(one["check"] for one in done.json["checks"])) == ALL
+    warning = only([one for one in done.json["checks"] if one["level"] == "warning"])
+    assert warning == {
+        "check": "dead jobs",
+        "level": "warning",
+        "said": "dead: 1 job (1 of ValueError)",
+        "mend": "workshed dead list --group",
+    }
+
+
+def test_every_server_away_is_said_at_once(workshed, env):
+    env(
+        DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop",
+        BROKER_URL="amqp://ada:secret@127.0.0.1:9/",
+        MANAGEMENT_URL="http://ada:secret@127.0.0.1:9",
+        SMTP_URL="smtp://ada:secret@127.0.0.1:9",
+    )
+
+    done = workshed("doctor", "--json")
+
+    assert done.code == 1
+    assert done.json["ok"] is False
+    failed = {one["check"]: one for one in done.json["checks"] if one["level"] == "failed"}
+    assert set(failed) == {"PostgreSQL", "RabbitMQ", "mail"}
+    assert "127.0.0.1:9/shop" in failed["PostgreSQL"]["said"]
+    assert "export WORKSHED_DATABASE_URL=" in failed["PostgreSQL"]["mend"]
+    assert "127.0.0.1:9" in failed["RabbitMQ"]["said"]
+    assert all(one["mend"] for one in failed.values())
+    assert "secret" not in done.out + done.err
+
+
+def test_servers_that_never_answer_are_left_and_named(workshed, env, tarpit):
+    """Without a deadline the doctor hangs with the first of them, and says nothing of the rest."""
+    env(
+        DATABASE_URL=f"postgresql://ada:secret@{tarpit}/shop",
+        BROKER_URL=f"amqp://ada:secret@{tarpit}/",
+        SMTP_URL=f"smtp://{tarpit}",
+    )
+    started = time.monotonic()
+
+    done = workshed("doctor", "--json")
+
+    assert time.monotonic() - started < 15
+    failed = {one["check"]: one for one in done.json["checks"] if one["level"] == "failed"}
+    assert set(failed) == {"PostgreSQL", "RabbitMQ", "mail"}
+    assert all(tarpit in one["said"] for one in failed.values())
+    assert done.code == 1
+
+
+def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
+    def crash(_):
+        raise ZeroDivisionError("of course")
+
+    def hang(_):
+        yield ok("so far")
+        time.sleep(60)
+
+    here = look_around(("actors",), 1, 8)
+    checks = [
+        Check("crash", crash),
+        Check("hang", hang),
+        Check("fine", lambda _: [ok("fine")]),
+        Check("next", lambda _: [ok("fine")], needs=("crash",)),
+        Check("later", lambda _: [ok("fine")], after=("hang",)),
+    ]
+
+    found = examine(here, checks, deadline_s=0.2)
+
+    assert list(found) == ["crash", "hang", "fine", "next", "later"]
+    assert "ZeroDivisionError: of course" in only(found["crash"]).said
+    assert found["hang"][-1].said == "no answer within 0.2 s"
+    assert levels(found["fine"]) == levels(found["later"]) == ["ok"]
+    assert only(found["next"]).said == "see crash"
+
+
+def test_the_versions_it_wants_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    def bounds(pair):
+        first, too_new = map(versions.dotted, pair)
+        return [f">={first}", f"<{too_new}"]
+
+    assert project["requires-python"].split(",") == bounds(versions.PYTHON)
+    assert f"dramatiq{','.join(bounds(versions.DRAMATIQ))}" in project["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [((3, 10, 9), "failed"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "failed")],
+)
+def test_a_version_outside_of_them(found, level):
+    assert versions.fits("Python", found, versions.PYTHON, "x").level == level
+
+
+# The environment
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, healthy, env):
+    """A doctor that stops at the first wrong name makes people find them one by one."""
+    env(DATABSE_URL="x", POOL_SIZE="many", QUEUES="critcal=3", SMTP_URL="smtp://u:secret@h:port")
+
+    found = examined()
+
+    said = " ".join(finding.said for finding in found["environment"])
+    assert levels(found["environment"]) == ["failed"] * 4
+    assert "WORKSHED_DATABSE_URL is not a setting; did you mean WORKSHED_DATABASE_URL?" in said
+    assert "WORKSHED_POOL_SIZE: " in said
+    assert "'critcal=3' is not NAME=WEIGHT" in said
+    assert "secret" not in said
+    assert found["environment"][0].mend == "unset WORKSHED_DATABSE_URL"
+    assert only(found["connections"]).said == "WORKSHED_POOL_SIZE cannot be read"
+    assert only(found["mail"]).said == "WORKSHED_SMTP_URL cannot be read"
+    assert only(found["time limits"]).said == "see actors"
+    for name in ("PostgreSQL", "RabbitMQ", "queues", "relay"):
+        assert levels(found[name]) == ["ok"]
+
+
+def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env):
+    """With the default in its place the doctor would judge a server nobody meant."""
+    env(BROKER_URL="http://127.0.0.1")
+
+    assert only(examined()["RabbitMQ"]).said == "WORKSHED_BROKER_URL cannot be read"
+
+
+# The actors
+
+
+@pytest.fixture
+def actor(broker):
+    before = dict(broker.actors), dict(broker.queues)
+    yield lambda **options: dramatiq.actor(broker=broker, **options)
+    for kept, now in zip(before, (broker.actors, broker.queues), strict=True):
+        now.clear()
+        now.update(kept)
+
+
+def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, actor):
+    """RabbitMQ would take the job back while it runs, and close the channel of all others."""
+
+    @actor(queue_name="default", time_limit=ms(minutes=31))
+    def crawl(): ...
+
+    found = only(examined()["time limits"])
+
+    assert found.level == "failed"
+    assert "crawl may run for 31 min, and RabbitMQ takes a job of queue default back" in found.said
+    assert "time_limit=ms(minutes=30)" in found.mend
+    assert "consumer_timeout=timedelta(minutes=62)" in found.mend
+
+
+def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch):
+    (tmp_path / "broken_jobs.py").write_text("\n1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    found = only(examined(packages=("broken_jobs",))["actors"])
+
+    assert "broken_jobs cannot be imported: ZeroDivisionError" in found.said
+    assert found.mend.endswith("broken_jobs.py:2")
+
+    missing = only(examined(packages=("no_such_jobs",))["actors"])
+
+    assert "there is no module 'no_such_jobs'" in missing.said
+
+
+def test_limits_of_nothing(examined, database, env):
+    env(PUBLISH_TIMEOUT="0", SMTP_TIMEOUT="0")
+
+    found = examined()["environment"]
+
+    assert levels(found) == ["failed", "failed"]
+    assert found[0].said.startswith("WORKSHED_SMTP_TIMEOUT: Input should be greater than")
+    assert found[0].mend.endswith("take the default (10): unset WORKSHED_SMTP_TIMEOUT")
+
+
+# PostgreSQL
+
+
+def test_a_database_that_was_not_migrated(examined, healthy, env, empty_database_url):
+    env(DATABASE_URL=empty_database_url)
+
+    found = examined()
+
+    jobs, product = found["migrations"]
+    assert (jobs.level, jobs.mend) == ("failed", "workshed migrate")
+    assert (product.level, product.mend) == ("warning", "workshed migrate --with-product")
+    assert only(found["relay"]).said == only(found["dead jobs"]).said == "see migrations"
+
+
+def test_who_does_not_import_the_shipped_actors_needs_no_product(examined, healthy, conn):
+    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
+
+    assert levels(examined(packages=("json",))["migrations"]) == ["ok", "ok"]
+    assert levels(examined()["migrations"]) == ["ok", "warning"]
+
+
+def test_a_database_of_another_release(examined, healthy, conn):
+    conn.execute("INSERT INTO jobs.migrations VALUES ('jobs', '9999_later', 'x')")
+    assert "jobs: 1 more than this release knows" in examined()["migrations"][0].said
+
+    conn.execute("UPDATE jobs.migrations SET checksum = 'x' WHERE name = '0001_schedule'")
+    found = examined()["migrations"][0]
+
+    assert found.level == "failed"
+    assert "0001_schedule.sql was edited after it was applied" in found.said
+
+
+def test_more_threads_than_connections_and_more_connections_than_the_server_takes(
+    examined, healthy, env
+):
+    env(POOL_SIZE="3")
+
+    threads, server = examined(processes=500, threads=8)["connections"]
+
+    assert threads.level == server.level == "warning"
+    assert threads.mend == "export WORKSHED_POOL_SIZE=8"
+    assert "workers and a relay may open 1502 of" in server.said
+    assert "ALTER SYSTEM SET max_connections = 1522" in server.mend
+
+
+# The jobs
+
+
+def test_no_relay(examined, healthy, relay, conn):
+    relays.leave(conn, relay)
+    found = only(examined()["relay"])
+
+    assert found.level == "failed"
+    assert "workshed relay" in found.mend
+
+
+def test_a_relay_that_has_died(examined, healthy, conn):
+    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
+
+    found = only(examined()["relay"])
+
+    assert found.level == "failed"
+    assert "no relay has beaten for 60 min" in found.said
+
+
+def test_a_relay_that_is_late(examined, healthy, store):
+    store("a", due="-1 hour")
+
+    found = only(examined()["relay"])
+
+    assert found.level == "warning"
+    assert "the oldest due job has waited for 60 min" in found.said
+
+
+def test_a_paused_queue(examined, healthy, conn):
+    queues.declare(conn, {"bulk": "quorum"})
+    queues.pause(conn, "bulk")
+
+    found = only(examined()["paused queues"])
+
+    assert (found.level, found.mend) == ("warning", "workshed queues resume bulk")
+
+
+# RabbitMQ
+
+
+def test_stub_delivers_nothing(examined, database, env):
+    env(BROKER_URL="stub://")
+
+    assert "stub:// only records sends" in only(examined()["RabbitMQ"]).said
+
+
+def test_one_of_two_servers_away(examined, healthy, env):
+    url = settings().broker_url.get_secret_value()
+    env(BROKER_URL=f"{url};amqp://ada:secret@127.0.0.1:9/")
+
+    found = examined()["RabbitMQ"]
+
+    assert levels(found) == ["ok", "warning"]
+    assert "127.0.0.1:9" in found[1].said
+
+
+def test_a_host_that_nobody_knows(examined, database, env):
+    env(BROKER_URL="amqp://ada:secret@nowhere.invalid:5672/")
+
+    found = only(examined()["RabbitMQ"])
+
+    assert "does not answer at nowhere.invalid:5672" in found.said
+    assert "secret" not in found.said
+
+
+def test_a_management_api_that_refuses_hides_nothing_else(examined, healthy, env):
+    env(MANAGEMENT_URL="http://ada:secret@127.0.0.1:9")
+
+    found = examined()
+
+    assert levels(found["management"]) == ["failed"]
+    assert "secret" not in found["management"][0].said
+    assert levels(found["alarms"]) == ["ok"]
+    assert levels(found["queues"]) == ["ok", "not checked"]
+    assert levels(found["permissions"]) == ["ok"]
+
+
+def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy, env):
+    env(MANAGEMENT_URL="")
+
+    found = examined()
+
+    assert "export WORKSHED_MANAGEMENT_URL=http://" in only(found["management"]).mend
+    assert levels(found["queues"]) == ["ok", "not checked"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_missing_queues(examined, broker, relay, management, env, named):
+    broker.ensure_queues({"default"})
+    if not named:
+        env(MANAGEMENT_URL="")
+
+    found = examined()
+
+    assert found["queues"][0].level == "failed"
+    assert "missing: critical, critical.dead, " in found["queues"][0].said
+    assert found["queues"][0].mend == "workshed broker setup"
+
+
+def test_a_queue_that_differs(examined, broker, management):
+    with topology.opened(broker.urls) as connection:
+        arguments = {"x-queue-type": "classic", "x-max-priority": 4}
+        connection.channel().queue_declare("emails", durable=True, arguments=arguments)
+
+    said = " ".join(finding.said for finding in examined()["queues"])
+
+    assert "queue 'emails': x-consumer-timeout is absent and declared as 3600000" in said
+
+
+def test_what_could_not_even_be_stored(examined, healthy, eventually):
+    with topology.opened(healthy.urls) as connection:
+        connection.channel().basic_publish("", "bulk.dead", b"x")
+
+    found = eventually(
+        lambda: next((f for f in examined()["dead queues"] if f.level == "warning"), None)
+    )
+
+    assert "bulk.dead holds 1" in found.said
+    assert found.mend == "workshed dead requeue bulk"
+
+
+@pytest.fixture
+def alarm(servers, healthy):
+    """RabbitMQ is short of memory."""
+    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+    yield
+    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_alarm(examined, alarm, env, named, eventually):
+    """While it lasts every `send` fails or waits, and nothing else says so."""
+    if not named:
+        env(MANAGEMENT_URL="")
+
+    found = eventually(lambda: next((f for f in examined()["alarms"] if f.level == "failed"), None))
+
+    assert "RabbitMQ takes no messages" in found.said
+    assert "memory" in found.said
+    assert "rabbitmq-diagnostics alarms" in found.mend
+
+
+# Permissions
+
+
+@pytest.fixture
+def account(servers, healthy, rabbitmq, env):
+    """`account(write="^x$")`: let the broker be used by somebody who may do that, and no more."""
+    user = f"u{rabbitmq.vhost}"
+    rabbitmq.ask("PUT", f"users/{user}", {"password": "pw", "tags": ""})
+
+    def use(configure=".*", write=".*", read=".*"):
+        patterns = {"configure": configure, "write": write, "read": read}
+        rabbitmq.ask("PUT", f"permissions/{rabbitmq.vhost}/{user}", patterns)
+        url = settings().broker_url.get_secret_value()
+        env(BROKER_URL=f"amqp://{user}:pw@{url.rpartition('@')[2]}")
+        return user
+
+    yield use
+    rabbitmq.ask("DELETE", f"users/{user}")
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("may", "said"),
+    [
+        ({"write": "^default$"}, "workshed.jobs"),
+        ({"read": "^(?!emails)"}, "may not read emails: no worker gets jobs"),
+        ({"read": ""}, "may not read critical, default"),
+    ],
+)
+def test_an_account_that_may_not(examined, account, env, servers, named, may, said):
+    user = account(**may)
+    if not named:
+        env(MANAGEMENT_URL="")
+
+    found = [one for one in examined()["permissions"] if one.level == "failed"]
+
+    assert said in found[0].said
+    assert "rabbitmqctl set_permissions --vhost test_" in found[0].mend
+    assert user in found[0].mend
+
+
+def test_the_line_that_mends_it_does(examined, account, servers):
+    account("", "", "")
+    [line, _] = [one.mend for one in examined()["permissions"] if one.level == "failed"]
+
+    servers.rabbitmq.ctl(*line.replace("'", "").split()[1:])
+
+    assert levels(examined()["permissions"]) == ["ok"]
+
+
+def test_an_account_that_may_not_make_queues_needs_another_to_do_it(examined, account):
+    account(configure="^$")
+
+    found = examined()["permissions"]
+
+    assert levels(found) == ["ok", "ok"]
+    assert "`workshed broker setup` by another" in found[0].said
+
+
+def test_a_queue_with_messages_is_not_touched(
+    examined, account, env, rabbitmq, healthy, eventually
+):
+    """A message that was looked at comes back as redelivered."""
+    with topology.opened(healthy.urls) as connection:
+        connection.channel().basic_publish(EXCHANGE, "default", b"x")
+    eventually(lambda: rabbitmq.depth("default") == 1)
+    account()
+    env(MANAGEMENT_URL="")
+
+    found = examined()["permissions"]
+
+    assert levels(found) == ["not checked", "ok"]
+    assert "where messages wait: default" in found[0].said
+    assert [one["redelivered"] for one in rabbitmq.peek("default")] == [False]
+
+
+# Mail
+
+
+def test_a_mail_server_that_does_not_take_the_login(examined, healthy, mail_server, env):
+    env(SMTP_URL=mail_server.url.replace("smtp://", "smtp://ada:secret@"))
+
+    found = only(examined()["mail"])
+
+    assert found.level == "failed"
+    assert "secret" not in found.said + found.mend
+
+
+def test_mails_into_a_folder(examined, healthy, tmp_path, env):
+    env(SMTP_URL=f"maildir:{tmp_path}/new/mail")
+    assert only(examined()["mail"]).level == "ok"
+
+    (tmp_path / "file").write_text("")
+    env(SMTP_URL=f"maildir:{tmp_path}/file/mail")
+
+    assert "mails cannot be written to" in only(examined()["mail"]).said
+
+
+# It changes nothing
+
+
+def test_it_leaves_everything_as_it_was(examined, healthy, rabbitmq, conn):
+    tables = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables ORDER BY 1"
+    before = rabbitmq.queues().keys(), conn.execute(tables).fetchall()
+
+    examined()
+
+    assert (rabbitmq.queues().keys(), conn.execute(tables).fetchall()) == before
+
+
+def test_the_deadline_is_above_the_waits_of_the_checks():
+    """Else a server that does not answer is told as a check that hangs, without its address."""
+    assert max(CONNECT_S, QUERY_MS / 1000, TIMEOUT_S, STEP.total_seconds()) < DEADLINE_S

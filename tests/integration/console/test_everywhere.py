@@ -1,0 +1,81 @@
+"""What goes wrong with every command in the same way, and is said in the same way."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from psycopg import sql
+
+COMMANDS = [
+    ("scheduled",),
+    ("scheduled", "show", "a"),
+    ("scheduled", "run", "a"),
+    ("scheduled", "move", "a", "--in", "1h"),
+    ("scheduled", "cancel", "a", "--yes"),
+    ("dead", "--json"),
+    ("dead", "--group"),
+    ("dead", "show", "a"),
+    ("dead", "retry", "a"),
+    ("dead", "discard", "a", "--yes"),
+    ("queues",),
+    ("queues", "pause", "bulk"),
+    ("enqueue", "deliver_email", "7", "--delay", "1h"),
+]
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_postgresql_away(workshed, env, words):
+    env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
+
+    done = workshed(*words)
+
+    assert (done.code, done.out) == (4, "")
+    assert "PostgreSQL does not answer at 127.0.0.1:9/shop (WORKSHED_DATABASE_URL)" in done.err
+    assert "Start it, correct the URL, or run `workshed dev`" in done.err
+    assert "secret" not in done.err
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_database_that_was_not_migrated(workshed, env, empty_database_url, words):
+    env(DATABASE_URL=empty_database_url)
+
+    done = workshed(*words)
+
+    assert (done.code, done.out) == (2, "")
+    assert "run `workshed migrate`" in done.err
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, ("broker", "check")], ids=" ".join)
+def test_an_environment_that_cannot_be_read(workshed, env, words):
+    env(POOL_SIZE="many", DATABSE_URL="x")
+
+    done = workshed(*words)
+
+    assert (done.code, done.out) == (2, "")
+    assert "WORKSHED_POOL_SIZE: " in done.err
+    assert "did you mean WORKSHED_DATABASE_URL?" in done.err
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_user_who_may_not_look(workshed, env, conn, database):
+    conn.execute("CREATE ROLE ws_stranger LOGIN PASSWORD 'stranger'")
+    try:
+        parts = urlsplit(database)
+        netloc = f"ws_stranger:stranger@{parts.hostname}:{parts.port}"
+        env(DATABASE_URL=urlunsplit(parts._replace(netloc=netloc)))
+
+        done = workshed("dead")
+    finally:
+        conn.execute(sql.SQL("DROP ROLE ws_stranger"))
+
+    assert (done.code, done.out) == (1, "")
+    assert "PostgreSQL refuses: permission denied for schema jobs" in done.err
+    assert "the one that ran `workshed migrate`" in done.err
+
+
+def test_help_ends_with_the_exit_codes(workshed):
+    out = " ".join(workshed("--help").out.split())
+
+    assert "Exit codes: 0 done; 1 failed" in out
+    assert "5 nothing has this id or name." in out

@@ -1,0 +1,62 @@
+"""The client of RabbitMQ's management API."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from console.errors import ManagementError
+from console.management import Management
+from workshed.settings import settings
+
+
+@pytest.fixture
+def at(management):
+    """Where the API is, and who may log in."""
+    return urlsplit(settings().management_url.get_secret_value())
+
+
+def test_a_wrong_password_is_said_and_not_shown(at, management):
+    api = Management(f"http://{at.username}:guess@{at.hostname}:{at.port}", management.vhost)
+
+    with pytest.raises(
+        ManagementError, match=r"refuses user 'workshed'.*needs the password"
+    ) as err:
+        api.overview()
+    assert "guess" not in str(err.value)
+
+
+def test_another_server_is_told_from_the_api(servers, management):
+    port = urlsplit(servers.database_url).port
+
+    with pytest.raises(ManagementError, match=r"does not answer at 127\.0\.0\.1"):
+        Management(f"http://127.0.0.1:{port}", "/").overview()
+
+
+def test_one_that_says_nothing_is_left(tarpit, monkeypatch):
+    monkeypatch.setattr("console.management.TIMEOUT_S", 0.2)
+
+    with pytest.raises(ManagementError, match="timed out"):
+        Management(f"http://{tarpit}", "/").overview()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:15672", "ftp://host", "http://", "http://host:port"])
+def test_a_url_that_leads_nowhere_is_refused(url):
+    with pytest.raises(ManagementError, match="WORKSHED_MANAGEMENT_URL"):
+        Management(url, "/")
+
+
+def test_a_vhost_and_a_password_with_special_characters(servers, management, at):
+    management.ask("PUT", "vhosts/a%2Fb%20c", {})
+    management.ask("PUT", "users/ada%20l", {"password": "p@ss/w%rd", "tags": "administrator"})
+    management.ask(
+        "PUT", "permissions/a%2Fb%20c/ada%20l", dict.fromkeys(("configure", "write", "read"), ".*")
+    )
+    try:
+        url = f"http://ada%20l:p%40ss%2Fw%25rd@{at.hostname}:{at.port}"
+        api = Management(url, "a/b c")
+
+        assert api.queues() == {}
+        assert api.permissions("ada l")["read"] == ".*"
+    finally:
+        management.ask("DELETE", "vhosts/a%2Fb%20c")
+        management.ask("DELETE", "users/ada%20l")

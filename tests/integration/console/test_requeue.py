@@ -1,0 +1,155 @@
+"""`workshed dead requeue`: back from RabbitMQ's dead queues, and none is lost on the way."""
+
+import json
+import subprocess
+import sys
+
+import pika
+import pytest
+
+from brokers import topology
+from brokers.errors import PublishRefusedError
+from brokers.publisher import EXCHANGE
+from console.dead_queue import put_back
+from console.depths import depths
+
+
+@pytest.fixture(autouse=True)
+def _queues(broker):
+    broker.ensure_queues({"default", "emails"})
+
+
+@pytest.fixture
+def lay(broker, rabbitmq, eventually):
+    """`lay(3)`: messages in `default.dead`, as RabbitMQ puts them there."""
+
+    def lay(count):
+        with topology.opened(broker.urls) as connection:
+            channel = connection.channel()
+            for number in range(count):
+                headers = {"attempt": 1, "x-death": [], "x-first-death-queue": "default"}
+                properties = pika.BasicProperties(
+                    message_id=str(number), delivery_mode=2, priority=3, headers=headers
+                )
+                channel.basic_publish("", "default.dead", b"%d" % number, properties)
+        eventually(lambda: rabbitmq.depth("default.dead") == count, within_s=60)
+
+    return lay
+
+
+def bodies(rabbitmq, queue):
+    return [message["payload"] for message in rabbitmq.peek(queue, 10_000)]
+
+
+def test_they_are_back_in_order_and_say_that_a_copy_may_exist(workshed, lay, rabbitmq, eventually):
+    """Without `again` a consumer does not ask the fence, and a job that has its outcome runs."""
+    lay(3)
+
+    done = workshed("dead", "requeue", "default", "--yes")
+
+    assert (done.code, done.out, done.err) == (0, "3\n", "3 put back into default.\n")
+    eventually(lambda: rabbitmq.depth("default") == 3)
+    assert rabbitmq.depth("default.dead") == 0
+    messages = rabbitmq.peek("default")
+    assert [message["payload"] for message in messages] == ["0", "1", "2"]
+    properties = messages[0]["properties"]
+    assert properties["headers"] == {"attempt": 1, "again": True}
+    assert (properties["message_id"], properties["priority"]) == ("0", 3)
+
+
+def test_some_of_them(workshed, lay, rabbitmq, eventually):
+    lay(3)
+
+    done = workshed("dead", "requeue", "default.dead", "--limit", "2", "--yes", "--json")
+
+    assert done.json == {"queue": "default", "found": 3, "moved": 2}
+    eventually(lambda: rabbitmq.depth("default") == 2)
+    assert bodies(rabbitmq, "default.dead") == ["2"]
+
+
+def test_a_dry_run_changes_nothing(workshed, lay, rabbitmq):
+    lay(2)
+
+    done = workshed("dead", "requeue", "default", "--dry-run")
+
+    assert (done.code, done.out, done.err) == (0, "2\n", "2 would be put back.\n")
+    assert rabbitmq.depth("default.dead") == 2
+
+
+def test_yes_must_be_said_where_nobody_can_be_asked(workshed, lay, rabbitmq):
+    lay(1)
+
+    done = workshed("dead", "requeue", "default")
+
+    assert done.code == 2
+    assert "Put back 1 of 1 in default.dead: there is no terminal" in done.err
+    assert rabbitmq.depth("default.dead") == 1
+
+
+def test_none_there(workshed):
+    done = workshed("dead", "requeue", "default")
+
+    assert (done.code, done.out) == (0, "0\n")
+
+
+def test_an_unknown_queue(workshed):
+    done = workshed("dead", "requeue", "defualt")
+
+    assert (done.code, done.out) == (5, "")
+    assert "RabbitMQ has no queue 'defualt.dead'" in done.err
+
+
+def test_rabbitmq_away(workshed, broker, monkeypatch):
+    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    done = workshed("dead", "requeue", "default", "--yes")
+
+    assert (done.code, done.out) == (3, "")
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in done.err
+
+
+def test_the_list_tells_of_them(workshed, lay):
+    lay(2)
+
+    done = workshed("dead", "--json")
+
+    assert done.json == []
+    assert "default.dead on RabbitMQ holds 2" in done.err
+    assert "`workshed dead requeue default` puts them back" in done.err
+
+
+def test_what_its_queue_does_not_take_stays(broker, lay):
+    """Acked before the confirm, it would be gone."""
+    lay(2)
+    with topology.opened(broker.urls) as connection:
+        connection.channel().queue_unbind("default", EXCHANGE, "default")
+
+    with pytest.raises(PublishRefusedError, match="run `workshed broker setup`"):
+        put_back(broker.urls, "default", 2, lambda: None)
+
+    assert depths(broker.urls, ["default.dead"])["default.dead"].ready == 2
+
+
+def test_killed_again_and_again_it_loses_none(lay, rabbitmq, broker, eventually, scale):
+    """Killed between the confirm and the ack it leaves a message twice, and never nowhere."""
+    count = scale(20_000)
+    lay(count)
+    command = [sys.executable, "-m", "console", "dead", "requeue", "default", "--yes"]
+    kills = 0
+    while rabbitmq.depth("default.dead"):
+        enough = rabbitmq.depth("default") + count // 8
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            eventually(
+                lambda process=process, enough=enough: (
+                    rabbitmq.depth("default") > enough or process.poll() is not None
+                ),
+                within_s=60,
+            )
+            kills += process.poll() is None
+            process.kill()
+        eventually(lambda: rabbitmq.unacked("default.dead") == 0)
+
+    found = bodies(rabbitmq, "default")
+    assert kills > 2
+    assert {json.loads(one) for one in found} == set(range(count))
+    assert len(found) <= count + kills

@@ -1,0 +1,237 @@
+"""`workshed scheduled`: what waits is seen, moved, cancelled."""
+
+from uuid import uuid4
+
+import pytest
+
+from workshed.jobs import attempts, cancels, schedule, windows
+
+
+@pytest.fixture(autouse=True)
+def _database(database):
+    """Every command here looks at the database of the test."""
+
+
+@pytest.fixture
+def on_its_way(conn, store):
+    """A job that a relay has taken."""
+    store("taken", due="-1 s")
+    windows.take(conn, uuid4(), 10)
+    return "taken"
+
+
+def due_in(conn, message_id):
+    query = """
+        SELECT round(extract(epoch FROM due_at - jobs.now())) FROM jobs.schedule
+         WHERE message_id = %s
+    """
+    return conn.execute(query, (message_id,)).fetchone()[0]
+
+
+# List
+
+
+def test_the_next_due_is_first_with_its_call_and_its_time(workshed, store):
+    later, sooner = str(uuid4()), str(uuid4())
+    store(later, due="3 days", actor="remind_somebody_who_never_came_back", queue="bulk")
+    store(sooner, due="2 hours")
+
+    done = workshed("scheduled")
+
+    assert done.code == 0
+    assert [line.split()[0] for line in done.lines[1::2]] == [sooner, later]
+    assert done.lines[1].split()[1:] == ["greet(7)", "in", "2", "h"]
+    assert "in 3 d" in done.lines[3]
+    assert done.lines[4].split() == ["bulk,", "delay"]
+    assert max(map(len, done.lines)) <= 80
+    assert done.err == ""
+
+
+def test_as_json_it_is_the_rows_and_nothing_else(workshed, store):
+    store("a", due="2 hours", queue="bulk")
+
+    [row] = workshed("scheduled", "list", "--json").json
+
+    assert (row["message_id"], row["queue"], row["actor"]) == ("a", "bulk", "greet")
+    assert row["body"]["args"] == [7]
+    assert row["due_at"].endswith("+00:00")
+    assert row["taken"] is False
+
+
+def test_what_its_sender_publishes_itself_is_on_its_way(workshed, store):
+    store("a", reason="lease")
+
+    assert workshed("scheduled").lines[1].endswith("on its way")
+
+
+def test_nothing_waits(workshed):
+    done = workshed("scheduled")
+
+    assert (done.code, done.out, done.err) == (0, "", "Nothing waits here.\n")
+    assert workshed("scheduled", "--json").json == []
+
+
+def test_some_of_them(workshed, store):
+    store("a", actor="greet", queue="bulk")
+    store("b", actor="wave", queue="default")
+
+    assert [
+        row["message_id"] for row in workshed("scheduled", "--actor", "wave", "--json").json
+    ] == ["b"]
+    assert [
+        row["message_id"] for row in workshed("scheduled", "--queue", "bulk", "--json").json
+    ] == ["a"]
+
+
+def test_what_is_not_shown_is_said(workshed, store):
+    store("a")
+    store("b")
+
+    done = workshed("scheduled", "--limit", "1", "--json")
+
+    assert len(done.json) == 1
+    assert "More than 1 wait" in done.err
+
+
+# Show
+
+
+def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
+    store("a", reason="retry", hop=1, due="1 hour")
+    attempts.record(
+        conn,
+        message_id="a",
+        hop=0,
+        attempt=1,
+        queue="default",
+        actor="greet",
+        outcome="retried",
+        reason="OSError: away",
+        error=OSError("away"),
+    )
+
+    done = workshed("scheduled", "show", "a")
+
+    assert done.code == 0
+    assert "in 60 min" in done.out
+    assert '"args": [' in done.out
+    assert "attempt 1: retried 0 s ago" in done.out
+    assert "OSError: away" in done.out
+    shown = workshed("scheduled", "show", "a", "--json").json
+    assert shown["state"] == "waits"
+    assert [one["outcome"] for one in shown["attempts"]] == ["retried"]
+
+
+# Run and move
+
+
+def test_run_lets_it_be_due_now(workshed, store, conn):
+    store("a", due="3 days")
+
+    done = workshed("scheduled", "run", "a")
+
+    assert (done.code, done.out) == (0, "a  moved\n")
+    assert due_in(conn, "a") <= 0
+
+
+def test_what_is_on_its_way_runs_anyway(workshed, on_its_way):
+    done = workshed("scheduled", "run", on_its_way)
+
+    assert (done.code, done.out) == (0, "taken  on its way\n")
+
+
+def test_move_to_a_span_from_now_or_to_a_time(workshed, store, conn):
+    store("a")
+
+    assert workshed("scheduled", "move", "a", "--in", "1d2h").code == 0
+    assert due_in(conn, "a") == pytest.approx(26 * 3600, abs=60)
+
+    assert workshed("scheduled", "move", "a", "--at", "2100-01-01T00:00+01:00").code == 0
+    assert schedule.find(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
+
+
+def test_what_is_on_its_way_is_not_moved(workshed, on_its_way):
+    done = workshed("scheduled", "move", on_its_way, "--in", "2h")
+
+    assert (done.code, done.out) == (1, "taken  on its way\n")
+    assert done.err == "workshed: 1 of 1 not done: on its way\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--in", "2h", "--at", "2100-01-01T00:00Z"), ("--in", "soon"), ("--at", "2100-01-01")],
+)
+def test_a_time_that_is_not_plain_is_refused(workshed, store, conn, options):
+    store("a", due="3 days")
+
+    assert workshed("scheduled", "move", "a", *options).code == 2
+    assert due_in(conn, "a") > 86_400
+
+
+# Cancel
+
+
+def test_a_cancelled_job_is_gone(workshed, store, conn):
+    store("a")
+
+    done = workshed("scheduled", "cancel", "a", "--yes")
+
+    assert (done.code, done.out) == (0, "a  deleted\n")
+    assert schedule.find(conn) == []
+
+
+def test_one_that_relays_have_is_skipped_later(workshed, on_its_way, conn):
+    done = workshed("scheduled", "cancel", on_its_way, "--yes", "--json")
+
+    assert done.json == [{"message_id": "taken", "answer": "will be skipped"}]
+    assert cancels.is_cancelled(conn, "taken")
+
+
+def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, store, conn):
+    store("a")
+
+    done = workshed("scheduled", "cancel", "a")
+
+    assert (done.code, done.out) == (2, "")
+    assert "Cancel 1 job: there is no terminal to ask at, so say --yes" in done.err
+    assert len(schedule.find(conn)) == 1
+
+
+def test_a_dry_run_changes_nothing(workshed, store, conn):
+    store("a")
+
+    done = workshed("scheduled", "cancel", "a", "--dry-run")
+
+    assert (done.code, done.out) == (0, "a  would be cancelled\n")
+    assert len(schedule.find(conn)) == 1
+    assert not cancels.is_cancelled(conn, "a")
+
+
+def test_a_mistyped_id_cancels_nothing_unless_it_may_be_on_rabbitmq(workshed, conn):
+    """Without asking for its row, an id with a typo is answered with `will be skipped`."""
+    assert workshed("scheduled", "cancel", "a", "--yes").code == 5
+    assert not cancels.is_cancelled(conn, "a")
+
+    assert workshed("scheduled", "cancel", "a", "--yes", "--sent").out == "a  will be skipped\n"
+    assert cancels.is_cancelled(conn, "a")
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("words", [("run",), ("move", "--in", "2h"), ("cancel", "--yes")])
+def test_an_unknown_id_is_said_beside_what_was_done(workshed, store, words):
+    store("a", due="3 days")
+
+    done = workshed("scheduled", *words, "a", "nothing")
+
+    assert done.code == 5
+    assert [line.split()[0] for line in done.lines] == ["a", "nothing"]
+    assert done.err == "workshed: nothing here has the id nothing\n"
+
+
+def test_an_unknown_id_is_not_shown(workshed):
+    done = workshed("scheduled", "show", "nothing", "--json")
+
+    assert (done.code, done.out) == (5, "")
+    assert "no job with the id 'nothing' waits" in done.err

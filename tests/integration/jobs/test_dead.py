@@ -1,0 +1,224 @@
+"""The dead as rows: buried, looked for, put back on their way, discarded."""
+
+import hashlib
+import threading
+from datetime import timedelta
+
+import orjson
+import pytest
+from psycopg.errors import UniqueViolation
+
+from workshed.jobs import attempts, cancels, dead, schedule, settled
+from workshed.jobs.dead import UnreadableJobError, Which
+
+
+def body(**options):
+    message = {
+        "queue_name": "default",
+        "actor_name": "greet",
+        "args": [2**63, 1.5],
+        "kwargs": {"name": "Ada \N{SNOWMAN}"},
+        "options": {"broker_priority": 3, **options},
+        "message_id": "m",
+        "message_timestamp": 1_700_000_000_000,
+    }
+    return orjson.dumps(message)
+
+
+def bury(conn, message_id="m", *, hop=2, **changes):
+    fields = {
+        "attempt": 4,
+        "queue": "default",
+        "actor": "greet",
+        "body": body(attempt=4, hop=hop),
+        "reason": "failed 4 times: ValueError: no",
+        "error": ValueError("no"),
+    }
+    dead.bury(conn, message_id=message_id, hop=hop, **{**fields, **changes})
+
+
+# Retry
+
+
+def test_a_retry_is_due_now_with_all_its_attempts_as_a_hop_of_its_own(conn):
+    bury(conn)
+    settled.settle(conn, "m", 2)
+
+    assert dead.retry(conn, "m")
+
+    [row] = schedule.find(conn)
+    assert (row.message_id, row.hop, row.queue, row.actor) == ("m", 3, "default", "greet")
+    assert row.reason == "redrive"
+    assert conn.execute("SELECT due_at <= jobs.now() FROM jobs.schedule").fetchone() == (True,)
+    assert orjson.loads(row.body) == orjson.loads(body(attempt=1, hop=3))
+    assert not settled.is_settled(conn, "m", row.hop)  # or it would be absorbed as a copy
+    assert dead.count(conn) == 0
+
+
+def test_who_is_not_dead_is_not_retried(conn):
+    assert not dead.retry(conn, "m")
+
+    assert schedule.find(conn) == []
+
+
+def test_a_retry_forgets_that_the_job_was_cancelled(conn):
+    """With its tombstone left it is skipped when it starts, though somebody wants it to run."""
+    cancels.cancel(conn, "m")
+    bury(conn)
+
+    dead.retry(conn, "m")
+
+    assert not cancels.is_cancelled(conn, "m")
+
+
+def test_two_who_retry_one_job_move_it_once(connect, eventually):
+    """Without the row's lock both would store the next hop, and one would fail or send twice."""
+    with connect() as first:
+        bury(first)
+    one, two = connect(), connect()
+    moved = [dead.retry(one, "m")]
+    thread = threading.Thread(target=lambda: moved.append(dead.retry(two, "m")))
+    thread.start()
+    waits = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+    watch = connect(autocommit=True)
+    eventually(lambda: watch.execute(waits, (two.info.backend_pid,)).rowcount)
+    one.commit()
+    thread.join()
+    two.commit()
+
+    assert moved == [True, False]
+    assert len(schedule.find(one)) == 1
+
+
+def test_a_retry_in_autocommit_is_whole(connect):
+    """In two transactions a crash in between would lose the job."""
+    conn = connect(autocommit=True)
+    bury(conn)
+    schedule.insert(conn, schedule.Row("m", 3, "default", "greet", "{}", "delay"))
+
+    with pytest.raises(UniqueViolation):
+        dead.retry(conn, "m")
+
+    assert dead.count(conn) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"actor": None, "body": b"nonsense"},
+        {"body": b"nonsense"},
+        {"body": b"[]"},
+        {"body": b'{"options": null}'},
+    ],
+)
+def test_what_cannot_be_read_is_not_retried_and_stays(conn, changes):
+    bury(conn, **changes)
+    [row] = dead.find(conn)
+
+    with pytest.raises(UnreadableJobError, match=r"workshed enqueue.*discard"):
+        dead.retry(conn, row.message_id)
+
+    assert dead.count(conn) == 1
+    assert schedule.find(conn) == []
+
+
+# Bury
+
+
+def test_an_unreadable_message_takes_no_other_job_s_row(conn):
+    """Keyed by the id it claims, it overwrites the dead job that has it, which is then lost."""
+    bury(conn, "m")
+
+    bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
+    bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
+
+    unreadable, job = dead.find(conn)
+    assert job.message_id == "m"
+    assert job.actor == "greet"
+    digest = hashlib.sha256(b"nonsense").hexdigest()
+    assert unreadable.message_id == f"unreadable:{digest[:25]}"
+    assert unreadable.reason == "not JSON (it came as 'm')"
+
+
+def test_an_id_that_postgresql_cannot_hold_is_kept_readable(conn):
+    bury(conn, "a\0b", actor=None, body=b"nonsense", reason="not JSON")
+
+    assert dead.find(conn)[0].reason == r"not JSON (it came as 'a\x00b')"
+
+
+# Discard
+
+
+def test_a_discard_is_recorded_with_its_reason(conn):
+    bury(conn)
+
+    assert dead.discard(conn, "m", "sent by mistake")
+    assert not dead.discard(conn, "m", "sent by mistake")
+
+    [attempt] = attempts.of_message(conn, "m")
+    assert (attempt.outcome, attempt.reason) == ("discarded", "sent by mistake")
+    assert (attempt.actor, attempt.attempt, attempt.hop) == ("greet", 4, 2)
+    assert dead.count(conn) == 0
+
+
+def test_an_unreadable_message_can_be_discarded(conn):
+    bury(conn, actor=None, body=b"nonsense")
+    [row] = dead.find(conn)
+
+    assert dead.discard(conn, row.message_id, "whatever it was")
+
+    assert [a.actor for a in attempts.of_message(conn, row.message_id)] == ["(unreadable)"]
+
+
+# Find
+
+
+@pytest.fixture
+def three(conn):
+    """Three dead: the first yesterday, the last without an error."""
+    bury(conn, "old")
+    conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '1 day'")
+    bury(conn, "mail", queue="emails", actor="deliver_email", error=TimeoutError())
+    bury(conn, "killer", error=None)
+    conn.commit()
+
+
+@pytest.mark.parametrize(
+    ("which", "ids"),
+    [
+        (Which(), ["old", "mail", "killer"]),
+        (Which(queue="emails"), ["mail"]),
+        (Which(actor="greet"), ["old", "killer"]),
+        (Which(error="ValueError"), ["old"]),
+        (Which(error="-"), ["killer"]),
+        (Which(since=timedelta(hours=1)), ["mail", "killer"]),
+        (Which(since=timedelta(hours=1), actor="greet"), ["killer"]),
+        (Which(queue="bulk"), []),
+    ],
+)
+def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
+    found = {row.message_id for row in dead.find(conn, which)}
+
+    assert found == set(ids)
+    assert set(dead.ids(conn, which)) == set(ids)
+    assert dead.count(conn, which) == len(ids)
+
+
+def test_the_latest_is_shown_first_and_the_oldest_taken_first(conn, three):
+    assert dead.find(conn, limit=3)[-1].message_id == "old"
+    assert len(dead.find(conn, limit=2)) == 2
+    assert dead.ids(conn, Which())[0] == "old"
+
+
+def test_they_are_grouped_by_class_of_error(conn, three):
+    bury(conn, "again", actor="wave")
+
+    groups = dead.groups(conn)
+
+    assert [(g.error_class, g.count) for g in groups] == [
+        ("ValueError", 2),
+        ("TimeoutError", 1),
+        (None, 1),
+    ]
+    assert groups[0].actors == ["greet", "wave"]
+    assert groups[0].last_at - groups[0].first_at > timedelta(hours=23)

@@ -1,0 +1,38 @@
+"""The exit codes are documented as they are."""
+
+from pathlib import Path
+
+from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE, BrokerUnreachableError
+from brokers.errors import exit_code as of_a_worker
+from console.cli import CODES, EXIT_CODES, exit_code
+from workshed.errors import (
+    DatabaseUnreachableError,
+    MigrationError,
+    SettingsError,
+    WorkshedError,
+)
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+def test_the_table_of_the_document_is_that_of_the_code():
+    rows = [f"| {code} | {meaning} |" for code, meaning in CODES.items()]
+
+    assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in OPERATING.read_text("utf-8")
+
+
+def test_a_command_ends_as_a_worker_that_meets_the_same():
+    for error in (
+        BrokerUnreachableError("away"),
+        DatabaseUnreachableError("away"),
+        MigrationError("missing"),
+        SettingsError("unreadable"),
+    ):
+        assert exit_code(error) == of_a_worker(error)
+
+
+def test_every_code_is_documented():
+    codes = {0, *EXIT_CODES.values(), exit_code(WorkshedError("failed"))}
+
+    assert codes == set(CODES)
+    assert {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE} <= set(CODES)
