@@ -9,6 +9,7 @@ import dramatiq
 
 from brokers.build import broker
 from brokers.connections import AsyncConnection, Kind, SyncConnection, kind_of
+from brokers.errors import RefusedOptionError
 from workshed.errors import WorkshedError
 from workshed.jobs import cancels
 from workshed.jobs import schedule as rows
@@ -65,6 +66,11 @@ def send(
         raise WorkshedError("give `delay` or `at`, not both")
     if at is not None and at.tzinfo is None:
         raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
+    if "unique_key" in message.options:
+        raise RefusedOptionError(
+            f"{message.actor_name}: unique_key needs its lock beside its row; send it with "
+            "`send_with_options`, also with a delay"
+        )
     message = message.copy(options={"origin": ORIGIN})
     reason: rows.Reason = "send" if delay is None and at is None else "delay"
     kind = kind_of(conn)

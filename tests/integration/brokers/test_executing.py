@@ -177,9 +177,10 @@ def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, even
         job.send(1)
         eventually(lambda: job == [1])
         publish(suspect, again=True)
-        eventually(lambda: job.actor.broker._execution.work.qsize() == 1)
+        work = job.actor.broker._execution.work
+        eventually(lambda: len(work._alone.items) == 1)
         job.send(2)
-        eventually(lambda: job.actor.broker._execution.work.qsize() == 2)
+        eventually(lambda: work.qsize() == 2)
         assert job == [1]
         job.on.set()
         eventually(lambda: job == [1, 3, 2])
