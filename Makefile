@@ -23,9 +23,11 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
 	@$(BIN)/pytest
 
-faults: setup ## The tests that kill things, at full scale
+faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
-	@$(BIN)/pytest tests/e2e --full
+	@$(BIN)/pytest tests/e2e tests/integration/jobs/test_model.py --full
+	@$(BIN)/python -m tests.faults --scale full
+	@$(BIN)/python -m tests.faults.numbers
 
 check: setup ## Lint, types, import layers
 	@$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from middleware import (
     Deadline,
     Discard,
     Fence,
+    Lifeline,
     LogContext,
     Once,
     Retries,
@@ -55,5 +56,6 @@ def middleware(config: Settings) -> list[Middleware]:
         Uniqueness(),
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
-        RelayFork(),
+        RelayFork(wanted=config.relay_fork),
+        Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]

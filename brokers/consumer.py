@@ -7,6 +7,7 @@ import queue as queues
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 
 import pika
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 REOPEN_PAUSE_S = 1.0
 
+Missing = Callable[[str], None]
+"""Told the name of a queue that is not there; whoever may makes it."""
 Strange = Callable[[Delivery], Callable[[], None] | None]
 """Returns the step that puts away a delivery no actor is here for; `None` for all others."""
 
@@ -148,7 +151,13 @@ class QueueConsumer(Consumer):
     """
 
     def __init__(
-        self, inbox: Inbox, queue: Queue, prefetch: int, timeout_s: float, strange: Strange
+        self,
+        inbox: Inbox,
+        queue: Queue,
+        prefetch: int,
+        timeout_s: float,
+        strange: Strange,
+        missing: Missing,
     ) -> None:
         """Start consuming."""
         self.queue = queue
@@ -156,6 +165,7 @@ class QueueConsumer(Consumer):
         self._prefetch = prefetch
         self._timeout_s = timeout_s
         self._strange = strange
+        self._missing = missing
         self._misfits = Misfits(queue, inbox.settle)
         self._arrived: queues.SimpleQueue[tuple[Channel, Any, Any, bytes]] = queues.SimpleQueue()
         self._channel: Any = None
@@ -266,6 +276,8 @@ class QueueConsumer(Consumer):
         self._channel = None
         if self._connection.is_open and not self._inbox.stopping.is_set():
             logger.error("RabbitMQ closed the channel of queue %s: %s", self.queue.name, error)
+            if getattr(error, "reply_code", 0) == HTTPStatus.NOT_FOUND:
+                self._missing(self.queue.name)
             self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._connection))
 
     def _reopen(self, connection: Any) -> None:

@@ -2,15 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import psycopg
 
 from brokers.parcel import Parcel
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import DatabaseUnreachableError
 from workshed.jobs import leases, schedule, unique
+from workshed.settings import settings
 
-Failures = dict[Parcel, psycopg.Error]
+
+class Failure(NamedTuple):
+    """Why a message is not stored."""
+
+    error: psycopg.Error
+    unknown: bool
+    """It failed in the commit: it may be stored all the same."""
+
+    def __str__(self) -> str:
+        """Say what PostgreSQL said, and what is not known."""
+        said = str(self.error).strip()
+        return f"{said} (in the commit, so that it may be stored)" if self.unknown else said
+
+
+Failures = dict[Parcel, Failure]
 
 
 def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
@@ -77,15 +94,38 @@ def lock(conn: Connection, parcels: Sequence[Parcel]) -> None:
         parcel.holder = None if holder == parcel.message.message_id else holder
 
 
+def both(error: Exception, failure: Failure) -> Exception:
+    """Say that neither RabbitMQ nor PostgreSQL took it."""
+    found = type(error)(f"{error}; and PostgreSQL could not store it: {failure}")
+    found.__cause__ = failure.error
+    return found
+
+
+def unstorable(parcel: Parcel, failure: Failure) -> Exception:
+    """Say that a message which needs a row could not be stored."""
+    if not isinstance(failure.error, PASSING_ERRORS):
+        return failure.error
+    kind = "a unique message" if parcel.unique_key else f"a message for {parcel.queue.name!r}"
+    place = db.address(settings().database_url.get_secret_value())
+    found = DatabaseUnreachableError(
+        f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {failure}; "
+        f"nothing was sent, since {kind} is stored before it is sent"
+    )
+    found.__cause__ = failure.error
+    return found
+
+
 def _each(
     parcels: Sequence[Parcel], work: Callable[[Connection, Sequence[Parcel]], None]
 ) -> Failures:
     """Work on all in one transaction; where one of them spoils it, on each in its own."""
+    worked = False
     try:
         with db.transaction() as conn:
             work(conn, parcels)
+            worked = True
     except psycopg.Error as err:
         if len(parcels) == 1 or isinstance(err, PASSING_ERRORS):
-            return dict.fromkeys(parcels, err)
+            return dict.fromkeys(parcels, Failure(err, worked))
         return {p: bad for one in parcels for p, bad in _each([one], work).items()}
     return {}

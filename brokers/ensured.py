@@ -63,6 +63,11 @@ class Ensured:
         """Ask again: RabbitMQ says that it has no such queue."""
         self._there -= names
 
+    def renew(self, name: str) -> None:
+        """Make a queue that RabbitMQ has lost, soon; wait for nothing."""
+        self.forget({name})
+        self._begun({name})
+
     def clear(self) -> None:
         """Ask again for all."""
         self._there.clear()

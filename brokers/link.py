@@ -1,8 +1,8 @@
 """One I/O thread with one AMQP connection, which is made again whenever it is lost."""
 
 import contextlib
+import functools
 import logging
-import os
 import random
 import threading
 import time
@@ -12,22 +12,34 @@ from typing import Any
 
 import pika
 from pika.adapters.select_connection import IOLoop
-from pika.exceptions import (
-    AMQPConnectionError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika.exceptions import AMQPHeartbeatTimeout
 
+from brokers.address import describe, parameters, unreachable
 from brokers.errors import BrokerUnreachableError
+from workshed.errors import SettingsError
+
+__all__ = ["Link", "unreachable"]
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 15
-LONGEST_PAUSE_S = 5.0
 FIRST_PAUSE_S = 0.1
-SOON = 3
+LONGEST_PAUSE_S = 5.0
+STEADY_S = 1.0
+"""A connection that ends sooner counts as one more failure, or it would be made again at once."""
+FEW = 3
+"""As how many failures it counts at most: RabbitMQ is there, and senders wait."""
+HANDSHAKE_S = 3.0
+"""How long a server may take to answer before the next is tried; more in each further round."""
+LONGEST_HANDSHAKE_S = 15.0
 CLOSE_TIMEOUT_S = 5.0
 TURN_S = 1.0
+LOOKS = 4
+"""How often an open connection is looked at within one heartbeat."""
+SILENT_LOOKS = 6
+"""It is dead when so many found no byte more: RabbitMQ is silent for one heartbeat at most."""
+
+# A program that seeds `random` would wait as long as all its siblings.
+chance = random.SystemRandom()
 
 
 class Link:
@@ -54,6 +66,8 @@ class Link:
         self._on_lost = on_lost
         self._on_unblocked = on_unblocked
         self._failures = 0
+        self._turn = 0
+        self._opened_at = 0.0
         self._calls: deque[Callable[[], None]] = deque()
         self._waking = False
         self._closing = False
@@ -100,35 +114,46 @@ class Link:
         """Close the connection in good order and end the thread."""
         self.call(self._close)
         self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():  # RabbitMQ does not answer, not even to this
+            self.call(self._loop.stop)
+            self._thread.join(CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
+        begin = self._connect
         while not self._closing:
             try:
-                self._connect()
-                self._turn()
+                begin()
+                self._tick()
                 self._loop.start()
             except Exception:
                 # A thread that ended here would leave every sender waiting for ever.
                 logger.exception("the I/O thread of %s failed; it starts anew", self.name)
-                self._start_anew()
-                self._failures += 1
-                time.sleep(FIRST_PAUSE_S if self._failures < SOON else LONGEST_PAUSE_S)
-        self._connection = None  # pika's objects are a cycle that holds the loop's sockets
-        self._loop.close()
+                begin = self._start_anew
+                time.sleep(FIRST_PAUSE_S)
+        self._drop()
 
-    def _turn(self) -> None:
+    def _tick(self) -> None:
         self.turns += 1
-        self._loop.call_later(TURN_S, self._turn)
+        self._loop.call_later(TURN_S, self._tick)
 
     def _start_anew(self) -> None:
-        """Drop the connection, whose state nobody knows, and the loop; RabbitMQ sees it closed."""
-        failed, self._loop = self._loop, IOLoop()
-        self._connection = None
-        self._open.clear()
-        with contextlib.suppress(Exception):
-            failed.close()
-        self._on_lost()
+        self._drop()
+        self._loop = IOLoop()
+        self._ended()
         self._loop.call_later(0, self._work_off)  # a wake-up may have gone to the old loop
+        self._again()
+
+    def _drop(self) -> None:
+        """Drop the connection, whose state nobody knows, and the loop; RabbitMQ sees it closed."""
+        # pika would close the socket in the loop that has ended. Left open, it would hold what
+        # RabbitMQ has sent to it, and a second consumer beside the next one's.
+        transport = getattr(self._connection, "_transport", None)
+        with contextlib.suppress(Exception):
+            if transport is not None:
+                transport._close_and_finalize()  # noqa: SLF001 -- no public way does it at once
+        self._connection = None
+        with contextlib.suppress(Exception):
+            self._loop.close()
 
     def _work_off(self) -> None:
         self._waking = False  # before the first call, or one added meanwhile would wait for ever
@@ -143,9 +168,15 @@ class Link:
         if self._closing:
             self._loop.stop()
             return
-        url = self._urls[self._failures % len(self._urls)]
+        try:
+            wanted = parameters(self._urls[self._turn % len(self._urls)], self.name)
+        except SettingsError as err:  # a certificate was moved since this was first read
+            self._failed(None, err)
+            return
+        longest = HANDSHAKE_S * (1 + self._failures // len(self._urls))
+        wanted.socket_timeout = wanted.stack_timeout = min(longest, LONGEST_HANDSHAKE_S)
         self._connection = pika.SelectConnection(
-            parameters(url, self.name),
+            wanted,
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,
             on_close_callback=self._lost,
@@ -158,12 +189,29 @@ class Link:
             return
         if self._failures:
             logger.info("RabbitMQ answers again")
-        self._failures = 0
+        self._opened_at = time.monotonic()
         self.blocked = None
         connection.add_on_connection_blocked_callback(self._was_blocked)
         connection.add_on_connection_unblocked_callback(self._was_unblocked)
         self._on_open(connection)
         self._open.set()
+        self._watch(connection)
+
+    def _watch(self, connection: Any, heard_bytes: int = 0, silent: int = 0) -> None:
+        """Give up a connection on which nothing comes any more.
+
+        pika does so as well, but may take two heartbeats and 10 s.
+        """
+        if not connection.is_open:
+            return
+        silent = silent + 1 if connection.bytes_received == heard_bytes else 0
+        if silent > SILENT_LOOKS:
+            after_s = connection.params.heartbeat * SILENT_LOOKS / LOOKS
+            error = AMQPHeartbeatTimeout(f"nothing heard for {after_s:g} s")
+            connection._terminate_stream(error)  # noqa: SLF001 -- as pika's own check does
+            return
+        again = functools.partial(self._watch, connection, connection.bytes_received, silent)
+        self.later(connection.params.heartbeat / LOOKS, again)
 
     def _was_blocked(self, _connection: Any, frame: Any) -> None:
         self.blocked = str(frame.method.reason)
@@ -176,68 +224,46 @@ class Link:
 
     def _failed(self, _connection: Any, error: BaseException | str) -> None:
         self.trouble = describe(error)
-        if self._failures == 0:
+        if self._failures == 0 and not self._closing:
             logger.warning("%s; trying again", unreachable(self._urls, self.trouble))
         self._again()
 
     def _lost(self, _connection: Any, error: BaseException) -> None:
-        self._open.clear()
-        self.blocked = None
         self.trouble = describe(error)
         if not self._closing:
             logger.warning("connection to RabbitMQ lost: %s; reconnecting", self.trouble)
-        self._on_lost()
+        self._ended()
         self._again()
+
+    def _ended(self) -> None:
+        """Take back what is said of the connection, if there was one."""
+        if self._open.is_set():
+            self._open.clear()
+            steady = time.monotonic() - self._opened_at >= STEADY_S
+            self._failures = 0 if steady else min(self._failures, FEW)
+        self.blocked = None
+        self._on_lost()
 
     def _again(self) -> None:
         if self._closing:
             self._loop.stop()
             return
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 10))
+        self._loop.call_later(pause_s(self._failures), self._connect)
         self._failures += 1
-        # Jitter, or a restarted RabbitMQ meets all of the fleet in the same millisecond.
-        self._loop.call_later(pause * random.uniform(0.5, 1.0), self._connect)  # noqa: S311
+        self._turn += 1
 
     def _close(self) -> None:
         self._closing = True
-        if self._connection is not None and self._connection.is_open:
-            self._connection.close()
-        elif self._connection is None or self._connection.is_closed:
+        if self._connection is None or self._connection.is_closed:
             self._loop.stop()
+        else:
+            self._connection.close()  # one that is opening ends in `_failed`
 
 
-def parameters(url: str, name: str) -> pika.URLParameters:
-    """Read a URL, and name the connection for people who read the management UI."""
-    found = pika.URLParameters(url)
-    found.heartbeat = HEARTBEAT_S
-    found.client_properties = {"connection_name": f"{name} of process {os.getpid()}"}
-    return found
+def pause_s(failures: int) -> float:
+    """Choose how long to wait before the next attempt to connect, after so many that failed.
 
-
-def describe(error: object) -> str:
-    """Say in words what pika reports as nested exceptions."""
-    if isinstance(error, ProbableAuthenticationError):
-        return "user or password refused"
-    if isinstance(error, ProbableAccessDeniedError):
-        return "the virtual host does not exist, or the user may not use it"
-    if isinstance(error, AMQPConnectionError) and error.args:
-        inner = error.args[0]
-        if isinstance(inner, BaseException):
-            return describe(getattr(inner, "exception", inner))
-    exceptions = getattr(error, "exceptions", None)
-    if exceptions:
-        return describe(exceptions[-1])
-    inner = getattr(error, "exception", None)
-    return describe(inner) if inner is not None else str(error) or type(error).__name__
-
-
-def unreachable(urls: list[str], trouble: str) -> str:
-    """Say which server does not answer, without its password, and what to do."""
-    places = []
-    for url in urls:
-        part = pika.URLParameters(url)
-        places.append(f"{part.host}:{part.port} (virtual host {part.virtual_host!r})")
-    return (
-        f"RabbitMQ does not answer at {' or '.join(places)} (WORKSHED_BROKER_URL): {trouble}. "
-        "Start it, correct the URL, or run `workshed dev`"
-    )
+    With jitter, or a restarted RabbitMQ meets all of the fleet in the same millisecond.
+    """
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(failures, 10)))
+    return chance.uniform(longest / 2, longest)

@@ -55,7 +55,10 @@ class Marks:
             return
         self._marks.put((verb, keys))
         if self._thread is None or not self._thread.is_alive():
-            self._start()
+            try:
+                self._start()
+            except RuntimeError as err:  # from Python 3.12 on, at the end of a program
+                logger.warning("rows of sent jobs stay, and a relay sends copies: %s", err)
 
     def close(self) -> None:
         """Write what was added, if PostgreSQL takes it now."""

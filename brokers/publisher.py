@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
@@ -19,9 +18,11 @@ from brokers.errors import (
     BrokerUnreachableError,
     PublishRefusedError,
 )
-from brokers.latch import Latch
 from brokers.link import Link, unreachable
+from brokers.ticket import Publication, Ticket
 from brokers.waiting import Blocking, Waiting, run
+
+__all__ = ["EXCHANGE", "Publication", "Publisher", "Ticket"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,55 +31,6 @@ WINDOW = 1000
 """Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
 FAILURES = 2
 """Failures to connect in a row, at least one per server, after which nobody waits for the next."""
-
-
-@dataclass(slots=True, eq=False)
-class Publication:
-    """One message on its way to RabbitMQ."""
-
-    queue: str
-    body: bytes
-    properties: pika.BasicProperties
-    ticket: "Ticket"
-    unknown: bool = False
-    """Sent on a connection that was lost before the confirm: a copy may have arrived."""
-    returned: str | None = None
-    done: bool = False
-    error: BrokerError | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """What a sender waits for: the confirms of all its publications."""
-
-    publications: list[Publication] = field(default_factory=list)
-    withdrawn: bool = False
-    settled: Latch = field(default_factory=Latch)
-    """Opened in the I/O thread when every publication is done."""
-    _left: int = 0
-
-    def add(
-        self,
-        queue: str,
-        body: bytes,
-        properties: pika.BasicProperties,
-        *,
-        unknown: bool = False,
-    ) -> Publication:
-        """Add one message before the ticket is submitted."""
-        publication = Publication(queue, body, properties, self, unknown)
-        self.publications.append(publication)
-        self._left += 1
-        return publication
-
-    def settle(self, publication: Publication, error: BrokerError | None) -> None:
-        """Take the first answer to one of them; only in the I/O thread."""
-        if publication.done:  # a confirm that came after its sender had given up
-            return
-        publication.done, publication.error = True, error
-        self._left -= 1
-        if self._left == 0:
-            self.settled.open()
 
 
 class Line(Link):
@@ -112,6 +64,8 @@ class Publisher:
     def submit(self, ticket: Ticket) -> None:
         """Hand the publications to the I/O thread, in order."""
         link = self._opened_link()
+        if not ticket.publications:
+            ticket.settled.open()  # there is no answer to wait for
         self._waiting.extend(ticket.publications)
         link.call(self._pump)
 
@@ -163,6 +117,11 @@ class Publisher:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+    @property
+    def links(self) -> list[Link]:
+        """The link, once something was published; none before."""
+        return [] if self._link is None else [self._link]
 
     def _opened_link(self) -> Line:
         with self._lock:

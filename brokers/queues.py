@@ -7,6 +7,7 @@ from typing import Literal
 
 from workshed.errors import SettingsError
 
+MOST_LEVELS = {"quorum": 31, "classic": 255}
 NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 
@@ -23,7 +24,8 @@ class Queue:
     """Share of a busy worker's starts, relative to its other queues."""
     kind: Literal["quorum", "classic"] = "quorum"
     levels: int = 0
-    """Priorities above 0 of a classic queue (`x-max-priority`)."""
+    """Priorities above 0 (`x-max-priority`). On a quorum queue from RabbitMQ 4.3 on; before, it has
+    two, above 4 and the rest."""
     prefetch: int | None = None
     """Deliveries held by one process; `None`: twice its threads, as dramatiq has it."""
     cap: int | None = None
@@ -38,8 +40,11 @@ class Queue:
                 f"queue name {self.name!r}: a letter or underscore, then letters, digits, dots, "
                 "dashes, underscores; `.dead` at the end is taken"
             )
-        if self.levels and self.kind == "quorum":
-            raise SettingsError(f"queue {self.name!r}: RabbitMQ 4.0 has no levels on quorum queues")
+        if not 0 <= self.levels <= MOST_LEVELS[self.kind]:
+            raise SettingsError(
+                f"queue {self.name!r}: {self.levels} levels; "
+                f"a {self.kind} queue has at most {MOST_LEVELS[self.kind]}"
+            )
         for name, value in (
             ("weight", self.weight),
             ("cap", self.cap),

@@ -104,7 +104,8 @@ class RabbitMQ(DeclaredBroker):
         """Consume a declared queue; `timeout` in milliseconds."""
         queue = self.declared[queue_name]
         wanted = self._life.prefetch(queue, prefetch)
-        return QueueConsumer(self._inbox, queue, wanted, timeout / 1000, self._strange)
+        missing = self._ensured.renew
+        return QueueConsumer(self._inbox, queue, wanted, timeout / 1000, self._strange, missing)
 
     def ensure_queues(self, names: set[str]) -> None:
         """Make queues, once per process, or see that they are there.
@@ -140,7 +141,7 @@ class RabbitMQ(DeclaredBroker):
             case "skip_message":
                 self._execution.skipped(args[0], self._actor(args[0]))
             case "worker_boot":
-                self._life.watch(args[0], [self._inbox.link])
+                self._life.watch(args[0], lambda: [self._inbox.link, *self._publisher.links])
             case "worker_shutdown":
                 self._life.end()
         super().emit_after(signal, *args, **kwargs)

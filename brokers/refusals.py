@@ -15,7 +15,7 @@ def closed(error: Exception) -> PublishRefusedError:
     code = getattr(error, "reply_code", 0)
     hint = HINTS.get(code, "its log says more")
     kind = UnroutableError if code == NOT_FOUND else PublishRefusedError
-    return kind(f"RabbitMQ closed the channel: {error}; {hint}")
+    return kind(f"RabbitMQ closed the channel: {error}; {hint}; a copy may have arrived")
 
 
 def returned(queue: str, exchange: str, reason: str) -> UnroutableError:

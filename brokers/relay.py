@@ -3,38 +3,61 @@
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from collections import deque
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+from brokers.background import Background, Duty
 from brokers.build import broker
+from brokers.depth import AskingPublisher
 from brokers.envelope import decode, properties
-from brokers.errors import BrokerError, EnvelopeError, TopologyError, exit_code
-from brokers.publisher import Publisher, Ticket
+from brokers.errors import EnvelopeError, PublishRefusedError, exit_code
+from brokers.heartbeat import Heartbeat
+from brokers.housekeeping import Housekeeping
+from brokers.lag import watch_lag
+from brokers.publisher import Publication, Ticket
+from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import die_with_parent, set_outside
+from brokers.remake import remake
+from brokers.resend import Resend
+from middleware.lifeline import say_up
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.jobs import dead, relays, windows
+from workshed.jobs import dead, queues, relays, windows
 from workshed.jobs.windows import Taken
+from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 500
 WINDOWS_IN_FLIGHT = 2
 LOOK_S = 0.02
-BEAT_S = 2.0
+SWEEP_S = 1.0
+SWEEP_SHARE = 0.05
+"""Share of the time that sweeps may take, however much they have to pass over."""
+COMMIT_TIME = timedelta(seconds=1)
+"""Rows of a transaction that was open for longer wait for a sweep."""
 CONFIRM_S = 30.0
+LEAVE_S = 5.0
 PUT_BACK = timedelta(seconds=5)
 PAUSE_S = 1.0
-FORGOTTEN_AFTER = timedelta(hours=1)
-# After a bulk insert and before ANALYZE, PostgreSQL would scan a million rows instead of an index.
-PLANS = "SET enable_seqscan = off; SET plan_cache_mode = force_custom_plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows that were taken together, and their publications, one for each."""
+
+    owner: UUID
+    """The relay's id when it took them."""
+    rows: list[Taken]
+    ticket: Ticket
 
 
 class Relay:
@@ -45,12 +68,23 @@ class Relay:
     again: those copies are absorbed by the fence.
     """
 
-    def __init__(self, publisher: Publisher, stop: threading.Event) -> None:
-        """Open nothing."""
+    def __init__(
+        self,
+        publisher: AskingPublisher,
+        stop: threading.Event,
+        *,
+        declared: Iterable[Queue] = (),
+        duties: Sequence[Duty] = (watch_lag,),
+    ) -> None:
+        """Open nothing. `declared` it may make anew; `duties` are carried out beside it."""
         self.id = uuid4()
         self._publisher = publisher
         self._stop = stop
-        self._in_flight: deque[tuple[list[Taken], Ticket]] = deque()
+        self._declared = {queue.name: queue for queue in declared}
+        self._duties = duties
+        self._in_flight: deque[Window] = deque()
+        self._since: datetime | None = None
+        self._sweep_at = 0.0
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
@@ -58,17 +92,24 @@ class Relay:
             try:
                 with db.connect() as conn:
                     migrate.require(conn, "jobs")
-                    conn.execute(PLANS)
+                    windows.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
-                # What was in flight stays marked; it comes again once this relay counts as dead.
-                self._in_flight.clear()
-                self.id = uuid4()
                 logger.warning("relay: %s; trying again", str(err).strip())
+                self._withdraw()
+                # What was taken by a statement whose commit we did not see is nobody's: it comes
+                # again once this id has been silent for long enough.
+                self.id = uuid4()
                 self._stop.wait(PAUSE_S)
 
     def _work(self, conn: Connection) -> None:
-        with Heartbeat(self.id):
+        queues.declare(conn, {queue.name: queue.kind for queue in self._declared.values()})
+        beat = Heartbeat(self.id)
+        beat(conn)  # before any row is taken, or another relay would take it as orphaned
+        with Background("heartbeat", [beat]), Background("duties", self._duties):
+            say_up(os.getpid())
+            while self._in_flight:  # before the database was lost
+                self._settle(conn)
             while not self._stop.is_set():
                 if not self._turn(conn):
                     self._stop.wait(self._pause(conn))
@@ -76,91 +117,106 @@ class Relay:
                 self._settle(conn)
         relays.leave(conn, self.id)
 
+    def _withdraw(self) -> None:
+        """Let nothing be published later of what another relay may take by then."""
+        deadline = time.monotonic() + PAUSE_S
+        for window in self._in_flight:
+            self._publisher.wait(window.ticket, deadline)
+
     def _turn(self, conn: Connection) -> bool:
         """Send one window off, and settle the oldest one; False when nothing was due."""
         # While RabbitMQ takes nothing, taking rows would only hide them from a relay that can send.
-        ready = self._publisher.ready(PAUSE_S)
-        rows = windows.take(conn, self.id, WINDOW) if ready else []
+        rows = self._take(conn) if self._publisher.ready(PAUSE_S) else []
         if rows:
-            self._in_flight.append((rows, self._publish(conn, rows)))
+            self._in_flight.append(self._publish(conn, rows))
         if self._in_flight and (not rows or len(self._in_flight) >= WINDOWS_IN_FLIGHT):
             self._settle(conn)
         return bool(rows or self._in_flight)
 
-    def _publish(self, conn: Connection, rows: list[Taken]) -> Ticket:
+    def _take(self, conn: Connection) -> list[Taken]:
+        """Take what is due, each time from where the last time ended.
+
+        Now and then a sweep takes what that misses: what relays that died had taken, and rows
+        whose transaction was open for long, or which were stored for a time in the past.
+        """
+        if time.monotonic() >= self._sweep_at:
+            return self._sweep(conn)
+        return self._seen(windows.take(conn, self.id, WINDOW, since=self._since))
+
+    def _sweep(self, conn: Connection) -> list[Taken]:
+        started = time.monotonic()
+        if orphaned := windows.adopt(conn, self.id, WINDOW):
+            return orphaned
+        now = windows.clock(conn)
+        rows = windows.take(conn, self.id, WINDOW)
+        self._since = now - COMMIT_TIME
+        ended = time.monotonic()
+        self._sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
+        return self._seen(rows)
+
+    def _seen(self, rows: list[Taken]) -> list[Taken]:
+        if len(rows) == WINDOW:  # there is more, due no earlier than these
+            self._since = rows[-1].due_at - COMMIT_TIME
+        return rows
+
+    def _publish(self, conn: Connection, rows: list[Taken]) -> Window:
         ticket = Ticket()
-        for row in list(rows):
+        readable: list[Taken] = []
+        for row in rows:
             body = row.body.encode()
             try:
                 message = decode(body, row.queue)
             except EnvelopeError as err:
                 bury(conn, self.id, row, err)
-                rows.remove(row)
                 continue
             again = {"again": True} if row.again else {}
             ticket.add(row.queue, body, properties(message, via="schedule", **again))
+            readable.append(row)
         self._publisher.submit(ticket)
-        return ticket
+        return Window(self.id, readable, ticket)
 
     def _settle(self, conn: Connection) -> None:
         """Wait for the oldest window; delete what was confirmed, put back what was not."""
-        rows, ticket = self._in_flight.popleft()
-        self._publisher.wait(ticket, time.monotonic() + CONFIRM_S)
-        confirmed: list[Taken] = []
-        refused: list[Taken] = []
-        unknown: list[bool] = []
-        for row, publication in zip(rows, ticket.publications, strict=True):
-            if publication.error is None:
-                confirmed.append(row)
-            else:
-                refused.append(row)
-                unknown.append(publication.unknown)
-        windows.sent(conn, self.id, confirmed)
+        window = self._in_flight[0]
+        self._wait(window.ticket)
+        results = list(zip(window.rows, window.ticket.publications, strict=True))
+        windows.sent(conn, window.owner, [row for row, sent in results if sent.error is None])
+        refused = [(row, sent) for row, sent in results if sent.error is not None]
         if refused:
-            error = next(p.error for p in ticket.publications if p.error is not None)
-            logger.error("%d of %d not sent, again in 5 s: %s", len(refused), len(rows), error)
-            windows.put_back(conn, self.id, refused, PUT_BACK, unknown=unknown)
+            self._put_back(conn, window.owner, refused)
+        self._in_flight.popleft()  # only now: what PostgreSQL did not take is settled anew
+
+    def _wait(self, ticket: Ticket) -> None:
+        """Wait for the answers; then withdraw what has none.
+
+        A publish that RabbitMQ has not read yet when it is blocked is read when it no longer is.
+        Given up, it would be sent twice; and meanwhile nobody else could send it either.
+        """
+        started = time.monotonic()
+        while not ticket.settled.wait(PAUSE_S):
+            leaving = self._stop.is_set()
+            if self._publisher.blocked and not leaving:
+                started = time.monotonic()
+            elif time.monotonic() - started > (LEAVE_S if leaving else CONFIRM_S):
+                break
+        self._publisher.wait(ticket, time.monotonic())
+
+    def _put_back(
+        self, conn: Connection, owner: UUID, refused: list[tuple[Taken, Publication]]
+    ) -> None:
+        error = refused[0][1].error
+        logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
+        rows = [row for row, _ in refused]
+        unknown = [publication.unknown for _, publication in refused]
+        windows.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
+        lost = {row.queue for row, sent in refused if isinstance(sent.error, PublishRefusedError)}
+        remake(self._publisher.urls, [self._declared[name] for name in lost & set(self._declared)])
 
     def _pause(self, conn: Connection) -> float:
         """Return how long nothing can be due, at most one look; in seconds."""
-        wait = windows.next_due(conn)
+        wait = windows.next_due(conn, since=self._since)
         left = LOOK_S if wait is None else wait.total_seconds()
         return left if 0 < left < LOOK_S else LOOK_S  # what is due and was not taken can wait
-
-
-class Heartbeat:
-    """Says that a relay lives, from a thread of its own: one that waits for RabbitMQ lives too."""
-
-    def __init__(self, relay: UUID) -> None:
-        """Beat once before any row is taken, or another relay would take it as orphaned."""
-        self._relay = relay
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> None:
-        """Start beating."""
-        with db.connect() as conn:
-            self._beat(conn)
-            relays.forget(conn, FORGOTTEN_AFTER)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        """Stop beating."""
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(BEAT_S):
-            try:
-                with db.connect() as conn:
-                    while not self._over.is_set():
-                        self._beat(conn)
-                        self._over.wait(BEAT_S)
-            except Exception as err:  # noqa: BLE001 -- without it, others take what is in flight
-                logger.warning("heartbeat: %s", str(err).strip())
-
-    def _beat(self, conn: Connection) -> None:
-        relays.beat(conn, self._relay, socket.gethostname(), os.getpid())
 
 
 def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> None:
@@ -177,7 +233,7 @@ def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> Non
             reason=str(error),
             error=error,
         )
-        windows.sent(conn, relay, [row])
+        windows.drop(conn, relay, row)
 
 
 def run(stop: threading.Event) -> None:
@@ -185,13 +241,16 @@ def run(stop: threading.Event) -> None:
     found = broker()
     if not isinstance(found, RabbitMQ):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
-    publisher = Publisher(found.urls, "relay")
-    try:
-        found.ensure_queues(set(found.declared))
-    except (BrokerError, TopologyError) as err:
-        logger.warning("%s", err)  # a worker may make them; until then their rows stay
+    publisher = AskingPublisher(found.urls, "relay")
+    # A worker may make the queues that we may not; until then their rows stay.
+    remake(found.urls, found.declared.values())
+    duties: list[Duty] = [
+        Resend(publisher, found.declared, settings().resend_after),
+        Housekeeping(settings().fence_retention),
+        watch_lag,
+    ]
     logger.info("relay is at work")
-    Relay(publisher, stop).run()
+    Relay(publisher, stop, declared=found.declared.values(), duties=duties).run()
     publisher.close()
     logger.info("relay has ended")
 

@@ -27,10 +27,14 @@ class RelayFork(Middleware):
     dramatiq starts forks and never looks at them again, so what it forks is a supervisor.
     """
 
+    def __init__(self, *, wanted: bool = True) -> None:
+        """Ask for none where it is not `wanted`: a relay runs elsewhere."""
+        self._wanted = wanted
+
     @property
     def forks(self) -> list[Callable[[], int]]:
         """Fork once per master."""
-        return [supervise]
+        return [supervise] if self._wanted else []
 
 
 def supervise() -> int:

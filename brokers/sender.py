@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-import psycopg
-
 from brokers import deposits
 from brokers.ensured import Ensured
 from brokers.envelope import properties
@@ -22,10 +20,7 @@ from brokers.parcel import Flight, Message, Parcel, packed
 from brokers.publisher import Publisher, Ticket
 from brokers.queues import Queue
 from brokers.waiting import Waiting
-from workshed import db
-from workshed.db import PASSING_ERRORS
 from workshed.errors import DatabaseUnreachableError
-from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +115,7 @@ class Sender:
         failed = deposits.lease(parcels, span)
         for parcel in parcels:
             if parcel in failed:
-                parcel.error = unstorable(parcel, failed[parcel])
+                parcel.error = deposits.unstorable(parcel, failed[parcel])
             else:
                 parcel.leased = parcel.holder is None
         if flight.abandoned:  # its task was cancelled while this thread went on
@@ -207,7 +202,7 @@ class Sender:
             if cause is None or parcel.leased:  # a row that could not be hurried is sent later
                 parcel.error = None
             elif parcel.error is not None:
-                parcel.error = both(parcel.error, cause)
+                parcel.error = deposits.both(parcel.error, cause)
 
     def _take_back(self, parcels: list[Parcel]) -> None:
         failed = deposits.withdraw(parcels)
@@ -254,24 +249,3 @@ def unsent(problem: Exception | None) -> Exception | None:
     if isinstance(problem, OUTAGES):
         return type(problem)(f"{problem}; nothing was sent")
     return problem
-
-
-def both(error: Exception, cause: psycopg.Error) -> Exception:
-    """Say that neither RabbitMQ nor PostgreSQL took it."""
-    found = type(error)(f"{error}; and PostgreSQL could not store it: {str(cause).strip()}")
-    found.__cause__ = cause
-    return found
-
-
-def unstorable(parcel: Parcel, error: psycopg.Error) -> Exception:
-    """Say that a message which needs a row could not be stored."""
-    if not isinstance(error, PASSING_ERRORS):
-        return error
-    kind = "a unique message" if parcel.unique_key else f"a message for {parcel.queue.name!r}"
-    place = db.address(settings().database_url.get_secret_value())
-    found = DatabaseUnreachableError(
-        f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {str(error).strip()}; "
-        f"nothing was sent, since {kind} is stored before it is sent"
-    )
-    found.__cause__ = error
-    return found

@@ -1,15 +1,25 @@
 """Make the exchange and the queues, or see that they are there."""
 
+import contextlib
+import functools
 import logging
+import re
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelClosedByBroker,
+    StreamLostError,
+)
 
+from brokers.address import describe, parameters, unreachable
 from brokers.errors import BrokerUnreachableError, TopologyError
-from brokers.link import describe, parameters, unreachable
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
 from workshed.duration import ms
@@ -19,11 +29,22 @@ logger = logging.getLogger(__name__)
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
 PRECONDITION_FAILED = 406
-CONNECT_TIMEOUT_S = 5
+Version = tuple[int, int]
+FIRST: Version = (4, 0)
+STRICT_LEVELS: Version = (4, 3)
+"""From here on a quorum queue serves its levels strictly; before, above 4 is high and below low."""
+TIMEOUT_S = 5.0
+"""Longest that `ensure` and `check` take, with all their servers and queues."""
+# What pika lets through of a connection that could not be made: the last two come from the socket,
+# the name service and TLS as they are.
+CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 
-def arguments(queue: Queue) -> dict[str, Any]:
-    """Return the arguments a queue is declared with; they can never change afterwards."""
+def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
+    """Return the arguments a queue is declared with; they can never change afterwards.
+
+    `version` of RabbitMQ: before 4.3 a quorum queue with levels is refused, and has two of them.
+    """
     found: dict[str, Any] = {
         "x-queue-type": queue.kind,
         "x-dead-letter-exchange": EXCHANGE,
@@ -32,6 +53,8 @@ def arguments(queue: Queue) -> dict[str, Any]:
     }
     if queue.kind == "classic":
         return found | ({"x-max-priority": queue.levels} if queue.levels else {})
+    if queue.levels and version >= STRICT_LEVELS:
+        found["x-max-priority"] = queue.levels
     return found | {
         # RabbitMQ 4.0 counts every return of a message, a clean shutdown's too, and would bury
         # bystanders.
@@ -42,12 +65,12 @@ def arguments(queue: Queue) -> dict[str, Any]:
     }
 
 
-def ensure(urls: list[str], queues: Iterable[Queue]) -> None:
+def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
     """Declare what is missing; where the user may not, check that it is there.
 
     Raises `BrokerUnreachableError`, or `TopologyError` which names the queue and the argument.
     """
-    with opened(urls) as connection:
+    with opened(urls, timeout_s) as connection:
         for queue in queues:
             _ensure_queue(connection, queue)
 
@@ -60,35 +83,66 @@ def check(urls: list[str], queues: Iterable[Queue]) -> None:
 
 
 @contextmanager
-def opened(urls: list[str]) -> Generator[pika.BlockingConnection]:
-    """Hold a short-lived connection."""
-    connection = connect(urls)
+def opened(urls: list[str], timeout_s: float = TIMEOUT_S) -> Generator[pika.BlockingConnection]:
+    """Hold a connection for at most `timeout_s`; raises `BrokerUnreachableError`."""
+    deadline = time.monotonic() + timeout_s
+    connection = connect(urls, timeout_s)
+    _end_at(deadline, connection)
     try:
         yield connection
+        connection.close()
     except AMQPConnectionError as err:
         raise BrokerUnreachableError(unreachable(urls, describe(err))) from None
     finally:
         if connection.is_open:
-            connection.close()
+            with contextlib.suppress(AMQPError):
+                connection.close()
 
 
-def connect(urls: list[str]) -> pika.BlockingConnection:
+def connect(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.BlockingConnection:
     """Connect to the first server that answers; raises `BrokerUnreachableError`."""
     trouble = "no server named"
     for url in urls:
         wanted = parameters(url, "topology")
-        wanted.socket_timeout = wanted.stack_timeout = CONNECT_TIMEOUT_S
+        wanted.socket_timeout = wanted.stack_timeout = timeout_s / len(urls)
         try:
             return pika.BlockingConnection(wanted)
-        except AMQPConnectionError as err:
+        except CONNECT_ERRORS as err:
             trouble = describe(err)
     raise BrokerUnreachableError(unreachable(urls, trouble))
 
 
+def _end_at(deadline: float, connection: Any) -> None:
+    """Break off a connection that RabbitMQ has not answered on by then.
+
+    A blocking call of pika waits for ever, and serves the timers of its inner connection only.
+    """
+    inner = connection._impl  # noqa: SLF001
+    error = StreamLostError("it did not answer in time")
+    left_s = max(0.0, deadline - time.monotonic())
+    inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
+
+
+def version(connection: Any) -> Version:
+    """Read the version of the server behind a connection; an unreadable one counts as the first."""
+    words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
+    return read_version(words.decode() if isinstance(words, bytes) else str(words))
+
+
+def read_version(text: str) -> Version:
+    """Read a version as RabbitMQ writes it."""
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else FIRST
+
+
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
+    wanted = arguments(queue, version(connection))
     try:
-        _declare(connection.channel(), queue)
+        _declare(connection.channel(), queue, wanted)
     except ChannelClosedByBroker as err:
+        if err.reply_code == PRECONDITION_FAILED and wanted != arguments(queue):
+            _keep_without_levels(connection, queue)
+            return
         if err.reply_code == PRECONDITION_FAILED:
             raise TopologyError(
                 f"queue {queue.name!r} exists with other arguments: "
@@ -100,12 +154,26 @@ def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
         _check(connection, queue)
 
 
-def _declare(channel: Any, queue: Queue) -> None:
+def _keep_without_levels(connection: pika.BlockingConnection, queue: Queue) -> None:
+    """Use a quorum queue that was made before RabbitMQ had strict levels."""
+    try:
+        _declare(connection.channel(), queue, arguments(queue))
+    except ChannelClosedByBroker as err:
+        raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
+    logger.warning(
+        "queue %r was made before RabbitMQ 4.3 and keeps two priorities; for %d strict levels let "
+        "it run empty, delete it, and start again",
+        queue.name,
+        queue.levels,
+    )
+
+
+def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
     channel.exchange_declare(EXCHANGE, "direct", durable=True)
     dead = {"x-queue-type": "quorum"}
     channel.queue_declare(queue.dead, durable=True, arguments=dead)
     channel.queue_bind(queue.dead, EXCHANGE, queue.dead)
-    channel.queue_declare(queue.name, durable=True, arguments=arguments(queue))
+    channel.queue_declare(queue.name, durable=True, arguments=wanted)
     channel.queue_bind(queue.name, EXCHANGE, queue.name)
     channel.close()
 

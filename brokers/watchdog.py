@@ -27,12 +27,13 @@ class Watchdog:
     def __init__(
         self,
         worker: Worker,
-        links: Iterable[Link],
+        links: Callable[[], Iterable[Link]],
         leave: Callable[[int], object] = os._exit,
     ) -> None:
         """Start nothing; `leave` takes the exit code."""
         self._worker = worker
-        self._silent: dict[Link, tuple[int, int]] = dict.fromkeys(links, (0, 0))
+        self._links = links
+        self._silent: dict[Link, tuple[int, int]] = {}
         self._leave = leave
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -50,7 +51,8 @@ class Watchdog:
         dead = [t.name for t in threads(self._worker) if not t.is_alive()]
         if dead:
             return f"thread {dead[0]} has died"
-        for link, (turns, looked) in self._silent.items():
+        for link in self._links():
+            turns, looked = self._silent.get(link, (0, 0))
             looks = looked + 1 if link.is_started and link.turns == turns else 0
             self._silent[link] = (link.turns, looks)
             if looks >= SILENT_LOOKS:

@@ -1,6 +1,6 @@
 """What a worker process has beside its jobs, from its boot to its end."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -58,7 +58,7 @@ class WorkerLife:
         """
         return queue.cap or max(queue.prefetch or wanted, self._threads)
 
-    def watch(self, worker: Worker, links: Iterable[Link]) -> None:
+    def watch(self, worker: Worker, links: Callable[[], Iterable[Link]]) -> None:
         """Begin to look after the threads, which run now."""
         self._watchdog = Watchdog(worker, links)
         self._watchdog.start()

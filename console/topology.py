@@ -7,7 +7,7 @@ from typing import Any
 
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
-from brokers.topology import arguments
+from brokers.topology import Version, arguments, read_version
 from console.management import Management
 
 SETUP = "workshed broker setup"
@@ -24,6 +24,7 @@ class Difference:
 def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
     """Compare the queues, their arguments and their bindings; raises `ManagementError`."""
     found = api.queues()
+    version = read_version(api.overview().get("rabbitmq_version", ""))
     missing = [name for queue in queues for name in (queue.name, queue.dead) if name not in found]
     result = [Difference(f"missing: {', '.join(missing)}", SETUP)] if missing else []
     bound = set() if missing else api.bindings(EXCHANGE)
@@ -33,7 +34,7 @@ def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
                 said = f"queue {name!r} is not bound to exchange {EXCHANGE!r}: nothing reaches it"
                 result.append(Difference(said, SETUP))
         if queue.name in found:
-            wrong = ", ".join(unlike(queue, found[queue.name]))
+            wrong = ", ".join(unlike(queue, found[queue.name], version))
             if wrong:
                 result.append(Difference(f"queue {queue.name!r}: {wrong}", anew(api, queue)))
         if found.get(queue.dead, {}).get("type", "quorum") != "quorum":
@@ -42,9 +43,9 @@ def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
     return result
 
 
-def unlike(queue: Queue, found: dict[str, Any]) -> Iterator[str]:
+def unlike(queue: Queue, found: dict[str, Any], version: Version) -> Iterator[str]:
     """Say which arguments differ; RabbitMQ keeps those a queue was made with."""
-    wanted, has = arguments(queue), found.get("arguments", {})
+    wanted, has = arguments(queue, version), found.get("arguments", {})
     for name in sorted(wanted.keys() | has.keys()):
         if wanted.get(name) != has.get(name):
             yield f"{name} is {shown(has.get(name))} and declared as {shown(wanted.get(name))}"

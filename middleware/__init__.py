@@ -5,6 +5,7 @@ from middleware.deadline import Deadline
 from middleware.discard import Discard
 from middleware.fence import Fence
 from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
+from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
 from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, RetryOn, verdict
@@ -21,6 +22,7 @@ __all__ = [
     "Discard",
     "Fence",
     "Job",
+    "Lifeline",
     "LogContext",
     "Once",
     "Outcome",

@@ -22,6 +22,7 @@ from psycopg import sql
 from brokers import build
 from console.servers import Servers
 from console.servers.mail import MailCatcher
+from tests.faults.proxy import Proxy
 from workshed import db
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
@@ -220,6 +221,10 @@ class Management:
             if one.get("vhost") == self.vhost
         ]
 
+    def consumers(self):
+        """Who consumes in this virtual host, each with its channel."""
+        return self.ask("GET", f"consumers/{quote(self.vhost, '')}")
+
     def close_connections(self):
         """Close all connections, as an operator or a failing network may; how many there were."""
         found = self.connections()
@@ -330,3 +335,21 @@ def in_threads():
             raise ExceptionGroup("in threads", errors)
 
     return run
+
+
+# The network
+
+
+@pytest.fixture
+def proxy():
+    """`proxy(url)`: before the server of that URL, a proxy that cuts, stalls, half-opens and so on.
+
+    `.url(url)` leads through it.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def before(url):
+            parts = urlsplit(url)
+            return opened.enter_context(Proxy(parts.hostname, parts.port))
+
+        yield before

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
     relay_fork: bool = True
     """Run a relay beside the workers of each `dramatiq` master."""
+    ready_fd: int | None = Field(default=None, ge=3)
+    """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
     not_visible_for: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
     log_format: Literal["auto", "console", "json"] = "auto"

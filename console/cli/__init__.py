@@ -28,6 +28,7 @@ COMMANDS = {
     "queues": "console.cli.queues:queues",
     "relay": "console.cli.relay:relay",
     "scheduled": "console.cli.scheduled:scheduled",
+    "worker": "console.cli.worker:worker",
 }
 
 CODES = {
@@ -37,6 +38,8 @@ CODES = {
     3: "RabbitMQ does not answer",
     4: "PostgreSQL does not answer",
     5: "nothing has this id or name",
+    70: "a thread of a worker died, or its I/O loop hung",
+    72: "a child of `workshed worker` did not stop in time, and was killed",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.

@@ -19,7 +19,7 @@ def relay(here: Surroundings) -> Iterator[Finding]:
         beat, lag = relays.last_beat(conn), windows.lag(conn)
     if beat is None:
         yield failed("no relay is at work, so delays, retries and stored jobs are not sent", START)
-    elif beat > windows.DEAD_AFTER:
+    elif beat > relays.DEAD_AFTER:
         yield failed(f"no relay has beaten for {in_words(beat)}: delays and retries wait", START)
     elif lag > LATE:
         said = f"a relay is at work, and the oldest due job has waited for {in_words(lag)}"

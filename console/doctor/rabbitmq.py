@@ -7,7 +7,7 @@ import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPConnectionError
 
-from brokers import link, topology
+from brokers import address, topology
 from brokers.build import STUB
 from console.doctor import probe
 from console.doctor.finding import Finding, failed, ok, unchecked, warning
@@ -39,12 +39,12 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
 
 def trouble(url: str, timeout_s: float) -> str | None:
     """Return why one server does not answer."""
-    wanted = link.parameters(url, "doctor")
+    wanted = address.parameters(url, "doctor")
     wanted.socket_timeout = wanted.stack_timeout = timeout_s
     try:
         pika.BlockingConnection(wanted).close()
     except (AMQPConnectionError, AMQPConnectorException, OSError) as err:
-        return link.describe(err)
+        return address.describe(err)
     return None
 
 

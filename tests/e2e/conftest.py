@@ -55,7 +55,9 @@ class Worker:
 @pytest.fixture
 def environment(database, vhost, mail_server, tmp_path):
     """The variables with which a process finds the servers of this test."""
-    return {"PYTHONPATH": str(tmp_path)}
+    # The folder of the test's own actors, and the tree that is tested where it is not this one.
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture

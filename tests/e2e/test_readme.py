@@ -11,6 +11,8 @@ BLOCK = re.compile(r"<!-- file: (\S+) -->\n```(?:python|sql)\n(.*?)```", re.DOTA
 SEND = {
     "script.py": "import script",
     "orders.py": "import orders; orders.place_order()",
+    "fan_out.py": "import fan_out; fan_out.invoice_all([1])",
+    "from_asyncio.py": "import asyncio, from_asyncio; asyncio.run(from_asyncio.invoice(1))",
     "flask_app.py": (
         "import flask_app\n"
         "answer = flask_app.app.test_client().post('/orders')\n"
@@ -96,7 +98,7 @@ def test_every_example_is_run_here():
 def test_an_example_sends_and_its_job_runs(
     name, project, start_worker, run, environment, conn, count, eventually
 ):
-    if name == "script.py":
+    if name in ("script.py", "fan_out.py", "from_asyncio.py"):
         conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
     start_worker("shop_actors")
 

@@ -7,21 +7,22 @@ it has to fail. The exit code is 1 when one did not pass, or could not fail.
 import argparse
 import importlib
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.experiment import EXPERIMENTS, FOLDER, ROOT, Experiment, Result
-
-LONGEST_S = 3600
-LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "dist", "var")
-FAILED = 1
-"""pytest's code for tests that failed; an error of another kind proves nothing."""
+from tests.faults.experiment import (
+    EXPERIMENTS,
+    FAILED,
+    FOLDER,
+    ROOT,
+    Experiment,
+    Result,
+    copy_of_the_project,
+    run_test,
+)
 
 
 @dataclass(slots=True)
@@ -98,9 +99,7 @@ def measured(e: Experiment, *, full: bool, as_json: bool) -> Outcome:
     code, result, words = run(e, ROOT, full=full)
     seconds = time.monotonic() - started
     with tempfile.TemporaryDirectory(prefix="workshed-without-") as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        tree.parent.chmod(0o755)
+        tree = copy_of_the_project(Path(folder))
         e.remedy.remove(tree)
         code_without, _, words_without = run(e, tree, full=False)
     outcome = Outcome(e, result, seconds, code, code_without, words)
@@ -121,18 +120,8 @@ def measured(e: Experiment, *, full: bool, as_json: bool) -> Outcome:
 def run(e: Experiment, tree: Path, *, full: bool) -> tuple[int, Result, str]:
     """Run the test of an experiment in a tree; return pytest's code, what it counted, its words."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", e.node]
-        command += ["--fault-report", report.name, *(["--full"] if full else [])]
-        done = subprocess.run(
-            command,
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST_S,
-            check=False,
-        )
+        scale = ["--full"] if full else []
+        done = run_test(e.node, tree, "--fault-report", report.name, *scale)
         text = Path(report.name).read_text()
     result = Result(**json.loads(text)) if text else Result()
     return done.returncode, result, done.stdout + done.stderr

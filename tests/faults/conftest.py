@@ -1,6 +1,7 @@
 """A load of jobs whose effects are counted, on real worker processes."""
 
 import contextlib
+import itertools
 import json
 from pathlib import Path
 
@@ -80,13 +81,16 @@ class Ledger:
 @pytest.fixture
 def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
     """The load of an experiment, and at its end what came of it, which must be no harm."""
-    conn = connect(autocommit=True)
-    conn.execute("CREATE TABLE public.effects (kind text, number integer)")
+    connect(autocommit=True).execute("CREATE TABLE public.effects (kind text, number integer)")
     (tmp_path / "load.py").write_text(ACTORS)
     broker.add_queue(Queue("parts"))
     broker.add_queue(Queue("letters", kind="classic", levels=4))
-    found = Ledger(broker, lambda query: conn.execute(query).fetchall(), rabbitmq)
-    yield found
+
+    def rows(query):
+        with db.connect() as conn:  # each time: an experiment may restart PostgreSQL
+            return conn.execute(query).fetchall()
+
+    yield Ledger(broker, rows, rabbitmq)
     for name in ("parts", "letters"):
         del broker.declared[name]
 
@@ -106,3 +110,22 @@ def harmless(ledger, request, eventually):
         return result
 
     return harmless
+
+
+@pytest.fixture
+def two_workers(ledger, start_worker):
+    """Two masters of workers on the load."""
+    return [start_worker("load", threads=4) for _ in range(2)]
+
+
+@pytest.fixture
+def kill_a_worker(two_workers, start_worker):
+    """`kill_a_worker()`: kill -9 of one master and all it started, in turn; it is started again."""
+    turn = itertools.cycle(range(2))
+
+    def kill():
+        number = next(turn)
+        two_workers[number].kill()
+        two_workers[number] = start_worker("load", threads=4, ready=False)
+
+    return kill

@@ -1,8 +1,17 @@
 """What a fault experiment is: a test with a name, a fault, a load, and the remedy it proves."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+LONGEST_S = 3600
+LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "dist", "var")
+FAILED = 1
+"""pytest's code for tests that failed; an error of another kind proves nothing."""
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
@@ -24,6 +33,13 @@ class Remedy:
             f"{self.file} has {text.count(self.old)} times {self.old!r}"
         )
         path.write_text(text.replace(self.old, self.new))
+
+
+KEY = Remedy(
+    "middleware/once.py",
+    "if effects.claim(conn, scope, job.message_id, job.message_id):",
+    "if True:",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +95,25 @@ def experiment(
         return test
 
     return enter
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """Copy the project into a folder that servers of other users can enter."""
+    folder.chmod(0o755)
+    tree = folder / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    return tree
+
+
+def run_test(node: str, tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run one test in a tree, with this environment's programs."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", node, *options],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )

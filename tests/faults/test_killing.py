@@ -1,67 +1,7 @@
 """Kill what can be killed, again and again, while jobs are sent and run."""
 
-import contextlib
-import itertools
-import os
-import signal
-import threading
-
-import pytest
-
-from tests.faults.experiment import Remedy, experiment
-
-KEY = Remedy(
-    "middleware/once.py",
-    "if effects.claim(conn, scope, job.message_id, job.message_id):",
-    "if True:",
-)
-
-
-class Every:
-    """Does something every so many seconds, in a thread, until the block ends."""
-
-    def __init__(self, seconds, what):
-        self._seconds = seconds
-        self._what = what
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.times = 0
-        self.error = None
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        self._thread.join()
-        if self.error is not None:
-            raise self.error
-
-    def _run(self):
-        while not self._over.wait(self._seconds):
-            try:
-                self._what()
-                self.times += 1
-            except Exception as err:  # noqa: BLE001 -- told to the test at the end of the block
-                self.error = err
-                return
-
-
-@pytest.fixture
-def workers(start_worker):
-    """Two masters of workers, each started again whenever it has ended."""
-    running = [start_worker("load", threads=4) for _ in range(2)]
-    turn = itertools.cycle(range(2))
-
-    def kill_one():
-        number = next(turn)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running[number].process.pid, signal.SIGKILL)
-        running[number].process.wait(30)
-        running[number] = start_worker("load", threads=4, ready=False)
-
-    return kill_one
+from tests.faults.every import Every
+from tests.faults.experiment import KEY, Remedy, experiment
 
 
 @experiment(
@@ -70,17 +10,56 @@ def workers(start_worker):
     load="10 000 jobs, direct and transactional",
     remedy=KEY,
 )
-def test_workers_and_rabbitmq_are_killed(ledger, workers, harmless, servers, scale, eventually):
+def test_workers_and_rabbitmq_are_killed(
+    ledger, kill_a_worker, harmless, servers, scale, eventually
+):
     def kill_rabbitmq():
         servers.rabbitmq.kill()
         servers.rabbitmq.start()
 
     wanted = scale(10_000)
     broken = {wanted // 3: servers.rabbitmq.restart, 2 * wanted // 3: kill_rabbitmq}
-    with Every(2, workers) as kills:
+    with Every(2, kill_a_worker) as kills:
         for number in range(wanted):
             broken.get(number, lambda: None)()
             (ledger.commit if number % 10 == 9 else ledger.send)(number)
         eventually(ledger.done, within_s=240)
     harmless()
     assert kills.times > 0
+
+
+@experiment(
+    "cut-connections",
+    fault="all connections to RabbitMQ closed every 2 s, while jobs run",
+    load="5 000 jobs, direct and transactional",
+    remedy=KEY,
+)
+def test_all_connections_are_cut(ledger, two_workers, harmless, rabbitmq, scale, eventually):
+    wanted = scale(5_000)
+    with Every(2, rabbitmq.close_connections) as cuts:
+        for number in range(wanted):
+            (ledger.commit if number % 10 == 9 else ledger.send)(number)
+        eventually(ledger.done, within_s=240)
+    harmless()
+    assert cuts.times > 0
+
+
+@experiment(
+    "restart-postgresql",
+    fault="PostgreSQL restarted three times, while jobs fail and are stored",
+    load="5 000 jobs, sent directly",
+    remedy=Remedy(
+        "brokers/steps.py",
+        "        except PASSING_ERRORS as err:",
+        "        except ZeroDivisionError as err:",
+    ),
+)
+def test_postgresql_is_restarted(ledger, two_workers, harmless, servers, scale):
+    wanted = scale(5_000) // 2 * 2
+    restarts = {wanted * part // 4 for part in (1, 2, 3)}
+    # Of the kinds that need no row first: what PostgreSQL is away for is theirs, not the sender's.
+    for number in range(wanted):
+        if number in restarts:
+            servers.postgres.restart()
+        ledger.send(number // 3 * 4 + number % 3)
+    harmless(within_s=240)

@@ -5,6 +5,9 @@ from uuid import UUID
 
 from workshed.db import Connection
 
+DEAD_AFTER = timedelta(seconds=10)
+"""A relay that has not beaten for this long has died; what it took may be taken again."""
+
 
 def beat(conn: Connection, relay: UUID, host: str, pid: int) -> None:
     """Say that a relay lives."""
@@ -24,8 +27,11 @@ def forget(conn: Connection, silent_for: timedelta) -> int:
     """Delete relays that have been silent for long and own no row; return how many."""
     query = """
         DELETE FROM jobs.relays
-         WHERE beat_at < jobs.now() - %s
-           AND NOT EXISTS (SELECT FROM jobs.schedule WHERE taken_by = relays.id)
+         WHERE id IN (
+               SELECT id FROM jobs.relays AS r
+                WHERE beat_at < jobs.now() - %s
+                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE taken_by = r.id)
+                  FOR UPDATE SKIP LOCKED)
     """
     return conn.execute(query, (silent_for,)).rowcount
 
@@ -35,3 +41,9 @@ def last_beat(conn: Connection) -> timedelta | None:
     found = conn.execute("SELECT jobs.now() - max(beat_at) FROM jobs.relays").fetchone()
     ago: timedelta | None = found[0] if found else None
     return ago
+
+
+def alive(conn: Connection) -> bool:
+    """Tell whether any relay, on whatever host, has beaten within the last 10 s."""
+    ago = last_beat(conn)
+    return ago is not None and ago <= DEAD_AFTER

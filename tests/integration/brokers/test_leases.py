@@ -1,5 +1,7 @@
 """Messages that get their row before they are published."""
 
+import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -18,7 +20,7 @@ from brokers.errors import (
 )
 from workshed import db
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import leases, unique
+from workshed.jobs import effects, leases, unique
 
 ROWS = "SELECT message_id, reason, again, sent_at IS NOT NULL FROM jobs.schedule"
 LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
@@ -147,6 +149,70 @@ def test_a_key_that_another_job_has_names_that_job(send_one, rabbitmq, rows, eve
     assert (second.args, third.args) == ((2,), (3,))
     eventually(lambda: rabbitmq.depth("default") == 1)
     assert rows(LOCKS) == [("k", first.message_id, 0)]
+
+
+def test_once_the_job_has_ended_its_key_is_free(noted, working, rows, eventually):
+    note, done = noted("default")
+
+    with working("default"):
+        for number in (1, 2):
+            note.send_with_options(args=(number,), unique_key="k")
+            eventually(lambda n=number: n in done and rows(LOCKS) == [])
+
+
+@pytest.fixture
+def once():
+    """`with once() as conn:` as in a job that runs once."""
+
+    @contextlib.contextmanager
+    def run():
+        with db.transaction() as conn:
+            effects.claim(conn, "charge", "7", "7")
+            with db.joined(conn):
+                yield conn
+
+    return run
+
+
+def test_what_a_job_that_runs_once_sends_commits_with_it(
+    once, mail, send_one, broker, states, rows
+):
+    with once():
+        first = send_one()
+        mail.send(1)
+        asyncio.run(broker.send_async(mail.message(2)))
+        [_, other] = broker.enqueue_many([mail.message(3), first.copy(message_id="another")])
+        assert (rows(ROWS), rows(LOCKS)) == ([], [])
+
+    assert other.message_id == first.message_id
+    assert states() == [("send", False, False)] * 4
+    assert len(rows(LOCKS)) == 1
+
+
+def test_what_it_sends_is_undone_with_it(once, mail, send_one, broker, rows):
+    with once() as conn:
+        broker.enqueue_many([mail.message(1), mail.message(2)])
+        send_one()
+        conn.rollback()
+
+    assert (rows(ROWS), rows(LOCKS)) == ([], [])
+
+
+def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventually):
+    """Freed with the failed attempt, another job would run beside its retry."""
+
+    @actor(queue_name="default", max_retries=1, min_backoff=60_000)
+    def fail():
+        raise OSError("no")
+
+    with working("default"):
+        first = fail.send_with_options(unique_key="k")
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE reason = 'retry'"))
+        second = fail.send_with_options(unique_key="k")
+
+    assert second.message_id == first.message_id
+    held = rows("SELECT message_id, hop FROM jobs.unique_locks")
+    assert held == [(first.message_id, 1)]
 
 
 def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, states):
@@ -290,6 +356,21 @@ def test_without_postgresql_it_is_not_sent_and_that_is_said(mail, send_one, whic
 
     assert "secret" not in str(e.value)
     assert sum(queue.get("messages_ready", 0) for queue in rabbitmq.queues().values()) == 0
+
+
+def test_a_commit_whose_answer_is_lost_is_said_to_be_unknown(mail, connect, rows):
+    """It may have committed, and then a relay sends what `send` has said was not sent."""
+    connect(autocommit=True).execute("""
+        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON jobs.schedule
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.die();
+    """)
+
+    with pytest.raises(DatabaseUnreachableError, match=r"in the commit, so that it may be stored"):
+        mail.send(1)
+
+    assert rows(ROWS) == []
 
 
 # Crashes

@@ -23,10 +23,14 @@ def watched(actor, broker, working, monkeypatch):
 
     with working("default") as worker:
         broker._life._watchdog.stop()
-        found = Watchdog(worker, [broker._inbox.link], left.append)
+        found = Watchdog(worker, lambda: links(broker), left.append)
         found.start()
         yield worker, found, left
         found.stop()
+
+
+def links(broker):
+    return [broker._inbox.link, *broker._publisher.links]
 
 
 def raise_in(thread, error):
@@ -47,11 +51,15 @@ def test_a_dead_thread_makes_the_process_leave(watched, eventually, kind):
     eventually(lambda: left == [EXIT_WATCHDOG])
 
 
-def test_a_loop_that_does_not_turn_makes_the_process_leave(watched, broker, eventually):
-    """Nothing would be consumed or acked again."""
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_loop_that_does_not_turn_makes_the_process_leave(
+    watched, actor, broker, eventually, which
+):
+    """Nothing would be consumed, acked or sent again."""
     _, _, left = watched
+    actor(queue_name="low", actor_name="other")(lambda: None).send()
     on = threading.Event()
-    broker._inbox.link.call(lambda: on.wait(30))
+    links(broker)[which].call(lambda: on.wait(30))
 
     eventually(lambda: left == [EXIT_WATCHDOG])
 

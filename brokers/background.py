@@ -1,0 +1,67 @@
+"""Run duties at their times, in a thread and over a database connection of their own."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from workshed import db
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import DatabaseUnreachableError
+from workshed.jobs import windows
+
+logger = logging.getLogger(__name__)
+
+Duty = Callable[[Connection], float]
+"""Does one piece of work; returns in how many seconds the next one is due."""
+
+PAUSE_S = 1.0
+AFTER_A_FAILURE_S = 5.0  # a heartbeat that failed once is not yet taken for dead
+
+
+class Background:
+    """Carries out duties for as long as the block runs; an outage delays them and ends nothing."""
+
+    def __init__(self, name: str, duties: Sequence[Duty]) -> None:
+        """Start nothing."""
+        self._duties = duties
+        self._due = [0.0] * len(duties)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start with all of them."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Finish the piece at hand."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                with db.connect() as conn:
+                    windows.use_indexes(conn)
+                    self._work(conn)
+            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                logger.warning("%s: %s; trying again", self._thread.name, str(err).strip())
+                self._over.wait(PAUSE_S)
+
+    def _work(self, conn: Connection) -> None:
+        while not self._over.is_set():
+            for number, duty in enumerate(self._duties):
+                if self._due[number] <= time.monotonic():
+                    self._due[number] = time.monotonic() + self._wait_after(duty, conn)
+            self._over.wait(max(0.0, min(self._due) - time.monotonic()))
+
+    def _wait_after(self, duty: Duty, conn: Connection) -> float:
+        try:
+            return duty(conn)
+        except PASSING_ERRORS:
+            raise
+        except Exception:
+            logger.exception("%s: failed", self._thread.name)  # the other duties go on
+            return AFTER_A_FAILURE_S

@@ -1,0 +1,72 @@
+"""Ask RabbitMQ how many messages wait in a queue, over the connection that publishes."""
+
+from concurrent.futures import Future
+from http import HTTPStatus
+from typing import Any
+
+from pika.exceptions import AMQPError
+
+from brokers.errors import BrokerUnreachableError
+from brokers.publisher import Publisher
+
+Answer = Future[int | None]
+
+
+class AskingPublisher(Publisher):
+    """A publisher that can ask how full a queue is, on a channel that lives for the question."""
+
+    @property
+    def urls(self) -> list[str]:
+        """The servers it publishes to."""
+        return self._urls
+
+    @property
+    def blocked(self) -> bool:
+        """Tell whether RabbitMQ has an alarm, so that nobody could publish."""
+        return self._opened_link().blocked is not None
+
+    def waiting(self, queue: str, timeout_s: float) -> int | None:
+        """Return how many messages of a queue no consumer has; `None` where there is no queue.
+
+        Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked.
+        """
+        answer: Answer = Future()
+        self._opened_link().call(lambda: self._ask(queue, answer))
+        try:
+            return answer.result(timeout_s)
+        except TimeoutError:
+            raise BrokerUnreachableError(
+                f"RabbitMQ did not say within {timeout_s:g} s how full queue {queue!r} is"
+            ) from None
+
+    def _ask(self, queue: str, answer: Answer) -> None:
+        if self._channel is None:
+            answer.set_exception(BrokerUnreachableError(self._opened_link().trouble))
+            return
+
+        def ask(channel: Any) -> None:
+            channel.add_on_close_callback(lambda _, error: refused(answer, error))
+            channel.queue_declare(queue, passive=True, callback=lambda found: done(channel, found))
+
+        def done(channel: Any, found: Any) -> None:
+            answer.set_result(found.method.message_count)
+            channel.close()
+
+        try:
+            self._channel.connection.channel(on_open_callback=ask)
+        except AMQPError as err:  # it is being closed
+            answer.set_exception(BrokerUnreachableError(str(err)))
+
+
+def refused(answer: Answer, error: Any) -> None:
+    """Tell a queue that is gone from one that is on a node which is away, and comes back with it.
+
+    RabbitMQ says 404 in both cases.
+    """
+    if answer.done():  # we closed the channel ourselves
+        return
+    text = str(getattr(error, "reply_text", error))
+    if getattr(error, "reply_code", 0) == HTTPStatus.NOT_FOUND and "no queue" in text:
+        answer.set_result(None)
+    else:
+        answer.set_exception(BrokerUnreachableError(text))

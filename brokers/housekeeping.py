@@ -1,0 +1,28 @@
+"""Delete what no copy of a job can ask for any more."""
+
+from datetime import timedelta
+
+from workshed.db import Connection
+from workshed.jobs import cancels, effects, relays, settled
+
+EVERY_S = 3600.0
+BATCH = 1_000
+SILENT_FOR = timedelta(hours=1)
+"""Relays are forgotten after this; long after what they took has been taken again."""
+
+
+class Housekeeping:
+    """Prunes fences, once-keys and tombstones in short transactions; any number may do so."""
+
+    def __init__(self, retention: timedelta) -> None:
+        """Delete what is older than `retention`."""
+        self._retention = retention
+
+    def __call__(self, conn: Connection) -> float:
+        """Delete a batch of each, and the next one at once while there is more."""
+        relays.forget(conn, SILENT_FOR)
+        deleted = [
+            prune(conn, self._retention, BATCH)
+            for prune in (settled.prune, effects.prune, cancels.prune)
+        ]
+        return 0.0 if BATCH in deleted else EVERY_S

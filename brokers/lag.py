@@ -1,0 +1,32 @@
+"""Say when jobs are sent late."""
+
+import logging
+import time
+from datetime import timedelta
+
+from workshed.db import Connection
+from workshed.jobs import windows
+
+logger = logging.getLogger(__name__)
+
+TOLERATED = timedelta(seconds=10)
+LOOK_S = 10.0
+QUIET_S = 60.0
+"""No warning within this time after one."""
+SHARE = 0.05
+"""Share of the time that looks may take, however much they have to pass over."""
+
+
+def watch_lag(conn: Connection) -> float:
+    """Warn while the oldest due row has waited for longer than is tolerated."""
+    started = time.monotonic()
+    lag = windows.lag(conn)
+    took_s = time.monotonic() - started
+    if lag <= TOLERATED:
+        return max(LOOK_S, took_s / SHARE)
+    logger.warning(
+        "the schedule is %.0f s late: RabbitMQ does not take what is due, or more is due than the "
+        "relays can send; `workshed relay` on another host helps against the latter",
+        lag.total_seconds(),
+    )
+    return max(QUIET_S, took_s / SHARE)

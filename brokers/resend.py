@@ -1,0 +1,59 @@
+"""Send again what a classic queue has lost: its confirm is not on disk."""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from brokers.depth import AskingPublisher
+from brokers.errors import BrokerUnreachableError
+from brokers.queues import Queue
+from brokers.remake import remake
+from workshed.db import Connection
+from workshed.jobs import windows
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+ANSWER_S = 2.0
+
+
+class Resend:
+    """Notes when a queue was seen without a ready message, and what is still there long after.
+
+    What was sent before such a moment is in a worker's hands since then, or lost. A job that runs
+    for longer than `after` gets a copy, which the fence absorbs.
+    """
+
+    def __init__(
+        self,
+        publisher: AskingPublisher,
+        declared: Mapping[str, Queue],
+        after: timedelta,
+    ) -> None:
+        """Open nothing."""
+        self._publisher = publisher
+        self._declared = declared
+        self._after = after
+
+    def __call__(self, conn: Connection) -> float:
+        """Look at each queue that has rows kept until their outcome."""
+        try:
+            for queue in windows.kept_queues(conn):
+                self._look(conn, queue)
+        except BrokerUnreachableError as err:  # nothing is known, so nothing is absent
+            logger.debug("%s", err)
+            return LOOK_S
+        count = windows.resend(conn, self._after)
+        if count:
+            after_s = self._after.total_seconds()
+            logger.warning("sending %d jobs again, lost or at work for %g s", count, after_s)
+        return 0.0 if count >= windows.BATCH else LOOK_S
+
+    def _look(self, conn: Connection, queue: str) -> None:
+        before = windows.clock(conn)  # before the question: what is sent meanwhile is not absent
+        waiting = self._publisher.waiting(queue, ANSWER_S)
+        if waiting is None:
+            logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
+            remake(self._publisher.urls, self._declared.values())  # the others may be gone as well
+        if not waiting:
+            windows.absent(conn, queue, before)

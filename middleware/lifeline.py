@@ -1,0 +1,60 @@
+"""Tie a worker process to those that started it."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from workshed.settings import settings
+
+LOOK_S = 1.0
+STUCK_S = 10.0
+
+
+class Lifeline(Middleware):
+    """End a worker process whose master was killed, and say when it is up.
+
+    dramatiq's worker process does not notice: it would consume for ever, beside the one that
+    replaces it.
+    *Order:* last, since `after_*` run upwards.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet: the thread starts after the fork."""
+        self._stopping = threading.Event()
+
+    def after_process_boot(self, broker: Broker) -> None:
+        """Look for the master from now on; it may have died already."""
+        if master := multiprocessing.parent_process():
+            watch = threading.Thread(target=self._watch, args=(master.pid,), daemon=True)
+            watch.start()
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Say that the one worker of this master is up."""
+        say_up(os.getppid())
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Look no more: it ends, and a second SIGTERM would cut its jobs."""
+        self._stopping.set()
+
+    def _watch(self, master: int) -> None:
+        while os.getppid() == master:
+            if self._stopping.wait(LOOK_S):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+        # At the end of its boot it waits for the master to answer, for ever when that was killed.
+        if not self._stopping.wait(STUCK_S):
+            os._exit(1)
+
+
+def say_up(pid: int) -> None:
+    """Tell `workshed worker`, where it has started us, that its child of this pid is up."""
+    ready_fd = settings().ready_fd
+    if ready_fd is not None:
+        with contextlib.suppress(OSError):  # it has died; SIGTERM is on its way to us
+            os.write(ready_fd, b"%d\n" % pid)

@@ -1,0 +1,78 @@
+"""A web application under `gunicorn --preload`, which forks after the application was imported."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from http.client import HTTPConnection
+
+import pytest
+
+from console.servers.ports import HOST, free_ports
+
+APP = """
+import os
+import dramatiq
+from brokers import broker
+
+@dramatiq.actor(broker=broker, queue_name="default")
+def greet(number):
+    pass
+
+greet.send(-1)  # in the master, before it forks
+
+def app(environ, start_response):
+    greet.send(int(environ["PATH_INFO"].strip("/")))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+@pytest.fixture
+def site(environment, broker, tmp_path, eventually):
+    """`site("/7")`: the process that answered."""
+    (tmp_path / "shop.py").write_text(APP)
+    (port,) = free_ports(1)
+    options = ["--preload", "--workers", "2", "--threads", "4", "--bind", f"{HOST}:{port}"]
+    log = tmp_path / "gunicorn.log"
+    with log.open("wb") as out:
+        gunicorn = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *options, "shop:app"],
+            env={**os.environ, **environment},
+            cwd=tmp_path,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ask(path):
+        connection = HTTPConnection(HOST, port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == 200, log.read_text()
+            return int(answer.read())
+        finally:
+            connection.close()
+
+    try:
+        eventually(lambda: log.read_text().count("Booting worker") == 2, within_s=20)
+        yield ask
+        gunicorn.terminate()
+        assert gunicorn.wait(20) == 0, log.read_text()
+    finally:
+        gunicorn.kill()
+        gunicorn.wait(10)
+
+
+def test_each_request_sends_and_each_worker_has_a_connection(
+    site, rabbitmq, in_threads, eventually
+):
+    """Without forgetting the master's connection in each child, requests hang or break it."""
+    answered = Counter()
+    in_threads(lambda number: answered.update([site(f"/{number}")]), range(80), threads=8)
+
+    assert len(answered) == 2
+    eventually(lambda: rabbitmq.depth("default") == 81)
+    eventually(lambda: len(rabbitmq.connections()) == 3)
+    pids = {int(name.rpartition(" ")[2]) for name, _ in rabbitmq.connections()}
+    assert set(answered) < pids

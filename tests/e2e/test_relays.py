@@ -1,0 +1,408 @@
+"""Relays that are killed, cut off and flooded: nothing is lost, and copies are absorbed."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from dramatiq import Message
+
+import actors.mail
+from brokers import Queue
+from workshed import db, mail
+from workshed.errors import DatabaseUnreachableError
+from workshed.jobs import relays, schedule
+from workshed.jobs.schedule import Row
+
+ACTORS = """
+import dramatiq
+from pathlib import Path
+from brokers import Queue, broker
+from middleware import Settling
+
+broker.add_queue(Queue("parts"))
+
+class Effects(Settling):
+    def concerns(self, job, outcome):
+        return outcome.kind == "done"
+
+    def settle(self, conn, job, outcome):
+        conn.execute("INSERT INTO effects VALUES (%s)", job.message.args)
+
+broker.add_middleware(Effects())
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def make(number):
+    pass
+
+@dramatiq.actor(
+    broker=broker, queue_name="parts", max_retries=1, min_backoff=1000, max_backoff=1000
+)
+def flaky(number):
+    ran = Path(f"ran-{number}")
+    if not ran.exists():
+        ran.touch()
+        raise OSError("the first run fails")
+"""
+NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
+TWO_WINDOWS = 1_000
+
+
+@pytest.fixture
+def parts(broker, environment, tmp_path, conn):
+    """The actors above, the table of their effects, and their queue."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    conn.autocommit = True
+    conn.execute("CREATE TABLE effects (number int)")
+    broker.add_queue(Queue("parts"))
+    broker.ensure_queues({"parts"})
+    yield
+    del broker.declared["parts"]
+
+
+@pytest.fixture
+def effects(conn, parts):
+    """How often each job had its effect, by its number."""
+    return lambda: Counter(number for (number,) in conn.execute("SELECT number FROM effects"))
+
+
+@pytest.fixture
+def start_relay(broker, tmp_path, conn, eventually):
+    """Start relay processes of their own, as `workshed relay` does; returns once they beat."""
+    started = []
+
+    def start(**env):
+        with (tmp_path / f"relay-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "brokers.relay"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **env},
+            )
+        started.append(process)
+        conn.autocommit = True
+        beats = "SELECT 1 FROM jobs.relays WHERE pid = %s"
+        eventually(lambda: conn.execute(beats, (process.pid,)).fetchone(), within_s=30)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+def messages(name, numbers):
+    return [Message("parts", name, (number,), {}, {}) for number in numbers]
+
+
+def store(conn, found):
+    """Store messages that are due now; one that is there already stays."""
+    rows = [Row(m.message_id, 0, "parts", m.actor_name, m.encode().decode(), "send") for m in found]
+    with contextlib.suppress(psycopg.errors.UniqueViolation):
+        schedule.insert_many(conn, rows, relays.DEAD_AFTER * 0)
+
+
+def ids(peeked):
+    return Counter(one["properties"]["message_id"] for one in peeked)
+
+
+@pytest.fixture
+def killed_between(start_relay, connect, conn, rabbitmq, eventually):
+    """Kill one of two relays when RabbitMQ has confirmed its windows and no row is deleted yet."""
+
+    def kill(found):
+        first, second = start_relay(), start_relay()
+        second.send_signal(signal.SIGSTOP)
+        with connect() as lock:
+            lock.execute("LOCK TABLE jobs.queues")  # the delete of what was confirmed reads it
+            store(conn, found)
+            eventually(lambda: rabbitmq.depth("parts") == min(len(found), TWO_WINDOWS), within_s=30)
+            first.kill()
+            # PostgreSQL would notice its death only after the delete.
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        second.send_signal(signal.SIGCONT)
+        return second
+
+    return kill
+
+
+def test_of_two_relays_one_is_killed_between_confirm_and_delete(
+    killed_between, start_worker, rabbitmq, effects, count, eventually, scale
+):
+    """Without the fence, each copy would have its effect a second time."""
+    wanted = scale(20_000)
+    killed_between(messages("make", range(wanted)))
+    eventually(lambda: count("jobs.schedule") == 0, within_s=90)
+
+    published = rabbitmq.peek("parts", wanted * 2)
+    headers = [message["properties"]["headers"] for message in published]
+    assert len(ids(published)) == wanted
+    assert len(published) == wanted + TWO_WINDOWS
+    assert {header["via"] for header in headers} == {"schedule"}
+    assert sum(header.get("again", False) for header in headers) == TWO_WINDOWS
+
+    worker = start_worker("parts", env=NO_RELAY)
+    left = lambda: rabbitmq.depth("parts") + rabbitmq.unacked("parts")  # noqa: E731
+    eventually(lambda: left() == 0, within_s=200)
+    assert effects() == Counter(range(wanted))
+    assert worker.text().count("absorbed") == TWO_WINDOWS
+
+
+# Under `dramatiq`
+
+
+@pytest.fixture
+def relay_of(conn, eventually):
+    """The process id of the relay that beats now, and that of its supervisor."""
+    conn.autocommit = True
+
+    def relay_of(*, other_than=0):
+        query = "SELECT pid FROM jobs.relays WHERE pid <> %s ORDER BY started_at DESC"
+        relay = eventually(lambda: conn.execute(query, (other_than,)).fetchone(), within_s=30)[0]
+        return relay, int(Path(f"/proc/{relay}/stat").read_text().rpartition(")")[2].split()[1])
+
+    return relay_of
+
+
+def has_ended(pid):
+    """Also when nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["waiting", "held by it"])
+def test_a_retry_runs_within_30_s_though_the_only_relay_is_killed(
+    start_worker, relay_of, broker, conn, effects, count, eventually, held
+):
+    """Without a supervisor nobody would start it again; dramatiq never looks at its forks."""
+    start_worker("parts")
+    relay, _ = relay_of()
+    (flaky,) = messages("flaky", [1])
+    broker.enqueue(flaky)
+    eventually(lambda: count("jobs.schedule WHERE reason = 'retry'"))
+
+    os.kill(relay, signal.SIGKILL)
+    if held:
+        conn.execute(
+            "UPDATE jobs.schedule SET taken_by = r.id, taken_at = jobs.now()"
+            "  FROM jobs.relays AS r WHERE r.pid = %s",
+            (relay,),
+        )
+
+    eventually(lambda: effects() == {1: 1}, within_s=30)
+    assert relay_of(other_than=relay)
+
+
+def test_a_relay_ends_with_its_supervisor_and_one_elsewhere_does_its_work(
+    start_worker, start_relay, relay_of, broker, conn, effects, eventually
+):
+    """Left over, it would be a relay that nothing ends when its master is stopped."""
+    worker = start_worker("parts")
+    relay, supervisor = relay_of()
+
+    os.kill(supervisor, signal.SIGKILL)
+
+    eventually(lambda: has_ended(relay), within_s=20)
+    assert not relays.alive(conn)
+    assert worker.process.poll() is None  # workers go on
+    start_relay()
+    broker.enqueue(*messages("flaky", [1]))
+    eventually(lambda: effects() == {1: 1}, within_s=30)
+
+
+# Faults of the servers
+
+
+@pytest.fixture
+def storing(scale, database):
+    """`with storing() as found:` messages are stored all the time; those that are committed."""
+
+    def store_surely(batch):
+        while True:
+            with contextlib.suppress(DatabaseUnreachableError, *db.PASSING_ERRORS):
+                with db.connect() as conn:
+                    store(conn, batch)
+                return
+
+    @contextlib.contextmanager
+    def storing():
+        found, over = [], threading.Event()
+
+        def work():
+            while not over.wait(0.05):
+                batch = messages("make", range(scale(200)))
+                store_surely(batch)
+                found.extend(batch)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield found
+        finally:
+            over.set()
+            thread.join()
+
+    return storing
+
+
+@pytest.mark.parametrize("server", ["postgres", "rabbitmq"])
+def test_a_restart_of_a_server_loses_nothing(
+    start_relay, storing, parts, servers, rabbitmq, database, eventually, server
+):
+    """And what is there twice is marked, for the fence."""
+    start_relay()
+    with storing() as stored:
+        eventually(lambda: stored)
+
+        getattr(servers, server).restart()
+
+    with db.connect() as conn:
+        rows = "SELECT count(*) FROM jobs.schedule"
+        eventually(lambda: conn.execute(rows).fetchone() == (0,), within_s=60)
+    published = rabbitmq.peek("parts", len(stored) * 2)
+    unmarked = [one for one in published if "again" not in one["properties"]["headers"]]
+    assert set(ids(published)) == {message.message_id for message in stored}
+    assert set(ids(unmarked).values()) == {1}
+
+
+def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
+    start_relay, start_worker, servers, rabbitmq, mail_server, count, eventually, scale
+):
+    """A classic queue's confirm is not on disk: without kept rows the mails would be gone."""
+    wanted = scale(1_000)
+    start_relay(WORKSHED_RESEND_AFTER="2")
+    with db.transaction() as tx:
+        for number in range(wanted):
+            letter = {"subject": "Hello", "text_body": "Hello.", "about": str(number)}
+            draft = mail.Draft("test", f"user{number}@example.org", "User", **letter)
+            actors.mail.deliver_with(tx, mail.store(tx, draft))
+    eventually(lambda: rabbitmq.depth("emails") == wanted, within_s=30)
+    start_worker(threads=4, env=NO_RELAY)
+    eventually(lambda: mail_server.received)
+
+    servers.rabbitmq.kill()
+    shutil.rmtree(servers.rabbitmq.folder / "data")
+    delivered = len(mail_server.received)
+    servers.rabbitmq.start()
+    rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}", {})
+
+    assert delivered < wanted
+    eventually(lambda: count("product.emails WHERE state = 'sent'") == wanted, within_s=90)
+    eventually(lambda: count("jobs.schedule") == 0)
+    assert len(mail_server.received) == wanted
+
+
+# Many rows
+
+
+def not_analyzed(conn, old, number):
+    """As after a bulk insert."""
+    fill(conn, number, timedelta(days=365))
+
+
+def analyzed(conn, old, number):
+    fill(conn, number, timedelta(days=365))
+    conn.execute("ANALYZE jobs.schedule")
+
+
+def under_an_old_snapshot(conn, old, number):
+    """A tenth as many were sent since it was taken."""
+    old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    old.execute("SELECT count(*) FROM jobs.schedule")
+    fill(conn, number // 10, timedelta(hours=-1))
+    conn.execute("UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = jobs.now()")
+    conn.execute("DELETE FROM jobs.schedule")
+    fill(conn, number, timedelta(days=365))
+
+
+@pytest.mark.parametrize("prepare", [not_analyzed, analyzed, under_an_old_snapshot])
+def test_a_million_rows_of_next_year_do_not_delay_a_retry(
+    start_relay, retry, conn, connect, scale, prepare
+):
+    """A plan that reads the table would take a second for each look, and one core for itself."""
+    prepare(conn, connect(), scale(1_000_000))
+    start_relay()
+    scans = scans_of(conn)
+
+    late = retry()
+
+    assert timedelta() < late < timedelta(seconds=1)
+    assert scans_of(conn) == scans
+
+
+def test_a_million_rows_stored_while_it_runs_do_not_slow_it(
+    start_relay, retry, conn, rabbitmq, eventually, scale
+):
+    """With a plan from when the table was empty, each delete of a window would read all of it."""
+    number = scale(1_000_000)
+    conn.execute("VACUUM ANALYZE jobs.schedule")
+    start_relay()
+    for _ in range(20):
+        retry(after=timedelta())
+    fill(conn, number, timedelta(days=365))
+    reads = reads_of(conn)
+
+    store(conn, messages("make", range(2_000)))
+    eventually(lambda: rabbitmq.depth("parts") == 2_020, within_s=60)
+    retry()
+
+    assert reads_of(conn) - reads < number
+
+
+@pytest.fixture
+def retry(parts, conn, count, eventually):
+    """Store a retry that is due after so long; how late it was sent."""
+
+    def retry(after=timedelta(seconds=1)):
+        (message,) = messages("make", [1])
+        row = Row(message.message_id, 0, "parts", "make", message.encode().decode(), "retry")
+        schedule.insert(conn, row, delay=after)
+        waits = f"jobs.schedule WHERE message_id = '{message.message_id}'"
+        due = conn.execute(f"SELECT due_at FROM {waits}").fetchone()  # noqa: S608 -- ours
+        due_at = due[0] if due else conn.execute("SELECT jobs.now()").fetchone()[0]
+        eventually(lambda: not count(waits))
+        return conn.execute("SELECT jobs.now() - %s", (due_at,)).fetchone()[0]
+
+    return retry
+
+
+def fill(conn, number, due_in):
+    query = """
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+        SELECT gen_random_uuid(), 0, 'parts', 'make', '{}', 'delay',
+               jobs.now() + %s + n * interval '1 ms'
+          FROM generate_series(1, %s) AS n
+    """
+    conn.execute(query, (due_in, number))
+
+
+def scans_of(conn):
+    """How often the table was read from end to end."""
+    return statistics(conn)[0]
+
+
+def reads_of(conn):
+    """How many of its rows were read in whatever way."""
+    return sum(statistics(conn)[1:])
+
+
+def statistics(conn):
+    conn.execute("SELECT pg_stat_clear_snapshot()")
+    query = """
+        SELECT seq_scan, seq_tup_read, idx_tup_fetch
+          FROM pg_stat_user_tables WHERE relname = 'schedule'
+    """
+    return conn.execute(query).fetchone()

@@ -1,0 +1,541 @@
+"""`workshed worker`: one process that dies is replaced, and nothing happens to the others."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+
+ACTORS = """
+import logging, os, signal, time
+import dramatiq
+from brokers import Queue, broker
+
+broker.add_queue(Queue("parts"))
+VERSION = 1
+
+def note(word, number):
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(f"{word} {number} {VERSION} {os.getpid()}\\n")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def make(number, seconds=0.05):
+    note("start", number)
+    time.sleep(seconds)
+    note("end", number)
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def leave(code):
+    if not os.path.exists("left"):
+        open("left", "w").close()
+        os._exit(code)
+    note("end", code)
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def talk(number):
+    logging.getLogger("parts").info("x" * 3000)
+    note("end", number)
+"""
+
+
+def children(pid):
+    """Return the processes that a process has started and that have not ended, oldest first."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(one) for one in found if not has_ended(int(one))]
+    return []
+
+
+def descendants(pid):
+    """Return all below a process."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def has_ended(pid):
+    """Also when nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def command_of(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+class Supervised:
+    """`workshed worker` with its masters, their workers, and a relay."""
+
+    def __init__(self, options, environment, log):
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "console", "worker", *options],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+
+    def text(self):
+        return self.log.read_text()
+
+    def said(self):
+        """Return the supervisor's own lines."""
+        lines = [line for line in self.text().splitlines() if line.startswith("{")]
+        found = [json.loads(line) for line in lines]
+        return [line["event"] for line in found if line["logger"].startswith("console.")]
+
+    def masters(self):
+        return [pid for pid in children(self.process.pid) if "dramatiq" in command_of(pid)]
+
+    def relays(self):
+        return [pid for pid in children(self.process.pid) if "brokers.relay" in command_of(pid)]
+
+    def workers(self):
+        """Return the worker process of each master."""
+        return [pid for master in self.masters() for pid in children(master)]
+
+    def stop(self, number=signal.SIGTERM, timeout=45):
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def end(self):
+        """Leave nothing behind, whatever the test did."""
+        below = descendants(self.process.pid)
+        self.process.kill()
+        self.process.wait(10)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def environment(database, vhost, mail_server, tmp_path, monkeypatch):
+    """The variables with which a process finds the servers and the actors of this test."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setenv("NOTES", str(tmp_path / "notes.txt"))
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture
+def notes(tmp_path, environment):
+    """`notes("end")`: (number, version of the code, pid) of finished runs, repeats too."""
+    file = tmp_path / "notes.txt"
+    return lambda word: [
+        tuple(map(int, line.split()[1:]))
+        for line in file.read_text().splitlines()
+        if line.startswith(word)
+    ]
+
+
+@pytest.fixture
+def done(notes):
+    """The numbers of the jobs that have ended."""
+    return lambda: {number for number, _, _ in notes("end")}
+
+
+@pytest.fixture
+def supervise(environment, broker, tmp_path, eventually):
+    """Start `workshed worker parts -p 3 -t 2`, or another; returns once it says all are up."""
+    started = []
+
+    def start(*options, modules=("parts",), processes=3, env=None, up=True):
+        one = Supervised(
+            ["-p", str(processes), "-t", "2", *options, *modules],
+            {**environment, **(env or {})},
+            tmp_path / f"supervised-{len(started)}.log",
+        )
+        started.append(one)
+        if up:
+            wait_until_up(one, eventually)
+        return one
+
+    yield start
+    for one in started:
+        one.end()
+
+
+def wait_until_up(one, eventually, times=1):
+    eventually(
+        lambda: len(ups(one)) >= times or one.process.poll() is not None,
+        within_s=60,
+    )
+    assert one.process.poll() is None, one.text()
+
+
+def ups(one):
+    return [line for line in one.said() if line.endswith(" up")]
+
+
+@pytest.fixture
+def send(broker, environment):
+    """Send by name, as a program without the actors would."""
+    broker.add_queue(Queue("parts"))
+    yield lambda actor, *args: broker.enqueue(Message("parts", actor, args, {}, {}))
+    del broker.declared["parts"]
+
+
+# One dies
+
+
+@pytest.mark.parametrize("victim", ["worker process", "master"])
+def test_only_the_one_that_was_killed_is_started_again(
+    victim, supervise, send, done, notes, eventually
+):
+    """Stock dramatiq stops all three: the next test."""
+    workers = supervise()
+    masters, processes = workers.masters(), workers.workers()
+    for number in range(200):
+        send("make", number)
+    eventually(lambda: len(done()) > 20)
+
+    os.kill(processes[1] if victim == "worker process" else masters[1], signal.SIGKILL)
+
+    eventually(lambda: done() == set(range(200)), within_s=60)
+    wait_until_up(workers, eventually, times=2)
+    assert workers.process.poll() is None
+    now, those = workers.masters(), workers.workers()
+    assert (masters[0] in now, masters[1] in now, masters[2] in now) == (True, False, True)
+    assert (processes[0] in those, processes[2] in those) == (True, True)
+    assert len(now) == len(those) == 3
+    assert [line for line in workers.said() if f"worker 2 (pid {masters[1]}) " in line] == [
+        f"worker 2 (pid {masters[1]}) was killed by SIGKILL; starting it again in 0.5 s"
+        if victim == "master"
+        else f"worker 2 (pid {masters[1]}) ended, because its worker process was killed, "
+        "or raised while it started (1); starting it again in 0.5 s"
+    ]
+    assert len(notes("end")) <= 200 + 32  # at most what was with the killed one runs again
+
+
+def test_the_exit_code_of_a_worker_process_is_said_in_words(supervise, send, done, eventually):
+    workers = supervise(processes=2)
+
+    send("leave", 70)
+
+    eventually(lambda: done() == {70}, within_s=30)
+    words = (
+        "left because a thread of it died, or its I/O loop hung (70); starting it again in 0.5 s"
+    )
+    eventually(lambda: any(line.endswith(words) for line in workers.said()))
+
+
+def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
+    """Why there is a supervisor at all."""
+    master = start_worker("parts", processes=3, threads=2)
+    processes = master.children()[:3]
+
+    os.kill(processes[1], signal.SIGKILL)
+
+    assert master.process.wait(30) == 1
+    assert all(map(has_ended, processes))
+
+
+def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
+    supervise, send, notes, rabbitmq, eventually
+):
+    """Without `Lifeline` it consumes for ever, beside the one that was started in its place."""
+    workers = supervise(processes=1)
+    master, process = workers.masters()[0], workers.workers()[0]
+    send("make", 1, 2.0)
+    eventually(lambda: notes("start"))
+
+    os.kill(master, signal.SIGKILL)
+
+    eventually(lambda: has_ended(process), within_s=20)
+    assert notes("end") == [(1, 1, process)]
+    wait_until_up(workers, eventually, times=2)
+
+
+def test_a_worker_whose_master_died_while_it_booted_ends(
+    start_worker, tmp_path, eventually, environment
+):
+    """The kernel tells only a process that has asked before."""
+    slow = "import os, time\nopen('booting', 'w').close()\n"
+    slow += "while not os.path.exists('go'): time.sleep(0.01)\n"
+    (tmp_path / "slow.py").write_text(slow + ACTORS)
+    master = start_worker("slow", ready=False)
+    eventually((tmp_path / "booting").exists, within_s=30)
+    process = master.children()[0]
+
+    master.process.kill()
+    master.process.wait(10)
+    (tmp_path / "go").touch()
+
+    eventually(lambda: has_ended(process), within_s=30)
+
+
+def test_there_is_one_relay_and_it_comes_back(supervise, conn, eventually):
+    """Without `WORKSHED_RELAY_FORK=false` there are four."""
+    conn.autocommit = True
+    query = "SELECT pid FROM jobs.relays WHERE beat_at > jobs.now() - interval '5 s'"
+    workers = supervise()
+    masters = workers.masters()
+    (relay,) = workers.relays()
+    assert conn.execute(query).fetchall() == [(relay,)]
+    assert not [
+        pid
+        for pid in descendants(workers.process.pid)
+        if pid != relay and "relay" in command_of(pid)
+    ]
+
+    os.kill(relay, signal.SIGKILL)
+    wait_until_up(workers, eventually, times=2)
+
+    (other,) = workers.relays()
+    assert other != relay
+    assert workers.masters() == masters
+
+
+def test_without_a_relay_there_is_none(supervise, count):
+    workers = supervise("--no-relay", processes=1)
+
+    assert workers.relays() == []
+    assert count("jobs.relays") == 0
+    assert ups(workers) == ["1 worker is up"]
+
+
+# It cannot start
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "code", "words"),
+    [
+        (("-Q", "emial"), {}, 2, "queue 'emial' is not declared (did you mean 'emails'?)"),
+        ((), {"WORKSHED_DATABSE_URL": "x"}, 2, "did you mean WORKSHED_DATABASE_URL?"),
+        ((), {"WORKSHED_QUEUES": "critcal=3"}, 2, "'critcal=3' is not NAME=WEIGHT"),
+        (("nosuch",), {}, 2, "No module named 'nosuch'"),
+        (("undeclared",), {}, 1, 'broker.add_queue(Queue("invoices"))'),
+        ((), {"WORKSHED_DATABASE_URL": "EMPTY"}, 2, "run `workshed migrate`"),
+    ],
+)
+def test_what_would_fail_again_is_said_once_and_ends_all(
+    options, env, code, words, supervise, empty_database_url, tmp_path
+):
+    """Otherwise three workers would say it every ten seconds, and the service would look alive."""
+    (tmp_path / "undeclared.py").write_text(
+        "import dramatiq\n"
+        "from brokers import broker\n"
+        "dramatiq.actor(broker=broker, queue_name='invoices', actor_name='a')(print)\n"
+    )
+    env = {name: value.replace("EMPTY", empty_database_url) for name, value in env.items()}
+
+    workers = supervise(*options, env=env, up=False)
+
+    assert workers.process.wait(30) == code
+    assert workers.text().count(words) == 1, workers.text()
+    assert descendants(workers.process.pid) == []
+
+
+def test_servers_that_are_away_at_boot_are_waited_for(supervise, servers, eventually):
+    servers.rabbitmq.stop()
+    servers.postgres.stop()
+    try:
+        workers = supervise(processes=2, up=False)
+        no_broker = "found no RabbitMQ (3); starting it again in "
+        eventually(lambda: no_broker in "\n".join(workers.said()), within_s=60)
+        servers.rabbitmq.start()
+        no_database = "found no PostgreSQL (4); starting it again in "
+        eventually(lambda: no_database in "\n".join(workers.said()), within_s=60)
+    finally:
+        for server in (servers.postgres, servers.rabbitmq):
+            if server.pid is None:
+                server.start()
+
+    wait_until_up(workers, eventually)
+    assert not any("worker 2" in line for line in workers.said())  # it waited for the first
+    assert ups(workers) == ["2 workers and a relay are up"]
+
+
+def test_it_says_so_when_all_have_booted_and_not_before(supervise, tmp_path, eventually):
+    slow = "import os, time\nwhile not os.path.exists(f'go-{os.getppid()}'): time.sleep(0.01)\n"
+    (tmp_path / "slow.py").write_text(slow + ACTORS)
+    workers = supervise(modules=("slow",), processes=2, up=False)
+    (first,) = eventually(workers.masters, within_s=20)
+    assert workers.relays() == []
+
+    (tmp_path / f"go-{first}").touch()
+    _, second = eventually(lambda: len(found := workers.masters()) == 2 and found, within_s=20)
+    eventually(workers.relays)
+    assert workers.said() == []
+    (tmp_path / f"go-{second}").touch()
+
+    eventually(lambda: workers.said() == ["2 workers and a relay are up"], within_s=20)
+
+
+# It stops
+
+
+def test_sigterm_finishes_what_runs_hands_back_the_rest_and_ends_the_relay_last(
+    supervise, send, notes, rabbitmq, count, eventually
+):
+    """A second signal, to all of a terminal at that, changes nothing: dramatiq would cut jobs."""
+    workers = supervise()
+    for number in range(60):
+        send("make", number, 1.0)
+    eventually(lambda: len(notes("start")) >= 6)
+    below = descendants(workers.process.pid)
+
+    workers.process.terminate()
+    os.killpg(workers.process.pid, signal.SIGINT)
+    workers.process.send_signal(signal.SIGHUP)
+
+    assert workers.process.wait(45) == 0
+    assert workers.said() == ["3 workers and a relay are up"]
+    assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
+    eventually(lambda: rabbitmq.depth("parts") == 60 - len(notes("end")))
+    assert all(map(has_ended, below))
+    assert count("jobs.relays") == 0
+    lines = workers.text().splitlines()
+    last = max(n for n, line in enumerate(lines) if "Worker has been shut down" in line)
+    assert "relay has ended" in "\n".join(lines[last:])
+
+
+def test_sigterm_while_it_boots_ends_well(supervise, tmp_path, eventually):
+    slow = "import os, time\nopen('booting', 'w').close()\n"
+    slow += "while not os.path.exists('go'): time.sleep(0.01)\n"
+    (tmp_path / "slow.py").write_text(slow + ACTORS)
+    workers = supervise(modules=("slow",), up=False)
+    eventually((tmp_path / "booting").exists, within_s=20)
+
+    workers.process.terminate()
+    (tmp_path / "go").touch()
+
+    assert workers.process.wait(45) == 0
+    assert not any("worker 2" in line for line in workers.said())
+
+
+def test_one_that_does_not_stop_is_killed_and_that_is_told(supervise, eventually):
+    """Its container or service would otherwise be killed as a whole, without a word."""
+    workers = supervise(processes=2, env={"WORKSHED_SHUTDOWN_GRACE": "0"})
+    stuck = workers.workers()[0]
+    below = descendants(workers.process.pid)
+    os.kill(stuck, signal.SIGSTOP)
+
+    assert workers.stop() == 72
+    assert all(map(has_ended, below))
+    said = "\n".join(workers.said())
+    assert "did not stop in time and is killed" in said
+    assert said.count("was killed by SIGKILL") == 1
+
+
+def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventually):
+    """Without `PR_SET_PDEATHSIG` all of it goes on, beside what replaces it."""
+    workers = supervise()
+    for number in range(60):
+        send("make", number, 1.0)
+    eventually(lambda: len(notes("start")) >= 6)
+    below = descendants(workers.process.pid)
+    assert len(below) == 7
+
+    workers.process.kill()
+
+    eventually(lambda: all(map(has_ended, below)), within_s=30)
+    assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
+
+
+# New code
+
+
+def test_sighup_restarts_one_after_the_other_and_loses_nothing(
+    supervise, send, done, notes, environment, tmp_path, eventually
+):
+    workers = supervise()
+    before = workers.masters()
+    (relay,) = workers.relays()
+    for number in range(400):
+        send("make", number)
+    eventually(lambda: len(done()) > 20)
+    (tmp_path / "parts.py").write_text(ACTORS.replace("VERSION = 1", "VERSION = 2"))
+
+    workers.process.send_signal(signal.SIGHUP)
+    fewest = 3
+
+    def all_are_new():
+        nonlocal fewest
+        fewest = min(fewest, len(workers.workers()))
+        return len(ups(workers)) == 5
+
+    eventually(all_are_new, within_s=60)
+    assert fewest == 2
+    assert not set(before) & set(workers.masters())
+    assert workers.relays() != [relay]
+    eventually(lambda: done() == set(range(400)), within_s=60)
+    assert len(notes("end")) == 400
+    send("make", 400)
+    eventually(lambda: 400 in done())
+    assert notes("end")[-1][1] == 2
+    assert [line.split(" (")[0] for line in workers.said() if line.startswith("restarting ")] == [
+        "restarting one child after the other",
+        "restarting worker 1",
+        "restarting worker 2",
+        "restarting worker 3",
+        "restarting relay",
+    ]
+
+
+def test_sigterm_during_a_rolling_restart_cuts_no_job(supervise, send, notes, eventually):
+    """The one that was told to stop already must not be told again: dramatiq would cut its jobs."""
+    workers = supervise()
+    for number in range(60):
+        send("make", number, 2.0)
+    eventually(lambda: len(notes("start")) >= 6)
+
+    workers.process.send_signal(signal.SIGHUP)
+    eventually(lambda: any("restarting worker 1" in line for line in workers.said()))
+
+    assert workers.stop() == 0
+    assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
+
+
+def test_new_code_that_is_broken_stops_at_the_first(supervise, send, done, tmp_path, eventually):
+    workers = supervise(processes=2)
+    other = workers.workers()[1]
+    (tmp_path / "parts.py").write_text("1 / 0")
+
+    workers.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "again in 1 s" in "\n".join(workers.said()), within_s=30)
+    send("make", 1)
+
+    eventually(lambda: done() == {1}, within_s=20)
+    assert workers.workers()[-1] == other
+    (tmp_path / "parts.py").write_text(ACTORS)
+    wait_until_up(workers, eventually, times=4)  # the first, the second and the relay
+
+
+# Its words
+
+
+def test_lines_of_all_children_are_whole(supervise, send, done, eventually):
+    """A line in the middle of another is neither readable nor JSON."""
+    workers = supervise()
+    for number in range(1000):
+        send("talk", number)
+    eventually(lambda: len(done()) == 1000, within_s=60)
+    assert workers.stop() == 0
+
+    lines = workers.text().splitlines()
+    stock = re.compile(r"\[\d{4}-\d\d-\d\d [\d:,]+\] \[PID \d+\] \[MainThread\] \[dramatiq\.")
+    broken = [line for line in lines if not stock.match(line) and not is_json(line)]
+    assert broken == []
+    assert sum('"event": "' + "x" * 3000 + '"' in line for line in lines) == 1000
+
+
+def is_json(line):
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

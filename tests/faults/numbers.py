@@ -1,0 +1,243 @@
+"""Stock dramatiq's seventeen ways to lose, repeat or stall a job, each with what keeps us from it.
+
+`python -m tests.faults.numbers [N …]` takes each remedy out of a copy of the project, and runs the
+test that has to fail then. The exit code is 1 when one did not.
+"""
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.experiment import FAILED, Remedy, copy_of_the_project, run_test
+
+INTEGRATION = "tests/integration/brokers"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A fault, its regression test, and the remedy without which that fails."""
+
+    number: int
+    fault: str
+    node: str
+    remedy: Remedy
+    without: str
+    """What was seen with the remedy taken out."""
+
+
+NUMBERS = (
+    Number(
+        1,
+        "a retry that cannot be published is lost, the job acked",
+        f"{INTEGRATION}/test_consuming.py::test_an_outcome_waits_for_postgresql",
+        Remedy(
+            "brokers/steps.py",
+            "        except PASSING_ERRORS as err:",
+            "        except ZeroDivisionError as err:",
+        ),
+        "the failing job leaves its queue while PostgreSQL is away, with no retry stored",
+    ),
+    Number(
+        2,
+        "an ack of a lost channel removes another, running job",
+        f"{INTEGRATION}/test_consuming.py::test_an_ack_of_a_lost_channel_touches_no_other_job",
+        Remedy(
+            "brokers/consumer.py",
+            "            channel, tag, verb = self._settled.popleft()\n",
+            "            channel, tag, verb = self._settled.popleft()\n"
+            "            channel = self._consumers[-1]._acks\n",
+        ),
+        "the tag of the old channel acks a job that has not ended on the new one",
+    ),
+    Number(
+        3,
+        "a job sent before the commit runs first, finds no record and is dropped",
+        f"{INTEGRATION}/test_consuming.py::test_a_record_not_visible_yet_is_looked_for_again",
+        Remedy(
+            "middleware/policy.py",
+            "    if run.transactional or (left <= timedelta() and looked):",
+            "    if True:",
+        ),
+        "the job is discarded before its sender's transaction is visible",
+    ),
+    Number(
+        4,
+        "a send returns though RabbitMQ never took the message",
+        f"{INTEGRATION}/test_sending.py::test_sends_survive_lost_connections",
+        Remedy(
+            "brokers/publisher.py",
+            "            self._waiting.appendleft(publication)\n        self._pending.clear()",
+            "            publication.ticket.settle(publication, None)\n"
+            "        self._pending.clear()",
+        ),
+        "messages without a confirm are counted as sent, and some are not in the queue",
+    ),
+    Number(
+        5,
+        "a time limit strikes outside the job: a failed one is lost, a done one runs twice",
+        "tests/unit/middleware/test_deadline.py::"
+        "test_work_that_is_done_when_the_limit_strikes_is_done",
+        Remedy(
+            "middleware/deadline.py", "            if not returned:\n", "            if True:\n"
+        ),
+        "a job whose function has returned is reported as over its limit, and runs again",
+    ),
+    Number(
+        6,
+        "a message nobody can read kills a thread, or restarts the consumer for ever",
+        f"{INTEGRATION}/test_consuming.py::test_what_cannot_be_read_is_buried_and_blocks_nothing",
+        Remedy(
+            "brokers/consumer.py",
+            "        except EnvelopeError as err:\n            step",
+            "        except ZeroDivisionError as err:\n            step",
+        ),
+        "the consumer thread fails over each of them, and what comes behind waits",
+    ),
+    Number(
+        7,
+        "a unique job's lock refuses its own retry",
+        f"{INTEGRATION}/test_leases.py::test_a_unique_job_that_is_retried_keeps_its_key",
+        Remedy(
+            "middleware/uniqueness.py",
+            "            unique.move(conn, job.message_id, job.hop + 1)",
+            "            unique.free(conn, job.message_id, job.hop)",
+        ),
+        "while the retry waits another job takes its key, and two are alive",
+    ),
+    Number(
+        8,
+        "jobs of next month fill the worker's memory and stall every retry",
+        "tests/e2e/test_relays.py::test_a_million_rows_of_next_year_do_not_delay_a_retry",
+        Remedy(
+            "workshed/jobs/windows.py",
+            "AND due_at <= jobs.now()",
+            "AND due_at <= jobs.now() + interval '9 years'",
+        ),
+        "the relay sends what is not due yet",
+    ),
+    Number(
+        9,
+        "a job that kills its worker does so for ever, and its neighbours never finish",
+        "tests/e2e/test_suspects.py::test_killers_die_and_innocents_finish",
+        Remedy(
+            "middleware/fence.py",
+            "    if past.started and not job.alone:",
+            "    if False:",
+        ),
+        "no start is made alone, so none counts, and the killers never die",
+    ),
+    Number(
+        10,
+        "a fork after the first send hangs, and a thread leaks its connection",
+        f"{INTEGRATION}/test_sending.py::test_a_forked_child_sends_on_a_connection_of_its_own",
+        Remedy(
+            "brokers/publisher.py",
+            "        os.register_at_fork(after_in_child=self._reset)\n",
+            "",
+        ),
+        "the child waits for an I/O thread that only its parent has",
+    ),
+    Number(
+        11,
+        "after SIGTERM jobs wait beside an idle worker, and are cut mid-way at the end",
+        "tests/e2e/test_leaving.py::test_what_waits_is_anothers_at_once",
+        Remedy("brokers/worker_life.py", "        self._leaving.chain_signals()\n", ""),
+        "what waits is given back only when dramatiq has looked for the signal",
+    ),
+    Number(
+        12,
+        "an alarm with a timeout multiplies messages, one without blocks for ever",
+        f"{INTEGRATION}/test_alarms.py::test_an_alarm_is_told_to_senders_and_copies_nothing",
+        Remedy(
+            "brokers/publisher.py",
+            "        blocked = self._link is None or self._link.blocked is not None",
+            "        blocked = self._link is None",
+        ),
+        "messages that were given up lie in the socket, and arrive after the alarm",
+    ),
+    Number(
+        13,
+        "a dead letter says nothing of its error",
+        f"{INTEGRATION}/test_consuming.py::test_the_last_failure_is_buried_with_all_its_attempts",
+        Remedy(
+            "middleware/retries.py",
+            '                record(conn, job, outcome, "dead")\n',
+            "",
+        ),
+        "the last attempt, the one it died of, has no row",
+    ),
+    Number(
+        14,
+        "the busiest or first queue starves the others",
+        f"{INTEGRATION}/test_executing.py::test_starts_are_shared_by_weight_under_backlog",
+        Remedy(
+            "brokers/worker_life.py",
+            "self._execution.work = WorkQueue(weights, caps)",
+            "self._execution.work = WorkQueue({}, caps)",
+        ),
+        "starts are shared one to one, whatever the weights",
+    ),
+    Number(
+        15,
+        "an argument of a queue that changed is a 406 on every send",
+        f"{INTEGRATION}/test_sending.py::test_a_quorum_queue_with_levels_is_never_a_refusal",
+        Remedy(
+            "brokers/topology.py",
+            "    if queue.levels and version >= STRICT_LEVELS:",
+            "    if queue.levels:",
+        ),
+        "RabbitMQ refuses the queue, and every send to it",
+    ),
+    Number(
+        16,
+        "four connections for every queue",
+        f"{INTEGRATION}/test_consuming.py::"
+        "test_a_process_has_one_connection_to_consume_and_one_to_publish",
+        Remedy(
+            "brokers/rabbitmq.py",
+            "        return QueueConsumer(self._inbox, queue,",
+            '        return QueueConsumer(Inbox(self.urls, "consumer"), queue,',
+        ),
+        "each queue opens a connection of its own",
+    ),
+    Number(
+        17,
+        "a sender needs the right to configure, and reaches every queue",
+        f"{INTEGRATION}/test_sending.py::test_a_user_who_may_not_declare_can_send_to_what_is_there",
+        Remedy(
+            "brokers/topology.py",
+            "        if err.reply_code != ACCESS_REFUSED:",
+            "        if True:",
+        ),
+        "who may not declare cannot send either",
+    ),
+)
+
+
+def main() -> int:
+    """Take each remedy out, and see its test fail."""
+    chosen = {int(word) for word in sys.argv[1:]} or {n.number for n in NUMBERS}
+    held = 0
+    for number in NUMBERS:
+        if number.number in chosen:
+            failed = fails_without(number)
+            held += not failed
+            print(
+                f"{number.number:2}  {'fails' if failed else 'DOES NOT FAIL'} without  "
+                f"{number.fault}",
+                flush=True,
+            )
+    return 1 if held else 0
+
+
+def fails_without(number: Number) -> bool:
+    """Tell whether the test of a number fails when its remedy is taken out."""
+    with tempfile.TemporaryDirectory(prefix="workshed-without-") as folder:
+        tree = copy_of_the_project(Path(folder))
+        number.remedy.remove(tree)
+        return run_test(number.node, tree).returncode == FAILED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""A client's connection to a proxy, the one made for it to the server, and what passes between."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass, field
+
+CHUNK_BYTES = 65_536
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all: closing sends RST, and not FIN
+
+
+@dataclass(slots=True)
+class Lane:
+    """One direction of a proxy, shared by all its connections."""
+
+    flowing: asyncio.Event = field(default_factory=asyncio.Event)
+    passed_bytes: int = 0
+    left_bytes: int | None = None
+    """What may still pass before a connection is ended; `None`: any number."""
+    delay_s: float = 0.0
+
+    def admit(self, data: bytes) -> bytes:
+        """Return what of it may pass, and count that."""
+        part = data[: self.left_bytes]
+        self.passed_bytes += len(part)
+        if self.left_bytes is not None:
+            self.left_bytes -= len(part)
+        return part
+
+
+class Pair:
+    """Passes on until either side ends, or until it is ended."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        """Take a connected socket, and one to connect."""
+        self.half_open = False
+        self.reset = False
+        self._client = client
+        self._server = server
+
+    def deafen(self) -> None:
+        """Close the server's side: the client hears nothing of it, and what it sends vanishes."""
+        self.half_open = True
+        with contextlib.suppress(OSError):  # it was not connected yet
+            self._server.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close both ends, by RST or by FIN."""
+        for sock in (self._client, self._server):
+            if self.reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            sock.close()
+
+    async def serve(self, address: tuple[str, int], up: Lane, down: Lane) -> None:
+        """Connect to the server and pass bytes on."""
+        loop = asyncio.get_running_loop()
+        self._client.setblocking(False)
+        self._server.setblocking(False)
+        try:
+            await loop.sock_connect(self._server, address)
+        except OSError:
+            return
+        pumps = [loop.create_task(self._up(up)), loop.create_task(self._down(down))]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _up(self, lane: Lane) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            await self._pass_on(lane, self._client, self._server)
+            while self.half_open and await loop.sock_recv(self._client, CHUNK_BYTES):
+                pass
+
+    async def _down(self, lane: Lane) -> None:
+        with contextlib.suppress(OSError):
+            await self._pass_on(lane, self._server, self._client)
+        if self.half_open:
+            await asyncio.Event().wait()
+
+    async def _pass_on(self, lane: Lane, source: socket.socket, to: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await loop.sock_recv(source, CHUNK_BYTES):
+            await asyncio.sleep(lane.delay_s)
+            await lane.flowing.wait()
+            if self.half_open:
+                return
+            part = lane.admit(data)
+            await loop.sock_sendall(to, part)
+            if len(part) < len(data):
+                lane.left_bytes = None
+                return

@@ -1,0 +1,138 @@
+"""A TCP proxy before a real server on loopback, which fails when it is told to."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from console.servers.ports import HOST, free_ports
+from tests.faults.pair import Lane, Pair
+
+Way = Literal["up", "down"]
+"""`up` is from the client to the server."""
+
+
+class Proxy:
+    """Passes bytes on, both ways, until told otherwise.
+
+    A method may be called from any thread, and has taken effect when it returns. `cut` and
+    `half_open` are done to the connections of that moment; later ones are passed on as ever.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Choose a port; nothing listens before the block is entered."""
+        self.port = free_ports(1)[0]
+        self.accepted = 0
+        """Connections, also those that have ended."""
+        self.lanes: dict[Way, Lane] = {"up": Lane(), "down": Lane()}
+        self._server = (host, port)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._listener: socket.socket | None = None
+        self._pairs: dict[Pair, asyncio.Task[None]] = {}
+
+    def __enter__(self) -> Self:
+        """Start passing on."""
+        self._thread.start()
+        self.resume()
+        self.accept()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close everything."""
+        self.refuse()
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def url(self, url: str) -> str:
+        """Return the URL of a server as it is reached through here."""
+        parts = urlsplit(url)
+        login, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{login}{at}{HOST}:{self.port}"))
+
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._pairs)
+
+    def passed(self, way: Way) -> int:
+        """How many bytes were passed on."""
+        return self.lanes[way].passed_bytes
+
+    def cut(self, *, reset: bool = True) -> None:
+        """End all connections now, by RST or by FIN."""
+
+        def end(pair: Pair) -> None:
+            pair.reset = reset
+            self._pairs[pair].cancel()
+
+        self._do(lambda: self._each(end))
+
+    def half_open(self) -> None:
+        """Close the server's side: the client hears nothing of it, and what it sends vanishes."""
+        self._do(lambda: self._each(Pair.deafen))
+
+    def refuse(self) -> None:
+        """Let nobody connect; who is connected stays so."""
+        self._do(self._refuse)
+
+    def accept(self) -> None:
+        """Let clients connect again, on the same port."""
+        self._do(self._accept)
+
+    def stall(self, *ways: Way) -> None:
+        """Hold the bytes of one direction, or of both; none is lost."""
+        for way in ways or self.lanes:
+            self._do(self.lanes[way].flowing.clear)
+
+    def resume(self) -> None:
+        """Pass on what was held, and what follows."""
+        for lane in self.lanes.values():
+            self._do(lane.flowing.set)
+
+    def truncate(self, after_bytes: int, way: Way) -> None:
+        """Pass on so many bytes more, then end the connection whose next byte it is."""
+        self._do(lambda: setattr(self.lanes[way], "left_bytes", after_bytes))
+
+    def delay(self, seconds: float) -> None:
+        """Pass each piece on later by so much."""
+        for lane in self.lanes.values():
+            lane.delay_s = seconds
+
+    def _do(self, step: Callable[[], None]) -> None:
+        async def run() -> None:
+            step()
+            if ended := [task for task in self._pairs.values() if task.cancelling()]:
+                await asyncio.wait(ended)
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=10)
+
+    def _each(self, step: Callable[[Pair], None]) -> None:
+        for pair in self._pairs:
+            step(pair)
+
+    def _accept(self) -> None:
+        self._refuse()
+        self._listener = socket.create_server((HOST, self.port))
+        self._loop.add_reader(self._listener, self._take, self._listener)
+
+    def _refuse(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def _take(self, listener: socket.socket) -> None:
+        self.accepted += 1
+        pair = Pair(listener.accept()[0], socket.socket())
+        serving = pair.serve(self._server, self.lanes["up"], self.lanes["down"])
+        self._pairs[pair] = self._loop.create_task(serving)
+        self._pairs[pair].add_done_callback(lambda _: self._forget(pair))
+
+    def _forget(self, pair: Pair) -> None:
+        del self._pairs[pair]
+        pair.close()

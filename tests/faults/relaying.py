@@ -1,0 +1,25 @@
+"""A relay of the test's own process, with a publisher of its own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from brokers.publisher import Publisher
+from brokers.relay import Relay
+
+
+@contextmanager
+def relaying(urls: list[str]) -> Iterator[Relay]:
+    """Run a relay in a thread, which has ended when the block is left."""
+    stop, publisher = threading.Event(), Publisher(urls, "relay")
+    relay = Relay(publisher, stop)
+    thread = threading.Thread(target=relay.run, daemon=True)
+    thread.start()
+    try:
+        yield relay
+    finally:
+        stop.set()
+        thread.join(30)
+        publisher.close()
+    if thread.is_alive():
+        raise TimeoutError("the relay did not end")

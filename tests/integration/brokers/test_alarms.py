@@ -1,0 +1,115 @@
+"""RabbitMQ short of memory or disk: it takes no messages, and goes on giving them."""
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from brokers import schedule as outbox
+from brokers.errors import BrokerBlockedError
+from tests.faults.relaying import relaying
+from workshed import db
+from workshed.settings import Settings
+
+ALARMS = {
+    "memory": (
+        ("set_vm_memory_high_watermark", "0.00001"),
+        ("set_vm_memory_high_watermark", "0.6"),
+    ),
+    "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
+}
+
+
+@pytest.fixture(autouse=True)
+def _raising(monkeypatch):
+    """What RabbitMQ cannot take is raised, not stored."""
+    if "store_when_unreachable" in Settings.model_fields:
+        monkeypatch.setenv("WORKSHED_STORE_WHEN_UNREACHABLE", "false")
+
+
+@pytest.fixture
+def alarm(servers):
+    """`with alarm("disk"):` the node has that alarm."""
+
+    @contextlib.contextmanager
+    def alarm(kind):
+        begin, end = ALARMS[kind]
+        servers.rabbitmq.ctl(*begin)
+        try:
+            yield
+        finally:
+            servers.rabbitmq.ctl(*end)
+
+    return alarm
+
+
+@pytest.fixture
+def wire(proxy, servers):
+    return proxy(servers.broker_url)
+
+
+@pytest.fixture
+def vhost(vhost, wire):
+    """With heartbeats so short that an alarm can outlast them."""
+    return wire.url(vhost) + "?heartbeat=1"
+
+
+@pytest.fixture
+def runs():
+    return []
+
+
+@pytest.fixture
+def note(actor, runs):
+    return actor(queue_name="default", actor_name="note")(runs.append)
+
+
+@pytest.mark.parametrize("kind", ALARMS)
+def test_an_alarm_is_told_to_senders_and_copies_nothing(
+    kind, alarm, note, wire, rabbitmq, monkeypatch, eventually
+):
+    """With a limit for blocked connections, 4 jobs became 24 copies: each new one sends all again.
+
+    With `_may_send` blind to the alarm, what was said to be not sent arrives when it is over.
+    """
+    note.send(0)
+    made = wire.accepted
+    with ThreadPoolExecutor(5) as pool:
+        with alarm(kind):
+            monkeypatch.setattr(note.broker, "_publish_timeout_s", 0.5)
+            sends = [pool.submit(note.send, number) for number in range(1, 5)]
+            told = [str(send.exception()) for send in sends]
+            assert all(isinstance(send.exception(), BrokerBlockedError) for send in sends)
+            with pytest.raises(BrokerBlockedError, match=rf"low on {kind}.*nothing was sent"):
+                note.send(5)
+
+            monkeypatch.setattr(note.broker, "_publish_timeout_s", 60)
+            patient = pool.submit(note.send, 6)
+            before = wire.passed("down")
+            eventually(lambda: wire.passed("down") >= before + 4 * 8)  # four heartbeats of RabbitMQ
+        patient.result()
+
+    assert wire.accepted == made
+    arrived = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
+    unknown = {number for number, text in enumerate(told, 1) if "a copy may have arrived" in text}
+    assert sorted(arrived) == sorted({0, 6} | unknown)
+
+
+def test_a_worker_goes_on_in_an_alarm_and_a_relay_after_it(
+    alarm, note, runs, working, rows, eventually
+):
+    """RabbitMQ reads no ack from a connection that publishes too: four jobs run, and no more."""
+    for number in range(20):
+        note.send(number)
+    with contextlib.ExitStack() as running:
+        with alarm("memory"):
+            running.enter_context(working("default"))
+            eventually(lambda: sorted(runs) == list(range(20)))
+            running.enter_context(relaying(note.broker.urls))
+            with db.transaction() as conn:
+                for number in range(20, 40):
+                    outbox.send(conn, note.message(number))
+            eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE taken_by IS NOT NULL"))
+        eventually(lambda: sorted(runs) == list(range(40)), within_s=20)
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])

@@ -1,0 +1,175 @@
+"""What a relay does beside sending: beat, warn, clean up."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from brokers.background import Background
+from brokers.housekeeping import BATCH, Housekeeping
+from brokers.lag import watch_lag
+from workshed.jobs import cancels, effects, relays, schedule, settled
+
+MONTH = timedelta(days=30)
+
+
+@pytest.fixture
+def autocommitting(connect):
+    return connect(autocommit=True)
+
+
+@pytest.fixture
+def one_late(conn):
+    """A row that is due for so many seconds."""
+
+    def one_late(seconds):
+        row = schedule.Row("m", 0, "default", "greet", "{}", "send")
+        schedule.insert(conn, row, delay=-timedelta(seconds=seconds))
+        return conn
+
+    return one_late
+
+
+# In the background
+
+
+def test_a_duty_goes_on_after_an_outage(database, rows, eventually):
+    pids = []
+
+    def note(conn):
+        pids.append(conn.info.backend_pid)
+        conn.execute("SELECT 1")
+        return 0.01
+
+    with Background("duties", [note]):
+        first = eventually(lambda: pids)[0]
+        rows("SELECT pg_terminate_backend(%s)", first)
+
+        eventually(lambda: pids[-1] != first)
+
+
+def test_a_duty_that_fails_stops_no_other(database, eventually, caplog):
+    """A heartbeat that ends with another's failure would give its rows away."""
+    done = []
+
+    def fail(conn):
+        raise ValueError("not today")
+
+    def work(conn):
+        done.append(1)
+        return 0.01
+
+    with Background("duties", [fail, work]):
+        eventually(lambda: len(done) > 3)
+
+    assert len(caplog.records) == 1  # it is tried again later
+
+
+# Heartbeats
+
+
+def test_a_relay_lives_while_it_beats(conn):
+    assert not relays.alive(conn)
+    relays.beat(conn, uuid4(), "here", 1)
+    assert relays.alive(conn)
+
+    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
+    assert not relays.alive(conn)
+
+    relays.beat(conn, uuid4(), "elsewhere", 1)
+    assert relays.alive(conn)
+
+
+# Lag
+
+
+def test_a_late_schedule_is_warned_of_at_most_once_a_minute(one_late, caplog):
+    assert watch_lag(one_late(35)) == 60
+
+    assert "the schedule is 35 s late" in caplog.text
+
+
+def test_a_few_seconds_are_not_warned_of(one_late, caplog):
+    assert watch_lag(one_late(5)) == 10
+
+    assert caplog.text == ""
+
+
+def test_a_row_that_its_relay_cannot_send_is_late_too(one_late, caplog):
+    """Left out, nothing would be said of a RabbitMQ that has been blocked for hours."""
+    conn = one_late(35)
+    conn.execute("UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = jobs.now()")
+
+    watch_lag(conn)
+
+    assert "late" in caplog.text
+
+
+# Housekeeping
+
+
+ONLY_TODAYS = {"settled": ["today"], "once": ["today"], "tombstones": ["today"]}
+
+
+@pytest.fixture
+def fences(autocommitting):
+    """`fences(7)`: so many of each kind that are older than a month, and one of today."""
+
+    def fences(number):
+        settled.settle(autocommitting, "today", 0)
+        effects.claim(autocommitting, "charge", "today", "today")
+        cancels.cancel(autocommitting, "today")
+        for insert in (
+            "INSERT INTO jobs.settled SELECT id, 0, day FROM old",
+            "INSERT INTO jobs.once SELECT 'charge', id, id, day FROM old",
+            "INSERT INTO jobs.tombstones SELECT id, day, true FROM old",
+        ):
+            old = "SELECT 'm' || n, jobs.now() - interval '31 days' FROM generate_series(1, %s) n"
+            autocommitting.execute(f"WITH old (id, day) AS ({old}) {insert}", (number,))
+
+    return fences
+
+
+@pytest.fixture
+def left(rows):
+    """What is left of them: the message ids of each table."""
+
+    def left():
+        found = {}
+        for table in ONLY_TODAYS:
+            ids = rows(f"SELECT message_id FROM jobs.{table}")  # noqa: S608 -- of the names above
+            found[table] = [message_id for (message_id,) in ids]
+        return found
+
+    return left
+
+
+def test_what_no_copy_can_ask_for_any_more_is_deleted(fences, left, autocommitting, rows):
+    fences(BATCH + 10)
+    relays.beat(autocommitting, uuid4(), "here", 1)
+    autocommitting.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '2 hours'")
+    keep_house = Housekeeping(MONTH)
+
+    waits = [keep_house(autocommitting) for _ in range(2)]
+
+    assert waits == [0, 3600]  # in short transactions, one after the other
+    assert left() == ONLY_TODAYS
+    assert rows("SELECT 1 FROM jobs.relays") == []
+
+
+def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, connect):
+    """One that waits inside its transaction holds up the workers that settle meanwhile."""
+    fences(BATCH + 10)
+    first, second = connect(), connect()
+    relays.beat(first, uuid4(), "here", 1)
+    first.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '2 hours'")
+    first.commit()
+    second.execute("SET lock_timeout = '100ms'")
+    keep_house = Housekeeping(MONTH)
+
+    keep_house(first)
+    keep_house(second)
+    first.commit()
+    second.commit()
+
+    assert left() == ONLY_TODAYS

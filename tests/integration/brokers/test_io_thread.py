@@ -1,0 +1,116 @@
+"""The thread behind each connection: nothing that is raised in it ends it, and `close` does."""
+
+import gc
+import logging
+import os
+import resource
+import signal
+import time
+
+import pytest
+
+from brokers import link
+from brokers.publisher import Publisher
+
+
+@pytest.fixture
+def wire(proxy, servers):
+    return proxy(servers.broker_url)
+
+
+@pytest.fixture
+def vhost(vhost, wire):
+    return wire.url(vhost)
+
+
+@pytest.fixture
+def note(actor):
+    return actor(queue_name="default", actor_name="note")(lambda number: None)
+
+
+def fail(line):
+    line._loop.add_callback_threadsafe(lambda: 1 / 0)
+
+
+@pytest.fixture
+def _no_gc():
+    """Let nothing be closed by chance."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_gc")
+def test_a_failure_leaves_no_second_consumer(note, working, broker, wire, eventually):
+    """Without closing the socket, RabbitMQ gives half of the jobs to what nobody reads."""
+    with working("default"):
+        note.send(1)
+        line = broker._inbox._link
+        eventually(lambda: wire.connections == 2)
+        lost = line._connection
+        fail(line)
+        eventually(lambda: line._connection is not lost and line._open.is_set())
+        eventually(lambda: wire.connections == 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_out_of_file_descriptors_sends_again_when_it_has_some(note, broker, eventually):
+    """Without trying again to start anew, the thread ends, and every later send of the process."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        status = 1
+        try:
+            run_out_of_files_and_send(note, broker, eventually)
+            status = 0
+        finally:
+            os._exit(status)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def run_out_of_files_and_send(note, broker, eventually):
+    failures = []
+    handler = logging.Handler()
+    handler.emit = failures.append
+    logging.getLogger("brokers.link").addHandler(handler)
+    note.send(1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    fail(broker._publisher._link)
+    eventually(lambda: len([f for f in failures if "it starts anew" in f.msg]) >= 3)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    note.send(2)
+
+
+@pytest.mark.parametrize(("opened", "within_s"), [(True, 3), (False, 0.9)])
+def test_a_line_on_which_nobody_answers_can_be_closed(opened, within_s, broker, wire, monkeypatch):
+    """Without stopping the loop, the thread outlives the broker; nobody waits to be connected."""
+    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", 1)
+    publisher = Publisher(broker.urls, "publisher")
+    if not opened:
+        wire.stall()
+    assert publisher.ready(10 if opened else 0.2) is opened
+    thread = publisher._link._thread
+    wire.stall()
+
+    started = time.monotonic()
+    publisher.close()
+
+    assert not thread.is_alive()
+    assert time.monotonic() - started < within_s
+
+
+def test_a_line_that_is_lost_as_soon_as_it_is_made_is_made_ever_later(
+    note, broker, wire, eventually
+):
+    """Counted as a success each time, it would be made ten times a second by each process."""
+    note.send(1)
+    line = broker._publisher._link
+
+    for _ in range(5):
+        lost = line._connection
+        wire.cut()
+        eventually(lambda lost=lost: line._connection is not lost and line._open.is_set())
+
+    assert line._failures == link.FEW + 1

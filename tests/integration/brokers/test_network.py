@@ -1,0 +1,242 @@
+"""A network that fails between a sender and RabbitMQ: nothing `send` returned for is lost."""
+
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
+import pytest
+
+from brokers import link, topology
+from brokers.errors import BrokerUnreachableError
+from workshed.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _raising(monkeypatch):
+    """What RabbitMQ cannot take is raised, not stored."""
+    if "store_when_unreachable" in Settings.model_fields:
+        monkeypatch.setenv("WORKSHED_STORE_WHEN_UNREACHABLE", "false")
+
+
+@pytest.fixture
+def wire(proxy, servers):
+    """All that the broker of this test sends and hears goes through here."""
+    return proxy(servers.broker_url)
+
+
+@pytest.fixture
+def options():
+    """What the URL says behind `?`."""
+    return ""
+
+
+@pytest.fixture
+def vhost(vhost, wire, options):
+    return wire.url(vhost) + options
+
+
+# So short that a test can wait for them.
+short_heartbeats = pytest.mark.parametrize("options", ["?heartbeat=1"])
+
+
+@pytest.fixture
+def greet(actor):
+    return actor(queue_name="default", actor_name="greet")(lambda number: None)
+
+
+@pytest.fixture
+def within(broker, monkeypatch):
+    """`within(0.5)`: the deadline of each `send` from now on, in seconds."""
+    return lambda seconds: monkeypatch.setattr(broker, "_publish_timeout_s", seconds)
+
+
+@pytest.fixture
+def copies(rabbitmq):
+    """What is in the queue: for each message, whether each of its copies says `again`."""
+
+    def look():
+        found = defaultdict(list)
+        for message in rabbitmq.peek("default", 10_000):
+            properties = message["properties"]
+            found[properties["message_id"]].append("again" in properties["headers"])
+        return found
+
+    return look
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Reconnect at once, however often."""
+    monkeypatch.setattr(link, "LONGEST_PAUSE_S", 0.02)
+
+
+def test_what_had_no_confirm_when_the_line_was_cut_is_sent_again_and_marked(
+    greet, wire, rabbitmq, within, copies, eventually
+):
+    """Without `appendleft` in `_on_lost`, each of the 16 raises at its deadline."""
+    greet.send(0)
+    within(20)
+    wire.stall("down")
+    with ThreadPoolExecutor(16) as pool:
+        sends = [pool.submit(greet.send, number) for number in range(16)]
+        eventually(lambda: rabbitmq.depth("default") == 17)
+        wire.cut()
+        wire.resume()
+        sent = {send.result().message_id for send in sends}
+
+    eventually(lambda: rabbitmq.depth("default") == 33)
+    found = copies()
+    assert [sorted(found[message_id]) for message_id in sent] == [[False, True]] * 16
+
+
+def test_a_stalled_line_raises_in_time_and_says_what_is_not_known(
+    greet, wire, within, copies, eventually
+):
+    """Without a limit in `Publisher.wait` it hangs; without `unknown` it says nothing was sent."""
+    greet.send(0)
+    within(0.5)
+    wire.stall()
+    started = time.monotonic()
+    with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
+        greet.send(1)
+    assert time.monotonic() - started < 3
+
+    wire.resume()
+    within(20)
+    last = greet.send(2)
+    eventually(lambda: last.message_id in copies())
+
+
+def test_a_line_that_is_down_raises_in_time_and_says_nothing_was_sent(
+    greet, wire, within, copies, eventually
+):
+    greet.send(0)
+    within(0.2)
+    wire.refuse()
+    wire.cut()
+    eventually(lambda: "refused" in greet.broker._publisher._link.trouble)
+
+    with pytest.raises(BrokerUnreachableError, match=r"refused.*nothing was sent") as error:
+        greet.send(1)
+
+    assert f"127.0.0.1:{wire.port}" in str(error.value)
+    wire.accept()
+    within(20)
+    greet.send(2)
+    assert len(copies()) == 2
+
+
+@short_heartbeats
+def test_a_half_open_line_confirms_nothing_and_is_made_again(
+    greet, wire, rabbitmq, within, copies, eventually
+):
+    """Without `_watch` and heartbeats, both sends raise, and all that follow."""
+    greet.send(0)
+    within(0.5)
+    wire.half_open()
+    with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
+        greet.send(1)
+
+    within(20)
+    sent = greet.send(2)
+
+    eventually(lambda: rabbitmq.depth("default") == 2)
+    assert copies()[sent.message_id] == [True]
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_frame_cut_anywhere_loses_nothing(
+    way, greet, broker, wire, within, copies, hurried, eventually
+):
+    """Without `appendleft` in `_on_lost`, the first one raises."""
+    within(20)
+    sent = [greet.send(0)]
+    before = wire.passed(way)
+    sent.append(greet.send(1))
+    size = wire.passed(way) - before
+
+    offsets = range(0, size - 4, 13 if way == "up" else 1)
+    for offset in offsets:
+        wire.truncate(offset, way)
+        sent.append(greet.send(offset))
+
+    assert wire.accepted == 2 + len(offsets)  # each of them was cut
+    assert {message.message_id for message in sent} <= set(copies())
+    assert broker._publisher._link.is_alive()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_handshake_cut_anywhere_is_made_again(way, greet, broker, wire, within, copies, hurried):
+    """With pika's guess believed, some of these cuts are told as a wrong password."""
+    within(20)
+    sent = [greet.send(0)]
+    before = wire.passed(way)
+    wire.cut()
+    sent.append(greet.send(1))
+    size = wire.passed(way) - before
+
+    told = set()
+    for offset in range(0, size, 41):
+        wire.truncate(offset, way)
+        wire.cut()
+        sent.append(greet.send(offset))
+        told.add(broker._publisher._link.trouble)
+
+    assert not [trouble for trouble in told if "password" in trouble]
+    assert {message.message_id for message in sent} <= set(copies())
+    assert broker._publisher._link.is_alive()
+
+
+def test_queues_are_made_in_time_or_not_at_all(broker, wire):
+    """A blocking call of pika waits for ever: without `_end_at` this hangs."""
+    started = time.monotonic()
+
+    def stall_and_declare():
+        with topology.opened(broker.urls, 1.0) as connection:
+            wire.stall()
+            topology._declare(connection.channel(), broker.declared["default"])
+
+    with pytest.raises(BrokerUnreachableError, match="did not answer in time"):
+        stall_and_declare()
+    with pytest.raises(BrokerUnreachableError, match="did not answer in time"):
+        topology.ensure(broker.urls, [broker.declared["default"]], 0.5)
+    assert time.monotonic() - started < 4
+
+
+def test_threads_that_end_leave_no_connection(greet, wire, rabbitmq, eventually):
+    """Stock dramatiq leaks one for each thread that ended."""
+    for number in range(20):
+        thread = Thread(target=greet.send, args=(number,))
+        thread.start()
+        thread.join()
+
+    eventually(lambda: rabbitmq.depth("default") == 20)
+    eventually(rabbitmq.connections)
+    assert (wire.accepted, wire.connections) == (2, 1)  # the first one made the queue
+    assert len(rabbitmq.connections()) == 1
+
+
+@short_heartbeats
+def test_idle_connections_live_by_their_heartbeats_and_are_given_up_without(
+    actor, working, wire, eventually
+):
+    """RabbitMQ closes what it has not heard of for two heartbeats: with none, both are lost.
+
+    Without `_watch`, pika takes from 6 to 12 s to give up a connection on which nothing comes.
+    """
+    runs = []
+    note = actor(queue_name="default", actor_name="note")(runs.append)
+    with working("default"):
+        note.send(1)
+        eventually(lambda: runs == [1])
+        accepted, before = wire.accepted, wire.passed("up")
+        frames = 2 * 6  # six of each connection, two in a second, of 8 bytes each
+        eventually(lambda: wire.passed("up") - before >= frames * 8)
+        assert wire.accepted == accepted
+
+        wire.stall()
+        eventually(lambda: wire.accepted >= accepted + 2, within_s=5)  # both try anew
+        wire.resume()
+        note.send(2)
+        eventually(lambda: runs == [1, 2], within_s=20)

@@ -1,0 +1,300 @@
+"""A classic queue's confirm is not on disk: what it loses is sent again, and nothing else is."""
+
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from brokers import resend, schedule
+from brokers.depth import Answer, AskingPublisher, refused
+from brokers.errors import BrokerUnreachableError
+from brokers.relay import Relay
+from brokers.resend import Resend
+from middleware import Settling
+from workshed import db
+from workshed.jobs import queues, windows
+
+LATER = timedelta(minutes=10)
+AT_ONCE = timedelta(seconds=-1)
+
+
+@pytest.fixture(autouse=True)
+def _queues(broker):
+    broker.ensure_queues({"default", "emails"})
+    with db.transaction() as conn:
+        queues.declare(conn, {"emails": "classic"})
+
+
+@pytest.fixture
+def publisher(broker):
+    found = AskingPublisher(broker.urls, "relay")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def deliver(actor):
+    return actor(queue_name="emails", actor_name="deliver")(lambda number: None)
+
+
+@pytest.fixture
+def relaying(broker, publisher, monkeypatch):
+    """`relaying(LATER)`: a relay runs in a thread until the test ends."""
+    monkeypatch.setattr(resend, "LOOK_S", 0.05)
+    stop, threads = threading.Event(), []
+
+    def run(after):
+        duties = [Resend(publisher, broker.declared, after)]
+        relay = Relay(publisher, stop, declared=broker.declared.values(), duties=duties)
+        threads.append(threading.Thread(target=relay.run))
+        threads[-1].start()
+
+    yield run
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def send(deliver, broker, publisher):
+    """Store so many mails that are due now, and let a relay send all that is due."""
+
+    def send(number):
+        with db.transaction() as conn:
+            for n in range(number):
+                schedule.send(conn, deliver.message(n))
+        relay_once(broker, publisher)
+
+    return send
+
+
+@pytest.fixture
+def look(broker, publisher, connect):
+    """`look(after)`: one look of the relay at the classic queues."""
+    conn = connect(autocommit=True)
+    return lambda after: Resend(publisher, broker.declared, after)(conn)
+
+
+def relay_once(broker, publisher):
+    """Run a relay until nothing more is due."""
+    relay = Relay(publisher, threading.Event(), declared=broker.declared.values())
+    with db.connect() as conn:
+        while relay._turn(conn):
+            pass
+
+
+def states(rows):
+    """How many rows are kept, how many of these absent, and how many are to be sent again."""
+    return rows("""
+        SELECT count(*) FILTER (WHERE sent_at IS NOT NULL), count(absent_at),
+               count(*) FILTER (WHERE sent_at IS NULL AND again)
+          FROM jobs.schedule
+    """)[0]
+
+
+def test_a_queue_says_how_many_messages_no_consumer_has(publisher, send, rabbitmq, eventually):
+    send(3)
+
+    assert publisher.waiting("emails", 5) == 3
+    assert publisher.waiting("default", 5) == 0
+    assert publisher.waiting("never made", 5) is None
+    assert [name for name, _ in eventually(rabbitmq.connections)] == [
+        name for name, _ in rabbitmq.connections() if name.startswith("relay")
+    ]  # over the connection that publishes
+
+
+def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbitmq):
+    """By its age alone, what no worker has come to would be sent again every ten minutes."""
+    send(20)
+    connect(autocommit=True).execute(
+        "UPDATE jobs.schedule SET sent_at = sent_at - interval '1 hour'"
+    )
+
+    for _ in range(2):
+        look(AT_ONCE)
+
+    assert states(rows) == (20, 0, 0)
+    assert rabbitmq.depth("emails") == 20
+
+
+def test_what_was_lost_is_sent_again_once_and_marked(
+    send, look, broker, publisher, rows, rabbitmq, eventually
+):
+    send(20)
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails/contents")
+    eventually(lambda: publisher.waiting("emails", 5) == 0)
+
+    look(LATER)
+    assert states(rows) == (20, 20, 0)  # a worker may have them yet
+    look(AT_ONCE)
+    assert states(rows) == (0, 0, 20)
+    relay_once(broker, publisher)
+    look(AT_ONCE)
+
+    assert states(rows) == (20, 0, 0)
+    found = eventually(lambda: rabbitmq.depth("emails") == 20 and rabbitmq.peek("emails"))
+    assert {m["properties"]["headers"].get("again") for m in found} == {True}
+
+
+def test_a_queue_that_is_gone_is_made_again_and_filled(
+    send, look, broker, publisher, rows, rabbitmq, eventually
+):
+    """Counted as unknown, it would keep its jobs for ever."""
+    send(20)
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails")
+
+    look(LATER)
+    assert publisher.waiting("emails", 5) == 0
+    look(AT_ONCE)
+    relay_once(broker, publisher)
+
+    eventually(lambda: rabbitmq.depth("emails") == 20)
+    assert rabbitmq.queues()["emails"]["arguments"]["x-max-priority"] == 4
+
+
+def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
+    send, look, rows, broker, rabbitmq, monkeypatch
+):
+    send(5)
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails")
+    monkeypatch.delitem(broker.declared, "emails")
+
+    look(LATER)
+
+    assert states(rows) == (5, 5, 0)
+
+
+def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows):
+    """Or an outage of ten minutes would be followed by a copy of every mail."""
+    send(5)
+    away = AskingPublisher(["amqp://127.0.0.1:9/"], "relay")
+
+    for after in (LATER, AT_ONCE):
+        Resend(away, broker.declared, after)(connect(autocommit=True))
+
+    assert states(rows) == (5, 0, 0)
+    away.close()
+
+
+def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher, rows, monkeypatch):
+    """It gives none over a connection that an alarm has blocked."""
+    monkeypatch.setattr(resend, "ANSWER_S", 0.1)
+    send(5)
+    held = threading.Event()
+    publisher._link.call(held.wait)
+
+    look(LATER)
+
+    assert states(rows) == (5, 0, 0)
+    held.set()
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "gone"),
+    [
+        (404, "NOT_FOUND - no queue 'emails' in vhost '/'", True),
+        (404, "NOT_FOUND - home node 'b@host' of durable queue 'emails' is down", False),
+        (403, "ACCESS_REFUSED - to queue 'emails'", False),
+    ],
+)
+def test_a_queue_on_a_node_that_is_away_is_not_gone(code, text, gone):
+    answer = Answer()
+
+    refused(answer, SimpleNamespace(reply_code=code, reply_text=text))
+
+    if gone:
+        assert answer.result() is None
+    else:
+        assert isinstance(answer.exception(), BrokerUnreachableError)
+
+
+def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, rows):
+    send(30)
+    conn.execute("UPDATE jobs.schedule SET absent_at = jobs.now()")
+
+    resent = [windows.resend(conn, AT_ONCE, limit=20) for _ in range(3)]
+
+    assert resent == [20, 10, 0]
+
+
+def test_two_relays_do_not_resend_each_others(send, connect, rows, eventually):
+    """The row of a copy that is on its way already would be sent a third time."""
+    send(5)
+    first, second = connect(), connect()
+    first.execute("UPDATE jobs.schedule SET absent_at = jobs.now()")
+    first.commit()
+    counts = []
+    waiting = threading.Thread(target=lambda: counts.append(windows.resend(second, AT_ONCE)))
+
+    assert windows.resend(first, AT_ONCE) == 5
+    waiting.start()
+    eventually(lambda: rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
+    first.commit()
+    waiting.join()
+
+    assert counts == [0]
+
+
+def test_a_mail_nobody_could_read_leaves_no_row(send, broker, publisher, deliver, rows):
+    """Kept like one that was sent, it would be buried anew every ten minutes."""
+    with db.transaction() as conn:
+        schedule.send(conn, deliver.message(1))
+        conn.execute("UPDATE jobs.schedule SET body = 'nonsense'")
+
+    relay_once(broker, publisher)
+
+    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert rows("SELECT queue FROM jobs.dead") == [("emails",)]
+
+
+class Effect(Settling):
+    """Writes a row in the transaction of each outcome."""
+
+    def concerns(self, job, outcome):
+        return True
+
+    def settle(self, conn, job, outcome):
+        conn.execute("INSERT INTO effects VALUES (%s)", job.message.args)
+
+
+@pytest.fixture
+def elsewhere(broker, monkeypatch):
+    """Run each copy as another process would: there, nothing tells that it runs here."""
+    monkeypatch.setattr(broker._execution.running, "enter", lambda _: True)
+    monkeypatch.setattr(broker._execution.running, "leave", lambda _: [])
+
+
+@pytest.fixture
+def effects(broker, connect, rows):
+    """`effects()`: the number of each job that had an effect, for each time it had one."""
+    connect(autocommit=True).execute("CREATE TABLE effects (number int)")
+    effect = Effect()
+    broker.add_middleware(effect)
+    yield lambda: [number for (number,) in rows("SELECT number FROM effects")]
+    broker.middleware.remove(effect)
+
+
+def test_a_job_longer_than_that_gets_a_copy_which_the_fence_absorbs(
+    actor, elsewhere, working, relaying, effects, rows, eventually, caplog
+):
+    """Without the fence the effect would be there once for every copy."""
+    caplog.set_level("INFO")
+    started, go_on = [], threading.Event()
+
+    @actor(queue_name="emails")
+    def take_long(number):
+        started.append(number)
+        assert go_on.wait(60)
+
+    with db.transaction() as conn:
+        schedule.send(conn, take_long.message(1))
+    with working("emails"):
+        relaying(timedelta(seconds=0.1))
+        eventually(lambda: len(started) == 2, within_s=30)
+        go_on.set()
+        eventually(lambda: "absorbed" in caplog.text)
+
+    assert effects() == [1]
+    assert rows("SELECT 1 FROM jobs.schedule") == []

@@ -1,0 +1,111 @@
+"""What a relay asks stays quick, whatever the statistics say."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from workshed.jobs import queues, relays, windows
+
+ROWS = 20_000
+LONG_AGO = timedelta(seconds=-1)
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+def said_to_be_empty(conn, connect):
+    """A schedule of many rows, of a tenth of them due, which was last analyzed when it had none.
+
+    As after a busy hour and a bulk insert: pages that were in use tell how many rows to expect.
+    """
+    conn.autocommit = True
+    old = connect()
+    old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    old.execute("SELECT count(*) FROM jobs.schedule")
+    fill(conn, 1_000)
+    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute("ANALYZE jobs.schedule")
+    old.rollback()
+    fill(conn, ROWS)
+    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    windows.use_indexes(conn)
+    conn.autocommit = False
+    return conn
+
+
+def fill(conn, number):
+    query = """
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+        SELECT gen_random_uuid(), 0, 'default', 'greet', '{}', 'delay',
+               jobs.now() + (n - 0.1 * %(number)s) * interval '1 second'
+          FROM generate_series(1, %(number)s) AS n
+    """
+    conn.execute(query, {"number": number})
+
+
+def taken(conn, relay):
+    relays.beat(conn, relay, "here", 1)
+    return windows.take(conn, relay, 10)
+
+
+def silenced(conn, relay):
+    taken(conn, relay)
+    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
+    conn.execute(
+        "UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour' WHERE taken_by = %s",
+        (relay,),
+    )
+
+
+def nothing(conn, relay):
+    pass
+
+
+def mailed(conn, relay):
+    rows = [replace(row, queue="emails") for row in taken(conn, relay)]
+    conn.execute("UPDATE jobs.schedule SET queue = 'emails' WHERE taken_by = %s", (relay,))
+    windows.sent(conn, relay, rows)
+
+
+def kept(conn, relay):
+    conn.execute("UPDATE jobs.schedule SET queue = 'emails', sent_at = due_at, absent_at = due_at")
+
+
+QUERIES = {
+    "take": (nothing, lambda conn, relay, _: windows.take(conn, relay, 10)),
+    "adopt": (silenced, lambda conn, _, __: windows.adopt(conn, uuid4(), 10)),
+    "sent": (taken, windows.sent),
+    "put back": (
+        taken,
+        lambda conn, relay, rows: windows.put_back(
+            conn, relay, rows, timedelta(), unknown=[False] * len(rows)
+        ),
+    ),
+    "next due": (nothing, lambda conn, _, __: windows.next_due(conn)),
+    "lag": (nothing, lambda conn, _, __: windows.lag(conn)),
+    "kept queues": (kept, lambda conn, _, __: windows.kept_queues(conn)),
+    "absent": (mailed, lambda conn, _, __: windows.absent(conn, "emails", TOMORROW)),
+    "resend": (kept, lambda conn, _, __: windows.resend(conn, LONG_AGO, limit=10)),
+}
+
+
+@pytest.mark.parametrize(("before", "query"), QUERIES.values(), ids=QUERIES)
+def test_no_query_reads_the_table_though_it_is_said_to_be_empty(said_to_be_empty, before, query):
+    """A join is ordered by the statistics: with a million rows, each window takes a minute."""
+    conn, relay = said_to_be_empty, uuid4()
+    found = before(conn, relay)
+    reads = reads_of(conn)
+
+    assert query(conn, relay, found)
+
+    assert reads_of(conn) - reads <= 20
+
+
+def reads_of(conn):
+    """How many rows of the schedule this transaction has read."""
+    query = """
+        SELECT COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0)
+          FROM pg_stat_xact_user_tables WHERE relname = 'schedule'
+    """
+    return conn.execute(query).fetchone()[0]

@@ -1,0 +1,177 @@
+"""What `workshed worker` does with its children, shown on small ones."""
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUPERVISE = """
+import sys
+from datetime import timedelta
+from console.child import Child
+from console.supervisor import Supervisor
+from workshed import logs
+
+logs.configure()
+python, *paths = sys.argv[1:]
+children = [Child(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
+sys.exit(Supervisor(children, None, timedelta(seconds=5)).run())
+"""
+
+CHILD = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))
+{before}
+os.write(int(os.environ["WORKSHED_READY_FD"]), b"%d\\n" % os.getpid())
+{after}
+while True:
+    signal.pause()
+"""
+
+
+def child(*, before="", after="", code=0):
+    """Return a program that says it is up, waits, and leaves on SIGTERM."""
+    return CHILD.format(before=before, after=after, code=code)
+
+
+class Run:
+    """A supervisor of small programs, in their folder."""
+
+    def __init__(self, folder, programs, *, first="", python=sys.executable, stdin=None):
+        for number, text in enumerate(programs):
+            (folder / f"{number}.py").write_text(text)
+        self._log = folder / "log.txt"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", first + SUPERVISE, python, *sorted(folder.glob("*.py"))],
+                stdin=stdin or subprocess.DEVNULL,
+                stderr=log,
+                cwd=folder,
+            )
+
+    def said(self):
+        lines = self._log.read_text().splitlines()
+        return [json.loads(line)["event"] for line in lines if line.startswith("{")]
+
+    def children(self):
+        pid = self.process.pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def supervise(tmp_path):
+    """Supervise small programs, given by their text."""
+    runs = []
+
+    def start(*programs, **options):
+        runs.append(Run(tmp_path, programs, **options))
+        return runs[-1]
+
+    yield start
+    for one in runs:
+        with contextlib.suppress(ProcessLookupError):
+            one.process.kill()  # its children end with it
+        one.process.wait(10)
+
+
+def test_one_that_fails_while_it_stops_is_told_in_the_exit_code(supervise, eventually):
+    supervisor = supervise(child(), child(code=5))
+    eventually(lambda: supervisor.said() == ["2 workers are up"])
+
+    assert supervisor.stop() == 1
+    assert supervisor.said()[-1].endswith(" left (5)")
+
+
+def test_once_it_was_up_a_worker_is_started_again_whatever_its_exit_code(supervise, eventually):
+    """A schema that is migrated later is no reason to stop the others, who work."""
+    supervisor = supervise(child(), child(after="sys.exit(2)"))
+
+    eventually(lambda: any(line.endswith("again in 1 s") for line in supervisor.said()))
+
+    assert "cannot start with what it was given (2); starting it" in "\n".join(supervisor.said())
+    assert supervisor.stop() == 0
+
+
+def test_one_that_is_killed_at_the_first_boot_is_started_again(supervise, eventually):
+    once = "if not os.path.exists('once'):\n"
+    once += "    open('once', 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
+
+    supervisor = supervise(child(before=once))
+
+    eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
+    assert supervisor.said()[0].endswith("was killed by SIGKILL; starting it again in 0.5 s")
+
+
+def test_a_program_that_cannot_be_started_is_tried_again(supervise, eventually, tmp_path):
+    """As while a release replaces the environment: an error here would end those that work."""
+    python = tmp_path / "python"
+    supervisor = supervise(child(), python=python)
+    eventually(supervisor.said)
+
+    python.symlink_to(sys.executable)
+
+    eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
+    assert supervisor.said()[0].startswith("worker 1 cannot start, again in 0.5 s: ")
+
+
+def test_process_1_buries_what_a_killed_child_leaves_behind(supervise, tmp_path, eventually):
+    """In a container orphans come to it, and would stay as zombies until there is no room."""
+    fork = "if not os.path.exists('orphan'):\n"
+    fork += "    pid = os.fork() or signal.pause()\n"
+    fork += "    open('orphan', 'w').write(str(pid))\n"
+    as_process_1 = "import ctypes; ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER\n"
+    supervisor = supervise(child(before=fork), first=as_process_1)
+    eventually(lambda: supervisor.said() == ["1 worker is up"])
+    orphan = (tmp_path / "orphan").read_text()
+
+    os.kill(int(supervisor.children()[0]), signal.SIGKILL)
+    eventually(lambda: orphan in supervisor.children())
+    os.kill(int(orphan), signal.SIGKILL)
+
+    eventually(lambda: orphan not in supervisor.children())
+    eventually(lambda: supervisor.said()[-1:] == ["1 worker is up"])
+
+
+def test_a_child_whose_parent_died_before_it_was_watched_ends():
+    """It has the parent's handler of SIGTERM still, which does nothing."""
+    code = "import signal; from console.child import tie\n"
+    code += "signal.signal(signal.SIGTERM, lambda *_: None); tie(parent=1 << 30)"
+
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
+
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_terminal_that_hangs_up_ends_it(supervise, eventually):
+    """A worker that outlives its window would go on unseen, with old code."""
+    ours, theirs = pty.openpty()
+    supervisor = supervise(child(), stdin=theirs)
+    eventually(lambda: supervisor.said() == ["1 worker is up"])
+
+    supervisor.process.send_signal(signal.SIGHUP)
+
+    assert supervisor.process.wait(20) == 0
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_nohup_is_respected(supervise, eventually):
+    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    supervisor = supervise(child(), first=nohup)
+    eventually(lambda: supervisor.said() == ["1 worker is up"])
+
+    supervisor.process.send_signal(signal.SIGHUP)
+    os.kill(int(supervisor.children()[0]), signal.SIGKILL)
+
+    eventually(lambda: supervisor.said()[1:] and supervisor.said()[-1] == "1 worker is up")
+    assert "restarting one child after the other" not in supervisor.said()

@@ -1,0 +1,14 @@
+"""Which masters run a relay."""
+
+import pytest
+
+from brokers import build
+from brokers.relay_fork import RelayFork, supervise
+from workshed.settings import Settings
+
+
+@pytest.mark.parametrize(("wanted", "forks"), [(True, [supervise]), (False, [])])
+def test_a_master_runs_a_relay_unless_told_otherwise(wanted, forks):
+    chain = build.middleware(Settings(relay_fork=wanted))
+
+    assert next(m for m in chain if isinstance(m, RelayFork)).forks == forks

@@ -1,0 +1,75 @@
+"""A child of `workshed worker`: how long it pauses, and how its end is said."""
+
+import pytest
+
+from console import child
+from console.child import Child, in_words
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Set the monotonic clock: `clock(12.5)`."""
+
+    def to(now):
+        monkeypatch.setattr("console.child.time.monotonic", lambda: now)
+
+    to(0.0)
+    return to
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "ended by itself (0)"),
+        (2, "cannot start with what it was given (2)"),
+        (3, "found no RabbitMQ (3)"),
+        (4, "found no PostgreSQL (4)"),
+        (70, "left because a thread of it died, or its I/O loop hung (70)"),
+        (71, "left because a job ran past its hard deadline (71)"),
+        (99, "left (99)"),
+        (-9, "was killed by SIGKILL"),
+        (-11, "was killed by SIGSEGV"),
+        (-40, "was killed by signal 40"),
+    ],
+)
+def test_an_end_is_said_in_words(code, words):
+    assert in_words(code) == words
+
+
+def test_the_pause_doubles_up_to_ten_seconds(clock):
+    one = Child("worker 1", [])
+
+    pauses = [one.start_later() for _ in range(7)]
+
+    assert pauses == [0.5, 1, 2, 4, 8, 10, 10]
+
+
+@pytest.mark.parametrize(("up_s", "pause"), [(child.STEADY_S - 1, 1.0), (child.STEADY_S, 0.5)])
+def test_the_pause_is_short_again_once_it_was_up_for_long(clock, up_s, pause):
+    one = Child("worker 1", [])
+    one.start_later()
+
+    one.came_up()
+    clock(up_s)
+    one.ended(1)
+
+    assert one.start_later() == pause
+
+
+def test_it_is_due_after_its_pause(clock):
+    one = Child("worker 1", [])
+    clock(100.0)
+
+    one.start_later()
+
+    assert one.due == 100.5
+
+
+def test_one_that_is_told_to_stop_while_it_waits_is_not_started_again():
+    one = Child("worker 1", [])
+    one.start_later()
+
+    one.stop(kill_at=1.0)
+
+    assert one.due is None
+    assert not one.told
