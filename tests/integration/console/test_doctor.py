@@ -197,6 +197,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, health
         assert levels(found[name]) == ["ok"]
 
 
+def test_an_option_of_a_url_that_means_nothing(examined, database, env):
+    env(BROKER_URL="amqp://ada:secret@127.0.0.1:9/?hartbeat=5")
+
+    found = examined()
+
+    said = only(found["environment"]).said
+    assert said == "WORKSHED_BROKER_URL: hartbeat is not known here (did you mean 'heartbeat'?)"
+    assert only(found["RabbitMQ"]).said == "WORKSHED_BROKER_URL cannot be read"
+
+
 def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env):
     """With the default in its place the doctor would judge a server nobody meant."""
     env(BROKER_URL="http://127.0.0.1")
