@@ -1,6 +1,57 @@
-"""Connections that do not wait for ever."""
+"""A connection to RabbitMQ that lasts as long as its work, and waits for nothing for ever."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from urllib.parse import unquote, urlsplit
+
+import pika
+from pika.exceptions import AMQPConnectionError
+
+from brokers import address, topology
+from brokers.errors import BrokerUnreachableError
+
+CONNECT = timedelta(seconds=5)
+"""For all servers together."""
 
 
-def impatient(url: str, blocked_s: float) -> str:
-    """Give a URL the time after which a connection that RabbitMQ blocks is closed."""
-    return f"{url}{'&' if '?' in url else '?'}blocked_connection_timeout={blocked_s}"
+def connect(
+    urls: list[str], name: str, blocked: timedelta, within: timedelta = CONNECT
+) -> pika.BlockingConnection:
+    """Connect to the first server that answers; raises `BrokerUnreachableError`.
+
+    `blocked`: how long RabbitMQ may take no messages before the connection is closed.
+    """
+    trouble = "no server named"
+    for url in urls:
+        wanted = address.parameters(url, name)
+        wanted.socket_timeout = wanted.stack_timeout = (within / len(urls)).total_seconds()
+        wanted.blocked_connection_timeout = blocked.total_seconds()
+        try:
+            return pika.BlockingConnection(wanted)
+        except topology.CONNECT_ERRORS as err:
+            trouble = address.describe(err)
+    raise BrokerUnreachableError(address.unreachable(urls, trouble))
+
+
+@contextmanager
+def lasting(urls: list[str], name: str, blocked: timedelta) -> Generator[pika.BlockingConnection]:
+    """Hold a connection until the block ends, however long it works; raises as `connect`."""
+    connection = connect(urls, name, blocked)
+    try:
+        yield connection
+    except AMQPConnectionError as err:
+        raise BrokerUnreachableError(address.unreachable(urls, address.describe(err))) from None
+    finally:
+        if connection.is_open:
+            connection.close()
+
+
+def vhost(url: str) -> str:
+    """Return the virtual host that a URL names."""
+    return unquote(urlsplit(url).path[1:]) or "/"
+
+
+def user(url: str) -> str:
+    """Return who logs in by a URL."""
+    return unquote(urlsplit(url).username or "guest")

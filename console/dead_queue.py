@@ -1,18 +1,18 @@
 """Put back what lies in RabbitMQ's `<queue>.dead`: what could not even be stored as dead."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from pika.exceptions import AMQPChannelError, NackError, UnroutableError
 
-from brokers import topology
 from brokers.errors import PublishRefusedError
 from brokers.publisher import EXCHANGE
-from console.amqp import impatient
+from console.amqp import lasting
 
 DEATH = ("x-death", "x-first-death-", "x-last-death-")
-BLOCKED_S = 30
-"""Seconds to wait while RabbitMQ takes no messages; then what was taken is given back."""
+BLOCKED = timedelta(seconds=30)
+"""How long to wait while RabbitMQ takes no messages; then what was taken is given back."""
 
 
 def put_back(urls: list[str], name: str, limit: int, moved: Callable[[], None]) -> int:
@@ -23,7 +23,7 @@ def put_back(urls: list[str], name: str, limit: int, moved: Callable[[], None]) 
     `BrokerUnreachableError` or `PublishRefusedError`; the message in hand is RabbitMQ's again then.
     """
     dead = f"{name}.dead"
-    with topology.opened([impatient(url, BLOCKED_S) for url in urls]) as connection:
+    with lasting(urls, "requeue", BLOCKED) as connection:
         channel: Any = connection.channel()
         try:
             channel.confirm_delivery()

@@ -4,15 +4,14 @@ import importlib
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
-import pika
 import psycopg
 
 from brokers import build
 from brokers.errors import did_you_mean
 from brokers.rabbitmq import RabbitMQ
+from console import amqp
 from console.errors import NotFoundError
 from console.management import Management
 from workshed import db, migrate
@@ -36,7 +35,7 @@ def rabbitmq() -> RabbitMQ:
 def management() -> Management | None:
     """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
     url = settings().management_url
-    vhost = pika.URLParameters(rabbitmq().urls[0]).virtual_host
+    vhost = amqp.vhost(rabbitmq().urls[0])
     return None if url is None else Management(url.get_secret_value(), vhost)
 
 
@@ -101,11 +100,3 @@ def database() -> Generator[Connection]:
             f"PostgreSQL refuses: {str(err).strip()}. The user of WORKSHED_DATABASE_URL needs the "
             "rights of the one that ran `workshed migrate`"
         ) from None
-
-
-def clock(conn: Connection) -> datetime:
-    """Return the time by the one clock that due times are compared with."""
-    found = conn.execute("SELECT jobs.now()").fetchone()
-    assert found is not None  # noqa: S101 -- one row by construction
-    now: datetime = found[0]
-    return now

@@ -53,10 +53,11 @@ def show(
     from console.cli import job, output
     from console.cli.dead_lists import as_data
     from console.errors import NotFoundError
-    from console.program import clock, database
+    from console.program import database
     from console.words import ago
     from workshed.jobs import attempts
     from workshed.jobs import dead as rows
+    from workshed.jobs.windows import clock
 
     with database() as conn:
         row = rows.get(conn, message_id)

@@ -6,12 +6,13 @@ from typing import Any
 from console.cli import output
 from console.cli.body import call, for_programs
 from console.depths import in_dead_queues
-from console.program import clock, queue_names, rabbitmq
+from console.program import queue_names, rabbitmq
 from console.words import ago
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import dead
 from workshed.jobs.dead import Dead, Which
+from workshed.jobs.windows import clock
 
 
 def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> None:

@@ -81,7 +81,8 @@ def send(
     import psycopg
 
     from brokers import schedule
-    from console.program import clock, database, rabbitmq
+    from console.program import database, rabbitmq
+    from workshed.jobs.windows import clock
 
     if delay is None and at is None:
         broker = rabbitmq()

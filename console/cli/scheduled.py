@@ -27,9 +27,10 @@ def listed(
     """List what waits, the next due first; `workshed scheduled` does the same."""
     from console.cli import output
     from console.cli.body import call, for_programs
-    from console.program import clock, database
+    from console.program import database
     from console.words import due
     from workshed.jobs import schedule
+    from workshed.jobs.windows import clock
 
     with database() as conn:
         rows = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
@@ -58,9 +59,10 @@ def shown(
     from console.cli import job, output
     from console.cli.body import for_programs
     from console.errors import NotFoundError
-    from console.program import clock, database
+    from console.program import database
     from console.words import due
     from workshed.jobs import attempts
+    from workshed.jobs.windows import clock
 
     with database() as conn:
         row = waiting.get(conn, message_id)
@@ -100,8 +102,9 @@ def move(
 ) -> None:
     """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
     from console.cli.each import each
-    from console.program import clock, database
+    from console.program import database
     from workshed.jobs import schedule
+    from workshed.jobs.windows import clock
 
     if (at is None) == (in_ is None):
         raise typer.BadParameter("say --at or --in, one of them")

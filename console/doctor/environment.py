@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
 
+from brokers import address
+from brokers.build import STUB
 from brokers.queues import QUEUES, weighted
 from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
@@ -45,6 +47,9 @@ def uses(settings: Settings) -> dict[str, Callable[[], object]]:
         "queues": lambda: weighted(QUEUES, settings.queues),
         "mail_from": lambda: sender.parse(settings.mail_from),
     }
+    urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
+    if STUB not in urls:
+        found["broker_url"] = lambda: [address.parameters(url, "doctor") for url in urls]
     if not smtp.startswith("maildir:"):
         found["smtp_url"] = lambda: Server.at(smtp)
     if api is not None:

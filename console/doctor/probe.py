@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from pika.exceptions import (
@@ -13,12 +14,12 @@ from pika.exceptions import (
 
 from brokers import topology
 from brokers.publisher import EXCHANGE
-from console.amqp import impatient
+from console.amqp import connect
 from console.depths import depth
 
 NOWHERE = "workshed.doctor"
 """A routing key that no queue is bound to: RabbitMQ gives the message back."""
-BLOCKED_S = 2
+BLOCKED = timedelta(seconds=2)
 HEARD_WITHIN_S = 0.4
 """RabbitMQ gives a message back and then says that it blocks; 1 ms later when that was measured."""
 
@@ -34,7 +35,7 @@ class Answer:
 def publish(urls: list[str]) -> Answer:
     """Send a message that no queue gets; raises `BrokerUnreachableError`."""
     reasons: list[str] = []
-    connection = topology.connect([impatient(url, BLOCKED_S) for url in urls])
+    connection = connect(urls, "doctor", BLOCKED)
     connection.add_on_connection_blocked_callback(
         lambda _, frame: reasons.append(str(frame.method.reason))
     )
@@ -46,6 +47,9 @@ def publish(urls: list[str]) -> Answer:
         connection.close()  # RabbitMQ reads nothing more, not this either, once it blocks
     except ConnectionBlockedTimeout:
         return Answer("blocked", " ".join(reasons))
+    finally:
+        if connection.is_open:
+            connection.close()
     return Answer("blocked", " ".join(reasons)) if reasons else answer
 
 

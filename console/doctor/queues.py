@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from console.depths import depths, in_dead_queues
 from console.doctor.finding import Finding, failed, ok, unchecked, warning
 from console.doctor.surroundings import Surroundings
-from console.program import clock
 from console.topology import SETUP, differences
 from console.words import ago
 from workshed.jobs import queues
+from workshed.jobs.windows import clock
 
 
 def declared(here: Surroundings) -> Iterator[Finding]:

@@ -1,11 +1,9 @@
 """RabbitMQ: reachable, of a supported version, taking messages; its management API."""
 
 from collections.abc import Iterator
-from typing import Any
+from urllib.parse import urlsplit
 
 import pika
-from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPConnectionError
 
 from brokers import address, topology
 from brokers.build import STUB
@@ -14,7 +12,6 @@ from console.doctor.finding import Finding, failed, ok, unchecked, warning
 from console.doctor.surroundings import CONNECT_S, Surroundings
 from console.errors import ManagementError
 
-OLDEST = (4, 0)
 START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
 FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
 
@@ -26,8 +23,7 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
         return
     troubles = [trouble(url, CONNECT_S / len(here.urls)) for url in here.urls]
     for url, said in zip(here.urls, troubles, strict=True):
-        part = pika.URLParameters(url)
-        place = f"{part.host}:{part.port} (virtual host {part.virtual_host!r})"
+        place = address.place(url)
         if said is None:
             yield ok(f"answers at {place}")
         elif all(troubles):
@@ -43,28 +39,25 @@ def trouble(url: str, timeout_s: float) -> str | None:
     wanted.socket_timeout = wanted.stack_timeout = timeout_s
     try:
         pika.BlockingConnection(wanted).close()
-    except (AMQPConnectionError, AMQPConnectorException, OSError) as err:
+    except topology.CONNECT_ERRORS as err:
         return address.describe(err)
     return None
 
 
 def version(here: Surroundings) -> Iterator[Finding]:
     """Compare its version."""
-    with topology.opened(here.urls) as opened:
-        connection: Any = opened
-        server = connection._impl.server_properties  # noqa: SLF001 -- pika shows it nowhere else
-    found = str(server["version"])
-    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
-        yield failed(
-            f"RabbitMQ {found}: 4.0 or newer is needed", "upgrade RabbitMQ to 4.0 or newer"
-        )
+    with topology.opened(here.urls) as connection:
+        found = topology.version(connection)
+    said = f"RabbitMQ {found[0]}.{found[1]}"
+    if found < topology.FIRST:
+        yield failed(f"{said}: 4.0 or newer is needed", "upgrade RabbitMQ to 4.0 or newer")
     else:
-        yield ok(f"RabbitMQ {found}")
+        yield ok(said)
 
 
 def management(here: Surroundings) -> Iterator[Finding]:
     """Log in to the management API."""
-    url = f"http://{here.user}:PASSWORD@{pika.URLParameters(here.urls[0]).host}:15672"
+    url = f"http://{here.user}:PASSWORD@{urlsplit(here.urls[0]).hostname}:15672"
     line = f"export WORKSHED_MANAGEMENT_URL={url}"
     try:
         api = here.management()

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
-
-import pika
 
 from brokers import build
 from brokers.queues import QUEUES, Queue, weighted
+from console import amqp
 from console.doctor.finding import Finding
 from console.errors import ManagementError
 from console.management import Management
@@ -44,12 +42,12 @@ class Surroundings:
     @property
     def user(self) -> str:
         """Who logs in there."""
-        return unquote(urlsplit(self.urls[0]).username or "guest")
+        return amqp.user(self.urls[0])
 
     @property
     def vhost(self) -> str:
         """The virtual host."""
-        return str(pika.URLParameters(self.urls[0]).virtual_host)
+        return amqp.vhost(self.urls[0])
 
     @property
     def queues(self) -> list[Queue]:

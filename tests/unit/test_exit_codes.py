@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
-from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE, BrokerUnreachableError
+from brokers.errors import (
+    EXIT_BROKER,
+    EXIT_DATABASE,
+    EXIT_USAGE,
+    EXIT_WATCHDOG,
+    BrokerUnreachableError,
+)
 from brokers.errors import exit_code as of_a_worker
 from console.cli import CODES, EXIT_CODES, exit_code
+from console.supervisor import EXIT_KILLED
 from workshed.errors import (
     DatabaseUnreachableError,
     MigrationError,
@@ -32,7 +39,7 @@ def test_a_command_ends_as_a_worker_that_meets_the_same():
 
 
 def test_every_code_is_documented():
-    codes = {0, *EXIT_CODES.values(), exit_code(WorkshedError("failed"))}
+    of_commands = {0, *EXIT_CODES.values(), exit_code(WorkshedError("failed"))}
+    of_workers = {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_KILLED}
 
-    assert codes == set(CODES)
-    assert {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE} <= set(CODES)
+    assert of_commands | of_workers == set(CODES)

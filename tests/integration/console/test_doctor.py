@@ -144,8 +144,10 @@ def test_a_check_that_crashes_or_hangs_is_a_failed_check(database):
         Check("later", lambda _: [ok("fine")], after=("hang",)),
     ]
 
+    started = time.monotonic()
     found = examine(here, checks, deadline_s=0.2)
 
+    assert time.monotonic() - started < 15
     assert list(found) == ["crash", "hang", "fine", "next", "later"]
     assert "ZeroDivisionError: of course" in only(found["crash"]).said
     assert found["hang"][-1].said == "no answer within 0.2 s"
@@ -193,6 +195,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, health
     assert only(found["time limits"]).said == "see actors"
     for name in ("PostgreSQL", "RabbitMQ", "queues", "relay"):
         assert levels(found[name]) == ["ok"]
+
+
+def test_an_option_of_a_url_that_means_nothing(examined, database, env):
+    env(BROKER_URL="amqp://ada:secret@127.0.0.1:9/?hartbeat=5")
+
+    found = examined()
+
+    said = only(found["environment"]).said
+    assert said == "WORKSHED_BROKER_URL: hartbeat is not known here (did you mean 'heartbeat'?)"
+    assert only(found["RabbitMQ"]).said == "WORKSHED_BROKER_URL cannot be read"
 
 
 def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pika
 import pytest
@@ -128,6 +129,16 @@ def test_what_its_queue_does_not_take_stays(broker, lay):
         put_back(broker.urls, "default", 2, lambda: None)
 
     assert depths(broker.urls, ["default.dead"])["default.dead"].ready == 2
+
+
+def test_it_may_take_as_long_as_it_takes(broker, lay):
+    """On the connection that makes queues, which ends after 5 s, a large queue is never done."""
+    lay(3)
+
+    def slowly():
+        threading.Event().wait(topology.TIMEOUT_S / 2)
+
+    assert put_back(broker.urls, "default", 3, slowly) == 3
 
 
 def test_killed_again_and_again_it_loses_none(lay, rabbitmq, broker, eventually, scale):
