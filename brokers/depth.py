@@ -20,11 +20,6 @@ class AskingPublisher(Publisher):
         """The servers it publishes to."""
         return self._urls
 
-    @property
-    def blocked(self) -> bool:
-        """Tell whether RabbitMQ has an alarm, so that nobody could publish."""
-        return self._opened_link().blocked is not None
-
     def waiting(self, queue: str, timeout_s: float) -> int | None:
         """Return how many messages of a queue no consumer has; `None` where there is no queue.
 

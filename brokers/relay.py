@@ -16,7 +16,7 @@ from brokers.background import Background, Duty
 from brokers.build import broker
 from brokers.depth import AskingPublisher
 from brokers.envelope import decode, properties
-from brokers.errors import EnvelopeError, PublishRefusedError, exit_code
+from brokers.errors import BrokerBlockedError, EnvelopeError, PublishRefusedError, exit_code
 from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
@@ -195,7 +195,7 @@ class Relay:
         started = time.monotonic()
         while not ticket.settled.wait(PAUSE_S):
             leaving = self._stop.is_set()
-            if self._publisher.blocked and not leaving:
+            if isinstance(self._publisher.down(), BrokerBlockedError) and not leaving:
                 started = time.monotonic()
             elif time.monotonic() - started > (LEAVE_S if leaving else CONFIRM_S):
                 break
@@ -210,7 +210,8 @@ class Relay:
         unknown = [publication.unknown for _, publication in refused]
         windows.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
         lost = {row.queue for row, sent in refused if isinstance(sent.error, PublishRefusedError)}
-        remake(self._publisher.urls, [self._declared[name] for name in lost & set(self._declared)])
+        if known := lost & set(self._declared):
+            remake(self._publisher.urls, [self._declared[name] for name in known])
 
     def _pause(self, conn: Connection) -> float:
         """Return how long nothing can be due, at most one look; in seconds."""

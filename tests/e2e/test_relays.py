@@ -156,7 +156,8 @@ def test_of_two_relays_one_is_killed_between_confirm_and_delete(
     left = lambda: rabbitmq.depth("parts") + rabbitmq.unacked("parts")  # noqa: E731
     eventually(lambda: left() == 0, within_s=200)
     assert effects() == Counter(range(wanted))
-    assert worker.text().count("absorbed") == TWO_WINDOWS
+    # The others met a run of the same job in that process, and went with it.
+    assert TWO_WINDOWS * 0.9 < worker.text().count("absorbed") <= TWO_WINDOWS
 
 
 # Under `dramatiq`

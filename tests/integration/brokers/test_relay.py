@@ -307,7 +307,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
         servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
         try:
             store(2_000)
-            eventually(lambda: relay._publisher.blocked)
+            eventually(lambda: relay._publisher._link.blocked)
             beaten = rows(beat)[0][0]
             eventually(lambda: rows(beat)[0][0] > beaten + 4)
 
