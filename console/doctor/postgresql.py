@@ -15,8 +15,10 @@ OLDEST = 15
 NEWEST = 18
 SKEW = timedelta(seconds=5)
 WITH_PRODUCT = "workshed migrate --with-product"
-RELAY = 2
-"""Connections of a relay: one for its work, one for its heartbeat."""
+BESIDE_POOL = 2
+"""Connections of a worker beside its pool: one for the flags, one for the rows of what it sends."""
+RELAY = 3
+"""Connections of a relay: for its work, its heartbeat and its duties."""
 SPARE = 20
 """For the application, and for people who look."""
 
@@ -97,12 +99,13 @@ def connections(here: Surroundings) -> Iterator[Finding]:
     with here.connect() as conn:
         row = conn.execute(query).fetchone()
     most = int(row[0]) if row else 0
-    wanted = here.processes * pool + RELAY
+    each = pool + BESIDE_POOL
+    wanted = here.processes * each + RELAY
     said = f"workers and a relay may open {wanted} of {most} connections"
     if wanted > most:
         need = f"ALTER SYSTEM SET max_connections = {wanted + SPARE}"
         yield warning(
-            f"{said} ({here.processes} * {pool} + {RELAY})", f'psql -c "{need}"  (restart it)'
+            f"{said} ({here.processes} * {each} + {RELAY})", f'psql -c "{need}"  (restart it)'
         )
     else:
-        yield ok(f"{said} ({here.processes} * {pool} + {RELAY})")
+        yield ok(f"{said} ({here.processes} * {each} + {RELAY})")

@@ -306,8 +306,8 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
 
     assert threads.level == server.level == "warning"
     assert threads.mend == "export WORKSHED_POOL_SIZE=8"
-    assert "workers and a relay may open 1502 of" in server.said
-    assert "ALTER SYSTEM SET max_connections = 1522" in server.mend
+    assert "workers and a relay may open 2503 of" in server.said
+    assert "ALTER SYSTEM SET max_connections = 2523" in server.mend
 
 
 # The jobs
