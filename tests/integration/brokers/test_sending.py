@@ -73,6 +73,19 @@ def test_queues_are_made_as_declared(greet, broker, rabbitmq):
     assert queues["emails"]["arguments"]["x-max-priority"] == 4
 
 
+def test_a_dead_letter_may_be_looked_at_for_ever(greet, broker, rabbitmq, eventually):
+    """With RabbitMQ's own limit it is gone for good after twenty looks at it in the UI."""
+    broker.ensure_queues({"default"})
+    parts = f"exchanges/{rabbitmq.vhost}/workshed.jobs/publish"
+    letter = {"properties": {}, "routing_key": "default.dead", "payload": "x"}
+    rabbitmq.ask("POST", parts, {**letter, "payload_encoding": "string"})
+
+    for _ in range(25):
+        eventually(lambda: rabbitmq.peek("default.dead"))
+
+    eventually(lambda: rabbitmq.depth("default.dead") == 1)
+
+
 def test_high_priority_mails_leave_first(actor, rabbitmq):
     @actor(queue_name="emails")
     def mail(number):
