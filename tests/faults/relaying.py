@@ -4,14 +4,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from brokers.publisher import Publisher
+from brokers.depth import AskingPublisher
 from brokers.relay import Relay
 
 
 @contextmanager
 def relaying(urls: list[str]) -> Iterator[Relay]:
     """Run a relay in a thread, which has ended when the block is left."""
-    stop, publisher = threading.Event(), Publisher(urls, "relay")
+    stop, publisher = threading.Event(), AskingPublisher(urls, "relay")
     relay = Relay(publisher, stop)
     thread = threading.Thread(target=relay.run, daemon=True)
     thread.start()

@@ -10,7 +10,8 @@ from brokers import schedule as outbox
 from brokers.errors import BrokerBlockedError
 from tests.faults.relaying import relaying
 from workshed import db
-from workshed.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("not_storing")
 
 ALARMS = {
     "memory": (
@@ -19,13 +20,6 @@ ALARMS = {
     ),
     "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
 }
-
-
-@pytest.fixture(autouse=True)
-def _raising(monkeypatch):
-    """What RabbitMQ cannot take is raised, not stored."""
-    if "store_when_unreachable" in Settings.model_fields:
-        monkeypatch.setenv("WORKSHED_STORE_WHEN_UNREACHABLE", "false")
 
 
 @pytest.fixture
@@ -67,7 +61,7 @@ def note(actor, runs):
 
 @pytest.mark.parametrize("kind", ALARMS)
 def test_an_alarm_is_told_to_senders_and_copies_nothing(
-    kind, alarm, note, wire, rabbitmq, monkeypatch, eventually
+    kind, alarm, note, wire, rabbitmq, patience, eventually
 ):
     """With a limit for blocked connections, 4 jobs became 24 copies: each new one sends all again.
 
@@ -77,14 +71,14 @@ def test_an_alarm_is_told_to_senders_and_copies_nothing(
     made = wire.accepted
     with ThreadPoolExecutor(5) as pool:
         with alarm(kind):
-            monkeypatch.setattr(note.broker, "_publish_timeout_s", 0.5)
+            patience(0.5)
             sends = [pool.submit(note.send, number) for number in range(1, 5)]
             told = [str(send.exception()) for send in sends]
             assert all(isinstance(send.exception(), BrokerBlockedError) for send in sends)
             with pytest.raises(BrokerBlockedError, match=rf"low on {kind}.*nothing was sent"):
                 note.send(5)
 
-            monkeypatch.setattr(note.broker, "_publish_timeout_s", 60)
+            patience(60)
             patient = pool.submit(note.send, 6)
             before = wire.passed("down")
             eventually(lambda: wire.passed("down") >= before + 4 * 8)  # four heartbeats of RabbitMQ

@@ -6,6 +6,8 @@ from brokers import schedule as outbox
 from tests.faults.relaying import relaying
 from workshed import db
 
+pytestmark = pytest.mark.usefixtures("not_storing")
+
 
 @pytest.fixture
 def first(proxy, servers):

@@ -45,7 +45,7 @@ def test_a_failure_leaves_no_second_consumer(note, working, broker, wire, eventu
     """Without closing the socket, RabbitMQ gives half of the jobs to what nobody reads."""
     with working("default"):
         note.send(1)
-        line = broker._inbox._link
+        line = broker._inbox.link
         eventually(lambda: wire.connections == 2)
         lost = line._connection
         fail(line)

@@ -9,14 +9,8 @@ import pytest
 
 from brokers import link, topology
 from brokers.errors import BrokerUnreachableError
-from workshed.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def _raising(monkeypatch):
-    """What RabbitMQ cannot take is raised, not stored."""
-    if "store_when_unreachable" in Settings.model_fields:
-        monkeypatch.setenv("WORKSHED_STORE_WHEN_UNREACHABLE", "false")
+pytestmark = pytest.mark.usefixtures("not_storing")
 
 
 @pytest.fixture
@@ -46,12 +40,6 @@ def greet(actor):
 
 
 @pytest.fixture
-def within(broker, monkeypatch):
-    """`within(0.5)`: the deadline of each `send` from now on, in seconds."""
-    return lambda seconds: monkeypatch.setattr(broker, "_publish_timeout_s", seconds)
-
-
-@pytest.fixture
 def copies(rabbitmq):
     """What is in the queue: for each message, whether each of its copies says `again`."""
 
@@ -72,11 +60,11 @@ def hurried(monkeypatch):
 
 
 def test_what_had_no_confirm_when_the_line_was_cut_is_sent_again_and_marked(
-    greet, wire, rabbitmq, within, copies, eventually
+    greet, wire, rabbitmq, patience, copies, eventually
 ):
     """Without `appendleft` in `_on_lost`, each of the 16 raises at its deadline."""
     greet.send(0)
-    within(20)
+    patience(20)
     wire.stall("down")
     with ThreadPoolExecutor(16) as pool:
         sends = [pool.submit(greet.send, number) for number in range(16)]
@@ -91,11 +79,11 @@ def test_what_had_no_confirm_when_the_line_was_cut_is_sent_again_and_marked(
 
 
 def test_a_stalled_line_raises_in_time_and_says_what_is_not_known(
-    greet, wire, within, copies, eventually
+    greet, wire, patience, copies, eventually
 ):
     """Without a limit in `Publisher.wait` it hangs; without `unknown` it says nothing was sent."""
     greet.send(0)
-    within(0.5)
+    patience(0.5)
     wire.stall()
     started = time.monotonic()
     with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
@@ -103,16 +91,16 @@ def test_a_stalled_line_raises_in_time_and_says_what_is_not_known(
     assert time.monotonic() - started < 3
 
     wire.resume()
-    within(20)
+    patience(20)
     last = greet.send(2)
     eventually(lambda: last.message_id in copies())
 
 
 def test_a_line_that_is_down_raises_in_time_and_says_nothing_was_sent(
-    greet, wire, within, copies, eventually
+    greet, wire, patience, copies, eventually
 ):
     greet.send(0)
-    within(0.2)
+    patience(0.2)
     wire.refuse()
     wire.cut()
     eventually(lambda: "refused" in greet.broker._publisher._link.trouble)
@@ -122,23 +110,23 @@ def test_a_line_that_is_down_raises_in_time_and_says_nothing_was_sent(
 
     assert f"127.0.0.1:{wire.port}" in str(error.value)
     wire.accept()
-    within(20)
+    patience(20)
     greet.send(2)
     assert len(copies()) == 2
 
 
 @short_heartbeats
 def test_a_half_open_line_confirms_nothing_and_is_made_again(
-    greet, wire, rabbitmq, within, copies, eventually
+    greet, wire, rabbitmq, patience, copies, eventually
 ):
     """Without `_watch` and heartbeats, both sends raise, and all that follow."""
     greet.send(0)
-    within(0.5)
+    patience(0.5)
     wire.half_open()
     with pytest.raises(BrokerUnreachableError, match="a copy may have arrived"):
         greet.send(1)
 
-    within(20)
+    patience(20)
     sent = greet.send(2)
 
     eventually(lambda: rabbitmq.depth("default") == 2)
@@ -147,10 +135,10 @@ def test_a_half_open_line_confirms_nothing_and_is_made_again(
 
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_frame_cut_anywhere_loses_nothing(
-    way, greet, broker, wire, within, copies, hurried, eventually
+    way, greet, broker, wire, patience, copies, hurried, eventually
 ):
     """Without `appendleft` in `_on_lost`, the first one raises."""
-    within(20)
+    patience(20)
     sent = [greet.send(0)]
     before = wire.passed(way)
     sent.append(greet.send(1))
@@ -167,9 +155,11 @@ def test_a_frame_cut_anywhere_loses_nothing(
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_handshake_cut_anywhere_is_made_again(way, greet, broker, wire, within, copies, hurried):
+def test_a_handshake_cut_anywhere_is_made_again(
+    way, greet, broker, wire, patience, copies, hurried
+):
     """With pika's guess believed, some of these cuts are told as a wrong password."""
-    within(20)
+    patience(20)
     sent = [greet.send(0)]
     before = wire.passed(way)
     wire.cut()

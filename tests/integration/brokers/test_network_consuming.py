@@ -29,7 +29,7 @@ def vhost(direct, wire):
 @pytest.fixture
 def broker(broker, direct, monkeypatch):
     publisher = Publisher([direct], "publisher")
-    monkeypatch.setattr(broker, "_publisher", publisher)
+    monkeypatch.setattr(broker._sender, "_publisher", publisher)
     yield broker
     publisher.close()
 
@@ -103,7 +103,7 @@ def test_jobs_that_run_while_the_line_fails_are_acked_by_nobody_else(
 
     Without the channel in `Delivery`, late acks remove 3 and 4, which still run.
     """
-    line = broker._inbox._link
+    line = broker._inbox.link
     with working("default", threads=2):
         for number in (1, 2):
             runs.send(number)

@@ -9,10 +9,11 @@ import trustme
 
 from brokers import schedule as outbox
 from brokers.errors import BrokerUnreachableError
-from brokers.publisher import Publisher
 from console.servers.ports import HOST, free_ports
 from tests.faults.relaying import relaying
 from workshed import db
+
+pytestmark = pytest.mark.usefixtures("not_storing")
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +89,13 @@ def by_tls(plain, host, port, options):
 
 
 @pytest.fixture
-def use(broker, monkeypatch):
-    """Let the broker of this test have a URL."""
-    opened = []
+def use(broker):
+    """Let the broker of this test look for RabbitMQ there."""
 
     def use(url):
-        monkeypatch.setattr(broker, "urls", [url])
-        monkeypatch.setattr(broker._inbox._link, "_urls", [url])
-        monkeypatch.setattr(broker, "_publisher", Publisher([url], "publisher"))
-        opened.append(broker._publisher)
+        broker.urls[:] = [url]
 
-    yield use
-    for publisher in opened:
-        publisher.close()
+    return use
 
 
 @pytest.fixture
