@@ -5,6 +5,7 @@ from functools import cache
 import dramatiq
 from dramatiq.middleware import Middleware
 
+from brokers import address
 from brokers.envelope import StrictJson
 from brokers.queues import QUEUES, weighted
 from brokers.rabbitmq import RabbitMQ
@@ -42,6 +43,8 @@ def build(config: Settings) -> RabbitMQ | Stub:
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:
         return Stub(queues, chain)
+    for url in urls:
+        address.parameters(url, "check")  # a bad one is refused now, and not by the first send
     return RabbitMQ(urls, queues, chain, config)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from workshed.settings import PREFIX, Settings
@@ -17,10 +18,15 @@ TABLE = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->)", re.DOTAL
 def configuration_table() -> str:
     """Return one row per setting: its variable, its default, its meaning."""
     rows = [
-        f"| `{PREFIX}{name.upper()}` | {default(field.default)} | {field.description} |"
+        f"| `{PREFIX}{name.upper()}` | {default(field.default)} | {one_line(field)} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def one_line(field: FieldInfo) -> str:
+    """Write what a setting means as a cell of a table."""
+    return " ".join((field.description or "").split())
 
 
 def default(value: Any) -> str:

@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     )
 
     broker_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
-    """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`. `stub://` only records sends."""
+    """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`, tried in that order. Behind `?`:
+    `cacertfile`, `certfile`, `keyfile`, `server_name_indication`, `heartbeat` (seconds); a
+    certificate is always verified. `stub://` only records sends."""
     database_url: SecretStr = SecretStr("postgresql:///workshed")
     """PostgreSQL 15 to 18, as a libpq URL."""
     pool_size: PositiveInt = 8
