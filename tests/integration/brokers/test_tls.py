@@ -1,6 +1,7 @@
 """TLS to RabbitMQ: always verified, and what is refused says why."""
 
 import json
+import tempfile
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -22,12 +23,12 @@ def authority():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where certificates and keys lie; also RabbitMQ reads them there."""
-    folder = tmp_path_factory.mktemp("tls")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
-    return folder
+def folder():
+    """Where certificates and keys lie; also RabbitMQ reads them there, as a user of its own."""
+    with tempfile.TemporaryDirectory(prefix="workshed-tls-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="module")
