@@ -6,8 +6,9 @@ import typer
 def relay() -> None:
     """Run a relay until Ctrl-C or SIGTERM.
 
-    Every `dramatiq actors` runs one beside its workers; this is for a host that runs none. Any
-    number may run, one is enough.
+    `workshed worker` runs one beside its workers, as does every `dramatiq` master unless
+    WORKSHED_RELAY_FORK is false; this is for a host that runs none. Any number may run, one is
+    enough.
     """
     from brokers.relay import main
 
