@@ -226,6 +226,7 @@ def test_what_rabbitmq_confirmed_while_postgresql_was_away_is_sent_once(
     """Forgotten, it would come again after 10 s: a thousand copies for each restart."""
     with relaying() as relay, connect() as lock:
         eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
+        eventually(lambda: relay._publisher._channel is not None)
         lock.execute("LOCK TABLE jobs.queues")  # the delete of what was confirmed reads it
         store(3)
         eventually(lambda: relay._publisher.waiting("default", 5) == 3)
@@ -300,7 +301,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
     store, relaying, servers, conn, rows, eventually, monkeypatch
 ):
     """Given up after 30 s, what RabbitMQ has not read yet would be sent twice after the alarm."""
-    monkeypatch.setattr(relay_module, "CONFIRM_S", 0.5)
+    monkeypatch.setattr(relay_module, "CONFIRM_S", 2)  # less than the block lasts
     beat = "SELECT extract(epoch FROM max(beat_at) - min(started_at)) FROM jobs.relays"
     with relaying() as relay:
         eventually(lambda: rows("SELECT 1 FROM jobs.relays"))
@@ -317,6 +318,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
             assert windows.adopt(conn, uuid4(), 10) == []
             conn.rollback()
         finally:
+            monkeypatch.setattr(relay_module, "CONFIRM_S", 30)
             servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
         eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)], within_s=30)
 
