@@ -141,7 +141,7 @@ NUMBERS = (
     Number(
         11,
         "after SIGTERM jobs wait beside an idle worker, and are cut mid-way at the end",
-        "tests/e2e/test_leaving.py::test_what_waits_is_anothers_at_once",
+        f"{INTEGRATION}/test_leaving.py::test_what_waits_is_given_back_while_a_job_still_runs",
         Remedy("brokers/worker_life.py", "        self._leaving.chain_signals()\n", ""),
         "what waits is given back only when dramatiq has looked for the signal",
     ),

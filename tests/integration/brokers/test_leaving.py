@@ -1,0 +1,44 @@
+"""SIGTERM reaches a worker at once, and not when dramatiq looks for it."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+
+@pytest.fixture
+def told():
+    """The signals that the handler before ours was told."""
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    yield told
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_what_waits_is_given_back_while_a_job_still_runs(
+    told, actor, working, rabbitmq, eventually
+):
+    """Without the chained handler nothing is given back before dramatiq stops its worker."""
+    on, started = threading.Event(), []
+
+    @actor(queue_name="default")
+    def hold(number):
+        started.append(number)
+        assert on.wait(30)
+
+    with working("default", threads=1):
+        hold.send(1)
+        eventually(lambda: started == [1])
+        hold.send(2)
+        eventually(lambda: rabbitmq.unacked("default") == 2)
+
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (1, 1))
+        assert told == [signal.SIGTERM]
+        on.set()
+        eventually(lambda: rabbitmq.unacked("default") == 0)
+
+    assert started == [1]
+    assert rabbitmq.depth("default") == 1
