@@ -7,11 +7,13 @@ from brokers.consumer import Inbox
 from brokers.execution import Execution
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import cancels, queues
+from workshed.jobs import cancels, queues, relays
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
+LOOKS_WITHOUT_RELAY = 10
+"""In a row, before that is said: at boot a relay comes up after its workers."""
 
 
 class Watch:
@@ -24,6 +26,7 @@ class Watch:
         self._over = threading.Event()
         self._paused: frozenset[str] = frozenset()
         self._xmin = 0
+        self._looks_without_relay = 0
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -42,8 +45,26 @@ class Watch:
         self._xmin, cancelled = cancels.since(conn, self._xmin)
         self._execution.cancelled.update(cancelled)
         self._follow(queues.paused(conn))
+        self._note_relay(alive=relays.alive(conn))
         paused = self._paused
         self._execution.give_back(lambda d: d.queue_name in paused or d.has_waited_too_long)
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether delays, retries and stored jobs are sent: some relay lives."""
+        return self._looks_without_relay < LOOKS_WITHOUT_RELAY
+
+    def _note_relay(self, *, alive: bool) -> None:
+        """Say that no relay lives anywhere, once, and that one does again; jobs go on meanwhile."""
+        was_ready = self.is_ready
+        self._looks_without_relay = 0 if alive else self._looks_without_relay + 1
+        if was_ready and not self.is_ready:
+            logger.warning(
+                "not ready: no relay beats anywhere, so delays, retries and stored jobs wait; "
+                "run `workshed worker`, or `workshed relay`"
+            )
+        elif self.is_ready and not was_ready:
+            logger.info("ready again: a relay beats")
 
     def _follow(self, paused: frozenset[str]) -> None:
         for name in paused - self._paused:

@@ -2,13 +2,15 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from dramatiq.middleware import SkipMessage
 
 from brokers import Queue
+from brokers.watch import LOOKS_WITHOUT_RELAY, Watch
 from workshed import db
-from workshed.jobs import cancels, queues, starts
+from workshed.jobs import cancels, queues, relays, starts
 
 
 @pytest.fixture
@@ -331,6 +333,31 @@ def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, event
         eventually(lambda: inbox.link.turns > turns + 1)  # its channel is open by then
         assert job == []
         assert rabbitmq.depth("default") == 1
+
+
+# Relays
+
+
+def test_a_worker_says_when_no_relay_lives_and_works_on(
+    job, working, broker, conn, eventually, caplog
+):
+    """Retries and delays would wait without a word, as if there were none."""
+    caplog.set_level("INFO")
+    watch = Watch(broker._inbox, broker._execution)
+    with working("default"):
+        for _ in range(LOOKS_WITHOUT_RELAY):
+            assert watch.is_ready
+            watch.look(conn)
+        assert not watch.is_ready
+        assert "no relay beats anywhere" in caplog.text
+        job.send(1)
+        eventually(lambda: job == [1])
+
+        relays.beat(conn, uuid4(), "here", 1)
+        watch.look(conn)
+
+    assert watch.is_ready
+    assert "ready again" in caplog.text
 
 
 # Long jobs
