@@ -1,7 +1,7 @@
 """Kill what can be killed, again and again, while jobs are sent and run."""
 
 from tests.faults.every import Every
-from tests.faults.experiment import KEY, Remedy, experiment
+from tests.faults.experiment import KEY, experiment
 
 
 @experiment(
@@ -42,24 +42,3 @@ def test_all_connections_are_cut(ledger, two_workers, harmless, rabbitmq, scale,
         eventually(ledger.done, within_s=240)
     harmless()
     assert cuts.times > 0
-
-
-@experiment(
-    "restart-postgresql",
-    fault="PostgreSQL restarted three times, while jobs fail and are stored",
-    load="5 000 jobs, sent directly",
-    remedy=Remedy(
-        "brokers/steps.py",
-        "        except PASSING_ERRORS as err:",
-        "        except ZeroDivisionError as err:",
-    ),
-)
-def test_postgresql_is_restarted(ledger, two_workers, harmless, servers, scale):
-    wanted = scale(5_000) // 2 * 2
-    restarts = {wanted * part // 4 for part in (1, 2, 3)}
-    # Of the kinds that need no row first: what PostgreSQL is away for is theirs, not the sender's.
-    for number in range(wanted):
-        if number in restarts:
-            servers.postgres.restart()
-        ledger.send(number // 3 * 4 + number % 3)
-    harmless(within_s=240)
