@@ -50,6 +50,14 @@ TABLES = "schedule, relays, settled, attempts, dead, starts, once, unique_locks,
 FENCE = Fence(timedelta(days=30))
 CHAIN = [FENCE, Uniqueness(), Retries(3, NOW), Discard()]
 ONCE = Once()
+DUE = """
+    UPDATE jobs.schedule AS s
+       SET due_at = jobs.now() - first.place * interval '1 ms'
+      FROM (SELECT message_id, hop, row_number() OVER (ORDER BY message_id, hop) AS place
+              FROM jobs.schedule) AS first
+     WHERE (s.message_id, s.hop) = (first.message_id, first.hop) AND s.sent_at IS NULL
+"""
+"""In one order, whatever lies where in the table: hypothesis runs a history again."""
 KINDS = {"quorum": "default", "classic": "emails"}
 
 
@@ -164,8 +172,8 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def relay_takes_a_window(self):
         with db.transaction() as conn:
-            conn.execute("UPDATE jobs.schedule SET due_at = jobs.now() WHERE sent_at IS NULL")
-            found = windows.adopt(conn, self.relay, 3) or windows.take(conn, self.relay, 3)
+            conn.execute(DUE)
+            found = windows.adopt(conn, self.relay, 100) or windows.take(conn, self.relay, 3)
         for taken in found:
             message = dramatiq.Message.decode(taken.body.encode())
             self._publish(message, via=True, again=taken.again)
