@@ -29,7 +29,7 @@ from middleware import (
 from middleware.retries import run_of
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import Discard, current
+from workshed.jobs import Discard, counts, current
 from workshed.jobs.current import Current
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Execution:
         count = 0
         for delivery in self.running:
             try:
-                with db.transaction() as conn:
+                with db.answering(), db.transaction() as conn:
                     self.settle(conn, delivery.job, INTERRUPTED)
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
@@ -189,6 +189,7 @@ class Execution:
         try:
             self._must(delivery, lambda: self._settle(delivery.job, outcome))
         except CopyError as copy:
+            counts.add("absorbed", delivery.actor_name)
             logger.info("absorbed: %s", copy)
         except HeldError as held:
             delivery.held = True

@@ -11,7 +11,7 @@ from dramatiq.middleware import SkipMessage
 from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import settled, starts
+from workshed.jobs import counts, settled, starts
 from workshed.jobs.starts import Past
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Fence(Settling):
 def refuse(job: Job, past: Past) -> None:
     """Raise what follows when this delivery must not run, or not beside others."""
     if past.settled:
+        counts.add("absorbed", job.message.actor_name)
         logger.info("absorbed a copy of %s, which has its outcome already", job.message_id)
         raise SkipMessage("a copy of a settled job")
     if past.cancelled:

@@ -13,7 +13,7 @@ from dramatiq.middleware import Middleware
 from middleware.job import CopyError, Job, Outcome
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import effects
+from workshed.jobs import counts, effects
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,11 @@ class Once(Middleware):
                     if effects.claim(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
                     else:
+                        counts.add("absorbed", scope)
                         logger.info("absorbed a copy of %s, which was done", job.message_id)
                     broker.settle(conn, job, Outcome("done"))
             except CopyError as copy:
+                counts.add("absorbed", scope)
                 logger.info("absorbed, and what it wrote undone: %s", copy)
             job.concluded = True
             return result

@@ -1,8 +1,12 @@
 """Keep the lock of a unique job with the job."""
 
+import logging
+
 from middleware.job import Job, Outcome, Settling
 from workshed.db import Connection
-from workshed.jobs import unique
+from workshed.jobs import counts, unique
+
+logger = logging.getLogger(__name__)
 
 
 class Uniqueness(Settling):
@@ -18,6 +22,12 @@ class Uniqueness(Settling):
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Free the key when the job ends for good; move its hop when it will run again."""
         if outcome.ends:
-            unique.free(conn, job.message_id, job.hop)
+            held = unique.free(conn, job.message_id, job.hop)
         else:
-            unique.move(conn, job.message_id, job.hop + 1)
+            held = unique.move(conn, job.message_id, job.hop + 1)
+        if not held:
+            counts.add("ran_without_lock", job.message.actor_name)
+            logger.warning(
+                "ran without its lock %r: expired, or released by hand",
+                job.message.options["unique_key"],
+            )

@@ -100,8 +100,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_leases.py::test_a_unique_job_that_is_retried_keeps_its_key",
         Remedy(
             "middleware/uniqueness.py",
-            "            unique.move(conn, job.message_id, job.hop + 1)",
-            "            unique.free(conn, job.message_id, job.hop)",
+            "            held = unique.move(conn, job.message_id, job.hop + 1)",
+            "            held = unique.free(conn, job.message_id, job.hop)",
         ),
         "while the retry waits another job takes its key, and two are alive",
     ),

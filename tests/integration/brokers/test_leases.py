@@ -20,7 +20,7 @@ from brokers.errors import (
 )
 from workshed import db
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import effects, leases, unique
+from workshed.jobs import counts, effects, leases, unique
 
 ROWS = "SELECT message_id, reason, again, sent_at IS NOT NULL FROM jobs.schedule"
 LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
@@ -213,6 +213,25 @@ def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventu
     assert second.message_id == first.message_id
     held = rows("SELECT message_id, hop FROM jobs.unique_locks")
     assert held == [(first.message_id, 1)]
+
+
+def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
+    actor, working, connect, rows, eventually
+):
+    """A lock that is gone for another reason than the job's own outcome drops no job."""
+    before = counts.read().get(("ran_without_lock", "resize"), 0)
+    ran = []
+    resize = actor(queue_name="default", actor_name="resize")(lambda: ran.append("resized"))
+    message = resize.send_with_options(unique_key="k")
+    connect(autocommit=True).execute("DELETE FROM jobs.unique_locks")
+
+    with working("default"):
+        eventually(
+            lambda: rows("SELECT 1 FROM jobs.settled WHERE message_id = %s", message.message_id)
+        )
+
+    assert ran == ["resized"]
+    assert counts.read()["ran_without_lock", "resize"] == before + 1
 
 
 def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, states):

@@ -6,7 +6,7 @@ import pytest
 from middleware import RetryOn
 from workshed import db
 from workshed.errors import WorkshedError
-from workshed.jobs import once, settled
+from workshed.jobs import counts, once, settled
 
 
 @pytest.fixture
@@ -48,12 +48,14 @@ def idle(rabbitmq, eventually):
 def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually):
     """Without the key, each of them charges."""
     message = charge.message(1)
+    absorbed = counts.read().get(("absorbed", "charge"), 0)
 
     with working("default", threads=1):
         publish(message)
         eventually(effects)
         for headers in ({}, {"again": True}, {"via": "schedule"}):
             publish(message, **headers)
+        eventually(lambda: counts.read().get(("absorbed", "charge"), 0) == absorbed + 3)
         idle()
 
     assert effects() == charge.runs == [1]
