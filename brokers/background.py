@@ -43,7 +43,7 @@ class Background:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                with db.connect() as conn:
+                with db.answering(), db.connect() as conn:
                     windows.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:

@@ -121,7 +121,7 @@ def _each(
     """Work on all in one transaction; where one of them spoils it, on each in its own."""
     worked = False
     try:
-        with db.transaction() as conn:
+        with db.answering(), db.transaction() as conn:
             work(conn, parcels)
             worked = True
     except psycopg.Error as err:

@@ -84,7 +84,7 @@ class Marks:
         while not self._closing.is_set() or not self._marks.empty() or batch:
             try:
                 batch = batch or self._collected(None)
-                with db.connect() as conn:
+                with db.answering(), db.connect() as conn:
                     while batch:
                         write(conn, batch)
                         pause = FIRST_PAUSE_S

@@ -47,7 +47,8 @@ class Misfits:
             try:
                 verb: Verb = "ack"
                 if channel.is_open:  # else RabbitMQ has it again
-                    step()
+                    with db.answering():
+                        step()
             except PASSING_ERRORS as err:
                 logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
                 self._next_try = time.monotonic() + PAUSE_S

@@ -90,7 +90,7 @@ class Relay:
         """Work until `stop` is set, then finish the windows in flight."""
         while not self._stop.is_set():
             try:
-                with db.connect() as conn:
+                with db.answering(), db.connect() as conn:
                     migrate.require(conn, "jobs")
                     windows.use_indexes(conn)
                     self._work(conn)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from workshed import db
 from workshed.db import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ def must(step: Callable[[], T], still_ours: Callable[[], bool], stopping: thread
     pause = FIRST_PAUSE_S
     while True:
         try:
-            return step()
+            with db.answering():
+                return step()
         except PASSING_ERRORS as err:
             logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
             if stopping.wait(pause) or not still_ours():

@@ -79,7 +79,7 @@ class Watch:
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
             try:
-                with db.connect() as conn:
+                with db.answering(), db.connect() as conn:
                     while not self._over.is_set():
                         self.look(conn)
                         self._over.wait(LOOK_S)

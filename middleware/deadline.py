@@ -1,6 +1,5 @@
 """Limit how long an actor's function may run, and nothing but that function."""
 
-import ctypes
 import functools
 import logging
 import math
@@ -15,6 +14,8 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
+from workshed.interrupts import Gate, gate
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_MS = 600_000
@@ -22,9 +23,12 @@ DEFAULT_MS = 600_000
 
 @dataclass(slots=True)
 class Alarm:
-    """A thread that is to be interrupted at `at` (monotonic seconds), unless it is done before."""
+    """A thread that is to be interrupted at `at` (monotonic seconds), unless it is done before.
 
-    thread: int
+    It waits where the thread's gate is shut: in a commit, or in the pool of connections.
+    """
+
+    gate: Gate
     at: float
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: bool = False
@@ -33,7 +37,7 @@ class Alarm:
         """Raise `error` in the thread, if the function still runs."""
         with self.lock:
             if not self.over:
-                interrupt(self.thread, error)
+                self.gate.strike(error)
 
     def end(self) -> None:
         """Afterwards the alarm cannot ring.
@@ -49,8 +53,9 @@ class Deadline(Middleware):
     """Raise `TimeLimitExceeded` in an actor that runs longer than its limit.
 
     The limit is wrapped around the actor's function, so it cannot strike in a hook or between an
-    outcome and its ack. Python code is interrupted at its next instruction; a call into C or a
-    socket is not, so sockets need timeouts of their own.
+    outcome and its ack. Python code is interrupted at its next instruction, and a query of
+    `db.transaction()` within 0.1 s, which the server then ends; a call into C or another socket
+    is not, so sockets need timeouts of their own.
 
     *Options:* `time_limit=` (milliseconds, 10 minutes), also of a message.
     """
@@ -91,7 +96,7 @@ class Deadline(Middleware):
         return limited
 
     def _run(self, function: Callable[..., Any], args: Any, kwargs: Any, limit_s: float) -> object:
-        alarm = Alarm(threading.get_ident(), time.monotonic() + limit_s)
+        alarm = Alarm(gate(), time.monotonic() + limit_s)
         returned: list[object] = []
         try:
             try:
@@ -119,7 +124,7 @@ class Clock:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._alarms: dict[int, Alarm] = {}  # one per thread
+        self._alarms: dict[Gate, Alarm] = {}  # one per thread
         self._changed = threading.Condition()
         self._wakes = math.inf
         self._thread: threading.Thread | None = None
@@ -130,7 +135,7 @@ class Clock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
                 self._thread.start()
-            self._alarms[alarm.thread] = alarm
+            self._alarms[alarm.gate] = alarm
             if alarm.at < self._wakes:
                 self._changed.notify()
 
@@ -152,11 +157,6 @@ class Clock:
                 running = [alarm for alarm in self._alarms.values() if not alarm.over]
                 first = min(running, key=lambda alarm: alarm.at, default=None)
                 if first is not None and first.at <= time.monotonic():
-                    return self._alarms.pop(first.thread)
+                    return self._alarms.pop(first.gate)
                 self._wakes = math.inf if first is None else first.at
                 self._changed.wait(None if first is None else first.at - time.monotonic())
-
-
-def interrupt(thread: int, error: type[Interrupt]) -> None:
-    """Let a thread raise `error` at its next instruction."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -1,7 +1,9 @@
 """The connection pool of a process, opened after the fork."""
 
 import atexit
+import math
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,13 +12,89 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from workshed.errors import DatabaseUnreachableError
+from workshed.interrupts import gate
 from workshed.settings import settings
 
 Connection = psycopg.Connection[TupleRow]
+
+ANSWER_S = 30.0
+"""How long a statement that is known to be short waits for its answer."""
+CANCEL_S = 5.0
+
+_limit: ContextVar[float | None] = ContextVar("limit", default=None)
+
+
+class WatchedConnection(Connection):
+    """A connection that is not waited for in vain.
+
+    libpq waits for ever where something between acknowledges bytes and passes none on. And C code
+    sees no interrupt of `Deadline`, so a time limit would wait for the query.
+    """
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Wait for an answer: at most as `answering` says, and until an interrupt."""
+        try:
+            return super().wait(_watched(gen, _limit.get()), interval, timeout)
+        except _NoAnswerError:
+            self.pgconn.finish()  # what comes now would be taken for another answer
+            raise
+        except Exception:
+            raise
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Let the server end the statement of an interrupted thread, which nobody reads now."""
+        with gate().shut():
+            try:
+                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    self.cancel_safe(timeout=CANCEL_S)
+            finally:
+                self.pgconn.finish()
+
+
+class _NoAnswerError(psycopg.OperationalError):
+    """The server has not answered in time."""
+
+
+def _watched(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
+    """Pass on what psycopg waits for; each time it looks, CPython raises what is pending."""
+    until = math.inf if limit_s is None else time.monotonic() + limit_s
+    ready = None
+    while True:
+        try:
+            wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+        if time.monotonic() > until:
+            raise _NoAnswerError(f"no answer within {limit_s:g} s")
+        ready = yield wanted
+
+
+@contextmanager
+def answering() -> Generator[None]:
+    """Let no statement of this thread wait for longer than `ANSWER_S` inside the block.
+
+    Raises `psycopg.OperationalError` then, and the connection is closed.
+    """
+    with _limited(ANSWER_S):
+        yield
+
+
+@contextmanager
+def _limited(within_s: float | None) -> Generator[None]:
+    token = _limit.set(within_s)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
 
 PASSING_ERRORS = (
     psycopg.OperationalError,
@@ -36,16 +114,16 @@ OPTIONS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-_of_the_parent: list[ConnectionPool[Connection]] = []
+_of_the_parent: list[ConnectionPool[WatchedConnection]] = []
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
 
 @cache
-def pool() -> ConnectionPool[Connection]:
+def pool() -> ConnectionPool[WatchedConnection]:
     """Return the pool of this process; `transaction` opens it on first use."""
     found = ConnectionPool(
         settings().database_url.get_secret_value(),
-        connection_class=Connection,
+        connection_class=WatchedConnection,
         kwargs=OPTIONS,
         min_size=0,
         max_size=settings().pool_size,
@@ -65,7 +143,7 @@ def transaction() -> Generator[Connection]:
     """Run the block in one transaction: committed at its end, rolled back by any exception.
 
     Where one was joined the block is a part of it: an exception undoes the block, and the
-    whole commits later.
+    whole commits later. A time limit may strike in the block, and in none of the steps around it.
     """
     outer = _joined.get()
     if outer is not None:
@@ -73,9 +151,15 @@ def transaction() -> Generator[Connection]:
             yield outer
         return
     connections = pool()
-    connections.open()  # does nothing when open
-    with connections.connection() as conn:
-        yield conn
+    caller = _limit.get()
+    with gate().shut(), answering():
+        connections.open()  # does nothing when open
+        conn = connections.getconn()
+        try:
+            with conn, gate().opened(), _limited(caller):
+                yield conn
+        finally:
+            connections.putconn(conn)
 
 
 @contextmanager
@@ -100,7 +184,7 @@ def connect() -> Connection:
     """
     url = settings().database_url.get_secret_value()
     try:
-        return Connection.connect(url, autocommit=True, **OPTIONS)
+        return WatchedConnection.connect(url, autocommit=True, **OPTIONS)
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
             f"PostgreSQL does not answer at {address(url)} (WORKSHED_DATABASE_URL): "

@@ -8,7 +8,7 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from middleware import Deadline
-from middleware.deadline import interrupt
+from workshed.interrupts import interrupt
 
 
 def limited(function, limit_ms):

@@ -1,0 +1,158 @@
+"""What strikes a thread that talks to PostgreSQL, and what it never strikes."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from dramatiq.middleware import TimeLimitExceeded
+
+from brokers.steps import must
+from middleware import Deadline
+from workshed import db
+from workshed.settings import settings
+
+
+@pytest.fixture
+def wire(proxy, servers):
+    """All that is said to PostgreSQL in this test goes through here."""
+    return proxy(servers.database_url)
+
+
+@pytest.fixture
+def through(wire, database, monkeypatch):
+    """The pool of this process leads through the proxy."""
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", wire.url(database))
+    settings.cache_clear()
+    db.pool.cache_clear()
+
+
+@pytest.fixture
+def small_pool(database, monkeypatch):
+    monkeypatch.setenv("WORKSHED_POOL_SIZE", "2")
+    settings.cache_clear()
+    db.pool.cache_clear()
+
+
+def limited(function, limit_ms):
+    """Run `function` as an actor with a time limit."""
+    deadline = Deadline()
+    wrapped = deadline._limited(function)
+    deadline._limit.ms = limit_ms
+    return wrapped()
+
+
+def sleep_in_sql():
+    with db.transaction() as conn:
+        conn.execute("SELECT pg_sleep(60), 'interrupted'")
+
+
+@pytest.mark.usefixtures("database")
+def test_a_time_limit_ends_a_query_and_the_server_stops_working_on_it(conn, eventually):
+    """Without `_watched` it strikes after the query, a minute late; without the cancel the
+    server goes on for as long."""
+    started = time.monotonic()
+
+    with pytest.raises(TimeLimitExceeded):
+        limited(sleep_in_sql, 200)
+
+    assert time.monotonic() - started < 10
+    query = """
+        SELECT count(*) FROM pg_stat_activity
+         WHERE query LIKE '%''interrupted''' AND state = 'active'
+    """
+    eventually(lambda: conn.execute(query).fetchone() == (0,))
+
+
+@pytest.mark.usefixtures("small_pool")
+def test_no_time_limit_loses_a_connection_of_the_pool():
+    """Without the gate a strike in the pool's own code keeps its connection for ever."""
+
+    def talk():
+        while True:
+            with db.transaction() as conn:
+                conn.execute("SELECT 1")
+
+    def strike(number):
+        with pytest.raises(TimeLimitExceeded):
+            limited(talk, 1 + number % 7)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(strike, range(300)))
+
+    for _ in range(2):
+        with db.transaction() as first, db.transaction() as second:
+            assert first.execute("SELECT 1").fetchone() == (1,)
+            assert second.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("database")
+def test_no_time_limit_strikes_in_a_commit(conn, connect):
+    """A constraint that is checked at the end keeps the commit busy beyond the limit."""
+    with connect(autocommit=True) as admin:
+        admin.execute("""
+            CREATE FUNCTION jobs.slowly() RETURNS trigger LANGUAGE plpgsql
+                AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON jobs.settled
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION jobs.slowly();
+        """)
+
+    def write():
+        with db.transaction() as tx:
+            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+
+    with pytest.raises(TimeLimitExceeded):
+        limited(write, 300)
+
+    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("through")
+def test_a_short_statement_is_not_waited_for_in_vain(wire, monkeypatch):
+    """Without the limit of `answering` this thread waits for ever: every byte is acknowledged."""
+    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    with db.transaction() as conn:
+        conn.execute("SELECT 1")
+        wire.half_open()
+
+        with pytest.raises(psycopg.OperationalError, match="no answer within 1 s"), db.answering():
+            conn.execute("SELECT 1")
+
+        assert conn.closed
+
+
+@pytest.mark.usefixtures("through")
+def test_the_pool_gives_a_working_connection_after_one_went_dead(wire, monkeypatch):
+    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    with db.transaction() as conn:
+        conn.execute("SELECT 1")
+    wire.half_open()
+
+    with db.transaction() as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("through")
+def test_what_a_caller_asks_in_a_transaction_may_take_its_time(monkeypatch):
+    monkeypatch.setattr(db, "ANSWER_S", 0.2)
+
+    with db.transaction() as conn:
+        assert conn.execute("SELECT pg_sleep(1), 1").fetchone()[1] == 1
+
+
+@pytest.mark.usefixtures("through")
+def test_a_step_that_must_happen_is_repeated_when_no_answer_comes(wire, monkeypatch):
+    """Without `answering` in `must`, the worker's thread waits for ever."""
+    monkeypatch.setattr(db, "ANSWER_S", 1.0)
+    lines = []
+
+    def step():
+        with db.transaction() as tx:
+            lines.append(tx)
+            if len(lines) == 1:
+                wire.half_open()
+            return tx.execute("SELECT 1").fetchone()
+
+    assert must(step, lambda: True, threading.Event()) == (1,)
+    assert len(lines) == 2
