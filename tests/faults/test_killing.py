@@ -1,7 +1,12 @@
 """Kill what can be killed, again and again, while jobs are sent and run."""
 
+import time
+
 from tests.faults.every import Every
-from tests.faults.experiment import KEY, experiment
+from tests.faults.experiment import KEY, Remedy, experiment
+
+AWAY_S = 8.0
+"""Longer than the pool of a worker waits for a connection by itself."""
 
 
 @experiment(
@@ -42,3 +47,27 @@ def test_all_connections_are_cut(ledger, two_workers, harmless, rabbitmq, scale,
         eventually(ledger.done, within_s=240)
     harmless()
     assert cuts.times > 0
+
+
+@experiment(
+    "stop-postgresql",
+    fault=f"PostgreSQL stopped for {AWAY_S:g} s, twice, while jobs fail and are stored",
+    load="5 000 jobs, sent directly",
+    remedy=Remedy(
+        "brokers/steps.py",
+        "        except PASSING_ERRORS as err:",
+        "        except ZeroDivisionError as err:",
+    ),
+)
+def test_postgresql_is_away(ledger, two_workers, harmless, servers, scale):
+    wanted = scale(5_000) // 2 * 2
+    # Of the kinds that need no row first: what PostgreSQL is away for is theirs, not the sender's.
+    for number in range(wanted):
+        if number in {wanted // 3, 2 * wanted // 3}:
+            servers.postgres.stop()
+            back = time.monotonic() + AWAY_S
+        ledger.send(number // 3 * 4 + number % 3)
+        if number in {wanted // 3 + 50, 2 * wanted // 3 + 50}:
+            time.sleep(max(0.0, back - time.monotonic()))
+            servers.postgres.start()
+    harmless(within_s=240)
