@@ -2,8 +2,6 @@
 
 import inspect
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,10 +18,11 @@ from brokers.errors import (
     did_you_mean,
     exit_code,
 )
+from brokers.parcel import claim_of, waiting
 from brokers.queues import Queue
 from workshed.db import Connection
-from workshed.errors import WorkshedError
-from workshed.jobs import schedule
+from workshed.errors import DuplicateJobError, WorkshedError
+from workshed.jobs import schedule, unique
 from workshed.jobs.schedule import Reason, Statement
 
 logger = logging.getLogger(__name__)
@@ -144,20 +143,23 @@ class DeclaredBroker(Broker):
         delay: timedelta,
         at: datetime | None,
         reason: Reason,
-    ) -> None:
-        """Check a message and store it in the schedule."""
-        with self.storing(message, delay, at, reason) as statement:
-            conn.execute(*statement)
+    ) -> dramatiq.Message[Any]:
+        """Check a message and store it in the schedule; return what its sender gets."""
+        found = conn.execute(*self.storing(message, delay, at, reason))
+        row = found.fetchone() if found.description else None
+        return self.stored(message, delay, None if row is None else row[0])
 
-    @contextmanager
     def storing(
         self,
         message: dramatiq.Message[Any],
         delay: timedelta,
         at: datetime | None,
         reason: Reason,
-    ) -> Generator[Statement]:
-        """Check a message and yield the statement that stores it, which the block executes."""
+    ) -> Statement:
+        """Check a message and return what stores it, and tells who has its key if it has one.
+
+        Whoever executes it says so to `stored`.
+        """
         self.check(message)
         self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
@@ -168,8 +170,29 @@ class DeclaredBroker(Broker):
             body=message.encode().decode(),
             reason=reason,
         )
-        yield schedule.insertion(row, delay, at)
+        claim = claim_of(message, timedelta())
+        if claim is None:
+            return schedule.insertion(row, delay, at)
+        waits = message.options.get("on_conflict") == "reschedule"
+        later = waiting(message).encode().decode() if waits else None
+        return unique.storing(row, claim, delay, at, later)
+
+    def stored(
+        self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None
+    ) -> dramatiq.Message[Any]:
+        """Return what the sender of a message gets, once its statement was executed.
+
+        `holder` is what that told. Raises `DuplicateJobError` where the message was to say so.
+        """
+        how = message.options.get("on_conflict")
+        if holder not in (None, message.message_id) and how != "reschedule":
+            key = message.options["unique_key"]
+            if how == "raise":
+                raise DuplicateJobError(key, str(holder))
+            logger.info("not sent: job %s has the key %r", holder, key)
+            return message.copy(message_id=str(holder))
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
+        return message
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
         """Name each argument as the actor does; an actor of another program has no names here."""

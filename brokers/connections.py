@@ -4,13 +4,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from brokers.errors import UnknownConnectionError
 from workshed.jobs.schedule import Statement
 
 
 class Kind(NamedTuple):
-    """How a kind of connection executes a statement; the result is awaited where it `waits`."""
+    """How a kind of connection executes a statement, and returns the one value it may give.
+
+    It is awaited where the kind `waits`.
+    """
 
     execute: Callable[[Any, Statement], Any]
     waits: bool = False
@@ -77,34 +81,45 @@ def kind_of(conn: SyncConnection | AsyncConnection) -> Kind:
     )
 
 
-def _psycopg(conn: psycopg.Connection[Any], statement: Statement) -> None:
-    conn.execute(*statement)
+def _psycopg(conn: psycopg.Connection[Any], statement: Statement) -> str | None:
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(*statement)
+        return _value(cursor.fetchone() if cursor.description else None)
 
 
-async def _async_psycopg(conn: psycopg.AsyncConnection[Any], statement: Statement) -> None:
-    await conn.execute(*statement)
+async def _async_psycopg(conn: psycopg.AsyncConnection[Any], statement: Statement) -> str | None:
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(*statement)
+        return _value(await cursor.fetchone() if cursor.description else None)
 
 
-def _django(conn: DjangoConnection, statement: Statement) -> None:
+def _django(conn: DjangoConnection, statement: Statement) -> str | None:
     _require_postgresql(conn.vendor)
     with conn.cursor() as cursor:
         cursor.execute(*statement)
+        return _value(cursor.fetchone() if cursor.description else None)
 
 
-def _session(session: SqlAlchemySession, statement: Statement) -> None:
-    _sqlalchemy(session.connection(), statement)
+def _session(session: SqlAlchemySession, statement: Statement) -> str | None:
+    return _sqlalchemy(session.connection(), statement)
 
 
-def _sqlalchemy(conn: Any, statement: Statement) -> None:
-    conn.exec_driver_sql(*_for_driver(conn.dialect, statement))
+def _sqlalchemy(conn: Any, statement: Statement) -> str | None:
+    found = conn.exec_driver_sql(*_for_driver(conn.dialect, statement))
+    return _value(found.fetchone() if found.returns_rows else None)
 
 
-async def _async_session(session: AsyncSqlAlchemySession, statement: Statement) -> None:
-    await _async_sqlalchemy(await session.connection(), statement)
+async def _async_session(session: AsyncSqlAlchemySession, statement: Statement) -> str | None:
+    return await _async_sqlalchemy(await session.connection(), statement)
 
 
-async def _async_sqlalchemy(conn: Any, statement: Statement) -> None:
-    await conn.exec_driver_sql(*_for_driver(conn.dialect, statement))
+async def _async_sqlalchemy(conn: Any, statement: Statement) -> str | None:
+    found = await conn.exec_driver_sql(*_for_driver(conn.dialect, statement))
+    return _value(found.fetchone() if found.returns_rows else None)
+
+
+def _value(row: Any) -> str | None:
+    return None if row is None else f"{row[0]}"
 
 
 def _for_driver(dialect: Any, statement: Statement) -> tuple[str, object]:

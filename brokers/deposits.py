@@ -38,7 +38,8 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
 
     def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
         lock(conn, parcels)
-        leases.take(conn, [p.row("lease") for p in parcels if p.holder is None], span)
+        leases.take(conn, [p.row("lease") for p in parcels if p.goes], span)
+        wait(conn, parcels)
 
     return _each(parcels, store)
 
@@ -53,9 +54,10 @@ def hand_over(parcels: Sequence[Parcel]) -> Failures:
             leases.give_up(conn, [p.key for p in leased], unknown=unknown)
         others = [p for p in parcels if not p.leased]
         lock(conn, others)
-        rows = [p.row("stored") for p in others if p.holder is None]
+        rows = [p.row("stored") for p in others if p.goes]
         if rows:
             schedule.insert_many(conn, rows, timedelta())
+        wait(conn, others)
 
     return _each(parcels, store)
 
@@ -64,7 +66,8 @@ def join(parcels: Sequence[Parcel]) -> None:
     """Let a relay send messages once the transaction that this thread has joined commits."""
     with db.transaction() as conn:
         lock(conn, parcels)
-        schedule.insert_many(conn, [p.row("send") for p in parcels if not p.holder], timedelta())
+        schedule.insert_many(conn, [p.row("send") for p in parcels if p.goes], timedelta())
+        wait(conn, parcels)
 
 
 def withdraw(parcels: Sequence[Parcel]) -> Failures:
@@ -80,18 +83,23 @@ def withdraw(parcels: Sequence[Parcel]) -> Failures:
 
 
 def lock(conn: Connection, parcels: Sequence[Parcel]) -> None:
-    """Take the keys of unique messages; one that is held by another names its `holder`."""
+    """Take the keys of unique messages; each notes what follows when another has its key."""
     claims: dict[str, unique.Claim] = {}
     for parcel in parcels:
-        if parcel.unique_key is not None:
-            claim = unique.Claim(
-                parcel.unique_key, *parcel.key, parcel.message.actor_name, parcel.queue.name
-            )
-            claims.setdefault(parcel.unique_key, claim)
+        claim = parcel.claim(timedelta())
+        if claim is not None and (claim.replace or claim.key not in claims):
+            claims[claim.key] = claim  # of several that replace each other the last one stays
     holders = unique.take_many(conn, list(claims.values())) if claims else {}
     for parcel in parcels:
-        holder = holders.get(parcel.unique_key or "")
-        parcel.holder = None if holder == parcel.message.message_id else holder
+        if parcel.unique_key is not None:
+            parcel.conflicts_with(holders[parcel.unique_key])
+
+
+def wait(conn: Connection, parcels: Sequence[Parcel]) -> None:
+    """Store what is to wait for the key that another message has."""
+    rows = [p.row("delay") for p in parcels if p.waits]
+    if rows:
+        schedule.insert_many(conn, rows, unique.WAIT)
 
 
 def both(error: Exception, failure: Failure) -> Exception:

@@ -69,6 +69,19 @@ def _key(value: object) -> str | None:
     return None
 
 
+def _one_of(*words: str) -> Callable[[Any], str | None]:
+    """Make a check for one of some words."""
+
+    def check(value: object) -> str | None:
+        return None if value in words else f"must be one of {', '.join(words)}, not {value!r:.50}"
+
+    return check
+
+
+def _yes(value: object) -> str | None:
+    return None if value is True else f"must be true, not {value!r:.50}"
+
+
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
 # and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
@@ -77,6 +90,9 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "unique_key": _key,  # only one job with this key is alive at a time
+    "unique_for": _number(1),  # ms after which the key is free in any case
+    "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held
+    "waits_for_key": _yes,  # another had it when this was sent: to be taken at the start
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
     "min_backoff": _number(0),

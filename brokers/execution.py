@@ -24,6 +24,7 @@ from middleware import (
     Outcome,
     Retries,
     Settling,
+    TurnLostError,
     verdict,
 )
 from middleware.retries import run_of
@@ -191,6 +192,9 @@ class Execution:
         except CopyError as copy:
             counts.add("absorbed", delivery.actor_name)
             logger.info("absorbed: %s", copy)
+        except TurnLostError as lost:
+            delivery.job.turn = None
+            return self._store(delivery, Outcome("refund", str(lost), lost))
         except HeldError as held:
             delivery.held = True
             logger.warning("outcome of %s not stored (%s); it is delivered again", delivery, held)

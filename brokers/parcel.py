@@ -1,6 +1,7 @@
 """A message while it is being sent."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dramatiq
@@ -8,9 +9,11 @@ import dramatiq
 from brokers.errors import PublishRefusedError
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
+from workshed.errors import DuplicateJobError
 from workshed.jobs import schedule
 from workshed.jobs.leases import Key
 from workshed.jobs.schedule import Reason
+from workshed.jobs.unique import Claim
 
 Message = dramatiq.Message[Any]
 
@@ -30,8 +33,17 @@ class Parcel:
     """A copy of it may have arrived."""
     holder: str | None = None
     """Another message, which has its unique key: this one is neither stored nor sent."""
+    refusal: DuplicateJobError | None = None
+    """Why it is not taken on, since it was to say so."""
+    waits: bool = False
+    """Another message has its unique key, for which this one waits in the schedule."""
     error: Exception | None = None
     """Why it is not safe, so far."""
+
+    @property
+    def goes(self) -> bool:
+        """Tell whether no other job keeps it from being sent."""
+        return self.holder is None and not self.waits
 
     @property
     def result(self) -> Message:
@@ -59,18 +71,60 @@ class Parcel:
         """
         return self.queue.kind == "classic" or self.unique_key is not None
 
+    def claim(self, delay: timedelta) -> Claim | None:
+        """Return the key it asks for, held for its span from when it is due."""
+        return claim_of(self.message, delay)
+
+    def conflicts_with(self, holder: str) -> None:
+        """Note what follows when another message has its key."""
+        self.holder, self.refusal, self.waits = None, None, False
+        if holder == self.message.message_id:
+            return
+        match self.message.options.get("on_conflict"):
+            case "reschedule":
+                self.waits = True
+            case "raise":
+                self.holder = holder
+                self.refusal = DuplicateJobError(str(self.unique_key), holder)
+            case _:
+                self.holder = holder
+
     def row(self, reason: Reason) -> schedule.Row:
         """Return it as a row of the schedule."""
         message_id, hop = self.key
+        body = waiting(self.message).encode() if self.waits else self.body
         return schedule.Row(
             message_id=message_id,
             hop=hop,
             queue=self.queue.name,
             actor=self.message.actor_name,
-            body=self.body.decode(),
+            body=body.decode(),
             reason=reason,
             again=self.unknown,
         )
+
+
+def claim_of(message: Message, delay: timedelta) -> Claim | None:
+    """Return the key a message asks for, held for its span from when it is due."""
+    options = message.options
+    key = options.get("unique_key")
+    if key is None:
+        return None
+    span = options.get("unique_for")
+    return Claim(
+        key=key,
+        message_id=message.message_id,
+        hop=int(options.get("hop", 0)),
+        actor=message.actor_name,
+        queue=message.queue_name,
+        span=None if span is None else timedelta(milliseconds=span) + delay,
+        replace=options.get("on_conflict") == "replace",
+    )
+
+
+def waiting(message: Message) -> Message:
+    """Return the message as it waits for a key that another has."""
+    return message.copy(options={"waits_for_key": True})
 
 
 def packed(message: Message, queue: Queue) -> Parcel:
@@ -97,4 +151,4 @@ class Flight:
     @property
     def good(self) -> list[Parcel]:
         """Those that nothing stands in the way of."""
-        return [p for p in self.parcels if p.error is None and p.holder is None]
+        return [p for p in self.parcels if p.error is None and p.goes]

@@ -10,14 +10,13 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers import deposits
 from brokers.base import DeclaredBroker
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
 from brokers.errors import NotAllSentError
 from brokers.execution import Execution
-from brokers.parcel import Message, Parcel
+from brokers.parcel import Message
 from brokers.publisher import Publisher
 from brokers.queues import Queue
 from brokers.sender import Sender
@@ -176,15 +175,10 @@ class RabbitMQ(DeclaredBroker):
         return parcel.result
 
     def _later(self, message: Message, delay: int) -> Message:
-        self.check(message)
-        parcel = Parcel(message, self.declared[message.queue_name])
         span = timedelta(milliseconds=delay)
+        reason: Reason = "delay" if delay else "send"
         with db.transaction() as conn:
-            deposits.lock(conn, [parcel])
-            if parcel.holder is None:
-                reason: Reason = "delay" if delay else "send"
-                self.store(conn, message, delay=span, at=None, reason=reason)
-        return parcel.result
+            return self.store(conn, message, delay=span, at=None, reason=reason)
 
     def check_worker(self, worker: Worker) -> None:
         """Refuse queues no actor is on; make the others."""

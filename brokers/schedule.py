@@ -1,7 +1,6 @@
 """Send a job together with your own data: both commit, or neither."""
 
 from collections.abc import Awaitable
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, overload
 
@@ -9,7 +8,6 @@ import dramatiq
 
 from brokers.build import broker
 from brokers.connections import AsyncConnection, Kind, SyncConnection, kind_of
-from brokers.errors import RefusedOptionError
 from workshed.errors import WorkshedError
 from workshed.jobs import cancels
 from workshed.jobs import schedule as rows
@@ -61,33 +59,25 @@ def send(
 
     `conn` is a connection of psycopg 3, of Django or of SQLAlchemy, or a session of SQLAlchemy. On
     those of asyncio: `await schedule.send(conn, …)`. Others execute `SELECT jobs.send(…)`.
+
+    The key of a unique job is taken in the same transaction; while another has it, that job's id is
+    in the message returned, and nothing is stored. Raises `DuplicateJobError` if it is to.
     """
     if delay is not None and at is not None:
         raise WorkshedError("give `delay` or `at`, not both")
     if at is not None and at.tzinfo is None:
         raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
-    if "unique_key" in message.options:
-        raise RefusedOptionError(
-            f"{message.actor_name}: unique_key needs its lock beside its row; send it with "
-            "`send_with_options`, also with a delay"
-        )
     message = message.copy(options={"origin": ORIGIN})
     reason: rows.Reason = "send" if delay is None and at is None else "delay"
     kind = kind_of(conn)
-    storing = broker().storing(message, delay or timedelta(), at, reason)
+    span = delay or timedelta()
+    statement = broker().storing(message, span, at, reason)
     if kind.waits:
-        return _send_async(kind, conn, message, storing)
-    with storing as statement:
-        kind.execute(conn, statement)
-    return message
+        return _send_async(kind, conn, message, statement, span)
+    return broker().stored(message, span, kind.execute(conn, statement))
 
 
 async def _send_async(
-    kind: Kind,
-    conn: object,
-    message: Message,
-    storing: AbstractContextManager[Statement],
+    kind: Kind, conn: object, message: Message, statement: Statement, span: timedelta
 ) -> Message:
-    with storing as statement:
-        await kind.execute(conn, statement)
-    return message
+    return broker().stored(message, span, await kind.execute(conn, statement))

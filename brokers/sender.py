@@ -83,7 +83,10 @@ class Sender:
         """Store checked messages in the transaction this thread has joined; a relay sends them."""
         parcels = self._packed(messages)
         for start in range(0, len(parcels), WINDOW):
-            deposits.join([p for p in parcels[start : start + WINDOW] if p.error is None])
+            good = [p for p in parcels[start : start + WINDOW] if p.error is None]
+            deposits.join(good)
+            for parcel in good:
+                parcel.error = parcel.refusal
         return parcels
 
     def close(self) -> None:
@@ -117,7 +120,8 @@ class Sender:
             if parcel in failed:
                 parcel.error = deposits.unstorable(parcel, failed[parcel])
             else:
-                parcel.leased = parcel.holder is None
+                parcel.leased = parcel.goes
+                parcel.error = parcel.refusal
         if flight.abandoned:  # its task was cancelled while this thread went on
             self._let_go(flight)
 
@@ -200,7 +204,7 @@ class Sender:
         for parcel in parcels:
             cause = failed.get(parcel)
             if cause is None or parcel.leased:  # a row that could not be hurried is sent later
-                parcel.error = None
+                parcel.error = parcel.refusal
             elif parcel.error is not None:
                 parcel.error = deposits.both(parcel.error, cause)
 

@@ -43,7 +43,7 @@ class WorkerLife:
         actors = {name: actor.queue_name for name, actor in broker.actors.items()}
         with db.transaction() as conn:
             queues.declare(conn, {queue.name: queue.kind for queue in declared})
-            queues.declare_actors(conn, actors)
+            queues.declare_actors(conn, actors, with_key(broker))
         interrupt, grace_s = deadline(broker).interrupt_all, self._grace.total_seconds()
         self._leaving = Leaving(self._inbox, self._execution, interrupt, grace_s)
         self._leaving.chain_signals()
@@ -73,6 +73,12 @@ class WorkerLife:
         """Stop looking at flags; nothing runs any more."""
         self._watch.stop()
         self._leaving.unchain_signals()
+
+
+def with_key(broker: DeclaredBroker) -> set[str]:
+    """Return the actors whose jobs have a key from their send on."""
+    rules = {name: actor.options.get("unique") for name, actor in broker.actors.items()}
+    return {name for name, rule in rules.items() if rule is not None and rule.locks_when_sent}
 
 
 def deadline(broker: DeclaredBroker) -> Deadline:

@@ -4,12 +4,21 @@ from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline
 from middleware.discard import Discard
 from middleware.fence import Fence
-from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
+from middleware.job import (
+    AloneError,
+    ConcludedError,
+    CopyError,
+    Job,
+    Outcome,
+    Settling,
+    TurnLostError,
+)
 from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
 from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, RetryOn, verdict
 from middleware.retries import Retries
+from middleware.unique import Unique
 from middleware.uniqueness import Uniqueness
 
 __all__ = [
@@ -30,6 +39,8 @@ __all__ = [
     "Retries",
     "RetryOn",
     "Settling",
+    "TurnLostError",
+    "Unique",
     "Uniqueness",
     "verdict",
 ]

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import dramatiq
 from dramatiq.middleware import Middleware
 
+from middleware.unique import Unique
 from workshed.db import Connection
+from workshed.jobs.turns import Turn
 
 Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead"]
 ENDS = ("done", "discarded", "dead")
@@ -28,6 +30,10 @@ class Job:
     """Nothing else runs in this process."""
     concluded: bool = False
     """Its outcome is stored."""
+    unique: Unique | None = None
+    """What its actor says about its uniqueness."""
+    turn: Turn | None = None
+    """Its right to run, where one with its key runs at a time."""
 
     @property
     def message_id(self) -> str:
@@ -97,3 +103,11 @@ class ConcludedError(Exception):
 
 class AloneError(Exception):
     """Raised by a check before the job: it may kill its worker, and runs when nothing else does."""
+
+
+class TurnLostError(Exception):
+    """Raised by `settle` when another job may have run meanwhile: this run has no outcome."""
+
+    def __init__(self, key: str) -> None:
+        """Keep the key of the turn."""
+        super().__init__(f"the turn of {key} was lost: its process was silent for too long")

@@ -4,6 +4,7 @@
     ├── SettingsError               the environment cannot be used as it is
     ├── MigrationError              the database's schema and this release do not fit
     ├── DatabaseUnreachableError    PostgreSQL does not answer
+    ├── DuplicateJobError           another job has the key of a unique one
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
 
 Errors of a part stand beside it: `brokers.errors` (sending and consuming), `workshed.mail.errors`.
@@ -30,3 +31,13 @@ class DatabaseUnreachableError(WorkshedError):
 
 class PermanentError(WorkshedError):
     """Retrying cannot help: the job goes to the dead table at once."""
+
+
+class DuplicateJobError(WorkshedError):
+    """Another job has the unique key that this one asked for."""
+
+    def __init__(self, key: str, holder: str) -> None:
+        """Keep the key, and the id of the message that has it."""
+        super().__init__(f"job {holder} has the key {key!r}; this one is not taken on")
+        self.key = key
+        self.holder = holder

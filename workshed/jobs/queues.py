@@ -1,6 +1,6 @@
 """The queues and actors that workers have declared, and which queues are paused."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,15 +29,19 @@ def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
     conn.execute(query, (list(kinds), list(kinds.values())))
 
 
-def declare_actors(conn: Connection, queues: Mapping[str, str]) -> None:
-    """Note actors by name, each with its queue."""
+def declare_actors(
+    conn: Connection, queues: Mapping[str, str], with_key: Collection[str] = ()
+) -> None:
+    """Note actors by name, each with its queue; `with_key` are those whose jobs have a key."""
     query = """
-        INSERT INTO jobs.actors (name, queue)
-        SELECT * FROM unnest(%s::text[], %s::text[])
+        INSERT INTO jobs.actors (name, queue, has_key)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::bool[])
          ORDER BY 1
-        ON CONFLICT (name) DO UPDATE SET queue = EXCLUDED.queue, seen_at = jobs.now()
+        ON CONFLICT (name) DO UPDATE
+           SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key, seen_at = jobs.now()
     """
-    conn.execute(query, (list(queues), list(queues.values())))
+    keys = [name in with_key for name in queues]
+    conn.execute(query, (list(queues), list(queues.values()), keys))
 
 
 def pause(conn: Connection, name: str) -> bool:

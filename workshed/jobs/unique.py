@@ -1,12 +1,17 @@
 """One job alive per key: a lock held by a hop of a message."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 from psycopg.rows import class_row
 
 from workshed.db import Connection
+from workshed.jobs.schedule import Row, Statement
+
+WAIT = timedelta(seconds=5)
+"""After this a job that was put off tries again to get its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,56 +27,29 @@ class Lock:
     expires_at: datetime | None
 
 
-def take(
-    conn: Connection,
-    key: str,
-    *,
-    message_id: str,
-    hop: int,
-    actor: str,
-    queue: str,
-    span: timedelta | None = None,
-) -> str:
-    """Take the key unless another message holds it; return the id of the message that has it.
-
-    An expired lock is taken over. Waits for a transaction that is about to take or free the key.
-    `span`: after it the lock no longer counts; `None` is for as long as the job lives.
-    """
-    query = """
-        INSERT INTO jobs.unique_locks AS l
-               (key, message_id, hop, actor, queue, expires_at)
-        VALUES (%(key)s, %(message_id)s, %(hop)s, %(actor)s, %(queue)s, jobs.now() + %(span)s)
-        ON CONFLICT (key) DO UPDATE
-           SET message_id = EXCLUDED.message_id, hop = EXCLUDED.hop, actor = EXCLUDED.actor,
-               queue = EXCLUDED.queue, held_at = jobs.now(), expires_at = EXCLUDED.expires_at
-         WHERE l.expires_at <= jobs.now() OR l.message_id = EXCLUDED.message_id
-        RETURNING message_id
-    """
-    values = {
-        "key": key,
-        "message_id": message_id,
-        "hop": hop,
-        "actor": actor,
-        "queue": queue,
-        "span": span,
-    }
-    while True:
-        if conn.execute(query, values).fetchone() is not None:
-            return message_id
-        holder = find(conn, key)
-        if holder is not None:  # else it was freed in between: try again
-            return holder.message_id
-
-
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A key that a message asks for."""
+    """A key that a message asks for.
+
+    `span`: after it the lock no longer counts; `None` is for as long as the job lives. `replace`:
+    the job that has the key is ended, whether it waits or runs.
+    """
 
     key: str
     message_id: str
     hop: int
     actor: str
     queue: str
+    span: timedelta | None = None
+    replace: bool = False
+
+
+def take(conn: Connection, claim: Claim) -> str:
+    """Take a key unless another message has it; return the id of the message that has it then.
+
+    An expired lock is taken over. Waits for a transaction that is about to take or free the key.
+    """
+    return take_many(conn, [claim])[claim.key]
 
 
 def take_many(conn: Connection, claims: Sequence[Claim]) -> dict[str, str]:
@@ -80,35 +58,55 @@ def take_many(conn: Connection, claims: Sequence[Claim]) -> dict[str, str]:
     No two claims may ask for the same key.
     """
     query = """
-        INSERT INTO jobs.unique_locks AS l (key, message_id, hop, actor, queue)
-        SELECT * FROM unnest(%(keys)s::text[], %(ids)s::text[], %(hops)s::int[],
-                             %(actors)s::text[], %(queues)s::text[]) AS c (key)
-         ORDER BY key  -- all processes lock in one order
-        ON CONFLICT (key) DO UPDATE
-           SET message_id = EXCLUDED.message_id, hop = EXCLUDED.hop, actor = EXCLUDED.actor,
-               queue = EXCLUDED.queue, held_at = jobs.now(), expires_at = NULL
-         WHERE l.expires_at <= jobs.now() OR l.message_id = EXCLUDED.message_id
-        RETURNING key, message_id
+        SELECT c.key, jobs.take_key(c.key, c.id, c.hop, c.actor, c.queue, c.span, c.replace)
+          FROM (SELECT *
+                  FROM unnest(%(keys)s::text[], %(ids)s::text[], %(hops)s::int[],
+                              %(actors)s::text[], %(queues)s::text[], %(spans)s::interval[],
+                              %(replace)s::bool[]) AS c (key, id, hop, actor, queue, span, replace)
+                 ORDER BY key  -- all processes lock in one order
+                OFFSET 0) AS c
     """
-    holders: dict[str, str] = {}
-    while len(holders) < len(claims):  # one freed between the two statements is tried again
-        left = [claim for claim in claims if claim.key not in holders]
-        values = {
-            "keys": [claim.key for claim in left],
-            "ids": [claim.message_id for claim in left],
-            "hops": [claim.hop for claim in left],
-            "actors": [claim.actor for claim in left],
-            "queues": [claim.queue for claim in left],
-        }
-        holders |= dict(conn.execute(query, values).fetchall())
-        if len(holders) < len(claims):
-            holders |= _holders(conn, [c.key for c in left if c.key not in holders])
-    return holders
+    values = {
+        "keys": [claim.key for claim in claims],
+        "ids": [claim.message_id for claim in claims],
+        "hops": [claim.hop for claim in claims],
+        "actors": [claim.actor for claim in claims],
+        "queues": [claim.queue for claim in claims],
+        "spans": [claim.span for claim in claims],
+        "replace": [claim.replace for claim in claims],
+    }
+    return dict(conn.execute(query, values).fetchall())
 
 
-def _holders(conn: Connection, keys: Sequence[str]) -> dict[str, str]:
-    query = "SELECT key, message_id FROM jobs.unique_locks WHERE key = ANY(%s)"
-    return dict(conn.execute(query, (list(keys),)).fetchall())
+def storing(
+    row: Row, claim: Claim, delay: timedelta, at: datetime | None, waiting_body: str | None
+) -> Statement:
+    """Return what stores a message together with its key, and tells who has the key then.
+
+    Where another has it nothing is stored, or `waiting_body` for a later try.
+    """
+    query: LiteralString = """
+        SELECT jobs.store_with_key(
+            %(message_id)s, %(hop)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
+            COALESCE(%(at)s, jobs.now() + %(delay)s),
+            %(key)s, %(span)s, %(replace)s, %(waiting_body)s, %(pause)s)
+    """
+    values: Mapping[str, object] = {
+        "message_id": row.message_id,
+        "hop": row.hop,
+        "queue": row.queue,
+        "actor": row.actor,
+        "body": row.body,
+        "reason": row.reason,
+        "at": at,
+        "delay": delay,
+        "key": claim.key,
+        "span": claim.span,
+        "replace": claim.replace,
+        "waiting_body": waiting_body,
+        "pause": WAIT,
+    }
+    return Statement(query, values)
 
 
 def find(conn: Connection, key: str) -> Lock | None:
@@ -122,13 +120,63 @@ def find(conn: Connection, key: str) -> Lock | None:
         return cur.execute(query, (key,)).fetchone()
 
 
+def held(conn: Connection, *, actor: str | None = None, limit: int = 1_000) -> list[Lock]:
+    """Return the locks, the oldest first."""
+    query = """
+        SELECT key, message_id, hop, actor, queue, held_at, expires_at
+          FROM jobs.unique_locks
+         WHERE %(actor)s::text IS NULL OR actor = %(actor)s
+         ORDER BY held_at, key
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(Lock)) as cur:
+        return cur.execute(query, {"actor": actor, "limit": limit}).fetchall()
+
+
+def without_row(conn: Connection) -> list[Lock]:
+    """Return the locks whose job PostgreSQL does not have: it is on RabbitMQ, or nowhere."""
+    query = """
+        SELECT l.key, l.message_id, l.hop, l.actor, l.queue, l.held_at, l.expires_at
+          FROM jobs.unique_locks AS l
+         WHERE (l.expires_at IS NULL OR l.expires_at > jobs.now())
+           AND NOT EXISTS (SELECT FROM jobs.schedule AS s WHERE s.message_id = l.message_id)
+           -- Of a job that ended and whose key is held for its span.
+           AND NOT EXISTS (SELECT FROM jobs.settled AS s
+                            WHERE s.message_id = l.message_id AND s.hop >= l.hop)
+         ORDER BY l.held_at, l.key
+    """
+    with conn.cursor(row_factory=class_row(Lock)) as cur:
+        return cur.execute(query).fetchall()
+
+
 def free(conn: Connection, message_id: str, hop: int) -> int:
     """Free what this hop of a message holds; a copy of an earlier hop frees nothing."""
     query = "DELETE FROM jobs.unique_locks WHERE message_id = %s AND hop <= %s"
     return conn.execute(query, (message_id, hop)).rowcount
 
 
+def release(conn: Connection, lock: Lock) -> bool:
+    """Free a key by hand; False when it is not held so any more.
+
+    Its job, if it lives, runs all the same.
+    """
+    query = "DELETE FROM jobs.unique_locks WHERE key = %s AND message_id = %s AND hop = %s"
+    return conn.execute(query, (lock.key, lock.message_id, lock.hop)).rowcount > 0
+
+
 def move(conn: Connection, message_id: str, hop: int) -> int:
     """Hand what an earlier hop of a message holds to its next one."""
     query = "UPDATE jobs.unique_locks SET hop = %(hop)s WHERE message_id = %(id)s AND hop < %(hop)s"
     return conn.execute(query, {"id": message_id, "hop": hop}).rowcount
+
+
+def prune(conn: Connection, limit: int) -> int:
+    """Delete locks that no longer count, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.unique_locks
+         WHERE key IN (SELECT key FROM jobs.unique_locks
+                        WHERE expires_at < jobs.now()
+                        LIMIT %s
+                          FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, (limit,)).rowcount

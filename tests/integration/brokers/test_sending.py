@@ -285,16 +285,6 @@ def test_a_time_that_is_ambiguous_is_refused(greet, when):
         schedule.send(conn, greet.message(1), **when)
 
 
-def test_a_unique_job_is_not_stored_without_its_lock(greet, rows):
-    """Its key would be free while it waits, and two would be alive."""
-    message = greet.message_with_options(args=(1,), unique_key="k")
-
-    with db.transaction() as conn, pytest.raises(WorkshedError, match="lock"):
-        schedule.send(conn, message)
-
-    assert rows("SELECT 1 FROM jobs.schedule") == []
-
-
 def test_the_same_message_is_not_stored_twice(greet):
     message = greet.message(1)
 

@@ -14,7 +14,7 @@ from brokers import schedule
 from brokers.envelope import EXACT_INTEGERS, FIELDS, OPTIONS, decode
 from brokers.publisher import Publisher
 from brokers.relay import Relay
-from workshed.jobs import queues
+from workshed.jobs import queues, unique
 
 # What a sender may say; the rest is where a job is in its life, and nobody else's to say.
 RANGES = {
@@ -23,6 +23,11 @@ RANGES = {
     "max_retries": (0, 2**31 - 1),
     "min_backoff": (0, 2**31 - 1),
     "time_limit": (1, 2**31 - 1),
+    "unique_for": (1, 2**31 - 1),
+}
+WORDS = {
+    "unique_key": (["k", "é" * 500], ["", "é" * 501, 7, None, ["k"]]),
+    "on_conflict": (["log", "raise", "replace", "reschedule"], ["drop", "", 7, None]),
 }
 
 
@@ -233,7 +238,7 @@ def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, sto
         conn.execute(f"SELECT jobs.send('greet', args => '[{nested}]')")
 
 
-@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - set(RANGES))])
+@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - set(RANGES) - set(WORDS))])
 def test_an_option_it_does_not_know_is_refused(refused, name):
     refused(f"greet: {name} is not an option to send with; these are", options={name: 1})
 
@@ -250,6 +255,52 @@ def test_an_option_has_the_range_that_python_gives_it(send, refused, conn, name)
     for value in (low - 1, high + 1, "5", 5.0, True, None, [5]):
         assert check(value)
         refused(f"greet: option {name} must be a whole number", options={name: value})
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_word_is_taken_where_python_takes_it(send, refused, conn, name):
+    good, bad = WORDS[name]
+    check = OPTIONS[name]
+
+    for value in good:
+        assert check(value) is None
+        with conn.transaction(force_rollback=True):
+            send(options={name: value})
+    for value in bad:
+        assert check(value)
+        refused(f"greet: option {name} must be", options={name: value})
+
+
+def test_of_two_jobs_with_one_key_one_is_stored(send, conn):
+    first, second = (send(options={"unique_key": "k"}) for _ in range(2))
+
+    assert first == second
+    assert conn.execute("SELECT message_id FROM jobs.schedule").fetchall() == [(first,)]
+    assert unique.find(conn, "k").message_id == first
+
+
+def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
+    first = send(options={"unique_key": "k"})
+
+    taken = pytest.raises(psycopg.errors.UniqueViolation, match=f"job {first} has the key")
+    with taken, conn.transaction():
+        send(options={"unique_key": "k", "on_conflict": "raise"})
+    waits = send(options={"unique_key": "k", "on_conflict": "reschedule"})
+    last = send(options={"unique_key": "k", "on_conflict": "replace"})
+
+    assert len({first, waits, last}) == 3
+    rows = conn.execute(
+        "SELECT message_id, body::json -> 'options' ->> 'waits_for_key' FROM jobs.schedule"
+    )
+    assert dict(rows.fetchall()) == {waits: "true", last: None}
+    assert unique.find(conn, "k").message_id == last
+
+
+def test_an_actor_whose_key_is_computed_in_python_needs_it(send, refused, conn):
+    queues.declare_actors(conn, {"greet": "default"}, {"greet"})
+
+    refused("greet: its jobs are unique, and their key is computed in Python; give it")
+    send(options={"unique_key": "k"})
 
 
 def test_options_that_are_no_object_are_refused(refused):

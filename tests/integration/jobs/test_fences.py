@@ -8,7 +8,9 @@ import pytest
 from workshed.jobs import cancels, effects, schedule, settled, starts, unique
 from workshed.jobs.schedule import Row
 
-LOCK = {"actor": "resize", "queue": "images"}
+
+def claim(message_id, hop=0, **changes):
+    return unique.Claim("k", message_id, hop, "resize", "images", **changes)
 
 
 def row(message_id="m", hop=0, reason="delay", **changes):
@@ -62,14 +64,14 @@ def test_only_starts_made_alone_count(conn):
 
 
 def test_a_key_is_held_by_one_message(conn):
-    assert unique.take(conn, "k", message_id="a", hop=0, **LOCK) == "a"
-    assert unique.take(conn, "k", message_id="b", hop=0, **LOCK) == "a"
-    assert unique.take(conn, "k", message_id="a", hop=0, **LOCK) == "a"
+    assert unique.take(conn, claim("a", 0)) == "a"
+    assert unique.take(conn, claim("b", 0)) == "a"
+    assert unique.take(conn, claim("a", 0)) == "a"
 
 
 def test_a_copy_of_an_earlier_hop_frees_nothing(conn):
     """With the message id alone as holder, the copy would free the lock of the retry."""
-    unique.take(conn, "k", message_id="a", hop=0, **LOCK)
+    unique.take(conn, claim("a", 0))
     unique.move(conn, "a", 1)
 
     assert unique.free(conn, "a", 0) == 0
@@ -77,9 +79,9 @@ def test_a_copy_of_an_earlier_hop_frees_nothing(conn):
 
 
 def test_an_expired_lock_is_taken_over(conn):
-    unique.take(conn, "k", message_id="a", hop=0, span=timedelta(seconds=-1), **LOCK)
+    unique.take(conn, claim("a", 0, span=timedelta(seconds=-1)))
 
-    assert unique.take(conn, "k", message_id="b", hop=0, **LOCK) == "b"
+    assert unique.take(conn, claim("b", 0)) == "b"
 
 
 def test_of_many_senders_at_once_one_wins(connect):
@@ -89,7 +91,7 @@ def test_of_many_senders_at_once_one_wins(connect):
     def send(number):
         barrier.wait()
         with connections[number] as conn:
-            taken = unique.take(conn, "k", message_id=str(number), hop=0, **LOCK)
+            taken = unique.take(conn, claim(str(number)))
             winners.append((str(number), taken))
 
     threads = [threading.Thread(target=send, args=(n,)) for n in range(8)]
@@ -104,10 +106,8 @@ def test_of_many_senders_at_once_one_wins(connect):
 
 def test_a_rollback_lets_the_next_one_have_the_key(connect):
     with connect() as first, connect() as second:
-        unique.take(first, "k", message_id="a", hop=0, **LOCK)
-        waiting = threading.Thread(
-            target=lambda: found.append(unique.take(second, "k", message_id="b", hop=0, **LOCK))
-        )
+        unique.take(first, claim("a", 0))
+        waiting = threading.Thread(target=lambda: found.append(unique.take(second, claim("b", 0))))
         found: list[str] = []
         waiting.start()
         first.rollback()
@@ -130,7 +130,7 @@ def test_an_effect_is_claimed_once_per_scope(conn):
 
 def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
     schedule.insert(conn, row(hop=2))
-    unique.take(conn, "k", message_id="m", hop=2, **LOCK)
+    unique.take(conn, claim("m", 2))
 
     assert cancels.cancel(conn, "m") == "deleted"
 

@@ -43,6 +43,7 @@ from middleware import (
 from workshed import db
 from workshed.jobs import cancels, dead, leases, queues, relays, schedule, unique, windows
 from workshed.jobs.schedule import Row
+from workshed.jobs.unique import Claim
 
 NOW = timedelta()
 LEASE = timedelta(hours=1)
@@ -142,9 +143,7 @@ class Jobs(RuleBasedStateMachine):
         message = self._message(kind, once, **({"unique_key": key} if key else {}))
         with db.transaction() as conn:
             if key is not None:
-                winner = unique.take(
-                    conn, key, message_id=message.message_id, hop=0, actor="work", queue="q"
-                )
+                winner = unique.take(conn, Claim(key, message.message_id, 0, "work", "q"))
                 if winner != message.message_id:
                     self.refused.append(message.message_id)
                     del self.sent[message.message_id]

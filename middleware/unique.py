@@ -1,0 +1,158 @@
+"""What an actor says about its uniqueness, and the key that follows from its arguments."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, get_args
+
+import dramatiq
+import orjson
+
+Strategy = Literal[
+    "until_executing",
+    "until_executed",
+    "until_expired",
+    "while_executing",
+    "until_and_while_executing",
+]
+OnConflict = Literal["log", "raise", "replace", "reschedule"]
+Key = Sequence[str] | Callable[..., object]
+
+LONGEST_BYTES = 200
+"""Of a key people can read; a longer one is its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """Keep one job alive, or one running, per key.
+
+    `Unique(key=["attachment_id"], on_conflict="replace")`. The key is made of the arguments named,
+    or of what a function of them returns, or of all; each actor has keys of its own.
+
+    `strategy`, when the key is held:
+    `until_executing`: from its send to its start;
+    `until_executed`: from its send to its end, through delays and retries;
+    `until_expired`: from its send for `unique_for`, whatever becomes of it;
+    `while_executing`: while it runs, so that jobs wait for each other;
+    `until_and_while_executing`: from its send to its start, and while it runs.
+
+    `on_conflict`, what a job does that does not get the key:
+    `log`: it is dropped, and its `send` returns the message that has the key;
+    `raise`: `send` raises `DuplicateJobError`, and a run that does not get its turn has failed;
+    `replace`: it ends the job that has the key, whether that waits or runs, and takes its place;
+    `reschedule`: it tries again after 5 s, again and again.
+    `log`, unless it would have to wait for another to run: `reschedule`.
+
+    `unique_for`: after this the key is free in any case, counted from when the job is due.
+    """
+
+    strategy: Strategy = "until_executed"
+    key: Key | None = None
+    on_conflict: OnConflict | None = None
+    unique_for: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work, when the actor is declared."""
+        if self.strategy not in get_args(Strategy):
+            raise ValueError(f"strategy={self.strategy!r}: one of {', '.join(get_args(Strategy))}")
+        if self.on_conflict is not None and self.on_conflict not in get_args(OnConflict):
+            raise ValueError(
+                f"on_conflict={self.on_conflict!r}: one of {', '.join(get_args(OnConflict))}"
+            )
+        if self.strategy == "until_expired" and self.unique_for is None:
+            raise ValueError("until_expired needs unique_for, or the key would be held for ever")
+        if self.unique_for is not None and self.unique_for < timedelta(milliseconds=1):
+            raise ValueError(f"unique_for={self.unique_for}: at least a millisecond")
+        if self.strategy == "while_executing":
+            if self.unique_for is not None:
+                raise ValueError(
+                    "while_executing holds its key for as long as it runs: no unique_for"
+                )
+            if self.on_conflict == "replace":
+                raise ValueError("while_executing cannot replace a job that runs")
+
+    @property
+    def locks_when_sent(self) -> bool:
+        """Tell whether a job has its key from its send on."""
+        return self.strategy != "while_executing"
+
+    @property
+    def ends_at_start(self) -> bool:
+        """Tell whether that key is given back when the job starts."""
+        return self.strategy in ("until_executing", "until_and_while_executing")
+
+    @property
+    def locks_when_run(self) -> bool:
+        """Tell whether one job per key runs at a time."""
+        return self.strategy in ("while_executing", "until_and_while_executing")
+
+    @property
+    def sending(self) -> OnConflict:
+        """What a send does that does not get the key."""
+        return self.on_conflict or "log"
+
+    @property
+    def running(self) -> OnConflict:
+        """What a run does that does not get its turn; nothing replaces a job that runs."""
+        if self.on_conflict in (None, "replace"):
+            return "reschedule"
+        if self.strategy == "until_and_while_executing" and self.on_conflict == "log":
+            return "reschedule"  # it was taken on when it was sent; to drop it now would lose it
+        return self.on_conflict
+
+    def check(self, actor: dramatiq.Actor[..., Any]) -> None:
+        """Refuse a key of arguments that the actor does not have."""
+        if self.key is None or callable(self.key):
+            return
+        if isinstance(self.key, str):
+            raise TypeError(f"{actor.actor_name}: key={self.key!r}: a list of argument names")
+        known = inspect.signature(actor.fn).parameters
+        for name in self.key:
+            if name not in known:
+                raise ValueError(
+                    f"{actor.actor_name}: key={list(self.key)!r}: it has no argument {name!r}, "
+                    f"only {', '.join(known) or 'none'}"
+                )
+
+    def key_of(self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]) -> str:
+        """Return the key of a message; positional and named arguments, and defaults, are one.
+
+        Raises what the function given as `key` raises, and `ValueError` for a result that is no
+        JSON.
+        """
+        if callable(self.key):
+            value = self.key(*message.args, **message.kwargs)
+        else:
+            bound = inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
+            bound.apply_defaults()
+            arguments = bound.arguments
+            names = list(arguments) if self.key is None else self.key
+            value = [arguments[name] for name in names]
+        return readable(actor.actor_name, value)
+
+
+def readable(actor_name: str, value: object) -> str:
+    """Write a key people can read: `process_image:[7]`; a long one ends in its hash."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError as err:
+        raise ValueError(f"{actor_name}: the key {value!r:.80} is no JSON: {err}") from None
+    key = f"{actor_name}:{text}"
+    # PostgreSQL has no NUL in a text; JSON writes it as an escape, so none is here.
+    if len(key.encode()) <= LONGEST_BYTES:
+        return key
+    return f"{actor_name}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def of(actor: dramatiq.Actor[..., Any]) -> Unique | None:
+    """Return what an actor says, if anything."""
+    found: Unique | None = actor.options.get("unique")
+    return found
+
+
+def sent_with(options: Mapping[str, Any]) -> str | None:
+    """Return the key that a message has from its send on."""
+    key: str | None = options.get("unique_key")
+    return key

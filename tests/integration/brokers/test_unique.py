@@ -1,0 +1,451 @@
+"""Unique jobs, sent and run: of one key one is alive, or one runs, and no key is left over."""
+
+import threading
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from brokers import schedule
+from brokers.errors import NotAllSentError
+from middleware import Unique, renewal, uniqueness
+from workshed import db
+from workshed.errors import DuplicateJobError
+from workshed.jobs import Discard, dead, turns, unique
+
+SCHEDULED = "SELECT message_id FROM jobs.schedule ORDER BY 1"
+LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
+TURNS = "SELECT key, message_id FROM jobs.run_locks"
+
+
+@pytest.fixture
+def resize(actor):
+    """`resize(Unique(…), then)`: an actor that is unique so; `.ran` are its runs."""
+
+    def declare(rule, then=lambda number: None, **options):
+        ran = []
+
+        @actor(queue_name="default", actor_name="resize", unique=rule, **options)
+        def resize(number):
+            ran.append(number)
+            then(number)
+
+        resize.ran = ran
+        return resize
+
+    return declare
+
+
+@pytest.fixture
+def gate():
+    """A job that waits at it says so: `gate.entered`; it goes on after `gate.open`."""
+
+    class Gate:
+        def __init__(self):
+            self.entered, self.open = threading.Semaphore(0), threading.Event()
+
+        def __call__(self, _number):
+            self.entered.release()
+            assert self.open.wait(30)
+
+        def enter(self):
+            assert self.entered.acquire(timeout=30)
+
+    found = Gate()
+    yield found
+    found.open.set()
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """What is put off tries again at once."""
+    monkeypatch.setattr(unique, "WAIT", timedelta(milliseconds=50))
+    monkeypatch.setattr(uniqueness, "WAIT", timedelta(milliseconds=50))
+
+
+@pytest.fixture
+def none_left(rows, eventually):
+    """No key, no turn and no row is left."""
+    return lambda: eventually(
+        lambda: (rows(LOCKS), rows(TURNS), rows(SCHEDULED)) == ([], [], []), within_s=20
+    )
+
+
+# From the send on
+
+
+def test_a_job_is_alive_from_its_send_to_its_end(resize, gate, working, none_left):
+    job = resize(Unique(), gate)
+    with working("default"):
+        first = job.send(1)
+        gate.enter()
+
+        second = job.send(number=1)
+        other = job.send(2)
+
+        assert second.message_id == first.message_id != other.message_id
+        gate.open.set()
+        none_left()
+    assert sorted(job.ran) == [1, 2]
+
+
+def test_its_key_is_free_from_its_start_on(resize, gate, working, none_left):
+    job = resize(Unique("until_executing"), gate)
+    with working("default"):
+        first = job.send(1)
+        gate.enter()
+
+        second = job.send(1)
+
+        assert second.message_id != first.message_id
+        gate.open.set()
+        none_left()
+    assert job.ran == [1, 1]
+
+
+def test_its_key_is_held_for_its_span_whatever_becomes_of_it(
+    resize, working, connect, rows, eventually
+):
+    job = resize(Unique("until_expired", unique_for=timedelta(minutes=5)))
+    with working("default"):
+        first = job.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.settled"))
+
+        assert job.send(1).message_id == first.message_id
+        expire = "UPDATE jobs.unique_locks SET expires_at = expires_at - interval '5 min'"
+        connect(autocommit=True).execute(expire)
+        assert job.send(1).message_id != first.message_id
+        eventually(lambda: job.ran == [1, 1])
+
+
+@pytest.mark.parametrize("failure", [Discard("gone"), OSError("no")])
+def test_the_key_of_a_job_that_is_discarded_or_dead_is_free(
+    failure, resize, working, none_left, eventually
+):
+    """Held on, as in activejob-uniqueness, its key would refuse all jobs for a day."""
+
+    def fail(_number):
+        raise failure
+
+    job = resize(Unique(), fail, max_retries=0)
+    with working("default"):
+        job.send(1)
+        none_left()
+        job.send(1)
+        eventually(lambda: job.ran == [1, 1])
+        none_left()
+
+
+def test_a_span_counts_from_when_the_job_is_due(resize, rows):
+    """Counted from the send, the key of a job of tomorrow would be free before it starts."""
+    job = resize(Unique(unique_for=timedelta(minutes=10)))
+    span = "SELECT round(extract(epoch FROM expires_at - jobs.now()) / 60) FROM jobs.unique_locks"
+
+    job.send_with_options(args=(1,), delay=3_600_000)
+    job.send(2)
+
+    assert sorted(rows(span)) == [(10,), (70,)]
+
+
+# When it does not get its key
+
+
+def senders(job, broker):
+    """Each way to send."""
+
+    def stored(**when):
+        with db.transaction() as conn:
+            return schedule.send(conn, job.message(1), **when)
+
+    return {
+        "send": lambda: job.send(1),
+        "delayed": lambda: job.send_with_options(args=(1,), delay=60_000),
+        "many": lambda: broker.enqueue_many([job.message(1)])[0],
+        "schedule": stored,
+        "schedule, delayed": lambda: stored(delay=timedelta(hours=1)),
+    }
+
+
+WAYS = ["send", "delayed", "many", "schedule", "schedule, delayed"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_its_send_returns_the_job_that_has_the_key(way, resize, broker, rows):
+    job = resize(Unique())
+    first = job.send_with_options(args=(1,), delay=60_000)
+
+    second = senders(job, broker)[way]()
+
+    assert second.message_id == first.message_id
+    assert rows(SCHEDULED) == [(first.message_id,)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_its_send_raises_and_nothing_is_stored(way, resize, broker, rows):
+    job = resize(Unique(on_conflict="raise"))
+    first = job.send_with_options(args=(1,), delay=60_000)
+
+    with pytest.raises((DuplicateJobError, NotAllSentError), match=first.message_id):
+        senders(job, broker)[way]()
+
+    assert rows(SCHEDULED) == [(first.message_id,)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_takes_the_place_of_one_that_waits(way, resize, broker, rows):
+    job = resize(Unique(on_conflict="replace"))
+    first = job.send_with_options(args=(1,), delay=60_000)
+
+    second = senders(job, broker)[way]()
+
+    assert second.message_id != first.message_id
+    assert [key[1] for key in rows(LOCKS)] == [second.message_id]
+    assert (first.message_id,) not in rows(SCHEDULED)
+    reason = rows("SELECT message_id, reason FROM jobs.attempts WHERE outcome = 'discarded'")
+    assert reason == [(first.message_id, f"replaced by {second.message_id}")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_waits_for_the_key(way, resize, broker, rows):
+    job = resize(Unique(on_conflict="reschedule"))
+    first = job.send_with_options(args=(1,), delay=60_000)
+
+    second = senders(job, broker)[way]()
+
+    assert second.message_id != first.message_id
+    assert {m for (m,) in rows(SCHEDULED)} == {first.message_id, second.message_id}
+    assert [key[1] for key in rows(LOCKS)] == [first.message_id]
+
+
+@pytest.mark.usefixtures("soon")
+def test_one_that_waits_runs_when_the_key_is_free(
+    resize, gate, working, relaying, none_left, rows, eventually
+):
+    job = resize(Unique(on_conflict="reschedule"), gate)
+    with working("default"), relaying():
+        job.send(1)
+        gate.enter()
+        second = job.send(1)
+        query = "SELECT hop > 0 FROM jobs.schedule WHERE message_id = %s"
+        eventually(lambda: rows(query, second.message_id) == [(True,)], within_s=20)
+        assert job.ran == [1]
+
+        gate.open.set()
+        none_left()
+    assert job.ran == [1, 1]
+    assert rows("SELECT 1 FROM jobs.attempts") == []
+
+
+def test_one_that_runs_and_is_replaced_has_no_outcome(resize, gate, working, rows, eventually):
+    """Without its settled hop, a failure stores its retry beside the job that replaced it."""
+
+    def then(number):
+        if len(job.ran) == 1:
+            gate(number)
+            raise OSError("no")
+
+    job = resize(Unique(on_conflict="replace"), then)
+    with working("default"):
+        job.send(1)
+        gate.enter()
+        job.send(1)
+        gate.open.set()
+        eventually(lambda: job.ran == [1, 1])
+        eventually(lambda: rows(LOCKS) == [])
+
+    assert rows(SCHEDULED) == []
+    assert rows("SELECT reason FROM jobs.attempts WHERE outcome = 'retried'") == []
+
+
+def test_of_many_that_replace_each_other_the_last_is_sent(resize, broker, rabbitmq, eventually):
+    job = resize(Unique(on_conflict="replace"))
+
+    sent = broker.enqueue_many([job.message(1) for _ in range(5)])
+
+    assert len({message.message_id for message in sent}) == 1
+    eventually(lambda: rabbitmq.depth("default") == 1)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
+    resize, gate, working, relaying, connect, rows, none_left, eventually
+):
+    """Without it, it runs beside the job that has the key by then."""
+
+    def then(number):
+        if len(job.ran) == 1:
+            raise OSError("no")
+        gate(number)
+
+    job = resize(Unique(), then, max_retries=0)
+    with working("default"), relaying():
+        first = job.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        job.send(1)
+        gate.enter()
+        assert dead.retry(connect(autocommit=True), first.message_id)
+        query = "SELECT hop > 1 FROM jobs.schedule WHERE message_id = %s"
+        eventually(lambda: rows(query, first.message_id) == [(True,)], within_s=20)
+        assert job.ran == [1, 1]
+
+        gate.open.set()
+        none_left()
+    assert job.ran == [1, 1, 1]
+
+
+def test_a_job_sent_in_a_transaction_that_rolls_back_leaves_no_key(resize, rows):
+    job = resize(Unique())
+
+    with db.transaction() as conn:
+        schedule.send(conn, job.message(1))
+        conn.rollback()
+
+    assert (rows(LOCKS), rows(SCHEDULED)) == ([], [])
+
+
+# While it runs
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("strategy", ["while_executing", "until_and_while_executing"])
+def test_one_runs_at_a_time(strategy, resize, working, relaying, none_left):
+    together, most = [], []
+    pause = threading.Event()
+
+    def then(number):
+        together.append(number)
+        most.append(len(together))
+        pause.wait(0.02)
+        together.remove(number)
+
+    job = resize(Unique(strategy, key=lambda number: "all"), then)
+    with working("default", threads=4), relaying():
+        sent = {job.send(number).message_id for number in range(8)}
+        none_left()
+
+    # Sent while another waits, a job of the second kind is not taken on.
+    assert len(job.ran) == len(sent)
+    assert set(most) == {1}
+
+
+@pytest.mark.usefixtures("soon")
+def test_one_that_is_sent_while_another_runs_runs_after_it(
+    resize, gate, working, relaying, none_left, rows, eventually
+):
+    job = resize(Unique("until_and_while_executing"), gate)
+    with working("default", threads=4), relaying():
+        job.send(1)
+        gate.enter()
+        second = job.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE hop > 0"), within_s=20)
+        assert job.send(1).message_id == second.message_id
+        assert job.ran == [1]
+
+        gate.open.set()
+        none_left()
+    assert job.ran == [1, 1]
+
+
+@pytest.mark.parametrize(("how", "outcome"), [("log", "discarded"), ("raise", "dead")])
+def test_a_run_that_does_not_get_its_turn_may_be_dropped_or_fail(
+    how, outcome, resize, gate, working, rows, eventually
+):
+    job = resize(Unique("while_executing", on_conflict=how), gate, max_retries=0)
+    query = "SELECT reason FROM jobs.attempts WHERE outcome = %s"
+    with working("default"):
+        first = job.send(1)
+        gate.enter()
+        job.send(1)
+        [(reason,)] = eventually(lambda: rows(query, outcome))
+        assert first.message_id in reason
+        gate.open.set()
+        eventually(lambda: rows(TURNS) == [])
+    assert job.ran == [1]
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
+    resize, gate, working, relaying, connect, rows, none_left, eventually
+):
+    """Without the condition at its end, the outcome of a stopped process is written over the
+    work of the one that took its turn."""
+
+    def then(number):
+        if len(job.ran) == 1:
+            gate(number)
+
+    job = resize(Unique("while_executing"), then)
+    with working("default", threads=2), relaying():
+        first = job.send(1)
+        gate.enter()
+        expire = "UPDATE jobs.run_locks SET expires_at = jobs.now() - interval '1 s'"
+        connect(autocommit=True).execute(expire)
+        job.send(1)
+        eventually(lambda: len(job.ran) == 2 and rows(TURNS) == [])
+        gate.open.set()
+        eventually(lambda: job.ran == [1, 1, 1], within_s=20)
+        none_left()
+
+    assert rows("SELECT hop FROM jobs.settled WHERE message_id = %s", first.message_id) == [(1,)]
+
+
+def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monkeypatch, eventually):
+    """Without renewal another takes it after 30 s, and two run."""
+    monkeypatch.setattr(renewal, "EVERY_S", 0.05)
+    monkeypatch.setattr(turns, "LEASE", timedelta(seconds=1))
+    job = resize(Unique("while_executing"), gate)
+    query = "SELECT expires_at FROM jobs.run_locks"
+    with working("default"):
+        job.send(1)
+        gate.enter()
+        [first] = rows(query)
+        eventually(lambda: rows(query) != [first])
+        gate.open.set()
+        eventually(lambda: rows(query) == [])
+
+
+def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_beside_it(connect):
+    """After a lost connection RabbitMQ gives the job to another process."""
+    conn = connect(autocommit=True)
+    here, there = (
+        turns.Turn("k", token, "m", 0, "resize", "default", "host", 1)
+        for token in (
+            "00000000-0000-0000-0000-00000000000a",
+            "00000000-0000-0000-0000-00000000000b",
+        )
+    )
+
+    assert turns.take(conn, here) is None
+    assert turns.take(conn, here) is None  # repeated: the answer to the first was lost
+    assert turns.take(conn, there) == "m"
+    assert not turns.free(conn, there)
+    assert turns.free(conn, here)
+
+
+def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads):
+    """With the lock first and the outcome second, they and a worker that settles deadlock."""
+
+    def replace(number):
+        with connect() as own:
+            claim = unique.Claim("k", str(number), 0, "resize", "default", replace=True)
+            unique.take(own, claim)
+            own.commit()
+
+    in_threads(replace, range(60), threads=6)
+
+    held = conn.execute("SELECT message_id FROM jobs.unique_locks").fetchall()
+    settled = conn.execute("SELECT count(*) FROM jobs.settled").fetchone()
+    assert len(held) == 1
+    assert settled == (59,)
+
+
+def test_a_lock_that_another_key_needs_is_an_error_of_postgresql(connect):
+    """Not a loop: in a snapshot that does not see who took the key."""
+    with connect() as first, connect() as second:
+        second.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        second.execute("SELECT 1")
+        unique.take(first, unique.Claim("k", "a", 0, "resize", "default"))
+        first.commit()
+
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            unique.take(second, unique.Claim("k", "b", 0, "resize", "default"))

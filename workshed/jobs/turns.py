@@ -1,0 +1,84 @@
+"""One job running per key: a lease, renewed while its process lives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from workshed.db import Connection
+
+LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to run, of one start of a job; `token` is of no other start."""
+
+    key: str
+    token: UUID
+    message_id: str
+    hop: int
+    actor: str
+    queue: str
+    host: str
+    pid: int
+
+
+def take(conn: Connection, turn: Turn) -> str | None:
+    """Take the key, also of one whose lease has run out; else return the message that has it.
+
+    A copy of the job that has it does not get it either: that one may be running.
+    """
+    query = """
+        INSERT INTO jobs.run_locks AS l
+               (key, token, message_id, hop, actor, queue, host, pid, expires_at)
+        VALUES (%(key)s, %(token)s, %(message_id)s, %(hop)s, %(actor)s, %(queue)s,
+                %(host)s, %(pid)s, jobs.now() + %(lease)s)
+        ON CONFLICT (key) DO UPDATE
+           SET token = EXCLUDED.token, message_id = EXCLUDED.message_id, hop = EXCLUDED.hop,
+               actor = EXCLUDED.actor, queue = EXCLUDED.queue, host = EXCLUDED.host,
+               pid = EXCLUDED.pid, held_at = jobs.now(), expires_at = EXCLUDED.expires_at
+         WHERE l.expires_at <= jobs.now() OR l.token = EXCLUDED.token
+    """
+    values = {
+        "key": turn.key,
+        "token": turn.token,
+        "message_id": turn.message_id,
+        "hop": turn.hop,
+        "actor": turn.actor,
+        "queue": turn.queue,
+        "host": turn.host,
+        "pid": turn.pid,
+        "lease": LEASE,
+    }
+    while True:
+        if conn.execute(query, values).rowcount:
+            return None
+        holder = "SELECT message_id FROM jobs.run_locks WHERE key = %s"
+        found = conn.execute(holder, (turn.key,)).fetchone()
+        if found is not None:  # else it was freed in between: try again
+            return f"{found[0]}"
+
+
+def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
+    """Hold leases for longer; return how many of them are still held."""
+    query = "UPDATE jobs.run_locks SET expires_at = jobs.now() + %s WHERE token = ANY(%s)"
+    return conn.execute(query, (LEASE, list(tokens))).rowcount
+
+
+def free(conn: Connection, turn: Turn) -> bool:
+    """Give the key back; False when another start has it, or had it since."""
+    query = "DELETE FROM jobs.run_locks WHERE key = %s AND token = %s"
+    return conn.execute(query, (turn.key, turn.token)).rowcount > 0
+
+
+def prune(conn: Connection, limit: int) -> int:
+    """Delete leases that have run out, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.run_locks
+         WHERE key IN (SELECT key FROM jobs.run_locks
+                        WHERE expires_at < jobs.now()
+                        LIMIT %s
+                          FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, (limit,)).rowcount
