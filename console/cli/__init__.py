@@ -28,6 +28,7 @@ COMMANDS = {
     "queues": "console.cli.queues:queues",
     "relay": "console.cli.relay:relay",
     "scheduled": "console.cli.scheduled:scheduled",
+    "unique": "console.cli.unique:unique",
     "worker": "console.cli.worker:worker",
 }
 

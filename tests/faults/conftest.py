@@ -96,18 +96,27 @@ def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
 
 
 @pytest.fixture
-def harmless(ledger, request, eventually):
-    """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
+def judged(request):
+    """`judged(result)`: report what came of an experiment, and fail over harm."""
 
-    def harmless(within_s=60):
-        with contextlib.suppress(AssertionError):  # what is missing is counted
-            eventually(lambda: ledger.done() and ledger.left() == 0, within_s=within_s)
-        result = ledger.result()
+    def judged(result):
         report = request.config.getoption("fault_report")
         if report:
             Path(report).write_text(json.dumps(result.as_json()))
         assert result.harm == 0, result
         return result
+
+    return judged
+
+
+@pytest.fixture
+def harmless(ledger, judged, eventually):
+    """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
+
+    def harmless(within_s=60):
+        with contextlib.suppress(AssertionError):  # what is missing is counted
+            eventually(lambda: ledger.done() and ledger.left() == 0, within_s=within_s)
+        return judged(ledger.result())
 
     return harmless
 

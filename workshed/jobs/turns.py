@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
+
+from psycopg.rows import class_row
 
 from workshed.db import Connection
 
@@ -22,6 +24,21 @@ class Turn:
     queue: str
     host: str
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A row of `jobs.run_locks`, as people read it."""
+
+    key: str
+    message_id: str
+    hop: int
+    actor: str
+    queue: str
+    host: str
+    pid: int
+    held_at: datetime
+    expires_at: datetime
 
 
 def take(conn: Connection, turn: Turn) -> str | None:
@@ -58,6 +75,19 @@ def take(conn: Connection, turn: Turn) -> str | None:
         found = conn.execute(holder, (turn.key,)).fetchone()
         if found is not None:  # else it was freed in between: try again
             return f"{found[0]}"
+
+
+def held(conn: Connection, *, actor: str | None = None, limit: int = 1_000) -> list[Held]:
+    """Return the turns that are taken, the oldest first."""
+    query = """
+        SELECT key, message_id, hop, actor, queue, host, pid, held_at, expires_at
+          FROM jobs.run_locks
+         WHERE %(actor)s::text IS NULL OR actor = %(actor)s
+         ORDER BY held_at, key
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(Held)) as cur:
+        return cur.execute(query, {"actor": actor, "limit": limit}).fetchall()
 
 
 def renew(conn: Connection, tokens: Sequence[UUID]) -> int:

@@ -1,0 +1,83 @@
+"""A unique actor that sees whether another of its key runs, and senders that die.
+
+`python keys.py FIRST KEYS THREADS` sends every key from the first on, in each thread, and may be
+killed at any time. What it knows of a send is noted after it has returned, or in the transaction
+it belongs to.
+"""
+
+import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+import dramatiq
+import psycopg
+
+from brokers import Queue, broker, schedule
+from middleware import RetryOn, Unique
+from workshed import db
+
+broker.add_queue(Queue("parts"))
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="parts",
+    unique=Unique(key=["key"]),
+    retry_on=RetryOn(OSError, attempts=30, wait=timedelta(milliseconds=20)),
+)
+def build(key, me):
+    """Twice: a second row. Fails one time in four, and keeps its key."""
+    with db.transaction() as conn:
+        try:
+            with conn.transaction():
+                conn.execute("INSERT INTO runs VALUES (%s, %s)", (key, me))
+        except psycopg.errors.UniqueViolation:
+            conn.execute("INSERT INTO together VALUES (%s, %s)", (key, me))
+            return
+    time.sleep(0.01)
+    fails = random.random() < 0.25  # noqa: S311 -- a coin
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM runs WHERE key = %s", (key,))
+        if not fails:
+            conn.execute("INSERT INTO done VALUES (%s, %s)", (key, me))
+    if fails:
+        raise OSError("told to fail")
+
+
+def note(conn, message_id, fate):
+    conn.execute("INSERT INTO sends VALUES (%s, %s)", (message_id, fate))
+
+
+def send_one(conn, key):
+    """Send by one of the ways; what is rolled back never was."""
+    me = str(uuid4())
+    message = build.message(key, me).copy(message_id=me)
+    match random.choice(["send", "send", "later", "commit", "roll back"]):  # noqa: S311 -- a die
+        case "send":
+            note(conn, broker.enqueue(message).message_id, "sent")
+        case "later":
+            note(conn, broker.enqueue(message, delay=50).message_id, "sent")
+        case "commit":
+            with conn.transaction():
+                note(conn, schedule.send(conn, message).message_id, "sent")
+        case _:
+            with conn.transaction(force_rollback=True):
+                schedule.send(conn, message)
+            note(conn, message.message_id, "rolled back")
+
+
+def main(first, keys, threads):
+    def work(_):
+        with db.connect() as conn:
+            for key in range(first, keys):
+                send_one(conn, key)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
