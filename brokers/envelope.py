@@ -10,6 +10,8 @@ import pika
 from dramatiq.encoder import Encoder
 
 from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
+from middleware.rules import LONGEST_KEY as LONGEST_GROUP
+from middleware.rules import MOST_GROUPS
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
@@ -69,10 +71,32 @@ def _key(value: object) -> str | None:
     return None
 
 
+def _counts(most: int) -> Callable[[Any], str | None]:
+    """Make a check for a few whole numbers by group of errors."""
+    number = _number(1, most)
+
+    def check(value: object) -> str | None:
+        if not isinstance(value, dict) or len(value) > MOST_GROUPS:
+            return f"must be an object of at most {MOST_GROUPS} numbers, not {value!r:.50}"
+        for name, count in value.items():
+            if (
+                not isinstance(name, str)
+                or not 0 < len(name.encode(errors="replace")) <= LONGEST_GROUP
+            ):
+                return f"has a name of other than 1 to {LONGEST_GROUP} bytes: {name!r:.50}"
+            if problem := number(count):
+                return f"{name} {problem}"
+        return None
+
+    return check
+
+
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
 # and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
+    "failures": _counts(LARGEST_NUMBER),  # how many runs ended with the errors of each group
+    "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, where a span bounds them
     "hop": _number(0),  # how often it was put back on its way
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data

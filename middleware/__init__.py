@@ -8,8 +8,9 @@ from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, 
 from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
 from middleware.once import Once
-from middleware.policy import INTERRUPTED, Policy, RetryOn, verdict
+from middleware.policy import INTERRUPTED, Policy, verdict
 from middleware.retries import Retries
+from middleware.rules import RetryOn
 from middleware.uniqueness import Uniqueness
 
 __all__ = [

@@ -1,6 +1,7 @@
 """The job a worker runs, the outcome it comes to, and what middleware may write about it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -51,6 +52,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a job that is dead had: `max_retries` is `None` where no number bounded them."""
+
+    retries: int
+    max_retries: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What follows from a run. Reached before anything is written about it."""
 
@@ -59,6 +68,12 @@ class Outcome:
     error: BaseException | None = None
     delay: timedelta = timedelta()
     """Until the next run, of a retry or snooze."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the message of the next run carries besides."""
+    queue: str | None = None
+    """Where the next run waits, when not where this one did."""
+    spent: Spent | None = None
+    """Of a dead job: it was retried until its retries were spent."""
 
     @property
     def ends(self) -> bool:

@@ -240,6 +240,8 @@ def _redriven(row: Dead) -> str:
     try:
         fields = orjson.loads(row.body)
         fields["options"].update(attempt=1, hop=row.hop + 1)
+        for counted in ("failures", "failing_since"):
+            fields["options"].pop(counted, None)
     except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise UnreadableJobError(row.message_id, f"{type(err).__name__}: {err}") from None
     return orjson.dumps(fields).decode()
