@@ -96,6 +96,9 @@ class Settling(Middleware):
         """Write what follows from the outcome."""
         raise NotImplementedError
 
+    def observe(self, job: Job, outcome: Outcome) -> None:
+        """Do what may follow an outcome that has committed; a failure is logged, no more."""
+
 
 class CopyError(Exception):
     """Raised by `settle` when another copy of the job has written its outcome already."""

@@ -52,6 +52,8 @@ class Retries(Settling):
         when = actor.options.get("retry_when")
         if when is not None and not callable(when):
             raise ValueError(f"{actor.actor_name}: retry_when={when!r} is no function")
+        if "throws" in actor.options:  # dramatiq's worker asks `isinstance`, which takes no list
+            actor.options["throws"] = several(actor.options["throws"])
         try:
             check_rules(
                 several(actor.options.get("retry_on", ())),

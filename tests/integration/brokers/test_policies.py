@@ -201,3 +201,13 @@ def test_a_dead_job_that_is_put_back_has_all_its_attempts(failing_with, working,
         assert dead.retry(conn, message_id)
 
     assert options_of(rows) == {"attempt": 1, "hop": 1}
+
+
+def test_throws_may_be_a_list(failing_with, working, rows, eventually):
+    """dramatiq's own worker asks `isinstance`, which fails on a list and ends the thread."""
+    failing = failing_with([KeyError(), KeyError()], throws=[KeyError, EOFError])
+
+    with working("default", threads=1):
+        failing.send()
+        failing.send()
+        eventually(lambda: len(rows("SELECT 1 FROM jobs.dead")) == 2)
