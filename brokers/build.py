@@ -12,6 +12,7 @@ from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
 from middleware import (
+    Callbacks,
     DatabasePool,
     Deadline,
     Discard,
@@ -54,6 +55,7 @@ def middleware(config: Settings) -> list[Middleware]:
         DatabasePool(),  # first: all below use it
         LogContext(),  # above the rest, so that what they log names the job
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
+        Callbacks(),  # within the limit and `Once`: a result that cannot be handed on is a failure
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
         Uniqueness(),

@@ -1,5 +1,6 @@
 """What happens around every job: one concern per file."""
 
+from middleware.callbacks import Callbacks
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline
 from middleware.discard import Discard
@@ -16,6 +17,7 @@ from middleware.uniqueness import Uniqueness
 __all__ = [
     "INTERRUPTED",
     "AloneError",
+    "Callbacks",
     "ConcludedError",
     "CopyError",
     "DatabasePool",

@@ -29,6 +29,8 @@ class Job:
     """Nothing else runs in this process."""
     concluded: bool = False
     """Its outcome is stored."""
+    successors: list[dramatiq.Message[Any]] = field(default_factory=list)
+    """What is sent with its success."""
 
     @property
     def message_id(self) -> str:
