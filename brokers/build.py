@@ -21,6 +21,7 @@ from middleware import (
     LogContext,
     Once,
     Retries,
+    Stock,
     Uniqueness,
 )
 from workshed.settings import Settings, settings
@@ -53,6 +54,7 @@ def middleware(config: Settings) -> list[Middleware]:
     """Return the chain: `before_*` and `settle` run downwards, `after_*` upwards."""
     return [
         DatabasePool(),  # first: all below use it
+        Stock(),  # refuses at declaration, before anything wraps the function
         LogContext(),  # above the rest, so that what they log names the job
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Callbacks(),  # within the limit and `Once`: a result that cannot be handed on is a failure

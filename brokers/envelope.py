@@ -12,6 +12,7 @@ from dramatiq.encoder import Encoder
 from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
 from middleware.rules import LONGEST_KEY as LONGEST_GROUP
 from middleware.rules import MOST_GROUPS
+from middleware.stock import OF_A_MESSAGE
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
@@ -91,6 +92,24 @@ def _counts(most: int) -> Callable[[Any], str | None]:
     return check
 
 
+def _flag(value: object) -> str | None:
+    return None if isinstance(value, bool) else f"must be true or false, not {value!r:.50}"
+
+
+def _piped(value: Any) -> str | None:
+    """Check a message within a message as if it were sent now."""
+    try:
+        body = orjson.dumps(value)
+        if len(body) > LARGEST_ARGUMENTS_BYTES:
+            return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
+        _check_object(orjson.loads(body))  # where a tuple of arguments is a list
+        refuse_inexact(list(value["args"]), "args")
+        refuse_inexact(value["kwargs"], "kwargs")
+    except (orjson.JSONEncodeError, EnvelopeError, RefusedArgumentError) as err:
+        return f"must be a message that can be sent: {err}"
+    return None
+
+
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
 # and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
@@ -100,6 +119,8 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "hop": _number(0),  # how often it was put back on its way
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
+    "pipe_target": _piped,  # the message that is sent with this one's success and result
+    "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "unique_key": _key,  # only one job with this key is alive at a time
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),
@@ -111,8 +132,10 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
 
 def option_problem(name: str, value: object) -> str | None:
     """Say what is wrong with an option, or nothing."""
-    check = OPTIONS.get(name)
-    return "is not an option of a message" if check is None else check(value)
+    if name in OPTIONS:
+        return OPTIONS[name](value)
+    instead = OF_A_MESSAGE.get(name)
+    return f"is not an option of a message{f': {instead}' if instead else ''}"
 
 
 def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
@@ -127,15 +150,20 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as err:
         raise EnvelopeError(f"not JSON: {err}") from None
+    _check_object(fields)
+    if fields["queue_name"] != queue:
+        raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
+    return dramatiq.Message(**{**fields, "args": tuple(fields["args"])})
+
+
+def _check_object(fields: object) -> None:
+    """Take a message's fields with options that are understood."""
     if not isinstance(fields, dict):
         raise EnvelopeError("not a JSON object")
     _check_fields(fields)
     for name, value in fields["options"].items():
         if problem := option_problem(name, value):
             raise EnvelopeError(f"options.{name}: {problem}")
-    if fields["queue_name"] != queue:
-        raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
-    return dramatiq.Message(**{**fields, "args": tuple(fields["args"])})
 
 
 def _check_fields(fields: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, verdict
 from middleware.retries import Retries
 from middleware.rules import RetryOn
+from middleware.stock import Stock
 from middleware.uniqueness import Uniqueness
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Retries",
     "RetryOn",
     "Settling",
+    "Stock",
     "Uniqueness",
     "verdict",
 ]

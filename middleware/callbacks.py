@@ -57,6 +57,7 @@ class Callbacks(Settling):
     whatever the job died of. As in dramatiq: `on_failure=` then too, (message, {"type", "message"})
     of the error; `on_retry_exhausted=` where its retries were spent, (message, {"retries",
     "max_retries"}); `on_success=` (message, result). `message` is a dict of its fields.
+    `pipe_ignore=` (bool): take no result of the job before it in a pipeline.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class Callbacks(Settling):
     @property
     def actor_options(self) -> set[str]:
         """Who is told of the jobs of an actor."""
-        return set(NAMES)
+        return {*NAMES, "pipe_ignore"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Note whom it names, and wrap the function; its signature and name stay."""
@@ -89,7 +90,8 @@ class Callbacks(Settling):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the job that this thread is about to run, when its result is wanted."""
-        wanted = "on_success" in self._named.get(message.actor_name, ())
+        told = "on_success" in self._named.get(message.actor_name, ())
+        wanted = told or "pipe_target" in message.options
         self._running.job = message.job if wanted else None
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
@@ -126,6 +128,8 @@ class Callbacks(Settling):
         found = []
         if target := self._named[name].get("on_success"):
             found.append(_message(broker, target, described(job.message), result))
+        if piped := job.message.options.get("pipe_target"):
+            found.append(_next(broker, piped, result))
         for message in found:
             try:
                 broker.check(message)
@@ -182,6 +186,17 @@ def _told(broker: Broker, named: dict[str, str], job: Job, outcome: Outcome) -> 
 def _message(broker: Broker, target: str, *args: object) -> Message:
     # It is stored with the outcome it tells of, so what it is about is visible or gone.
     return broker.get_actor(target).message_with_options(args=args, origin="transaction")
+
+
+def _next(broker: Broker, piped: dict[str, Any], result: object) -> Message:
+    """Make the next message of a pipeline."""
+    message: Message = dramatiq.Message(**{**piped, "args": tuple(piped["args"])})
+    actor = broker.actors.get(message.actor_name)  # it may be another program's
+    usual = actor is not None and actor.options.get("pipe_ignore", False)
+    args = message.args
+    if not message.options.get("pipe_ignore", usual):
+        args = (*args, result)
+    return message.copy(args=args, options={"origin": "transaction"})
 
 
 def _named(actor: dramatiq.Actor[..., Any]) -> Iterator[tuple[str, str]]:

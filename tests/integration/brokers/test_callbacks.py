@@ -207,6 +207,65 @@ def test_on_success_and_once_commit_together(
     assert rows("SELECT count(*) FROM jobs.once") == [(1,)]
 
 
+def test_a_pipeline_hands_results_on(actor, working, relaying, rows, eventually):
+    added, seen = [], []
+
+    @actor(queue_name="default")
+    def add(one, other):
+        added.append(one + other)
+        return one + other
+
+    @actor(queue_name="low", pipe_ignore=True)
+    def see(number):
+        seen.append(number)
+
+    pipe = add.message(1, 2) | add.message(3) | see.message(0) | see.message(1)
+
+    with working("default", "low"), relaying():
+        pipe.run()
+        eventually(lambda: len(seen) == 2)
+
+    assert (added, seen) == ([3, 6], [0, 1])
+
+
+def test_a_pipeline_that_is_delivered_twice_goes_on_once(
+    actor, working, publish, rows, eventually, caplog
+):
+    caplog.set_level("INFO")
+
+    @actor(queue_name="default")
+    def add(one, other):
+        return one + other
+
+    first, last = (add.message(1, 2) | add.message(3)).messages
+
+    with working("default", threads=1):
+        publish(first)
+        publish(first, again=True)
+        eventually(lambda: "absorbed a copy" in caplog.text)
+
+    assert rows("SELECT message_id, body::json->>'args' FROM jobs.schedule") == [
+        (last.message_id, "[3,3]")
+    ]
+
+
+def test_a_result_that_the_next_one_does_not_take_is_a_failure(actor, working, rows, eventually):
+    @actor(queue_name="default")
+    def give():
+        return 1
+
+    @actor(queue_name="default")
+    def none():
+        """Takes nothing."""
+
+    with working("default"):
+        (give.message() | none.message()).run()
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    ((reason,),) = rows("SELECT reason FROM jobs.dead")
+    assert "ResultError: its result cannot be handed on: none()" in reason
+
+
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("result", [float("nan"), object(), "x" * LARGEST_ARGUMENTS_BYTES])
 def test_a_result_that_cannot_be_handed_on_is_a_failure(

@@ -74,6 +74,21 @@ def test_a_message_comes_back_exactly(args, kwargs):
             "options.failures: must be an object of at most 64",
         ),
         (envelope(options={"failing_since": {"*": -1}}), r"options.failing_since: \* must be a"),
+        (envelope(options={"pipe_target": 1}), "options.pipe_target: .* not a JSON object"),
+        (
+            envelope(options={"pipe_target": {**GOOD, "surprise": 1}}),
+            "options.pipe_target: .* surprise: unknown",
+        ),
+        (
+            envelope(options={"pipe_target": {**GOOD, "options": {"etc": 1}}}),
+            "options.pipe_target: .* options.etc: is not an option",
+        ),
+        (
+            envelope(options={"pipe_target": {**GOOD, "args": ["x" * 65_536]}}),
+            "options.pipe_target: has 65",
+        ),
+        (envelope(options={"pipe_ignore": 1}), "options.pipe_ignore: must be true or false"),
+        (envelope(options={"max_age": 1}), "options.max_age: .*say expires="),
         (envelope(options={"etc": 1}), "options.etc: is not an option"),
         (envelope(options={"unique_key": 7}), "options.unique_key: must be a string"),
         (envelope(options={"unique_key": ""}), "options.unique_key: must have 1 to 1000 bytes"),
