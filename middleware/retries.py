@@ -16,6 +16,8 @@ from workshed.db import Connection
 from workshed.jobs import dead, schedule
 from workshed.jobs.schedule import Reason
 
+LARGEST_NUMBER = 2**31 - 1
+"""As in a message; of milliseconds there is a number from which on no span can be made."""
 FIRST_WAIT = timedelta(seconds=15)
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -47,8 +49,11 @@ class Retries(Settling):
         """Refuse what would fail only when a job does; take note of the queues of its retries."""
         for name in ("max_retries", "min_backoff", "max_backoff"):
             value = actor.options.get(name, 0)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"{actor.actor_name}: {name}={value!r} is no whole number from 0")
+            if type(value) is not int or not 0 <= value <= LARGEST_NUMBER:
+                raise ValueError(
+                    f"{actor.actor_name}: {name}={value!r} is no whole number from 0 to "
+                    f"{LARGEST_NUMBER}"
+                )
         when = actor.options.get("retry_when")
         if when is not None and not callable(when):
             raise ValueError(f"{actor.actor_name}: retry_when={when!r} is no function")

@@ -25,6 +25,7 @@ def declare():
         ({"pipe_target": {}}, r"pipe_target= is not followed: pipe messages"),
         ({"max_retries": None}, r"max_retries=None is no whole number"),
         ({"max_retries": -1}, r"max_retries=-1 is no whole number"),
+        ({"max_backoff": 10**18}, r"max_backoff=1000000000000000000 is no whole number"),
         ({"min_backoff": 1.5}, r"min_backoff=1\.5 is no whole number"),
         ({"max_backoff": "1"}, r"max_backoff='1' is no whole number"),
         ({"retry_when": True}, r"retry_when=True is no function"),
