@@ -20,6 +20,7 @@ from brokers.errors import (
 )
 from brokers.parcel import claim_of, waiting
 from brokers.queues import Queue
+from middleware.stock import OF_A_MESSAGE
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, WorkshedError
 from workshed.jobs import schedule, unique
@@ -125,12 +126,16 @@ class DeclaredBroker(Broker):
         Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedArgumentError`, or
         `PublishRefusedError` for arguments of more than 64 KiB.
         """
-        if message.queue_name not in self.declared:
-            raise UndeclaredQueueError(message.queue_name, self.declared)
+        self._check_queue(message.queue_name)
         for name, value in message.options.items():
             if problem := option_problem(name, value):
-                hint = "" if name in OPTIONS else did_you_mean(name, OPTIONS)
+                known = name in OPTIONS or name in OF_A_MESSAGE
+                hint = "" if known else did_you_mean(name, OPTIONS)
                 raise RefusedOptionError(f"{message.actor_name}: {name} {problem}{hint}")
+        options = message.options
+        while piped := options.get("pipe_target"):
+            self._check_queue(piped["queue_name"])
+            options = piped["options"]
         for name, value in self._arguments(message).items():
             refuse_inexact(value, f"{message.actor_name}: argument {name}")
         refuse_large(message)
@@ -193,6 +198,10 @@ class DeclaredBroker(Broker):
             return message.copy(message_id=str(holder))
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
         return message
+
+    def _check_queue(self, name: str) -> None:
+        if name not in self.declared:
+            raise UndeclaredQueueError(name, self.declared)
 
     def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
         """Name each argument as the actor does; an actor of another program has no names here."""

@@ -12,6 +12,7 @@ from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
 from middleware import (
+    Callbacks,
     DatabasePool,
     Deadline,
     Discard,
@@ -20,6 +21,7 @@ from middleware import (
     LogContext,
     Once,
     Retries,
+    Stock,
     Uniqueness,
 )
 from workshed.settings import Settings, settings
@@ -52,8 +54,10 @@ def middleware(config: Settings) -> list[Middleware]:
     """Return the chain: `before_*` and `settle` run downwards, `after_*` upwards."""
     return [
         DatabasePool(),  # first: all below use it
+        Stock(),  # refuses at declaration, before anything wraps the function
         LogContext(),  # above the rest, so that what they log names the job
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
+        Callbacks(),  # within the limit and `Once`: a result that cannot be handed on is a failure
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
         Uniqueness(),

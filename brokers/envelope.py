@@ -10,6 +10,9 @@ import pika
 from dramatiq.encoder import Encoder
 
 from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
+from middleware.rules import LONGEST_KEY as LONGEST_GROUP
+from middleware.rules import MOST_GROUPS
+from middleware.stock import OF_A_MESSAGE
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
@@ -78,17 +81,59 @@ def _one_of(*words: str) -> Callable[[Any], str | None]:
     return check
 
 
+def _counts(most: int) -> Callable[[Any], str | None]:
+    """Make a check for a few whole numbers by group of errors."""
+    number = _number(1, most)
+
+    def check(value: object) -> str | None:
+        if not isinstance(value, dict) or len(value) > MOST_GROUPS:
+            return f"must be an object of at most {MOST_GROUPS} numbers, not {value!r:.50}"
+        for name, count in value.items():
+            if (
+                not isinstance(name, str)
+                or not 0 < len(name.encode(errors="replace")) <= LONGEST_GROUP
+            ):
+                return f"has a name of other than 1 to {LONGEST_GROUP} bytes: {name!r:.50}"
+            if problem := number(count):
+                return f"{name} {problem}"
+        return None
+
+    return check
+
+
 def _yes(value: object) -> str | None:
     return None if value is True else f"must be true, not {value!r:.50}"
+
+
+def _flag(value: object) -> str | None:
+    return None if isinstance(value, bool) else f"must be true or false, not {value!r:.50}"
+
+
+def _piped(value: Any) -> str | None:
+    """Check a message within a message as if it were sent now."""
+    try:
+        body = orjson.dumps(value)
+        if len(body) > LARGEST_ARGUMENTS_BYTES:
+            return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
+        _check_object(orjson.loads(body))  # where a tuple of arguments is a list
+        refuse_inexact(list(value["args"]), "args")
+        refuse_inexact(value["kwargs"], "kwargs")
+    except (orjson.JSONEncodeError, EnvelopeError, RefusedArgumentError) as err:
+        return f"must be a message that can be sent: {err}"
+    return None
 
 
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
 # and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
+    "failures": _counts(LARGEST_NUMBER),  # how many runs ended with the errors of each group
+    "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, where a span bounds them
     "hop": _number(0),  # how often it was put back on its way
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
+    "pipe_target": _piped,  # the message that is sent with this one's success and result
+    "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case
     "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held
@@ -103,8 +148,10 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
 
 def option_problem(name: str, value: object) -> str | None:
     """Say what is wrong with an option, or nothing."""
-    check = OPTIONS.get(name)
-    return "is not an option of a message" if check is None else check(value)
+    if name in OPTIONS:
+        return OPTIONS[name](value)
+    instead = OF_A_MESSAGE.get(name)
+    return f"is not an option of a message{f': {instead}' if instead else ''}"
 
 
 def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
@@ -119,15 +166,20 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as err:
         raise EnvelopeError(f"not JSON: {err}") from None
+    _check_object(fields)
+    if fields["queue_name"] != queue:
+        raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
+    return dramatiq.Message(**{**fields, "args": tuple(fields["args"])})
+
+
+def _check_object(fields: object) -> None:
+    """Take a message's fields with options that are understood."""
     if not isinstance(fields, dict):
         raise EnvelopeError("not a JSON object")
     _check_fields(fields)
     for name, value in fields["options"].items():
         if problem := option_problem(name, value):
             raise EnvelopeError(f"options.{name}: {problem}")
-    if fields["queue_name"] != queue:
-        raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
-    return dramatiq.Message(**{**fields, "args": tuple(fields["args"])})
 
 
 def _check_fields(fields: dict[str, Any]) -> None:

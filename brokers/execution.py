@@ -205,8 +205,16 @@ class Execution:
             return False
         else:
             log(outcome)
+            self._observe(delivery.job, outcome)
         delivery.job.concluded = True
         return True
+
+    def _observe(self, job: Job, outcome: Outcome) -> None:
+        for middleware in self._concerned(job, outcome):
+            try:
+                middleware.observe(job, outcome)
+            except BaseException:  # even a SystemExit, which would end the thread without an ack
+                logger.exception("%s failed on %s", type(middleware).__name__, job.message_id)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         """Write in one transaction; in none where no middleware has anything to write."""

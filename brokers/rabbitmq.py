@@ -23,6 +23,7 @@ from brokers.sender import Sender
 from brokers.waiting import Blocking, InLoop, Waiting, run
 from brokers.worker_life import WorkerLife, check_time_limits
 from middleware import Job, Outcome
+from middleware.retries import retry_queues
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.schedule import Reason
@@ -185,4 +186,6 @@ class RabbitMQ(DeclaredBroker):
         super().check_worker(worker)
         names = set(worker.consumer_whitelist or self.queues)
         check_time_limits(self, names)
-        self.ensure_queues(names)
+        # A retry that goes elsewhere is not to wait for the first worker there.
+        elsewhere = {queue for actor in self.actors.values() for queue in retry_queues(actor)}
+        self.ensure_queues(names | elsewhere)

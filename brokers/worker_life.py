@@ -16,6 +16,7 @@ from brokers.watch import Watch
 from brokers.watchdog import Watchdog
 from brokers.work_queue import WorkQueue
 from middleware import Deadline
+from middleware.retries import retry_queues
 from workshed import db
 from workshed.errors import WorkshedError
 from workshed.jobs import queues
@@ -94,10 +95,11 @@ def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
     default_ms = deadline(broker).default_ms
     for actor in broker.actors.values():
         limit = timedelta(milliseconds=actor.options.get("time_limit", default_ms))
-        timeout = broker.declared[actor.queue_name].consumer_timeout
-        if actor.queue_name in names and limit > timeout / 2:
-            raise WorkshedError(
-                f"{actor.actor_name}: a time limit of {limit} is more than half of the consumer "
-                f"timeout of queue {actor.queue_name!r} ({timeout}); shorten it, or declare "
-                "the queue with a longer `consumer_timeout`"
-            )
+        for name in sorted({actor.queue_name, *retry_queues(actor)} & names):
+            timeout = broker.declared[name].consumer_timeout
+            if limit > timeout / 2:
+                raise WorkshedError(
+                    f"{actor.actor_name}: a time limit of {limit} is more than half of the "
+                    f"consumer timeout of queue {name!r} ({timeout}); shorten it, or declare "
+                    "the queue with a longer `consumer_timeout`"
+                )

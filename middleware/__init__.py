@@ -1,5 +1,6 @@
 """What happens around every job: one concern per file."""
 
+from middleware.callbacks import Callbacks
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline
 from middleware.discard import Discard
@@ -16,14 +17,17 @@ from middleware.job import (
 from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
 from middleware.once import Once
-from middleware.policy import INTERRUPTED, Policy, RetryOn, verdict
+from middleware.policy import INTERRUPTED, Policy, verdict
 from middleware.retries import Retries
+from middleware.rules import RetryOn
+from middleware.stock import Stock
 from middleware.unique import Unique
 from middleware.uniqueness import Uniqueness
 
 __all__ = [
     "INTERRUPTED",
     "AloneError",
+    "Callbacks",
     "ConcludedError",
     "CopyError",
     "DatabasePool",
@@ -39,6 +43,7 @@ __all__ = [
     "Retries",
     "RetryOn",
     "Settling",
+    "Stock",
     "TurnLostError",
     "Unique",
     "Uniqueness",

@@ -1,21 +1,45 @@
 """Record the jobs for which there was nothing left to do."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+
 from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
 from workshed.db import Connection
+from workshed.jobs import counts
+
+AfterDiscard = Callable[[dramatiq.Message[Any], str], object]
 
 
 class Discard(Settling):
-    """Write a row, with its reason, for each job that is discarded: never silently gone.
+    """Write a row, with its reason, for each job that is discarded, and count it.
 
-    *Options:* `discard_on=` (exceptions that end the job without a retry). `RecordMissing` and
-    `workshed.jobs.Discard` need no option.
+    *Options:* `discard_on=` (exceptions that end the job without a retry); `RecordMissing` and
+    `workshed.jobs.Discard` need no option. `after_discard=`: a function of (message, reason) that
+    is called once the discard has committed, whatever its cause. It only observes: no time limit
+    holds for it, its failure is logged, and a worker that is killed in between does not call it.
     """
+
+    def __init__(self) -> None:
+        """No actor is declared yet."""
+        self._after: dict[str, AfterDiscard] = {}
 
     @property
     def actor_options(self) -> set[str]:
-        """Exceptions that end a job of this actor."""
-        return {"discard_on"}
+        """Which exceptions end a job of this actor, and who is told."""
+        return {"discard_on", "after_discard"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
+        """Refuse what could not be called."""
+        after = actor.options.get("after_discard")
+        self._after.pop(actor.actor_name, None)
+        if after is not None:
+            _check_takes_two(actor.actor_name, after)
+            self._after[actor.actor_name] = after
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Only a discard."""
@@ -24,3 +48,21 @@ class Discard(Settling):
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Record the discard."""
         record(conn, job, outcome, "discarded")
+
+    def observe(self, job: Job, outcome: Outcome) -> None:
+        """Count it, and tell whom the actor names."""
+        counts.add("discarded", job.message.actor_name)
+        if after := self._after.get(job.message.actor_name):
+            after(job.message, outcome.reason)
+
+
+def _check_takes_two(name: str, after: object) -> None:
+    if not callable(after):
+        raise ValueError(f"{name}: after_discard={after!r} is no function")  # noqa: TRY004 -- as for every option
+    try:
+        inspect.signature(after).bind("message", "reason")
+    except TypeError as err:
+        raise ValueError(
+            f"{name}: after_discard is called with (message, reason), and takes "
+            f"{inspect.signature(after)}: {err}"
+        ) from None

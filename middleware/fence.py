@@ -49,7 +49,7 @@ class Fence(Settling):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""
-        return job.copied or outcome.kind != "done"
+        return job.copied or bool(job.successors) or outcome.kind != "done"
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `CopyError` when another copy was first."""

@@ -1,6 +1,7 @@
 """The job a worker runs, the outcome it comes to, and what middleware may write about it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -34,6 +35,8 @@ class Job:
     """What its actor says about its uniqueness."""
     turn: Turn | None = None
     """Its right to run, where one with its key runs at a time."""
+    successors: list[dramatiq.Message[Any]] = field(default_factory=list)
+    """What is sent with its success."""
 
     @property
     def message_id(self) -> str:
@@ -57,6 +60,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a job that is dead had: `max_retries` is `None` where no number bounded them."""
+
+    retries: int
+    max_retries: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What follows from a run. Reached before anything is written about it."""
 
@@ -65,6 +76,12 @@ class Outcome:
     error: BaseException | None = None
     delay: timedelta = timedelta()
     """Until the next run, of a retry or snooze."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the message of the next run carries besides."""
+    queue: str | None = None
+    """Where the next run waits, when not where this one did."""
+    spent: Spent | None = None
+    """Of a dead job: it was retried until its retries were spent."""
 
     @property
     def ends(self) -> bool:
@@ -86,6 +103,9 @@ class Settling(Middleware):
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Write what follows from the outcome."""
         raise NotImplementedError
+
+    def observe(self, job: Job, outcome: Outcome) -> None:
+        """Do what may follow an outcome that has committed; a failure is logged, no more."""
 
 
 class CopyError(Exception):

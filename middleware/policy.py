@@ -1,18 +1,23 @@
 """What an actor says about its failures, and the verdict that follows."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from dramatiq.middleware import Shutdown
 
-from middleware.job import Outcome
-from middleware.waits import LONGEST, Wait, exponential, fixed, polynomial
+from middleware.job import Outcome, Spent
+from middleware.rules import MOST_GROUPS, Errors, Group, RetryOn
+from middleware.waits import Wait, asked, fixed, within
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
+from workshed.jobs.attempts import text_of
 
-Errors = tuple[type[BaseException], ...]
+logger = logging.getLogger(__name__)
+
+RetryWhen = Callable[[int, BaseException], bool]
 
 INTERRUPTED = Outcome("refund", "interrupted by a shutdown")
 """Of a job that the worker's end cut short: it runs again, and this run costs no attempt."""
@@ -20,28 +25,9 @@ INTERRUPTED = Outcome("refund", "interrupted by a shutdown")
 FIRST_LOOK = timedelta(seconds=1)
 """A missing record is looked for again after this, then after twice as long, and so on."""
 
-
-class RetryOn:
-    """Retry some errors by rules of their own.
-
-    `RetryOn(TimeoutError, attempts=5, wait="polynomial")`: five attempts, the first included.
-    `wait` is a span, `"exponential"`, `"polynomial"`, or a function of (attempt, error).
-    """
-
-    def __init__(
-        self,
-        *errors: type[BaseException],
-        attempts: int = 5,
-        wait: timedelta | Literal["exponential", "polynomial"] | Wait = "exponential",
-    ) -> None:
-        """Refuse what could never match or never run."""
-        if not errors:
-            raise ValueError("RetryOn needs at least one exception class")
-        if attempts < 1:
-            raise ValueError(f"attempts={attempts}: the first run counts, so at least 1")
-        self.errors = errors
-        self.attempts = attempts
-        self.wait = _wait(wait)
+REST = "*"
+"""Counts the errors that no group names."""
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +39,19 @@ class Policy:
     retry_on: tuple[RetryOn, ...] = ()
     discard_on: Errors = ()
     throws: Errors = ()
+    retry_when: RetryWhen | None = None
+    """Decides instead of `max_retries`, from the retries so far and the error."""
     not_visible_for: timedelta = timedelta(seconds=60)
+
+    @property
+    def rest(self) -> Group:
+        """The errors that no group names."""
+        return Group(REST, self.max_retries + 1, self.wait)
+
+    @property
+    def keys(self) -> set[str]:
+        """Those of all groups."""
+        return {REST, *(rule.group.key for rule in self.retry_on)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,17 @@ class Run:
     transactional: bool
     age: timedelta
     """Since the message was first sent."""
+    failures: Mapping[str, int] | None = None
+    """How often it failed before, by group; `None` in a message of an earlier release."""
+    failing_since: Mapping[str, int] = field(default_factory=dict)
+    """Unix ms of the first failure, of groups with a span."""
+    now_ms: int = 0
+
+    def failures_of(self, group: Group) -> int:
+        """Return how many runs have ended with this group's errors, this one included."""
+        if self.failures is None:
+            return self.attempt
+        return self.failures.get(group.key, 0) + 1
 
 
 def verdict(error: BaseException | None, run: Run, policy: Policy) -> Outcome:
@@ -78,45 +87,92 @@ def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
     """Follow what the job itself asked for, whatever the rules."""
     match error:
         case Snooze():
-            return Outcome("snooze", error.reason, error, error.delay)
+            return Outcome("snooze", error.reason, error, within(error.delay))
         case Shutdown():
             return INTERRUPTED
         case RecordMissing():
             return _missing(error, run, policy)
         case Discard():
-            return Outcome("discarded", str(error), error)
+            return Outcome("discarded", text_of(error), error)
         case RetryAfter():
-            return _failed(error, run, policy.max_retries + 1, fixed(error.delay))
+            return _by_rule(error, run, policy, fixed(within(error.delay)))
     return None
 
 
-def _by_rule(error: BaseException, run: Run, policy: Policy) -> Outcome:
+def _by_rule(error: BaseException, run: Run, policy: Policy, wait: Wait | None = None) -> Outcome:
     rule = _rule(error, policy)
-    if isinstance(rule, RetryOn):
-        return _failed(error, run, rule.attempts, rule.wait)
-    if rule is not None:
-        return Outcome("discarded", _reason(error), error)
-    if isinstance(error, (PermanentError, *policy.throws)):
-        return Outcome("dead", _reason(error), error)
-    return _failed(error, run, policy.max_retries + 1, policy.wait)
+    if isinstance(rule, Group):
+        return _failed(error, run, policy, rule, wait)
+    return Outcome(rule, _reason(error), error)
 
 
-def _rule(error: BaseException, policy: Policy) -> RetryOn | type[BaseException] | None:
-    """Find the rule for the nearest of the error's classes, its own first."""
+def _rule(error: BaseException, policy: Policy) -> Group | Literal["discarded", "dead"]:
+    """Find the rule for the nearest of the error's classes, its own first.
+
+    Of two groups that name the same class the last one declared holds, as in ActiveJob.
+    """
     for cls in type(error).__mro__:
-        for group in policy.retry_on:
-            if cls in group.errors:
-                return group
+        for rule in reversed(policy.retry_on):
+            if cls in rule.errors:
+                return rule.group
         if cls in policy.discard_on:
-            return cls
-    return None
+            return "discarded"
+        if cls is PermanentError or cls in policy.throws:
+            return "dead"
+    return policy.rest
 
 
-def _failed(error: BaseException, run: Run, attempts: int, wait: Wait) -> Outcome:
-    if run.attempt >= attempts:
-        times = "once" if run.attempt == 1 else f"{run.attempt} times"
-        return Outcome("dead", f"failed {times}: {_reason(error)}", error)
-    return Outcome("retry", _reason(error), error, wait(run.attempt, error))
+def _failed(
+    error: BaseException, run: Run, policy: Policy, group: Group, wait: Wait | None
+) -> Outcome:
+    """Retry until the group's attempts, or its span, are spent."""
+    failures = run.failures_of(group)
+    since_ms = run.failing_since.get(group.key, run.now_ms)
+    failing_for = (run.now_ms - since_ms) * MILLISECOND
+    if why := _why_spent(error, policy, group, failures, failing_for):
+        most = None if group.attempts is None else group.attempts - 1
+        others = "" if failures == run.attempt else f" in {run.attempt} runs"
+        reason = f"failed {why}{others}: {_reason(error)}"
+        return Outcome("dead", reason, error, spent=Spent(failures - 1, most))
+    delay = (wait or asked(group.wait or policy.wait, policy.wait))(failures, error)
+    options: dict[str, Any] = {
+        "failures": _counted(run.failures or {}, group.key, failures, policy)
+    }
+    if group.retry_for is not None:
+        if wait is None:  # else the job itself was told when to come back
+            delay = min(delay, group.retry_for - failing_for)  # the last attempt is at its end
+        options["failing_since"] = _counted(run.failing_since, group.key, since_ms, policy)
+    if group.priority is not None:
+        options["broker_priority"] = group.priority
+    return Outcome("retry", _reason(error), error, delay, options, group.queue)
+
+
+def _why_spent(
+    error: BaseException, policy: Policy, group: Group, failures: int, failing_for: timedelta
+) -> str | None:
+    """Say why there is no further attempt, or nothing."""
+    times = "once" if failures == 1 else f"{failures} times"
+    if group.retry_for is not None:
+        return f"{times}, for {failing_for}" if failing_for >= group.retry_for else None
+    if group.key == REST and policy.retry_when is not None:
+        try:
+            wanted = policy.retry_when(failures - 1, error)
+        except Exception:
+            logger.exception("retry_when failed; max_retries decides")
+        else:
+            return None if wanted else f"{times}, and retry_when wants no more"
+    return times if group.attempts is not None and failures >= group.attempts else None
+
+
+def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> dict[str, int]:
+    """Add to a message's counts; those of groups that are gone are kept while there is room.
+
+    Workers of two releases may take turns with a message, and must not forget for each other.
+    """
+    counts = {**old, key: value}
+    if len(counts) > MOST_GROUPS:
+        counts = {name: count for name, count in counts.items() if name in policy.keys}
+    return counts
 
 
 def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
@@ -134,14 +190,5 @@ def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _wait(wait: timedelta | str | Callable[[int, BaseException], timedelta]) -> Wait:
-    if isinstance(wait, timedelta):
-        return fixed(min(wait, LONGEST))
-    if callable(wait):
-        return wait
-    if wait in ("exponential", "polynomial"):
-        return exponential() if wait == "exponential" else polynomial()
-    raise ValueError(f'wait={wait!r}: a timedelta, "exponential", "polynomial" or a function')
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

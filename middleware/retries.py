@@ -10,11 +10,14 @@ from dramatiq.broker import Broker
 from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
 from middleware.policy import Policy, Run
+from middleware.rules import check_rules
 from middleware.waits import LONGEST, exponential
 from workshed.db import Connection
 from workshed.jobs import dead, schedule
 from workshed.jobs.schedule import Reason
 
+LARGEST_NUMBER = 2**31 - 1
+"""As in a message; of milliseconds there is a number from which on no span can be made."""
 FIRST_WAIT = timedelta(seconds=15)
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -28,7 +31,8 @@ class Retries(Settling):
     away, or a crash in between, cannot lose it.
 
     *Options:* `retry_on=` (`RetryOn` or several), `max_retries=` (3, by setting), `min_backoff=`
-    and `max_backoff=` (milliseconds: 15 s and 7 days), `throws=` (exceptions that bury at once).
+    and `max_backoff=` (milliseconds: 15 s and 7 days), `retry_when=` (a function of the retries so
+    far and the error, instead of `max_retries`), `throws=` (exceptions that bury at once).
     """
 
     def __init__(self, max_retries: int, not_visible_for: timedelta) -> None:
@@ -39,14 +43,32 @@ class Retries(Settling):
     @property
     def actor_options(self) -> set[str]:
         """What an actor may say about its failures."""
-        return {"retry_on", "max_retries", "min_backoff", "max_backoff", "throws"}
+        return {"retry_on", "max_retries", "min_backoff", "max_backoff", "retry_when", "throws"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
-        """Refuse a number that would fail only when a job does."""
+        """Refuse what would fail only when a job does; take note of the queues of its retries."""
         for name in ("max_retries", "min_backoff", "max_backoff"):
             value = actor.options.get(name, 0)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"{actor.actor_name}: {name}={value!r} is no whole number from 0")
+            if type(value) is not int or not 0 <= value <= LARGEST_NUMBER:
+                raise ValueError(
+                    f"{actor.actor_name}: {name}={value!r} is no whole number from 0 to "
+                    f"{LARGEST_NUMBER}"
+                )
+        when = actor.options.get("retry_when")
+        if when is not None and not callable(when):
+            raise ValueError(f"{actor.actor_name}: retry_when={when!r} is no function")
+        if "throws" in actor.options:  # dramatiq's worker asks `isinstance`, which takes no list
+            actor.options["throws"] = several(actor.options["throws"])
+        try:
+            check_rules(
+                several(actor.options.get("retry_on", ())),
+                several(actor.options.get("discard_on", ())),
+                several(actor.options.get("throws", ())),
+            )
+        except ValueError as err:
+            raise ValueError(f"{actor.actor_name}: {err}") from None
+        for queue in retry_queues(actor):
+            broker.declare_queue(queue)
 
     def policy(self, actor: dramatiq.Actor[..., object], job: Job) -> Policy:
         """Read the rules of a run: the message's own options before the actor's."""
@@ -59,6 +81,7 @@ class Retries(Settling):
             retry_on=several(options.get("retry_on", ())),
             discard_on=several(options.get("discard_on", ())),
             throws=several(options.get("throws", ())),
+            retry_when=options.get("retry_when"),
             not_visible_for=self.not_visible_for,
         )
 
@@ -83,11 +106,15 @@ class Retries(Settling):
 def run_of(job: Job) -> Run:
     """Collect the facts of a run that a verdict needs."""
     sent = timedelta(milliseconds=job.message.message_timestamp)
+    now = timedelta(seconds=time.time())
     return Run(
         attempt=job.attempt,
         hop=job.hop,
         transactional=job.transactional,
-        age=timedelta(seconds=time.time()) - sent,
+        age=now - sent,
+        failures=job.message.options.get("failures", {} if job.attempt == 1 else None),
+        failing_since=job.message.options.get("failing_since", {}),
+        now_ms=now // MILLISECOND,
     )
 
 
@@ -96,7 +123,10 @@ def put_back(
 ) -> None:
     """Store the next hop. The body grows by no error; those are rows of `jobs.attempts`."""
     hop = job.hop + 1
-    message = job.message.copy(options={"attempt": attempt, "hop": hop, **options})
+    message = job.message.copy(
+        queue_name=outcome.queue or job.message.queue_name,
+        options={**outcome.options, "attempt": attempt, "hop": hop, **options},
+    )
     row = schedule.Row(
         message_id=job.message_id,
         hop=hop,
@@ -121,6 +151,12 @@ def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
         reason=outcome.reason,
         error=outcome.error,
     )
+
+
+def retry_queues(actor: dramatiq.Actor[..., object]) -> set[str]:
+    """Return the queues that an actor's retries go to, besides its own."""
+    rules = several(actor.options.get("retry_on", ()))
+    return {rule.group.queue for rule in rules if rule.group.queue is not None}
 
 
 def several(value: T | tuple[T, ...] | list[T]) -> tuple[T, ...]:

@@ -1,14 +1,24 @@
 """How long to wait before the next attempt, as functions of (attempt, error)."""
 
+import logging
 import random
 from collections.abc import Callable
 from datetime import timedelta
+
+logger = logging.getLogger(__name__)
 
 Wait = Callable[[int, BaseException], timedelta]
 """Takes the attempt that failed (the first is 1) and its error."""
 
 LONGEST = timedelta(days=7)
 SHORTEST = timedelta(milliseconds=1)
+FURTHEST = timedelta(days=365)
+"""Beyond it a wait is a mistake, and beyond the year 9999 no row could hold it."""
+
+
+def within(span: timedelta) -> timedelta:
+    """Bring a wait that a job asked for into what can be waited."""
+    return min(max(span, timedelta()), FURTHEST)
 
 
 def fixed(span: timedelta) -> Wait:
@@ -41,3 +51,23 @@ def polynomial(jitter: timedelta = timedelta(seconds=30)) -> Wait:
         return span + jitter * random.random()  # noqa: S311
 
     return wait
+
+
+def asked(wait: Wait, otherwise: Wait) -> Wait:
+    """Ask a function of the program, and wait as `otherwise` says where it gives no span.
+
+    It is asked when a job has failed: an error of its own must not cost the job its retry.
+    """
+
+    def guarded(attempt: int, error: BaseException) -> timedelta:
+        try:
+            span: object = wait(attempt, error)
+        except Exception:
+            logger.exception("wait=%r failed; waiting exponentially", wait)
+        else:
+            if isinstance(span, timedelta) and timedelta() <= span <= FURTHEST:
+                return span
+            logger.error("wait=%r gave %r, no span up to a year; waiting exponentially", wait, span)
+        return otherwise(attempt, error)
+
+    return guarded

@@ -8,6 +8,7 @@ from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
 from console.words import in_words
 from middleware import Deadline
+from middleware.retries import retry_queues
 
 LONGEST_SHARE = 0.5
 """Of the consumer timeout: a job may have waited in the worker for as long again."""
@@ -20,7 +21,8 @@ def limits(_: Surroundings) -> Iterator[Finding]:
     wrong = 0
     for name, actor in sorted(broker.actors.items()):
         limit = timedelta(milliseconds=actor.options.get("time_limit", usual))
-        queue = broker.declared[actor.queue_name]
+        queues = [broker.declared[queue] for queue in (actor.queue_name, *retry_queues(actor))]
+        queue = min(queues, key=lambda queue: queue.consumer_timeout)
         most = queue.consumer_timeout * LONGEST_SHARE
         if limit > most:
             wrong += 1

@@ -60,7 +60,7 @@ def record(  # noqa: PLR0913 -- a row has this many columns
         "outcome": outcome,
         "reason": storable(reason)[:LONGEST_ERROR],
         "error_class": None if error is None else type(error).__name__,
-        "error": None if error is None else storable(str(error))[:LONGEST_ERROR],
+        "error": None if error is None else storable(text_of(error))[:LONGEST_ERROR],
         "traceback": None if error is None else _traceback(error),
     }
     conn.execute(query, values)
@@ -77,6 +77,14 @@ def of_message(conn: Connection, message_id: str) -> list[Attempt]:
     """
     with conn.cursor(row_factory=class_row(Attempt)) as cur:
         return cur.execute(query, (message_id,)).fetchall()
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says; one whose own words fail must not cost its job the retry."""
+    try:
+        return str(error)
+    except Exception as err:  # noqa: BLE001 -- of whatever an error's `__str__` does
+        return f"(its text cannot be made: {type(err).__name__})"
 
 
 def storable(text: str) -> str:

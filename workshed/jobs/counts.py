@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from typing import Literal
 
-Event = Literal["absorbed", "ran_without_lock"]
+Event = Literal["absorbed", "discarded", "ran_without_lock"]
 
 _counts: Counter[tuple[Event, str]] = Counter()
 _lock = threading.Lock()

@@ -242,6 +242,8 @@ def _redriven(row: Dead) -> str:
         fields["options"].update(attempt=1, hop=row.hop + 1)
         if "unique_key" in fields["options"]:  # freed when it died; another may have it now
             fields["options"]["waits_for_key"] = True
+        for counted in ("failures", "failing_since"):
+            fields["options"].pop(counted, None)
     except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise UnreadableJobError(row.message_id, f"{type(err).__name__}: {err}") from None
     return orjson.dumps(fields).decode()

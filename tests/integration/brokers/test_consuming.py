@@ -55,8 +55,9 @@ def test_a_failure_is_a_row_before_the_ack(runs, working, rabbitmq, rows, eventu
         message = runs.send(1)
         eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
 
+    options = {"attempt": 2, "hop": 1, "failures": {"OSError": 1}}
     kept = rows("SELECT message_id, hop, reason, body::json->'options' FROM jobs.schedule")
-    assert kept == [(message.message_id, 1, "retry", {"attempt": 2, "hop": 1})]
+    assert kept == [(message.message_id, 1, "retry", options)]
     assert rows("SELECT outcome, error_class FROM jobs.attempts") == [("retried", "OSError")]
     assert rabbitmq.depth("default") == 0
 

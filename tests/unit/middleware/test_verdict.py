@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from middleware import Policy, RetryOn, verdict
 from middleware.policy import Run
-from middleware.waits import exponential, fixed, polynomial
+from middleware.rules import LONGEST_KEY, MOST_GROUPS, check_rules
+from middleware.waits import FURTHEST, exponential, fixed, polynomial
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 
@@ -20,8 +21,23 @@ def policy(**rules):
     return Policy(**{"max_retries": 3, "wait": fixed(MINUTE), **rules})
 
 
-def run(attempt=1, *, hop=0, transactional=False, age=timedelta()):
-    return Run(attempt, hop, transactional, age)
+def run(attempt=1, *, hop=0, transactional=False, age=timedelta(), **facts):
+    return Run(attempt, hop, transactional, age, **facts)
+
+
+def fail(errors, rules, spans=None):
+    """Let a job fail by one error after the other, `spans` apart; the outcomes."""
+    outcomes, options, now_ms = [], {"failures": {}}, 1_800_000_000_000
+    for attempt, error in enumerate(errors, start=1):
+        facts = {name: options[name] for name in ("failures", "failing_since") if name in options}
+        outcomes.append(verdict(error, run(attempt, now_ms=now_ms, **facts), rules))
+        options |= outcomes[-1].options
+        now_ms += (spans or timedelta()) // timedelta(milliseconds=1)
+    return outcomes
+
+
+def kinds(outcomes):
+    return [outcome.kind for outcome in outcomes]
 
 
 def test_a_job_that_raised_nothing_is_done():
@@ -60,6 +76,72 @@ def test_the_rule_for_the_nearest_class_wins():
     assert verdict(ConnectionResetError(), run(), rules).kind == "discarded"
 
 
+def test_of_two_rules_for_one_class_the_last_holds():
+    rules = policy(
+        retry_on=(RetryOn(OSError, wait=timedelta(hours=1)), RetryOn(OSError, wait=MINUTE))
+    )
+
+    assert verdict(TimeoutError(), run(), rules).delay == MINUTE
+
+
+def test_each_group_counts_its_own_failures():
+    """With one count for all, one failed connection after two timeouts is dead at once."""
+    rules = policy(retry_on=(RetryOn(TimeoutError, attempts=3), RetryOn(EOFError, attempts=2)))
+    timeout, end = TimeoutError(), EOFError()
+
+    outcomes = fail([timeout, timeout, end, end], rules)
+
+    assert kinds(outcomes) == ["retry", "retry", "retry", "dead"]
+    assert outcomes[2].options["failures"] == {"TimeoutError": 2, "EOFError": 1}
+    assert outcomes[3].reason == "failed 2 times in 4 runs: EOFError"
+    assert kinds(fail([timeout, end, timeout, timeout], rules))[-1] == "dead"
+
+
+def test_what_no_group_names_counts_by_itself_too():
+    rules = policy(max_retries=1, retry_on=(RetryOn(TimeoutError, attempts=9),))
+
+    outcomes = fail([TimeoutError(), TimeoutError(), KeyError(), ValueError()], rules)
+
+    assert kinds(outcomes) == ["retry", "retry", "retry", "dead"]
+
+
+def test_errors_of_one_group_count_together_in_whatever_order_they_are_named():
+    before = policy(retry_on=(RetryOn(TimeoutError, EOFError, attempts=3),))
+    after = policy(retry_on=(RetryOn(EOFError, TimeoutError, attempts=3),))
+
+    first = verdict(TimeoutError(), run(failures={}), before)
+    second = verdict(EOFError(), run(2, failures=first.options["failures"]), after)
+    third = verdict(EOFError(), run(3, failures=second.options["failures"]), after)
+
+    assert kinds([first, second, third]) == ["retry", "retry", "dead"]
+
+
+def test_a_message_of_an_earlier_release_keeps_the_attempts_it_has_had():
+    """It carries the number of its run alone; from nothing it would start to count anew."""
+    rules = policy(retry_on=(RetryOn(OSError, attempts=4, wait=MINUTE),))
+
+    assert verdict(OSError(), run(4, failures=None), rules).kind == "dead"
+    assert verdict(OSError(), run(3, failures=None), rules).options["failures"] == {"OSError": 3}
+
+
+def test_groups_that_a_deploy_has_removed_are_kept_until_there_are_too_many():
+    """Two releases that forgot for each other would retry a job for ever between them."""
+    gone = {f"gone_{n}": 1 for n in range(MOST_GROUPS - 1)}
+    rules = policy(retry_on=(RetryOn(OSError),))
+
+    kept = verdict(OSError(), run(9, failures=gone), rules).options["failures"]
+    cut = verdict(OSError(), run(9, failures={**gone, "one_more": 1}), rules).options["failures"]
+
+    assert kept == {**gone, "OSError": 1}
+    assert cut == {"OSError": 1}
+
+
+def test_the_name_of_a_group_is_short_however_many_errors_it_has():
+    errors = [type(f"Error{n}", (Exception,), {}) for n in range(50)]
+
+    assert len(RetryOn(*errors).group.key) <= LONGEST_KEY
+
+
 def test_a_subclass_of_an_error_follows_its_rule():
     rules = policy(retry_on=(RetryOn(smtplib.SMTPException, attempts=2, wait=MINUTE),))
 
@@ -70,6 +152,22 @@ def test_a_rule_may_spare_a_permanent_error():
     rules = policy(retry_on=(RetryOn(PermanentError, attempts=2, wait=MINUTE),))
 
     assert verdict(PermanentError(), run(), rules).kind == "retry"
+
+
+def test_a_rule_for_all_errors_spares_no_permanent_one():
+    """`PermanentError` says itself that trying again is in vain; `Exception` does not know that."""
+    rules = policy(retry_on=(RetryOn(Exception),), throws=(KeyError,))
+
+    assert verdict(PermanentError(), run(), rules).kind == "dead"
+    assert verdict(KeyError(), run(), rules).kind == "dead"
+    assert verdict(ValueError(), run(), rules).kind == "retry"
+
+
+def test_a_rule_for_a_subclass_of_what_throws_names_is_nearer():
+    rules = policy(retry_on=(RetryOn(TimeoutError),), throws=(OSError,))
+
+    assert verdict(TimeoutError(), run(), rules).kind == "retry"
+    assert verdict(ConnectionError(), run(), rules).kind == "dead"
 
 
 def test_throws_buries_at_once():
@@ -85,6 +183,27 @@ def test_a_snooze_waits_as_it_says_whatever_the_attempt():
 def test_retry_after_replaces_the_wait_and_costs_an_attempt():
     assert verdict(RetryAfter(timedelta(hours=2)), run(), policy()).delay == timedelta(hours=2)
     assert verdict(RetryAfter(timedelta(hours=2)), run(4), policy()).kind == "dead"
+
+
+def test_retry_after_counts_as_the_group_says_that_names_it():
+    class BusyError(RetryAfter):
+        """Of one service."""
+
+    rules = policy(max_retries=9, retry_on=(RetryOn(BusyError, attempts=2, wait=MINUTE),))
+    busy = BusyError(timedelta(hours=2))
+
+    first, second = fail([busy, busy], rules)
+
+    assert (first.kind, first.delay, second.kind) == ("retry", timedelta(hours=2), "dead")
+
+
+@pytest.mark.parametrize("error", [RetryAfter, Snooze])
+@pytest.mark.parametrize(
+    ("asked", "waited"), [(timedelta(-1), timedelta()), (timedelta.max, FURTHEST)]
+)
+def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, asked, waited):
+    """The row could not be stored, and the job would go to RabbitMQ's dead queue."""
+    assert verdict(error(asked), run(), policy()).delay == waited
 
 
 def test_discard_says_why():
@@ -146,9 +265,134 @@ def test_a_wait_may_be_a_function_of_attempt_and_error():
 
 
 @pytest.mark.parametrize(
+    "given", [None, 5, timedelta(-1), timedelta.max, ZeroDivisionError("in the function")]
+)
+def test_a_wait_that_gives_nonsense_falls_back_to_the_exponential_one(given, caplog):
+    """Without that, the failing function would send the failed job to RabbitMQ's dead queue."""
+
+    def wait(attempt, error):
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    outcome = verdict(OSError(), run(), policy(retry_on=(RetryOn(OSError, wait=wait),)))
+
+    assert (outcome.kind, outcome.delay) == ("retry", MINUTE)
+    assert "waiting exponentially" in caplog.text
+
+
+def test_a_wait_counts_the_failures_of_its_group_alone():
+    rule = RetryOn(OSError, wait=lambda attempt, error: attempt * MINUTE)
+
+    outcomes = fail([KeyError(), KeyError(), OSError(), OSError()], policy(retry_on=(rule,)))
+
+    assert [outcome.delay for outcome in outcomes[2:]] == [MINUTE, 2 * MINUTE]
+
+
+# A span instead of a number
+
+
+def test_a_group_with_a_span_is_retried_until_its_end_and_no_longer():
+    rules = policy(retry_on=(RetryOn(OSError, retry_for=timedelta(minutes=10), wait=4 * MINUTE),))
+
+    outcomes = fail([OSError()] * 4, rules, spans=4 * MINUTE)
+
+    assert kinds(outcomes) == ["retry", "retry", "retry", "dead"]
+    assert [outcome.delay for outcome in outcomes[:3]] == [4 * MINUTE, 4 * MINUTE, 2 * MINUTE]
+    assert outcomes[3].reason == "failed 4 times, for 0:12:00: OSError"
+
+
+def test_a_span_begins_with_the_first_failure_of_its_group():
+    """From the sending, a job that was delayed by three days would be dead at its first failure."""
+    rules = policy(
+        max_retries=99, retry_on=(RetryOn(OSError, retry_for=timedelta(minutes=5), wait=MINUTE),)
+    )
+
+    outcomes = fail([KeyError(), KeyError(), KeyError(), OSError()], rules, spans=4 * MINUTE)
+
+    assert outcomes[-1].kind == "retry"
+    assert list(outcomes[-1].options["failing_since"]) == ["OSError"]
+
+
+def test_a_wait_that_the_other_side_asked_for_is_not_cut_to_the_span():
+    rules = policy(retry_on=(RetryOn(RetryAfter, retry_for=timedelta(minutes=10)),))
+
+    outcomes = fail([RetryAfter(timedelta(hours=1))] * 2, rules, spans=timedelta(hours=1))
+
+    assert outcomes[0].delay == timedelta(hours=1)
+    assert outcomes[1].kind == "dead"
+
+
+# dramatiq's `retry_when`
+
+
+def test_retry_when_decides_instead_of_max_retries():
+    asked = []
+
+    def twice(retries, error):
+        asked.append((retries, error))
+        return retries < 2
+
+    error = OSError()
+
+    outcomes = fail([error] * 3, policy(max_retries=0, retry_when=twice))
+
+    assert kinds(outcomes) == ["retry", "retry", "dead"]
+    assert asked == [(0, error), (1, error), (2, error)]
+
+
+def test_a_retry_when_that_fails_leaves_it_to_max_retries(caplog):
+    rules = policy(max_retries=1, retry_when=lambda retries, error: 1 / 0)
+
+    assert kinds(fail([OSError()] * 2, rules)) == ["retry", "dead"]
+    assert "retry_when failed" in caplog.text
+
+
+def test_an_error_whose_own_text_fails_is_an_error_like_others():
+    """Without that the verdict fails, and the job goes to RabbitMQ's dead queue."""
+
+    class OddError(Exception):
+        def __str__(self):
+            raise KeyError
+
+    outcome = verdict(OddError(), run(), policy())
+
+    assert outcome.reason == "OddError: (its text cannot be made: KeyError)"
+
+
+@pytest.mark.parametrize(
     ("errors", "options"),
-    [((), {}), ((OSError,), {"attempts": 0}), ((OSError,), {"wait": "linear"})],
+    [
+        ((), {}),
+        (((OSError, KeyError),), {}),
+        ((Snooze,), {}),
+        ((RecordMissing,), {}),
+        ((OSError,), {"attempts": 0}),
+        ((OSError,), {"attempts": True}),
+        ((OSError,), {"attempts": 3, "retry_for": MINUTE}),
+        ((OSError,), {"retry_for": timedelta()}),
+        ((OSError,), {"priority": 256}),
+        ((OSError,), {"wait": "linear"}),
+        ((OSError,), {"wait": timedelta(-1)}),
+        ((OSError,), {"wait": timedelta(days=366)}),
+    ],
 )
 def test_a_rule_that_could_never_hold_is_refused(errors, options):
-    with pytest.raises(ValueError, match=r"RetryOn|attempts|wait"):
+    with pytest.raises(ValueError, match=r"RetryOn|attempts|wait|retry_for|priority|class|rule"):
         RetryOn(*errors, **options)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (((RetryOn(OSError),), (OSError,), ()), "OSError is in retry_on and discard_on"),
+        (((RetryOn(OSError),), (), (OSError,)), "OSError is in retry_on and throws"),
+        (((), (OSError,), (OSError,)), "OSError is in discard_on and throws"),
+        (((OSError,), (), ()), r"write RetryOn\(OSError\)"),
+        (((), ("OSError",), ()), "no exception class"),
+        (((RetryOn(OSError),) * MOST_GROUPS, (), ()), "64 groups, at most 63"),
+    ],
+)
+def test_rules_that_contradict_each_other_are_refused(rules, words):
+    with pytest.raises(ValueError, match=words):
+        check_rules(*rules)

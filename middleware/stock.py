@@ -1,0 +1,50 @@
+"""dramatiq's options that are not followed here, each with what to say instead."""
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+INSTEAD = {
+    "max_age": "say expires=timedelta(…), which leaves a row and its reason",
+    "pipe_target": "pipe messages, a.message(1) | b.message(); or send to one actor by on_success=",
+    "notify_shutdown": "every job that outlives WORKSHED_SHUTDOWN_GRACE is interrupted, by "
+    "`dramatiq.middleware.Shutdown`, and runs again",
+}
+ON_THE_ACTOR = {
+    name: f"say {name}= where the actor is declared, for all its jobs"
+    for name in (
+        "discard_on",
+        "notify_shutdown",
+        "on_dead",
+        "on_failure",
+        "on_retry_exhausted",
+        "on_success",
+        "once",
+        "retry_on",
+        "retry_when",
+        "throws",
+    )
+}
+OF_A_MESSAGE = {
+    **ON_THE_ACTOR,
+    **INSTEAD,
+    "delay": "give it to `send_with_options`, `schedule.send` or `pipeline.run`",
+    "retries": "the worker counts; `attempt` is the number of the run",
+}
+
+
+class Stock(Middleware):
+    """Refuse an option of dramatiq's that would be ignored, by name.
+
+    Without this dramatiq asks whether some middleware was forgotten.
+    """
+
+    @property
+    def actor_options(self) -> set[str]:
+        """Those that are refused."""
+        return set(INSTEAD)
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
+        """Say what to use instead."""
+        for name in sorted(INSTEAD.keys() & actor.options.keys()):
+            raise ValueError(f"{actor.actor_name}: {name}= is not followed: {INSTEAD[name]}")

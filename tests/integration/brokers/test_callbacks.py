@@ -1,0 +1,337 @@
+"""What is sent about a job: with its outcome, or not at all."""
+
+import pytest
+
+from brokers.envelope import LARGEST_ARGUMENTS_BYTES
+from workshed import db
+from workshed.errors import PermanentError
+from workshed.jobs import starts
+
+
+@pytest.fixture
+def told(actor):
+    """An actor `tell` that notes what it is sent."""
+
+    class Told(list):
+        pass
+
+    found = Told()
+
+    @actor(queue_name="default")
+    def tell(message, said):
+        found.append((message, said))
+
+    found.actor = tell
+    return found
+
+
+@pytest.fixture
+def working_on(actor):
+    """`working_on(then, …)`: an actor `work` that does `then(number)`, with these options."""
+
+    def declare(then=None, **options):
+        @actor(**{"queue_name": "default", "actor_name": "work", "max_retries": 0, **options})
+        def work(number, *rest, **named):
+            return then(number) if then else number
+
+        return work
+
+    return declare
+
+
+def raising(error):
+    def then(number):
+        raise error
+
+    return then
+
+
+def test_a_dead_job_is_told_of(working_on, told, working, relaying, rows, eventually):
+    work = working_on(raising(OSError("no")), on_dead=told.actor)
+
+    with working("default"), relaying():
+        message = work.send(7, locale="fr")
+        eventually(lambda: told)
+
+    ((data, reason),) = told
+    assert reason == "failed once: OSError: no"
+    assert data == {**message.asdict(), "args": [7], "options": {}}
+    assert rows("SELECT message_id FROM jobs.dead") == [(message.message_id,)]
+
+
+def test_it_is_told_when_it_died_of_something_else(
+    working_on, told, working, publish, rows, eventually
+):
+    """By a name as well; a hook after the run would never hear of a job that did not run."""
+    work = working_on(on_dead="tell")
+    killer = work.message(1)
+    with db.transaction() as conn:
+        for _ in range(2):
+            starts.record(conn, killer.message_id, 0, alone=True, host="gone", pid=1)
+
+    with working("default"):
+        publish(killer, again=True)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    ((said,),) = rows("SELECT body::json->'args'->>1 FROM jobs.schedule WHERE actor = 'tell'")
+    assert said.startswith("killed its worker")
+
+
+def test_it_commits_with_the_dead_row_or_not_at_all(
+    working_on, told, working, failing, rows, rabbitmq, eventually, caplog
+):
+    """Sent by itself, it would tell of deaths that rolled back, and not of all that did not."""
+    work = working_on(raising(OSError("no")), on_dead=told.actor)
+
+    with working("default"):
+        with failing("jobs.dead"):
+            work.send(7)
+            eventually(lambda: "told to fail" in caplog.text)
+            assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.dead") == []
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        with failing("jobs.schedule"):
+            caplog.clear()
+            work.send(8)
+            eventually(lambda: "told to fail" in caplog.text)
+            assert len(rows("SELECT 1 FROM jobs.dead")) == 1
+        eventually(lambda: len(rows("SELECT 1 FROM jobs.dead")) == 2)
+
+    assert rows("SELECT actor, reason FROM jobs.schedule") == [("tell", "send")] * 2
+    assert rabbitmq.depth("default.dead") == 0
+
+
+@pytest.mark.parametrize("large", ["x" * (LARGEST_ARGUMENTS_BYTES - 100), "deep"])
+def test_a_job_with_large_arguments_is_told_of_without_them(
+    large, working_on, told, working, relaying, rows, eventually
+):
+    """Refused for its size, it would send the dead job to RabbitMQ's dead queue instead."""
+    if large == "deep":
+        for _ in range(251):
+            large = [large]
+    work = working_on(raising(OSError("\0" * 5_000)), on_dead=told.actor)
+
+    with working("default"), relaying():
+        message = work.send(large)
+        eventually(lambda: told)
+
+    ((data, _),) = told
+    assert (data["message_id"], data["args"], data["kwargs"]) == (message.message_id, None, None)
+    assert rows("SELECT message_id FROM jobs.dead") == [(message.message_id,)]
+
+
+# dramatiq's own
+
+
+def test_on_failure_is_told_once_when_the_job_is_dead(
+    working_on, told, working, relaying, rows, eventually
+):
+    """dramatiq tells of each failed attempt, and alerts fire for what the next one cures."""
+    work = working_on(raising(OSError("no")), max_retries=2, min_backoff=1, on_failure=told.actor)
+
+    with working("default"), relaying():
+        work.send(7)
+        eventually(lambda: told)
+
+    assert [said for _, said in told] == [{"type": "OSError", "message": "no"}]
+    assert len(rows("SELECT 1 FROM jobs.attempts")) == 3
+
+
+def test_on_retry_exhausted_is_told_how_many_there_were(
+    working_on, told, working, relaying, eventually
+):
+    work = working_on(
+        raising(OSError("no")), max_retries=2, min_backoff=1, on_retry_exhausted="tell"
+    )
+
+    with working("default"), relaying():
+        work.send(7)
+        eventually(lambda: told)
+
+    assert [said for _, said in told] == [{"retries": 2, "max_retries": 2}]
+
+
+def test_on_retry_exhausted_is_not_told_of_what_was_never_retried(
+    working_on, told, working, rows, eventually
+):
+    work = working_on(raising(PermanentError("no")), on_retry_exhausted="tell", max_retries=3)
+
+    with working("default"):
+        work.send(7)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    assert rows("SELECT 1 FROM jobs.schedule") == []
+
+
+def test_on_success_is_told_the_result(working_on, told, working, relaying, eventually, caplog):
+    work = working_on(lambda number: {"twice": number * 2}, on_success=told.actor)
+
+    with working("default"), relaying():
+        message = work.send(7)
+        eventually(lambda: told)
+
+    ((data, result),) = told
+    assert (data["message_id"], result) == (message.message_id, {"twice": 14})
+    assert "the value has been discarded" not in caplog.text
+
+
+def test_a_success_is_told_of_once_however_often_it_is_delivered(
+    working_on, told, working, publish, rows, eventually
+):
+    """Without the fence, a worker killed before its ack would tell of it a second time."""
+    work = working_on(on_success=told.actor)
+    message = work.message(7)
+
+    with working("default", threads=1):
+        publish(message)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule"))
+        publish(message, again=True)
+        work.send(8)
+        eventually(lambda: len(rows("SELECT 1 FROM jobs.schedule")) > 1)
+
+    assert rows("SELECT body::json->'args'->>1 FROM jobs.schedule ORDER BY 1") == [("7",), ("8",)]
+
+
+def test_on_success_and_once_commit_together(
+    working_on, told, working, publish, rows, eventually, caplog
+):
+    caplog.set_level("INFO")
+    work = working_on(on_success=told.actor, once=True)
+    message = work.message(7)
+
+    with working("default", threads=1):
+        publish(message, again=True)
+        publish(message, again=True)
+        eventually(lambda: "absorbed a copy" in caplog.text)
+
+    assert rows("SELECT body::json->'args'->>1 FROM jobs.schedule") == [("7",)]
+    assert rows("SELECT count(*) FROM jobs.once") == [(1,)]
+
+
+def test_a_pipeline_hands_results_on(actor, working, relaying, rows, eventually):
+    added, seen = [], []
+
+    @actor(queue_name="default")
+    def add(one, other):
+        added.append(one + other)
+        return one + other
+
+    @actor(queue_name="low", pipe_ignore=True)
+    def see(number):
+        seen.append(number)
+
+    pipe = add.message(1, 2) | add.message(3) | see.message(0) | see.message(1)
+
+    with working("default", "low"), relaying():
+        pipe.run()
+        eventually(lambda: len(seen) == 2)
+
+    assert (added, seen) == ([3, 6], [0, 1])
+
+
+def test_a_pipeline_that_is_delivered_twice_goes_on_once(
+    actor, working, publish, rows, eventually, caplog
+):
+    caplog.set_level("INFO")
+
+    @actor(queue_name="default")
+    def add(one, other):
+        return one + other
+
+    first, last = (add.message(1, 2) | add.message(3)).messages
+
+    with working("default", threads=1):
+        publish(first)
+        publish(first, again=True)
+        eventually(lambda: "absorbed a copy" in caplog.text)
+
+    assert rows("SELECT message_id, body::json->>'args' FROM jobs.schedule") == [
+        (last.message_id, "[3,3]")
+    ]
+
+
+def test_a_result_that_the_next_one_does_not_take_is_a_failure(actor, working, rows, eventually):
+    @actor(queue_name="default")
+    def give():
+        return 1
+
+    @actor(queue_name="default")
+    def none():
+        """Takes nothing."""
+
+    with working("default"):
+        (give.message() | none.message()).run()
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    ((reason,),) = rows("SELECT reason FROM jobs.dead")
+    assert "ResultError: its result cannot be handed on: none()" in reason
+
+
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("result", [float("nan"), object(), "x" * LARGEST_ARGUMENTS_BYTES])
+def test_a_result_that_cannot_be_handed_on_is_a_failure(
+    result, once, working_on, told, working, rows, rabbitmq, eventually
+):
+    """dramatiq logs it and acks: whoever waits for the result waits for ever."""
+    work = working_on(lambda _: result, on_success=told.actor, once=once, max_retries=3)
+
+    with working("default"):
+        work.send(7)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    ((reason,),) = rows("SELECT reason FROM jobs.dead")
+    assert reason.startswith("ResultError: its result cannot be handed on")
+    assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.once") == []
+
+
+# What is refused
+
+
+def test_an_actor_that_would_be_told_of_its_own_death_is_refused(working_on, broker):
+    with pytest.raises(ValueError, match="on_dead is itself"):
+        working_on(on_dead="work")
+
+    assert "work" not in broker.actors
+
+
+def test_a_name_that_is_no_name_is_refused(working_on):
+    with pytest.raises(ValueError, match="neither an actor nor its name"):
+        working_on(on_dead=print)
+
+
+def test_a_worker_does_not_boot_with_a_name_nobody_has(working_on, working, caplog):
+    """Found at the first death, it would send that job to RabbitMQ's dead queue."""
+    working_on(on_dead="tlel")
+
+    with pytest.raises(SystemExit), working("default"):
+        """Not reached."""
+
+    assert "work: on_dead='tlel': no actor of this program has that name" in caplog.text
+
+
+def test_a_worker_does_not_boot_with_one_that_takes_other_arguments(
+    working_on, actor, working, caplog
+):
+    @actor(queue_name="default")
+    def alone(message):
+        """Takes one."""
+
+    working_on(on_dead=alone)
+
+    with pytest.raises(SystemExit), working("default"):
+        """Not reached."""
+
+    assert "is sent two arguments, and takes (message)" in caplog.text
+
+
+def test_a_worker_does_not_boot_with_deaths_that_go_in_a_circle(working_on, actor, working, caplog):
+    @actor(queue_name="default", on_failure="work")
+    def other(message, said):
+        """Dies as well."""
+
+    working_on(on_dead="other", max_retries=0)
+
+    with pytest.raises(SystemExit), working("default"):
+        """Not reached."""
+
+    assert "comes back to itself" in caplog.text

@@ -1,0 +1,246 @@
+"""Jobs for which there is nothing left to do: recorded, counted, told; and which are not."""
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+from dramatiq.middleware import SkipMessage
+
+from middleware import RetryOn
+from workshed import db, people
+from workshed.jobs import Discard, RecordMissing, cancels, counts, settled
+
+SOON = timedelta(milliseconds=1)
+
+
+class PaidError(Exception):
+    """Said by `discard_on`."""
+
+
+@pytest.fixture
+def told():
+    """What `after_discard` was told, in order."""
+    return []
+
+
+@pytest.fixture
+def order(actor, told):
+    """`order(error)`: an actor that raises it, and tells of its discards."""
+
+    def declare(error=None, **options):
+        def after(message, reason):
+            told.append((message.message_id, reason))
+
+        @actor(
+            **{
+                "queue_name": "default",
+                "actor_name": "order",
+                "discard_on": PaidError,
+                "after_discard": after,
+                **options,
+            }
+        )
+        def order(number):
+            if error is not None:
+                raise error
+
+        return order
+
+    return declare
+
+
+def discarded():
+    return counts.read().get(("discarded", "order"), 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PaidError("paid already"), "PaidError: paid already"),
+        (Discard("paid already"), "paid already"),
+        (RecordMissing("order", 7), "order 7 does not exist"),
+        (SkipMessage(), "the actor raised SkipMessage"),
+    ],
+)
+def test_a_discard_is_recorded_counted_and_told(
+    error, reason, order, told, working, rows, eventually
+):
+    before = discarded()
+    job = order(error)
+
+    with working("default"):
+        message = job.send_with_options(args=(7,), origin="transaction")
+        eventually(lambda: told == [(message.message_id, reason)])
+
+    assert rows("SELECT outcome, reason FROM jobs.attempts") == [("discarded", reason)]
+    assert discarded() == before + 1
+
+
+def test_a_discard_is_logged_with_its_reason(order, working, eventually, caplog):
+    job = order(Discard("paid already"))
+
+    with working("default"):
+        job.send(7)
+        eventually(lambda: "discarded: paid already" in caplog.text)
+
+
+def test_a_cancelled_job_is_told_of_too(order, told, working, rows, eventually):
+    message = order().send(7)
+    with db.transaction() as conn:
+        cancels.cancel(conn, message.message_id)
+
+    with working("default"):
+        eventually(lambda: told == [(message.message_id, "cancelled")])
+
+
+def test_a_job_that_is_retried_or_dead_is_no_discard(order, told, working, rows, eventually):
+    job = order(OSError(), max_retries=0)
+
+    with working("default"):
+        job.send(7)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    assert told == []
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError("in the function"), SystemExit(1)])
+def test_what_is_told_changes_nothing_by_its_failure(
+    failure, order, working, rows, rabbitmq, eventually, caplog
+):
+    """Let through, it would take the thread with it, and the job with its ack."""
+
+    def after(message, reason):
+        raise failure
+
+    job = order(PaidError(), after_discard=after)
+
+    with working("default", threads=1):
+        job.send(1)
+        job.send(2)
+        eventually(lambda: len(rows("SELECT 1 FROM jobs.attempts")) == 2)
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert caplog.text.count("Discard failed on") == 2
+
+
+def test_nobody_is_told_before_the_discard_is_stored(
+    order, told, working, connect, rows, eventually, caplog
+):
+    """Told inside the transaction, they would act on what may roll back, and once per attempt."""
+    job, conn = order(PaidError()), connect(autocommit=True)
+    conn.execute("""
+        CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40001'; END $$
+    """)
+    conn.execute("""
+        CREATE CONSTRAINT TRIGGER fail_in_commit AFTER INSERT ON jobs.attempts
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.fail()
+    """)
+
+    with working("default"):
+        job.send(7)
+        eventually(lambda: "told to fail" in caplog.text)
+        assert told == []
+        conn.execute("DROP TRIGGER fail_in_commit ON jobs.attempts")
+        eventually(lambda: told)
+
+    assert len(told) == len(rows("SELECT 1 FROM jobs.attempts")) == 1
+
+
+def test_nobody_is_told_by_a_copy(
+    actor, told, working, publish, connect, rabbitmq, rows, eventually
+):
+    """Its outcome is not the one that counts: the other copy may have done the work."""
+    started = []
+
+    @actor(queue_name="default", after_discard=lambda *args: told.append(args))
+    def order(message_id):
+        with connect() as conn:
+            settled.settle(conn, message_id, 0)
+        started.append(message_id)
+        raise Discard("too late")
+
+    message = order.message("")
+    with working("default"):
+        publish(message.copy(args=(message.message_id,)), via="schedule")
+        eventually(lambda: started)
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert told == []
+
+
+@pytest.mark.parametrize("after", ["tell", lambda message: None, lambda a, b, c: None])
+def test_a_function_that_could_not_be_called_is_refused(after, order):
+    with pytest.raises(ValueError, match="after_discard"):
+        order(after_discard=after)
+
+
+# Gone, or not to be loaded
+
+
+def taken_away(conn):
+    conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def locked(conn):
+    conn.execute("SET lock_timeout = '10 ms'")
+
+
+def slow(conn):
+    conn.execute("SET statement_timeout = '10 ms'")
+    conn.execute("SELECT pg_sleep(10)")
+
+
+@pytest.mark.parametrize("hindered", [taken_away, locked, slow])
+def test_a_record_that_could_not_be_loaded_is_no_missing_one(
+    hindered, actor, working, relaying, connect, rows, eventually
+):
+    """ActiveJob before 8.2 discards on any error of loading, and a restart loses good jobs."""
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada", email="ada@example.org")
+    found, errors = [], [hindered]
+
+    @actor(queue_name="default", retry_on=RetryOn(Exception, wait=SOON))
+    def load(user_id):
+        with db.transaction() as conn:
+            if errors:
+                errors.pop()(conn)
+            found.append(people.find(conn, user_id).name)
+
+    with contextlib.ExitStack() as until:
+        lock = connect()
+        if hindered is locked:
+            lock.execute("LOCK product.users")
+        with working("default"):
+            load.send(user.id)
+            eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+            lock.rollback()
+            until.enter_context(relaying())
+            eventually(lambda: found == ["Ada"])
+
+    assert rows("SELECT outcome FROM jobs.attempts") == [("retried",)]
+
+
+def test_a_record_that_comes_in_time_is_found_at_the_second_look(
+    actor, working, relaying, rows, eventually
+):
+    """Discarded at its first miss, a job that overtakes its sender's commit would be lost."""
+    found = []
+
+    @actor(queue_name="default")
+    def load(email):
+        with db.transaction() as conn:
+            query = "SELECT name FROM product.users WHERE email = %s"
+            user = conn.execute(query, (email,)).fetchone()
+        if user is None:
+            raise RecordMissing("user", email)
+        found.append(user[0])
+
+    with working("default"), relaying():
+        with db.transaction() as conn:
+            people.create(conn, name="Ada", email="ada@example.org")
+            load.send("ada@example.org")
+            eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE reason = 'snooze'"))
+        eventually(lambda: found == ["Ada"])
+
+    assert rows("SELECT 1 FROM jobs.attempts") == []

@@ -1,0 +1,92 @@
+"""dramatiq's own options: followed (where that is tested stands beside), or refused by name."""
+
+import math
+from datetime import date
+
+import dramatiq
+import pytest
+
+from brokers.build import build
+from brokers.errors import RefusedOptionError, UndeclaredQueueError
+from workshed.settings import Settings
+
+
+@pytest.fixture
+def declare():
+    stub = build(Settings(broker_url="stub://"))
+    return lambda **options: dramatiq.actor(broker=stub, **options)(lambda number=0: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "instead"),
+    [
+        ({"max_age": 1000}, r"max_age= is not followed: say expires=timedelta"),
+        ({"notify_shutdown": True}, r"notify_shutdown= is not followed: every job that outlives"),
+        ({"pipe_target": {}}, r"pipe_target= is not followed: pipe messages"),
+        ({"max_retries": None}, r"max_retries=None is no whole number"),
+        ({"max_retries": -1}, r"max_retries=-1 is no whole number"),
+        ({"max_backoff": 10**18}, r"max_backoff=1000000000000000000 is no whole number"),
+        ({"min_backoff": 1.5}, r"min_backoff=1\.5 is no whole number"),
+        ({"max_backoff": "1"}, r"max_backoff='1' is no whole number"),
+        ({"retry_when": True}, r"retry_when=True is no function"),
+        ({"throws": "KeyError"}, r"'KeyError' is no exception class"),
+        ({"on_success": 7}, r"on_success=7 is neither an actor nor its name"),
+        ({"on_failure": 7}, r"on_failure=7 is neither an actor nor its name"),
+        ({"on_retry_exhausted": 7}, r"on_retry_exhausted=7 is neither an actor nor its name"),
+    ],
+)
+def test_what_is_not_followed_on_an_actor_is_refused_with_what_to_say_instead(
+    options, instead, declare
+):
+    """Ignored, it would be a job that runs otherwise than its author believes."""
+    with pytest.raises(ValueError, match=instead):
+        declare(actor_name="work", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "instead"),
+    [
+        ({"max_age": 1000}, "say expires="),
+        ({"notify_shutdown": True}, "WORKSHED_SHUTDOWN_GRACE"),
+        ({"on_success": "other"}, "say on_success= where the actor is declared"),
+        ({"on_failure": "other"}, "say on_failure= where the actor is declared"),
+        ({"on_retry_exhausted": "other"}, "say on_retry_exhausted= where the actor is declared"),
+        ({"retry_when": "never"}, "say retry_when= where the actor is declared"),
+        ({"throws": "KeyError"}, "say throws= where the actor is declared"),
+        ({"retries": 3}, "the worker counts"),
+        ({"max_retires": 3}, "did you mean 'max_retries'"),
+    ],
+)
+def test_what_is_not_followed_on_a_message_is_refused_too(options, instead, declare):
+    with pytest.raises(RefusedOptionError, match=instead):
+        declare(actor_name="work").send_with_options(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_retries": 5},
+        {"min_backoff": 10, "max_backoff": 100},
+        {"time_limit": 1000},
+        {"pipe_ignore": True},
+    ],
+)
+def test_what_is_followed_is_taken_on_both(options, declare):
+    declare(actor_name="work", **options).send_with_options(**options)
+
+
+@pytest.mark.parametrize("inexact", [math.nan, date(2026, 1, 1), "\ud800"])
+def test_what_is_piped_is_checked_when_the_pipeline_is_sent(inexact, declare):
+    """Found when its turn comes, the work before it would have been done for nothing."""
+    work = declare(actor_name="work")
+
+    with pytest.raises(RefusedOptionError, match="must be a message that can be sent"):
+        dramatiq.pipeline([work.message(1), work.message(inexact)], broker=work.broker).run()
+
+
+def test_a_queue_further_down_a_pipeline_must_be_declared(declare):
+    work = declare(actor_name="work")
+    messages = [work.message(1), work.message(2), work.message(3).copy(queue_name="lwo")]
+
+    with pytest.raises(UndeclaredQueueError, match="lwo"):
+        dramatiq.pipeline(messages, broker=work.broker).run()
