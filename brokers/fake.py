@@ -1,13 +1,15 @@
 """A broker for tests: the schedule is its queue, and the thread that asks is its worker."""
 
+import functools
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import dramatiq
 from dramatiq.middleware import SkipMessage
 from dramatiq.worker import Worker
 
@@ -23,6 +25,9 @@ from middleware import Job, Outcome, Settling
 from workshed import db
 from workshed.db import Connection
 from workshed.errors import WorkshedError
+
+Actor = dramatiq.Actor[..., Any]
+Error = BaseException | type[BaseException]
 
 TAKEN_OVER = ("enqueue", "enqueue_many", "send_async", "settle")
 """What a program calls on its broker, and what its actors do."""
@@ -123,17 +128,18 @@ class Fake(Executing):
         """Store a message."""
         return self._later(message, 0 if delay is None else delay // timedelta(milliseconds=1))
 
-    def process(self, message: Message) -> Run:
-        """Run a job now, in this thread, and store its outcome.
+    def process(self, message: Message, error: Error | None = None) -> Run:
+        """Run a job now, in this thread, and store its outcome; or fail with `error` instead.
 
-        Raises `NotStoredError` where that could not be.
+        Raises `NotStoredError` where the outcome could not be stored.
         """
         actor = self.get_actor(message.actor_name)
         delivery = Handed(message, self)
         result = None
         try:
             self.emit_before("process_message", delivery)
-            result = actor(*delivery.args, **delivery.kwargs)
+            with self._failing(actor, error):
+                result = actor(*delivery.args, **delivery.kwargs)
             self.emit_after("process_message", delivery, result=result)
         except SkipMessage:
             self.emit_after("skip_message", delivery)
@@ -146,6 +152,25 @@ class Fake(Executing):
                 f"the outcome of {message} could not be stored"
             ) from delivery.trouble
         return Run(message, self._witness.asked(), result)
+
+    @contextmanager
+    def _failing(self, actor: Actor, error: Error | None) -> Generator[None]:
+        """Put a function that fails where the actor's own is: inside what is wrapped around it."""
+        if error is None:
+            yield
+            return
+        function = actor.fn
+
+        @functools.wraps(function)
+        def fail(*_: object, **__: object) -> NoReturn:
+            raise error
+
+        actor.fn = fail
+        self.emit_before("declare_actor", actor)
+        try:
+            yield
+        finally:
+            actor.fn = function
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
         """Refuse: nothing can be consumed here."""

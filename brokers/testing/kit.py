@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,9 +14,11 @@ from brokers import build
 from brokers.fake import Fake, in_place_of, share
 from brokers.stub import Stub
 from brokers.testing import scratch
+from brokers.testing.clock import Clock
 from brokers.testing.connections import Connections
 from brokers.testing.errors import NeedsDatabaseError
-from brokers.testing.jobs import Jobs, PlainSends
+from brokers.testing.jobs import Jobs
+from brokers.testing.plain import PlainSends
 from brokers.testing.sends import Sends
 from middleware import Deadline
 from workshed import db
@@ -69,7 +72,9 @@ class OnDatabase:
             stack.enter_context(in_place_of(real, fake))
             stack.callback(self._conn.execute, emptying)
             stack.callback(self._connections.reclaim)
-            yield Jobs(fake, self._conn)
+            clock = Clock(self._conn)
+            stack.callback(clock.reset)
+            yield Jobs(fake, self._conn, clock, Path(folder))
 
     def close(self) -> None:
         """Close all connections."""

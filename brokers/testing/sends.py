@@ -87,8 +87,7 @@ class Sends:
     def _lists(self, jobs: Sequence[Enqueued]) -> list[str]:
         lines = text.listing("enqueued", [text.of(job) for job in jobs])
         if self.runs:
-            rows = [(run.title, run.outcome.kind) for run in self.runs]
-            lines += text.listing("has run", rows)
+            lines += text.listing("has run", [text.of_run(run) for run in self.runs])
         return lines
 
 

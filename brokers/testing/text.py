@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from brokers.fake import Run
 from brokers.testing.rows import Enqueued
+from middleware import Outcome
 
 UNITS = (("days", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
 SHOWN = 20
@@ -44,6 +46,13 @@ def when(job: Enqueued) -> str:
     return "now" if job.delay <= timedelta() else f"in {span(job.delay)}"
 
 
+def fate(outcome: Outcome) -> str:
+    """Say what became of a run: `retry in 15 s: ValueError: no`."""
+    delay = f" in {span(outcome.delay)}" if outcome.delay else ""
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    return f"{outcome.kind}{delay}{reason}"
+
+
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align columns; the last one stays ragged."""
     rows = [tuple(row) for row in rows]
@@ -67,3 +76,8 @@ def of(job: Enqueued) -> tuple[str, str, str]:
     """Return what is listed of a job."""
     priority = "" if job.priority is None else f"  priority {job.priority}"
     return sent(job), job.queue, when(job) + priority
+
+
+def of_run(run: Run) -> tuple[str, str]:
+    """Return what is listed of a run."""
+    return run.title, fate(run.outcome)

@@ -34,6 +34,13 @@ def test_jobs_run_in_the_order_in_which_they_were_sent(jobs, greet):
     assert [user for user, _ in greet.greeted] == list(range(51))
 
 
+def test_of_many_all_are_enqueued_or_none(jobs, greet):
+    with pytest.raises(RefusedArgumentError):
+        broker.enqueue_many([greet.message(1), greet.message(float("inf"))])
+
+    jobs.refute_enqueued(greet)
+
+
 def test_what_a_job_sends_is_run_too(jobs, actor, greet):
     fan_out = actor(actor_name="fan_out")(lambda n: [greet.send(i) for i in range(n)] and None)
     fan_out.send(3)
