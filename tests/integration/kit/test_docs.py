@@ -1,4 +1,4 @@
-"""The examples of docs/testing.md, run as they stand there, and what it shows of a failure."""
+"""The tests that docs/testing.md and README show, run as they stand there."""
 
 import re
 from datetime import timedelta
@@ -9,15 +9,33 @@ import pytest
 from actors import send_onboarding_reminder, send_welcome_email
 from workshed import db, people
 
-DOCS = Path(__file__).parents[3] / "docs" / "testing.md"
-EXAMPLE = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs" / "testing.md"
+README = ROOT / "README.md"
 
 
-def test_the_examples_pass(project):
-    for name, text in EXAMPLE.findall(DOCS.read_text("utf-8")):
-        project.write(name, text)
+def examples(document, mark):
+    """The blocks of a document that have this mark: file name and text."""
+    block = re.compile(rf"<!-- {mark}: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+    return block.findall(document.read_text("utf-8"))
+
+
+def test_the_tests_of_the_welcome_job_pass(project):
+    for example in examples(DOCS, "file"):
+        project.write(*example)
 
     project.run().assert_outcomes(passed=5)
+
+
+def test_the_tests_of_the_first_actor_pass(project):
+    for example in (
+        *examples(README, "file"),
+        *examples(README, "test"),
+        *examples(DOCS, "orders"),
+    ):
+        project.write(*example)
+
+    project.run().assert_outcomes(passed=3)
 
 
 def test_a_failure_looks_as_is_said(jobs):
