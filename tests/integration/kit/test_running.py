@@ -7,6 +7,7 @@ from unittest.mock import ANY
 
 import pytest
 
+from actors import send_welcome_email
 from brokers import broker, schedule
 from brokers.errors import RefusedArgumentError
 from brokers.fake import NotStoredError
@@ -204,6 +205,30 @@ def test_of_unique_jobs_one_waits(jobs, greet):
     jobs.assert_enqueued(greet, ANY, times=1)
     jobs.drain()
     assert greet.send_with_options(args=(3,), unique_key="greeting").args == (3,)
+
+
+def test_a_unique_job_holds_its_key_until_it_ends(jobs, greet):
+    first = greet.send_with_options(args=(1,), unique_key="greeting")
+    jobs.fail_next(greet, TimeoutError)
+    with jobs.expect_retry():
+        jobs.drain()
+
+    second = greet.send_with_options(args=(2,), unique_key="greeting")
+    assert second.message_id == first.message_id
+    jobs.advance(minutes=1)
+    jobs.drain()
+
+    third = greet.send_with_options(args=(3,), unique_key="greeting")
+    assert third.message_id != first.message_id
+    assert greet.greeted == [(1, "hello")]
+
+
+def test_a_job_sent_by_sql_is_enqueued(jobs):
+    """The function knows the actors that a worker has declared; here the kit has."""
+    with db.transaction() as conn:
+        conn.execute("SELECT jobs.send('send_welcome_email', '[404]', delay => '1 day')")
+
+    jobs.assert_enqueued(send_welcome_email, 404, in_=timedelta(days=1))
 
 
 def test_code_of_an_event_loop_sends_here_too(jobs, greet):
