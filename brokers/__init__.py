@@ -1,15 +1,15 @@
 """How jobs travel: RabbitMQ carries what is due, PostgreSQL keeps what is not.
 
-`broker` is built on first access, so that importing this package reads no settings and opens
-nothing.
+Everything is imported, and `broker` built, on first access: importing this package reads no
+settings and opens nothing, and every pytest that has the test kit's plugin imports it.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
-from brokers import build, schedule
-from brokers.queues import Queue
-
 if TYPE_CHECKING:
+    from brokers import schedule
+    from brokers.queues import Queue
     from brokers.rabbitmq import RabbitMQ
     from brokers.stub import Stub
 
@@ -19,6 +19,11 @@ __all__ = ["Queue", "broker", "schedule"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "broker":
-        return build.broker()
+    match name:
+        case "broker":
+            return importlib.import_module("brokers.build").broker()
+        case "Queue":
+            return importlib.import_module("brokers.queues").Queue
+        case "schedule":
+            return importlib.import_module("brokers.schedule")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

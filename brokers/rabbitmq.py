@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
-import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers.base import DeclaredBroker
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
 from brokers.errors import NotAllSentError
+from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.parcel import Message
 from brokers.publisher import Publisher
@@ -22,15 +21,12 @@ from brokers.queues import Queue
 from brokers.sender import Sender
 from brokers.waiting import Blocking, InLoop, Waiting, run
 from brokers.worker_life import WorkerLife, check_time_limits
-from middleware import Job, Outcome
 from middleware.retries import retry_queues
 from workshed import db
-from workshed.db import Connection
-from workshed.jobs.schedule import Reason
 from workshed.settings import Settings
 
 
-class RabbitMQ(DeclaredBroker):
+class RabbitMQ(Executing):
     """Publishes with confirms, consumes with acks bound to their channel, settles in PostgreSQL.
 
     One connection of a process publishes, one consumes, each opened on first use.
@@ -122,33 +118,19 @@ class RabbitMQ(DeclaredBroker):
         self._sender.close()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Run the hooks; those around a job and a worker's life are ours to guard."""
-        match signal:
-            case "process_message":
-                self._execution.start(args[0], self._resolved("before_process_message"), self)
-            case "worker_shutdown":
-                self._life.leave()
-                super().emit_before(signal, *args, **kwargs)
-            case _:
-                super().emit_before(signal, *args, **kwargs)
+        """Run the hooks; those around a worker's life are ours to guard."""
+        if signal == "worker_shutdown":
+            self._life.leave()
+        super().emit_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Store the outcome of a job before anything observes it."""
+        """Run the hooks, once this worker is watched, or at its end."""
         match signal:
-            case "process_message":
-                delivery: Delivery = args[0]
-                self._execution.conclude(delivery, self._actor(delivery), kwargs.get("exception"))
-            case "skip_message":
-                self._execution.skipped(args[0], self._actor(args[0]))
             case "worker_boot":
                 self._life.watch(args[0], lambda: [self._inbox.link, *self._publisher.links])
             case "worker_shutdown":
                 self._life.end()
         super().emit_after(signal, *args, **kwargs)
-
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Let each middleware write what follows from an outcome, in the caller's transaction."""
-        self._execution.settle(conn, job, outcome)
 
     def _boot(self, worker: Worker) -> None:
         super()._boot(worker)
@@ -158,9 +140,6 @@ class RabbitMQ(DeclaredBroker):
         if delivery.actor_name in self.actors:
             return None
         return lambda: self._execution.stranger(delivery)
-
-    def _actor(self, delivery: Delivery) -> dramatiq.Actor[..., Any]:
-        return self.get_actor(delivery.actor_name)
 
     async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
         # In a job that runs once, what it sends commits with what it writes.
@@ -174,12 +153,6 @@ class RabbitMQ(DeclaredBroker):
         if parcel.holder is None:
             self.emit_after("enqueue", message, delay)
         return parcel.result
-
-    def _later(self, message: Message, delay: int) -> Message:
-        span = timedelta(milliseconds=delay)
-        reason: Reason = "delay" if delay else "send"
-        with db.transaction() as conn:
-            return self.store(conn, message, delay=span, at=None, reason=reason)
 
     def check_worker(self, worker: Worker) -> None:
         """Refuse queues no actor is on; make the others."""

@@ -47,6 +47,10 @@ class Stub(DeclaredBroker):
         wait = None if delay is None else delay // timedelta(milliseconds=1)
         return self.enqueue(message, delay=wait)
 
+    def settle(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: no job runs here. The test kit takes this method over, for `Once`."""
+        self.consume()
+
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
         """Refuse: nothing can be consumed here."""
         self.consume()

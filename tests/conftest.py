@@ -175,6 +175,15 @@ def _sibling(url, database):
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
+# The test kit
+
+
+@pytest.fixture(scope="session")
+def jobs_server(servers):
+    """The kit makes its database beside those of the other tests."""
+    return servers.database_url
+
+
 # RabbitMQ
 
 

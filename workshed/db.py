@@ -147,6 +147,8 @@ def transaction() -> Generator[Connection]:
     """
     outer = _joined.get()
     if outer is not None:
+        if outer.info.transaction_status == TransactionStatus.IDLE:
+            outer.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
         with outer.transaction():
             yield outer
         return

@@ -30,6 +30,9 @@ def dev(
     postgres: Annotated[
         bool, typer.Option("--postgres", help="Start PostgreSQL and nothing else.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Keep data in a temporary folder, removed at the end.")
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -50,16 +53,18 @@ def dev(
     from console.servers import ALL, Servers, install
 
     if install_only:
-        if postgres or reset or as_json:
+        if postgres or reset or fresh or as_json:
             raise typer.BadParameter(
                 "--install-only starts nothing, so it goes with no other option"
             )
         install.ensure(talk)
         return
+    if fresh and (reset or state):
+        raise typer.BadParameter("--fresh has no earlier data and no folder of yours")
     parent = os.getppid()
     with until_told_to_stop():
         kinds = ("postgres",) if postgres else ALL
-        with Servers(state, wipe=reset, kinds=kinds, talk=talk) as servers:
+        with Servers(state, fresh=fresh, wipe=reset, kinds=kinds, talk=talk) as servers:
             apply_migrations(servers.database_url)
             tell_as_json(servers) if as_json else tell_people(servers)
             while not (as_json and os.getppid() != parent):

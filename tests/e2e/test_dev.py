@@ -100,6 +100,14 @@ def test_data_stay_and_reset_wipes_them(folder):
             assert conn.execute("SELECT to_regclass('kept')").fetchone() == (None,)
 
 
+def test_a_fresh_one_leaves_nothing():
+    with dev("--postgres", "--json", "--fresh") as process:
+        kept = Path(urls(process)["state"])
+        assert (kept / "postgres").exists()
+
+    assert not kept.exists()
+
+
 def test_it_ends_with_the_process_that_asked_for_json(open_folder, eventually):
     script = f"""
 import subprocess, sys

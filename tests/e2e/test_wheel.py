@@ -34,6 +34,14 @@ def test_the_wheel_holds_the_packages_and_their_files(wheel):
         assert wanted in names
 
 
+def test_the_wheel_brings_the_test_kits_plugin(wheel):
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = (name for name in files.namelist() if name.endswith("/entry_points.txt"))
+        declared = files.read(name).decode()
+
+    assert "[pytest11]\nworkshed = brokers.testing.plugin\n" in declared
+
+
 def test_a_worker_starts_from_the_wheel_alone(wheel, start_worker, tmp_path):
     unpacked = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(unpacked)

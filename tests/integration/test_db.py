@@ -65,6 +65,22 @@ def test_a_forked_child_has_connections_of_its_own(database):
     os.close(write)
 
 
+def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
+    """Also as its first statement: psycopg would take the block for the whole, and commit it."""
+    query = "INSERT INTO jobs.queues (name, kind) VALUES ('lost', 'quorum')"
+
+    def write_and_fail():
+        with db.transaction() as outer, db.joined(outer):
+            with db.transaction() as inner:
+                inner.execute(query)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+
+    assert conn.execute("SELECT count(*) FROM jobs.queues").fetchone() == (0,)
+
+
 def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn):
     with db.transaction() as tx:
         pid = tx.info.backend_pid

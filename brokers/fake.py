@@ -1,0 +1,202 @@
+"""A broker for tests: the schedule is its queue, and the thread that asks is its worker."""
+
+import functools
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import dramatiq
+from dramatiq.middleware import SkipMessage
+from dramatiq.worker import Worker
+
+from brokers.acks import Channel
+from brokers.base import DeclaredBroker
+from brokers.consumer import Inbox
+from brokers.delivery import Delivery
+from brokers.envelope import properties
+from brokers.executing import Executing
+from brokers.execution import Execution
+from brokers.parcel import Message
+from middleware import Job, Outcome, Settling
+from workshed import db
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+
+Actor = dramatiq.Actor[..., Any]
+Error = BaseException | type[BaseException]
+
+TAKEN_OVER = ("enqueue", "enqueue_many", "send_async", "settle")
+"""What a program calls on its broker, and what its actors do."""
+GRACE_OF_STRANGERS = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class Run:
+    """What became of one run of a job."""
+
+    message: Message
+    outcome: Outcome
+    result: object = None
+
+    @property
+    def title(self) -> str:
+        """The job as a call, as dramatiq writes it."""
+        return str(self.message)
+
+
+class NotStoredError(WorkshedError):
+    """The outcome of a job could not be stored; a worker would put it into the dead queue."""
+
+
+class Handed(Delivery):
+    """A job in the hands of the test's own thread."""
+
+    def __init__(self, message: Message, broker: "Fake") -> None:
+        """Be as what a relay sends: it may have copies, so the fence is asked."""
+        channel = Channel(SimpleNamespace(is_open=True))
+        method = SimpleNamespace(redelivered=False, delivery_tag=0)
+        queue = broker.declared[message.queue_name]
+        super().__init__(message, queue, channel, method, properties(message, via="schedule"))
+        self.trouble: BaseException | None = None
+        """Why its outcome could not be stored."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell that no step is repeated: nothing that has failed here would be cured by waiting."""
+        return False
+
+    def fail(self) -> None:
+        """Keep why; the test is told."""
+        self.trouble = sys.exc_info()[1]
+        super().fail()
+
+
+class Witness(Settling):
+    """Remembers the outcome of the run that ended last.
+
+    *Order:* last, so that what it has seen was written by all others.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has run."""
+        self._outcome: Outcome | None = None
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:  # noqa: ARG002 -- of every job
+        """Every outcome."""
+        return True
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:  # noqa: ARG002
+        """Remember it."""
+        self._outcome = outcome
+
+    def asked(self) -> Outcome:
+        """Return the outcome; a run that stored none was one of a copy."""
+        found, self._outcome = self._outcome, None
+        return found or Outcome("discarded", "a copy of it had run already")
+
+
+class Fake(Executing):
+    """Stores what is sent as rows of the schedule, and runs a row when it is told to.
+
+    Checks, middleware, verdict and outcome are those of a worker; only RabbitMQ is not there.
+    """
+
+    def __init__(self, other: DeclaredBroker) -> None:
+        """Take the place of a program's broker: its actors, its queues, its middleware."""
+        super().__init__(other.declared, [])
+        share(self, other)
+        self._witness = Witness()
+        self.middleware = [*other.middleware, self._witness]
+        self._execution = Execution(Inbox([], "test kit"), GRACE_OF_STRANGERS)
+        self._execution.use(self.middleware)
+
+    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
+        """Store a message, due now or after `delay` milliseconds."""
+        return self._later(message, delay or 0)
+
+    def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
+        """Store messages, all of them or none."""
+        batch = list(messages)
+        with db.transaction() as conn, db.joined(conn):
+            return [self.enqueue(message) for message in batch]
+
+    async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
+        """Store a message."""
+        return self._later(message, 0 if delay is None else delay // timedelta(milliseconds=1))
+
+    def process(self, message: Message, error: Error | None = None) -> Run:
+        """Run a job now, in this thread, and store its outcome; or fail with `error` instead.
+
+        Raises `NotStoredError` where the outcome could not be stored.
+        """
+        actor = self.get_actor(message.actor_name)
+        delivery = Handed(message, self)
+        result = None
+        try:
+            self.emit_before("process_message", delivery)
+            with self._failing(actor, error):
+                result = actor(*delivery.args, **delivery.kwargs)
+            self.emit_after("process_message", delivery, result=result)
+        except SkipMessage:
+            self.emit_after("skip_message", delivery)
+        except BaseException as err:
+            self.emit_after("process_message", delivery, exception=err)
+            if isinstance(err, (KeyboardInterrupt, SystemExit)):
+                raise
+        if delivery.failed or delivery.held:
+            raise NotStoredError(
+                f"the outcome of {message} could not be stored"
+            ) from delivery.trouble
+        return Run(message, self._witness.asked(), result)
+
+    @contextmanager
+    def _failing(self, actor: Actor, error: Error | None) -> Generator[None]:
+        """Put a function that fails where the actor's own is: inside what is wrapped around it."""
+        if error is None:
+            yield
+            return
+        function = actor.fn
+
+        @functools.wraps(function)
+        def fail(*_: object, **__: object) -> NoReturn:
+            raise error
+
+        actor.fn = fail
+        self.emit_before("declare_actor", actor)
+        try:
+            yield
+        finally:
+            actor.fn = function
+
+    def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
+        """Refuse: nothing can be consumed here."""
+        self.consume()
+
+    def consume(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: nothing can be consumed here."""
+        raise WorkshedError("the test kit has no RabbitMQ: `jobs.drain()` runs what is due")
+
+
+def share(new: DeclaredBroker, other: DeclaredBroker) -> None:
+    """Let a broker know the actors and queues of another, also those declared later."""
+    for name in ("actors", "queues", "declared", "actor_options", "_signatures"):
+        setattr(new, name, getattr(other, name))
+
+
+@contextmanager
+def in_place_of(other: DeclaredBroker, new: DeclaredBroker) -> Generator[None]:
+    """Let what is sent through `other` go to `new` inside the block.
+
+    By its methods and not by itself: modules and actors hold on to the object.
+    """
+    for name in TAKEN_OVER:
+        setattr(other, name, getattr(new, name))
+    try:
+        yield
+    finally:
+        for name in TAKEN_OVER:
+            delattr(other, name)

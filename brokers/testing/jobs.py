@@ -1,0 +1,169 @@
+"""The fixture `jobs`: what a test says to the kit."""
+
+from collections import defaultdict, deque
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from brokers.fake import Error, Fake, Run
+from brokers.testing import expectations, mails, rows, text
+from brokers.testing.clock import Clock
+from brokers.testing.errors import DiedError, EndlessError, KitError
+from brokers.testing.rows import Enqueued
+from brokers.testing.sends import Sends
+from brokers.testing.wanted import Actor, named
+from workshed.db import Connection
+from workshed.jobs import dead
+from workshed.jobs.dead import Dead
+
+LONGEST_DRAIN = 1_000
+MOST_DEAD = 10_000
+FAILED = ("retry", "dead")
+
+
+class Jobs(Sends):
+    """Jobs of one test: they wait in PostgreSQL, and run in this thread when the test says so."""
+
+    def __init__(self, broker: Fake, conn: Connection, clock: Clock, maildir: Path) -> None:
+        """`conn` is the kit's own, in autocommit: what is not committed, it does not see."""
+        self._broker = broker
+        self._conn = conn
+        self._clock = clock
+        self._maildir = maildir
+        self._runs: list[Run] = []
+        self._errors: dict[str, deque[Error]] = defaultdict(deque)
+        self._may_retry = False
+
+    @property
+    def enqueued(self) -> list[Enqueued]:
+        """All that waits, in the order in which it will run."""
+        return rows.waiting(self._conn)
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """What has run in this test, the first one first."""
+        return self._runs
+
+    @property
+    def scheduled(self) -> list[Enqueued]:
+        """What waits for its time, the next due first."""
+        return [job for job in self.enqueued if not job.is_due]
+
+    @property
+    def dead(self) -> list[Dead]:
+        """The rows of jobs that died, the first one first."""
+        return dead.find(self._conn, limit=MOST_DEAD)[::-1]
+
+    @property
+    def mailbox(self) -> list[EmailMessage]:
+        """The mails that were sent, the oldest first."""
+        return mails.read(self._maildir)
+
+    def perform(self, actor: Actor, /, *args: Any, **kwargs: Any) -> Any:
+        """Run one job now, with arguments as JSON gives them back and all that is around a job.
+
+        Returns what the actor returns, or raises what it raised; its outcome is stored as a
+        worker's would be: a retry waits then. What it does not find is gone, as when it was sent
+        in the transaction that wrote it. A discard or snooze raises nothing.
+        """
+        named(actor, args, kwargs)
+        message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
+        sent = self._broker.enqueue(message)
+        if sent.message_id != message.message_id:
+            raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")
+        run = self._run(message.message_id)
+        if error := self._failure_of(run):
+            raise error
+        return None if run is None else run.result
+
+    def drain(self, *, at_most: int = LONGEST_DRAIN) -> int:
+        """Run all that is due, also what these jobs send, until nothing is; return how many ran.
+
+        A job that fails does not keep the others from running, as in a worker; the first error is
+        raised at the end. Raises `EndlessError` after `at_most` runs.
+        """
+        errors: list[BaseException] = []
+        count = 0
+        while run := self._run():
+            count += 1
+            if error := self._failure_of(run):
+                errors.append(error)
+            if count >= at_most and any(job.is_due for job in self.enqueued):
+                raise EndlessError(self._endless(count)) from next(iter(errors), None)
+        if errors:
+            raise errors[0]
+        return count
+
+    def advance(self, **units: float) -> None:
+        """Move the clock on, PostgreSQL's and Python's, by `days=3` or other units of a span.
+
+        What is due then waits for `drain`.
+        """
+        self._clock.advance(timedelta(**units))
+
+    def freeze(self) -> datetime:
+        """Stop the clock, PostgreSQL's and Python's, at a whole second; return that time.
+
+        `advance` moves it on.
+        """
+        return self._clock.stop()
+
+    def fail_next(self, actor: Actor, error: Error) -> None:
+        """Let the next run of an actor raise an error before its body; a second one the run after.
+
+        What is around the actor meets it as if the body had raised it.
+        """
+        self._errors[actor.actor_name].append(error)
+
+    @contextmanager
+    def expect_retry(
+        self, *, after: timedelta | None = None, within: timedelta | None = None
+    ) -> Generator[None]:
+        """Fail unless a job that runs in the block is to be tried again; its error is not raised.
+
+        `after`: about how long after; `within`, how far off that may be, is a quarter of it, since
+        waits have jitter, and at least a second.
+        """
+        start, before, self._may_retry = len(self._runs), self._may_retry, True
+        try:
+            yield
+        finally:
+            self._may_retry = before
+        expectations.retried(self._runs[start:], after, within)
+
+    @contextmanager
+    def expect_discard(self, reason: str = "") -> Generator[None]:
+        """Fail unless a job that runs in the block is discarded, with this in its reason."""
+        start = len(self._runs)
+        yield
+        expectations.discarded(self._runs[start:], reason)
+
+    def _run(self, message_id: str | None = None) -> Run | None:
+        message = rows.take(self._conn, message_id)
+        if message is None:
+            return None
+        errors = self._errors[message.actor_name]
+        run = self._broker.process(message, errors.popleft() if errors else None)
+        self._runs.append(run)
+        return run
+
+    def _failure_of(self, run: Run | None) -> BaseException | None:
+        if run is None or run.outcome.kind not in FAILED:
+            return None
+        if self._may_retry and run.outcome.kind == "retry":
+            return None
+        return run.outcome.error or DiedError(f"{run.title}: {run.outcome.reason}")
+
+    def _endless(self, count: int) -> str:
+        due = [job for job in self.enqueued if job.is_due]
+        last = [text.of_run(run) for run in self._runs[-5:]]
+        lines = [
+            f"{count} jobs have run, and there are still {len(due)} due: do they send each other?",
+            "`drain(at_most=…)` lets more run.",
+            *text.listing("the last to run", last),
+            *text.listing("due", [text.of(job) for job in due]),
+        ]
+        return "\n".join(lines)

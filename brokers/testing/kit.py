@@ -1,0 +1,155 @@
+"""What the tests of one process share, and what each of them has to itself."""
+
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from psycopg import sql
+
+from brokers import build
+from brokers.base import DeclaredBroker
+from brokers.fake import Fake, in_place_of, share
+from brokers.stub import Stub
+from brokers.testing import scratch
+from brokers.testing.clock import Clock
+from brokers.testing.connections import Connections
+from brokers.testing.errors import NeedsDatabaseError
+from brokers.testing.jobs import Jobs
+from brokers.testing.plain import PlainSends
+from brokers.testing.sends import Sends
+from middleware import Deadline
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import queues
+from workshed.settings import PREFIX, settings
+
+LOCK_WAIT = "5s"
+
+
+class Kit(Protocol):
+    """Gives each test its jobs."""
+
+    @property
+    def database_url(self) -> str:
+        """The database of the tests; raises `NeedsDatabaseError` where there is none."""
+
+    @contextmanager
+    def test(self) -> Iterator[Sends]:
+        """Let the block be one test."""
+
+
+class OnDatabase:
+    """The kit over PostgreSQL: one database, emptied after each test."""
+
+    def __init__(self, database_url: str, conn: Connection) -> None:
+        """`conn` is the kit's own connection to that database."""
+        self.database_url = database_url
+        self._conn = conn
+        self._connections = Connections(database_url)
+
+    @cached_property
+    def _emptying(self) -> sql.Composed:
+        """What empties the tables; not asked before the first test, when yours are made."""
+        return scratch.emptying(scratch.fillable(self._conn))
+
+    @contextmanager
+    def test(self) -> Generator[Jobs]:
+        """Send all that the program sends to the database of the tests, and mails to a folder."""
+        real, emptying = build.broker(), self._emptying
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-mail-"))
+            stack.enter_context(
+                environment(DATABASE_URL=self.database_url, SMTP_URL=f"maildir:{folder}")
+            )
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(db, "pool", cache(lambda: self._connections))
+            for middleware in real.middleware:
+                if isinstance(middleware, Deadline):
+                    patch.setattr(middleware, "clock", Unwatched())
+            self._declare(real)
+            fake = Fake(real)
+            stack.enter_context(in_place_of(real, fake))
+            stack.callback(self._conn.execute, emptying)
+            stack.callback(self._connections.reclaim)
+            clock = Clock(self._conn)
+            stack.callback(clock.reset)
+            yield Jobs(fake, self._conn, clock, Path(folder))
+
+    def _declare(self, broker: DeclaredBroker) -> None:
+        """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
+        queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
+        actors = {name: actor.queue_name for name, actor in broker.actors.items()}
+        queues.declare_actors(self._conn, actors)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+
+class WithoutDatabase:
+    """The kit where there is no PostgreSQL: it records plain sends."""
+
+    def __init__(self, why: str) -> None:
+        """Keep why there is none."""
+        self._why = why
+
+    @property
+    def database_url(self) -> str:
+        """There is none."""
+        raise NeedsDatabaseError("database", self._why)
+
+    @contextmanager
+    def test(self) -> Generator[PlainSends]:
+        """Record what the program sends."""
+        real = build.broker()
+        stub = Stub(real.declared, [])
+        share(stub, real)
+        stub.middleware = real.middleware
+        with in_place_of(real, stub):
+            yield PlainSends(stub, self._why)
+
+
+class Unwatched:
+    """Stands in for the thread that ends jobs at their time limit: tests have their own."""
+
+    def set(self, alarm: Any) -> None:
+        """Let it never ring."""
+
+    def ring_all(self, error: type[BaseException]) -> None:
+        """Ring none."""
+
+
+@contextmanager
+def kit(server: str | Exception, worker: str) -> Generator[Kit]:
+    """Make what the tests of one process share."""
+    if isinstance(server, Exception):
+        yield WithoutDatabase(str(server))
+        return
+    with (
+        scratch.scratch_database(server, worker) as url,
+        db.Connection.connect(url, autocommit=True, **db.OPTIONS) as conn,
+    ):
+        # A test that leaves a transaction open is told so, and does not hang the next one.
+        conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+        made = OnDatabase(url, conn)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@contextmanager
+def environment(**values: str) -> Generator[None]:
+    """Let settings have these values inside the block, also in child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(PREFIX + name, value)
+        settings.cache_clear()
+        try:
+            yield
+        finally:
+            settings.cache_clear()

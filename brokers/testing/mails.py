@@ -1,0 +1,16 @@
+"""The mails that were sent to a maildir."""
+
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+
+def read(folder: Path) -> list[EmailMessage]:
+    """Return the mails of a maildir, the oldest first."""
+    files = sorted((folder / "new").glob("*"), key=_number)
+    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+
+def _number(file: Path) -> int:
+    """Count as the library that named it did: its time may have been stopped."""
+    return int(file.name.split(".")[1].rpartition("Q")[2])

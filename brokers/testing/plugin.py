@@ -1,0 +1,42 @@
+"""The pytest plugin. Every pytest loads it, so it imports nothing of ours before `jobs` is used."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from brokers.testing.kit import Kit
+    from brokers.testing.sends import Sends
+
+
+@pytest.fixture(scope="session")
+def jobs_server() -> Iterator[str | Exception]:
+    """URL of the PostgreSQL for the tests, or why there is none; override it to name another."""
+    from brokers.testing import server
+
+    with server.found() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def jobs_kit(jobs_server: str | Exception, request: pytest.FixtureRequest) -> "Iterator[Kit]":
+    """Share a database, and connections to it, among the tests of a process."""
+    from brokers.testing.kit import kit
+
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    with kit(jobs_server, worker) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def jobs_database(jobs_kit: "Kit") -> str:
+    """URL of the database in which the tests' jobs run, for the tables of your application."""
+    return jobs_kit.database_url
+
+
+@pytest.fixture
+def jobs(jobs_kit: "Kit") -> "Iterator[Sends]":
+    """Jobs that wait in PostgreSQL, and run in this thread when the test says so."""
+    with jobs_kit.test() as made:
+        yield made

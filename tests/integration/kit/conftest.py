@@ -1,0 +1,112 @@
+"""Actors to test the kit with."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from typing import NamedTuple
+
+import dramatiq
+import pytest
+
+from brokers import broker
+
+
+@pytest.fixture
+def actor():
+    """Declare an actor for this test: `@actor(queue_name="default", …)`."""
+    before = dict(broker.actors), dict(broker.queues)
+    yield lambda **options: dramatiq.actor(broker=broker, **options)
+    for kept, now in zip(before, (broker.actors, broker.queues), strict=True):
+        now.clear()
+        now.update(kept)
+
+
+@pytest.fixture
+def greet(actor):
+    """An actor that remembers whom it greeted."""
+    greeted = []
+
+    def greet(user_id, greeting="hello"):
+        greeted.append((user_id, greeting))
+        return f"{greeting} {user_id}"
+
+    declared = actor(actor_name="greet")(greet)
+    declared.greeted = greeted
+    return declared
+
+
+# What a run has imported, left running and taken, told at its end.
+PROBE = """
+import json, sys, threading
+from pathlib import Path
+
+def pytest_runtest_logreport(report):
+    with Path("durations").open("a") as file:
+        print(report.nodeid, report.duration, file=file)
+
+def pytest_unconfigure(config):
+    threads = [thread.name for thread in threading.enumerate()]
+    seen = {"modules": sorted(sys.modules), "threads": threads}
+    Path("seen.json").write_text(json.dumps(seen))
+"""
+
+
+class Project:
+    """Somebody's project with tests, which has Workshed installed and knows nothing of this one."""
+
+    def __init__(self, folder, database_url):
+        self.folder = folder
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.temporary.chmod(0o1777)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "TMPDIR": str(self.temporary),
+            "WORKSHED_DATABASE_URL": database_url,
+        }
+        self.write("conftest.py", PROBE)
+
+    def write(self, name, text):
+        (self.folder / name).write_text(textwrap.dedent(text))
+
+    def run(self, *options):
+        """Run its tests; its result has `outcomes`, and what was printed."""
+        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *options]
+        env = {name: value for name, value in self.environment.items() if value is not None}
+        done = subprocess.run(
+            words, cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
+        return Done(done.returncode, done.stdout + done.stderr)
+
+    @property
+    def seen(self):
+        return json.loads((self.folder / "seen.json").read_text())
+
+    @property
+    def durations(self):
+        """Seconds of each test, all phases together, in order."""
+        found = {}
+        for line in (self.folder / "durations").read_text().splitlines():
+            name, seconds = line.rsplit(" ", 1)
+            found[name] = found.get(name, 0) + float(seconds)
+        return found
+
+
+class Done(NamedTuple):
+    code: int
+    said: str
+
+    def assert_outcomes(self, **wanted):
+        """Compare what pytest counted; the whole output where that is something else."""
+        *_, last = (line for line in self.said.splitlines() if re.search(r" in [\d.]+s", line))
+        counts = re.findall(r"(\d+) (passed|failed|errors?|skipped)", last)
+        assert {kind: int(number) for number, kind in counts} == wanted, self.said
+
+
+@pytest.fixture
+def project(open_folder, servers):
+    return Project(open_folder, servers.database_url)

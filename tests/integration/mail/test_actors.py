@@ -1,0 +1,229 @@
+"""The actors that send mails, with all that is around a job."""
+
+from datetime import timedelta
+
+import pytest
+
+import actors
+from actors import deliver_email, send_onboarding_reminder, send_welcome_email
+from workshed import db, mail, people
+
+
+@pytest.fixture
+def sign_up(jobs):
+    """`sign_up("ada@example.org")`: a person, whose welcome is enqueued."""
+
+    def sign_up(email="ada@example.org"):
+        with db.transaction() as conn:
+            return actors.sign_up(conn, name="Ada", email=email)
+
+    return sign_up
+
+
+@pytest.fixture
+def row(jobs):
+    """Override: of the kit's database."""
+
+    def read(kind="welcome"):
+        query = "SELECT state, ambiguous, message_id FROM product.emails WHERE kind = %s"
+        with db.transaction() as conn:
+            return conn.execute(query, (kind,)).fetchone()
+
+    return read
+
+
+def find(user):
+    with db.transaction() as conn:
+        return people.find(conn, user.id)
+
+
+def subjects(jobs):
+    return [message["Subject"] for message in jobs.mailbox]
+
+
+def test_a_sign_up_becomes_a_mail_and_a_reminder(jobs, sign_up):
+    now = jobs.freeze()
+    user = sign_up()
+
+    jobs.drain()
+
+    assert subjects(jobs) == ["Welcome to Workshed, Ada"]
+    assert find(user).welcomed_at == now
+    reminder = jobs.assert_enqueued(send_onboarding_reminder, user.id, in_=timedelta(days=3))
+    assert find(user).reminder_id == reminder.message_id
+
+
+def test_a_rolled_back_sign_up_sends_nothing(jobs):
+    with db.transaction() as conn:
+        actors.sign_up(conn, name="Ghost", email="ghost@example.org")
+        conn.rollback()
+
+    jobs.refute_enqueued(send_welcome_email)
+
+
+def test_a_welcome_that_comes_twice_is_one_mail(jobs, sign_up):
+    user = sign_up()
+    jobs.drain()
+
+    jobs.perform(send_welcome_email, user.id)
+
+    assert len(jobs.mailbox) == 1
+    jobs.assert_enqueued(send_onboarding_reminder, times=1)
+
+
+def test_a_welcome_for_a_deleted_user_is_discarded(jobs, sign_up):
+    user = sign_up()
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM product.users")
+
+    with jobs.expect_discard(f"user {user.id} does not exist"):
+        jobs.drain()
+
+    assert jobs.mailbox == []
+
+
+@pytest.mark.parametrize("act", [actors.activate, actors.unsubscribe])
+def test_a_reminder_that_waits_is_cancelled(jobs, sign_up, act):
+    user = sign_up()
+    jobs.drain()
+
+    with db.transaction() as conn:
+        act(conn, user.id)
+
+    assert jobs.enqueued == []
+
+
+def test_a_reminder_is_sent_after_three_days(jobs, sign_up):
+    sign_up()
+    jobs.drain()
+
+    jobs.advance(days=3)
+    assert jobs.drain() == 2  # the reminder, and the job that delivers its mail
+
+    assert len(jobs.mailbox) == 2
+
+
+def test_a_reminder_that_comes_twice_is_one_mail(jobs, sign_up):
+    user = sign_up()
+    jobs.drain()
+
+    for _ in range(2):
+        jobs.perform(send_onboarding_reminder, user.id)
+        jobs.drain()
+
+    assert len(jobs.mailbox) == 2
+
+
+def test_a_reminder_goes_with_the_priority_of_single_mails(jobs, sign_up):
+    user = sign_up()
+    jobs.drain()
+
+    jobs.perform(send_onboarding_reminder, user.id)
+
+    jobs.assert_enqueued(deliver_email, queue="emails", priority=actors.mail.SINGLE)
+
+
+def test_a_reminder_nobody_needs_is_discarded_with_its_reason(jobs, sign_up):
+    user = sign_up()
+    jobs.drain()
+    with db.transaction() as conn:
+        people.activate(conn, user.id)  # without cancelling: as if it were on its way already
+
+    jobs.advance(days=3)
+    with jobs.expect_discard(f"user {user.id} needs no reminder any more"):
+        jobs.drain()
+
+    assert len(jobs.mailbox) == 1
+
+
+def test_a_mail_that_another_worker_sends_waits_for_its_claim(jobs, sign_up):
+    user = sign_up()
+    with db.transaction() as conn:
+        claimed = mail.claim_welcome(conn, user.id)
+
+    jobs.drain()
+
+    assert jobs.mailbox == []
+    (waiting,) = jobs.scheduled
+    assert waiting.delay > timedelta(seconds=30)
+    jobs.advance(seconds=waiting.delay.total_seconds())
+    jobs.drain()
+    assert jobs.mailbox[0]["Message-ID"] == claimed.message_id
+
+
+# What a mail server can do to a job
+
+
+def test_a_server_that_is_away_is_tried_five_times_with_growing_waits(
+    jobs, sign_up, mail_server, row
+):
+    mail_server.stop()
+    user = sign_up()
+
+    for seconds in (15, 30, 60, 120):
+        with jobs.expect_retry(after=timedelta(seconds=seconds)):
+            jobs.drain()
+        jobs.advance(seconds=seconds)
+    with pytest.raises(mail.MailServerUnreachableError):
+        jobs.drain()
+
+    assert [(dead.actor, dead.attempt) for dead in jobs.dead] == [("send_welcome_email", 5)]
+    assert find(user).welcomed_at is None
+    assert row()[:2] == ("pending", 0)
+
+
+def test_a_busy_server_gets_the_mail_at_the_next_attempt(jobs, sign_up, mail_server, row):
+    mail_server.refuse_with(451, "ada@example.org")
+    sign_up()
+
+    with jobs.expect_retry(after=timedelta(seconds=15)):
+        jobs.drain()
+    mail_server.behave()
+    jobs.advance(seconds=15)
+    jobs.drain()
+
+    assert row()[:2] == ("sent", 0)
+    assert len(mail_server.received) == 1
+
+
+def test_a_refused_address_dies_at_once(jobs, sign_up, mail_server, row):
+    mail_server.refuse_with(550, "ada@example.org")
+    sign_up()
+
+    with pytest.raises(mail.RecipientRejectedError):
+        jobs.drain()
+
+    assert [dead.error_class for dead in jobs.dead] == ["RecipientRejectedError"]
+    assert row()[0] == "failed"
+
+
+def test_a_server_that_never_answers_costs_an_attempt(jobs, sign_up, mail_server, row, configure):
+    configure(smtp_timeout="0.5")
+    mail_server.stall_at("rcpt")
+    sign_up()
+
+    with jobs.expect_retry(after=timedelta(seconds=15)):
+        jobs.drain()
+    mail_server.behave()
+    jobs.advance(seconds=15)
+    jobs.drain()
+
+    assert row()[:2] == ("sent", 0)
+    assert len(mail_server.received) == 1
+
+
+def test_a_server_that_closes_after_data_gets_the_same_mail_again_and_it_is_counted(
+    jobs, sign_up, mail_server, row
+):
+    mail_server.close_after_dot()
+    sign_up()
+
+    with jobs.expect_retry():
+        jobs.drain()
+    mail_server.behave()
+    jobs.advance(seconds=15)
+    jobs.drain()
+
+    state, ambiguous, message_id = row()
+    assert (state, ambiguous) == ("sent", 1)
+    assert {received.message["Message-ID"] for received in mail_server.received} == {message_id}
