@@ -12,6 +12,7 @@ from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
 from middleware import (
+    Cancel,
     DatabasePool,
     Deadline,
     Discard,
@@ -53,6 +54,7 @@ def middleware(config: Settings) -> list[Middleware]:
     return [
         DatabasePool(),  # first: all below use it
         LogContext(),  # above the rest, so that what they log names the job
+        Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit

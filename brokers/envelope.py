@@ -10,6 +10,7 @@ import pika
 from dramatiq.encoder import Encoder
 
 from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
+from workshed.jobs import tags
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
@@ -76,6 +77,8 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "hop": _number(0),  # how often it was put back on its way
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
+    "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
+    "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time
     "broker_priority": _number(0, 255),
     "max_retries": _number(0),

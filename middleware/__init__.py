@@ -1,5 +1,6 @@
 """What happens around every job: one concern per file."""
 
+from middleware.cancel import Cancel
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline
 from middleware.discard import Discard
@@ -15,6 +16,7 @@ from middleware.uniqueness import Uniqueness
 __all__ = [
     "INTERRUPTED",
     "AloneError",
+    "Cancel",
     "ConcludedError",
     "CopyError",
     "DatabasePool",

@@ -8,6 +8,7 @@ import dramatiq
 from dramatiq.middleware import Middleware
 
 from workshed.db import Connection
+from workshed.jobs.rules import Traits
 
 Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead"]
 ENDS = ("done", "discarded", "dead")
@@ -28,6 +29,8 @@ class Job:
     """Nothing else runs in this process."""
     concluded: bool = False
     """Its outcome is stored."""
+    cancelled: bool = False
+    """Somebody cancelled it, and it runs: it was told so."""
 
     @property
     def message_id(self) -> str:
@@ -43,6 +46,17 @@ class Job:
     def hop(self) -> int:
         """How often the message was put back on its way; never reset."""
         return int(self.message.options.get("hop", 0))
+
+    @property
+    def traits(self) -> Traits:
+        """What a rule that cancels looks at."""
+        options = self.message.options
+        return Traits(
+            actor=self.message.actor_name,
+            queue=self.message.queue_name,
+            tags=tuple(options.get("tags", ())),
+            sent_ms=options.get("redriven", self.message.message_timestamp),
+        )
 
     @property
     def transactional(self) -> bool:

@@ -24,6 +24,7 @@ COMMANDS = {
     "dev": "console.cli.dev:dev",
     "doctor": "console.cli.doctor:doctor",
     "enqueue": "console.cli.enqueue:enqueue",
+    "job": "console.cli.job:job",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
     "relay": "console.cli.relay:relay",

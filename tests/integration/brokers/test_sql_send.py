@@ -233,7 +233,7 @@ def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, sto
         conn.execute(f"SELECT jobs.send('greet', args => '[{nested}]')")
 
 
-@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - set(RANGES))])
+@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - {*RANGES, "tags"})])
 def test_an_option_it_does_not_know_is_refused(refused, name):
     refused(f"greet: {name} is not an option to send with; these are", options={name: 1})
 
@@ -250,6 +250,23 @@ def test_an_option_has_the_range_that_python_gives_it(send, refused, conn, name)
     for value in (low - 1, high + 1, "5", 5.0, True, None, [5]):
         assert check(value)
         refused(f"greet: option {name} must be a whole number", options={name: value})
+
+
+@pytest.mark.parametrize(
+    "tags", [[], ["x" * 101], ["ü" * 51], [""], [7], [None], "a", {"a": 1}, ["a"] * 11, None]
+)
+def test_tags_that_python_would_refuse_are_refused(refused, tags):
+    assert OPTIONS["tags"](tags)
+    refused("greet: option tags must be a list", options={"tags": tags})
+
+
+def test_tags_travel(send, stored):
+    tags = ["user-7", "ü" * 50]
+    assert OPTIONS["tags"](tags) is None
+
+    send(options={"tags": tags})
+
+    assert stored()[1].options["tags"] == tags
 
 
 def test_options_that_are_no_object_are_refused(refused):

@@ -1,0 +1,93 @@
+-- Jobs that are cancelled while they run, and rules for those that only RabbitMQ holds.
+
+-- When a worker that runs it has told it so.
+ALTER TABLE jobs.tombstones ADD COLUMN told_at timestamptz;
+
+-- What no row names: every job that fits and was sent before, except those somebody wanted back since.
+CREATE TABLE jobs.cancel_rules (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    actor       text,
+    queue       text,
+    tag         text,
+    -- In the unit of a message's timestamp, so that SQL and Python compare the same.
+    sent_before timestamptz NOT NULL CHECK (sent_before = date_trunc('milliseconds', sent_before)),
+    made_at     timestamptz NOT NULL DEFAULT jobs.now(),
+    CONSTRAINT cancel_rules_say_which CHECK (num_nonnulls(actor, queue, tag) > 0)
+);
+
+-- Whether a message was cancelled, asked before it is put back on its way. Waits for whoever
+-- cancels it just now, who has not seen the row that follows: else that row stays, with its lock,
+-- until it is due. Volatile, so that the second statement sees what the first has waited for.
+CREATE FUNCTION jobs.was_cancelled(id text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(id, 6));
+    RETURN EXISTS (SELECT FROM jobs.tombstones WHERE message_id = id);
+END
+$$;
+
+-- The rule that a job falls under, if any.
+CREATE FUNCTION jobs.cancelling_rule(actor text, queue text, tags text[], sent_ms bigint)
+    RETURNS bigint LANGUAGE sql STABLE
+    RETURN (
+        SELECT min(r.id)
+          FROM jobs.cancel_rules AS r
+         WHERE (r.actor IS NULL OR r.actor = cancelling_rule.actor)
+           AND (r.queue IS NULL OR r.queue = cancelling_rule.queue)
+           AND (r.tag IS NULL OR r.tag = ANY (tags))
+           AND r.sent_before > to_timestamp(sent_ms / 1000.0));
+
+CREATE FUNCTION jobs.are_tags(tags jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    RETURN CASE jsonb_typeof(tags)
+        WHEN 'array' THEN jsonb_array_length(tags) BETWEEN 1 AND 10 AND NOT EXISTS (
+            SELECT FROM jsonb_array_elements(tags) AS tag (value)
+             WHERE jsonb_typeof(value) <> 'string'
+                OR octet_length(value #>> '{}') NOT BETWEEN 1 AND 100)
+        ELSE false
+    END;
+
+-- Refuse options that nothing understands: a misspelt one that is ignored is a job that runs
+-- otherwise. Where a job is in its life (`attempt`, `hop`, …) is not the sender's to say.
+CREATE OR REPLACE FUNCTION jobs.refuse_options(actor text, options jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wrong record;
+BEGIN
+    IF jsonb_typeof(options) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION '%: options must be a JSON object, not %; for example {"max_retries": 5}',
+            actor, COALESCE(jsonb_typeof(options), 'NULL') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT given.key, given.value, known.low, known.high INTO wrong
+      FROM jsonb_each(options) AS given
+      LEFT JOIN (VALUES ('broker_priority', 0, 255),
+                        ('max_backoff', 0, 2147483647),
+                        ('max_retries', 0, 2147483647),
+                        ('min_backoff', 0, 2147483647),
+                        ('time_limit', 1, 2147483647)) AS known (name, low, high)
+        ON known.name = given.key
+     WHERE given.key <> 'tags'
+       AND (known.name IS NULL
+        OR CASE jsonb_typeof(given.value)
+               WHEN 'number' THEN scale(given.value::numeric) > 0
+                   OR given.value::numeric NOT BETWEEN known.low AND known.high
+               ELSE true
+           END)
+     LIMIT 1;
+    IF FOUND AND wrong.low IS NULL THEN
+        RAISE EXCEPTION '%: % is not an option to send with; these are: broker_priority, max_backoff, max_retries, min_backoff, tags, time_limit',
+            actor, wrong.key USING ERRCODE = 'invalid_parameter_value';
+    ELSIF FOUND THEN
+        RAISE EXCEPTION '%: option % must be a whole number from % to %, not %',
+            actor, wrong.key, wrong.low, wrong.high, left(wrong.value::text, 80)
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF options ? 'tags' AND NOT jobs.are_tags(options -> 'tags') THEN
+        RAISE EXCEPTION '%: option tags must be a list of 1 to 10 strings of 1 to 100 bytes, not %',
+            actor, left((options -> 'tags')::text, 80) USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$$;
