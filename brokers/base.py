@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -159,6 +160,8 @@ class DeclaredBroker(Broker):
     ) -> Generator[Statement]:
         """Check a message and yield the statement that stores it, which the block executes."""
         self.check(message)
+        if reason == "delay":
+            message = message.copy(options={"due": due_ms(delay, at)})
         self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
             message_id=message.message_id,
@@ -181,6 +184,12 @@ class DeclaredBroker(Broker):
         except TypeError as err:
             raise RefusedArgumentError(f"{message.actor_name}{signature}: {err}") from None
         return unpacked(signature, bound.arguments)
+
+
+def due_ms(delay: timedelta, at: datetime | None) -> int:
+    """Return when a message is due; Unix ms, as its timestamp is."""
+    due = time.time() + delay.total_seconds() if at is None else at.timestamp()
+    return max(0, int(due * 1000))
 
 
 def unpacked(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:

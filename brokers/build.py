@@ -16,6 +16,7 @@ from middleware import (
     DatabasePool,
     Deadline,
     Discard,
+    Expiry,
     Fence,
     Lifeline,
     LogContext,
@@ -56,6 +57,7 @@ def middleware(config: Settings) -> list[Middleware]:
         LogContext(),  # above the rest, so that what they log names the job
         Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
+        Expiry(),  # below the fence: what has its outcome is absorbed, however late
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
         Uniqueness(),

@@ -77,6 +77,8 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "hop": _number(0),  # how often it was put back on its way
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
+    "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
+    "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
     "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
     "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time

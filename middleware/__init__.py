@@ -4,6 +4,7 @@ from middleware.cancel import Cancel
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline
 from middleware.discard import Discard
+from middleware.expiry import Expiry
 from middleware.fence import Fence
 from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
 from middleware.lifeline import Lifeline
@@ -22,6 +23,7 @@ __all__ = [
     "DatabasePool",
     "Deadline",
     "Discard",
+    "Expiry",
     "Fence",
     "Job",
     "Lifeline",

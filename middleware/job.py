@@ -59,6 +59,13 @@ class Job:
         )
 
     @property
+    def wanted_ms(self) -> int:
+        """When it was due first, or was wanted back since; Unix ms."""
+        options = self.message.options
+        sent: int = self.message.message_timestamp
+        return int(options.get("redriven", max(options.get("due", 0), sent)))
+
+    @property
     def transactional(self) -> bool:
         """It was stored together with its sender's data, so that data is visible or gone."""
         return self.message.options.get("origin") == "transaction"

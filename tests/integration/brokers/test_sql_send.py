@@ -19,6 +19,7 @@ from workshed.jobs import queues
 # What a sender may say; the rest is where a job is in its life, and nobody else's to say.
 RANGES = {
     "broker_priority": (0, 255),
+    "expires": (1, 253_402_300_799_999),
     "max_backoff": (0, 2**31 - 1),
     "max_retries": (0, 2**31 - 1),
     "min_backoff": (0, 2**31 - 1),
@@ -119,10 +120,11 @@ def test_a_queue_may_be_named(send, stored):
 
 def test_it_is_due_after_its_delay(send, stored):
     send(delay=timedelta(days=3))
-    row, _ = stored()
+    row, message = stored()
 
     assert row["due_at"] - row["created_at"] == timedelta(days=3)
     assert row["reason"] == "delay"
+    assert message.options["due"] == int(row["due_at"].timestamp() * 1000)
 
 
 def test_it_is_due_at_its_time(send, stored):

@@ -1,4 +1,4 @@
--- Jobs that are cancelled while they run, and rules for those that only RabbitMQ holds.
+-- Jobs that are cancelled while they run, rules for those that only RabbitMQ holds, and `expires`.
 
 -- When a worker that runs it has told it so.
 ALTER TABLE jobs.tombstones ADD COLUMN told_at timestamptz;
@@ -65,6 +65,7 @@ BEGIN
     SELECT given.key, given.value, known.low, known.high INTO wrong
       FROM jsonb_each(options) AS given
       LEFT JOIN (VALUES ('broker_priority', 0, 255),
+                        ('expires', 1, 253402300799999),
                         ('max_backoff', 0, 2147483647),
                         ('max_retries', 0, 2147483647),
                         ('min_backoff', 0, 2147483647),
@@ -79,7 +80,7 @@ BEGIN
            END)
      LIMIT 1;
     IF FOUND AND wrong.low IS NULL THEN
-        RAISE EXCEPTION '%: % is not an option to send with; these are: broker_priority, max_backoff, max_retries, min_backoff, tags, time_limit',
+        RAISE EXCEPTION '%: % is not an option to send with; these are: broker_priority, expires, max_backoff, max_retries, min_backoff, tags, time_limit',
             actor, wrong.key USING ERRCODE = 'invalid_parameter_value';
     ELSIF FOUND THEN
         RAISE EXCEPTION '%: option % must be a whole number from % to %, not %',
@@ -89,5 +90,67 @@ BEGIN
         RAISE EXCEPTION '%: option tags must be a list of 1 to 10 strings of 1 to 100 bytes, not %',
             actor, left((options -> 'tags')::text, 80) USING ERRCODE = 'invalid_parameter_value';
     END IF;
+END
+$$;
+
+-- When a delayed job was due is in its message: `expires` counts from it.
+CREATE OR REPLACE FUNCTION jobs.send(
+    actor   text,
+    args    jsonb DEFAULT '[]',
+    kwargs  jsonb DEFAULT '{}',
+    delay   interval DEFAULT NULL,
+    at      timestamptz DEFAULT NULL,
+    queue   text DEFAULT NULL,
+    options jsonb DEFAULT '{}'
+) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    id text := gen_random_uuid();
+    due timestamptz := COALESCE(at, jobs.now() + COALESCE(delay, interval '0'));
+    own_queue text;
+BEGIN
+    IF delay IS NOT NULL AND at IS NOT NULL THEN
+        RAISE EXCEPTION '%: give delay or at, not both', actor
+            USING ERRCODE = 'invalid_parameter_value';
+    -- One row whose date Python cannot read, and no list of what waits can be read any more.
+    ELSIF due NOT BETWEEN '0001-01-02 00:00Z' AND '9999-12-30 00:00Z' THEN
+        RAISE EXCEPTION '%: due at %, which is no date that can be reached; give one of the years 1 to 9999',
+            actor, due USING ERRCODE = 'datetime_field_overflow';
+    END IF;
+    PERFORM jobs.refuse_arguments(actor, args, kwargs);
+    PERFORM jobs.refuse_options(actor, options);
+
+    SELECT actors.queue INTO own_queue FROM jobs.actors WHERE actors.name = send.actor;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no worker has declared an actor "%" in this database; correct the name, or start a worker that has it', actor
+            USING ERRCODE = 'undefined_object';
+    END IF;
+    queue := COALESCE(queue, own_queue);
+    IF NOT EXISTS (SELECT FROM jobs.queues WHERE queues.name = send.queue) THEN
+        RAISE EXCEPTION '%: queue "%" is not declared; correct the name, or start a worker or relay of the program that declares it', actor, queue
+            USING ERRCODE = 'undefined_object';
+    END IF;
+
+    INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+    VALUES (
+        id, 0, queue, actor,
+        json_build_object(
+            'queue_name', queue,
+            'actor_name', actor,
+            'args', args,
+            'kwargs', kwargs,
+            'options', options || '{"origin": "transaction"}' || CASE
+                WHEN delay IS NULL AND at IS NULL THEN '{}'
+                ELSE jsonb_build_object('due', floor(GREATEST(extract(epoch FROM due), 0) * 1000))
+            END,
+            'message_id', id,
+            'message_timestamp', floor(extract(epoch FROM jobs.now()) * 1000)
+        ),
+        CASE WHEN delay IS NULL AND at IS NULL THEN 'send' ELSE 'delay' END,
+        due
+    );
+    RETURN id;
 END
 $$;
