@@ -165,6 +165,29 @@ class Execution:
                 count += 1
         return count
 
+    def give_up(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
+        """Store that an attempt has failed whose thread does not come back; never raises.
+
+        Only for a process that is about to leave. Where it cannot be stored RabbitMQ delivers the
+        job again, and the attempt is not charged.
+        """
+        stored = False
+        try:
+            policy = self._retries.policy(actor, delivery.job)
+            outcome = verdict(error, run_of(delivery.job), policy)
+            with db.answering(), db.transaction() as conn:
+                outcome = self.settle(conn, delivery.job, outcome)
+        except CopyError as copy:
+            logger.info("absorbed: %s", copy)
+            stored = True
+        except Exception:
+            logger.exception("%s is given up, and delivered again", delivery)
+        else:
+            log(outcome)
+            stored = True
+        self._inbox.give(delivery, "ack" if stored else "requeue")
+        self._left(delivery, stored=stored)
+
     def give_back(self, wanted: Callable[[Any], bool]) -> int:
         """Give RabbitMQ the waiting deliveries that are wanted there; return how many."""
         waiting: list[Any] = self.work.take_back(wanted)

@@ -2,7 +2,7 @@
 
 from middleware.cancel import Cancel
 from middleware.database_pool import DatabasePool
-from middleware.deadline import Deadline
+from middleware.deadline import Deadline, HardTimeLimitExceeded
 from middleware.discard import Discard
 from middleware.expiry import Expiry
 from middleware.fence import Fence
@@ -25,6 +25,7 @@ __all__ = [
     "Discard",
     "Expiry",
     "Fence",
+    "HardTimeLimitExceeded",
     "Job",
     "Lifeline",
     "LogContext",

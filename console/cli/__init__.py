@@ -40,6 +40,7 @@ CODES = {
     4: "PostgreSQL does not answer",
     5: "nothing has this id or name",
     70: "a thread of a worker died, or its I/O loop hung",
+    71: "a job of a worker did not end at its hard time limit",
     72: "a child of `workshed worker` did not stop in time, and was killed",
 }
 
