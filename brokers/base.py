@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -150,7 +151,8 @@ class DeclaredBroker(Broker):
         reason: Reason,
     ) -> dramatiq.Message[Any]:
         """Check a message and store it in the schedule; return what its sender gets."""
-        found = conn.execute(*self.storing(message, delay, at, reason))
+        message, statement = self.storing(message, delay, at, reason)
+        found = conn.execute(*statement)
         row = found.fetchone() if found.description else None
         return self.stored(message, delay, None if row is None else row[0])
 
@@ -160,12 +162,14 @@ class DeclaredBroker(Broker):
         delay: timedelta,
         at: datetime | None,
         reason: Reason,
-    ) -> Statement:
-        """Check a message and return what stores it, and tells who has its key if it has one.
+    ) -> tuple[dramatiq.Message[Any], Statement]:
+        """Check a message; return it as it is stored, and what stores it.
 
-        Whoever executes it says so to `stored`.
+        That tells who has its key, if it has one; whoever executes it says so to `stored`.
         """
         self.check(message)
+        if reason == "delay":
+            message = message.copy(options={"due": due_ms(delay, at)})
         self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
             message_id=message.message_id,
@@ -177,10 +181,10 @@ class DeclaredBroker(Broker):
         )
         claim = claim_of(message, timedelta())
         if claim is None:
-            return schedule.insertion(row, delay, at)
+            return message, schedule.insertion(row, delay, at)
         waits = message.options.get("on_conflict") == "reschedule"
         later = waiting(message).encode().decode() if waits else None
-        return unique.storing(row, claim, delay, at, later)
+        return message, unique.storing(row, claim, delay, at, later)
 
     def stored(
         self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None
@@ -213,6 +217,12 @@ class DeclaredBroker(Broker):
         except TypeError as err:
             raise RefusedArgumentError(f"{message.actor_name}{signature}: {err}") from None
         return unpacked(signature, bound.arguments)
+
+
+def due_ms(delay: timedelta, at: datetime | None) -> int:
+    """Return when a message is due; Unix ms, as its timestamp is."""
+    due = time.time() + delay.total_seconds() if at is None else at.timestamp()
+    return max(0, int(due * 1000))
 
 
 def unpacked(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:

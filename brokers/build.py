@@ -13,9 +13,11 @@ from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
 from middleware import (
     Callbacks,
+    Cancel,
     DatabasePool,
     Deadline,
     Discard,
+    Expiry,
     Fence,
     Lifeline,
     LogContext,
@@ -56,7 +58,9 @@ def middleware(config: Settings) -> list[Middleware]:
         DatabasePool(),  # first: all below use it
         Stock(),  # refuses at declaration, before anything wraps the function
         LogContext(),  # above the rest, so that what they log names the job
+        Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
+        Expiry(),  # below the fence: what has its outcome is absorbed, however late
         Callbacks(),  # within the limit and `Once`: a result that cannot be handed on is a failure
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit

@@ -13,6 +13,7 @@ from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentEr
 from middleware.rules import LONGEST_KEY as LONGEST_GROUP
 from middleware.rules import MOST_GROUPS
 from middleware.stock import OF_A_MESSAGE
+from workshed.jobs import tags
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
@@ -134,6 +135,10 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "pipe_target": _piped,  # the message that is sent with this one's success and result
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
+    "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
+    "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
+    "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
+    "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case
     "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held

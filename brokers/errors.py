@@ -109,6 +109,9 @@ EXIT_DATABASE = 4
 EXIT_WATCHDOG = 70
 """A thread died, or an I/O loop hung: another process is to be started in its place."""
 
+EXIT_HARD_DEADLINE = 71
+"""A job did not end at its hard limit: likewise."""
+
 
 def exit_code(error: WorkshedError) -> int:
     """Choose the documented exit code of a process that cannot start."""

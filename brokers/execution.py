@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from dramatiq.middleware import Middleware, SkipMessage
 
@@ -32,10 +32,12 @@ from workshed import db
 from workshed.db import Connection
 from workshed.jobs import Discard, counts, current
 from workshed.jobs.current import Current
+from workshed.jobs.rules import Rule
 
 logger = logging.getLogger(__name__)
 
 Hook = Callable[..., None]
+T = TypeVar("T")
 
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
@@ -58,6 +60,8 @@ class Execution:
         self.work: WorkQueue = WorkQueue({}, {})
         self.cancelled: set[str] = set()
         """Ids of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
+        self.rules: list[Rule] = []
+        """Those that cancel jobs now, read likewise."""
         self._inbox = inbox
         self._grace_of_strangers = grace_of_strangers
         self._middleware: list[Middleware] = []
@@ -88,7 +92,8 @@ class Execution:
             self._left(delivery, stored=not (delivery.held or delivery.parked or delivery.failed))
             raise
         delivery.begun = True
-        current.begin(Current(delivery.job.message_id, delivery.job.message.actor_name))
+        job = delivery.job
+        current.begin(Current(job.message_id, job.message.actor_name, lambda: job.cancelled))
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
         """Reach the verdict and store what follows; never raises.
@@ -126,8 +131,23 @@ class Execution:
             wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
             outcome = Outcome("stranger", reason, delay=wait)
         with db.transaction() as conn:
-            self.settle(conn, job, outcome)
+            outcome = self.settle(conn, job, outcome)
         log(outcome)
+
+    def learn_of_cancels(self, ids: set[str], rules: list[Rule]) -> list[str]:
+        """Take over what was cancelled; return the ids of those that run, and are told of it now.
+
+        Told are those whose tombstone is there at this moment: one from before a redrive is not.
+        """
+        self.cancelled |= ids
+        self.rules = rules
+        told = []
+        for delivery in self.running:
+            job = delivery.job
+            if not job.cancelled and (job.message_id in ids or self._rule(job)):
+                job.cancelled = True
+                told.append(job.message_id)
+        return told
 
     def interrupt(self) -> int:
         """Store, for each job that does not end, that it runs again; return how many.
@@ -146,6 +166,29 @@ class Execution:
                 count += 1
         return count
 
+    def give_up(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
+        """Store that an attempt has failed whose thread does not come back; never raises.
+
+        Only for a process that is about to leave. Where it cannot be stored RabbitMQ delivers the
+        job again, and the attempt is not charged.
+        """
+        stored = False
+        try:
+            policy = self._retries.policy(actor, delivery.job)
+            outcome = verdict(error, run_of(delivery.job), policy)
+            with db.answering(), db.transaction() as conn:
+                outcome = self.settle(conn, delivery.job, outcome)
+        except CopyError as copy:
+            logger.info("absorbed: %s", copy)
+            stored = True
+        except Exception:
+            logger.exception("%s is given up, and delivered again", delivery)
+        else:
+            log(outcome)
+            stored = True
+        self._inbox.give(delivery, "ack" if stored else "requeue")
+        self._left(delivery, stored=stored)
+
     def give_back(self, wanted: Callable[[Any], bool]) -> int:
         """Give RabbitMQ the waiting deliveries that are wanted there; return how many."""
         waiting: list[Any] = self.work.take_back(wanted)
@@ -153,10 +196,17 @@ class Execution:
             self._inbox.give(delivery, "requeue")
         return len(waiting)
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Let each middleware write what follows from an outcome."""
-        for middleware in self._concerned(job, outcome):
-            middleware.settle(conn, job, outcome)
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
+        """Let each middleware write what follows from an outcome; return it.
+
+        It is another one where the first of them says so, before anything is written.
+        """
+        try:
+            for middleware in self._concerned(job, outcome):
+                middleware.settle(conn, job, outcome)
+        except ConcludedError as instead:
+            return self.settle(conn, job, instead.outcome)
+        return outcome
 
     def _check(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
         """Run the checks of this process, then those of the middleware."""
@@ -184,11 +234,16 @@ class Execution:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
         if not job.copied and job.message_id in self.cancelled:
             raise ConcludedError(Outcome("discarded", "cancelled"))
+        if rule := self._rule(job):
+            raise ConcludedError(Outcome("discarded", f"cancelled by rule {rule.id}"))
+
+    def _rule(self, job: Job) -> Rule | None:
+        return next((rule for rule in self.rules if rule.fits(job.traits)), None)
 
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
         try:
-            self._must(delivery, lambda: self._settle(delivery.job, outcome))
+            outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
         except CopyError as copy:
             counts.add("absorbed", delivery.actor_name)
             logger.info("absorbed: %s", copy)
@@ -216,17 +271,18 @@ class Execution:
             except BaseException:  # even a SystemExit, which would end the thread without an ack
                 logger.exception("%s failed on %s", type(middleware).__name__, job.message_id)
 
-    def _settle(self, job: Job, outcome: Outcome) -> None:
+    def _settle(self, job: Job, outcome: Outcome) -> Outcome:
         """Write in one transaction; in none where no middleware has anything to write."""
         if self._concerned(job, outcome):
             with db.transaction() as conn:
-                self.settle(conn, job, outcome)
+                return self.settle(conn, job, outcome)
+        return outcome
 
     def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
         return [m for m in self._middleware if isinstance(m, Settling) and m.concerns(job, outcome)]
 
-    def _must(self, delivery: Delivery, step: Callable[[], None]) -> None:
-        must(step, lambda: delivery.is_ours, self._inbox.stopping)
+    def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
+        return must(step, lambda: delivery.is_ours, self._inbox.stopping)
 
     def _give_back(self, delivery: Delivery, reason: str) -> None:
         delivery.held = True

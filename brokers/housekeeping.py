@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import cancels, effects, relays, settled, turns, unique
+from workshed.jobs import cancels, effects, relays, rules, settled, turns, unique
 
 EVERY_S = 3600.0
 BATCH = 1_000
@@ -12,7 +12,7 @@ SILENT_FOR = timedelta(hours=1)
 
 
 class Housekeeping:
-    """Prunes fences, keys, tombstones and expired locks in short transactions; any number may."""
+    """Prunes fences, keys, tombstones, rules and expired locks; any number may."""
 
     def __init__(self, retention: timedelta) -> None:
         """Delete what is older than `retention`."""
@@ -23,7 +23,7 @@ class Housekeeping:
         relays.forget(conn, SILENT_FOR)
         deleted = [
             prune(conn, self._retention, BATCH)
-            for prune in (settled.prune, effects.prune, cancels.prune)
+            for prune in (settled.prune, effects.prune, cancels.prune, rules.prune)
         ]
         deleted += [prune(conn, BATCH) for prune in (unique.prune, turns.prune)]
         return 0.0 if BATCH in deleted else EVERY_S

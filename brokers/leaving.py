@@ -10,6 +10,8 @@ from types import FrameType
 from typing import Any
 
 from brokers.consumer import Inbox
+from brokers.delivery import Delivery
+from brokers.errors import EXIT_HARD_DEADLINE
 from brokers.execution import Execution
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Leaving:
         self._begun = threading.Lock()
         self._given_back = threading.Event()
         self._signalled = False
+        self._recycling = False
         self._before: dict[int, Any] = {}
 
     def chain_signals(self) -> None:
@@ -53,6 +56,22 @@ class Leaving:
         """Let signals do what they did before."""
         while self._before:
             signal.signal(*self._before.popitem())
+
+    def recycle(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
+        """Leave because a job does not end; what else runs has its time, and then ends too.
+
+        During a shutdown nothing is done: that cuts the job off, and does not charge it.
+        """
+        if self._begun.acquire(blocking=False):
+            self._recycling = True
+            logger.critical("%s %s; leaving with code %d", delivery, error, EXIT_HARD_DEADLINE)
+            threading.Thread(target=self._run, name="leaving", daemon=True).start()
+        if self._recycling:
+            delivery.parked = True  # its thread may come back, and would ack it a second time
+            giving_up = threading.Thread(
+                target=self._execution.give_up, args=(delivery, actor, error), daemon=True
+            )
+            giving_up.start()
 
     def begin(self) -> None:
         """Return once nothing more is started and what waited is given back."""
@@ -80,16 +99,24 @@ class Leaving:
         logger.info("this worker stops; %d waiting jobs given back", waiting)
         if not self._execution.running.wait_empty(self._grace_s):
             self._cut_off()
+        if self._recycling:
+            self._exit(EXIT_HARD_DEADLINE)
 
     def _cut_off(self) -> None:
         """Interrupt what runs; leave without what cannot be interrupted."""
         logger.warning("jobs still run after %g s; they are interrupted", self._grace_s)
         self._interrupt()
-        if self._execution.running.wait_empty(INTERRUPT_S) or not self._signalled:
+        if self._execution.running.wait_empty(INTERRUPT_S):
+            return
+        if not (self._signalled or self._recycling):
             return
         count = self._execution.interrupt()
         logger.warning("%d jobs could not be interrupted; they run again elsewhere", count)
+        self._exit(EXIT_HARD_DEADLINE if self._recycling else 0)
+
+    def _exit(self, code: int) -> None:
+        """End without the threads that do not: they would run beside the next attempt."""
         self._inbox.flush(CANCEL_S)
         with contextlib.suppress(OSError):
             logging.shutdown()
-        os._exit(0)  # their threads would keep the process, and run beside the next attempt
+        os._exit(code)

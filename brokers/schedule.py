@@ -71,7 +71,7 @@ def send(
     reason: rows.Reason = "send" if delay is None and at is None else "delay"
     kind = kind_of(conn)
     span = delay or timedelta()
-    statement = broker().storing(message, span, at, reason)
+    message, statement = broker().storing(message, span, at, reason)
     if kind.waits:
         return _send_async(kind, conn, message, statement, span)
     return broker().stored(message, span, kind.execute(conn, statement))

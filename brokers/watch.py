@@ -7,7 +7,7 @@ from brokers.consumer import Inbox
 from brokers.execution import Execution
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import cancels, queues, relays
+from workshed.jobs import cancels, queues, relays, rules
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,9 @@ class Watch:
     def look(self, conn: Connection) -> None:
         """Take over what has changed, and give back what should not wait here any longer."""
         self._xmin, cancelled = cancels.since(conn, self._xmin)
-        self._execution.cancelled.update(cancelled)
+        told = self._execution.learn_of_cancels(set(cancelled), rules.find(conn))
+        if told:
+            cancels.told(conn, told)
         self._follow(queues.paused(conn))
         self._note_relay(alive=relays.alive(conn))
         paused = self._paused

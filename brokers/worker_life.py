@@ -1,13 +1,16 @@
 """What a worker process has beside its jobs, from its boot to its end."""
 
+import functools
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, cast
 
+from dramatiq.broker import MessageProxy
 from dramatiq.worker import Worker
 
 from brokers.base import DeclaredBroker
 from brokers.consumer import Inbox
+from brokers.delivery import LONGEST_WAIT, Delivery
 from brokers.execution import Execution
 from brokers.leaving import Leaving
 from brokers.link import Link
@@ -45,11 +48,17 @@ class WorkerLife:
         with db.transaction() as conn:
             queues.declare(conn, {queue.name: queue.kind for queue in declared})
             queues.declare_actors(conn, actors, with_key(broker))
-        interrupt, grace_s = deadline(broker).interrupt_all, self._grace.total_seconds()
-        self._leaving = Leaving(self._inbox, self._execution, interrupt, grace_s)
+        limits, grace_s = deadline(broker), self._grace.total_seconds()
+        self._leaving = Leaving(self._inbox, self._execution, limits.interrupt_all, grace_s)
+        limits.recycle = functools.partial(self._recycle, broker)
         self._leaving.chain_signals()
         self._watch = Watch(self._inbox, self._execution)
         self._watch.start()
+
+    def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:
+        """Leave because a job does not end at its hard limit."""
+        if isinstance(message, Delivery):
+            self._leaving.recycle(message, broker.get_actor(message.actor_name), error)
 
     def prefetch(self, queue: Queue, wanted: int) -> int:
         """Choose how many deliveries of a queue this process holds.
@@ -95,6 +104,7 @@ def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
     default_ms = deadline(broker).default_ms
     for actor in broker.actors.values():
         limit = timedelta(milliseconds=actor.options.get("time_limit", default_ms))
+        hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))
         for name in sorted({actor.queue_name, *retry_queues(actor)} & names):
             timeout = broker.declared[name].consumer_timeout
             if limit > timeout / 2:
@@ -102,4 +112,11 @@ def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
                     f"{actor.actor_name}: a time limit of {limit} is more than half of the "
                     f"consumer timeout of queue {name!r} ({timeout}); shorten it, or declare "
                     "the queue with a longer `consumer_timeout`"
+                )
+            if hard > timeout * (1 - LONGEST_WAIT):
+                raise WorkshedError(
+                    f"{actor.actor_name}: a hard time limit of {hard} is more than three quarters "
+                    f"of the consumer timeout of queue {name!r} ({timeout}), so RabbitMQ would "
+                    "take the job back first; shorten it, or declare the queue with a longer "
+                    "`consumer_timeout`"
                 )

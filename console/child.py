@@ -7,10 +7,14 @@ import signal
 import subprocess
 import time
 
-from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE, EXIT_WATCHDOG
+from brokers.errors import (
+    EXIT_BROKER,
+    EXIT_DATABASE,
+    EXIT_HARD_DEADLINE,
+    EXIT_USAGE,
+    EXIT_WATCHDOG,
+)
 from brokers.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, die_with_parent
-
-EXIT_HARD_DEADLINE = 71
 
 # dramatiq leaves with 1 both for a worker process that was killed and for one that raised.
 MEANINGS = {

@@ -10,8 +10,8 @@ import time
 from collections import deque
 from datetime import timedelta
 
-from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG
-from console.child import EXIT_HARD_DEADLINE, Child, in_words
+from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
+from console.child import Child, in_words
 from workshed.settings import use
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,11 @@
 """What happens around every job: one concern per file."""
 
 from middleware.callbacks import Callbacks
+from middleware.cancel import Cancel
 from middleware.database_pool import DatabasePool
-from middleware.deadline import Deadline
+from middleware.deadline import Deadline, HardTimeLimitExceeded
 from middleware.discard import Discard
+from middleware.expiry import Expiry
 from middleware.fence import Fence
 from middleware.job import (
     AloneError,
@@ -28,12 +30,15 @@ __all__ = [
     "INTERRUPTED",
     "AloneError",
     "Callbacks",
+    "Cancel",
     "ConcludedError",
     "CopyError",
     "DatabasePool",
     "Deadline",
     "Discard",
+    "Expiry",
     "Fence",
+    "HardTimeLimitExceeded",
     "Job",
     "Lifeline",
     "LogContext",

@@ -4,9 +4,11 @@ import functools
 import logging
 import math
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +16,21 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
+from workshed import db
 from workshed.interrupts import Gate, gate
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_MS = 600_000
+LEAST_PATIENCE_MS = 30_000
+
+
+class HardTimeLimitExceeded(TimeLimitExceeded):
+    """The function went on for long after its time limit had struck; its process leaves."""
+
+
+Recycle = Callable[[MessageProxy, HardTimeLimitExceeded], None]
+"""Stores that a job has failed whose thread does not come back, and ends the process."""
 
 
 @dataclass(slots=True)
@@ -30,8 +42,27 @@ class Alarm:
 
     gate: Gate
     at: float
+    patience_s: float = math.inf
+    """How long the thread may go on after that."""
+    stuck: Callable[[], None] | None = None
+    """Called when it goes on for longer."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: bool = False
+    rang: bool = False
+
+    def due(self) -> None:
+        """Interrupt the thread; the second time, give it up."""
+        if not self.rang:
+            self.ring()
+            self.rang = True
+            # From the interrupt on, and not from the start: a process that was stopped
+            # meanwhile may have slept through both.
+            self.at = time.monotonic() + self.patience_s
+            return
+        with self.lock:
+            if not self.over and self.stuck is not None:
+                self.stuck()
+                self.at = math.inf
 
     def ring(self, error: type[Interrupt] = TimeLimitExceeded) -> None:
         """Raise `error` in the thread, if the function still runs."""
@@ -49,6 +80,15 @@ class Alarm:
             self.over = True
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The job that a thread is about to run, with its limits."""
+
+    message: MessageProxy | None
+    limit_ms: int
+    hard_ms: int
+
+
 class Deadline(Middleware):
     """Raise `TimeLimitExceeded` in an actor that runs longer than its limit.
 
@@ -57,29 +97,41 @@ class Deadline(Middleware):
     `db.transaction()` within 0.1 s, which the server then ends; a call into C or another socket
     is not, so sockets need timeouts of their own.
 
-    *Options:* `time_limit=` (milliseconds, 10 minutes), also of a message.
+    A function that has not ended at its hard limit is given up: its attempt has failed, and the
+    process leaves, so that another is started. What else runs there has the shutdown's grace.
+
+    *Options:* `time_limit=` (milliseconds, 10 minutes), also of a message; `hard_time_limit=`
+    (milliseconds; half as much again as the time limit, and at least 30 s more).
     """
 
     def __init__(self, default_ms: int = DEFAULT_MS) -> None:
         """Keep the limit of actors that say nothing."""
         self.default_ms = default_ms
         self.clock = Clock()
-        self._limit = threading.local()
+        self.recycle: Recycle | None = None
+        self._noted = threading.local()
 
     @property
     def actor_options(self) -> set[str]:
-        """One limit per actor."""
-        return {"time_limit"}
+        """Two limits per actor."""
+        return {"time_limit", "hard_time_limit"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Wrap the function; its signature and name stay."""
+        soft = actor.options.get("time_limit", self.default_ms)
+        hard = actor.options.get("hard_time_limit")
+        if hard is not None and (type(hard) is not int or hard <= soft):
+            raise ValueError(
+                f"{actor.actor_name}: hard_time_limit={hard!r} is no whole number of milliseconds "
+                f"above the time limit of {soft}"
+            )
         actor.fn = self._limited(actor.fn)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the limit of the job that this thread is about to run."""
         options = broker.get_actor(message.actor_name).options
-        limit = message.options.get("time_limit", options.get("time_limit", self.default_ms))
-        self._limit.ms = limit
+        limit_ms = message.options.get("time_limit", options.get("time_limit", self.default_ms))
+        self._noted.job = Noted(message, limit_ms, hard_limit_ms(limit_ms, options))
 
     def interrupt_all(self) -> None:
         """Raise `Shutdown` in every actor that runs now."""
@@ -88,16 +140,17 @@ class Deadline(Middleware):
     def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def limited(*args: Any, **kwargs: Any) -> Any:
-            limit_ms = self._limit.__dict__.pop("ms", None)
-            if limit_ms is None:  # called directly, not by a worker
+            noted: Noted | None = self._noted.__dict__.pop("job", None)
+            if noted is None:  # called directly, not by a worker
                 return function(*args, **kwargs)
-            return self._run(function, args, kwargs, limit_ms / 1000)
+            return self._run(function, args, kwargs, noted)
 
         return limited
 
-    def _run(self, function: Callable[..., Any], args: Any, kwargs: Any, limit_s: float) -> object:
-        alarm = Alarm(gate(), time.monotonic() + limit_s)
+    def _run(self, function: Callable[..., Any], args: Any, kwargs: Any, noted: Noted) -> object:
+        alarm = self._alarm(noted)
         returned: list[object] = []
+        before = db.until.set(alarm.at)
         try:
             try:
                 self.clock.set(alarm)
@@ -108,11 +161,37 @@ class Deadline(Middleware):
             # The alarm may strike between the function's return and `end`; the work is done then.
             if not returned:
                 if isinstance(err, TimeLimitExceeded):
-                    logger.warning("time limit of %g s exceeded", limit_s)
+                    logger.warning("time limit of %g s exceeded", noted.limit_ms / 1000)
                 raise
         finally:
             alarm.end()
+            db.until.reset(before)
         return returned[0]
+
+    def _alarm(self, noted: Noted) -> Alarm:
+        alarm = Alarm(gate(), time.monotonic() + noted.limit_ms / 1000)
+        recycle, message = self.recycle, noted.message
+        if recycle is not None and message is not None:
+            alarm.patience_s = (noted.hard_ms - noted.limit_ms) / 1000
+            alarm.stuck = lambda: recycle(message, exceeded(noted.hard_ms, alarm.gate.thread))
+        return alarm
+
+
+def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:
+    """Return when a job is given up; a message may have a time limit beyond its actor's two."""
+    hard_ms = options.get("hard_time_limit", 0)
+    if hard_ms > limit_ms:
+        return int(hard_ms)
+    return limit_ms + max(limit_ms // 2, LEAST_PATIENCE_MS)
+
+
+def exceeded(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
+    """Make the error of a job that is given up, with the lines at which its thread stands."""
+    error = HardTimeLimitExceeded(f"exceeded its hard limit of {hard_ms / 1000:g} s")
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 -- documented, whatever its name
+    if frame is not None:
+        error.add_note(f"Its thread stood here:\n{''.join(traceback.format_stack(frame))}")
+    return error
 
 
 class Clock:
@@ -148,7 +227,15 @@ class Clock:
 
     def _run(self) -> None:
         while True:
-            self._next().ring()
+            alarm = self._next()
+            alarm.due()
+            self._again(alarm)
+
+    def _again(self, alarm: Alarm) -> None:
+        """Look at an alarm once more, unless its thread has another by now."""
+        with self._changed:
+            if not alarm.over and alarm.at < math.inf:
+                self._alarms.setdefault(alarm.gate, alarm)
 
     def _next(self) -> Alarm:
         """Wait for the next alarm that is due."""

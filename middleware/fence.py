@@ -41,7 +41,7 @@ class Fence(Settling):
             return
         self._refuse_forgotten(job)
         with db.transaction() as conn:
-            past = starts.past(conn, job.message_id, job.hop)
+            past = starts.past(conn, job.message_id, job.hop, job.traits)
             refuse(job, past)
             if job.redelivered:
                 host, pid = socket.gethostname(), os.getpid()
@@ -79,6 +79,8 @@ def refuse(job: Job, past: Past) -> None:
         raise SkipMessage("a copy of a settled job")
     if past.cancelled:
         raise ConcludedError(Outcome("discarded", "cancelled"))
+    if past.rule is not None:
+        raise ConcludedError(Outcome("discarded", f"cancelled by rule {past.rule}"))
     if past.kills:
         times = f"started {past.alone} times alone in its process, and ended none of them"
         raise ConcludedError(Outcome("dead", f"killed its worker: {times}"))

@@ -10,6 +10,7 @@ from dramatiq.middleware import Middleware
 
 from middleware.unique import Unique
 from workshed.db import Connection
+from workshed.jobs.rules import Traits
 from workshed.jobs.turns import Turn
 
 Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead"]
@@ -37,6 +38,8 @@ class Job:
     """Its right to run, where one with its key runs at a time."""
     successors: list[dramatiq.Message[Any]] = field(default_factory=list)
     """What is sent with its success."""
+    cancelled: bool = False
+    """Somebody cancelled it, and it runs: it was told so."""
 
     @property
     def message_id(self) -> str:
@@ -52,6 +55,24 @@ class Job:
     def hop(self) -> int:
         """How often the message was put back on its way; never reset."""
         return int(self.message.options.get("hop", 0))
+
+    @property
+    def traits(self) -> Traits:
+        """What a rule that cancels looks at."""
+        options = self.message.options
+        return Traits(
+            actor=self.message.actor_name,
+            queue=self.message.queue_name,
+            tags=tuple(options.get("tags", ())),
+            sent_ms=options.get("redriven", self.message.message_timestamp),
+        )
+
+    @property
+    def wanted_ms(self) -> int:
+        """When it was due first, or was wanted back since; Unix ms."""
+        options = self.message.options
+        sent: int = self.message.message_timestamp
+        return int(options.get("redriven", max(options.get("due", 0), sent)))
 
     @property
     def transactional(self) -> bool:

@@ -117,6 +117,12 @@ OPTIONS: dict[str, Any] = {
 _of_the_parent: list[ConnectionPool[WatchedConnection]] = []
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
+until: ContextVar[float | None] = ContextVar("until", default=None)
+"""When what this thread runs is to have ended, by `time.monotonic`; set by a time limit."""
+LATE_S = 5.0
+"""How much later PostgreSQL ends a statement by itself: the limit strikes here first, and what is
+written after the block, in the same transaction, has this long."""
+
 
 @cache
 def pool() -> ConnectionPool[WatchedConnection]:
@@ -144,12 +150,14 @@ def transaction() -> Generator[Connection]:
 
     Where one was joined the block is a part of it: an exception undoes the block, and the
     whole commits later. A time limit may strike in the block, and in none of the steps around it.
+    PostgreSQL ends a statement that outlives it by 5 s, also when this process is gone.
     """
     outer = _joined.get()
     if outer is not None:
         if outer.info.transaction_status == TransactionStatus.IDLE:
             outer.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
         with outer.transaction():
+            _limit_statements(outer)
             yield outer
         return
     connections = pool()
@@ -159,9 +167,28 @@ def transaction() -> Generator[Connection]:
         conn = connections.getconn()
         try:
             with conn, gate().opened(), _limited(caller):
+                _limit_statements(conn)
                 yield conn
         finally:
             connections.putconn(conn)
+
+
+def _limit_statements(conn: Connection) -> None:
+    """Let PostgreSQL know of this thread's time limit, until the transaction ends.
+
+    A shorter `statement_timeout` of the server, role or URL stays. Costs a round trip, of jobs
+    only: sent together with BEGIN, in a pipeline, it took twice as long.
+    """
+    at = until.get()
+    if at is None:
+        return
+    query = """
+        SELECT set_config('statement_timeout', %(span)s::text, true)
+         WHERE current_setting('statement_timeout')::interval
+               NOT BETWEEN interval '1 ms' AND %(span)s::interval
+    """
+    left_s = max(at - time.monotonic(), 0.0) + LATE_S
+    conn.execute(query, {"span": f"{math.ceil(left_s * 1000)}ms"})
 
 
 @contextmanager

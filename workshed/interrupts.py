@@ -15,7 +15,7 @@ class Gate:
 
     def __init__(self) -> None:
         """Belong to the thread that makes it; open."""
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._lock = threading.Lock()
         self._is_open = True
         self._waiting: type[BaseException] | None = None
@@ -24,7 +24,7 @@ class Gate:
         """Let the thread raise `error` at its next instruction, or when the gate opens."""
         with self._lock:
             if self._is_open:
-                interrupt(self._thread, error)
+                interrupt(self.thread, error)
             else:
                 self._waiting = error
 

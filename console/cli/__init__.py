@@ -24,6 +24,7 @@ COMMANDS = {
     "dev": "console.cli.dev:dev",
     "doctor": "console.cli.doctor:doctor",
     "enqueue": "console.cli.enqueue:enqueue",
+    "job": "console.cli.job:job",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
     "relay": "console.cli.relay:relay",
@@ -40,6 +41,7 @@ CODES = {
     4: "PostgreSQL does not answer",
     5: "nothing has this id or name",
     70: "a thread of a worker died, or its I/O loop hung",
+    71: "a job of a worker did not end at its hard time limit",
     72: "a child of `workshed worker` did not stop in time, and was killed",
 }
 

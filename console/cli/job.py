@@ -1,11 +1,141 @@
-"""One job as people read it: what is known of it, its body, its attempts."""
+"""`workshed job ID`: one job, wherever it is."""
 
+import time
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from console.cli.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
+    from workshed.db import Connection
     from workshed.jobs.attempts import Attempt
+    from workshed.jobs.cancels import Cancelled
+
+
+class IdFirst(TyperGroup):
+    """`workshed job ID --json`: a group would take what follows its argument for a command."""
+
+    # `Any` below: typer's class of contexts is in a private module.
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the options before the id where no command follows it."""
+        if len(args) > 1 and all(word.startswith("-") for word in args[1:]):
+            args = [*args[1:], args[0]]
+        return super().parse_args(ctx, args)
+
+
+job = typer.Typer(cls=IdFirst, add_completion=False, invoke_without_command=True)
+
+HEARD_WITHIN_S = 2.5
+"""A worker that runs a job looks for its cancel every second."""
+LOOK_S = 0.1
+
+
+@job.callback()
+def shown(
+    context: typer.Context,
+    message_id: Annotated[str, typer.Argument(metavar="ID")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show a job, whether it waits or is dead, with its attempts; or cancel it.
+
+    One that was sent without a delay and has not failed is on RabbitMQ, and
+    has no row here; it can be cancelled all the same.
+    """
+    from console import waiting
+    from console.cli import dead as dead_jobs
+    from console.cli import scheduled as scheduled_jobs
+    from console.program import database
+    from workshed.jobs import dead
+
+    context.obj = message_id
+    if context.invoked_subcommand:
+        return
+    with database() as conn:
+        waits = waiting.get(conn, message_id) is not None
+        has_died = dead.get(conn, message_id) is not None
+    if waits:
+        scheduled_jobs.shown(message_id, as_json=as_json)
+    elif has_died:
+        dead_jobs.show(message_id, as_json=as_json)
+    else:
+        show_past(message_id, as_json=as_json)
+
+
+@job.command()
+def cancel(
+    context: typer.Context, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Let it not run, or not again.
+
+    A waiting job is deleted. One that RabbitMQ has is skipped when it starts;
+    one that runs is told to stop, which takes at most 2 s.
+    """
+    from console.cli.asking import agreed
+    from console.cli.cancel import CANCELLED
+    from console.cli.each import each
+    from console.program import database
+    from workshed.errors import WorkshedError
+    from workshed.jobs import cancels, dead
+
+    message_id: str = context.obj
+    with database() as conn:
+        if dead.get(conn, message_id):
+            raise WorkshedError(
+                f"{message_id} is dead, so it does not run; `workshed dead discard` deletes it"
+            )
+        if not dry_run:
+            agreed(f"Cancel {message_id}", yes=yes)
+
+        def one(message_id: str) -> str:
+            if dry_run:
+                return "would be cancelled"
+            with conn.transaction():
+                answer = cancels.cancel(conn, message_id)
+            return heard(conn, message_id, answer)
+
+        each([message_id], one, good=CANCELLED, as_json=as_json)
+
+
+def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelled":
+    """Wait for a worker that runs the job to hear of it; return what is known then."""
+    from workshed.jobs import cancels
+
+    until = time.monotonic() + HEARD_WITHIN_S
+    while answer == "will be skipped" and time.monotonic() < until:
+        if cancels.who_were_told(conn, [message_id]):
+            return "told to stop"
+        time.sleep(LOOK_S)
+    return answer
+
+
+def show_past(message_id: str, *, as_json: bool) -> None:
+    """Print what is left of a job that neither waits nor is dead."""
+    from console.cli import output
+    from console.errors import NotFoundError
+    from console.program import database
+    from workshed.jobs import attempts, cancels
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        tried = attempts.of_message(conn, message_id)
+        was_cancelled = cancels.is_cancelled(conn, message_id)
+        now = clock(conn)
+    if not tried and not was_cancelled:
+        raise NotFoundError(
+            f"PostgreSQL knows of no job {message_id!r}: on RabbitMQ, done, or never sent"
+        )
+    if as_json:
+        known = {"message_id": message_id, "cancelled": was_cancelled, "attempts": tried}
+        output.print_json(known)
+        return
+    output.fields([("id", message_id), ("cancelled", "yes" if was_cancelled else "no")])
+    print_attempts(tried, now)
 
 
 def show(
@@ -17,10 +147,17 @@ def show(
     """Print it."""
     from console.cli.body import for_people
     from console.cli.output import fields, visible
-    from console.words import ago
 
     fields(pairs)
     print(f"\n{visible(for_people(body))}")
+    print_attempts(tried, now)
+
+
+def print_attempts(tried: "list[Attempt]", now: datetime) -> None:
+    """Print them, the first one first."""
+    from console.cli.output import visible
+    from console.words import ago
+
     for one in tried:
         when = f"{ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"
         print(f"\nattempt {one.attempt}: {one.outcome} {when}\n{visible(one.reason)}")

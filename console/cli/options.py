@@ -15,6 +15,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; 
 Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
 ActorName = Annotated[str | None, typer.Option(help="Only jobs of this actor.")]
 QueueName = Annotated[str | None, typer.Option(help="Only jobs of this queue.")]
+TagName = Annotated[str | None, typer.Option(help="Only jobs with this tag.")]
+OlderThan = Annotated[
+    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least so long ago.")
+]
 ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
 Since = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")

@@ -9,6 +9,7 @@ import typer
 from console.cli.cancel import cancel
 from console.cli.listing import ListByDefault
 from console.cli.options import ActorName, Ids, Json, Limit, QueueName
+from console.cli.rules import rules
 from console.words import INSTANT, SPAN, instant, span
 
 scheduled = typer.Typer(
@@ -114,3 +115,4 @@ def move(
 
 
 scheduled.command()(cancel)
+scheduled.add_typer(rules, name="rules")

@@ -39,6 +39,15 @@ def leave(code):
         os._exit(code)
     note("end", code)
 
+@dramatiq.actor(
+    broker=broker, queue_name="parts", time_limit=300, hard_time_limit=1_000,
+    max_retries=1, min_backoff=10, max_backoff=10,
+)
+def hang(number):
+    note("start", number)
+    time.sleep(600)  # one call into C: nothing can interrupt it
+    note("end", number)
+
 @dramatiq.actor(broker=broker, queue_name="parts")
 def talk(number):
     logging.getLogger("parts").info("x" * 3000)
@@ -233,6 +242,55 @@ def test_the_exit_code_of_a_worker_process_is_said_in_words(supervise, send, don
         "left because a thread of it died, or its I/O loop hung (70); starting it again in 0.5 s"
     )
     eventually(lambda: any(line.endswith(words) for line in workers.said()))
+
+
+def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete(
+    supervise, send, notes, done, conn, rabbitmq, eventually
+):
+    """Without the hard limit it keeps its thread for ever; two such, and this worker is idle.
+
+    Left at once, without the grace, its neighbour would be cut and run a second time.
+    """
+    conn.autocommit = True
+    workers = supervise(processes=1)
+    send("make", 1, 3.0)
+    eventually(lambda: notes("start"))
+
+    send("hang", 2)
+    eventually(lambda: len(notes("start")) == 2)
+    for number in range(3, 20):
+        send("make", number)
+
+    buried = "SELECT reason FROM jobs.dead"
+    [(reason,)] = eventually(lambda: conn.execute(buried).fetchall(), within_s=60)
+    assert reason == "failed 2 times: HardTimeLimitExceeded: exceeded its hard limit of 1 s"
+    eventually(lambda: done() == {1, *range(3, 20)}, within_s=30)
+    assert [number for number, _, _ in notes("end")].count(1) == 1
+    query = "SELECT actor, attempt, outcome, traceback FROM jobs.attempts ORDER BY id"
+    tried = conn.execute(query).fetchall()
+    assert [row[:3] for row in tried] == [("hang", 1, "retried"), ("hang", 2, "dead")]
+    assert all("time.sleep(600)" in row[3] for row in tried)
+    words = "left because a job ran past its hard deadline (71); starting it again in "
+    eventually(lambda: sum(words in line for line in workers.said()) == 2)
+    wait_until_up(workers, eventually, times=3)
+    assert conn.execute("SELECT count(*) FROM jobs.starts").fetchone() == (0,)
+    eventually(lambda: rabbitmq.unacked("parts") == rabbitmq.depth("parts") == 0)
+
+
+def test_a_neighbour_that_outlives_the_grace_is_not_charged(
+    supervise, send, notes, conn, eventually
+):
+    conn.autocommit = True
+    supervise(processes=1, env={"WORKSHED_SHUTDOWN_GRACE": "0.2"})
+    send("make", 1, 4.0)
+    eventually(lambda: notes("start"))
+
+    send("hang", 2)
+
+    eventually(lambda: conn.execute("SELECT 1 FROM jobs.dead").fetchall(), within_s=60)
+    eventually(lambda: [number for number, _, _ in notes("end")] == [1], within_s=30)
+    tried = conn.execute("SELECT actor FROM jobs.attempts").fetchall()
+    assert tried == [("hang",), ("hang",)]
 
 
 def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):

@@ -10,7 +10,9 @@ from dramatiq.middleware import TimeLimitExceeded
 
 from brokers.steps import must
 from middleware import Deadline
+from middleware.deadline import Noted
 from workshed import db
+from workshed.interrupts import gate
 from workshed.settings import settings
 
 
@@ -39,7 +41,7 @@ def limited(function, limit_ms):
     """Run `function` as an actor with a time limit."""
     deadline = Deadline()
     wrapped = deadline._limited(function)
-    deadline._limit.ms = limit_ms
+    deadline._noted.job = Noted(None, limit_ms, 2 * limit_ms)
     return wrapped()
 
 
@@ -156,3 +158,63 @@ def test_a_step_that_must_happen_is_repeated_when_no_answer_comes(wire, monkeypa
 
     assert must(step, lambda: True, threading.Event()) == (1,)
     assert len(lines) == 2
+
+
+# The statement timeout
+
+
+def timeout_of(conn):
+    return conn.execute("SHOW statement_timeout").fetchone()[0]
+
+
+@pytest.mark.usefixtures("database")
+def test_postgresql_knows_of_the_time_limit_of_a_job():
+    """Of a process that is gone without a word it would go on with the query for hours."""
+
+    def ask():
+        with db.transaction() as tx, tx.transaction():
+            return timeout_of(tx)
+
+    left_ms = int(limited(ask, 10_000).removesuffix("ms"))
+    assert 10_000 < left_ms < 15_000
+    with db.transaction() as tx:  # the same connection, out of the pool
+        assert timeout_of(tx) == "0"
+
+
+@pytest.mark.usefixtures("database")
+def test_a_job_that_runs_once_has_it_in_its_one_transaction():
+    with db.transaction() as outer, db.joined(outer):
+
+        def ask():
+            with db.transaction() as tx:
+                return timeout_of(tx)
+
+        assert limited(ask, 10_000) != "0"
+
+
+def test_a_shorter_timeout_of_the_server_stays(database, monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", f"{database}?options=-c%20statement_timeout%3D2s")
+    settings.cache_clear()
+    db.pool.cache_clear()
+
+    def ask():
+        with db.transaction() as tx:
+            return timeout_of(tx)
+
+    assert limited(ask, 10_000) == "2s"
+
+
+@pytest.mark.usefixtures("database")
+def test_postgresql_ends_the_statement_that_nobody_interrupts(monkeypatch):
+    """The second remedy, where the first does not work: the thread's gate stays shut."""
+    monkeypatch.setattr(db, "LATE_S", 0.3)
+    started = time.monotonic()
+
+    def sleep_behind_a_gate():
+        with db.transaction() as tx, gate().shut():
+            tx.execute("SELECT pg_sleep(60)")
+
+    with pytest.raises((psycopg.errors.QueryCanceled, TimeLimitExceeded)):
+        limited(sleep_behind_a_gate, 200)
+
+    assert time.monotonic() - started < 20

@@ -5,6 +5,7 @@ from pathlib import Path
 from brokers.errors import (
     EXIT_BROKER,
     EXIT_DATABASE,
+    EXIT_HARD_DEADLINE,
     EXIT_USAGE,
     EXIT_WATCHDOG,
     BrokerUnreachableError,
@@ -40,6 +41,7 @@ def test_a_command_ends_as_a_worker_that_meets_the_same():
 
 def test_every_code_is_documented():
     of_commands = {0, *EXIT_CODES.values(), exit_code(WorkshedError("failed"))}
-    of_workers = {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_KILLED}
+    of_start = {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE}
+    of_workers = {*of_start, EXIT_WATCHDOG, EXIT_HARD_DEADLINE, EXIT_KILLED}
 
     assert of_commands | of_workers == set(CODES)

@@ -1,6 +1,16 @@
 """Rows about jobs, and what a job may say or ask while it runs."""
 
-from workshed.jobs.current import once
-from workshed.jobs.signals import Discard, RecordMissing, RetryAfter, Signal, Snooze
+from workshed.jobs.current import cancelled, checkpoint, once
+from workshed.jobs.signals import Cancelled, Discard, RecordMissing, RetryAfter, Signal, Snooze
 
-__all__ = ["Discard", "RecordMissing", "RetryAfter", "Signal", "Snooze", "once"]
+__all__ = [
+    "Cancelled",
+    "Discard",
+    "RecordMissing",
+    "RetryAfter",
+    "Signal",
+    "Snooze",
+    "cancelled",
+    "checkpoint",
+    "once",
+]

@@ -12,6 +12,7 @@ from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import cancels
 from workshed.jobs.attempts import storable
+from workshed.jobs.windows import clock
 
 UNREADABLE = "unreadable:"
 DIGITS = 25
@@ -115,7 +116,9 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
 
 
 def retry(conn: Connection, message_id: str) -> bool:
-    """Put a dead job back on its way: due now, with all its attempts; also one that was cancelled.
+    """Put a dead job back on its way: due now, with all its attempts.
+
+    It runs also when it was cancelled before now, by its id or a rule.
 
     False when no such job is dead, or somebody else was first. Raises `UnreadableJobError`.
     """
@@ -132,7 +135,7 @@ def retry(conn: Connection, message_id: str) -> bool:
     row = get(conn, message_id)
     if row is None:
         return False
-    body = _redriven(row)
+    body = _redriven(row, clock(conn))
     cancels.clear(conn, message_id)
     values = {"message_id": message_id, "hop": row.hop, "body": body}
     return conn.execute(query, values).rowcount > 0
@@ -233,13 +236,14 @@ def _values(which: Which) -> dict[str, Any]:
     }
 
 
-def _redriven(row: Dead) -> str:
+def _redriven(row: Dead, now: datetime) -> str:
     """Make the body of the next hop; the fence holds back copies of the hops before it."""
     if row.actor is None:
         raise UnreadableJobError(row.message_id, row.reason)
     try:
         fields = orjson.loads(row.body)
-        fields["options"].update(attempt=1, hop=row.hop + 1)
+        redriven = int(now.timestamp() * 1000)
+        fields["options"].update(attempt=1, hop=row.hop + 1, redriven=redriven)
         if "unique_key" in fields["options"]:  # freed when it died; another may have it now
             fields["options"]["waits_for_key"] = True
         for counted in ("failures", "failing_since"):

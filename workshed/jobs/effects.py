@@ -17,6 +17,12 @@ def claim(conn: Connection, scope: str, key: str, message_id: str) -> bool:
     return conn.execute(query, (scope, key, message_id)).rowcount > 0
 
 
+def is_claimed(conn: Connection, scope: str, key: str) -> bool:
+    """Tell whether the key is there."""
+    query = "SELECT FROM jobs.once WHERE scope = %s AND key = %s"
+    return conn.execute(query, (scope, key)).rowcount > 0
+
+
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete keys no copy can ask for any more, at most `limit`; return how many."""
     query = """

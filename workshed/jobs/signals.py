@@ -31,6 +31,10 @@ class Discard(Signal):
     """There is nothing left to do for this job; it is recorded with its reason and not retried."""
 
 
+class Cancelled(Discard):
+    """Somebody cancelled this job while it runs; raised by `checkpoint()`."""
+
+
 class RecordMissing(Signal):
     """The record this job is about is not in the database.
 

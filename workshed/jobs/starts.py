@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workshed.db import Connection
+from workshed.jobs.rules import Traits
 
 ALONE_AT_MOST = 2
 """Starts alone in a process; a job that ends none of them kills its worker."""
@@ -15,6 +16,8 @@ class Past:
     settled: bool
     """This hop, or a later one, has its outcome."""
     cancelled: bool
+    rule: int | None
+    """The rule that cancels it."""
     started: bool
     """It was started before, as a redelivered job, and that start has no outcome."""
     alone: int
@@ -26,18 +29,20 @@ class Past:
         return self.alone >= ALONE_AT_MOST
 
 
-def past(conn: Connection, message_id: str, hop: int) -> Past:
-    """Ask the fence, the tombstones and the starts in one query."""
+def past(conn: Connection, message_id: str, hop: int, traits: Traits) -> Past:
+    """Ask the fence, the tombstones, the rules and the starts in one query."""
     query = """
         SELECT COALESCE((SELECT hop >= %(hop)s FROM jobs.settled
                           WHERE message_id = %(message_id)s), false),
                EXISTS (SELECT FROM jobs.tombstones WHERE message_id = %(message_id)s),
+               jobs.cancelling_rule(%(actor)s, %(queue)s, %(tags)s, %(sent_ms)s),
                s.message_id IS NOT NULL,
                COALESCE(s.alone, 0)
           FROM (VALUES (1)) AS one
           LEFT JOIN jobs.starts AS s ON s.message_id = %(message_id)s AND s.hop = %(hop)s
     """
-    found = conn.execute(query, {"message_id": message_id, "hop": hop}).fetchone()
+    values = {"message_id": message_id, "hop": hop, **traits.values}
+    found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return Past(*found)
 

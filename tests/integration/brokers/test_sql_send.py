@@ -19,6 +19,7 @@ from workshed.jobs import queues, unique
 # What a sender may say; the rest is where a job is in its life, and nobody else's to say.
 RANGES = {
     "broker_priority": (0, 255),
+    "expires": (1, 253_402_300_799_999),
     "max_backoff": (0, 2**31 - 1),
     "max_retries": (0, 2**31 - 1),
     "min_backoff": (0, 2**31 - 1),
@@ -124,10 +125,11 @@ def test_a_queue_may_be_named(send, stored):
 
 def test_it_is_due_after_its_delay(send, stored):
     send(delay=timedelta(days=3))
-    row, _ = stored()
+    row, message = stored()
 
     assert row["due_at"] - row["created_at"] == timedelta(days=3)
     assert row["reason"] == "delay"
+    assert message.options["due"] == int(row["due_at"].timestamp() * 1000)
 
 
 def test_it_is_due_at_its_time(send, stored):
@@ -238,7 +240,7 @@ def test_arguments_nested_deeper_than_python_encodes_are_refused(conn, send, sto
         conn.execute(f"SELECT jobs.send('greet', args => '[{nested}]')")
 
 
-@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - set(RANGES) - set(WORDS))])
+@pytest.mark.parametrize("name", ["max_retires", *sorted(set(OPTIONS) - {*RANGES, *WORDS, "tags"})])
 def test_an_option_it_does_not_know_is_refused(refused, name):
     refused(f"greet: {name} is not an option to send with; these are", options={name: 1})
 
@@ -301,6 +303,23 @@ def test_an_actor_whose_key_is_computed_in_python_needs_it(send, refused, conn):
 
     refused("greet: its jobs are unique, and their key is computed in Python; give it")
     send(options={"unique_key": "k"})
+
+
+@pytest.mark.parametrize(
+    "tags", [[], ["x" * 101], ["ü" * 51], [""], [7], [None], "a", {"a": 1}, ["a"] * 11, None]
+)
+def test_tags_that_python_would_refuse_are_refused(refused, tags):
+    assert OPTIONS["tags"](tags)
+    refused("greet: option tags must be a list", options={"tags": tags})
+
+
+def test_tags_travel(send, stored):
+    tags = ["user-7", "ü" * 50]
+    assert OPTIONS["tags"](tags) is None
+
+    send(options={"tags": tags})
+
+    assert stored()[1].options["tags"] == tags
 
 
 def test_options_that_are_no_object_are_refused(refused):

@@ -240,6 +240,16 @@ def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, acto
     assert "consumer_timeout=timedelta(minutes=62)" in found.mend
 
 
+def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
+    @actor(queue_name="default", hard_time_limit=ms(minutes=46))
+    def crawl(): ...
+
+    found = only(examined()["time limits"])
+
+    assert "crawl is given up after 46 min, and RabbitMQ takes a job of queue" in found.said
+    assert found.mend == "hard_time_limit=ms(minutes=45)"
+
+
 def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch):
     (tmp_path / "broken_jobs.py").write_text("\n1 / 0\n")
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import attempts, cancels, schedule, windows
+from workshed.jobs import attempts, cancels, rules, schedule, windows
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +214,70 @@ def test_a_mistyped_id_cancels_nothing_unless_it_may_be_on_rabbitmq(workshed, co
 
     assert workshed("scheduled", "cancel", "a", "--yes", "--sent").out == "a  will be skipped\n"
     assert cancels.is_cancelled(conn, "a")
+
+
+# Cancel by a filter
+
+
+def test_all_that_fit_are_cancelled_and_counted(workshed, store, conn):
+    store("a", actor="greet")
+    store("b", actor="greet", queue="bulk")
+    store("c", actor="wave")
+
+    done = workshed("scheduled", "cancel", "--all", "--actor", "greet", "--yes")
+
+    assert (done.code, done.out) == (0, "a  deleted\nb  deleted\n")
+    assert done.err == "2 jobs were cancelled.\n"
+    assert [row.message_id for row in schedule.find(conn)] == ["c"]
+    assert rules.find(conn) == []
+
+
+def test_a_dry_run_of_a_filter_counts_and_changes_nothing(workshed, store, conn):
+    store("a")
+
+    words = ("--all", "--queue", "default", "--older-than", "1d", "--sent", "--dry-run", "--json")
+    done = workshed("scheduled", "cancel", *words)
+
+    assert done.json == [{"message_id": "a", "answer": "would be cancelled"}]
+    assert "1 job would be cancelled." in done.err
+    assert len(schedule.find(conn)) == 1
+    assert rules.find(conn) == []
+
+
+def test_a_filter_asks_first(workshed, store, conn):
+    store("a")
+
+    done = workshed("scheduled", "cancel", "--all", "--sent", "--actor", "greet")
+
+    assert (done.code, done.out) == (2, "")
+    assert "Cancel 1 job, and all that RabbitMQ has of them: there is no terminal" in done.err
+    assert rules.find(conn) == []
+
+
+def test_what_rabbitmq_has_is_cancelled_by_a_rule_until_that_is_ended(workshed, store, conn):
+    done = workshed("scheduled", "cancel", "--all", "--sent", "--tag", "user-7", "--yes")
+
+    [rule] = rules.find(conn)
+    assert (done.code, done.out) == (0, "")
+    assert f"`workshed scheduled rules end {rule.id}` takes it back" in done.err
+    listed = workshed("scheduled", "rules").lines
+    assert listed[1].split()[:4] == [str(rule.id), "-", "-", "user-7"]
+    assert workshed("scheduled", "rules", "--json").json[0]["tag"] == "user-7"
+
+    assert workshed("scheduled", "rules", "end", str(rule.id)).out == f"{rule.id}  ended\n"
+    assert workshed("scheduled", "rules", "end", str(rule.id)).code == 5
+    assert workshed("scheduled", "rules").err == "No rule cancels anything.\n"
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("a", "--all"), ("a", "--tag", "x"), ("--tag", "x"), ("--all", "--sent")]
+)
+def test_whom_it_concerns_must_be_plain(workshed, store, conn, words):
+    """`--all --sent` alone would end every job there is."""
+    store("a")
+
+    assert workshed("scheduled", "cancel", *words, "--yes").code == 2
+    assert len(schedule.find(conn)) == 1
 
 
 # What goes wrong

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from datetime import timedelta
 
 import orjson
@@ -50,7 +51,9 @@ def test_a_retry_is_due_now_with_all_its_attempts_as_a_hop_of_its_own(conn):
     assert (row.message_id, row.hop, row.queue, row.actor) == ("m", 3, "default", "greet")
     assert row.reason == "redrive"
     assert conn.execute("SELECT due_at <= jobs.now() FROM jobs.schedule").fetchone() == (True,)
-    assert orjson.loads(row.body) == orjson.loads(body(attempt=1, hop=3))
+    redriven = orjson.loads(row.body)["options"]["redriven"]
+    assert redriven == pytest.approx(time.time() * 1000, abs=60_000)
+    assert orjson.loads(row.body) == orjson.loads(body(attempt=1, hop=3, redriven=redriven))
     assert not settled.is_settled(conn, "m", row.hop)  # or it would be absorbed as a copy
     assert dead.count(conn) == 0
 

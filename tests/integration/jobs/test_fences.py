@@ -6,7 +6,10 @@ from datetime import timedelta
 import pytest
 
 from workshed.jobs import cancels, effects, schedule, settled, starts, unique
+from workshed.jobs.rules import Traits
 from workshed.jobs.schedule import Row
+
+TRAITS = Traits("greet", "default", (), 0)
 
 
 def claim(message_id, hop=0, **changes):
@@ -29,7 +32,7 @@ def test_an_outcome_takes_the_start_and_the_rows_of_its_hop_with_it(conn):
     assert settled.settle(conn, "m", 0)
 
     assert [r.hop for r in schedule.find(conn)] == [1]
-    assert not starts.past(conn, "m", 0).started
+    assert not starts.past(conn, "m", 0, TRAITS).started
     assert not settled.settle(conn, "m", 0)
 
 
@@ -52,12 +55,12 @@ def test_fences_are_kept_while_their_message_has_a_row(conn):
 def test_only_starts_made_alone_count(conn):
     for alone in (False, False, True):
         starts.record(conn, "m", 0, alone=alone, host="here", pid=1)
-        assert not starts.past(conn, "m", 0).kills
+        assert not starts.past(conn, "m", 0, TRAITS).kills
 
     starts.record(conn, "m", 0, alone=True, host="here", pid=1)
 
-    assert starts.past(conn, "m", 0).kills
-    assert not starts.past(conn, "m", 1).started
+    assert starts.past(conn, "m", 0, TRAITS).kills
+    assert not starts.past(conn, "m", 1, TRAITS).started
 
 
 # Unique
@@ -136,7 +139,7 @@ def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
 
     assert schedule.find(conn) == []
     assert unique.find(conn, "k") is None
-    assert starts.past(conn, "m", 2).settled
+    assert starts.past(conn, "m", 2, TRAITS).settled
 
 
 @pytest.mark.parametrize("made", [{"reason": "lease"}, {"again": True}, None])
@@ -146,7 +149,7 @@ def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
 
     assert cancels.cancel(conn, "m") == "will be skipped"
 
-    past = starts.past(conn, "m", 0)
+    past = starts.past(conn, "m", 0, TRAITS)
     assert (past.cancelled, past.settled) == (True, False)
 
 

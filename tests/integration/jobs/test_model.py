@@ -30,6 +30,7 @@ from brokers.execution import Execution
 from middleware import (
     INTERRUPTED,
     AloneError,
+    Cancel,
     ConcludedError,
     CopyError,
     Discard,
@@ -41,15 +42,18 @@ from middleware import (
     Uniqueness,
 )
 from workshed import db
-from workshed.jobs import cancels, dead, leases, queues, relays, schedule, unique, windows
+from workshed.jobs import cancels, dead, leases, queues, relays, rules, schedule, unique, windows
 from workshed.jobs.schedule import Row
 from workshed.jobs.unique import Claim
 
 NOW = timedelta()
 LEASE = timedelta(hours=1)
-TABLES = "schedule, relays, settled, attempts, dead, starts, once, unique_locks, tombstones"
+TABLES = (
+    "schedule, relays, settled, attempts, dead, starts, once, unique_locks, tombstones, "
+    "cancel_rules"
+)
 FENCE = Fence(timedelta(days=30))
-CHAIN = [FENCE, Uniqueness(), Retries(3, NOW), Discard()]
+CHAIN = [Cancel(), FENCE, Uniqueness(), Retries(3, NOW), Discard()]
 ONCE = Once()
 DUE = """
     UPDATE jobs.schedule AS s
@@ -214,7 +218,7 @@ class Jobs(RuleBasedStateMachine):
         run = Run(copy, job_of(copy, alone=alone))
         with db.transaction() as conn:
             _, ids = cancels.since(conn, 0)
-            self.execution.cancelled.update(ids)  # never forgotten, as in a worker
+            self.execution.learn_of_cancels(set(ids), rules.find(conn))
         try:
             self.execution._refuse_cancelled(run.job)
             FENCE.before_process_message(None, SimpleNamespace(job=run.job))
@@ -272,6 +276,12 @@ class Jobs(RuleBasedStateMachine):
             if cancels.cancel(conn, message_id) == "deleted":
                 self.sent[message_id].ended = "cancelled"
         self.sent[message_id].cancelled = True
+
+    @rule(queue=st.sampled_from(sorted(KINDS.values())))
+    def cancel_by_a_rule(self, queue):
+        """Whatever was sent to a queue so far, wherever it is."""
+        with db.transaction() as conn:
+            rules.make(conn, rules.Which(queue=queue))
 
     @rule(data=st.data())
     def redrive(self, data):
@@ -347,7 +357,7 @@ class Jobs(RuleBasedStateMachine):
         run = Run(copy, job_of(copy, alone=True))
         with db.transaction() as conn:
             _, ids = cancels.since(conn, 0)
-            self.execution.cancelled.update(ids)  # never forgotten, as in a worker
+            self.execution.learn_of_cancels(set(ids), rules.find(conn))
         try:
             self.execution._refuse_cancelled(run.job)
             FENCE.before_process_message(None, SimpleNamespace(job=run.job))
@@ -391,7 +401,7 @@ class Jobs(RuleBasedStateMachine):
         """Store an outcome as a worker does; a copy of a settled one changes nothing."""
         sent = self.sent[run.job.message_id]
         try:
-            self.execution._settle(run.job, outcome)
+            outcome = self.execution._settle(run.job, outcome)
         except CopyError:
             return
         if run.job.copied or outcome.kind != "done":

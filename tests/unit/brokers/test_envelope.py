@@ -90,6 +90,8 @@ def test_a_message_comes_back_exactly(args, kwargs):
         (envelope(options={"pipe_ignore": 1}), "options.pipe_ignore: must be true or false"),
         (envelope(options={"max_age": 1}), "options.max_age: .*say expires="),
         (envelope(options={"etc": 1}), "options.etc: is not an option"),
+        (envelope(options={"tags": "a"}), "options.tags: must be a list of 1 to 10 tags"),
+        (envelope(options={"tags": ["a", 7]}), "options.tags: has a tag that is no string"),
         (envelope(options={"unique_key": 7}), "options.unique_key: must be a string"),
         (envelope(options={"unique_key": ""}), "options.unique_key: must have 1 to 1000 bytes"),
         (envelope(options={"unique_key": "a\0b"}), "options.unique_key: must have 1 to 1000 bytes"),

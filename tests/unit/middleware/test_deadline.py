@@ -3,19 +3,21 @@
 import inspect
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from middleware import Deadline
-from workshed.interrupts import interrupt
+from middleware.deadline import Alarm, Noted, hard_limit_ms
+from workshed.interrupts import gate, interrupt
 
 
 def limited(function, limit_ms):
     """Wrap `function` as at its declaration, with the limit a worker would note."""
     deadline = Deadline()
     wrapped = deadline._limited(function)
-    deadline._limit.ms = limit_ms
+    deadline._noted.job = Noted(None, limit_ms, 2 * limit_ms)
     return wrapped
 
 
@@ -81,7 +83,7 @@ def test_work_that_is_done_when_the_limit_strikes_is_done(monkeypatch):
         deadline.clock, "set", lambda alarm: setattr(alarm, "lock", RingsWhenTaken())
     )
 
-    assert deadline._run(lambda: "done", (), {}, 60) == "done"
+    assert deadline._run(lambda: "done", (), {}, Noted(None, 60_000, 90_000)) == "done"
 
 
 def test_a_limit_that_strikes_around_the_end_never_leaves_the_function():
@@ -91,7 +93,7 @@ def test_a_limit_that_strikes_around_the_end_never_leaves_the_function():
     def work():
         for offset in range(200):
             wrapped = deadline._limited(spin)
-            deadline._limit.ms = 10
+            deadline._noted.job = Noted(None, 10, 20)
             try:
                 try:
                     wrapped((8 + offset / 20) / 1000)
@@ -116,6 +118,89 @@ def test_finished_jobs_leave_no_alarms():
     deadline = Deadline()
 
     for _ in range(1_000):
-        deadline._run(lambda: None, (), {}, 600)
+        deadline._run(lambda: None, (), {}, Noted(None, 600_000, 900_000))
 
     assert len(deadline.clock._alarms) == 1
+
+
+# The hard limit
+
+
+class Given:
+    """What a worker was told to give up."""
+
+    def __init__(self):
+        self.errors = []
+        self.given_up = threading.Event()
+
+    def __call__(self, _message, error):
+        self.errors.append(error)
+        self.given_up.set()
+
+
+def test_a_function_that_cannot_be_interrupted_is_given_up_once():
+    deadline, given = Deadline(), Given()
+    deadline.recycle = given
+
+    def stuck():
+        given.given_up.wait(30)  # one call into C, until it is given up
+        time.sleep(0.1)
+
+    with pytest.raises(TimeLimitExceeded):
+        deadline._run(stuck, (), {}, Noted("message", 20, 60))
+
+    [error] = given.errors
+    assert str(error) == "exceeded its hard limit of 0.06 s"
+    assert "given.given_up.wait(30)" in error.__notes__[0]
+
+
+def test_a_function_that_ends_in_time_is_not_given_up():
+    deadline, given = Deadline(), Given()
+    deadline.recycle = given
+
+    with pytest.raises(TimeLimitExceeded):
+        deadline._run(spin, (30,), {}, Noted("message", 20, 60))
+    deadline._run(lambda: given.given_up.wait(0.2), (), {}, Noted("message", 60_000, 90_000))
+
+    assert given.errors == []
+
+
+def test_a_process_that_was_stopped_gives_up_nothing_when_it_goes_on():
+    """Counted from the start, the hard limit would strike before the interrupt could."""
+    given = []
+    long_ago = time.monotonic() - 3600
+    alarm = Alarm(gate(), long_ago, patience_s=60, stuck=lambda: given.append(1))
+
+    with pytest.raises(TimeLimitExceeded), gate().shut():
+        alarm.due()
+
+    assert given == []
+    assert alarm.at == pytest.approx(time.monotonic() + 60, abs=10)
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "said", "hard_ms"),
+    [
+        (1_000, None, 31_000),
+        (600_000, None, 900_000),
+        (1_000, 1_500, 1_500),
+        (2_000, 1_500, 32_000),
+    ],
+)
+def test_without_a_hard_limit_it_follows_the_limit(limit_ms, said, hard_ms):
+    """The last: a message may have a time limit beyond both of its actor's."""
+    options = {} if said is None else {"hard_time_limit": said}
+
+    assert hard_limit_ms(limit_ms, options) == hard_ms
+
+
+@pytest.mark.parametrize("hard", [500, 1_000, 1_000.5, "2000", True])
+def test_a_hard_limit_that_is_not_above_the_limit_is_refused(hard):
+    actor = SimpleNamespace(
+        actor_name="stuck",
+        fn=spin,
+        options={"time_limit": 1_000, "hard_time_limit": hard},
+    )
+
+    with pytest.raises(ValueError, match="above the time limit of 1000"):
+        Deadline().before_declare_actor(None, actor)

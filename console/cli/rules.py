@@ -1,0 +1,53 @@
+"""`workshed scheduled rules`: what `cancel --all --sent` has left, until it is ended."""
+
+from typing import Annotated
+
+import typer
+
+from console.cli.listing import ListByDefault
+from console.cli.options import Json
+
+rules = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="What `cancel --all --sent` cancels for good."
+)
+
+
+@rules.command("list")
+def listed(*, as_json: Json = False) -> None:
+    """List the rules that hold; they are forgotten after WORKSHED_FENCE_RETENTION."""
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from workshed.jobs import rules as rows
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found, now = rows.find(conn), clock(conn)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [
+            (one.id, one.actor, one.queue, one.tag, ago(one.sent_before, now)) for one in found
+        ]
+        output.table(("rule", "actor", "queue", "tag", "sent before"), lines)
+    else:
+        output.talk("No rule cancels anything.")
+
+
+@rules.command()
+def end(
+    numbers: Annotated[list[int], typer.Argument(metavar="RULE", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Let run after all what a rule has not met yet; workers follow within 2 s."""
+    from console.cli.each import UNKNOWN, each
+    from console.program import database
+    from workshed.jobs import rules as rows
+
+    with database() as conn:
+
+        def one(number: str) -> str:
+            return "ended" if rows.end(conn, int(number)) else UNKNOWN
+
+        each([str(number) for number in numbers], one, good=("ended",), as_json=as_json)

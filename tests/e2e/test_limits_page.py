@@ -1,0 +1,84 @@
+"""The examples of docs/limits-and-cancel.md, run as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from workshed import db
+from workshed.jobs import cancels
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "limits-and-cancel.md"
+BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+SCRIPTS = {"send_late.py", "cancel_one.py", "cancel_many.py"}
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path, conn):
+    """A folder with the files of the page, and the tables their actors work on."""
+    for name, text in BLOCK.findall(PAGE.read_text("utf-8")):
+        (tmp_path / name).write_text(text)
+    conn.autocommit = True
+    conn.execute("CREATE SCHEMA shop; CREATE TABLE shop.reports (id integer)")
+    conn.execute("CREATE TABLE shop.pages (id integer, page integer, PRIMARY KEY (id, page))")
+
+
+@pytest.fixture
+def send(broker):
+    """Send by name, as a program without the actors would."""
+    return lambda actor, *args: broker.enqueue(Message("low", actor, args, {}, {}))
+
+
+def test_every_example_is_run_here():
+    names = {name for name, _ in BLOCK.findall(PAGE.read_text("utf-8"))}
+
+    assert names == {"report_actors.py", *SCRIPTS}
+
+
+@pytest.mark.parametrize("name", ["cancel_one.py", "cancel_many.py"])
+def test_a_script_that_cancels_runs(name, broker, run, environment, count):
+    broker.ensure_queues({"low"})
+
+    code, said = run(name, **environment)
+
+    assert code == 0, said
+    assert count("jobs.schedule") == 0
+    assert count("jobs.tombstones") == 1
+
+
+def test_a_report_that_takes_too_long_ends(start_worker, send, conn, eventually):
+    start_worker("report_actors")
+    send("build_report", 1, 0.1)
+    send("build_report", 2, 60.0)
+
+    [(error,)] = eventually(
+        lambda: conn.execute("SELECT error_class FROM jobs.dead").fetchall(), within_s=20
+    )
+
+    assert error == "TimeLimitExceeded"
+    eventually(lambda: conn.execute("SELECT id FROM shop.reports").fetchall() == [(1,)])
+
+
+def test_a_digest_that_comes_too_late_is_dead(start_worker, run, environment, conn, eventually):
+    start_worker("report_actors")
+
+    code, said = run("send_late.py", **environment)
+
+    assert code == 0, said
+    [(reason,)] = eventually(lambda: conn.execute("SELECT reason FROM jobs.dead").fetchall())
+    assert reason.startswith("expired: it was to start within 0:00:01 of ")
+
+
+def test_a_digest_stops_at_its_next_page(start_worker, send, conn, count, eventually):
+    start_worker("report_actors")
+    sent = send("send_digest", 7, 100_000)
+    eventually(lambda: count("shop.pages"))
+
+    with db.transaction() as tx:
+        cancels.cancel(tx, sent.message_id)
+
+    query = "SELECT outcome, reason FROM jobs.attempts"
+    found = eventually(lambda: conn.execute(query).fetchall())
+    assert found == [("discarded", "cancelled")]
+    assert count("shop.pages") > 0

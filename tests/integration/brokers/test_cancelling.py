@@ -1,0 +1,348 @@
+"""Jobs that are cancelled while they run, and those that only RabbitMQ holds."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from workshed import db
+from workshed.jobs import Snooze, cancelled, cancels, checkpoint, dead, rules, unique
+from workshed.jobs.rules import Which
+
+DISCARDS = "SELECT message_id, outcome, reason FROM jobs.attempts"
+LONG_AGO_MS = 1_700_000_000_000
+
+
+@pytest.fixture
+def running(actor):
+    """`running(work)`: an actor that starts, and does `work` once `running.on` is set."""
+
+    class Running:
+        started = threading.Event()
+        on = threading.Event()
+
+        def __call__(self, work, **options):
+            @actor(queue_name="default", actor_name="run", **options)
+            def run():
+                self.started.set()
+                assert self.on.wait(30)
+                return work()
+
+            return run
+
+    found = Running()
+    found.started, found.on = threading.Event(), threading.Event()
+    yield found
+    found.on.set()
+
+
+@pytest.fixture
+def was_told(rows, eventually):
+    """Wait until the worker that runs a job knows that it was cancelled."""
+    return lambda: eventually(
+        lambda: rows("SELECT 1 FROM jobs.tombstones WHERE told_at IS NOT NULL")
+    )
+
+
+def cancel(message):
+    with db.transaction() as conn:
+        return cancels.cancel(conn, message.message_id)
+
+
+def make_rule(**which):
+    with db.transaction() as conn:
+        return rules.make(conn, Which(**which))
+
+
+def test_outside_a_job_nothing_was_cancelled():
+    checkpoint()
+
+    assert not cancelled()
+
+
+# While it runs
+
+
+def test_a_running_job_learns_that_it_was_cancelled(running, working, was_told, eventually):
+    said = []
+    run = running(lambda: said.append(cancelled()))
+
+    with working("default"):
+        message = run.send()
+        assert running.started.wait(10)
+        assert cancel(message) == "will be skipped"
+        was_told()
+        assert cancel(message) == "told to stop"
+        running.on.set()
+        eventually(lambda: said == [True])
+
+
+def test_a_checkpoint_ends_a_cancelled_job(running, working, was_told, rows, eventually):
+    """Taken for a failure, it would be tried again, and be discarded only then."""
+    went_on = []
+
+    def work():
+        checkpoint()
+        went_on.append(1)
+
+    run = running(work)
+
+    with working("default"):
+        message = run.send()
+        assert running.started.wait(10)
+        cancel(message)
+        was_told()
+        running.on.set()
+        found = eventually(lambda: rows(DISCARDS))
+
+    assert found == [(message.message_id, "discarded", "cancelled")]
+    assert went_on == []
+    assert rows("SELECT 1 FROM jobs.schedule") == []
+
+
+def test_what_a_job_that_runs_once_has_written_is_undone_at_a_checkpoint(
+    running, working, was_told, rows, conn, eventually
+):
+    conn.execute("CREATE TABLE public.written (number integer)")
+    conn.commit()
+
+    def work():
+        with db.transaction() as tx:
+            tx.execute("INSERT INTO public.written VALUES (1)")
+        checkpoint()
+
+    run = running(work, once=True)
+
+    with working("default"):
+        cancel_when_it_runs(running, run, was_told)
+        eventually(lambda: rows(DISCARDS))
+
+    assert rows("SELECT number FROM public.written") == rows("SELECT key FROM jobs.once") == []
+
+
+def cancel_when_it_runs(running, run, was_told):
+    message = run.send()
+    assert running.started.wait(10)
+    cancel(message)
+    was_told()
+    running.on.set()
+    return message
+
+
+def test_a_job_that_ends_with_success_all_the_same_is_done(
+    running, working, was_told, rows, rabbitmq, eventually
+):
+    run = running(lambda: None)
+
+    with working("default"):
+        cancel_when_it_runs(running, run, was_told)
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert rows(DISCARDS) == rows("SELECT 1 FROM jobs.schedule") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "class_"), [(OSError("away"), "OSError"), (Snooze(timedelta(days=1)), "Snooze")]
+)
+def test_a_cancelled_job_that_fails_does_not_wait_for_its_next_attempt(
+    running, working, rows, eventually, error, class_
+):
+    """Its row would stand in the schedule, with its unique key, until it is due: for days.
+
+    Asked of PostgreSQL, and not of what the worker has heard: it may look only in a second.
+    """
+
+    def fail():
+        raise error
+
+    run = running(fail)
+
+    with working("default"):
+        message = run.send_with_options(unique_key="k")
+        assert running.started.wait(10)
+        cancel(message)
+        running.on.set()
+        eventually(lambda: rows(DISCARDS))
+
+    assert rows("SELECT reason, error_class FROM jobs.attempts") == [("cancelled", class_)]
+    assert rows("SELECT 1 FROM jobs.schedule") == rows("SELECT 1 FROM jobs.dead") == []
+    with db.transaction() as conn:
+        assert unique.find(conn, "k") is None
+
+
+def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
+    running, working, publish, rows, eventually
+):
+    """A worker remembers each id for ever; a job that was wanted back would stop at once."""
+    said = []
+    run = running(lambda: said.append(cancelled()))
+    first = run.send()
+    cancel(first)
+
+    with working("default"):
+        eventually(lambda: rows(DISCARDS))
+        with db.transaction() as conn:
+            cancels.clear(conn, first.message_id)
+        publish(first.copy(options={"hop": 1}), via="schedule")
+        assert running.started.wait(10)
+        execution = run.broker._execution
+        other = run.message().message_id
+        with db.transaction() as conn:
+            cancels.cancel(conn, other)
+        eventually(lambda: other in execution.cancelled)  # the watch has looked meanwhile
+        running.on.set()
+        eventually(lambda: said == [False])
+
+
+# By a rule
+
+
+@pytest.fixture
+def sent_long_ago(publish):
+    """Put a message on RabbitMQ that was sent long ago, as `send` does: nobody else knows it."""
+
+    def send(message, **headers):
+        message = message.copy(message_timestamp=LONG_AGO_MS)
+        publish(message, **headers)
+        return message
+
+    return send
+
+
+@pytest.mark.parametrize("headers", [{}, {"via": "schedule"}])
+@pytest.mark.parametrize("which", [{"actor": "note"}, {"queue": "default"}, {"tag": "user-7"}])
+def test_a_job_that_waits_in_rabbitmq_falls_under_a_rule(
+    actor, working, sent_long_ago, rows, eventually, which, headers
+):
+    """No row names it, so that it cannot be cancelled by its id."""
+    runs = []
+    note = actor(queue_name="default", actor_name="note")(runs.append)
+    old = sent_long_ago(note.message_with_options(args=(1,), tags=["user-7"]), **headers)
+    rule = make_rule(**which)
+
+    with working("default"):
+        found = eventually(lambda: rows(DISCARDS))
+        note.send_with_options(args=(2,), tags=["user-7"])
+        eventually(lambda: runs == [2])
+
+    assert found == [(old.message_id, "discarded", f"cancelled by rule {rule.id}")]
+
+
+def test_a_scheduled_job_asks_postgresql_for_rules(
+    actor, broker, working, sent_long_ago, rows, monkeypatch, eventually
+):
+    """A relay may publish it in the second before its worker looks for rules."""
+    monkeypatch.setattr(broker._execution, "_rule", lambda _job: None)
+    runs = []
+    note = actor(queue_name="default", actor_name="note")(runs.append)
+    rule = make_rule(actor="note")
+
+    with working("default"):
+        sent_long_ago(note.message(1), via="schedule")
+        eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+
+    assert rows("SELECT reason FROM jobs.attempts") == [(f"cancelled by rule {rule.id}",)]
+    assert runs == []
+
+
+def test_a_rule_leaves_alone_what_does_not_fit(actor, working, sent_long_ago, eventually):
+    runs = []
+    note = actor(queue_name="default", actor_name="note", tags=["mail"])(runs.append)
+    make_rule(actor="other")
+    make_rule(tag="user-7")
+
+    with working("default"):
+        sent_long_ago(note.message(1))
+        eventually(lambda: runs == [1])
+
+
+def test_the_tags_of_an_actor_are_those_of_its_messages(actor, rows):
+    """A filter knows no actors: what is not in the message it does not find."""
+    note = actor(queue_name="default", actor_name="note", tags=("mail", "weekly"))(print)
+
+    note.send_with_options(args=(1,), tags=["user-7", "mail"], delay=60_000)
+
+    ((body,),) = rows("SELECT body::json -> 'options' -> 'tags' FROM jobs.schedule")
+    assert body == ["mail", "weekly", "user-7"]
+
+
+def test_a_rule_made_while_a_worker_holds_a_job_reaches_it(running, working, rows, eventually):
+    run = running(lambda: None)
+
+    with working("default", threads=1):
+        run.send()
+        assert running.started.wait(10)
+        held = run.send()
+        rule = make_rule(actor="run", older_than=timedelta(seconds=-1))
+        eventually(lambda: [one.id for one in run.broker._execution.rules] == [rule.id])
+        running.on.set()
+        found = eventually(lambda: rows(DISCARDS))
+
+    assert found == [(held.message_id, "discarded", f"cancelled by rule {rule.id}")]
+
+
+def test_a_running_job_is_told_of_a_rule_it_falls_under(running, working, rows, eventually):
+    run = running(checkpoint)
+
+    with working("default"):
+        message = run.send()
+        assert running.started.wait(10)
+        make_rule(actor="run", older_than=timedelta(seconds=-1))
+        eventually(lambda: [d.job.cancelled for d in run.broker._execution.running] == [True])
+        running.on.set()
+        assert eventually(lambda: rows(DISCARDS)) == [
+            (message.message_id, "discarded", "cancelled")
+        ]
+
+
+def test_a_unique_job_under_a_rule_frees_its_key(actor, broker, working, rows, eventually):
+    note = actor(queue_name="default", actor_name="note")(print)
+    sent = note.send_with_options(args=(1,), unique_key="k")
+    rule = make_rule(actor="note", older_than=timedelta(seconds=-1))
+
+    with working("default"):
+        eventually(lambda: rows(DISCARDS))
+        with db.transaction() as conn:
+            assert unique.find(conn, "k") is None
+            rules.end(conn, rule.id)
+        assert note.send_with_options(args=(2,), unique_key="k").message_id != sent.message_id
+
+
+def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
+    actor, working, relaying, rows, eventually
+):
+    """It was sent before the rule, and will have been for ever."""
+    runs = []
+    note = actor(queue_name="default", actor_name="note")(runs.append)
+    message = note.message(1).copy(message_timestamp=LONG_AGO_MS)
+    with db.transaction() as conn:
+        dead.bury(
+            conn,
+            message_id=message.message_id,
+            hop=0,
+            attempt=1,
+            queue="default",
+            actor="note",
+            body=message.encode(),
+            reason="failed once",
+        )
+        rules.make(conn, Which(actor="note", older_than=timedelta(hours=1)))
+        dead.retry(conn, message.message_id)
+
+    with relaying(), working("default"):
+        eventually(lambda: runs == [1])
+
+    assert rows(DISCARDS) == []
+
+
+def test_a_cancelled_job_of_an_actor_nobody_knows_ends(actor, working, publish, rows, eventually):
+    """It would go round for an hour, and be dead then: it never comes to the check of a start."""
+    note = actor(queue_name="default", actor_name="note")(print)
+    message = note.message(1).copy(actor_name="gone")
+    cancel(message)
+
+    with working("default"):
+        publish(message)
+        found = eventually(lambda: rows(DISCARDS))
+
+    assert found == [(message.message_id, "discarded", "cancelled")]

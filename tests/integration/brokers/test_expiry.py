@@ -1,0 +1,157 @@
+"""Jobs that come to their start too late: dead with that reason, and nothing is held."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from brokers import schedule
+from workshed import db
+from workshed.jobs import dead, effects, unique
+
+HOUR_MS = 3_600_000
+DEAD = "SELECT message_id, reason FROM jobs.dead"
+
+
+@pytest.fixture
+def runs(actor):
+    """What `runs.actor`, whose jobs expire after an hour, has run with."""
+
+    class Runs(list):
+        pass
+
+    found = Runs()
+    declare = actor(queue_name="default", actor_name="note", expires=timedelta(hours=1))
+    found.actor = declare(found.append)
+    return found
+
+
+def ago_ms(hours):
+    return int(time.time() * 1000) - round(hours * HOUR_MS)
+
+
+def test_one_that_comes_too_late_is_dead(runs, working, publish, rows, eventually):
+    late = runs.actor.message(1).copy(message_timestamp=ago_ms(3))
+
+    with working("default"):
+        publish(late)
+        ((message_id, reason),) = eventually(lambda: rows(DEAD))
+
+    assert message_id == late.message_id
+    assert reason.startswith("expired: it was to start within 1:00:00 of ")
+    assert reason.endswith(" UTC, and came 2:00:00 too late")
+    assert rows("SELECT outcome FROM jobs.attempts") == [("dead",)]
+    assert runs == []
+
+
+def test_one_that_comes_in_time_runs(runs, working, publish, eventually):
+    with working("default"):
+        publish(runs.actor.message(1).copy(message_timestamp=ago_ms(0.5)))
+        eventually(lambda: runs == [1])
+
+
+@pytest.mark.parametrize(("own_ms", "ran"), [(HOUR_MS // 4, []), (4 * HOUR_MS, [1])])
+def test_what_the_message_says_goes_before_what_the_actor_says(
+    runs, working, publish, rows, rabbitmq, eventually, own_ms, ran
+):
+    message = runs.actor.message_with_options(args=(1,), expires=own_ms)
+    hours = 0.5 if not ran else 3
+
+    with working("default"):
+        publish(message.copy(message_timestamp=ago_ms(hours)))
+        eventually(lambda: runs or rows(DEAD))
+
+    assert runs == ran
+
+
+@pytest.mark.parametrize("options", [{"attempt": 2, "hop": 1}, {"hop": 5}])
+def test_neither_a_retry_nor_a_snooze_extends_it(runs, working, publish, rows, eventually, options):
+    """Counted from the latest hop, a job that is snoozed would never be too late."""
+    message = runs.actor.message(1).copy(message_timestamp=ago_ms(2), options=options)
+
+    with working("default"):
+        publish(message, via="schedule", published=int(time.time()))
+        eventually(lambda: rows(DEAD))
+
+    assert runs == []
+
+
+@pytest.mark.parametrize("how", ["delay", "at", "send"])
+def test_of_a_delayed_job_it_counts_from_when_that_was_due(
+    runs, broker, working, publish, rows, eventually, how
+):
+    """Counted from the send, a job of next week would always be too late."""
+    with db.transaction() as conn:
+        if how == "delay":
+            schedule.send(conn, runs.actor.message(1), delay=timedelta(days=7))
+        elif how == "at":
+            at = datetime.now(UTC) + timedelta(days=7)
+            schedule.send(conn, runs.actor.message(1), at=at)
+    if how == "send":
+        runs.actor.send_with_options(args=(1,), delay=7 * 24 * HOUR_MS)
+    ((body,),) = rows("SELECT body FROM jobs.schedule")
+    week = timedelta(days=7)
+    sent = type(runs.actor.message(1)).decode(body.encode())
+    assert sent.options["due"] - sent.message_timestamp == pytest.approx(
+        week / timedelta(milliseconds=1), abs=60_000
+    )
+    # The week has passed, and half an hour.
+    due_ms = ago_ms(0.5)
+    passed = sent.copy(message_timestamp=ago_ms(7 * 24), options={"due": due_ms})
+
+    with working("default"):
+        publish(passed, via="schedule")
+        eventually(lambda: runs == [1])
+
+
+def test_a_redrive_lets_it_run(runs, working, publish, relaying, rows, eventually):
+    """It would die again at once, for ever."""
+    late = runs.actor.message(1).copy(message_timestamp=ago_ms(3))
+
+    with relaying(), working("default"):
+        publish(late)
+        eventually(lambda: rows(DEAD))
+        with db.transaction() as conn:
+            assert dead.retry(conn, late.message_id)
+        eventually(lambda: runs == [1])
+
+
+def test_the_key_of_one_that_is_too_late_is_free(runs, working, publish, rows, eventually):
+    late = runs.actor.message_with_options(args=(1,), unique_key="k")
+    late = late.copy(message_timestamp=ago_ms(3))
+    with db.transaction() as conn:
+        unique.take(conn, "k", message_id=late.message_id, hop=0, actor="note", queue="default")
+
+    with working("default"):
+        publish(late, via="schedule")
+        eventually(lambda: rows(DEAD))
+
+    assert rows("SELECT 1 FROM jobs.unique_locks") == []
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_job_that_was_done_once_is_not_dead_for_its_lost_ack(
+    actor, working, publish, rows, rabbitmq, eventually, claimed
+):
+    """Its copy comes too late, and all that it was to do has happened."""
+    pay = actor(queue_name="default", actor_name="pay", once=True, expires=timedelta(hours=1))(
+        print
+    )
+    message = pay.message(1).copy(message_timestamp=ago_ms(3))
+    if claimed:
+        with db.transaction() as conn:
+            effects.claim(conn, "pay", message.message_id, message.message_id)
+
+    with working("default"):
+        publish(message, again=True)
+        eventually(lambda: rows("SELECT 1 FROM jobs.settled"))
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert len(rows(DEAD)) == (not claimed)
+    assert all("it was delivered before, so it may have run" in reason for _, reason in rows(DEAD))
+
+
+@pytest.mark.parametrize("expires", [60_000, timedelta(), timedelta(seconds=-1), "1h"])
+def test_an_actor_says_it_as_a_span(actor, expires):
+    with pytest.raises(ValueError, match="no timedelta above zero"):
+        actor(queue_name="default", actor_name="note", expires=expires)(print)

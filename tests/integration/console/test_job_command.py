@@ -1,0 +1,97 @@
+"""`workshed job ID`: one job is looked at, or cancelled, wherever it is."""
+
+import threading
+
+import pytest
+
+from console.cli import job
+from workshed.jobs import attempts, cancels, schedule
+
+
+@pytest.fixture(autouse=True)
+def _database(database):
+    """Every command here looks at the database of the test."""
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """No worker is waited for."""
+    monkeypatch.setattr(job, "HEARD_WITHIN_S", 0.0)
+
+
+def test_a_waiting_job_is_shown_and_cancelled(workshed, store, conn):
+    store("a")
+
+    assert workshed("job", "a", "--json").json["state"] == "waits"
+    done = workshed("job", "a", "cancel", "--yes")
+
+    assert (done.code, done.out) == (0, "a  deleted\n")
+    assert schedule.find(conn) == []
+
+
+def test_a_dead_job_is_shown_and_cannot_be_cancelled(workshed, bury, conn):
+    bury("a")
+
+    assert "failed 3 times" in workshed("job", "a").out
+    done = workshed("job", "a", "cancel", "--yes")
+
+    assert done.code == 1
+    assert "`workshed dead discard` deletes it" in done.err
+    assert not cancels.is_cancelled(conn, "a")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_one_that_only_rabbitmq_may_have_is_skipped(workshed, conn):
+    done = workshed("job", "a", "cancel", "--yes", "--json")
+
+    assert done.json == [{"message_id": "a", "answer": "will be skipped"}]
+    assert cancels.is_cancelled(conn, "a")
+    assert "cancelled  yes" in workshed("job", "a").out
+
+
+def test_one_that_runs_was_told_to_stop(workshed, conn, connect, eventually):
+    """Answered at once, nobody would know whether it runs."""
+    worker = connect(autocommit=True)
+
+    def hear():
+        eventually(lambda: cancels.is_cancelled(worker, "a"))
+        cancels.told(worker, ["a"])
+
+    hearing = threading.Thread(target=hear)
+    hearing.start()
+    done = workshed("job", "a", "cancel", "--yes")
+    hearing.join()
+
+    assert (done.code, done.out) == (0, "a  told to stop\n")
+
+
+def test_what_is_left_of_a_job_that_ended(workshed, conn):
+    attempts.record(
+        conn,
+        message_id="a",
+        hop=0,
+        attempt=1,
+        queue="default",
+        actor="greet",
+        outcome="discarded",
+        reason="user 7 does not exist",
+        error=None,
+    )
+
+    assert "attempt 1: discarded 0 s ago" in workshed("job", "a").out
+    assert workshed("job", "a", "--json").json["attempts"][0]["outcome"] == "discarded"
+
+
+def test_an_unknown_job_is_not_shown(workshed):
+    done = workshed("job", "nothing")
+
+    assert (done.code, done.out) == (5, "")
+    assert "knows of no job 'nothing'" in done.err
+
+
+def test_it_asks_first_and_a_dry_run_changes_nothing(workshed, store, conn):
+    store("a")
+
+    assert workshed("job", "a", "cancel").code == 2
+    assert workshed("job", "a", "cancel", "--dry-run").out == "a  would be cancelled\n"
+    assert len(schedule.find(conn)) == 1

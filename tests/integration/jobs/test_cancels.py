@@ -1,0 +1,200 @@
+"""Cancels by filter and by rule, and what a worker asks before it puts a job back on its way."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import dramatiq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workshed.jobs import cancels, dead, rules, schedule, unique
+from workshed.jobs.rules import BoundlessRuleError, Traits, Which
+from workshed.jobs.schedule import Row
+
+LONG_AGO_MS = 1_700_000_000_000
+LOCK = {"actor": "resize", "queue": "images"}
+
+
+def message(message_id="m", *, actor="greet", queue="default", sent_ms=LONG_AGO_MS, **options):
+    return dramatiq.Message(queue, actor, (), {}, options, message_id, sent_ms)
+
+
+def traits(**changes):
+    fields = {"actor": "greet", "queue": "default", "tags": ("a",), "sent_ms": LONG_AGO_MS}
+    return Traits(**{**fields, **changes})
+
+
+@pytest.fixture
+def store(conn):
+    """`store("m", actor=…, tags=[…])`: a job that waits."""
+
+    def store(message_id, reason="delay", **changes):
+        made = message(message_id, **changes)
+        body = made.encode().decode()
+        row = Row(message_id, 0, made.queue_name, made.actor_name, body, reason)
+        schedule.insert(conn, row, delay=timedelta(days=1))
+
+    return store
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("which", "found"),
+    [
+        (Which(), ["bulk", "greet", "new", "tagged"]),
+        (Which(actor="greet"), ["greet", "new", "tagged"]),
+        (Which(queue="bulk"), ["bulk"]),
+        (Which(tag="user-7"), ["tagged"]),
+        (Which(older_than=timedelta(hours=1)), ["bulk", "greet", "tagged"]),
+        (Which(actor="greet", queue="bulk"), []),
+    ],
+)
+def test_a_filter_finds_what_fits(conn, store, which, found):
+    store("greet")
+    store("tagged", tags=["x", "user-7"])
+    store("bulk", actor="mail", queue="bulk")
+    store("new", sent_ms=int(datetime.now(UTC).timestamp() * 1000))
+
+    assert rules.waiting(conn, which) == found
+
+
+def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
+    """As `jsonb`, or as `json` with `->>`, one argument with a NUL fails the query for all."""
+    store("m", tags=["a"])
+    conn.execute(r"""UPDATE jobs.schedule SET body = replace(body, '[]', '["\u0000"]')""")
+
+    assert rules.waiting(conn, Which(tag="a")) == ["m"]
+
+
+# Rules
+
+
+def test_a_rule_must_name_something(conn):
+    """One that names nothing would end every job there is."""
+    with pytest.raises(BoundlessRuleError):
+        rules.make(conn, Which(older_than=timedelta(days=1)))
+
+
+def test_a_rule_holds_until_it_is_ended_or_forgotten(conn):
+    first, second = (rules.make(conn, Which(actor=name)) for name in ("greet", "wave"))
+
+    assert rules.find(conn) == [first, second]
+    assert rules.end(conn, first.id)
+    assert not rules.end(conn, first.id)
+    assert rules.prune(conn, timedelta(days=1), 10) == 0
+    assert rules.prune(conn, timedelta(seconds=-1), 10) == 1
+    assert rules.find(conn) == []
+
+
+NAMES = st.sampled_from(["a", "b"])
+SOME = st.none() | NAMES
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(
+    rule=st.builds(Which, actor=SOME, queue=SOME, tag=SOME).filter(lambda which: which.is_bounded),
+    job=st.builds(
+        Traits,
+        actor=NAMES,
+        queue=NAMES,
+        tags=st.lists(NAMES, unique=True).map(tuple),
+        sent_ms=st.integers(-2, 2),
+    ),
+)
+def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
+    """Else a job runs or not by whether it has a copy."""
+    made = rules.make(conn, rule)
+    at_ms = round(made.sent_before.timestamp() * 1000)
+    job = Traits(job.actor, job.queue, job.tags, at_ms + job.sent_ms)
+
+    said = cancels.why(conn, "m", job)
+    conn.rollback()
+
+    assert (said == f"cancelled by rule {made.id}") == made.fits(job)
+
+
+# What a worker asks before it puts a job back
+
+
+def test_what_was_cancelled_is_known_with_its_reason(conn):
+    assert cancels.why(conn, "m", traits()) is None
+
+    rule = rules.make(conn, Which(tag="a"))
+
+    assert cancels.why(conn, "m", traits()) == f"cancelled by rule {rule.id}"
+    cancels.cancel(conn, "m")
+    assert cancels.why(conn, "m", traits()) == "cancelled"
+
+
+def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, conn):
+    """Without the lock, the cancel sees no row and the retry no tombstone: it waits, maybe for
+    days, with its unique key, for a worker to discard it."""
+    with connect() as operator, connect() as worker:
+        assert cancels.cancel(operator, "m") == "will be skipped"
+        said = []
+        asking = threading.Thread(
+            target=lambda: said.append(cancels.why(worker, "m", traits())), daemon=True
+        )
+        asking.start()
+        asking.join(0.2)
+        assert said == []
+
+        operator.commit()
+        asking.join(10)
+
+    assert said == ["cancelled"]
+
+
+def test_a_job_that_was_told_is_told_to_stop(conn):
+    assert cancels.cancel(conn, "m") == "will be skipped"
+
+    cancels.told(conn, ["m"])
+
+    assert cancels.who_were_told(conn, ["m", "other"]) == {"m"}
+    assert cancels.cancel(conn, "m") == "told to stop"
+
+
+# Redrive
+
+
+def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
+    """A dead job that fits is sent before the rule for ever: nobody could run it again."""
+    body = message().encode()
+    dead.bury(
+        conn,
+        message_id="m",
+        hop=0,
+        attempt=1,
+        queue="default",
+        actor="greet",
+        body=body,
+        reason="failed once",
+    )
+    before = rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=1)))
+
+    dead.retry(conn, "m")
+
+    [row] = schedule.find(conn)
+    options = dramatiq.Message.decode(row.body.encode()).options
+    wanted = traits(sent_ms=options["redriven"])
+    assert before.fits(traits())
+    assert not before.fits(wanted)
+    after = rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=-1)))
+    assert after.fits(wanted)
+
+
+# Locks
+
+
+def test_what_a_filter_cancels_frees_its_lock(conn, store):
+    store("m")
+    unique.take(conn, "k", message_id="m", hop=0, **LOCK)
+
+    assert [cancels.cancel(conn, one) for one in rules.waiting(conn, Which(actor="greet"))] == [
+        "deleted"
+    ]
+
+    assert unique.find(conn, "k") is None

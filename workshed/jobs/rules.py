@@ -1,0 +1,169 @@
+"""Rules that cancel what no row names: jobs that RabbitMQ holds, and those that run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+
+MILLISECOND = timedelta(milliseconds=1)
+BATCH = 1_000
+
+
+class BoundlessRuleError(WorkshedError):
+    """A rule that names nothing would cancel every job there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a rule looks at in a message."""
+
+    actor: str
+    queue: str
+    tags: tuple[str, ...]
+    sent_ms: int
+    """When it was sent, or wanted back since, by the clock of whoever did so; Unix ms."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return them as the parameters of a query."""
+        return {
+            "actor": self.actor,
+            "queue": self.queue,
+            "tags": list(self.tags),
+            "sent_ms": self.sent_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Some jobs; what is `None` does not matter."""
+
+    actor: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    older_than: timedelta | None = None
+    """Sent at least so long ago."""
+
+    @property
+    def is_bounded(self) -> bool:
+        """Tell whether it names an actor, a queue or a tag."""
+        return (self.actor, self.queue, self.tag) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A row of `jobs.cancel_rules`: it holds for what fits and was sent before."""
+
+    id: int
+    actor: str | None
+    queue: str | None
+    tag: str | None
+    sent_before: datetime
+    made_at: datetime
+
+    def fits(self, job: Traits) -> bool:
+        """Tell whether a job falls under it; `jobs.cancelling_rule` says the same."""
+        return (
+            self.actor in (None, job.actor)
+            and self.queue in (None, job.queue)
+            and (self.tag is None or self.tag in job.tags)
+            and job.sent_ms < round(self.sent_before.timestamp() * 1000)
+        )
+
+
+def make(conn: Connection, which: Which) -> Rule:
+    """Cancel every job that fits and was sent before now, wherever it is, or comes back from.
+
+    One that waits on RabbitMQ is discarded when it starts, one that runs is told to stop (within
+    2 s), and none is retried. Raises `BoundlessRuleError`.
+    """
+    if not which.is_bounded:
+        raise BoundlessRuleError("a rule needs an actor, a queue or a tag")
+    query = """
+        INSERT INTO jobs.cancel_rules (actor, queue, tag, sent_before)
+        VALUES (%(actor)s, %(queue)s, %(tag)s,
+                date_trunc('milliseconds', jobs.now() - %(older_than)s))
+        RETURNING id, actor, queue, tag, sent_before, made_at
+    """
+    values = {
+        "actor": which.actor,
+        "queue": which.queue,
+        "tag": which.tag,
+        "older_than": which.older_than or timedelta(),
+    }
+    with conn.cursor(row_factory=class_row(Rule)) as cur:
+        made = cur.execute(query, values).fetchone()
+    assert made is not None  # noqa: S101 -- one row by construction
+    return made
+
+
+def find(conn: Connection) -> list[Rule]:
+    """Return the rules that hold, the oldest first."""
+    query = """
+        SELECT id, actor, queue, tag, sent_before, made_at FROM jobs.cancel_rules ORDER BY id
+    """
+    with conn.cursor(row_factory=class_row(Rule)) as cur:
+        return cur.execute(query).fetchall()
+
+
+def end(conn: Connection, rule: int) -> bool:
+    """Let what a rule has not met yet run after all (within 2 s); False when there is no such."""
+    return conn.execute("DELETE FROM jobs.cancel_rules WHERE id = %s", (rule,)).rowcount > 0
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete rules no copy can meet any more, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.cancel_rules
+         WHERE id IN (
+               SELECT id FROM jobs.cancel_rules
+                WHERE made_at < jobs.now() - %(older_than)s
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def waiting(conn: Connection, which: Which) -> list[str]:
+    """Return the ids of the jobs that wait in the schedule and fit, in one order for everybody."""
+    query = """
+        SELECT DISTINCT message_id
+          FROM jobs.schedule
+         WHERE sent_at IS NULL
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+         ORDER BY message_id
+    """
+    if which.tag is not None or which.older_than is not None:
+        return sorted(set(_by_body(conn, which)))
+    return [found for (found,) in conn.execute(query, _values(which))]
+
+
+def _by_body(conn: Connection, which: Which) -> Iterator[str]:
+    """Look into the bodies here: PostgreSQL cannot read every JSON, as that of a NUL."""
+    query = """
+        SELECT message_id, body, jobs.now()
+          FROM jobs.schedule
+         WHERE sent_at IS NULL
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+    """
+    with conn.transaction(), conn.cursor("bodies") as cur:
+        cur.itersize = BATCH
+        for message_id, body, now in cur.execute(query, _values(which)):
+            fields = orjson.loads(body)
+            before = now - (which.older_than or timedelta())
+            if which.tag is not None and which.tag not in fields["options"].get("tags", ()):
+                continue
+            if fields["message_timestamp"] < before.timestamp() * 1000:
+                yield message_id
+
+
+def _values(which: Which) -> dict[str, str | None]:
+    return {"actor": which.actor, "queue": which.queue}
