@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -17,7 +18,7 @@ from brokers.stub import Stub
 from brokers.testing import scratch
 from brokers.testing.clock import Clock
 from brokers.testing.connections import Connections
-from brokers.testing.errors import NeedsDatabaseError
+from brokers.testing.errors import KitError, NeedsDatabaseError
 from brokers.testing.jobs import Jobs
 from brokers.testing.plain import PlainSends
 from brokers.testing.sends import Sends
@@ -27,7 +28,7 @@ from workshed.db import Connection
 from workshed.jobs import queues
 from workshed.settings import PREFIX, settings
 
-LOCK_WAIT = "5s"
+LOCK_WAIT = "2s"
 
 
 class Kit(Protocol):
@@ -73,7 +74,7 @@ class OnDatabase:
             self._declare(real)
             fake = Fake(real)
             stack.enter_context(in_place_of(real, fake))
-            stack.callback(self._conn.execute, emptying)
+            stack.callback(self._empty, emptying)
             stack.callback(self._connections.reclaim)
             clock = Clock(self._conn)
             stack.callback(clock.reset)
@@ -84,6 +85,18 @@ class OnDatabase:
         queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
         actors = {name: actor.queue_name for name, actor in broker.actors.items()}
         queues.declare_actors(self._conn, actors)
+
+    def _empty(self, emptying: sql.Composed) -> None:
+        """Empty the tables, also where the test holds on to one; it is told so then."""
+        try:
+            self._conn.execute(emptying)
+        except psycopg.errors.LockNotAvailable as err:
+            scratch.end_transactions(self._conn)
+            self._conn.execute(emptying)
+            raise KitError(
+                f"this test has left a transaction open ({err}); it is ended now, so that the "
+                "next one starts with empty tables. Commit it, or close its connection"
+            ) from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -133,7 +146,6 @@ def kit(server: str | Exception, worker: str) -> Generator[Kit]:
         scratch.scratch_database(server, worker) as url,
         db.Connection.connect(url, autocommit=True, **db.OPTIONS) as conn,
     ):
-        # A test that leaves a transaction open is told so, and does not hang the next one.
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
         made = OnDatabase(url, conn)
         try:

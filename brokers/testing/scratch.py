@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import timedelta
 from itertools import count
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,7 +16,6 @@ from workshed.migrate import STREAMS, migrate
 
 MARK = "Made by Workshed's test kit, which drops it"
 LONGEST_BASE = 40
-LOCK_WAIT = timedelta(seconds=5)
 
 # The one clock moves, and rows that are due at the same time keep the order in which they were
 # sent. This database is marked as one for tests; no other ever has these.
@@ -73,6 +71,16 @@ def emptying(tables: list[sql.Identifier]) -> sql.Composed:
         for n, table in enumerate(tables)
     ]
     return sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions))
+
+
+def end_transactions(conn: Connection) -> None:
+    """End all other connections that have a transaction open in this database."""
+    query = """
+        SELECT pg_terminate_backend(pid, 1000)
+          FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+    """
+    conn.execute(query)
 
 
 def _connect(url: str) -> Connection:

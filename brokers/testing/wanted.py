@@ -31,10 +31,7 @@ class Wanted:
         """Say what is not as it must be; nothing for the same job."""
         found = []
         if self.arguments is not None:
-            theirs = named(self.actor, job.message.args, job.message.kwargs)
-            for name, value in self.arguments.items():
-                if not value == theirs[name]:  # noqa: SIM201 -- a matcher may have no `!=`
-                    found.append(f"{name} is {theirs[name]!r}")
+            found += self._other_arguments(job, self.arguments)
         if self.queue is not None and job.queue != self.queue:
             found.append(f"on {job.queue}")
         if self.priority is not None and job.priority != self.priority:
@@ -44,6 +41,17 @@ class Wanted:
         if self.at is not None and abs(job.due_at - self.at) > self.within:
             found.append(f"at {job.due_at.astimezone(self.at.tzinfo).isoformat(' ')}")
         return found
+
+    def _other_arguments(self, job: Enqueued, wanted: Mapping[str, Any]) -> list[str]:
+        try:
+            theirs = named(self.actor, job.message.args, job.message.kwargs)
+        except TypeError as err:  # sent by SQL, which knows no signatures
+            return [str(err)]
+        return [
+            f"{name} is {theirs[name]!r}"
+            for name, value in wanted.items()
+            if not value == theirs[name]  # noqa: SIM201 -- a matcher may have no `!=`
+        ]
 
     def split(self, jobs: Sequence[Enqueued]) -> tuple[list[Enqueued], list[Enqueued]]:
         """Part the actor's jobs into those that are as wanted and the rest, the closest first."""

@@ -6,7 +6,9 @@ from unittest.mock import ANY
 
 import pytest
 
+from actors import send_welcome_email
 from brokers import broker
+from workshed import db
 
 
 def failure(check, *args, **kwargs):
@@ -173,6 +175,18 @@ def test_what_should_not_be_there_is_shown_among_all(jobs, greet, remind):
           greet(7)   default  now
           remind(7)  low      now
     """)
+
+
+def test_a_job_whose_arguments_do_not_fit_is_another_one(jobs):
+    with db.transaction() as conn:
+        conn.execute("SELECT jobs.send('send_welcome_email', '[1, 2]')")
+
+    said = failure(jobs.assert_enqueued, send_welcome_email, 1).splitlines()
+
+    assert said[3] == (
+        "closest  send_welcome_email(1, 2)       "
+        "but send_welcome_email(user_id: int) -> None: too many positional arguments"
+    )
 
 
 def test_of_many_the_first_are_listed(jobs, greet, remind):

@@ -268,6 +268,36 @@ def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
     project.run().assert_outcomes(passed=2)
 
 
+def test_a_transaction_of_the_tests_own_is_ended_and_the_test_is_told(project):
+    project.write(
+        "test_own.py",
+        """
+        import psycopg, pytest
+
+        @pytest.fixture(scope="module")
+        def conn(jobs_database):
+            conn = psycopg.connect(jobs_database)
+            yield conn
+            conn.close()
+
+        def test_leaves_it_open(jobs, conn):
+            conn.execute("INSERT INTO jobs.once (scope, key, message_id) VALUES ('a', 'b', 'c')")
+            conn.commit()
+            conn.execute("UPDATE jobs.once SET key = 'd'")
+
+        def test_next(jobs, jobs_database):
+            with psycopg.connect(jobs_database) as conn:
+                assert conn.execute("SELECT FROM jobs.once").rowcount == 0
+        """,
+    )
+
+    done = project.run()
+
+    done.assert_outcomes(passed=2, error=1)
+    assert "this test has left a transaction open" in done.said
+    assert "ERROR at teardown of test_leaves_it_open" in done.said
+
+
 def test_a_broker_that_only_records_can_be_the_programs(project):
     """With `stub://` in its environment, as a project may have it for all of its tests."""
     project.environment["WORKSHED_BROKER_URL"] = "stub://"
