@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
+from dramatiq.errors import Retry
 from dramatiq.middleware import Shutdown
 
 from middleware.job import Outcome, Spent
 from middleware.rules import MOST_GROUPS, Errors, Group, RetryOn
-from middleware.waits import Wait, asked, fixed, within
+from middleware.waits import FURTHEST, Wait, asked, fixed, within
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
 from workshed.jobs.attempts import text_of
@@ -94,15 +95,13 @@ def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
             return _missing(error, run, policy)
         case Discard():
             return Outcome("discarded", text_of(error), error)
-        case RetryAfter():
-            return _by_rule(error, run, policy, fixed(within(error.delay)))
     return None
 
 
-def _by_rule(error: BaseException, run: Run, policy: Policy, wait: Wait | None = None) -> Outcome:
+def _by_rule(error: BaseException, run: Run, policy: Policy) -> Outcome:
     rule = _rule(error, policy)
     if isinstance(rule, Group):
-        return _failed(error, run, policy, rule, wait)
+        return _failed(error, run, policy, rule, _told(error))
     return Outcome(rule, _reason(error), error)
 
 
@@ -130,7 +129,8 @@ def _failed(
     since_ms = run.failing_since.get(group.key, run.now_ms)
     failing_for = (run.now_ms - since_ms) * MILLISECOND
     if why := _why_spent(error, policy, group, failures, failing_for):
-        most = None if group.attempts is None else group.attempts - 1
+        asked_each_time = group.key == REST and policy.retry_when is not None
+        most = None if group.attempts is None or asked_each_time else group.attempts - 1
         others = "" if failures == run.attempt else f" in {run.attempt} runs"
         reason = f"failed {why}{others}: {_reason(error)}"
         return Outcome("dead", reason, error, spent=Spent(failures - 1, most))
@@ -187,6 +187,16 @@ def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
         return Outcome("discarded", str(error), error)
     pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
     return Outcome("snooze", f"{error} yet", error, pause)
+
+
+def _told(error: BaseException) -> Wait | None:
+    """Return the wait that an error names itself."""
+    match error:
+        case RetryAfter():
+            return fixed(within(error.delay))
+        case Retry(delay=int(ms)):  # dramatiq's word for it; `timedelta` does not take any number
+            return fixed(min(max(ms, 0), FURTHEST // MILLISECOND) * MILLISECOND)
+    return None
 
 
 def _reason(error: BaseException) -> str:

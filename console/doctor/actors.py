@@ -7,6 +7,7 @@ from brokers import build
 from console.doctor.finding import Finding, failed, ok, warning
 from console.doctor.surroundings import Surroundings
 from console.program import load
+from middleware import callbacks
 from workshed.errors import WorkshedError
 
 
@@ -23,6 +24,10 @@ def check(here: Surroundings) -> Iterator[Finding]:
         yield failed(said, f"look at {last.filename}:{last.lineno}")
     else:
         found = len(build.broker().actors)
+        try:
+            callbacks.check(build.broker())
+        except WorkshedError as err:
+            yield failed(str(err), "correct the name, or import the module that has the actor")
         if found:
             yield ok(f"{found} actors in {names}")
         else:

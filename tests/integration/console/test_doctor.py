@@ -250,6 +250,18 @@ def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
     assert found.mend == "hard_time_limit=ms(minutes=45)"
 
 
+def test_an_actor_whose_deaths_nobody_is_told_of(examined, healthy, actor):
+    """Its workers would not boot."""
+
+    @actor(queue_name="default", on_dead="tlel")
+    def crawl(): ...
+
+    found, _ = examined()["actors"]
+
+    assert found.level == "failed"
+    assert "crawl: on_dead='tlel': no actor of this program has that name" in found.said
+
+
 def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch):
     (tmp_path / "broken_jobs.py").write_text("\n1 / 0\n")
     monkeypatch.chdir(tmp_path)

@@ -4,10 +4,12 @@ import smtplib
 from datetime import timedelta
 
 import pytest
+from dramatiq import Retry
 from hypothesis import given
 from hypothesis import strategies as st
 
 from middleware import Policy, RetryOn, verdict
+from middleware.job import Spent
 from middleware.policy import Run
 from middleware.rules import LONGEST_KEY, MOST_GROUPS, check_rules
 from middleware.waits import FURTHEST, exponential, fixed, polynomial
@@ -136,6 +138,31 @@ def test_groups_that_a_deploy_has_removed_are_kept_until_there_are_too_many():
     assert cut == {"OSError": 1}
 
 
+FAILURES = (TimeoutError(), ConnectionResetError(), OSError(), KeyError(), ValueError(), EOFError())
+
+
+@given(st.lists(st.sampled_from(FAILURES), min_size=12, max_size=40))
+def test_whatever_the_errors_every_job_ends_and_no_group_has_more_than_its_attempts(errors):
+    rules = policy(
+        max_retries=2,
+        retry_on=(
+            RetryOn(TimeoutError, attempts=3),
+            RetryOn(OSError, EOFError, attempts=4),
+            RetryOn(ConnectionError, attempts=1),
+        ),
+    )
+    attempts = {"TimeoutError": 3, "EOFError,OSError": 4, "ConnectionError": 1, "*": 3}
+
+    outcomes = fail(errors, rules)
+
+    end = kinds(outcomes).index("dead")
+    assert end < sum(attempts.values())
+    for outcome in outcomes[:end]:
+        counted = outcome.options["failures"]
+        assert all(count < attempts[key] for key, count in counted.items())
+    assert sum(outcomes[end - 1].options["failures"].values()) == end if end else True
+
+
 def test_the_name_of_a_group_is_short_however_many_errors_it_has():
     errors = [type(f"Error{n}", (Exception,), {}) for n in range(50)]
 
@@ -204,6 +231,14 @@ def test_retry_after_counts_as_the_group_says_that_names_it():
 def test_a_wait_that_no_row_can_hold_is_brought_within_a_year(error, asked, waited):
     """The row could not be stored, and the job would go to RabbitMQ's dead queue."""
     assert verdict(error(asked), run(), policy()).delay == waited
+
+
+def test_dramatiqs_word_for_the_same_is_followed():
+    """Its `delay` is of milliseconds; the wait of the rules would be taken without a word."""
+    assert verdict(Retry(delay=90_000), run(), policy()).delay == timedelta(seconds=90)
+    assert verdict(Retry(), run(), policy()).delay == MINUTE
+    assert verdict(Retry(delay=10**30), run(), policy()).delay == FURTHEST
+    assert verdict(Retry(delay=0), run(4), policy()).kind == "dead"
 
 
 def test_discard_says_why():
@@ -338,6 +373,7 @@ def test_retry_when_decides_instead_of_max_retries():
     outcomes = fail([error] * 3, policy(max_retries=0, retry_when=twice))
 
     assert kinds(outcomes) == ["retry", "retry", "dead"]
+    assert outcomes[-1].spent == Spent(2, None)
     assert asked == [(0, error), (1, error), (2, error)]
 
 
