@@ -60,14 +60,24 @@ class Handed(Delivery):
         channel = Channel(SimpleNamespace(is_open=True))
         method = SimpleNamespace(redelivered=False, delivery_tag=0)
         queue = broker.declared[message.queue_name]
-        super().__init__(message, queue, channel, method, properties(message, via="schedule"))
         self.trouble: BaseException | None = None
         """Why its outcome could not be stored."""
+        super().__init__(message, queue, channel, method, properties(message, via="schedule"))
 
     @property
     def is_ours(self) -> bool:
         """Tell that no step is repeated: nothing that has failed here would be cured by waiting."""
         return False
+
+    @property
+    def held(self) -> bool:
+        """Tell whether a worker would give it back, to be delivered again."""
+        return self._held
+
+    @held.setter
+    def held(self, value: bool) -> None:
+        self._held = value
+        self.trouble = sys.exc_info()[1] if value else None
 
     def fail(self) -> None:
         """Keep why; the test is told."""

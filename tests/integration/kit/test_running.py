@@ -254,15 +254,47 @@ def test_a_job_of_a_rolled_back_transaction_is_not_enqueued(jobs, greet):
     jobs.refute_enqueued(greet)
 
 
-def test_an_outcome_that_cannot_be_stored_is_the_tests_to_know(jobs, greet):
-    greet.send(7)
+def run_sql(query):
     with db.transaction() as conn:
-        conn.execute("ALTER TABLE jobs.settled RENAME TO gone")
-    try:
-        with pytest.raises(NotStoredError) as failed:
-            jobs.drain()
-    finally:
-        with db.transaction() as conn:
-            conn.execute("ALTER TABLE jobs.gone RENAME TO settled")
+        conn.execute(query)
+
+
+@pytest.fixture
+def no_fence(jobs):
+    """What has its outcome cannot be written: its table is gone."""
+    run_sql("ALTER TABLE jobs.settled RENAME TO gone")
+    yield
+    run_sql("ALTER TABLE jobs.gone RENAME TO settled")
+
+
+@pytest.fixture
+def deadlocks(jobs):
+    """Each outcome meets a deadlock, which a worker would try again until it passes."""
+    run_sql("""
+        CREATE FUNCTION jobs.fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'told to fail' USING ERRCODE = '40P01'; END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON jobs.settled EXECUTE FUNCTION jobs.fail();
+    """)
+    yield
+    run_sql("DROP FUNCTION jobs.fail CASCADE")
+
+
+@pytest.mark.usefixtures("no_fence")
+def test_an_outcome_that_cannot_be_stored_is_the_tests_to_know(jobs, greet):
+    """A worker would put the job into the dead queue and log why."""
+    greet.send(7)
+
+    with pytest.raises(NotStoredError, match=r"of greet\(7\) could not be stored") as failed:
+        jobs.drain()
 
     assert 'relation "jobs.settled" does not exist' in str(failed.value.__cause__)
+
+
+@pytest.mark.usefixtures("deadlocks")
+def test_an_outcome_that_a_worker_would_store_later_does_not_let_the_test_wait(jobs, greet):
+    greet.send(7)
+
+    with pytest.raises(NotStoredError) as failed:
+        jobs.drain()
+
+    assert "told to fail" in str(failed.value.__cause__)
