@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import dramatiq
 import pytest
-from dramatiq.middleware import SkipMessage
+from dramatiq.middleware import SkipMessage, TimeLimitExceeded
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 
 from brokers.consumer import Inbox
 from brokers.execution import Execution
+from brokers.parcel import claim_of, waiting
 from middleware import (
     INTERRUPTED,
     AloneError,
@@ -34,13 +35,18 @@ from middleware import (
     ConcludedError,
     CopyError,
     Discard,
+    Expiry,
     Fence,
     Job,
     Once,
     Outcome,
     Retries,
+    TurnLostError,
+    Unique,
     Uniqueness,
+    verdict,
 )
+from middleware.retries import run_of
 from workshed import db
 from workshed.jobs import cancels, dead, leases, queues, relays, rules, schedule, unique, windows
 from workshed.jobs.schedule import Row
@@ -49,12 +55,34 @@ from workshed.jobs.unique import Claim
 NOW = timedelta()
 LEASE = timedelta(hours=1)
 TABLES = (
-    "schedule, relays, settled, attempts, dead, starts, once, unique_locks, tombstones, "
+    "schedule, relays, settled, attempts, dead, starts, once, unique_locks, run_locks, tombstones, "
     "cancel_rules"
 )
 FENCE = Fence(timedelta(days=30))
-CHAIN = [Cancel(), FENCE, Uniqueness(), Retries(3, NOW), Discard()]
+EXPIRY = Expiry()
+UNIQUENESS = Uniqueness()
+RETRIES = Retries(3, NOW)
+CHAIN = [Cancel(), FENCE, UNIQUENESS, RETRIES, Discard()]
 ONCE = Once()
+HOUR = timedelta(hours=1)
+STRATEGIES = {
+    "work": None,
+    "until_executing": Unique("until_executing"),
+    "until_executed": Unique("until_executed"),
+    "until_expired": Unique("until_expired", unique_for=HOUR),
+    "while_executing": Unique("while_executing"),
+    "until_and_while_executing": Unique("until_and_while_executing"),
+}
+
+
+def actor_of(name):
+    """An actor as far as middleware asks it."""
+    options = {} if STRATEGIES[name] is None else {"unique": STRATEGIES[name]}
+    return SimpleNamespace(actor_name=name, fn=lambda key=None: None, options=options)
+
+
+ACTORS = {name: actor_of(name) for name in STRATEGIES}
+BROKER = SimpleNamespace(actors=ACTORS, get_actor=ACTORS.__getitem__)
 DUE = """
     UPDATE jobs.schedule AS s
        SET due_at = jobs.now() - first.place * interval '1 ms'
@@ -93,6 +121,9 @@ class Sent:
     """What is known of a message whose send has returned or committed."""
 
     once: bool
+    strategy: str = "work"
+    waits: bool = False
+    """It has not had its key, or has lost it with its death."""
     done: int = 0
     """How often its run ended with success, as the worker saw it."""
     effects: int = 0
@@ -161,6 +192,66 @@ class Jobs(RuleBasedStateMachine):
                 mark = leases.keep if kind == "classic" else leases.end
                 mark(conn, [(message.message_id, 0)])
 
+    @rule(
+        strategy=st.sampled_from(sorted(STRATEGIES.keys() - {"work"})),
+        key=st.sampled_from(["a", "b"]),
+        how=st.sampled_from(["log", "raise", "replace", "reschedule"]),
+        once=st.booleans(),
+        delayed=st.booleans(),
+    )
+    def send_a_unique_one(self, strategy, key, how, once, delayed):
+        """In a transaction, as `schedule.send` does; a delay changes only when it is due."""
+        message = self._message("quorum", once, actor=strategy, args=(key,), on_conflict=how)
+        sent = self.sent[message.message_id]
+        UNIQUENESS.before_enqueue(BROKER, message, None)
+        claim = claim_of(message, NOW)
+        with db.transaction() as conn:
+            if claim is None:
+                schedule.insert(conn, row(message, "send"))
+                return
+            before = unique.find(conn, claim.key)
+            later = waiting(message).encode().decode() if how == "reschedule" else None
+            statement = unique.storing(
+                row(message, "delay"), claim, HOUR if delayed else NOW, None, later
+            )
+            (winner,) = conn.execute(*statement).fetchone()
+        if winner == message.message_id:
+            if before is not None:
+                assert how == "replace"
+                replaced = self.sent[before.message_id]
+                replaced.ended = replaced.ended or "replaced"
+        elif how == "reschedule":
+            sent.waits = True
+        else:
+            assert how in {"log", "raise"}
+            self.refused.append(message.message_id)
+            del self.sent[message.message_id]
+
+    @rule()
+    def a_turn_runs_out(self):
+        """A process was stopped for longer than its lease."""
+        with db.transaction() as conn:
+            conn.execute("UPDATE jobs.run_locks SET expires_at = jobs.now() - interval '1 s'")
+
+    @rule()
+    def a_span_is_over(self):
+        """Keys that are held for their span are free."""
+        with db.transaction() as conn:
+            conn.execute(
+                "UPDATE jobs.unique_locks SET expires_at = jobs.now() - interval '1 s' "
+                "WHERE expires_at IS NOT NULL"
+            )
+
+    @rule(kind=st.sampled_from(sorted(KINDS)), once=st.booleans(), late=st.booleans())
+    def send_one_that_expires(self, kind, once, late):
+        """In an hour, or when it comes."""
+        message = self._message(kind, once, expires=1 if late else 3_600_000)
+        message = message.copy(
+            message_timestamp=message.message_timestamp - (60_000 if late else 0)
+        )
+        with db.transaction() as conn:
+            schedule.insert(conn, row(message, "send"))
+
     @rule(unknown=st.booleans())
     def send_while_rabbitmq_is_away(self, unknown):
         """It is stored; a copy may have arrived all the same."""
@@ -220,8 +311,7 @@ class Jobs(RuleBasedStateMachine):
             _, ids = cancels.since(conn, 0)
             self.execution.learn_of_cancels(set(ids), rules.find(conn))
         try:
-            self.execution._refuse_cancelled(run.job)
-            FENCE.before_process_message(None, SimpleNamespace(job=run.job))
+            self._check(run.job)
         except SkipMessage:
             return  # absorbed, and acked
         except AloneError:
@@ -231,12 +321,15 @@ class Jobs(RuleBasedStateMachine):
             self._conclude(run, err.outcome)
         else:
             assert not self.sent[run.job.message_id].cancelled or not run.job.copied
+            self.sent[run.job.message_id].waits = False
             self.open.append(run)
 
     @precondition(lambda self: self.open)
     @rule(
         data=st.data(),
-        kind=st.sampled_from(["done", "done", "retry", "snooze", "refund", "discarded", "dead"]),
+        kind=st.sampled_from(
+            ["done", "done", "retry", "time limit", "snooze", "refund", "discarded", "dead"]
+        ),
         acks=st.booleans(),
     )
     def end(self, data, kind, acks):
@@ -246,8 +339,7 @@ class Jobs(RuleBasedStateMachine):
         if kind == "done" and self.sent[run.job.message_id].once:
             self._run_once(run)
         else:
-            outcome = INTERRUPTED if kind == "refund" else Outcome(kind, "said", delay=NOW)
-            self._conclude(run, outcome)
+            self._conclude(run, outcome_of(kind, run.job))
         if not acks:
             self._deliver_again(run.copy)
 
@@ -293,6 +385,7 @@ class Jobs(RuleBasedStateMachine):
                 assert dead.retry(conn, message_id)
                 self.sent[message_id].ended = None
                 self.sent[message_id].cancelled = False
+                self.sent[message_id].waits = True
 
     # What must hold
 
@@ -323,12 +416,35 @@ class Jobs(RuleBasedStateMachine):
         with db.transaction() as conn:
             held = conn.execute("SELECT key, message_id FROM jobs.unique_locks").fetchall()
         for key, message_id in held:
-            assert self.sent[message_id].ended is None, f"{key} is held by a job that has ended"
+            sent = self.sent[message_id]
+            if sent.strategy != "until_expired":
+                assert sent.ended is None, f"{key} is held by a job that has ended"
+
+    @invariant()
+    def a_job_has_its_lock(self):
+        """Whoever sends another of its key meanwhile is told of this one."""
+        with db.transaction() as conn:
+            held = {m for (m,) in conn.execute("SELECT message_id FROM jobs.unique_locks")}
+        for message_id, sent in self.sent.items():
+            if sent.strategy == "until_executed" and not (sent.ended or sent.waits):
+                assert message_id in held, f"{message_id} lives without its lock"
+
+    @invariant()
+    def one_has_the_turn(self):
+        """Others that run beside it, since their lease ran out, come to no outcome."""
+        with db.transaction() as conn:
+            held = {token for (token,) in conn.execute("SELECT token FROM jobs.run_locks")}
+        turns = Counter(
+            run.job.turn.key for run in self.open if run.job.turn and run.job.turn.token in held
+        )
+        assert all(times == 1 for times in turns.values())
 
     def teardown(self):
         """Let everything come to its end."""
         for _ in range(400):
             self.relay_dies()
+            self.a_turn_runs_out()
+            self.a_span_is_over()
             self._resend()
             self.relay_takes_a_window()
             self.relay_marks_what_was_confirmed()
@@ -344,6 +460,7 @@ class Jobs(RuleBasedStateMachine):
 
     def _all_ended(self):
         with db.transaction() as conn:
+            conn.execute("DELETE FROM jobs.unique_locks WHERE actor = 'until_expired'")
             for table in ("schedule", "starts", "unique_locks"):
                 query = f"SELECT * FROM jobs.{table}"  # noqa: S608 -- of a constant
                 rows = conn.execute(query).fetchall()
@@ -359,13 +476,13 @@ class Jobs(RuleBasedStateMachine):
             _, ids = cancels.since(conn, 0)
             self.execution.learn_of_cancels(set(ids), rules.find(conn))
         try:
-            self.execution._refuse_cancelled(run.job)
-            FENCE.before_process_message(None, SimpleNamespace(job=run.job))
+            self._check(run.job)
         except SkipMessage:
             return
         except ConcludedError as err:
             self._conclude(run, err.outcome)
             return
+        self.sent[run.job.message_id].waits = False
         if self.sent[run.job.message_id].once:
             self._run_once(run)
         else:
@@ -385,10 +502,17 @@ class Jobs(RuleBasedStateMachine):
                 windows.absent(conn, KINDS["classic"], now)
                 windows.resend(conn, timedelta(hours=-2))
 
-    def _message(self, kind, once, **options):
+    def _check(self, job):
+        """Make the checks before a job, in their order."""
+        self.execution._refuse_cancelled(job)
+        message = SimpleNamespace(job=job, actor_name=job.message.actor_name)
+        for middleware in (FENCE, EXPIRY, UNIQUENESS):
+            middleware.before_process_message(BROKER, message)
+
+    def _message(self, kind, once, actor="work", args=(), **options):
         name = f"m{len(self.refused) + len(self.sent)}"
-        message = dramatiq.Message(KINDS[kind], "work", (), {}, options, message_id=name)
-        self.sent[message.message_id] = Sent(once=once)
+        message = dramatiq.Message(KINDS[kind], actor, args, {}, options, message_id=name)
+        self.sent[message.message_id] = Sent(once=once, strategy=actor)
         return message
 
     def _publish(self, message, *, via, again=False):
@@ -404,6 +528,10 @@ class Jobs(RuleBasedStateMachine):
             outcome = self.execution._settle(run.job, outcome)
         except CopyError:
             return
+        except TurnLostError as lost:
+            run.job.turn = None
+            self._conclude(run, Outcome("refund", str(lost)))
+            return
         if run.job.copied or outcome.kind != "done":
             self.outcomes[run.job.message_id, run.job.hop] += 1
         if outcome.ends:
@@ -415,7 +543,12 @@ class Jobs(RuleBasedStateMachine):
         wrote = Counter()
         ONCE._running.job = run.job
         before = run.job.concluded
-        ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
+        try:
+            ONCE._once(self.execution, "work", lambda: wrote.update(["effect"]))()
+        except TurnLostError:  # and what it wrote is undone with its outcome
+            run.job.turn = None
+            self._conclude(run, outcome_of("refund", run.job))
+            return
         assert not before
         assert run.job.concluded
         if wrote and self._has_key(run.job.message_id):
@@ -439,6 +572,17 @@ def row(message, reason, *, again=False):
         reason=reason,
         again=again,
     )
+
+
+def outcome_of(kind, job):
+    """What a run comes to; one beyond its limit is a failed attempt, by the rules."""
+    match kind:
+        case "refund":
+            return INTERRUPTED
+        case "time limit":
+            policy = RETRIES.policy(ACTORS[job.message.actor_name], job)
+            return verdict(TimeLimitExceeded(), run_of(job), policy)
+    return Outcome(kind, "said", delay=NOW)
 
 
 def job_of(copy, *, alone):
