@@ -1,0 +1,26 @@
+"""The example of docs/unique.md, and its SQL, run as they stand there."""
+
+import re
+from pathlib import Path
+
+PAGE = (Path(__file__).parents[2] / "docs" / "unique.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+[SQL] = re.findall(r"`(SELECT jobs\.send[^`]*)`", PAGE)
+
+
+def test_the_second_send_returns_the_job_that_has_the_key(
+    tmp_path, run, environment, broker, start_worker, conn, count, eventually
+):
+    (tmp_path / NAME).write_text(TEXT)
+    broker.ensure_queues({"low"})
+
+    code, said = run(NAME, **environment)
+
+    assert code == 0, said
+    [(holder, key)] = conn.execute("SELECT message_id, key FROM jobs.unique_locks").fetchall()
+    assert key == "make_thumbnail:[7]"
+    conn.commit()
+    start_worker("thumbnails", threads=1)
+    eventually(lambda: count("jobs.unique_locks") == 0)
+    assert conn.execute(SQL).fetchone() != (holder,)
+    assert conn.execute("SELECT key FROM jobs.unique_locks").fetchall() == [(key,)]
