@@ -93,4 +93,4 @@ def test_without_looking_again_a_send_before_the_commit_is_lost(
     welcomed = "product.users WHERE welcomed_at IS NOT NULL"
     lost = "jobs.attempts WHERE outcome = 'discarded'"
     eventually(lambda: count(welcomed) + count(lost) == wanted, within_s=60)
-    assert count(lost) > wanted / 2
+    assert count(lost) > 0

@@ -51,29 +51,30 @@ def note(conn, message_id, fate):
     conn.execute("INSERT INTO sends VALUES (%s, %s)", (message_id, fate))
 
 
-def send_one(conn, key):
+def send_one(key):
     """Send by one of the ways; what is rolled back never was."""
     me = str(uuid4())
     message = build.message(key, me).copy(message_id=me)
-    match random.choice(["send", "send", "later", "commit", "roll back"]):  # noqa: S311 -- a die
-        case "send":
-            note(conn, broker.enqueue(message).message_id, "sent")
-        case "later":
-            note(conn, broker.enqueue(message, delay=50).message_id, "sent")
+    way = random.choice(["send", "send", "later", "commit", "roll back"])  # noqa: S311 -- a die
+    match way:
+        case "send" | "later":
+            sent = broker.enqueue(message, delay=50 if way == "later" else None)
+            with db.transaction() as conn:
+                note(conn, sent.message_id, "sent")
         case "commit":
-            with conn.transaction():
+            with db.transaction() as conn:
                 note(conn, schedule.send(conn, message).message_id, "sent")
         case _:
-            with conn.transaction(force_rollback=True):
+            with db.transaction() as conn:
                 schedule.send(conn, message)
-            note(conn, message.message_id, "rolled back")
+                conn.rollback()
+                note(conn, me, "rolled back")
 
 
 def main(first, keys, threads):
     def work(_):
-        with db.connect() as conn:
-            for key in range(first, keys):
-                send_one(conn, key)
+        for key in range(first, keys):
+            send_one(key)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(threads)))

@@ -50,7 +50,7 @@ def test_they_are_back_in_order_and_say_that_a_copy_may_exist(workshed, lay, rab
 
     assert (done.code, done.out, done.err) == (0, "3\n", "3 put back into default.\n")
     eventually(lambda: rabbitmq.depth("default") == 3)
-    assert rabbitmq.depth("default.dead") == 0
+    eventually(lambda: rabbitmq.depth("default.dead") == 0)
     messages = rabbitmq.peek("default")
     assert [message["payload"] for message in messages] == ["0", "1", "2"]
     properties = messages[0]["properties"]

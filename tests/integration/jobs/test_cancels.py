@@ -191,7 +191,7 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
 
 def test_what_a_filter_cancels_frees_its_lock(conn, store):
     store("m")
-    unique.take(conn, "k", message_id="m", hop=0, **LOCK)
+    unique.take(conn, unique.Claim("k", "m", 0, **LOCK))
 
     assert [cancels.cancel(conn, one) for one in rules.waiting(conn, Which(actor="greet"))] == [
         "deleted"

