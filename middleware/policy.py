@@ -171,7 +171,8 @@ def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> di
     """
     counts = {**old, key: value}
     if len(counts) > MOST_GROUPS:
-        counts = {name: count for name, count in counts.items() if name in policy.keys}
+        known = policy.keys
+        counts = {name: count for name, count in counts.items() if name in known}
     return counts
 
 
