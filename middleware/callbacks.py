@@ -16,7 +16,7 @@ from dramatiq.worker import Worker
 from middleware.job import Job, Outcome, Settling
 from workshed import db
 from workshed.db import Connection
-from workshed.errors import PermanentError, WorkshedError
+from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
 from workshed.jobs.attempts import LONGEST_ERROR, storable, text_of
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,10 @@ class Callbacks(Settling):
         told = job.successors if outcome.kind == "done" else _told(broker, named, job, outcome)
         with db.joined(conn):
             for message in told:
-                broker.enqueue(message)
+                try:
+                    broker.enqueue(message)
+                except DuplicateJobError as err:  # its key is held: no reason to keep the outcome
+                    logger.warning("%s is not sent: %s", message, err)
 
     def _noting(self, broker: Checks, name: str, function: Function) -> Function:
         @functools.wraps(function)

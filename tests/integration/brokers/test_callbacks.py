@@ -3,6 +3,7 @@
 import pytest
 
 from brokers.envelope import LARGEST_ARGUMENTS_BYTES
+from middleware import Unique
 from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs import starts
@@ -120,6 +121,22 @@ def test_a_job_with_large_arguments_is_told_of_without_them(
 
 
 # dramatiq's own
+
+
+def test_a_duplicate_that_would_raise_is_not_told_and_the_job_is_dead(
+    working_on, actor, working, rows, eventually, caplog
+):
+    """Let through, it would send the dead job to RabbitMQ's dead queue instead."""
+    rule = Unique(key=lambda *_: "one", on_conflict="raise")
+    tell = actor(queue_name="low", actor_name="tell", unique=rule)(lambda *_: None)
+    tell.send("first", "one")
+    work = working_on(raising(OSError("no")), on_dead=tell)
+
+    with working("default"):
+        work.send(7)
+        eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
+
+    assert "is not sent: job" in caplog.text
 
 
 def test_on_failure_is_told_once_when_the_job_is_dead(
