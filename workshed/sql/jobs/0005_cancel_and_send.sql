@@ -1,4 +1,4 @@
--- Jobs that are cancelled while they run, rules for those that only RabbitMQ holds, and `expires`.
+-- Jobs that are cancelled while they run, rules for those only RabbitMQ holds, and what SQL sends with.
 
 -- When a worker that runs it has told it so.
 ALTER TABLE jobs.tombstones ADD COLUMN told_at timestamptz;
@@ -49,8 +49,8 @@ CREATE FUNCTION jobs.are_tags(tags jsonb) RETURNS boolean
         ELSE false
     END;
 
--- As before, with `expires` and `tags`.
-CREATE OR REPLACE FUNCTION jobs.option_problem(name text, value jsonb) RETURNS text
+-- Say what is wrong with an option to send with, or nothing (NULL).
+CREATE FUNCTION jobs.option_problem(name text, value jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -103,7 +103,47 @@ BEGIN
 END
 $$;
 
--- As before; and when a delayed job was due is in its message: `expires` counts from it.
+CREATE OR REPLACE FUNCTION jobs.refuse_options(actor text, options jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wrong record;
+BEGIN
+    IF jsonb_typeof(options) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION '%: options must be a JSON object, not %; for example {"max_retries": 5}',
+            actor, COALESCE(jsonb_typeof(options), 'NULL') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT jobs.option_problem(given.key, given.value) AS problem INTO wrong
+      FROM jsonb_each(options) AS given
+     WHERE jobs.option_problem(given.key, given.value) IS NOT NULL
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '%: %', actor, wrong.problem
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$$;
+
+-- A message as it travels.
+CREATE FUNCTION jobs.envelope(
+    id text, actor text, args jsonb, kwargs jsonb, queue text, options jsonb
+) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    RETURN json_build_object(
+        'queue_name', queue,
+        'actor_name', actor,
+        'args', args,
+        'kwargs', kwargs,
+        'options', options,
+        'message_id', id,
+        'message_timestamp', floor(extract(epoch FROM jobs.now()) * 1000)
+    )::text;
+
+-- As before, and with a key: it is taken in the same transaction, and while another job has it that
+-- one's message id is returned, and nothing is stored. When a delayed job was due is in its message,
+-- since `expires` counts from it.
 CREATE OR REPLACE FUNCTION jobs.send(
     actor   text,
     args    jsonb DEFAULT '[]',
