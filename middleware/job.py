@@ -34,6 +34,8 @@ class Job:
     """Its outcome is stored."""
     unique: Unique | None = None
     """What its actor says about its uniqueness."""
+    has_key: bool = False
+    """It runs with a key that is its own until it ends."""
     turn: Turn | None = None
     """Its right to run, where one with its key runs at a time."""
     successors: list[dramatiq.Message[Any]] = field(default_factory=list)

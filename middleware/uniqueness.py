@@ -91,6 +91,7 @@ class Uniqueness(Settling):
             job.turn = turn_of(actor, rule, job)
         ends = rule is not None and rule.ends_at_start
         if not (waits or job.turn or ends):
+            job.has_key = has_key(job)
             return
         with db.transaction() as conn:
             if waits:
@@ -99,6 +100,7 @@ class Uniqueness(Settling):
                 self._take(conn, job, job.turn)
             if ends:
                 unique.free(conn, job.message_id, job.hop)
+        job.has_key = has_key(job)
         job.message.options.pop("waits_for_key", None)  # it had it: a later hop waits for none
         if job.turn is not None:
             self._renewal.add(job.turn)
@@ -139,7 +141,7 @@ class Uniqueness(Settling):
             held = unique.free(conn, job.message_id, job.hop)
         else:
             held = 1
-        if not held and strategy == "until_executed" and not still_waits(job, outcome):
+        if not held and job.has_key:
             counts.add("ran_without_lock", job.message.actor_name)
             logger.warning(
                 "ran without its lock %r: expired, or released by hand",
@@ -204,6 +206,7 @@ def wait_for_key(conn: Connection, job: Job) -> None:
         raise ConcludedError(Outcome("snooze", reason, delay=WAIT))
 
 
-def still_waits(job: Job, outcome: Outcome) -> bool:
-    """Tell whether it has come to this outcome without having had its key yet."""
-    return outcome.kind == "snooze" and bool(job.message.options.get("waits_for_key"))
+def has_key(job: Job) -> bool:
+    """Tell whether a job that starts has a key until it ends."""
+    until_executed = job.unique is None or job.unique.strategy == "until_executed"
+    return until_executed and "unique_key" in job.message.options
