@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, get_args
@@ -144,15 +144,3 @@ def readable(actor_name: str, value: object) -> str:
     if len(key.encode()) <= LONGEST_BYTES:
         return key
     return f"{actor_name}:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def of(actor: dramatiq.Actor[..., Any]) -> Unique | None:
-    """Return what an actor says, if anything."""
-    found: Unique | None = actor.options.get("unique")
-    return found
-
-
-def sent_with(options: Mapping[str, Any]) -> str | None:
-    """Return the key that a message has from its send on."""
-    key: str | None = options.get("unique_key")
-    return key

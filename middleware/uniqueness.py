@@ -117,9 +117,6 @@ class Uniqueness(Settling):
         if message.job.turn is not None:
             self._renewal.drop(message.job.turn)
 
-    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Go on renewing: jobs run until their grace is over."""
-
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Nothing runs any more."""
         self._renewal.stop()
