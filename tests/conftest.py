@@ -179,9 +179,10 @@ def _sibling(url, database):
 
 
 @pytest.fixture(scope="session")
-def jobs_server(servers):
-    """The kit makes its database beside those of the other tests."""
-    return servers.database_url
+def jobs_server():
+    """The kit has a PostgreSQL of its own: that of the other tests is stopped by some of them."""
+    with Servers(fresh=True, kinds=("postgres",), given=GIVEN) as started:
+        yield started.database_url
 
 
 # RabbitMQ
