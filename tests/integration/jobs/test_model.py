@@ -634,7 +634,7 @@ class UniqueJobs(Jobs):
 @pytest.mark.parametrize("machine", [Jobs, UniqueJobs])
 def test_any_history_loses_nothing_and_repeats_no_effect(machine, scale):
     """Without the fence at its start or end, kept rows or hops of locks it fails; of unique jobs
-    also where a retry frees its key, or a lost turn has an outcome."""
+    also where a retry frees its key."""
     run_state_machine_as_test(
         machine,
         settings=settings(
