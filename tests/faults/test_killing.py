@@ -62,12 +62,18 @@ def test_all_connections_are_cut(ledger, two_workers, harmless, rabbitmq, scale,
 def test_postgresql_is_away(ledger, two_workers, harmless, servers, scale):
     wanted = scale(5_000) // 2 * 2
     # Of the kinds that need no row first: what PostgreSQL is away for is theirs, not the sender's.
-    for number in range(wanted):
-        if number in {wanted // 3, 2 * wanted // 3}:
-            servers.postgres.stop()
-            back = time.monotonic() + AWAY_S
-        ledger.send(number // 3 * 4 + number % 3)
-        if number in {wanted // 3 + 50, 2 * wanted // 3 + 50}:
-            time.sleep(max(0.0, back - time.monotonic()))
+    away = False
+    try:
+        for number in range(wanted):
+            if number in {wanted // 3, 2 * wanted // 3}:
+                servers.postgres.stop()
+                away, back = True, time.monotonic() + AWAY_S
+            ledger.send(number // 3 * 4 + number % 3)
+            if number in {wanted // 3 + 50, 2 * wanted // 3 + 50}:
+                time.sleep(max(0.0, back - time.monotonic()))
+                servers.postgres.start()
+                away = False
+    finally:
+        if away:  # the tests after this one need it
             servers.postgres.start()
     harmless(within_s=240)
