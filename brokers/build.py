@@ -20,8 +20,10 @@ from middleware import (
     Expiry,
     Fence,
     Lifeline,
+    Lineage,
     LogContext,
     Once,
+    Redaction,
     Retries,
     Stock,
     Uniqueness,
@@ -57,6 +59,8 @@ def middleware(config: Settings) -> list[Middleware]:
     return [
         DatabasePool(),  # first: all below use it
         Stock(),  # refuses at declaration, before anything wraps the function
+        Redaction(),  # before anything wraps the function: its parameters are read
+        Lineage(),
         LogContext(),  # above the rest, so that what they log names the job
         Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing

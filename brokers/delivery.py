@@ -10,6 +10,7 @@ import pika
 from dramatiq.broker import MessageProxy
 
 from brokers.acks import Channel
+from brokers.envelope import LATEST_MS
 from brokers.queues import Queue
 from middleware import Job
 
@@ -48,6 +49,8 @@ class Delivery(MessageProxy):
         """Its outcome could not be stored, or it was not started: it is given back."""
         self.parked = False
         """It is settled later, not by the thread that has it now."""
+        self.began = 0.0
+        """When its actor started, by `time.monotonic`."""
         self.begun = False
         """Its actor runs, and has no outcome yet."""
 
@@ -67,5 +70,7 @@ class Delivery(MessageProxy):
 
 def published(headers: Mapping[str, Any]) -> datetime | None:
     """Read when a copy was published; foreign messages do not say."""
-    seconds = headers.get("published")
-    return datetime.fromtimestamp(seconds, UTC) if type(seconds) is int else None
+    milliseconds = headers.get("published_ms")
+    if not isinstance(milliseconds, int) or not 0 <= milliseconds <= LATEST_MS:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

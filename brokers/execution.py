@@ -21,18 +21,21 @@ from middleware import (
     ConcludedError,
     CopyError,
     Job,
+    Observer,
     Outcome,
     Retries,
     Settling,
     TurnLostError,
+    cancelled,
     verdict,
 )
 from middleware.retries import run_of
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import Discard, counts, current
+from workshed.jobs import counts, current
 from workshed.jobs.current import Current
 from workshed.jobs.rules import Rule
+from workshed.jobs.signals import Skipped
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ T = TypeVar("T")
 
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
+DONE = Outcome("done")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,6 +98,9 @@ class Execution:
         delivery.begun = True
         job = delivery.job
         current.begin(Current(job.message_id, job.message.actor_name, lambda: job.cancelled))
+        job.began, delivery.began = time.time(), time.monotonic()
+        for observer in self._observers():
+            _tell(observer.began, job)
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
         """Reach the verdict and store what follows; never raises.
@@ -101,9 +108,12 @@ class Execution:
         dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
         """
         delivery.begun = False
-        current.end()
+        delivery.job.took = timedelta(seconds=time.monotonic() - delivery.began)
         stored = delivery.job.concluded
-        if not stored:
+        if stored:
+            absorbed = delivery.job.absorbed
+            self._observe(delivery.job, Outcome("absorbed", absorbed) if absorbed else DONE)
+        else:
             try:
                 policy = self._retries.policy(actor, delivery.job)
                 outcome = verdict(error, run_of(delivery.job), policy)
@@ -111,12 +121,13 @@ class Execution:
             except Exception:
                 delivery.fail()
                 logger.exception("no verdict on %s; it goes to the dead queue", delivery)
+        current.end()
         self._left(delivery, stored=stored)
 
     def skipped(self, delivery: Delivery, actor: Any) -> None:
         """Store that an actor left its job by `SkipMessage`; a check that did so is no news."""
         if delivery.begun:
-            self.conclude(delivery, actor, Discard("the actor raised SkipMessage"))
+            self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
 
     def stranger(self, delivery: Delivery) -> None:
         """Store that no actor here knows this job: it is tried again for a while, then dead."""
@@ -132,7 +143,7 @@ class Execution:
             outcome = Outcome("stranger", reason, delay=wait)
         with db.transaction() as conn:
             outcome = self.settle(conn, job, outcome)
-        log(outcome)
+        self._observe(job, outcome)
 
     def learn_of_cancels(self, ids: set[str], rules: list[Rule]) -> list[str]:
         """Take over what was cancelled; return the ids of those that run, and are told of it now.
@@ -163,6 +174,7 @@ class Execution:
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
             else:
                 self._inbox.give(delivery, "ack")
+                self._observe(delivery.job, INTERRUPTED)
                 count += 1
         return count
 
@@ -179,12 +191,12 @@ class Execution:
             with db.answering(), db.transaction() as conn:
                 outcome = self.settle(conn, delivery.job, outcome)
         except CopyError as copy:
-            logger.info("absorbed: %s", copy)
+            self._observe(delivery.job, Outcome("absorbed", str(copy)))
             stored = True
         except Exception:
             logger.exception("%s is given up, and delivered again", delivery)
         else:
-            log(outcome)
+            self._observe(delivery.job, outcome)
             stored = True
         self._inbox.give(delivery, "ack" if stored else "requeue")
         self._left(delivery, stored=stored)
@@ -223,6 +235,9 @@ class Execution:
         except ConcludedError as err:
             self._store(delivery, err.outcome)
             raise SkipMessage(err.outcome.reason) from err
+        except CopyError as copy:
+            self._observe(delivery.job, Outcome("absorbed", str(copy)))
+            raise SkipMessage(str(copy)) from copy
         except HeldError as err:
             self._give_back(delivery, f"a check could not be made: {err}")
         except Exception as err:
@@ -233,9 +248,9 @@ class Execution:
     def _refuse_cancelled(self, job: Job) -> None:
         # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
         if not job.copied and job.message_id in self.cancelled:
-            raise ConcludedError(Outcome("discarded", "cancelled"))
+            raise ConcludedError(cancelled())
         if rule := self._rule(job):
-            raise ConcludedError(Outcome("discarded", f"cancelled by rule {rule.id}"))
+            raise ConcludedError(cancelled(rule.id))
 
     def _rule(self, job: Job) -> Rule | None:
         return next((rule for rule in self.rules if rule.fits(job.traits)), None)
@@ -245,8 +260,7 @@ class Execution:
         try:
             outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
         except CopyError as copy:
-            counts.add("absorbed", delivery.actor_name)
-            logger.info("absorbed: %s", copy)
+            self._observe(delivery.job, Outcome("absorbed", str(copy)))
         except TurnLostError as lost:
             delivery.job.turn = None
             return self._store(delivery, Outcome("refund", str(lost), lost))
@@ -259,17 +273,23 @@ class Execution:
             logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
             return False
         else:
-            log(outcome)
             self._observe(delivery.job, outcome)
         delivery.job.concluded = True
         return True
 
     def _observe(self, job: Job, outcome: Outcome) -> None:
-        for middleware in self._concerned(job, outcome):
-            try:
-                middleware.observe(job, outcome)
-            except BaseException:  # even a SystemExit, which would end the thread without an ack
-                logger.exception("%s failed on %s", type(middleware).__name__, job.message_id)
+        """Tell what became of a delivery; the first time, where two threads come to its end."""
+        if job.observed:
+            return
+        job.observed = True
+        log(outcome)
+        if outcome.kind == "absorbed":
+            counts.add("absorbed", job.message.actor_name)
+        for observer in reversed(self._observers()):
+            _tell(observer.ended, job, outcome)
+
+    def _observers(self) -> list[Observer]:
+        return [m for m in self._middleware if isinstance(m, Observer)]
 
     def _settle(self, job: Job, outcome: Outcome) -> Outcome:
         """Write in one transaction; in none where no middleware has anything to write."""
@@ -294,9 +314,18 @@ class Execution:
             self._inbox.give(other, "ack" if stored else "requeue")
 
 
+def _tell(hook: Callable[..., None], *args: object) -> None:
+    try:
+        hook(*args)
+    except BaseException:  # even a SystemExit, which would end the thread without an ack
+        logger.exception("%s failed", hook.__qualname__)
+
+
 def log(outcome: Outcome) -> None:
     """Say how a job ended, when it was not with success."""
     match outcome.kind:
+        case "absorbed":
+            logger.info("absorbed: %s", outcome.reason)
         case "retry":
             after = outcome.delay.total_seconds()
             logger.warning("failed; next attempt in %.1f s: %s", after, outcome.reason)

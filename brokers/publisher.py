@@ -181,7 +181,10 @@ class Publisher:
     def _send(self, publication: Publication) -> None:
         # A Return carries no delivery tag, so each publish is numbered in a header.
         number = self._sent + 1
-        headers = {"published": int(time.time()), **(publication.properties.headers or {})}
+        headers = {
+            "published_ms": int(time.time() * 1000),
+            **(publication.properties.headers or {}),
+        }
         headers["publish"] = number
         if publication.unknown:
             headers["again"] = True

@@ -1,7 +1,7 @@
 """What happens around every job: one concern per file."""
 
 from middleware.callbacks import Callbacks
-from middleware.cancel import Cancel
+from middleware.cancel import Cancel, cancelled
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline, HardTimeLimitExceeded
 from middleware.discard import Discard
@@ -12,14 +12,18 @@ from middleware.job import (
     ConcludedError,
     CopyError,
     Job,
+    Label,
     Outcome,
     Settling,
     TurnLostError,
 )
 from middleware.lifeline import Lifeline
+from middleware.lineage import Lineage
 from middleware.log_context import LogContext
+from middleware.observer import Observer
 from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, verdict
+from middleware.redaction import Redaction
 from middleware.retries import Retries
 from middleware.rules import RetryOn
 from middleware.stock import Stock
@@ -40,11 +44,15 @@ __all__ = [
     "Fence",
     "HardTimeLimitExceeded",
     "Job",
+    "Label",
     "Lifeline",
+    "Lineage",
     "LogContext",
+    "Observer",
     "Once",
     "Outcome",
     "Policy",
+    "Redaction",
     "Retries",
     "RetryOn",
     "Settling",
@@ -52,5 +60,6 @@ __all__ = [
     "TurnLostError",
     "Unique",
     "Uniqueness",
+    "cancelled",
     "verdict",
 ]

@@ -55,4 +55,10 @@ class Cancel(Settling):
         """Raise `ConcludedError` with the discard."""
         reason = cancels.why(conn, job.message_id, job.traits)
         if reason is not None:
-            raise ConcludedError(Outcome("discarded", reason, outcome.error))
+            raise ConcludedError(Outcome("discarded", reason, outcome.error, called="cancelled"))
+
+
+def cancelled(rule: int | None = None) -> Outcome:
+    """Return the outcome of a job that was cancelled before it ran, by its id or a rule."""
+    reason = "cancelled" if rule is None else f"cancelled by rule {rule}"
+    return Outcome("discarded", reason, called="cancelled")

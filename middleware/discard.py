@@ -9,13 +9,14 @@ from dramatiq.broker import Broker
 
 from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
+from middleware.observer import Observer
 from workshed.db import Connection
 from workshed.jobs import counts
 
 AfterDiscard = Callable[[dramatiq.Message[Any], str], object]
 
 
-class Discard(Settling):
+class Discard(Settling, Observer):
     """Write a row, with its reason, for each job that is discarded, and count it.
 
     *Options:* `discard_on=` (exceptions that end the job without a retry); `RecordMissing` and
@@ -49,8 +50,10 @@ class Discard(Settling):
         """Record the discard."""
         record(conn, job, outcome, "discarded")
 
-    def observe(self, job: Job, outcome: Outcome) -> None:
-        """Count it, and tell whom the actor names."""
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Count a discard, and tell whom the actor names."""
+        if outcome.kind != "discarded":
+            return
         counts.add("discarded", job.message.actor_name)
         if after := self._after.get(job.message.actor_name):
             after(job.message, outcome.reason)

@@ -56,6 +56,7 @@ class Expiry(Middleware):
                 "dead",
                 f"expired: it was to start within {span} of {since:%Y-%m-%d %H:%M:%S} UTC, "
                 f"and came {timedelta(seconds=round(late.total_seconds()))} too late{again}",
+                called="expired",
             )
         )
 

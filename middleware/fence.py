@@ -1,20 +1,17 @@
 """Absorb the copies of a job that has its outcome, and keep apart the jobs that kill workers."""
 
-import logging
 import os
 import socket
 from datetime import UTC, datetime, timedelta
 
 from dramatiq.broker import Broker, MessageProxy
-from dramatiq.middleware import SkipMessage
 
+from middleware.cancel import cancelled
 from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import counts, settled, starts
+from workshed.jobs import settled, starts
 from workshed.jobs.starts import Past
-
-logger = logging.getLogger(__name__)
 
 
 class Fence(Settling):
@@ -74,15 +71,13 @@ class Fence(Settling):
 def refuse(job: Job, past: Past) -> None:
     """Raise what follows when this delivery must not run, or not beside others."""
     if past.settled:
-        counts.add("absorbed", job.message.actor_name)
-        logger.info("absorbed a copy of %s, which has its outcome already", job.message_id)
-        raise SkipMessage("a copy of a settled job")
+        raise CopyError(f"a copy of {job.message_id}, which has its outcome already")
     if past.cancelled:
-        raise ConcludedError(Outcome("discarded", "cancelled"))
+        raise ConcludedError(cancelled())
     if past.rule is not None:
-        raise ConcludedError(Outcome("discarded", f"cancelled by rule {past.rule}"))
+        raise ConcludedError(cancelled(past.rule))
     if past.kills:
         times = f"started {past.alone} times alone in its process, and ended none of them"
-        raise ConcludedError(Outcome("dead", f"killed its worker: {times}"))
+        raise ConcludedError(Outcome("dead", f"killed its worker: {times}", called="killed"))
     if past.started and not job.alone:
         raise AloneError

@@ -13,7 +13,31 @@ from workshed.db import Connection
 from workshed.jobs.rules import Traits
 from workshed.jobs.turns import Turn
 
-Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead"]
+Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead", "absorbed"]
+Label = Literal[
+    "done",
+    "retried",
+    "snoozed",
+    "interrupted",
+    "unknown_actor",
+    "discarded",
+    "cancelled",
+    "skipped",
+    "dead",
+    "expired",
+    "killed",
+    "absorbed",
+]
+LABELS: dict[Kind, Label] = {
+    "done": "done",
+    "retry": "retried",
+    "snooze": "snoozed",
+    "refund": "interrupted",
+    "stranger": "unknown_actor",
+    "discarded": "discarded",
+    "dead": "dead",
+    "absorbed": "absorbed",
+}
 ENDS = ("done", "discarded", "dead")
 
 
@@ -42,6 +66,16 @@ class Job:
     """What is sent with its success."""
     cancelled: bool = False
     """Somebody cancelled it, and it runs: it was told so."""
+    absorbed: str = ""
+    """Why this one had nothing to do: a copy of it was done already."""
+    began: float | None = None
+    """When its actor started, Unix s; `None` while or where it does not run."""
+    took: timedelta | None = None
+    """How long its actor ran."""
+    observed: bool = False
+    """The observers know what became of it."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What observers keep of it while it runs, each under its own name."""
 
     @property
     def message_id(self) -> str:
@@ -77,6 +111,16 @@ class Job:
         return int(options.get("redriven", max(options.get("due", 0), sent)))
 
     @property
+    def waited(self) -> timedelta | None:
+        """How long it was in its queue, and in this worker's memory, before its actor started.
+
+        From when this copy was handed to RabbitMQ, by its sender's clock.
+        """
+        if self.began is None or self.published is None:
+            return None
+        return max(timedelta(seconds=self.began - self.published.timestamp()), timedelta())
+
+    @property
     def transactional(self) -> bool:
         """It was stored together with its sender's data, so that data is visible or gone."""
         return self.message.options.get("origin") == "transaction"
@@ -105,6 +149,13 @@ class Outcome:
     """Where the next run waits, when not where this one did."""
     spent: Spent | None = None
     """Of a dead job: it was retried until its retries were spent."""
+    called: Label | None = None
+    """The word for it where people count and read; else that of its kind."""
+
+    @property
+    def label(self) -> Label:
+        """One of a closed set of words, for metrics and history."""
+        return self.called or LABELS[self.kind]
 
     @property
     def ends(self) -> bool:
@@ -127,12 +178,9 @@ class Settling(Middleware):
         """Write what follows from the outcome."""
         raise NotImplementedError
 
-    def observe(self, job: Job, outcome: Outcome) -> None:
-        """Do what may follow an outcome that has committed; a failure is logged, no more."""
-
 
 class CopyError(Exception):
-    """Raised by `settle` when another copy of the job has written its outcome already."""
+    """Raised by a check, or by `settle`, when another copy of the job has written its outcome."""
 
 
 class ConcludedError(Exception):

@@ -1,7 +1,6 @@
 """Let what a job writes happen once, however often the job is delivered."""
 
 import functools
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -13,9 +12,7 @@ from dramatiq.middleware import Middleware
 from middleware.job import CopyError, Job, Outcome
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import counts, effects
-
-logger = logging.getLogger(__name__)
+from workshed.jobs import effects
 
 Function = Callable[..., Any]
 
@@ -74,12 +71,10 @@ class Once(Middleware):
                     if effects.claim(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
                     else:
-                        counts.add("absorbed", scope)
-                        logger.info("absorbed a copy of %s, which was done", job.message_id)
+                        job.absorbed = "a copy of it was done"
                     broker.settle(conn, job, Outcome("done"))
             except CopyError as copy:
-                counts.add("absorbed", scope)
-                logger.info("absorbed, and what it wrote undone: %s", copy)
+                job.absorbed = f"{copy}; what this one wrote is undone"
             job.concluded = True
             return result
 

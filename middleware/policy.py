@@ -94,7 +94,7 @@ def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
         case RecordMissing():
             return _missing(error, run, policy)
         case Discard():
-            return Outcome("discarded", text_of(error), error)
+            return Outcome("discarded", text_of(error), error, called=error.called)
     return None
 
 

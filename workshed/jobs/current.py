@@ -33,6 +33,11 @@ def end() -> None:
     _current.set(None)
 
 
+def running() -> Current | None:
+    """Return the job that this thread runs, if it runs one."""
+    return _current.get()
+
+
 def cancelled() -> bool:
     """Tell whether this job was cancelled since it started; its worker learns of that within 2 s.
 

@@ -1,6 +1,7 @@
 """What a job may say while it runs. These are words to the worker, not errors of ours."""
 
 from datetime import timedelta
+from typing import ClassVar, Literal
 
 
 class Signal(Exception):  # noqa: N818 -- these are said, not failed
@@ -30,9 +31,20 @@ class RetryAfter(Signal):
 class Discard(Signal):
     """There is nothing left to do for this job; it is recorded with its reason and not retried."""
 
+    called: ClassVar[Literal["discarded", "cancelled", "skipped"]] = "discarded"
+    """The word for it in metrics and history."""
+
 
 class Cancelled(Discard):
     """Somebody cancelled this job while it runs; raised by `checkpoint()`."""
+
+    called = "cancelled"
+
+
+class Skipped(Discard):
+    """The actor left its job by dramatiq's `SkipMessage`."""
+
+    called = "skipped"
 
 
 class RecordMissing(Signal):

@@ -218,7 +218,7 @@ def test_on_success_and_once_commit_together(
     with working("default", threads=1):
         publish(message, again=True)
         publish(message, again=True)
-        eventually(lambda: "absorbed a copy" in caplog.text)
+        eventually(lambda: "absorbed: a copy" in caplog.text)
 
     assert rows("SELECT body::json->'args'->>1 FROM jobs.schedule") == [("7",)]
     assert rows("SELECT count(*) FROM jobs.once") == [(1,)]
@@ -259,7 +259,7 @@ def test_a_pipeline_that_is_delivered_twice_goes_on_once(
     with working("default", threads=1):
         publish(first)
         publish(first, again=True)
-        eventually(lambda: "absorbed a copy" in caplog.text)
+        eventually(lambda: "absorbed: a copy" in caplog.text)
 
     assert rows("SELECT message_id, body::json->>'args' FROM jobs.schedule") == [
         (last.message_id, "[3,3]")

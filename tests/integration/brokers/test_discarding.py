@@ -120,7 +120,7 @@ def test_what_is_told_changes_nothing_by_its_failure(
         eventually(lambda: len(rows("SELECT 1 FROM jobs.attempts")) == 2)
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
 
-    assert caplog.text.count("Discard failed on") == 2
+    assert caplog.text.count("Discard.ended failed") == 2
 
 
 def test_nobody_is_told_before_the_discard_is_stored(

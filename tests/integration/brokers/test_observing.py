@@ -1,0 +1,214 @@
+"""What observers are told of each delivery: by one word of a closed set, once it is stored."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from dramatiq.middleware import SkipMessage
+
+from middleware import Observer
+from workshed import db
+from workshed.jobs import Discard, Snooze, cancels, checkpoint, settled, starts
+
+LONG = timedelta(hours=1)
+
+
+class Witness(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.began_ids = []
+        self.told = []
+        self.jobs = []
+
+    def began(self, job):
+        self.began_ids.append(job.message_id)
+
+    def ended(self, job, outcome):
+        self.told.append(outcome.label)
+        self.jobs.append(job)
+
+
+@pytest.fixture
+def seen(broker):
+    """An observer of this test."""
+    witness = Witness()
+    broker.add_middleware(witness)
+    yield witness
+    broker.middleware.remove(witness)
+    broker._hooks.clear()
+
+
+@pytest.fixture
+def note(actor):
+    """`note(error)`: an actor that raises it."""
+
+    def declare(error=None, **options):
+        @actor(**{"queue_name": "default", "actor_name": "note", "max_retries": 0, **options})
+        def note(number):
+            if error is not None:
+                raise error
+
+        return note
+
+    return declare
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "label"),
+    [
+        (None, {}, "done"),
+        (OSError("away"), {"max_retries": 1}, "retried"),
+        (OSError("away"), {}, "dead"),
+        (Snooze(LONG), {}, "snoozed"),
+        (Discard("paid already"), {}, "discarded"),
+        (SkipMessage(), {}, "skipped"),
+    ],
+)
+def test_a_run_is_told_once_by_a_word_for_what_became_of_it(
+    error, options, label, note, seen, working, eventually
+):
+    job = note(error, **options)
+
+    with working("default"):
+        message = job.send(7)
+        eventually(lambda: seen.told)
+
+    assert (seen.told, seen.began_ids) == ([label], [message.message_id])
+
+
+def test_how_long_it_waited_and_ran_is_known(actor, seen, working, eventually):
+    @actor(queue_name="default")
+    def nap():
+        threading.Event().wait(0.05)
+
+    before = time.time()
+    nap.send()
+    threading.Event().wait(0.1)
+    with working("default"):
+        eventually(lambda: seen.told == ["done"])
+
+    job = seen.jobs[0]
+    assert before < job.began < time.time()
+    assert timedelta(seconds=0.1) <= job.waited < timedelta(seconds=time.time() - before)
+    assert timedelta(seconds=0.05) <= job.took < timedelta(seconds=time.time() - before)
+
+
+def cancelled(message, publish):
+    with db.transaction() as conn:
+        cancels.cancel(conn, message.message_id)
+    publish(message, via="schedule")
+
+
+def expired(message, publish):
+    publish(message.copy(options={"expires": 1}, message_timestamp=0))
+
+
+def killer(message, publish):
+    with db.transaction() as conn:
+        for _ in range(2):
+            starts.record(conn, message.message_id, 0, alone=True, host="gone", pid=1)
+    publish(message, again=True)
+
+
+def settled_before(message, publish):
+    with db.transaction() as conn:
+        settled.settle(conn, message.message_id, 0)
+    publish(message, via="schedule")
+
+
+def stranger(message, publish):
+    publish(message.copy(actor_name="nobody"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "label"),
+    [
+        (cancelled, "cancelled"),
+        (expired, "expired"),
+        (killer, "killed"),
+        (settled_before, "absorbed"),
+        (stranger, "unknown_actor"),
+    ],
+)
+def test_one_that_did_not_run_is_told_of_too(sent, label, note, seen, working, publish, eventually):
+    message = note().message(7)
+
+    with working("default"):
+        sent(message, publish)
+        eventually(lambda: seen.told)
+
+    assert (seen.told, seen.began_ids) == ([label], [])
+    assert (seen.jobs[0].took, seen.jobs[0].waited) == (None, None)
+
+
+def test_a_copy_of_a_job_that_runs_once_is_absorbed(actor, seen, working, publish, eventually):
+    @actor(queue_name="default", once=True)
+    def pay(number):
+        pass
+
+    message = pay.message(7)
+    with working("default", threads=1):
+        publish(message)
+        eventually(lambda: seen.told == ["done"])
+        publish(message)
+        eventually(lambda: seen.told == ["done", "absorbed"])
+
+
+def test_a_running_job_that_leaves_at_a_checkpoint_was_cancelled(
+    actor, seen, working, connect, eventually
+):
+    @actor(queue_name="default")
+    def endless():
+        while True:
+            checkpoint()
+            threading.Event().wait(0.01)
+
+    with working("default"):
+        message = endless.send()
+        eventually(lambda: seen.began_ids)
+        cancels.cancel(connect(autocommit=True), message.message_id)
+        eventually(lambda: seen.told == ["cancelled"])
+
+
+def test_an_observer_that_fails_changes_nothing(note, broker, seen, working, rows, eventually):
+    """Without its own guard the job would be run again, or its thread end without an ack."""
+
+    class Broken(Observer):
+        def began(self, job):
+            raise OSError("away")
+
+        def ended(self, job, outcome):
+            raise SystemExit
+
+    broken = Broken()
+    broker.add_middleware(broken)
+    job = note(OSError("for good"))
+    with working("default"):
+        job.send(7)
+        eventually(lambda: seen.told == ["dead"])
+        job.send(8)
+        eventually(lambda: seen.told == ["dead", "dead"])
+    broker.middleware.remove(broken)
+
+    assert rows("SELECT count(*) FROM jobs.dead") == [(2,)]
+
+
+def test_what_a_job_sends_names_it_as_its_parent(actor, seen, working, rows, eventually):
+    """Also what is sent with its outcome, when its function has returned."""
+
+    @actor(queue_name="low")
+    def child(*told):
+        pass
+
+    @actor(queue_name="default", on_success=child)
+    def parent():
+        child.send_with_options(delay=3_600_000)
+
+    with working("default"):
+        message = parent.send()
+        eventually(lambda: seen.told == ["done"])
+
+    query = "SELECT body::jsonb->'options'->>'parent' FROM jobs.schedule"
+    assert rows(query) == [(message.message_id,)] * 2

@@ -1,0 +1,89 @@
+"""Secret arguments: hidden by their name, and wherever their value stands in a text."""
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from middleware import Redaction
+from middleware.redaction import arguments, scrubbed
+
+
+def sign_in(user_id, password, *, hint="none", **more):
+    """An actor's function."""
+
+
+def declared(redact, fn=sign_in):
+    actor = dramatiq.Actor(
+        fn,
+        broker=StubBroker(middleware=[]),
+        actor_name="sign_in",
+        queue_name="default",
+        priority=0,
+        options={"redact": redact},
+    )
+    Redaction().before_declare_actor(actor.broker, actor)
+    return actor
+
+
+def message(*args, **kwargs):
+    return dramatiq.Message("default", "sign_in", args, kwargs, {})
+
+
+def test_a_secret_is_hidden_however_it_is_passed():
+    actor = declared(["password", "token"])
+
+    by_place = arguments(actor, message(7, "hunter2"))
+    by_name = arguments(actor, message(7, password="hunter2", token="abc", colour="red"))
+
+    assert by_place == {"user_id": 7, "password": "[redacted]"}
+    assert by_name == {
+        "user_id": 7,
+        "password": "[redacted]",
+        "token": "[redacted]",
+        "colour": "red",
+    }
+
+
+def test_where_arguments_do_not_fit_none_by_place_is_shown():
+    """Of another release's message it is not known which of them is the secret."""
+    assert arguments(declared(["password"]), message("hunter2", 1, 2)) == {
+        "0": "[redacted]",
+        "1": "[redacted]",
+        "2": "[redacted]",
+    }
+
+
+def test_its_value_is_hidden_in_texts_also_inside_of_lists_and_objects():
+    actor = declared(["password"])
+    secret = message(7, {"old": ["hunter2"], "new": 123456})
+
+    text = scrubbed(actor, secret, "user 7: 'hunter2' is not 123456")
+
+    assert text == "user 7: '[redacted]' is not [redacted]"
+
+
+def test_a_value_too_short_to_be_a_secret_does_not_blacken_the_text():
+    assert scrubbed(declared(["password"]), message(7, "a"), "a banana") == "a banana"
+
+
+def test_an_actor_without_secrets_shows_all():
+    actor = declared([])
+
+    assert arguments(actor, message(7, "x")) == {"user_id": 7, "password": "x"}
+    assert scrubbed(actor, message(7, "hunter2"), "hunter2") == "hunter2"
+
+
+@pytest.mark.parametrize("redact", ["password", [7], None])
+def test_what_is_no_list_of_names_is_refused(redact):
+    with pytest.raises(ValueError, match="sign_in: redact="):
+        declared(redact)
+
+
+def test_a_name_that_is_no_parameter_is_refused():
+    """It would hide nothing, and nobody would notice."""
+
+    def only(user_id):
+        pass
+
+    with pytest.raises(ValueError, match="'password', which is none of its parameters: user_id"):
+        declared(["password"], only)
