@@ -21,10 +21,12 @@ from brokers.errors import (
 )
 from brokers.parcel import claim_of, waiting
 from brokers.queues import Queue
+from middleware.redaction import parameters
 from middleware.stock import OF_A_MESSAGE
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, WorkshedError
 from workshed.jobs import schedule, unique
+from workshed.jobs.queues import Actor
 from workshed.jobs.schedule import Reason, Statement
 
 logger = logging.getLogger(__name__)
@@ -217,6 +219,20 @@ class DeclaredBroker(Broker):
         except TypeError as err:
             raise RefusedArgumentError(f"{message.actor_name}{signature}: {err}") from None
         return unpacked(signature, bound.arguments)
+
+
+def known_actors(broker: DeclaredBroker) -> list[Actor]:
+    """Describe a program's actors for those that do not have it."""
+    return [
+        Actor(
+            name=actor.actor_name,
+            queue=actor.queue_name,
+            has_key=(rule := actor.options.get("unique")) is not None and rule.locks_when_sent,
+            parameters=parameters(actor.fn),
+            redact=actor.options.get("redact", ()),
+        )
+        for actor in broker.actors.values()
+    ]
 
 
 def due_ms(delay: timedelta, at: datetime | None) -> int:

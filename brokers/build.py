@@ -25,6 +25,7 @@ from middleware import (
     Once,
     Redaction,
     Retries,
+    Runs,
     Stock,
     Uniqueness,
 )
@@ -71,6 +72,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Uniqueness(),
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
+        Runs(config.runs, config.release),
         RelayFork(wanted=config.relay_fork),
         Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]

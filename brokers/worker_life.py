@@ -8,7 +8,7 @@ from typing import Any, cast
 from dramatiq.broker import MessageProxy
 from dramatiq.worker import Worker
 
-from brokers.base import DeclaredBroker
+from brokers.base import DeclaredBroker, known_actors
 from brokers.consumer import Inbox
 from brokers.delivery import LONGEST_WAIT, Delivery
 from brokers.execution import Execution
@@ -44,10 +44,9 @@ class WorkerLife:
         self._execution.work = WorkQueue(weights, caps)
         worker.work_queue = cast("Any", self._execution.work)
         self._threads = worker.worker_threads
-        actors = {name: actor.queue_name for name, actor in broker.actors.items()}
         with db.transaction() as conn:
             queues.declare(conn, {queue.name: queue.kind for queue in declared})
-            queues.declare_actors(conn, actors, with_key(broker))
+            queues.declare_actors(conn, known_actors(broker))
         limits, grace_s = deadline(broker), self._grace.total_seconds()
         self._leaving = Leaving(self._inbox, self._execution, limits.interrupt_all, grace_s)
         limits.recycle = functools.partial(self._recycle, broker)
@@ -83,12 +82,6 @@ class WorkerLife:
         """Stop looking at flags; nothing runs any more."""
         self._watch.stop()
         self._leaving.unchain_signals()
-
-
-def with_key(broker: DeclaredBroker) -> set[str]:
-    """Return the actors whose jobs have a key from their send on."""
-    rules = {name: actor.options.get("unique") for name, actor in broker.actors.items()}
-    return {name for name, rule in rules.items() if rule is not None and rule.locks_when_sent}
 
 
 def deadline(broker: DeclaredBroker) -> Deadline:

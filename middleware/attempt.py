@@ -16,6 +16,6 @@ def record(conn: Connection, job: Job, outcome: Outcome, kind: Kind) -> None:
         queue=job.message.queue_name,
         actor=job.message.actor_name,
         outcome=kind,
-        reason=outcome.reason,
-        error=outcome.error,
+        reason=job.shown(outcome.reason),
+        error=attempts.described(outcome.error, job.shown),
     )

@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware
 from middleware.unique import Unique
 from workshed.db import Connection
 from workshed.jobs.rules import Traits
+from workshed.jobs.shown import without
 from workshed.jobs.turns import Turn
 
 Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead", "absorbed"]
@@ -74,6 +75,8 @@ class Job:
     """How long its actor ran."""
     observed: bool = False
     """The observers know what became of it."""
+    secrets: tuple[str, ...] = ()
+    """Texts that are not to be shown of it, the longest first."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What observers keep of it while it runs, each under its own name."""
 
@@ -91,6 +94,10 @@ class Job:
     def hop(self) -> int:
         """How often the message was put back on its way; never reset."""
         return int(self.message.options.get("hop", 0))
+
+    def shown(self, text: str) -> str:
+        """Hide what is secret in a text about it."""
+        return without(text, self.secrets) if self.secrets else text
 
     @property
     def traits(self) -> Traits:

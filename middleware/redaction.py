@@ -1,14 +1,15 @@
 """Keep an actor's secret arguments out of all that shows its jobs."""
 
+import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dramatiq
-from dramatiq.broker import Broker
+from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
-from workshed.jobs.shown import HIDDEN
+from workshed.jobs.shown import HIDDEN, without
 
 SHORTEST_SECRET = 4
 """Characters; a shorter value is found in every text, so it is hidden by its name only."""
@@ -43,43 +44,55 @@ class Redaction(Middleware):
                 )
         actor.options["redact"] = tuple(names)
 
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Let the job know which texts are not to be shown of it."""
+        actor = broker.get_actor(message.actor_name)
+        if actor.options.get("redact"):
+            message.job.secrets = secrets(actor, message.job.message)
+
 
 def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
     """Name each argument as the actor does, with what is secret hidden.
 
     Those that do not fit its signature are named by their number, and hidden where anything is.
     """
-    secret = set(actor.options.get("redact", ()))
-    return {n: HIDDEN if n in secret else v for n, v in _named(actor, message, hide=bool(secret))}
+    secret = actor.options.get("redact", ())
+    named = _named(actor.fn, message, hide=bool(secret))
+    return {name: HIDDEN if name in secret else value for name, value in named.items()}
 
 
 def scrubbed(actor: Actor, message: dramatiq.Message[Any], text: str) -> str:
     """Hide the values of secret arguments in a text, such as that of an error."""
-    secret = set(actor.options.get("redact", ()))
+    return without(text, secrets(actor, message))
+
+
+def secrets(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ...]:
+    """Return the texts that the values of secret arguments may appear as, the longest first."""
+    secret = actor.options.get("redact", ())
     if not secret:
-        return text
-    values = [v for n, v in _named(actor, message, hide=False) if n in secret or n.isdigit()]
-    for word in sorted({w for v in values for w in _words(v)}, key=len, reverse=True):
-        text = text.replace(word, HIDDEN)
-    return text
+        return ()
+    named = _named(actor.fn, message, hide=False)
+    words = {w for n, v in named.items() if n in secret or n.isdigit() for w in _words(v)}
+    return tuple(sorted(words, key=len, reverse=True))
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    """Name those that can be given by place, in their order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+
+
+_parameters = functools.lru_cache(maxsize=1_000)(parameters)
 
 
 def _named(
-    actor: Actor, message: dramatiq.Message[Any], *, hide: bool
-) -> Iterator[tuple[str, Any]]:
-    signature = inspect.signature(actor.fn)
-    try:
-        bound = signature.bind(*message.args, **message.kwargs).arguments
-    except TypeError:
-        for number, value in enumerate(message.args):
-            yield str(number), HIDDEN if hide else value
-        yield from message.kwargs.items()
-        return
-    for name, value in bound.items():
-        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            yield from value.items()
-        else:
-            yield name, value
+    function: Callable[..., Any], message: dramatiq.Message[Any], *, hide: bool
+) -> dict[str, Any]:
+    names = _parameters(function)
+    if len(message.args) <= len(names):
+        return {**dict(zip(names, message.args, strict=False)), **message.kwargs}
+    by_place = {str(n): HIDDEN if hide else value for n, value in enumerate(message.args)}
+    return {**by_place, **message.kwargs}
 
 
 def _words(value: object) -> Iterator[str]:

@@ -148,7 +148,7 @@ def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
         queue=job.message.queue_name,
         actor=job.message.actor_name,
         body=job.message.encode(),
-        reason=outcome.reason,
+        reason=job.shown(outcome.reason),
         error=outcome.error,
     )
 

@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
     not_visible_for: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
+    runs: Literal["all", "failures", "none"] = "all"
+    """Which runs are recorded for people to read: `failures` are those not done."""
     release: str = ""
     """Version of your program, as its runs and Sentry show it; e.g. a commit."""
     log_format: Literal["auto", "console", "json"] = "auto"

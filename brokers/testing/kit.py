@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from brokers import build
-from brokers.base import DeclaredBroker
+from brokers.base import DeclaredBroker, known_actors
 from brokers.fake import Fake, in_place_of, share
 from brokers.stub import Stub
 from brokers.testing import scratch
@@ -83,8 +83,7 @@ class OnDatabase:
     def _declare(self, broker: DeclaredBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
         queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
-        actors = {name: actor.queue_name for name, actor in broker.actors.items()}
-        queues.declare_actors(self._conn, actors)
+        queues.declare_actors(self._conn, known_actors(broker))
 
     def _empty(self, emptying: sql.Composed) -> None:
         """Empty the tables, also where the test holds on to one; it is told so then."""

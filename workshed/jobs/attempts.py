@@ -1,9 +1,10 @@
 """Each failed attempt and each discard, as a row."""
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from psycopg.rows import class_row
 
@@ -32,6 +33,14 @@ class Attempt:
     ended_at: datetime
 
 
+class Described(NamedTuple):
+    """An error in words that can be stored."""
+
+    error_class: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+
+
 def record(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
@@ -42,7 +51,7 @@ def record(  # noqa: PLR0913 -- a row has this many columns
     actor: str,
     outcome: Kind,
     reason: str,
-    error: BaseException | None,
+    error: Described,
 ) -> None:
     """Write how an attempt ended when it was not with success."""
     query = """
@@ -59,9 +68,7 @@ def record(  # noqa: PLR0913 -- a row has this many columns
         "actor": actor,
         "outcome": outcome,
         "reason": storable(reason)[:LONGEST_ERROR],
-        "error_class": None if error is None else type(error).__name__,
-        "error": None if error is None else storable(text_of(error))[:LONGEST_ERROR],
-        "traceback": None if error is None else _traceback(error),
+        **error._asdict(),
     }
     conn.execute(query, values)
 
@@ -92,6 +99,13 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _traceback(error: BaseException) -> str:
-    """Format it; the end says where it happened, so that is what is kept of a long one."""
-    return storable("".join(traceback.format_exception(error)))[-LONGEST_TRACEBACK:]
+def described(error: BaseException | None, shown: Callable[[str], str] = str) -> Described:
+    """Put an error in words; `shown` hides what is secret in them.
+
+    The end of a traceback says where it happened, so that is what is kept of a long one.
+    """
+    if error is None:
+        return Described()
+    lines = shown(storable("".join(traceback.format_exception(error))))
+    text = shown(storable(text_of(error)))
+    return Described(type(error).__name__, text[:LONGEST_ERROR], lines[-LONGEST_TRACEBACK:])

@@ -1,10 +1,11 @@
 """The queues and actors that workers have declared, and which queues are paused."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
 
@@ -18,6 +19,20 @@ class Known:
     paused_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A row of `jobs.actors`: what is known of it where its program is not."""
+
+    name: str
+    queue: str
+    has_key: bool = False
+    """Its jobs have a key from their send on, which is computed in Python."""
+    parameters: Sequence[str] = ()
+    """Those that can be given by place, in their order."""
+    redact: Sequence[str] = ()
+    """Those whose values are not shown."""
+
+
 def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
     """Note queues by name, each `quorum` or `classic`."""
     query = """
@@ -29,19 +44,26 @@ def declare(conn: Connection, kinds: Mapping[str, str]) -> None:
     conn.execute(query, (list(kinds), list(kinds.values())))
 
 
-def declare_actors(
-    conn: Connection, queues: Mapping[str, str], with_key: Collection[str] = ()
-) -> None:
-    """Note actors by name, each with its queue; `with_key` are those whose jobs have a key."""
+def declare_actors(conn: Connection, actors: Collection[Actor]) -> None:
+    """Note the actors of a program."""
     query = """
-        INSERT INTO jobs.actors (name, queue, has_key)
-        SELECT * FROM unnest(%s::text[], %s::text[], %s::bool[])
-         ORDER BY 1
+        INSERT INTO jobs.actors (name, queue, has_key, parameters, redact)
+        SELECT name, queue, has_key, parameters, redact
+          FROM jsonb_to_recordset(%s)
+            AS a (name text, queue text, has_key bool, parameters text[], redact text[])
+         ORDER BY 1  -- all processes lock in one order
         ON CONFLICT (name) DO UPDATE
-           SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key, seen_at = jobs.now()
+           SET queue = EXCLUDED.queue, has_key = EXCLUDED.has_key,
+               parameters = EXCLUDED.parameters, redact = EXCLUDED.redact, seen_at = jobs.now()
     """
-    keys = [name in with_key for name in queues]
-    conn.execute(query, (list(queues), list(queues.values()), keys))
+    conn.execute(query, (Jsonb([asdict(actor) for actor in actors]),))
+
+
+def find_actors(conn: Connection) -> list[Actor]:
+    """Return the actors that any worker has declared, by name."""
+    query = "SELECT name, queue, has_key, parameters, redact FROM jobs.actors ORDER BY name"
+    with conn.cursor(row_factory=class_row(Actor)) as cur:
+        return cur.execute(query).fetchall()
 
 
 def pause(conn: Connection, name: str) -> bool:

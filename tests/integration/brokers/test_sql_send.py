@@ -15,6 +15,7 @@ from brokers.envelope import EXACT_INTEGERS, FIELDS, OPTIONS, decode
 from brokers.publisher import Publisher
 from brokers.relay import Relay
 from workshed.jobs import queues, unique
+from workshed.jobs.queues import Actor
 
 # What a sender may say; the rest is where a job is in its life, and nobody else's to say.
 RANGES = {
@@ -36,7 +37,7 @@ WORDS = {
 def _declared(conn):
     """A worker of another program has `greet`, on its own queue."""
     queues.declare(conn, {"default": "quorum", "low": "quorum"})
-    queues.declare_actors(conn, {"greet": "default", "lost": "gone"})
+    queues.declare_actors(conn, [Actor("greet", "default"), Actor("lost", "gone")])
     conn.commit()
 
 
@@ -299,7 +300,7 @@ def test_a_duplicate_may_be_refused_wait_or_take_the_place(send, conn):
 
 
 def test_an_actor_whose_key_is_computed_in_python_needs_it(send, refused, conn):
-    queues.declare_actors(conn, {"greet": "default"}, {"greet"})
+    queues.declare_actors(conn, [Actor("greet", "default", has_key=True)])
 
     refused("greet: its jobs are unique, and their key is computed in Python; give it")
     send(options={"unique_key": "k"})

@@ -139,7 +139,7 @@ def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
             actor="greet",
             outcome=outcome,
             reason=f"ZeroDivisionError: no {number}",
-            error=failed.value,
+            error=attempts.described(failed.value),
         )
     bury("a")
 

@@ -75,7 +75,7 @@ def test_what_is_left_of_a_job_that_ended(workshed, conn):
         actor="greet",
         outcome="discarded",
         reason="user 7 does not exist",
-        error=None,
+        error=attempts.described(None),
     )
 
     assert "attempt 1: discarded 0 s ago" in workshed("job", "a").out

@@ -107,7 +107,7 @@ def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
         actor="greet",
         outcome="retried",
         reason="OSError: away",
-        error=OSError("away"),
+        error=attempts.described(OSError("away")),
     )
 
     done = workshed("scheduled", "show", "a")

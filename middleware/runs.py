@@ -1,0 +1,109 @@
+"""Keep the history of attempts, for people to read."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+from dramatiq.broker import Broker
+from dramatiq.worker import Worker
+
+from middleware.job import Job, Outcome
+from middleware.observer import Observer
+from middleware.recorder import Recorder
+from middleware.redaction import arguments
+from workshed.jobs.attempts import LONGEST_ERROR, described, storable
+from workshed.jobs.runs import Record
+
+Kept = Literal["all", "failures", "none"]
+
+LARGEST_ARGUMENTS_BYTES = 2_048
+AGAIN = ("retry", "snooze", "refund", "stranger")
+NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
+
+
+class Runs(Observer):
+    """Record what became of each delivery, beside the jobs; a worker that is cut off loses some.
+
+    What must not be lost of a job is written elsewhere, in the transaction of its outcome.
+
+    *Order:* any: the outcome was stored before any observer is told of it.
+    """
+
+    def __init__(self, kept: Kept, release: str) -> None:
+        """Keep which runs are recorded: all, or those that did not end with success."""
+        self._kept = kept
+        self._release = release
+        self._broker: Broker | None = None
+        self.recorder: Recorder | None = None
+        """Of a worker; in other processes nothing runs."""
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Begin to write."""
+        if self._kept != "none":
+            self._broker = broker
+            self.recorder = Recorder()
+            self.recorder.start()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Write what is left."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Hand its record over."""
+        recorder = self.recorder
+        if recorder is None or (self._kept == "failures" and outcome.kind == "done"):
+            return
+        record = self._record(job, outcome, recorder.worker)
+        texts = (record.reason, record.error, record.traceback, record.arguments)
+        recorder.add(record, sum(len(text) for text in texts if text))
+
+    def _record(self, job: Job, outcome: Outcome, worker: str) -> Record:
+        message, options = job.message, job.message.options
+        error = described(outcome.error, job.shown)
+        return Record(
+            message_id=job.message_id,
+            hop=job.hop,
+            attempt=job.attempt,
+            queue=message.queue_name,
+            actor=message.actor_name,
+            outcome=outcome.label,
+            reason=job.shown(storable(outcome.reason))[:LONGEST_ERROR],
+            error_class=error.error_class,
+            error=error.error,
+            traceback=error.traceback,
+            sent_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
+            published_at=job.published,
+            started_at=None if job.began is None else datetime.fromtimestamp(job.began, UTC),
+            ended_at=datetime.fromtimestamp(time.time(), UTC),
+            waited_s=None if job.waited is None else job.waited.total_seconds(),
+            took_s=None if job.took is None else job.took.total_seconds(),
+            again_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
+            worker=worker,
+            parent=options.get("parent"),
+            origin=options.get("origin", "send"),
+            trace=trace_id(options),
+            tags=list(options.get("tags", ())),
+            release=self._release,
+            arguments=self._arguments(job),
+        )
+
+    def _arguments(self, job: Job) -> str | None:
+        broker, message = self._broker, job.message
+        actor = None if broker is None else broker.actors.get(message.actor_name)
+        if actor is None:  # which of them is secret only its program knows
+            return None
+        body = orjson.dumps(arguments(actor, message))
+        if len(body) > LARGEST_ARGUMENTS_BYTES:
+            return None
+        return body.replace(NUL, REPLACEMENT).decode()  # jsonb has no NUL
+
+
+def trace_id(options: dict[str, Any]) -> str | None:
+    """Return the id of the trace that a message was sent in."""
+    headers: dict[str, str] = options.get("trace", {})
+    if "traceparent" in headers:
+        return "".join(headers["traceparent"].split("-")[1:2]) or None
+    return headers.get("sentry-trace", "").partition("-")[0] or None

@@ -1,0 +1,263 @@
+"""The history a worker writes: every delivery, beside the jobs, in bounded memory."""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from middleware import Runs, recorder
+from middleware.recorder import Recorder
+from workshed import db
+from workshed.jobs import runs, settled
+from workshed.jobs.runs import Record
+
+
+@pytest.fixture
+def history(connect, eventually):
+    """`history(2)`: the runs, the first one first, once there are so many."""
+    conn = connect(autocommit=True)
+
+    def found(count):
+        eventually(lambda: len(runs.find(conn)) >= count)
+        return runs.find(conn)[::-1]
+
+    return found
+
+
+def test_a_run_is_recorded_with_all_that_is_known_of_it(actor, working, history):
+    @actor(queue_name="default", tags=["order-7"])
+    def charge(order_id, currency="EUR"):
+        pass
+
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    with working("default"):
+        trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        message = charge.send_with_options(args=(7,), kwargs={"currency": "CHF"}, trace=trace)
+        [run] = history(1)
+    after = datetime.now(UTC)
+
+    assert (run.message_id, run.hop, run.attempt) == (message.message_id, 0, 1)
+    assert (run.actor, run.queue, run.outcome, run.reason) == ("charge", "default", "done", "")
+    assert (run.error_class, run.error, run.traceback) == (None, None, None)
+    assert before <= run.sent_at <= run.published_at <= run.started_at <= run.ended_at <= after
+    assert 0 <= run.waited_s < (after - before).total_seconds()
+    assert 0 <= run.took_s < (after - before).total_seconds()
+    assert run.worker == f"{socket.gethostname()}:{os.getpid()}"
+    assert (run.parent, run.origin, run.tags, run.release) == (None, "send", ["order-7"], "")
+    assert run.trace == "0af7651916cd43dd8448eb211c80319c"
+    assert run.arguments == {"order_id": 7, "currency": "CHF"}
+    assert run.again_s is None
+
+
+def test_each_attempt_is_a_run_with_its_error(actor, working, relaying, history):
+    @actor(queue_name="default", max_retries=1, min_backoff=1, max_backoff=1)
+    def fail(number):
+        raise ZeroDivisionError("no such number")
+
+    with working("default"), relaying():
+        message = fail.send(7)
+        first, second = history(2)
+
+    assert [first.outcome, second.outcome] == ["retried", "dead"]
+    assert [first.attempt, second.attempt] == [1, 2]
+    assert {first.message_id, second.message_id} == {message.message_id}
+    assert (first.error_class, first.error) == ("ZeroDivisionError", "no such number")
+    assert 'raise ZeroDivisionError("no such number")' in first.traceback
+    assert first.again_s == pytest.approx(0.001)
+
+
+def test_one_that_did_not_run_is_in_the_history_too(actor, working, publish, history):
+    @actor(queue_name="default")
+    def pay():
+        pass
+
+    message = pay.message()
+    with working("default"):
+        with db.transaction() as conn:
+            settled.settle(conn, message.message_id, 0)
+        publish(message, via="schedule")
+        [run] = history(1)
+
+    assert (run.outcome, run.started_at, run.took_s) == ("absorbed", None, None)
+    assert "has its outcome already" in run.reason
+
+
+def test_secret_arguments_are_nowhere_in_what_is_stored(actor, working, history, rows):
+    @actor(queue_name="default", max_retries=0, redact=["password"])
+    def sign_in(user_id, password):
+        raise ValueError(f"{password} is wrong")
+
+    with working("default"):
+        sign_in.send(7, "hunter2-canary")
+        [run] = history(1)
+
+    assert run.arguments == {"user_id": 7, "password": "[redacted]"}
+    assert run.error == "[redacted] is wrong"
+    shown = rows("SELECT r::text FROM jobs.runs AS r") + rows(
+        "SELECT a::text FROM jobs.attempts AS a"
+    )
+    shown += rows("SELECT reason FROM jobs.dead")
+    assert len(shown) == 3
+    assert "hunter2-canary" not in str(shown)
+
+
+def test_arguments_too_large_to_look_at_are_left_out(actor, working, history):
+    @actor(queue_name="default")
+    def read(text):
+        pass
+
+    with working("default"):
+        read.send("x" * 3_000)
+        [run] = history(1)
+
+    assert (run.outcome, run.arguments) == ("done", None)
+
+
+def test_what_jsonb_cannot_hold_is_replaced(actor, working, history):
+    """Refused by PostgreSQL, it would take the other runs of its batch with it."""
+
+    @actor(queue_name="default")
+    def read(text):
+        pass
+
+    with working("default"):
+        read.send("a\0b")
+        [run] = history(1)
+
+    assert run.arguments == {"text": "a\N{REPLACEMENT CHARACTER}b"}
+
+
+def test_of_a_worker_that_keeps_failures_only_those_are_recorded(
+    actor, broker, working, history, monkeypatch
+):
+    own = next(m for m in broker.middleware if isinstance(m, Runs))
+    monkeypatch.setattr(own, "_kept", "failures")
+
+    @actor(queue_name="default", max_retries=0)
+    def divide(number):
+        return 1 / number
+
+    with working("default", threads=1):
+        divide.send(1)
+        divide.send(0)
+        [run] = history(1)
+
+    assert run.outcome == "dead"
+
+
+def test_what_is_not_written_yet_is_written_at_the_end(actor, working, history, monkeypatch):
+    """Else the last half second of every worker would be missing."""
+    monkeypatch.setattr(recorder, "LOOK_S", 60.0)
+    seen = []
+
+    @actor(queue_name="default")
+    def note(number):
+        seen.append(number)
+
+    with working("default", threads=1):
+        for number in range(10):
+            note.send(number)
+
+    assert len(history(len(seen))) == len(seen)
+
+
+def record(number):
+    now = datetime.now(UTC)
+    return Record(
+        message_id=f"job {number}",
+        hop=0,
+        attempt=1,
+        queue="default",
+        actor="note",
+        outcome="done",
+        reason="",
+        error_class=None,
+        error=None,
+        traceback=None,
+        sent_at=now,
+        published_at=now,
+        started_at=now,
+        ended_at=now,
+        waited_s=0.0,
+        took_s=0.0,
+        again_s=None,
+        worker="here:1",
+        parent=None,
+        origin="send",
+        trace=None,
+        tags=[],
+        release="",
+        arguments="{}",
+    )
+
+
+@pytest.fixture
+def recording(database):
+    """A recorder of this test."""
+    found = Recorder()
+    yield found
+    found.close()
+
+
+def test_history_that_finds_no_room_is_dropped_and_counted(
+    recording, history, connect, eventually, monkeypatch
+):
+    """Without a bound a worker would grow while PostgreSQL is slow, until it is killed."""
+    monkeypatch.setattr(recorder, "LARGEST_BYTES", 10 * recorder.OVERHEAD_BYTES)
+
+    for number in range(15):
+        recording.add(record(number), 0)
+    recording.start()
+
+    kept = history(10)
+    assert [run.message_id for run in kept] == [f"job {number}" for number in range(10)]
+    assert recording.lost == 5
+    eventually(lambda: runs.lost(connect(autocommit=True), timedelta(hours=1)) == 5)
+    recording.add(record(15), 0)  # there is room again
+    assert history(11)[-1].message_id == "job 15"
+
+
+def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually):
+    for number in range(3):
+        recording.add(record(number), 0)
+    recording.add(record(3)._replace(actor="a\0b"), 0)
+    recording.add(record(4), 0)
+    recording.start()
+
+    assert [run.message_id for run in history(4)] == ["job 0", "job 1", "job 2", "job 4"]
+    eventually(lambda: recording.lost == 1)
+
+
+def test_a_new_day_gets_its_partition(recording, history, conn):
+    """The table has none for it when a worker runs for more than two days."""
+    recording.start()
+    recording.add(record(1), 0)
+    history(1)
+    names = conn.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
+    ).fetchall()
+    for (name,) in names:
+        conn.execute(f"DROP TABLE {name}")
+    conn.commit()
+
+    recording.add(record(2), 0)
+
+    assert [run.message_id for run in history(1)] == ["job 2"]
+
+
+def test_an_outage_of_postgresql_delays_the_history(recording, history, conn, eventually):
+    recording.start()
+    recording.add(record(1), 0)
+    history(1)
+
+    conn.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+        "current_database() AND pid <> pg_backend_pid()"
+    )
+    conn.commit()
+    recording.add(record(2), 0)
+
+    eventually(lambda: recording._bytes == 0)
+    assert recording.lost == 0
+    assert conn.execute("SELECT count(*) FROM jobs.runs").fetchone() == (2,)

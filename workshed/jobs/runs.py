@@ -1,0 +1,211 @@
+"""The history of attempts: written in batches, read by filters, forgotten by days."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from workshed.db import Connection
+
+
+class Record(NamedTuple):
+    """A run as its worker writes it; in the order of the columns."""
+
+    message_id: str
+    hop: int
+    attempt: int
+    queue: str
+    actor: str
+    outcome: str
+    reason: str
+    error_class: str | None
+    error: str | None
+    traceback: str | None
+    sent_at: datetime
+    published_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime
+    waited_s: float | None
+    took_s: float | None
+    again_s: float | None
+    worker: str
+    parent: str | None
+    origin: str
+    trace: str | None
+    tags: list[str]
+    release: str
+    arguments: str | None
+    """A JSON object without NUL characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A row of `jobs.runs`; times are by the clocks of its sender and worker, spans in seconds."""
+
+    id: int
+    recorded_at: datetime
+    message_id: str
+    hop: int
+    attempt: int
+    queue: str
+    actor: str
+    outcome: str
+    reason: str
+    error_class: str | None
+    error: str | None
+    traceback: str | None
+    sent_at: datetime
+    published_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime
+    waited_s: float | None
+    took_s: float | None
+    again_s: float | None
+    """Until it was to run again, of one that was put back."""
+    worker: str
+    """Host and process id."""
+    parent: str | None
+    """The job that sent it."""
+    origin: str
+    trace: str | None
+    tags: list[str]
+    release: str
+    arguments: dict[str, Any] | None
+    """By name, the secret ones hidden; `None` where they were too large, or were erased."""
+
+
+class Place(NamedTuple):
+    """A run in the order of the history: where a page ends, the next one begins."""
+
+    recorded_at: datetime
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Some of the runs; what is `None` or empty does not matter."""
+
+    actor: str | None = None
+    queue: str | None = None
+    outcomes: tuple[str, ...] = ()
+    error: str | None = None
+    """Class of the error."""
+    tag: str | None = None
+    parent: str | None = None
+    arguments: dict[str, Any] | None = None
+    """Values of some arguments by name, exactly."""
+    since: timedelta | None = None
+    """Ended at most so long ago."""
+    longer_than: timedelta | None = None
+    """Its actor ran for at least so long."""
+
+
+ANY = Which()
+
+
+def add_partitions(conn: Connection) -> None:
+    """Make room for today and the days after it."""
+    conn.execute("SELECT jobs.add_runs_partitions()")
+
+
+def write(conn: Connection, records: Iterable[Record]) -> None:
+    """Append runs, all of them or none; they are not waited for to be on disk.
+
+    Raises `psycopg.errors.CheckViolation` where the partition of today is missing.
+    """
+    copy = """
+        COPY jobs.runs (message_id, hop, attempt, queue, actor, outcome, reason, error_class, error,
+                        traceback, sent_at, published_at, started_at, ended_at, waited_s, took_s,
+                        again_s, worker, parent, origin, trace, tags, release, arguments)
+        FROM STDIN
+    """
+    with conn.transaction():
+        conn.execute("SET LOCAL synchronous_commit = off")
+        with conn.cursor().copy(copy) as stream:
+            for record in records:
+                stream.write_row(record)
+
+
+def note_lost(conn: Connection, worker: str, count: int) -> None:
+    """Note that a worker could not keep so many runs."""
+    conn.execute("INSERT INTO jobs.runs_lost (worker, runs) VALUES (%s, %s)", (worker, count))
+
+
+def lost(conn: Connection, since: timedelta) -> int:
+    """Return how many runs were not kept lately."""
+    query = """
+        SELECT COALESCE(sum(runs), 0)::bigint
+          FROM jobs.runs_lost
+         WHERE recorded_at > jobs.now() - %s
+    """
+    row = conn.execute(query, (since,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def find(
+    conn: Connection, which: Which = ANY, *, before: Place | None = None, limit: int = 100
+) -> list[Run]:
+    """Return runs, the latest first; those after the place `before`, when it is given."""
+    query = """
+        SELECT id, recorded_at, message_id, hop, attempt, queue, actor, outcome, reason,
+               error_class, error, traceback, sent_at, published_at, started_at, ended_at,
+               waited_s, took_s, again_s, worker, parent, origin, trace, tags, release, arguments
+          FROM jobs.runs
+         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+           AND (%(outcomes)s::text[] IS NULL OR outcome = ANY (%(outcomes)s))
+           AND (%(error)s::text IS NULL OR error_class = %(error)s)
+           AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
+           AND (%(parent)s::text IS NULL OR parent = %(parent)s)
+           AND (%(arguments)s::jsonb IS NULL OR arguments @> %(arguments)s)
+           AND (%(longer_s)s::double precision IS NULL OR took_s >= %(longer_s)s)
+           AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
+           AND (%(id)s::bigint IS NULL OR (recorded_at, id) < (%(at)s, %(id)s))
+         ORDER BY recorded_at DESC, id DESC
+         LIMIT %(limit)s
+    """
+    longer = which.longer_than
+    values = {
+        "actor": which.actor,
+        "queue": which.queue,
+        "outcomes": list(which.outcomes) or None,
+        "error": which.error,
+        "tag": which.tag,
+        "parent": which.parent,
+        "arguments": None if which.arguments is None else Jsonb(which.arguments),
+        "longer_s": None if longer is None else longer.total_seconds(),
+        "since": which.since,
+        "at": None if before is None else before.recorded_at,
+        "id": None if before is None else before.id,
+        "limit": limit,
+    }
+    with conn.cursor(row_factory=class_row(Run)) as cur:
+        return cur.execute(query, values, prepare=False).fetchall()
+
+
+def of_message(conn: Connection, message_id: str) -> list[Run]:
+    """Return the runs of one job, the first one first."""
+    query = """
+        SELECT id, recorded_at, message_id, hop, attempt, queue, actor, outcome, reason,
+               error_class, error, traceback, sent_at, published_at, started_at, ended_at,
+               waited_s, took_s, again_s, worker, parent, origin, trace, tags, release, arguments
+          FROM jobs.runs
+         WHERE message_id = %s
+         ORDER BY ended_at, id
+    """
+    with conn.cursor(row_factory=class_row(Run)) as cur:
+        return cur.execute(query, (message_id,)).fetchall()
+
+
+def prune(conn: Connection, retention: timedelta) -> int:
+    """Drop whole days that are older than `retention`; return how many.
+
+    Raises `psycopg.errors.LockNotAvailable` where somebody reads the history for longer than 2 s.
+    """
+    query = "SELECT jobs.drop_runs_partitions(jobs.now() - %s)"
+    row = conn.execute(query, (retention,)).fetchone()
+    conn.execute("DELETE FROM jobs.runs_lost WHERE recorded_at < jobs.now() - %s", (retention,))
+    return 0 if row is None else int(row[0])
