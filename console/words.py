@@ -16,6 +16,7 @@ PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
 SPAN = "3d|2h|30s"
 INSTANT = "2027-01-31T09:00Z"
 SHOWN = ("d", "h", "min", "s")
+TENTHS_BELOW = 10
 WHOLE_FROM = 1.95
 """Below about so many of a unit the next smaller one says more: 90 min, and not 1 h."""
 
@@ -51,6 +52,17 @@ def in_words(length: timedelta) -> str:
         if length >= WHOLE_FROM * UNITS[unit]:
             return f"{length / UNITS[unit]:.0f} {unit}"
     return f"{length.total_seconds():.0f} s"
+
+
+def seconds(length: float | None) -> str | None:
+    """Write seconds as people say them: `12 ms`, `3.4 s`, `2 min`; nothing of what is not known."""
+    if length is None:
+        return None
+    if length < 1:
+        return f"{length * 1000:.0f} ms"
+    if length < TENTHS_BELOW:
+        return f"{length:.1f} s"
+    return in_words(timedelta(seconds=length))
 
 
 def due(at: datetime, now: datetime) -> str:

@@ -54,6 +54,7 @@ def show(
     from console.cli.dead_lists import as_data
     from console.errors import NotFoundError
     from console.program import database
+    from console.redaction import without_secrets
     from console.words import ago
     from workshed.jobs import attempts
     from workshed.jobs import dead as rows
@@ -63,6 +64,7 @@ def show(
         row = rows.get(conn, message_id)
         if row is None:
             raise NotFoundError(f"no job with the id {message_id!r} is dead; see `workshed dead`")
+        [row] = without_secrets(conn, [row])
         tried = attempts.of_message(conn, message_id)
         now = clock(conn)
     if as_json:

@@ -7,6 +7,7 @@ from console.cli import output
 from console.cli.body import call, for_programs
 from console.depths import in_dead_queues
 from console.program import queue_names, rabbitmq
+from console.redaction import without_secrets
 from console.words import ago
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -17,7 +18,8 @@ from workshed.jobs.windows import clock
 
 def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> None:
     """Print some of the dead."""
-    found, now = dead.find(conn, which, limit=limit), clock(conn)
+    found = without_secrets(conn, dead.find(conn, which, limit=limit))
+    now = clock(conn)
     if as_json:
         output.print_json([as_data(row) for row in found])
     elif found:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from console.cli.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
+    from console.timeline import Known
     from workshed.db import Connection
     from workshed.jobs.attempts import Attempt
     from workshed.jobs.cancels import Cancelled
@@ -42,29 +43,37 @@ def shown(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show a job, whether it waits or is dead, with its attempts; or cancel it.
+    """Show a job with its timeline, wherever it is; or cancel it.
 
-    One that was sent without a delay and has not failed is on RabbitMQ, and
+    One that was sent without a delay and has not started is on RabbitMQ, and
     has no row here; it can be cancelled all the same.
     """
-    from console import waiting
-    from console.cli import dead as dead_jobs
-    from console.cli import scheduled as scheduled_jobs
+    from dataclasses import asdict
+
+    from console import timeline
+    from console.cli.body import for_programs
+    from console.cli.output import print_json
+    from console.errors import NotFoundError
     from console.program import database
-    from workshed.jobs import dead
+    from workshed.jobs.windows import clock
 
     context.obj = message_id
     if context.invoked_subcommand:
         return
     with database() as conn:
-        waits = waiting.get(conn, message_id) is not None
-        has_died = dead.get(conn, message_id) is not None
-    if waits:
-        scheduled_jobs.shown(message_id, as_json=as_json)
-    elif has_died:
-        dead_jobs.show(message_id, as_json=as_json)
+        known, now = timeline.get(conn, message_id), clock(conn)
+    if not known.is_known:
+        raise NotFoundError(
+            f"PostgreSQL knows of no job {message_id!r}: on RabbitMQ, never sent, or long done"
+        )
+    if as_json:
+        row = known.row
+        body = {} if row is None else asdict(row) | for_programs(row.body)
+        rest = {name: getattr(known, name) for name in ("attempts", "runs", "timeline")}
+        told = {"message_id": message_id, "state": known.state, "cancelled": known.cancelled}
+        print_json(body | told | rest)
     else:
-        show_past(message_id, as_json=as_json)
+        print_known(known, now)
 
 
 @job.command()
@@ -114,28 +123,39 @@ def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelle
     return answer
 
 
-def show_past(message_id: str, *, as_json: bool) -> None:
-    """Print what is left of a job that neither waits nor is dead."""
-    from console.cli import output
-    from console.errors import NotFoundError
-    from console.program import database
-    from workshed.jobs import attempts, cancels
-    from workshed.jobs.windows import clock
+def print_known(known: "Known", now: datetime) -> None:
+    """Print where it is, what happened to it, its message, and how it failed last."""
+    from console.cli.body import for_people
+    from console.cli.jobs import call
+    from console.cli.output import fields, talk, visible
+    from console.words import due
 
-    with database() as conn:
-        tried = attempts.of_message(conn, message_id)
-        was_cancelled = cancels.is_cancelled(conn, message_id)
-        now = clock(conn)
-    if not tried and not was_cancelled:
-        raise NotFoundError(
-            f"PostgreSQL knows of no job {message_id!r}: on RabbitMQ, done, or never sent"
-        )
-    if as_json:
-        known = {"message_id": message_id, "cancelled": was_cancelled, "attempts": tried}
-        output.print_json(known)
-        return
-    output.fields([("id", message_id), ("cancelled", "yes" if was_cancelled else "no")])
-    print_attempts(tried, now)
+    pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
+    one = known.row or (known.runs[-1] if known.runs else None)
+    if one is not None:
+        pairs += [("actor", one.actor), ("queue", one.queue)]
+    if known.runs:
+        last = known.runs[-1]
+        pairs += [("job", call(last)), ("tags", ", ".join(last.tags) or None)]
+        pairs += [("trace", last.trace), ("release", last.release or None)]
+    if known.cancelled:
+        pairs.append(("cancelled", "yes"))
+    if known.waiting is not None:
+        pairs.append(("due", due(known.waiting.due_at, now)))
+    fields(pair for pair in pairs if pair[1] is not None)
+    print()
+    fields(
+        (f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.what}", event.details)
+        for event in known.timeline
+    )
+    if known.row is not None:
+        print(f"\n{visible(for_people(known.row.body))}")
+    texts = [one.traceback for one in known.attempts if one.traceback]
+    texts = texts or [run.traceback for run in known.runs if run.traceback]
+    if texts:
+        print(f"\n{visible(texts[-1]).rstrip()}")
+    if known.dead is not None:
+        talk(f"\n`workshed dead retry {known.message_id}` puts it back on its way.")
 
 
 def show(

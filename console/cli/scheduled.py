@@ -29,12 +29,14 @@ def listed(
     from console.cli import output
     from console.cli.body import call, for_programs
     from console.program import database
+    from console.redaction import without_secrets
     from console.words import due
     from workshed.jobs import schedule
     from workshed.jobs.windows import clock
 
     with database() as conn:
-        rows = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
+        found = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
+        rows = without_secrets(conn, found)
         now = clock(conn)
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
@@ -61,6 +63,7 @@ def shown(
     from console.cli.body import for_programs
     from console.errors import NotFoundError
     from console.program import database
+    from console.redaction import without_secrets
     from console.words import due
     from workshed.jobs import attempts
     from workshed.jobs.windows import clock
@@ -71,6 +74,7 @@ def shown(
             raise NotFoundError(
                 f"no job with the id {message_id!r} waits; see `workshed scheduled`"
             )
+        [row] = without_secrets(conn, [row])
         tried = attempts.of_message(conn, message_id)
         now = clock(conn)
     if as_json:

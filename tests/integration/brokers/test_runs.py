@@ -64,7 +64,7 @@ def test_each_attempt_is_a_run_with_its_error(actor, working, relaying, history)
     assert {first.message_id, second.message_id} == {message.message_id}
     assert (first.error_class, first.error) == ("ZeroDivisionError", "no such number")
     assert 'raise ZeroDivisionError("no such number")' in first.traceback
-    assert first.again_s == pytest.approx(0.001)
+    assert 0 < first.again_s <= 0.001
 
 
 def test_one_that_did_not_run_is_in_the_history_too(actor, working, publish, history):

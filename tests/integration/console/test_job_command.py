@@ -78,7 +78,7 @@ def test_what_is_left_of_a_job_that_ended(workshed, conn):
         error=attempts.described(None),
     )
 
-    assert "attempt 1: discarded 0 s ago" in workshed("job", "a").out
+    assert "discarded  user 7 does not exist" in workshed("job", "a").out
     assert workshed("job", "a", "--json").json["attempts"][0]["outcome"] == "discarded"
 
 

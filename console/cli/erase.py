@@ -1,0 +1,64 @@
+"""`workshed erase`: a person's data in what is kept of jobs."""
+
+from typing import Annotated
+
+import typer
+
+from console.cli.options import ActorName, DryRun, Json, Yes
+
+SHORTEST_TEXT = 3
+"""Characters; fewer stand in the data of everybody."""
+
+
+def erase(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="TEXT", help="What stands there, e.g. an address."),
+    ] = None,
+    *,
+    argument: Annotated[
+        str | None, typer.Option(metavar="NAME=VALUE", help="An argument, e.g. user_id=7.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag of the jobs.")] = None,
+    actor: ActorName = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a person's data from runs, attempts and dead jobs.
+
+    Times and outcomes stay. A dead job with the data is discarded. Jobs that
+    still wait are counted; cancel them with `workshed scheduled cancel`.
+    """
+    from dataclasses import asdict
+
+    from console.cli.arguments import KEYWORD, value
+    from console.cli.asking import agreed
+    from console.cli.output import fields, print_json, talk
+    from console.program import database
+    from workshed.jobs import erasure
+
+    if text is None and argument is None and tag is None:
+        raise typer.BadParameter("say what: a TEXT, an --argument or a --tag")
+    if text is not None and len(text) < SHORTEST_TEXT:
+        raise typer.BadParameter(f"{text!r} is too short: it stands in the data of everybody")
+    named = None if argument is None else KEYWORD.fullmatch(argument)
+    if argument is not None and named is None:
+        raise typer.BadParameter(f"--argument {argument!r} is no NAME=VALUE")
+    pair = None if named is None else (named[1], value(named[2]))
+    which = erasure.Which(text, pair, tag, actor)
+    with database() as conn:
+        found = erasure.find(conn, which)
+        if not dry_run and (found.runs or found.attempts or found.dead):
+            what = f"{found.runs} runs and {found.attempts} attempts"
+            agreed(f"Erase the data in {what}, and discard {found.dead} dead jobs", yes=yes)
+            with conn.transaction():
+                found = erasure.erase(conn, which)
+    if as_json:
+        print_json({**asdict(found), "erased": not dry_run})
+        return
+    fields(asdict(found).items())
+    if dry_run:
+        talk("Nothing was changed.")
+    if found.waiting:
+        talk(f"{found.waiting} that wait hold it too; `workshed scheduled` shows them.")

@@ -1,0 +1,132 @@
+"""`workshed jobs`: the history of runs."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console.cli.options import ActorName, Json, Limit, QueueName, TagName
+from console.words import SPAN, span
+
+if TYPE_CHECKING:
+    from workshed.jobs.runs import Run
+
+A_DAY = timedelta(days=1)
+
+
+def jobs(  # noqa: PLR0913 -- an option each
+    *,
+    actor: ActorName = None,
+    queue: QueueName = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="Only these, e.g. done, retried, dead; repeatable.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those not done.")] = False,
+    error: Annotated[str | None, typer.Option(help="Only errors of this class.")] = None,
+    tag: TagName = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those this job has sent.")
+    ] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with it; repeatable.")
+    ] = None,
+    since: Annotated[
+        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="At most so long ago.")
+    ] = None,
+    longer_than: Annotated[
+        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="That ran for so long.")
+    ] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List what workers have run, the latest first; `workshed job ID` tells more of one.
+
+    What waits is in `workshed scheduled`, what RabbitMQ holds in `queues`.
+    """
+    from dataclasses import asdict
+
+    from console.cli.output import print_json, table, talk
+    from console.program import database
+    from workshed.jobs import runs
+    from workshed.jobs.windows import clock
+
+    which = runs.Which(
+        actor=actor,
+        queue=queue,
+        outcomes=_outcomes(outcome or [], failed=failed),
+        error=error,
+        tag=tag,
+        parent=parent,
+        arguments=_arguments(argument or []),
+        since=since,
+        longer_than=longer_than,
+    )
+    with database() as conn:
+        found = runs.find(conn, which, limit=limit + 1)
+        lost = runs.lost(conn, since or A_DAY)
+        now = clock(conn)
+    more, found = len(found) > limit, found[:limit]
+    if as_json:
+        print_json([asdict(run) for run in found])
+    elif found:
+        lines = [_line(run, now) for run in found]
+        table(("id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
+    else:
+        talk("No such run is in the history.")
+    if more:
+        talk(f"There are more; see them with --limit {limit * 10}, or ask for fewer.")
+    if lost:
+        talk(f"{lost} runs were not recorded, as PostgreSQL was away or slow.")
+
+
+def _outcomes(wanted: list[str], *, failed: bool) -> tuple[str, ...]:
+    from typing import get_args
+
+    from brokers.errors import did_you_mean
+    from middleware import Label
+
+    known: tuple[str, ...] = get_args(Label)
+    for one in wanted:
+        if one not in known:
+            hint = did_you_mean(one, known)
+            raise typer.BadParameter(f"--outcome {one!r}{hint}; there are {', '.join(known)}")
+    if failed and wanted:
+        raise typer.BadParameter("say --failed or --outcome, not both")
+    return tuple(one for one in known if one != "done") if failed else tuple(wanted)
+
+
+def _arguments(words: list[str]) -> dict[str, Any] | None:
+    from console.cli.arguments import KEYWORD, value
+
+    found = {}
+    for word in words:
+        named = KEYWORD.fullmatch(word)
+        if named is None:
+            raise typer.BadParameter(f"--argument {word!r} is no NAME=VALUE")
+        found[named[1]] = value(named[2])
+    return found or None
+
+
+def _line(run: "Run", now: Any) -> tuple[object, ...]:
+    from console.words import ago, seconds
+
+    why = run.error_class or run.reason.partition("\n")[0]
+    title = f"{call(run)}\n{why}" if why else call(run)
+    return (
+        run.message_id,
+        title,
+        run.outcome,
+        ago(run.recorded_at, now),
+        seconds(run.waited_s),
+        seconds(run.took_s),
+    )
+
+
+def call(run: "Run") -> str:
+    """Write a run as the call it was: `deliver_email(email_id=7)`."""
+    import json
+
+    if run.arguments is None:
+        return f"{run.actor}(…)"
+    words = [f"{n}={json.dumps(v, ensure_ascii=False)}" for n, v in run.arguments.items()]
+    return f"{run.actor}({', '.join(words)})"

@@ -1,0 +1,130 @@
+"""Remove a person's data from what is kept of jobs that ended."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import orjson
+from psycopg.types.json import Jsonb
+
+from workshed.db import Connection
+from workshed.jobs import dead, queues
+from workshed.jobs.queues import Actor
+
+ERASED = "[erased]"
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The jobs that are about a person: what is given of the first three, any of them."""
+
+    text: str | None = None
+    """Stands in an argument, a tag, or in what an error said."""
+    argument: tuple[str, Any] | None = None
+    """Name and value of an argument, exactly."""
+    tag: str | None = None
+    actor: str | None = None
+    """Of this actor only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many rows held the data; those that wait are left, since they are still to run."""
+
+    runs: int
+    attempts: int
+    dead: int
+    waiting: int
+
+
+def find(conn: Connection, which: Which) -> Erased:
+    """Count what `erase` would erase, and what waits; changes nothing."""
+    with conn.transaction(force_rollback=True):
+        return erase(conn, which)
+
+
+def erase(conn: Connection, which: Which) -> Erased:
+    """Erase it, in the caller's transaction; return how much it was.
+
+    Of a run and an attempt stays what says nothing of the person: when, where, how long, which
+    outcome. A dead job is discarded: without its arguments it could not run again.
+    """
+    of_dead = list(_about(conn, which, "SELECT message_id, actor, body, reason FROM jobs.dead"))
+    for message_id in of_dead:
+        dead.discard(conn, message_id, ERASED)
+    values = {
+        "actor": which.actor,
+        "tag": which.tag,
+        "argument": None if which.argument is None else Jsonb(dict([which.argument])),
+        "text": which.text,
+        "quoted": None if which.text is None else _quoted(which.text),
+        "ids": of_dead,
+        "erased": ERASED,
+    }
+    of_runs = """
+        UPDATE jobs.runs
+           SET arguments = NULL, reason = %(erased)s, error = NULL, traceback = NULL, tags = '{}'
+         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND reason <> %(erased)s
+           AND (message_id = ANY (%(ids)s)
+                OR %(tag)s::text = ANY (tags)
+                OR arguments @> %(argument)s::jsonb
+                OR position(%(quoted)s::text IN arguments::text) > 0
+                OR position(%(text)s::text IN concat_ws(
+                       ' ', reason, error, traceback, array_to_string(tags, ' '))) > 0)
+        RETURNING message_id
+    """
+    of_attempts = """
+        UPDATE jobs.attempts
+           SET reason = %(erased)s, error = NULL, traceback = NULL
+         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND reason <> %(erased)s
+           AND (message_id = ANY (%(ids)s)
+                OR position(%(text)s::text IN concat_ws(' ', reason, error, traceback)) > 0)
+    """
+    ids = [message_id for (message_id,) in conn.execute(of_runs, values)]
+    attempts = conn.execute(of_attempts, {**values, "ids": [*of_dead, *ids]}).rowcount
+    waiting = _about(conn, which, "SELECT message_id, actor, body, '' FROM jobs.schedule")
+    return Erased(len(ids), attempts, len(of_dead), len(set(waiting)))
+
+
+def _about(conn: Connection, which: Which, query: LiteralString) -> Iterator[str]:
+    """Return the ids of messages about the person; their bodies are read here, one by one."""
+    actors = {actor.name: actor for actor in queues.find_actors(conn)}
+    for message_id, name, body, reason in conn.execute(query).fetchall():
+        if which.actor not in (None, name):
+            continue
+        raw = body.encode() if isinstance(body, str) else bytes(body)
+        if _says(which, raw, reason) or _names(which, raw, actors.get(name)):
+            yield message_id
+
+
+def _says(which: Which, body: bytes, reason: str) -> bool:
+    if which.text is None:
+        return False
+    escaped = json.dumps(which.text)[1:-1]
+    return which.text in reason or any(
+        text.encode() in body for text in (which.text, _quoted(which.text), escaped)
+    )
+
+
+def _names(which: Which, body: bytes, actor: Actor | None) -> bool:
+    """Tell whether an argument or a tag is the one that is looked for."""
+    if which.argument is None and which.tag is None:
+        return False
+    try:
+        fields: Mapping[str, Any] = orjson.loads(body)
+        parameters = () if actor is None else actor.parameters
+        named = {**dict(zip(parameters, fields["args"], strict=False)), **fields["kwargs"]}
+        tags = fields["options"].get("tags", ())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False  # it names nothing that could be read
+    if which.tag is not None and which.tag in tags:
+        return True
+    return which.argument is not None and which.argument in named.items()
+
+
+def _quoted(text: str) -> str:
+    """Write a text as it stands in the JSON that PostgreSQL and orjson write."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
