@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from console.cli.body import parsed
 from console.redaction import without_secrets
@@ -16,7 +16,17 @@ from workshed.jobs.attempts import Attempt
 from workshed.jobs.dead import Dead
 from workshed.jobs.runs import Run
 
-State = Literal["waits", "on its way", "sent", "dead", "cancelled", "unknown"]
+NO_ENDS = ("sent", "due", "started", "absorbed")
+KINDS = {
+    "retried": "retried",
+    "dead": "dead",
+    "expired": "dead",
+    "killed": "dead",
+    "discarded": "discarded",
+    "cancelled": "discarded",
+    "skipped": "discarded",
+}
+"""What an outcome of a run is called in `jobs.attempts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,8 @@ class Known:
             return self.waiting.state
         if self.dead is not None:
             return "dead"
-        ends = [run.outcome for run in self.runs if run.outcome != "absorbed"]
-        ends += [one.outcome for one in self.attempts if not ends]
-        if ends:
-            return ends[-1]
-        return "cancelled" if self.cancelled else "unknown"
+        ends = [event.what for event in self.timeline if event.what not in NO_ENDS]
+        return ends[-1] if ends else "cancelled" if self.cancelled else "unknown"
 
     @property
     def row(self) -> Waiting | Dead | None:
@@ -72,9 +79,9 @@ class Known:
         yield from self._sent()
         for run in self.runs:
             yield from _ran(run)
-        told = {(run.hop, run.attempt) for run in self.runs if run.outcome != "absorbed"}
+        told = {(run.hop, KINDS.get(run.outcome)) for run in self.runs}
         for one in self.attempts:
-            if (one.hop, one.attempt) not in told or one.attempt == 0:
+            if (one.hop, one.outcome) not in told:
                 yield Event(one.ended_at, one.outcome, one.reason)
         died = self.dead
         hops = {run.hop for run in self.runs} | {one.hop for one in self.attempts}

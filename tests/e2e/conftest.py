@@ -87,11 +87,11 @@ def start_worker(environment, broker, tmp_path, eventually):
 
 
 @pytest.fixture
-def run(tmp_path):
-    """`run("-m", "dramatiq", …, NAME=value)`: run Python to its end; its exit code and words."""
+def run_apart(tmp_path):
+    """`run_apart("-m", "dramatiq", …, NAME=value)`: run Python to its end."""
 
-    def run(*words, **env):
-        done = subprocess.run(
+    def run_apart(*words, **env):
+        return subprocess.run(
             [sys.executable, *words],
             env={**os.environ, **env},
             cwd=tmp_path,
@@ -101,9 +101,31 @@ def run(tmp_path):
             timeout=150,
             check=False,
         )
+
+    return run_apart
+
+
+@pytest.fixture
+def run(run_apart):
+    """`run("send.py")`: the same; its exit code and words."""
+
+    def run(*words, **env):
+        done = run_apart(*words, **env)
         return done.returncode, done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture
+def workshed(run_apart, environment):
+    """`workshed("dead", "--json")`: run the command in a process of its own; what it printed."""
+
+    def command(*words, code=0):
+        done = run_apart("-m", "console", *words, **environment)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    return command
 
 
 @pytest.fixture

@@ -48,27 +48,6 @@ def worker(broken, start_worker):
 
 
 @pytest.fixture
-def workshed(tmp_path, environment):
-    """`workshed("dead", "--json")`: run the command in a process of its own; what it printed."""
-
-    def run(*words, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "console", *words],
-            env={**os.environ, **environment},
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture
 def dead_ids(workshed):
     """Ids of the dead, as the command lists them."""
     return lambda: [row["message_id"] for row in json.loads(workshed("dead", "--json"))]

@@ -69,7 +69,7 @@ def erase(conn: Connection, which: Which) -> Erased:
            AND reason <> %(erased)s
            AND (message_id = ANY (%(ids)s)
                 OR %(tag)s::text = ANY (tags)
-                OR arguments @> %(argument)s::jsonb
+                OR arguments::jsonb @> %(argument)s::jsonb
                 OR position(%(quoted)s::text IN arguments::text) > 0
                 OR position(%(text)s::text IN concat_ws(
                        ' ', reason, error, traceback, array_to_string(tags, ' '))) > 0)

@@ -160,7 +160,7 @@ def find(
            AND (%(error)s::text IS NULL OR error_class = %(error)s)
            AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
            AND (%(parent)s::text IS NULL OR parent = %(parent)s)
-           AND (%(arguments)s::jsonb IS NULL OR arguments @> %(arguments)s)
+           AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
            AND (%(longer_s)s::double precision IS NULL OR took_s >= %(longer_s)s)
            AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
            AND (%(id)s::bigint IS NULL OR (recorded_at, id) < (%(at)s, %(id)s))

@@ -308,7 +308,8 @@ def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, wo
         held = conn.execute(query).fetchall()
         assert "ada@example.org" not in str(held)
         assert "bob" in str(held)
-    assert {run.outcome for run in runs.of_message(conn, "ada failed")} == {"dead"}
+    assert workshed("job", "ada failed", "--json").json["state"] == "dead"
+    assert workshed("job", "ada dead", "--json").json["state"] == "discarded"
     assert [row.message_id for row in dead.find(conn)] == ["bob dead"]
 
 

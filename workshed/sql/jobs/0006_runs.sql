@@ -38,8 +38,8 @@ CREATE TABLE jobs.runs (
     trace        text,
     tags         text[] NOT NULL DEFAULT '{}',
     release      text NOT NULL,
-    -- By name, the secret ones hidden; NULL where they were too large, or were erased.
-    arguments    jsonb
+    -- By name in their order, the secret ones hidden; NULL where they were too large, or erased.
+    arguments    json
 ) PARTITION BY RANGE (recorded_at);
 
 CREATE INDEX runs_by_time ON jobs.runs (recorded_at, id);
