@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test faults check format docs lock clean
+.PHONY: help setup demo dev test faults bench check format docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,6 +30,10 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@$(BIN)/pytest tests/e2e tests/integration/jobs/test_model.py --full
 	@$(BIN)/python -m tests.faults --scale full
 	@$(BIN)/python -m tests.faults.numbers
+
+bench: setup ## Measure it beside its peers; a table, and bench-results/
+	@$(BIN)/workshed dev --install-only
+	@$(BIN)/python -m bench
 
 check: setup ## Lint, types, import layers
 	@$(BIN)/ruff check .

@@ -1,0 +1,69 @@
+"""`python -m bench`: measure, print a table or JSON, keep both and a plot in `bench-results/`."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import pika
+
+from bench import report
+from bench.measurement import Measurement
+from bench.scenarios import SCENARIOS
+from bench.size import FULL, QUICK, SMOKE, Size
+from bench.world import QUORUM, World, private
+
+RESULTS = Path("bench-results")
+
+
+def main() -> int:
+    """Run what was asked for; the exit code is 1 where a target of it is missed."""
+    wanted = arguments()
+    names = wanted.only or list(SCENARIOS)
+    size = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
+    with private() as world:
+        found = [one for name in names for one in measured(world, name, size)]
+        surroundings = report.surroundings(*versions(world))
+    RESULTS.mkdir(exist_ok=True)
+    written = report.as_json(found, surroundings)
+    (RESULTS / "bench.json").write_text(written + "\n")
+    report.draw(found, RESULTS / "bench.png")
+    said = " · ".join(f"{name} {value}" for name, value in surroundings.items())
+    print(written if wanted.json else f"{report.as_table(found)}\n\n{said}")
+    return 0 if wanted.smoke or all(one.met is not False for one in found) else 1
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of few jobs, some 3 minutes"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="see that it runs; figures say nothing"
+    )
+    parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="repeatable")
+    return parser.parse_args()
+
+
+def measured(world: World, name: str, size: Size) -> list[Measurement]:
+    """Run one scenario, and say on stderr how it goes."""
+    began = time.perf_counter()
+    print(f"{name} …", end=" ", file=sys.stderr, flush=True)
+    found = SCENARIOS[name](world, size)
+    print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def versions(world: World) -> tuple[str, str]:
+    """Return those of RabbitMQ and PostgreSQL."""
+    connection = pika.BlockingConnection(pika.URLParameters(world.url(QUORUM)))
+    rabbitmq = str(connection._impl.server_properties["version"])  # noqa: SLF001 -- nowhere else
+    connection.close()
+    with world.database() as conn:
+        return rabbitmq, str(conn.info.server_version // 10_000)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,34 @@
+"""Jobs of Celery, acknowledged late as the others are; `BENCH_CONFIRMS=1` confirms publishes."""
+
+import os
+import time
+from typing import Any
+
+from celery import Celery
+
+from bench.marks import mark
+
+NAP_S = 0.005
+
+app: Any = Celery("bench", broker=os.environ["BENCH_STOCK_URL"].replace("amqp://", "pyamqp://", 1))
+app.conf.update(
+    task_acks_late=True,
+    task_ignore_result=True,
+    task_default_queue="celery0",
+    worker_prefetch_multiplier=16,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"confirm_publish": True} if "BENCH_CONFIRMS" in os.environ else {},
+)
+
+
+@app.task(name="noop")
+def noop(sent_ns: int) -> None:
+    """Do nothing but note it."""
+    mark(sent_ns)
+
+
+@app.task(name="nap")
+def nap(sent_ns: int) -> None:
+    """Wait as for a network."""
+    mark(sent_ns)
+    time.sleep(NAP_S)

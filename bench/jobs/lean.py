@@ -1,0 +1,34 @@
+"""Jobs of Workshed with no more middleware than retries need."""
+
+import dramatiq
+
+from bench.jobs.ours import PREFETCH
+from bench.marks import mark
+from brokers import Queue
+from brokers.envelope import StrictJson
+from brokers.rabbitmq import RabbitMQ
+from middleware import DatabasePool, Deadline, Fence, Lifeline, LogContext, Retries
+from workshed.settings import settings
+
+config = settings()
+broker = RabbitMQ(
+    [config.broker_url.get_secret_value()],
+    {"bench0": Queue("bench0", prefetch=PREFETCH)},
+    [
+        DatabasePool(),
+        LogContext(),
+        Fence(config.fence_retention),
+        Deadline(),
+        Retries(config.max_retries, config.not_visible_for),
+        Lifeline(),
+    ],
+    config,
+)
+dramatiq.set_encoder(StrictJson())
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor(broker=broker, queue_name="bench0", time_limit=60_000)
+def noop(sent_ns: int) -> None:
+    """Do nothing but note it."""
+    mark(sent_ns)

@@ -1,0 +1,59 @@
+"""Jobs of Workshed, with every middleware."""
+
+import os
+import time
+from datetime import timedelta
+
+import dramatiq
+
+from bench.marks import mark
+from brokers import Queue, broker
+from middleware import RetryOn, Unique
+
+PREFETCH = 128
+QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
+NAP_S = 0.005
+
+for name in QUEUES:
+    broker.add_queue(Queue(name, prefetch=PREFETCH))
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
+def noop(sent_ns: int) -> None:
+    """Do nothing but note it."""
+    mark(sent_ns)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
+def nap(sent_ns: int) -> None:
+    """Wait as for a network."""
+    mark(sent_ns)
+    time.sleep(NAP_S)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000, once=True)
+def once(sent_ns: int) -> None:
+    """Do nothing, once."""
+    mark(sent_ns)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000, unique=Unique())
+def unique(sent_ns: int) -> None:
+    """Do nothing, one at a time for each argument."""
+    mark(sent_ns)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name=QUEUES[0],
+    time_limit=60_000,
+    retry_on=RetryOn(ConnectionError, attempts=2, wait=timedelta(seconds=1)),
+)
+def fail(sent_ns: int) -> None:
+    """Fail, and be retried after a second."""
+    mark(sent_ns)
+    raise ConnectionError("it always fails")
+
+
+for name in QUEUES[1:]:
+    dramatiq.actor(noop.fn, broker=broker, queue_name=name, actor_name=f"noop_{name}")

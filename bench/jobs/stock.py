@@ -1,0 +1,37 @@
+"""Jobs of dramatiq with its own broker and its own middleware.
+
+`BENCH_CONFIRMS=1` turns confirms on; on quorum queues it runs in a virtual host that makes them.
+"""
+
+import os
+import time
+
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+from bench.marks import mark
+
+QUEUES = [f"stock{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
+NAP_S = 0.005
+
+broker = RabbitmqBroker(
+    url=os.environ["BENCH_STOCK_URL"], confirm_delivery="BENCH_CONFIRMS" in os.environ
+)
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0])
+def noop(sent_ns: int) -> None:
+    """Do nothing but note it."""
+    mark(sent_ns)
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0])
+def nap(sent_ns: int) -> None:
+    """Wait as for a network."""
+    mark(sent_ns)
+    time.sleep(NAP_S)
+
+
+for name in QUEUES[1:]:
+    dramatiq.actor(noop.fn, broker=broker, queue_name=name, actor_name=f"noop_{name}")

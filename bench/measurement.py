@@ -1,0 +1,90 @@
+"""What a run has measured, in the form in which it is printed, kept and drawn."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of ours beside one of a peer."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    peer_value: float | None = None
+    ratio: float | None = None
+    """Of `value` to `peer_value`."""
+    target: str | None = None
+    """What DESIGN asks for; `None` where it is only shown."""
+    met: bool | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it with figures rounded to what they mean."""
+        return {name: rounded(v) for name, v in asdict(self).items()}
+
+
+def rounded(value: object) -> object:
+    """Round a number to four digits."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def beside(
+    name: str,
+    value: float,
+    unit: str,
+    peer: str,
+    peer_value: float,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Measurement:
+    """Compare a figure with a peer's; the target is of their ratio."""
+    ratio = value / peer_value
+    if at_least is not None:
+        return Measurement(name, value, unit, peer, peer_value, ratio, f">= {at_least:g} x",
+                           ratio >= at_least)  # fmt: skip
+    if at_most is not None:
+        return Measurement(name, value, unit, peer, peer_value, ratio, f"<= {at_most:g} x",
+                           ratio <= at_most)  # fmt: skip
+    return Measurement(name, value, unit, peer, peer_value, ratio)
+
+
+def alone(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Measurement:
+    """Show a figure; the target is of itself."""
+    target = met = None
+    if at_least is not None:
+        target, met = f">= {at_least:g} {unit}", value >= at_least
+    elif at_most is not None:
+        target, met = f"<= {at_most:g} {unit}", value <= at_most
+    return Measurement(name, value, unit, target=target, met=met)
+
+
+def alternating(
+    rounds: int, contenders: Sequence[str], measure: Callable[[str], dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Measure each contender in turn, and again; return the medians of each of its figures.
+
+    Each round begins with another one, so that none always comes after the same.
+    """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        turn = number % len(contenders)
+        for name in [*contenders[turn:], *contenders[:turn]]:
+            found[name].append(measure(name))
+    return {name: medians(figures) for name, figures in found.items()}
+
+
+def medians(figures: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each figure."""
+    all_of = list(figures)
+    return {name: statistics.median(one[name] for one in all_of) for name in all_of[0]}

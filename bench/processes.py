@@ -1,0 +1,102 @@
+"""The processes of a worker: what they use, and how they end."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+"""The least CPU time that Linux tells."""
+LOOK_S = 0.005
+END_S = 20.0
+UTIME, STIME, PARENT = 11, 12, 1
+"""Fields of `/proc/PID/stat` after the name."""
+
+
+class BenchError(Exception):
+    """A round that did not come to its end; its figures would say nothing."""
+
+
+class Tree:
+    """A process with all its children, in a group of its own."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        """Start it."""
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        """Use it for a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, in good order if it can."""
+        self.process.terminate()
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def pids(self) -> list[int]:
+        """Return the process and what descends from it."""
+        parents = {pid: int(fields[PARENT]) for pid, fields in _all()}
+        found = [self.process.pid]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
+
+    def cpu_s(self) -> float:
+        """Return the CPU time of all of them; of a child that has ended only while it was there."""
+        wanted = set(self.pids())
+        used = (int(f[UTIME]) + int(f[STIME]) for pid, f in _all() if pid in wanted)
+        return sum(used) * TICK_S
+
+    def memory_bytes(self) -> int:
+        """Return what they occupy, shared pages by share (PSS)."""
+        return sum(_pss_bytes(pid) for pid in self.pids())
+
+    def until(self, reached: Callable[[], bool], within_s: float) -> None:
+        """Wait for something; raises `BenchError` where it does not come."""
+        deadline = time.monotonic() + within_s
+        while not reached():
+            if self.process.poll() is not None:
+                raise BenchError(f"it ended with code {self.process.returncode}: {self.said()}")
+            if time.monotonic() > deadline:
+                raise BenchError(f"not reached within {within_s:g} s: {self.said()}")
+            time.sleep(LOOK_S)
+
+    def said(self) -> str:
+        """Return the end of its log."""
+        return self.log.read_text(errors="replace")[-2_000:]
+
+
+def _all() -> list[tuple[int, list[str]]]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                text = (entry / "stat").read_text()
+            except OSError:  # it has ended meanwhile
+                continue
+            found.append((int(entry.name), text.rpartition(")")[2].split()))
+    return found
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,80 @@
+"""What a run has measured: as a table, as JSON, and as a plot."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.measurement import Measurement, rounded
+
+PACKAGES = ("dramatiq", "pika", "psycopg", "celery")
+
+
+def surroundings(rabbitmq: str, postgresql: str) -> dict[str, Any]:
+    """Note what the figures hold for."""
+    return {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "rabbitmq": rabbitmq,
+        "postgresql": postgresql,
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def as_json(found: Sequence[Measurement], surrounding: dict[str, Any]) -> str:
+    """Write the schema that programs read."""
+    return json.dumps(
+        {"measurements": [one.as_json() for one in found], "surroundings": surrounding}, indent=2
+    )
+
+
+def as_table(found: Sequence[Measurement]) -> str:
+    """Write a table of Markdown: what, ours, the peer's, the ratio, and whether it is enough."""
+    lines = ["| what | ours | beside | ratio | target |", "|---|--:|---|--:|---|"]
+    for one in found:
+        beside = "" if one.peer is None else f"{one.peer}: {_number(one.peer_value)}"
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f} x"
+        target = "" if one.target is None else f"{one.target} {'met' if one.met else '**missed**'}"
+        ours = f"{_number(one.value)} {one.unit}"
+        lines.append(f"| {one.name} | {ours} | {beside} | {ratio} | {target} |")
+    return "\n".join(lines)
+
+
+def draw(found: Sequence[Measurement], path: Path) -> None:
+    """Draw the ratios that have a target beside it, as a PNG."""
+    import matplotlib as mpl  # noqa: PLC0415 -- slow to import, and only wanted at the end
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    shown = [one for one in found if one.ratio is not None and one.target is not None]
+    if not shown:
+        return
+    names = [f"{one.name}\nbeside {one.peer}" for one in shown]
+    ratios = [one.ratio or 0.0 for one in shown]
+    targets = [float((one.target or "0").split()[1]) for one in shown]
+    figure, axes = plt.subplots(figsize=(9, 0.6 * len(shown) + 1.2), layout="constrained")
+    places = range(len(shown))
+    colours = ["#2a7f62" if one.met else "#c1462b" for one in shown]
+    axes.barh(places, ratios, color=colours, height=0.6)
+    axes.scatter(targets, places, marker="|", s=300, color="black", label="target", zorder=3)
+    for place, ratio in zip(places, ratios, strict=True):
+        axes.text(ratio, place, f" {ratio:.2f} x", va="center", fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("ours / peer")
+    axes.margins(x=0.1)
+    axes.legend(loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    known = rounded(float(value))
+    return f"{known:,.0f}".replace(",", " ") if abs(value) >= 100 else f"{known:g}"  # noqa: PLR2004

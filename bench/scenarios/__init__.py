@@ -1,0 +1,28 @@
+"""What is measured, by name; each function returns its measurements."""
+
+from collections.abc import Callable
+
+from bench.measurement import Measurement
+from bench.scenarios.drain import drain, naps
+from bench.scenarios.enqueue import enqueue
+from bench.scenarios.footprint import footprint, idle
+from bench.scenarios.latency import both, latency
+from bench.scenarios.options import options
+from bench.scenarios.relay import lateness, relay
+from bench.size import Size
+from bench.world import World
+
+Scenario = Callable[[World, Size], list[Measurement]]
+
+SCENARIOS: dict[str, Scenario] = {
+    "enqueue": enqueue,
+    "drain": drain,
+    "naps": naps,
+    "both": both,
+    "latency": latency,
+    "relay": relay,
+    "lateness": lateness,
+    "footprint": footprint,
+    "idle": idle,
+    "options": options,
+}

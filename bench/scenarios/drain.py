@@ -1,0 +1,90 @@
+"""How fast a worker works off what waits."""
+
+from bench.measurement import Measurement, alone, alternating, beside
+from bench.processes import TICK_S
+from bench.size import Size
+from bench.world import World, settle
+
+WITHIN_S = 240.0
+SHARE = 0.1
+"""Of the jobs after which the CPU is counted: what a worker uses to boot is none of theirs."""
+PEERS = ("ours", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw")
+
+
+def drain(world: World, size: Size) -> list[Measurement]:
+    """Let jobs that do nothing wait, and start a worker of one and of two processes."""
+    made = []
+    for processes in (1, 2):
+        peers = [peer for peer in PEERS if peer != "raw" or processes == 1]
+        found = alternating(
+            size.rounds,
+            peers,
+            lambda peer, p=processes: drained(world, peer, "noop", size.drained, p),
+        )
+        made += compared(processes, found)
+    return made
+
+
+def compared(processes: int, found: dict[str, dict[str, float]]) -> list[Measurement]:
+    """Set ours beside the others."""
+    rate = {peer: figures["rate"] for peer, figures in found.items()}
+    cpu = {peer: figures["cpu"] for peer, figures in found.items()}
+    first = processes == 1
+    made = []
+    for peer, stock, celery, most in (
+        ("ours", 2.0 if first else 2.5, 3.0, 130.0),
+        ("lean", 2.8 if first else 3.3, 5.0, 90.0),
+    ):
+        name = f"no-op drain -p {processes}, {'every middleware' if peer == 'ours' else 'lean'}"
+        made += [
+            beside(name, rate[peer], "jobs/s", "stock", rate["stock"], at_least=stock),
+            beside(name, rate[peer], "jobs/s", "stock, quorum and confirms", rate["stock quorum"]),
+            beside(
+                name,
+                rate[peer],
+                "jobs/s",
+                "celery threads",
+                rate["celery threads"],
+                at_least=celery,
+            ),
+            beside(name, rate[peer], "jobs/s", "celery prefork", rate["celery prefork"]),
+            alone(f"{name}, CPU", cpu[peer], "µs/job", at_most=most),
+        ]
+        made += [
+            beside(f"{name}, CPU", cpu[peer], "µs/job", other, cpu[other])
+            for other in ("stock", "celery threads", "celery prefork")
+        ]
+        if first:
+            least = 0.4 if peer == "lean" else None
+            made.append(beside(name, rate[peer], "jobs/s", "raw pika", rate["raw"], at_least=least))
+    return made
+
+
+def naps(world: World, size: Size) -> list[Measurement]:
+    """Let jobs wait that take 5 ms each; 16 threads could do 3 200 in a second."""
+    peers = ("ours", "stock", "celery threads")
+    found = alternating(
+        size.rounds, peers, lambda peer: drained(world, peer, "nap", size.napping, 2)
+    )
+    rate = {peer: figures["rate"] for peer, figures in found.items()}
+    return [
+        beside("5 ms jobs -p 2", rate["ours"], "jobs/s", peer, rate[peer]) for peer in peers[1:]
+    ]
+
+
+def drained(
+    world: World, peer: str, job: str, count: int, processes: int, **env: str
+) -> dict[str, float]:
+    """Fill the queue, work it off; return jobs per second and CPU per job in µs."""
+    world.empty()
+    if peer == "raw":
+        world.send("raw window", "many", count)
+    else:
+        world.send(peer, "many", count, job, **env)
+    settle()
+    with world.worker(peer, processes, **env) as (tree, marks):
+        tree.until(lambda: marks.count >= count * SHARE, WITHIN_S)
+        before, began = tree.cpu_s(), marks.count
+        tree.until(lambda: marks.count >= count, WITHIN_S)
+        cpu = max(tree.cpu_s() - before, TICK_S) / max(1, count - began)
+    return {"rate": marks.rate(), "cpu": cpu * 1e6}

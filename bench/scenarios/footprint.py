@@ -1,0 +1,96 @@
+"""What a worker occupies while it has nothing to do."""
+
+import time
+
+from bench.measurement import Measurement, alone, alternating, beside
+from bench.processes import Tree
+from bench.scenarios.relay import FILL
+from bench.size import Size
+from bench.world import World
+
+WITHIN_S = 240.0
+READY = "Worker process is ready for action."
+MEBIBYTE = 1 << 20
+BOTH_ATTEMPTS = 2
+WAIT_MS = 1_000
+"""Between the attempts of the job that fails."""
+
+
+def footprint(world: World, size: Size) -> list[Measurement]:
+    """Count connections and memory of one worker process with 1 and with 8 queues."""
+    made = []
+    for queues in (1, 8):
+
+        def measure(peer: str, queues: int = queues) -> dict[str, float]:
+            with world.worker(peer, 1, BENCH_QUEUES=str(queues), WORKSHED_LOG_LEVEL="INFO") as (
+                tree,
+                _,
+            ):
+                tree.until(lambda: READY in tree.said(), WITHIN_S)
+                time.sleep(size.idle_s)
+                connections = float(world.connections())
+                return {"connections": connections, "memory": tree.memory_bytes() / MEBIBYTE}
+
+        found = alternating(size.rounds, ("ours", "stock"), measure)
+        ours, stock = found["ours"], found["stock"]
+        name = f"with {queues} queue{'s' if queues > 1 else ''}"
+        # Two of the worker (the one that sends is opened by its first job), one of its relay.
+        made += [
+            alone(f"AMQP connections {name}", ours["connections"], "connections", at_most=3),
+            beside(
+                f"AMQP connections {name}",
+                ours["connections"],
+                "connections",
+                "stock",
+                stock["connections"],
+            ),
+            beside(f"memory {name}", ours["memory"], "MiB", "stock", stock["memory"]),
+        ]
+    return made
+
+
+def idle(world: World, size: Size) -> list[Measurement]:
+    """Let a great many jobs wait for tomorrow: what that costs, and who waits behind them."""
+
+    def measure(kind: str) -> dict[str, float]:
+        world.empty()
+        if kind == "many":
+            with world.database() as conn:
+                conn.execute(FILL, ("1 day", size.idle_rows))
+                conn.execute("VACUUM ANALYZE jobs.schedule")
+        with world.worker("ours", 1, WORKSHED_LOG_LEVEL="INFO") as (tree, marks):
+            tree.until(lambda: READY in tree.said(), WITHIN_S)
+            time.sleep(2.0)
+            cpu, memory = _cpu_percent(tree, size.idle_s), tree.memory_bytes() / MEBIBYTE
+            world.send("ours", "paced", 1, "fail")
+            tree.until(lambda: marks.count == BOTH_ATTEMPTS, WITHIN_S)
+        (_, first), (_, second) = marks.pairs()
+        return {"cpu": cpu, "memory": memory, "late": (second - first) / 1e6 - WAIT_MS}
+
+    found = alternating(size.rounds, ("none", "many"), measure)
+    none, many = found["none"], found["many"]
+    rows = f"{size.idle_rows:,} scheduled rows".replace(",", " ")
+    return [
+        beside(
+            f"idle worker with {rows}, memory",
+            many["memory"],
+            "MiB",
+            "with none",
+            none["memory"],
+            at_most=1.1,
+        ),
+        beside(
+            f"idle worker with {rows}, CPU",
+            many["cpu"],
+            "% of a core",
+            "with none",
+            max(none["cpu"], 0.1),
+        ),
+        alone(f"a retry after 1 s behind {rows}, late", many["late"], "ms", at_most=40),
+    ]
+
+
+def _cpu_percent(tree: Tree, span_s: float) -> float:
+    before, began = tree.cpu_s(), time.perf_counter()
+    time.sleep(span_s)
+    return (tree.cpu_s() - before) / (time.perf_counter() - began) * 100

@@ -1,0 +1,66 @@
+"""How long a job waits while nothing else does, and how much goes through at once."""
+
+from bench.measurement import Measurement, alone, alternating, beside
+from bench.size import Size
+from bench.world import World, settle
+
+WITHIN_S = 240.0
+FIRST = 20
+"""Jobs that wake everything up; they are not counted."""
+
+
+def latency(world: World, size: Size) -> list[Measurement]:
+    """Send 50 jobs a second to an idle worker; from the call of `send` to the start."""
+
+    def measure(peer: str) -> dict[str, float]:
+        world.empty()
+        with world.worker(peer, 2) as (tree, marks):
+            world.send(peer, "one", FIRST)
+            tree.until(lambda: marks.count >= FIRST, WITHIN_S)
+            marks.path.write_bytes(b"")
+            world.send(peer, "paced", size.paced)
+            tree.until(lambda: marks.count >= size.paced, WITHIN_S)
+        late = marks.late_ms()
+        return {"p50": late.p50, "p99": late.p99}
+
+    found = alternating(size.rounds, ("ours", "stock quorum", "celery threads"), measure)
+    ours, stock, celery = (found[peer] for peer in found)
+    return [
+        beside(
+            "enqueue to start, p50",
+            ours["p50"],
+            "ms",
+            "stock, confirms",
+            stock["p50"],
+            at_most=1.25,
+        ),
+        beside("enqueue to start, p50", ours["p50"], "ms", "celery threads", celery["p50"]),
+        alone("enqueue to start, p99", ours["p99"], "ms", at_most=10),
+    ]
+
+
+def both(world: World, size: Size) -> list[Measurement]:
+    """Send and work at the same time, both as fast as they can."""
+
+    def measure(peer: str) -> dict[str, float]:
+        world.empty()
+        with world.worker(peer, 1) as (tree, marks):
+            world.send(peer, "one", FIRST)
+            tree.until(lambda: marks.count >= FIRST, WITHIN_S)
+            marks.path.write_bytes(b"")
+            world.send(peer, "many", size.drained)
+            tree.until(lambda: marks.count >= size.drained, WITHIN_S)
+        settle()
+        return {"rate": marks.rate()}
+
+    found = alternating(size.rounds, ("ours", "stock"), measure)
+    return [
+        beside(
+            "publish and work at once",
+            found["ours"]["rate"],
+            "jobs/s",
+            "stock, no confirms",
+            found["stock"]["rate"],
+            at_least=1.5,
+        )
+    ]

@@ -1,0 +1,63 @@
+"""What each option costs."""
+
+from bench.measurement import Measurement, alone, alternating, beside
+from bench.scenarios.drain import drained
+from bench.size import Size
+from bench.world import World
+
+WITHIN_S = 240.0
+
+
+def options(world: World, size: Size) -> list[Measurement]:
+    """Work off the same jobs with and without each."""
+    ways: dict[str, tuple[str, dict[str, str]]] = {
+        "all": ("noop", {}),
+        "without runs": ("noop", {"WORKSHED_RUNS": "none"}),
+        "without metrics": ("noop", {"WORKSHED_METRICS": "false"}),
+        "once": ("once", {}),
+        "unique": ("unique", {}),
+    }
+
+    def measure(way: str) -> dict[str, float]:
+        job, env = ways[way]
+        return drained(world, "ours", job, size.options, 1, **env)
+
+    found = alternating(size.rounds, list(ways), measure)
+    rate = {way: figures["rate"] for way, figures in found.items()}
+    made = [
+        beside(
+            "runs, drain with them",
+            rate["all"],
+            "jobs/s",
+            "without",
+            rate["without runs"],
+            at_least=0.85,
+        ),
+        beside(
+            "metrics, drain with them", rate["all"], "jobs/s", "without", rate["without metrics"]
+        ),
+        beside("once, drain", rate["once"], "jobs/s", "without", rate["all"]),
+        beside("unique, drain", rate["unique"], "jobs/s", "without", rate["all"]),
+    ]
+    return made + _unique_sends(world, size)
+
+
+def _unique_sends(world: World, size: Size) -> list[Measurement]:
+    def measure(job: str) -> dict[str, float]:
+        world.empty()
+        with world.worker("ours", 1) as (tree, marks):
+            sent = world.send("ours", "one", size.sent_slowly, job)
+            count = size.sent_slowly
+            tree.until(lambda: marks.count >= count, WITHIN_S)
+            marks.path.write_bytes(b"")
+            world.send("ours", "paced", size.paced, job)
+            tree.until(lambda: marks.count >= size.paced, WITHIN_S)
+        late = marks.late_ms()
+        return {"send_ms": sent.seconds / sent.count * 1000, "p50": late.p50}
+
+    found = alternating(size.rounds, ("noop", "unique"), measure)
+    added = found["unique"]["send_ms"] - found["noop"]["send_ms"]
+    return [
+        alone("unique, added to send", added, "ms", at_most=1.5),
+        alone("unique, enqueue to start, p50", found["unique"]["p50"], "ms", at_most=3),
+    ]

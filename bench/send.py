@@ -1,0 +1,110 @@
+"""A process that sends: `python -m bench.send PEER WAY COUNT`; prints what it took as JSON.
+
+Ways: `one` after the other, `threads8` or `threads32` at once, `many` in bulk, `paced` (50 a
+second), `delayed` (due within the next 5 s).
+"""
+
+import importlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.raw import RawPublisher
+
+MODULES = {"ours": "bench.jobs.ours", "lean": "bench.jobs.lean", "stock": "bench.jobs.stock"}
+WARM_UP = 50
+PACE_S = 0.02
+DELAYED_WITHIN_S = 5.0
+SOONEST_S = 1.0
+CHUNK = 10_000
+
+Send = Callable[[str, int], object]
+"""Sends one job, by name, with its argument."""
+
+
+def main() -> None:
+    """Send, and print how long it took and how much CPU."""
+    peer, way, job, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    send, many, delayed = ways(peer)
+    if way not in ("paced", "delayed"):
+        for _ in range(WARM_UP):
+            send("noop", time.time_ns())
+    began, cpu = time.perf_counter(), time.process_time()
+    match way:
+        case "one":
+            at_once(send, job, count, 1)
+        case "many":
+            for start in range(0, count, CHUNK):
+                many(job, min(CHUNK, count - start))
+        case "paced":
+            paced(send, job, count)
+        case "delayed":
+            for number in range(count):
+                delayed(job, SOONEST_S + DELAYED_WITHIN_S * number / count)
+        case _:
+            at_once(send, job, count, int(way.removeprefix("threads")))
+    took, used = time.perf_counter() - began, time.process_time() - cpu
+    print(json.dumps({"count": count, "seconds": took, "cpu_s": used}))
+
+
+def paced(send: Send, job: str, count: int) -> None:
+    """Send 50 a second."""
+    began = time.perf_counter()
+    for number in range(count):
+        time.sleep(max(0.0, began + number * PACE_S - time.perf_counter()))
+        send(job, time.time_ns())
+
+
+def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, float], object]]:
+    """Return how a peer sends one job, many, and one that is due later (in seconds)."""
+    if peer.startswith("raw"):
+        raw = RawPublisher(confirming="one" if peer == "raw" else "window")
+        return raw.send, raw.many, _cannot
+    if peer == "celery":
+        tasks = importlib.import_module("bench.jobs.celery_app").app.tasks
+        return (
+            lambda job, sent_ns: tasks[job].delay(sent_ns),
+            lambda job, count: [tasks[job].delay(time.time_ns()) for _ in range(count)],
+            _cannot,
+        )
+    module = importlib.import_module(MODULES[peer])
+
+    def one(job: str, sent_ns: int) -> object:
+        return getattr(module, job).send(sent_ns)
+
+    def many(job: str, count: int) -> object:
+        if peer == "stock":
+            return [one(job, time.time_ns()) for _ in range(count)]
+        actor = getattr(module, job)
+        return module.broker.enqueue_many([actor.message(time.time_ns()) for _ in range(count)])
+
+    def delayed(job: str, seconds: float) -> object:
+        due_ns = time.time_ns() + int(seconds * 1e9)
+        return getattr(module, job).send_with_options(args=(due_ns,), delay=int(seconds * 1000))
+
+    return one, many, delayed
+
+
+def at_once(send: Send, job: str, count: int, threads: int) -> None:
+    """Send from several threads."""
+
+    def share() -> None:
+        for _ in range(count // threads):
+            send(job, time.time_ns())
+
+    senders = [threading.Thread(target=share) for _ in range(threads)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+
+
+def _cannot(*_: Any) -> object:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""How much is measured."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of jobs and rounds."""
+
+    rounds: int
+    drained: int
+    napping: int
+    sent_slowly: int
+    """One at a time, each waited for."""
+    sent_quickly: int
+    paced: int
+    relayed: int
+    delayed: int
+    idle_rows: int
+    options: int
+    idle_s: float
+
+
+FULL = Size(3, 30_000, 6_000, 2_000, 30_000, 500, 60_000, 2_000, 1_000_000, 15_000, 10.0)
+QUICK = Size(1, 10_000, 2_000, 500, 10_000, 100, 20_000, 500, 100_000, 5_000, 3.0)
+SMOKE = Size(1, 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5)
+"""To see that it runs; its figures say nothing."""

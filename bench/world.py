@@ -1,0 +1,188 @@
+"""The servers of one run, and the processes that work on them."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pika
+import psycopg
+
+from bench.marks import VARIABLE, Marks
+from bench.processes import BenchError, Tree
+from console.servers import Servers
+from workshed.migrate import migrate
+from workshed.settings import Settings
+
+Peer = Literal["ours", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw"]
+QUORUM, CLASSIC = "quorum", "classic"
+QUEUES = ["raw0", "celery0", *(f"{whose}{n}" for whose in ("bench", "stock") for n in range(8))]
+THREADS = 8
+ROOT = Path(__file__).parent.parent
+SEND_S = 300.0
+NOTHING_S = 0.2
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a process took that sent."""
+
+    count: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Return jobs per second."""
+        return self.count / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Return CPU time per job, in µs."""
+        return self.cpu_s / self.count * 1e6
+
+
+class World:
+    """Private servers, and one virtual host for each kind of queue that stock clients make."""
+
+    def __init__(self, servers: Servers, folder: Path) -> None:
+        """Use servers that run."""
+        self.servers = servers
+        self.folder = folder
+        self._round = 0
+        assert servers.rabbitmq is not None  # noqa: S101 -- all of ours are started
+        self._rabbitmq = servers.rabbitmq
+        for name in (QUORUM, CLASSIC):
+            self._rabbitmq.ctl("add_vhost", name, "--default-queue-type", name)
+            self._rabbitmq.ctl("set_permissions", "-p", name, "workshed", ".*", ".*", ".*")
+        with self.database() as conn:
+            migrate(conn, ("jobs",))
+
+    def url(self, vhost: str) -> str:
+        """Return the URL of a virtual host."""
+        return self.servers.broker_url.rpartition("/")[0] + f"/{vhost}"
+
+    @contextmanager
+    def database(self) -> Generator[psycopg.Connection[Any]]:
+        """Connect to PostgreSQL, in autocommit."""
+        with psycopg.connect(self.servers.database_url, autocommit=True) as conn:
+            yield conn
+
+    def environment(self, peer: str, **more: str) -> dict[str, str]:
+        """Return the variables of a process of a peer."""
+        # Celery's consumers ask for what quorum queues refuse, a prefetch of the whole channel.
+        usual = peer == "stock" or peer.startswith("celery")
+        return {
+            "WORKSHED_DATABASE_URL": self.servers.database_url,
+            "WORKSHED_BROKER_URL": self.url(QUORUM),
+            "WORKSHED_LOG_LEVEL": "WARNING",
+            "WORKSHED_POOL_SIZE": "32",
+            "BENCH_STOCK_URL": self.url(CLASSIC if usual else QUORUM),
+            "PYTHONPATH": str(ROOT),
+            **({"BENCH_CONFIRMS": "1"} if peer == "stock quorum" else {}),
+            **more,
+        }
+
+    def marks(self) -> Marks:
+        """Return the file of a new round."""
+        self._round += 1
+        return Marks(self.folder / f"marks-{self._round}")
+
+    def send(self, peer: str, way: str, count: int, job: str = "noop", **env: str) -> Sent:
+        """Let a process send jobs; raises `BenchError` when it fails."""
+        module = "stock" if peer.startswith("stock") else peer.split(maxsplit=1)[0]
+        if peer == "raw window":
+            module = "raw-window"
+        with self.sending(module, way, count, job, self.environment(peer, **env)) as sender:
+            out, _ = sender.communicate(timeout=SEND_S)
+        if sender.returncode:
+            raise BenchError(f"{peer} could not send: {out.decode()[-2_000:]}")
+        return Sent(**json.loads(out.splitlines()[-1]))
+
+    @contextmanager
+    def sending(
+        self, module: str, way: str, count: int, job: str, environment: dict[str, str]
+    ) -> Generator[subprocess.Popen[bytes]]:
+        """Start a process that sends; it is waited for at the end of the block."""
+        command = [sys.executable, "-m", "bench.send", module, way, job, str(count)]
+        with subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as sender:
+            yield sender
+
+    @contextmanager
+    def worker(
+        self, peer: str, processes: int = 1, threads: int = THREADS, **env: str
+    ) -> Generator[tuple[Tree, Marks]]:
+        """Run a worker of a peer; its jobs note their starts."""
+        marks = self.marks()
+        environment = self.environment(peer, **env) | {VARIABLE: str(marks.path)}
+        log = self.folder / f"{marks.path.name}.log"
+        with Tree(command(peer, processes, threads), environment, log) as tree:
+            yield tree, marks
+
+    def empty(self) -> None:
+        """Let nothing of a round be left for the next one."""
+        for vhost in (QUORUM, CLASSIC):
+            with pika.BlockingConnection(pika.URLParameters(self.url(vhost))) as connection:
+                for name in QUEUES:
+                    with suppress(pika.exceptions.ChannelClosedByBroker):  # it is not there yet
+                        connection.channel().queue_purge(name)
+        with self.database() as conn:
+            conn.execute("TRUNCATE jobs.schedule, jobs.settled, jobs.once, jobs.unique_locks, "
+                         "jobs.runs, jobs.attempts, jobs.dead, jobs.starts")  # fmt: skip
+
+    def connections(self) -> int:
+        """Count the AMQP connections of all virtual hosts."""
+        lines = self._rabbitmq.ctl("list_connections", "pid").splitlines()
+        return len([line for line in lines if line.strip() not in ("", "pid")])
+
+
+def command(peer: str, processes: int, threads: int) -> Sequence[str]:
+    """Return how a worker of a peer is started."""
+    python = [sys.executable, "-m"]
+    match peer.split():
+        case ["raw", *_]:
+            return [*python, "bench.raw", "-1"]
+        case ["celery", pool]:
+            slots = threads * processes if pool == "threads" else max(2, processes)
+            words = ["-A", "bench.jobs.celery_app", "worker", "-P", pool, "-c", str(slots)]
+            return [
+                *python,
+                "celery",
+                *words,
+                "--without-mingle",
+                "--without-gossip",
+                "-l",
+                "ERROR",
+            ]
+        case ["stock", *_]:
+            module = "bench.jobs.stock"
+        case _:
+            module = f"bench.jobs.{peer}"
+    return [*python, "dramatiq", module, "-p", str(processes), "-t", str(threads)]
+
+
+@contextmanager
+def private() -> Generator[World]:
+    """Start servers that nothing else uses, with the settings that ship."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-bench-")))
+        given = Settings(_env_file=None)
+        servers = stack.enter_context(Servers(fresh=True, given=given))
+        yield World(servers, folder)
+
+
+def settle() -> None:
+    """Let servers finish what the last round has left them to do."""
+    time.sleep(NOTHING_S)
