@@ -213,7 +213,7 @@ def test_a_copy_older_than_what_is_remembered_is_not_run(job, working, publish, 
     published = datetime.now(UTC) - timedelta(days=31)
 
     with working("default"):
-        publish(job.actor.message(1), again=True, published=int(published.timestamp()))
+        publish(job.actor.message(1), again=True, published_ms=int(published.timestamp() * 1000))
         (reason,) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))[0]
 
     assert "31 days ago" in reason
@@ -224,7 +224,7 @@ def test_an_old_message_without_copies_runs(job, working, publish, eventually):
     published = datetime.now(UTC) - timedelta(days=300)
 
     with working("default"):
-        publish(job.actor.message(1), published=int(published.timestamp()))
+        publish(job.actor.message(1), published_ms=int(published.timestamp() * 1000))
         eventually(lambda: job == [1])
 
 

@@ -336,7 +336,7 @@ class Jobs(RuleBasedStateMachine):
             self.execution.learn_of_cancels(set(ids), rules.find(conn))
         try:
             self._check(run.job)
-        except SkipMessage:
+        except (CopyError, SkipMessage):
             return None  # absorbed, and acked
         except AloneError:
             copy.redelivered = True
@@ -493,7 +493,7 @@ class Jobs(RuleBasedStateMachine):
             self.execution.learn_of_cancels(set(ids), rules.find(conn))
         try:
             self._check(run.job)
-        except SkipMessage:
+        except (CopyError, SkipMessage):
             return
         except ConcludedError as err:
             self._conclude(run, err.outcome)
