@@ -25,6 +25,7 @@ from middleware import (
     Once,
     Redaction,
     Retries,
+    Sentry,
     Stock,
     Uniqueness,
 )
@@ -62,6 +63,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Redaction(),  # before anything wraps the function: its parameters are read
         Lineage(),
         LogContext(),  # above the rest, so that what they log names the job
+        Sentry(config),  # its scope is there before other observers begin, and after they end
         Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Expiry(),  # below the fence: what has its outcome is absorbed, however late

@@ -208,6 +208,11 @@ class Execution:
             self._inbox.give(delivery, "requeue")
         return len(waiting)
 
+    def leaving(self) -> None:
+        """Tell the observers that this process ends now, in no good order."""
+        for observer in self._observers():
+            _tell(observer.leaving)
+
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
         """Let each middleware write what follows from an outcome; return it.
 

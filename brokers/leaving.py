@@ -117,6 +117,7 @@ class Leaving:
     def _exit(self, code: int) -> None:
         """End without the threads that do not: they would run beside the next attempt."""
         self._inbox.flush(CANCEL_S)
+        self._execution.leaving()
         with contextlib.suppress(OSError):
             logging.shutdown()
         os._exit(code)

@@ -26,6 +26,7 @@ from middleware.policy import INTERRUPTED, Policy, verdict
 from middleware.redaction import Redaction
 from middleware.retries import Retries
 from middleware.rules import RetryOn
+from middleware.sentry import Sentry
 from middleware.stock import Stock
 from middleware.unique import Unique
 from middleware.uniqueness import Uniqueness
@@ -55,6 +56,7 @@ __all__ = [
     "Redaction",
     "Retries",
     "RetryOn",
+    "Sentry",
     "Settling",
     "Stock",
     "TurnLostError",

@@ -1,6 +1,7 @@
 """Keep an actor's secret arguments out of all that shows its jobs."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,13 +56,18 @@ def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
 
 def scrubbed(actor: Actor, message: dramatiq.Message[Any], text: str) -> str:
     """Hide the values of secret arguments in a text, such as that of an error."""
-    secret = set(actor.options.get("redact", ()))
-    if not secret:
-        return text
-    values = [v for n, v in _named(actor, message, hide=False) if n in secret or n.isdigit()]
-    for word in sorted({w for v in values for w in _words(v)}, key=len, reverse=True):
+    for word in words(actor, message):
         text = text.replace(word, HIDDEN)
     return text
+
+
+def words(actor: Actor, message: dramatiq.Message[Any]) -> list[str]:
+    """Return the texts that the values of secret arguments may appear as, the longest first."""
+    secret = set(actor.options.get("redact", ()))
+    if not secret:
+        return []
+    values = [v for n, v in _named(actor, message, hide=False) if n in secret or n.isdigit()]
+    return sorted({w for v in values for w in _words(v)}, key=len, reverse=True)
 
 
 def _named(
@@ -86,7 +92,7 @@ def _words(value: object) -> Iterator[str]:
     """Return the texts a value may appear as."""
     match value:
         case str():
-            found = [value, repr(value)[1:-1]]
+            found = [value, repr(value)[1:-1], json.dumps(value)[1:-1]]
         case dict():
             found = [word for item in value.values() for word in _words(item)]
         case list() | tuple():
