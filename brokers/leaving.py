@@ -64,7 +64,8 @@ class Leaving:
         """
         if self._begun.acquire(blocking=False):
             self._recycling = True
-            logger.critical("%s %s; leaving with code %d", delivery, error, EXIT_HARD_DEADLINE)
+            with self._execution.log.about(delivery.job):
+                logger.critical("%s %s; leaving with code %d", delivery, error, EXIT_HARD_DEADLINE)
             threading.Thread(target=self._run, name="leaving", daemon=True).start()
         if self._recycling:
             delivery.parked = True  # its thread may come back, and would ack it a second time

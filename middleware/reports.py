@@ -78,6 +78,11 @@ class Report:
             waited_ms = round(job.waited.total_seconds() * 1000)
             self._transaction.set_data("messaging.message.receive.latency", waited_ms)
 
+    @property
+    def trace_id(self) -> str:
+        """The trace it is in: its sender's, or one that begins with it."""
+        return self._continued.trace_id
+
     def end(self, outcome: Outcome) -> None:
         """Report the outcome; any thread may."""
         if self._transaction is not None:
