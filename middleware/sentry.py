@@ -1,5 +1,6 @@
 """Tell Sentry what jobs fail of, in the trace they were sent in."""
 
+import logging
 import sys
 from typing import Any
 
@@ -14,6 +15,8 @@ from middleware.observer import Observer
 from workshed.errors import SettingsError
 from workshed.jobs import traces
 from workshed.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 NAME = "sentry"
 INSTALL = "WORKSHED_SENTRY_DSN is set, but the SDK is missing: pip install 'workshed[sentry]'"
@@ -51,8 +54,12 @@ class Sentry(Observer):
         self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
     ) -> None:
         """Note the sender's trace; what is put back on its way keeps its first."""
-        if _initialised() and "sentry-trace" not in message.options.get("trace", {}):
+        if not _initialised() or "sentry-trace" in message.options.get("trace", {}):
+            return
+        try:
             traces.carry(message.options, _reports().headers(message))
+        except Exception:  # of the application's own client; the job is sent all the same
+            logger.exception("a message is sent without its trace")
 
     def began(self, job: Job) -> None:
         """Open the scope and the transaction of this run."""

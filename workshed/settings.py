@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     """Share of the traces that begin here which Sentry is sent; `0`: only those of senders."""
     sentry_arguments: bool = False
     """Send Sentry the arguments of a job that failed, but those of its actor's `redact=`."""
+    tracing: bool = False
+    """Make spans of OpenTelemetry, exported as `OTEL_*` say; needs the extra `workshed[otel]`."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto`: colours on a terminal, JSON lines otherwise."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
