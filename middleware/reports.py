@@ -1,4 +1,4 @@
-"""What Sentry is told of a job; the one file that imports its SDK."""
+"""What Sentry is told of a job; needs its SDK."""
 
 import re
 from contextlib import ExitStack
@@ -15,6 +15,7 @@ from sentry_sdk.tracing import Span, TransactionSource
 from sentry_sdk.types import Event, Hint
 from sentry_sdk.utils import event_from_exception
 
+from middleware import check_ins
 from middleware.job import Job, Label, Outcome
 from middleware.redaction import arguments, words
 from workshed.scrubbing import Scrubber, secrets
@@ -53,11 +54,12 @@ class Report:
         """Open the scope, in the trace of the job's sender; `close` is called by this thread."""
         self._config = config
         self._job = job
+        self._actor = actor
         self._transaction: Span | None = None
         self._open = ExitStack()
         self._scope = self._open.enter_context(sentry_sdk.isolation_scope())
         self._scope.clear_breadcrumbs()  # of what the thread did since its last job
-        self._describe(actor)
+        self._describe()
         self._continued = self._scope.continue_trace(
             job.message.options.get("trace", {}),
             op="queue.process",
@@ -77,6 +79,7 @@ class Report:
         if job.waited is not None:
             waited_ms = round(job.waited.total_seconds() * 1000)
             self._transaction.set_data("messaging.message.receive.latency", waited_ms)
+        check_ins.begun(job, self._actor)
 
     @property
     def trace_id(self) -> str:
@@ -87,16 +90,17 @@ class Report:
         """Report the outcome; any thread may."""
         if self._transaction is not None:
             self._transaction.set_status(STATUS.get(outcome.label, "ok"))
-        if matters(self._config, self._job, outcome):
-            with use_isolation_scope(self._scope):
+        with use_isolation_scope(self._scope):
+            if matters(self._config, self._job, outcome):
                 sentry_sdk.capture_event(*self._event(outcome))
+            check_ins.ended(self._job, self._actor, outcome)
 
     def close(self) -> None:
         """End the transaction, and return to the scope of before."""
         self._open.close()
 
-    def _describe(self, actor: dramatiq.Actor[..., Any] | None) -> None:
-        job, message = self._job, self._job.message
+    def _describe(self) -> None:
+        job, message, actor = self._job, self._job.message, self._actor
         self._scope.set_tag("actor", message.actor_name)
         self._scope.set_tag("queue", message.queue_name)
         self._scope.set_tag("attempt", str(job.attempt))

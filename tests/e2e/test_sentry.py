@@ -214,6 +214,85 @@ def test_what_the_sender_has_not_sampled_is_not_sent(start, send_in_trace, sentr
     assert sentry.of("transaction") == []
 
 
+# Check-ins
+
+PERIODIC = """
+import dramatiq
+from brokers import broker
+
+class Daily:
+    def monitor(self):
+        return {"schedule": {"type": "crontab", "value": "0 9 * * *"}, "timezone": "Europe/Paris"}
+
+class Often:
+    def monitor(self):
+        return None
+
+@dramatiq.actor(
+    broker=broker, queue_name="low", max_retries=1, min_backoff=1, max_backoff=1, time_limit=90_000
+)
+def Daily_report(fails):
+    if fails:
+        raise OSError("away")
+
+@dramatiq.actor(broker=broker, queue_name="low")
+def tick(fails):
+    pass
+
+Daily_report.options["periodic"] = Daily()
+tick.options["periodic"] = Often()
+"""
+FAILS, WORKS = True, False
+
+
+@pytest.fixture
+def checked_in(start, send, sentry, eventually, count):
+    """`checked_in(actor, fails, **options)`: what a monitor was told of one run."""
+
+    def run(actor, fails, dead=0, **options):
+        worker = start(PERIODIC)
+        send(actor, fails, **options)
+        send("tick", WORKS, planned=1)  # of a schedule that no monitor has words for
+        eventually(lambda: count("jobs.dead") == dead, within_s=30)
+        eventually(lambda: sentry.of("check_in") or not options)
+        assert worker.stop() == 0
+        return sentry.of("check_in")
+
+    return run
+
+
+def test_a_run_that_the_clock_planned_checks_in_and_out(checked_in):
+    begun, ended = checked_in("Daily_report", WORKS, planned=1)
+
+    assert (begun["status"], ended["status"]) == ("in_progress", "ok")
+    assert begun["check_in_id"] == ended["check_in_id"]
+    assert begun["monitor_slug"] == "daily_report"
+    assert begun["monitor_config"] == {
+        "schedule": {"type": "crontab", "value": "0 9 * * *"},
+        "timezone": "Europe/Paris",
+        "checkin_margin": 5,
+        "max_runtime": 3,  # 90 s, and as long as a job may go on after that
+    }
+
+
+def test_a_run_that_is_tried_again_is_in_progress_until_it_is_dead(checked_in):
+    found = checked_in("Daily_report", FAILS, dead=1, planned=1)
+
+    assert [one["status"] for one in found] == ["in_progress", "in_progress", "error"]
+    assert len({one["check_in_id"] for one in found}) == 1
+
+
+def test_a_run_that_is_too_late_is_an_error(checked_in):
+    found = checked_in("Daily_report", WORKS, dead=1, planned=1, expires=1, due=1)
+
+    assert [one["status"] for one in found] == ["error"]
+
+
+def test_one_that_somebody_sends_is_no_run_of_the_schedule(checked_in):
+    """It would close a check-in that is not there, and hide that the clock has stopped."""
+    assert checked_in("Daily_report", FAILS, dead=1) == []
+
+
 # Secrets
 
 LEAKY = """
