@@ -65,6 +65,7 @@ def sleep(number):
     logging.getLogger("sleep").info("sleeping")
     time.sleep(600)
 """
+OF_OTHER_THREADS = ("psycopg.pool", "dramatiq.worker.ConsumerThread")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -86,7 +87,7 @@ def lines(worker):
 
 
 def said(worker, message):
-    """Tell whether something was said of a job, and return all of it."""
+    """Return what was said of a job."""
     return [line for line in lines(worker) if line.get("job_id") == message.message_id]
 
 
@@ -95,7 +96,7 @@ def sent(broker, actor, *args, **options):
 
 
 def test_each_line_of_a_job_names_it_also_those_of_libraries(start, broker, eventually):
-    worker = start(WORKSHED_RELAY_FORK="true")
+    worker = start()
     trace = {"sentry-trace": f"{TRACE}-00f067aa0ba902b7"}
 
     message = sent(broker, "fail", 7, trace=trace)
@@ -114,6 +115,11 @@ def test_each_line_of_a_job_names_it_also_those_of_libraries(start, broker, even
             f"after {message.message_id}",
         ]  # fmt: skip
         assert [event for event in events if event in expected] == expected, events
+        all_lines = lines(worker)
+        between = all_lines[all_lines.index(found[0]) : all_lines.index(found[-1]) + 1]
+        nameless = [line["logger"] for line in between if "job_id" not in line]
+        assert not [name for name in nameless if not name.startswith(OF_OTHER_THREADS)]
+        assert "psycopg.pool" in {line["logger"] for line in found}
         for line in found:
             assert (line["actor"], line["queue"], line["trace"]) == ("fail", "low", TRACE)
 

@@ -113,7 +113,6 @@ def test_secrets_do_not_show(monkeypatch):
 
 @pytest.mark.parametrize("dsn", ["s3cret@sentry.example/1", "https://s3cret@sentry.example/"])
 def test_a_dsn_without_its_parts_is_refused_without_quoting_it(dsn, monkeypatch):
-    """The SDK would refuse it when a worker has started, with a traceback that has the key."""
     monkeypatch.setenv("WORKSHED_SENTRY_DSN", dsn)
 
     with pytest.raises(SettingsError, match="must be like https://key@host/project") as caught:
