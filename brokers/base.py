@@ -22,6 +22,7 @@ from brokers.errors import (
 from brokers.parcel import claim_of, waiting
 from brokers.queues import Queue
 from middleware.redaction import parameters
+from middleware.sentry import without_stock
 from middleware.stock import OF_A_MESSAGE
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, WorkshedError
@@ -45,6 +46,7 @@ class DeclaredBroker(Broker):
         self._signatures: dict[str, inspect.Signature] = {}
         self._hooks: dict[str, list[Any]] = {}
         super().__init__(middleware=middleware)
+        self.middleware = without_stock(self.middleware)
 
     def add_queue(self, queue: Queue) -> None:
         """Declare a queue of your own; before the first actor on it."""

@@ -26,9 +26,11 @@ from middleware import (
     Redaction,
     Retries,
     Runs,
+    Sentry,
     Stock,
     Uniqueness,
 )
+from workshed.errors import SettingsError
 from workshed.settings import Settings, settings
 
 STUB = "stub://"
@@ -63,6 +65,8 @@ def middleware(config: Settings) -> list[Middleware]:
         Redaction(),  # before anything wraps the function: its parameters are read
         Lineage(),
         LogContext(),  # above the rest, so that what they log names the job
+        *tracing(config),  # its span is there before other observers begin, and after they end
+        Sentry(config),  # its scope is there before other observers begin, and after they end
         Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Expiry(),  # below the fence: what has its outcome is absorbed, however late
@@ -76,3 +80,19 @@ def middleware(config: Settings) -> list[Middleware]:
         RelayFork(wanted=config.relay_fork),
         Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]
+
+
+def tracing(config: Settings) -> list[Middleware]:
+    """Return what makes spans, where that is wanted; else nothing of it is imported.
+
+    Raises `SettingsError` where it is not installed.
+    """
+    if not config.tracing:
+        return []
+    try:
+        from middleware.tracing import Tracing  # noqa: PLC0415 -- an extra
+    except ImportError as err:
+        raise SettingsError(
+            "WORKSHED_TRACING is on, but OpenTelemetry is missing: pip install 'workshed[otel]'"
+        ) from err
+    return [Tracing(config)]

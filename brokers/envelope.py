@@ -13,15 +13,13 @@ from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentEr
 from middleware.rules import LONGEST_KEY as LONGEST_GROUP
 from middleware.rules import MOST_GROUPS
 from middleware.stock import OF_A_MESSAGE
-from workshed.jobs import tags
+from workshed.jobs import tags, traces
 
 EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
 LATEST_MS = 253_402_300_799_999  # the year 9999
 LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
 LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
-TRACE_HEADERS = ("traceparent", "tracestate", "baggage", "sentry-trace")
-LONGEST_TRACE_HEADER = 1_024
 LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
 LARGEST_ARGUMENTS_BYTES = 64 << 10
 FIELDS = {
@@ -80,18 +78,6 @@ def _id(value: object) -> str | None:
         return problem
     if not 0 < len(str(value).encode(errors="replace")) <= LONGEST_NAME:
         return f"must have 1 to {LONGEST_NAME} bytes, not {value!r:.50}"
-    return None
-
-
-def _trace(value: object) -> str | None:
-    """Check the headers of a trace, which other programs may have written."""
-    if not isinstance(value, dict) or not 0 < len(value) <= len(TRACE_HEADERS):
-        return f"must be an object of {', '.join(TRACE_HEADERS)}, not {value!r:.50}"
-    for name, text in value.items():
-        if name not in TRACE_HEADERS:
-            return f"has a header other than {', '.join(TRACE_HEADERS)}: {name!r:.50}"
-        if not isinstance(text, str) or not text.isascii() or len(text) > LONGEST_TRACE_HEADER:
-            return f"{name} must be at most {LONGEST_TRACE_HEADER} ASCII characters"
     return None
 
 
@@ -158,10 +144,11 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "pipe_target": _piped,  # the message that is sent with this one's success and result
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
+    "planned": _number(0, LATEST_MS),  # the instant a clock planned it for, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
     "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
     "parent": _id,  # the message id of the job that sent it
-    "trace": _trace,  # headers of the trace it was sent in
+    "trace": traces.problem,  # headers of the trace it was sent in
     "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time
     "unique_for": _number(1),  # ms after which the key is free in any case

@@ -21,6 +21,7 @@ from middleware import (
     ConcludedError,
     CopyError,
     Job,
+    LogContext,
     Observer,
     Outcome,
     Retries,
@@ -74,12 +75,14 @@ class Execution:
         """Take the broker's middleware, which may grow."""
         self._middleware = middleware
         self._retries = next(m for m in middleware if isinstance(m, Retries))
+        self.log = next((m for m in middleware if isinstance(m, LogContext)), LogContext())
 
     def start(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
         """Run the checks before a job; raises `SkipMessage` when it does not run now.
 
         One that cannot be made waits, and costs no attempt.
         """
+        self.log.bind(delivery.job)
         delivery.parked = False
         if not delivery.channel.is_open:
             self._give_back(delivery, "its channel was lost before it started")
@@ -141,9 +144,10 @@ class Execution:
         else:
             wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
             outcome = Outcome("stranger", reason, delay=wait)
-        with db.transaction() as conn:
-            outcome = self.settle(conn, job, outcome)
-        self._observe(job, outcome)
+        with self.log.about(job):
+            with db.transaction() as conn:
+                outcome = self.settle(conn, job, outcome)
+            self._observe(job, outcome)
 
     def learn_of_cancels(self, ids: set[str], rules: list[Rule]) -> list[str]:
         """Take over what was cancelled; return the ids of those that run, and are told of it now.
@@ -165,18 +169,19 @@ class Execution:
 
         Only for a process that is about to leave: their threads still run.
         """
-        count = 0
-        for delivery in self.running:
+        return sum(self._cut_off(delivery) for delivery in self.running)
+
+    def _cut_off(self, delivery: Delivery) -> bool:
+        with self.log.about(delivery.job):
             try:
                 with db.answering(), db.transaction() as conn:
                     self.settle(conn, delivery.job, INTERRUPTED)
             except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
                 logger.warning("%s is cut off, and delivered again: %s", delivery, err)
-            else:
-                self._inbox.give(delivery, "ack")
-                self._observe(delivery.job, INTERRUPTED)
-                count += 1
-        return count
+                return False
+            self._inbox.give(delivery, "ack")
+            self._observe(delivery.job, INTERRUPTED)
+            return True
 
     def give_up(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
         """Store that an attempt has failed whose thread does not come back; never raises.
@@ -184,22 +189,24 @@ class Execution:
         Only for a process that is about to leave. Where it cannot be stored RabbitMQ delivers the
         job again, and the attempt is not charged.
         """
-        stored = False
+        with self.log.about(delivery.job):
+            stored = self._store_failed(delivery, actor, error)
+        self._inbox.give(delivery, "ack" if stored else "requeue")
+        self._left(delivery, stored=stored)
+
+    def _store_failed(self, delivery: Delivery, actor: Any, error: BaseException) -> bool:
         try:
             policy = self._retries.policy(actor, delivery.job)
             outcome = verdict(error, run_of(delivery.job), policy)
             with db.answering(), db.transaction() as conn:
                 outcome = self.settle(conn, delivery.job, outcome)
         except CopyError as copy:
-            self._observe(delivery.job, Outcome("absorbed", str(copy)))
-            stored = True
+            outcome = Outcome("absorbed", str(copy))
         except Exception:
             logger.exception("%s is given up, and delivered again", delivery)
-        else:
-            self._observe(delivery.job, outcome)
-            stored = True
-        self._inbox.give(delivery, "ack" if stored else "requeue")
-        self._left(delivery, stored=stored)
+            return False
+        self._observe(delivery.job, outcome)
+        return True
 
     def give_back(self, wanted: Callable[[Any], bool]) -> int:
         """Give RabbitMQ the waiting deliveries that are wanted there; return how many."""
@@ -207,6 +214,11 @@ class Execution:
         for delivery in waiting:
             self._inbox.give(delivery, "requeue")
         return len(waiting)
+
+    def leaving(self) -> None:
+        """Tell the observers that this process ends now, in no good order."""
+        for observer in self._observers():
+            _tell(observer.leaving)
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
         """Let each middleware write what follows from an outcome; return it.

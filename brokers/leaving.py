@@ -64,7 +64,8 @@ class Leaving:
         """
         if self._begun.acquire(blocking=False):
             self._recycling = True
-            logger.critical("%s %s; leaving with code %d", delivery, error, EXIT_HARD_DEADLINE)
+            with self._execution.log.about(delivery.job):
+                logger.critical("%s %s; leaving with code %d", delivery, error, EXIT_HARD_DEADLINE)
             threading.Thread(target=self._run, name="leaving", daemon=True).start()
         if self._recycling:
             delivery.parked = True  # its thread may come back, and would ack it a second time
@@ -117,6 +118,7 @@ class Leaving:
     def _exit(self, code: int) -> None:
         """End without the threads that do not: they would run beside the next attempt."""
         self._inbox.flush(CANCEL_S)
+        self._execution.leaving()
         with contextlib.suppress(OSError):
             logging.shutdown()
         os._exit(code)

@@ -27,6 +27,7 @@ from middleware.redaction import Redaction
 from middleware.retries import Retries
 from middleware.rules import RetryOn
 from middleware.runs import Runs
+from middleware.sentry import Sentry
 from middleware.stock import Stock
 from middleware.unique import Unique
 from middleware.uniqueness import Uniqueness
@@ -57,6 +58,7 @@ __all__ = [
     "Retries",
     "RetryOn",
     "Runs",
+    "Sentry",
     "Settling",
     "Stock",
     "TurnLostError",

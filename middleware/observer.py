@@ -21,3 +21,6 @@ class Observer(Middleware):
 
         Called once of each delivery, also of one whose actor did not run.
         """
+
+    def leaving(self) -> None:
+        """Send on what is kept: the process ends in a moment, without its threads and its hooks."""

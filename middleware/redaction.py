@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,7 +49,7 @@ class Redaction(Middleware):
         """Let the job know which texts are not to be shown of it."""
         actor = broker.get_actor(message.actor_name)
         if actor.options.get("redact"):
-            message.job.secrets = secrets(actor, message.job.message)
+            message.job.secrets = secret_words(actor, message.job.message)
 
 
 def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
@@ -63,10 +64,10 @@ def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
 
 def scrubbed(actor: Actor, message: dramatiq.Message[Any], text: str) -> str:
     """Hide the values of secret arguments in a text, such as that of an error."""
-    return without(text, secrets(actor, message))
+    return without(text, secret_words(actor, message))
 
 
-def secrets(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ...]:
+def secret_words(actor: Actor, message: dramatiq.Message[Any]) -> tuple[str, ...]:
     """Return the texts that the values of secret arguments may appear as, the longest first."""
     secret = actor.options.get("redact", ())
     if not secret:
@@ -99,7 +100,7 @@ def _words(value: object) -> Iterator[str]:
     """Return the texts a value may appear as."""
     match value:
         case str():
-            found = [value, repr(value)[1:-1]]
+            found = [value, repr(value)[1:-1], json.dumps(value)[1:-1]]
         case dict():
             found = [word for item in value.values() for word in _words(item)]
         case list() | tuple():

@@ -23,6 +23,7 @@ from brokers import build
 from console.servers import Servers
 from console.servers.mail import MailCatcher
 from tests.faults.proxy import Proxy
+from tests.ingest import Ingest
 from workshed import db
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
@@ -364,3 +365,13 @@ def proxy():
             return opened.enter_context(Proxy(parts.hostname, parts.port))
 
         yield before
+
+
+# What watches
+
+
+@pytest.fixture
+def sentry():
+    """A Sentry that only listens, at `sentry.dsn`."""
+    with Ingest() as ingest:
+        yield ingest

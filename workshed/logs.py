@@ -3,14 +3,20 @@
 import logging
 import os
 import sys
+from contextvars import ContextVar
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import Processor, WrappedLogger
 
 from workshed.jobs import Signal
+from workshed.jobs.shown import HIDDEN
 from workshed.settings import settings
 
 STDERR = 2
+
+hidden: ContextVar[tuple[str, ...]] = ContextVar("texts to be hidden", default=())
+"""The values of secret arguments, in the thread that works on the job which has them."""
 
 
 def configure() -> None:
@@ -67,12 +73,32 @@ def _to_a_terminal() -> bool:
 
 
 def _for_people() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), _hide]
 
 
 def _for_machines() -> list[Processor]:
     without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
         structlog.processors.ExceptionRenderer(without_locals),  # locals hold people's data
+        _hide,  # while texts are as they were: JSON writes some characters otherwise
         structlog.processors.JSONRenderer(),
+        _hide,  # in what was no text before
     ]
+
+
+def _hide(_logger: WrappedLogger, _method: str, line: Any) -> Any:
+    """Hide secrets in a line, or in what becomes one."""
+    found = hidden.get()
+    return _without(line, found) if found else line
+
+
+def _without(value: Any, words: tuple[str, ...]) -> Any:
+    match value:
+        case str():
+            for word in words:
+                value = value.replace(word, HIDDEN)
+        case dict():
+            return {key: _without(item, words) for key, item in value.items()}
+        case list():
+            return [_without(item, words) for item in value]
+    return value

@@ -103,6 +103,18 @@ class Settings(BaseSettings):
     """Which runs are recorded for people to read: `failures` are those not done."""
     release: str = ""
     """Version of your program, as its runs and Sentry show it; e.g. a commit."""
+    sentry_dsn: SecretStr | None = None
+    """Where workers report to: `https://key@host/project`; needs the extra `workshed[sentry]`."""
+    sentry_events: Literal["final", "first_and_final", "all"] = "final"
+    """Which failures of a job are reported: the one it is dead of, its first one too, or all."""
+    sentry_environment: str = "production"
+    """What Sentry calls this installation."""
+    sentry_traces: float | None = Field(default=None, ge=0, le=1)
+    """Share of the traces that begin here which Sentry is sent; `0`: only those of senders."""
+    sentry_arguments: bool = False
+    """Send Sentry the arguments of a job that failed, but those of its actor's `redact=`."""
+    tracing: bool = False
+    """Make spans of OpenTelemetry, exported as `OTEL_*` say; needs the extra `workshed[otel]`."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto`: colours on a terminal, JSON lines otherwise."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -125,6 +137,13 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql://")
         _refuse_unreadable(url.get_secret_value())
         return url
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _readable_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+/\S*\d+", dsn.get_secret_value()):
+            raise ValueError("must be like https://key@host/project")
+        return dsn
 
     @field_validator("smtp_url")
     @classmethod

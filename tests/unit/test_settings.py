@@ -111,6 +111,16 @@ def test_secrets_do_not_show(monkeypatch):
     assert "hunter2" not in repr(settings())
 
 
+@pytest.mark.parametrize("dsn", ["s3cret@sentry.example/1", "https://s3cret@sentry.example/"])
+def test_a_dsn_without_its_parts_is_refused_without_quoting_it(dsn, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SENTRY_DSN", dsn)
+
+    with pytest.raises(SettingsError, match="must be like https://key@host/project") as caught:
+        settings()
+
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "url"),
     [

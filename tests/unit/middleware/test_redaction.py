@@ -1,5 +1,7 @@
 """Secret arguments: hidden by their name, and wherever their value stands in a text."""
 
+import json
+
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
@@ -87,3 +89,13 @@ def test_a_name_that_is_no_parameter_is_refused():
 
     with pytest.raises(ValueError, match="'password', which is none of its parameters: user_id"):
         declared(["password"], only)
+
+
+def test_its_value_is_hidden_as_it_is_written_in_json_too():
+    """A key of several lines is written with other characters there, as in a line of the log."""
+    actor = declared(["password"])
+    key = "-----BEGIN\n\u00e9t\u00e9"
+
+    text = scrubbed(actor, message(7, key), json.dumps({"said": key}))
+
+    assert text == '{"said": "[redacted]"}'

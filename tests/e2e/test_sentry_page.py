@@ -1,0 +1,58 @@
+"""The examples of docs/sentry-and-tracing.md, run as they stand there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sentry-and-tracing.md").read_text("utf-8")
+BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path):
+    """A folder with the files of the page."""
+    for name, text in BLOCK.findall(PAGE):
+        (tmp_path / name).write_text(text)
+
+
+def test_every_example_is_run_here():
+    names = {name for name, _ in BLOCK.findall(PAGE)}
+
+    assert names == {"payments.py", "checkout.py", "in_threads.py"}
+
+
+def test_a_charge_that_fails_is_reported_once_in_the_trace_of_its_checkout(
+    start_worker, run, environment, sentry, count, eventually
+):
+    env = {"WORKSHED_SENTRY_DSN": sentry.dsn, "WORKSHED_SENTRY_TRACES": "0"}
+    worker = start_worker("payments", env=env)
+
+    code, said = run("checkout.py", SENTRY_DSN=sentry.dsn, **environment)
+    assert code == 0, said
+    eventually(lambda: count("jobs.dead"), within_s=30)
+    assert worker.stop() == 0
+
+    [event] = sentry.of("event")
+    assert event["exception"]["values"][-1]["value"] == (
+        "no answer for card [redacted] of amqp://shop:[redacted]@pay.example/"
+    )
+    assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["charging order 7"]
+    checkout, *runs = sentry.of("transaction")
+    assert checkout["transaction"] == "checkout"
+    traces = {one["contexts"]["trace"]["trace_id"] for one in (event, checkout, *runs)}
+    assert (len(runs), len(traces)) == (2, 1)
+    assert b"4111-1111" not in sentry.received
+    assert b"swordfish" not in sentry.received
+
+
+def test_lines_of_threads_name_the_job_that_has_started_them(start_worker, broker, eventually):
+    worker = start_worker("in_threads")
+
+    message = broker.enqueue(Message("default", "fetch_all", ([1, 2],), {}, {}))
+    eventually(lambda: "fetching 2" in worker.text())
+
+    lines = [json.loads(line) for line in worker.text().splitlines() if "fetching" in line]
+    assert [line["job_id"] for line in lines] == [message.message_id] * 2

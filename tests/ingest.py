@@ -1,0 +1,58 @@
+"""A Sentry that only listens: it takes envelopes, and keeps what was in them."""
+
+import gzip
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Ingest:
+    """Listens at `dsn`; `of("event")` returns what came of a type, `received` all of it."""
+
+    def __init__(self):
+        self.received = b""
+        self.items = []
+        ingest = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                ingest.take(str(self.headers).encode() + self.path.encode() + body, body)
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_):
+                pass
+
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.dsn = f"http://public@127.0.0.1:{self._server.server_port}/1"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def take(self, everything, body):
+        """Split an envelope: a line of headers, then a line and a payload for each item."""
+        with self._lock:
+            self.received += everything
+            _, _, rest = body.partition(b"\n")
+            while rest.strip():
+                line, _, rest = rest.partition(b"\n")
+                header = json.loads(line)
+                payload, rest = rest[: header["length"]], rest[header["length"] + 1 :]
+                self.items.append((header["type"], json.loads(payload)))
+
+    def of(self, kind):
+        """Return what came of a type, in the order it came."""
+        with self._lock:
+            return [payload for found, payload in self.items if found == kind]

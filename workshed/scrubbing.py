@@ -1,0 +1,98 @@
+"""Take credentials out of what leaves for a system of others."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+
+from workshed.jobs.shown import HIDDEN
+from workshed.settings import Settings
+
+SHORTEST_SECRET = 4
+"""Characters; a shorter value is found in every text."""
+
+# Whatever is in doubt is hidden: a password that is not written as %XX has any character but space.
+# Names and schemes have a longest length, or a long text without spaces takes seconds.
+LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://[^\s:@/]*):\S+@")
+KEY_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#@:\"'<>]+@")
+SENSITIVE = (
+    r"[\w-]{0,40}(?:password|passwd|pwd|passphrase|secret|token|credential|authorization"
+    r"|(?:api|access|private)[_-]?key)[\w-]{0,40}"
+)
+NAMED = re.compile(
+    rf"""(?ix) (?<![\w-]) ({SENSITIVE} (?:\\*["'])? \s* [=:] \s*)
+    (?: \\+(["']).*?\\+\2                   # in quotes within quotes
+      | '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*"
+      | (?:bearer|basic|digest)\s+\S+
+      | [^\s"'] (?:[^\s\\]|\\.)*
+    )"""
+)
+BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+NAME = re.compile(rf"(?i){SENSITIVE}")
+
+Keep = Callable[[object, str], bool]
+
+
+class Scrubber:
+    """Hides credentials of any kind, and secrets it knows."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Keep the secrets, the longest first: one may be a part of another."""
+        found = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
+        self._secrets = sorted(found, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Hide them in a text: in URLs, behind names such as `password=`, and known ones."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        text = LOGIN.sub(rf"\1:{HIDDEN}@", text)
+        text = KEY_IN_URL.sub(rf"\1{HIDDEN}@", text)
+        text = NAMED.sub(rf"\1{HIDDEN}", text)
+        return BEARER.sub(rf"\1 {HIDDEN}", text)
+
+    def clean(self, value: Any, keep: Keep = lambda *_: False) -> Any:
+        """Hide them in all texts of a JSON value, and what stands under such a name.
+
+        `keep` may except a text by its key.
+        """
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {key: self._entry(key, item, keep) for key, item in value.items()}
+            case list() | tuple():
+                return [self.clean(item, keep) for item in value]
+        return value
+
+    def _entry(self, key: object, value: Any, keep: Keep) -> Any:
+        # A dict or list is looked into; a number or flag under such a name is a count or a setting.
+        if not isinstance(value, str):
+            return self.clean(value, keep)
+        if keep(key, value):
+            return value
+        return HIDDEN if NAME.fullmatch(str(key)) else self.text(value)
+
+
+def secrets(config: Settings) -> set[str]:
+    """Return the secrets of this process; the defaults are none."""
+    found: set[str] = set()
+    for name, field in Settings.model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, SecretStr) and value != field.default:
+            found.update(_secrets_of(value.get_secret_value()))
+    return found
+
+
+def _secrets_of(text: str) -> Iterator[str]:
+    """Return the passwords of URLs; anything else is secret as a whole."""
+    for part in text.split(";"):
+        if "://" not in part and not part.startswith("maildir:"):
+            yield part.strip()
+        url = urlsplit(part.strip())
+        if url.password:
+            yield from (url.password, unquote(url.password))
+        for name, value in parse_qsl(url.query):
+            if NAME.fullmatch(name):
+                yield value
