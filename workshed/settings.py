@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
+from workshed.zones import zone_problem
 
 PREFIX = "WORKSHED_"
 
@@ -93,6 +94,8 @@ class Settings(BaseSettings):
     """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
     fence_retention: SomeSeconds = timedelta(days=30)
     """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
+    time_zone: str = "UTC"
+    """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
     relay_fork: bool = True
     """Run a relay beside the workers of each `dramatiq` master."""
     ready_fd: int | None = Field(default=None, ge=3)
@@ -121,6 +124,13 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql://")
         _refuse_unreadable(url.get_secret_value())
         return url
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if problem := zone_problem(name):
+            raise ValueError(f"{problem}: {name!r}")
+        return name
 
     @field_validator("smtp_url")
     @classmethod
