@@ -22,6 +22,7 @@ from middleware import (
     Lifeline,
     LogContext,
     Once,
+    Recurring,
     Retries,
     Stock,
     Uniqueness,
@@ -65,6 +66,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
         Uniqueness(),
+        Recurring(),  # below what adds options to messages, which it notes
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
         RelayFork(wanted=config.relay_fork),

@@ -137,6 +137,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
+    "planned": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
     "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
     "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
     "unique_key": _key,  # only one job with this key is alive at a time

@@ -93,7 +93,8 @@ class Execution:
             raise
         delivery.begun = True
         job = delivery.job
-        current.begin(Current(job.message_id, job.message.actor_name, lambda: job.cancelled))
+        name, planned = job.message.actor_name, job.planned_at
+        current.begin(Current(job.message_id, name, lambda: job.cancelled, planned))
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
         """Reach the verdict and store what follows; never raises.

@@ -20,6 +20,7 @@ from middleware.lifeline import Lifeline
 from middleware.log_context import LogContext
 from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, verdict
+from middleware.recurring import Recurring
 from middleware.retries import Retries
 from middleware.rules import RetryOn
 from middleware.stock import Stock
@@ -45,6 +46,7 @@ __all__ = [
     "Once",
     "Outcome",
     "Policy",
+    "Recurring",
     "Retries",
     "RetryOn",
     "Settling",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import dramatiq
@@ -75,6 +75,12 @@ class Job:
         options = self.message.options
         sent: int = self.message.message_timestamp
         return int(options.get("redriven", max(options.get("due", 0), sent)))
+
+    @property
+    def planned_at(self) -> datetime | None:
+        """The time a periodic job is for."""
+        planned = self.message.options.get("planned")
+        return None if planned is None else datetime.fromtimestamp(planned / 1000, UTC)
 
     @property
     def transactional(self) -> bool:
