@@ -94,6 +94,11 @@ class Settings(BaseSettings):
     """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
     fence_retention: SomeSeconds = timedelta(days=30)
     """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
+    dead_retention: SomeSeconds = timedelta(days=180)
+    """Seconds after which dead jobs are deleted, whether or not anybody looked at them."""
+    attempt_retention: SomeSeconds = timedelta(days=90)
+    """Seconds after which failed attempts of jobs that ended, and runs of periodic jobs, are
+    deleted."""
     time_zone: str = "UTC"
     """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
     relay_fork: bool = True

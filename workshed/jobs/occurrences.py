@@ -60,7 +60,7 @@ def last(conn: Connection) -> dict[str, Occurrence]:
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete old ones but the latest of each job, at most `limit`; return how many.
+    """Delete old ones but the latest of each job that is known, at most `limit`; return how many.
 
     What may still be made late is kept for longer than that: its row is why it is made once.
     """
@@ -69,8 +69,10 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
          WHERE (job, planned) IN (
                SELECT job, planned FROM jobs.occurrences AS o
                 WHERE planned < jobs.now() - %(older_than)s
-                  AND EXISTS (SELECT FROM jobs.occurrences
-                               WHERE job = o.job AND planned > o.planned)
+                  AND (EXISTS (SELECT FROM jobs.occurrences
+                                WHERE job = o.job AND planned > o.planned)
+                       OR NOT EXISTS (SELECT FROM jobs.recurring WHERE name = o.job))
+                ORDER BY planned
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """

@@ -203,3 +203,16 @@ def resume(conn: Connection, job: Recurring) -> bool:
     """
     next_at = job.read().next_after(clock(conn))
     return conn.execute(query, {"name": job.name, "next_at": next_at}).rowcount > 0
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete jobs that no release has had for long, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.recurring
+         WHERE name IN (
+               SELECT name FROM jobs.recurring
+                WHERE seen_at < jobs.now() - %(older_than)s
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount

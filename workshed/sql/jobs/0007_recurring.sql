@@ -35,6 +35,7 @@ CREATE TABLE jobs.occurrences (
 
 -- Retention asks for the oldest.
 CREATE INDEX occurrences_by_time ON jobs.occurrences (planned);
+CREATE INDEX attempts_by_time ON jobs.attempts (ended_at);
 
 -- Make one run of a job, unless somebody did: its row and its message commit together. Waits for a
 -- transaction that is about to make the same. Returns NULL where it was made before.
