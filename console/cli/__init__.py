@@ -27,6 +27,7 @@ COMMANDS = {
     "job": "console.cli.job:job",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
+    "recurring": "console.cli.recurring:recurring",
     "relay": "console.cli.relay:relay",
     "scheduled": "console.cli.scheduled:scheduled",
     "unique": "console.cli.unique:unique",

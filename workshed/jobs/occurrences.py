@@ -1,5 +1,6 @@
 """Each time that a run of a periodic job was made: by whom, and what was sent."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -57,6 +58,41 @@ def last(conn: Connection) -> dict[str, Occurrence]:
     """
     with conn.cursor(row_factory=class_row(Occurrence)) as cur:
         return {one.job: one for one in cur.execute(query)}
+
+
+def outcomes(conn: Connection, made: Iterable[Occurrence], fences: timedelta) -> dict[str, str]:
+    """Return what became of runs, by message id, as far as rows about their jobs say.
+
+    One that was made longer ago than `fences` are kept, and has none, is left out: nobody knows.
+    """
+    query = """
+        SELECT wanted.id,
+               CASE
+                   WHEN EXISTS (SELECT FROM jobs.dead WHERE message_id = wanted.id) THEN 'dead'
+                   WHEN s.reason = 'retry' THEN 'failed, tries again'
+                   WHEN s.message_id IS NOT NULL THEN 'waits'
+                   WHEN f.message_id IS NULL THEN 'on its way'
+                   WHEN a.outcome = 'retried' THEN 'on its way'
+                   WHEN a.outcome IS NOT NULL THEN a.outcome
+                   ELSE 'done'
+               END
+          FROM unnest(%(ids)s::text[], %(made)s::timestamptz[]) AS wanted (id, made_at)
+          LEFT JOIN LATERAL (SELECT message_id, reason FROM jobs.schedule
+                              WHERE message_id = wanted.id
+                              ORDER BY hop DESC LIMIT 1) AS s ON true
+          LEFT JOIN jobs.settled AS f ON f.message_id = wanted.id
+          LEFT JOIN LATERAL (SELECT outcome FROM jobs.attempts
+                              WHERE message_id = wanted.id AND hop = f.hop
+                              ORDER BY id DESC LIMIT 1) AS a ON true
+         WHERE f.message_id IS NOT NULL OR wanted.made_at > jobs.now() - %(remembered)s
+    """
+    sent = [one for one in made if one.message_id is not None]
+    values = {
+        "ids": [one.message_id for one in sent],
+        "made": [one.made_at for one in sent],
+        "remembered": fences,
+    }
+    return dict(conn.execute(query, values).fetchall())
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
