@@ -54,6 +54,7 @@ class Clocked:
 
     def latest(self, now: datetime) -> datetime | None:
         """Return the last time within a minute."""
+        now = plain(now)
         return max(self.spec.between(now - STILL, now), default=None)
 
     def next_valid_date(self, last: datetime) -> datetime:
@@ -62,7 +63,7 @@ class Clocked:
         Not in the past, however long the last job took: periodiq then calls itself at once, from
         within, until Python ends it after a thousand times.
         """
-        return self.spec.next_after(max(last, datetime.now(UTC)))
+        return self.spec.next_after(max(plain(last), datetime.now(UTC)))
 
 
 class Recurring(Middleware):
@@ -207,6 +208,11 @@ class Recurring(Middleware):
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
+
+
+def plain(time: datetime) -> datetime:
+    """Return one of Python's own times: `periodiq` asks with pendulum's, which count otherwise."""
+    return datetime.fromtimestamp(time.timestamp(), UTC)
 
 
 def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:

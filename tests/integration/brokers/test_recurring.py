@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import orjson
+import pendulum
 import periodiq
 import pytest
 
@@ -241,6 +242,19 @@ def test_a_clock_notes_its_jobs_when_it_starts(report, rows):
 
     found = rows("SELECT name, kind, spec, zone, words FROM jobs.recurring WHERE name = 'report'")
     assert found == [("report", "every", "10", "UTC", "every 10 seconds")]
+
+
+@pytest.mark.parametrize("spec", [every(HOUR), cron("0 * * * *"), daily("09:00")])
+def test_a_clock_asks_with_times_of_pendulum(actor, spec, database):
+    """Their differences cannot be divided by a `timedelta`, which ended the clock at its start."""
+    asked = actor(actor_name="report", queue_name="low", periodic=spec)(lambda: None).options[
+        "periodic"
+    ]
+    nine = pendulum.datetime(2026, 3, 2, 9, 0, 30)
+
+    assert asked.validate(nine)
+    assert asked.latest(nine) == nine.start_of("hour")
+    assert type(asked.next_valid_date(pendulum.now())) is datetime
 
 
 def test_a_clock_is_never_told_to_wake_up_in_the_past(report):
