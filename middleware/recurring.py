@@ -4,8 +4,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dramatiq
@@ -14,6 +13,7 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from middleware.cancel import Cancel
+from middleware.clocked import Clocked
 from middleware.uniqueness import Uniqueness
 from workshed import db, migrate
 from workshed.cron import Spec
@@ -25,45 +25,8 @@ logger = logging.getLogger(__name__)
 
 CLOCK = "scheduled_at"
 """Option of a message by which `periodiq` is known: when it woke up, for this job."""
-STILL = timedelta(minutes=1)
-"""A clock that wakes up late, or starts, still makes a run of this age."""
 PAUSE_S = 5.0
 """After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
-
-
-class Clocked:
-    """A spec as `periodiq` asks for it; it calls `validate` and `next_valid_date`, no more.
-
-    Not its `CronSpec`, of which none of the rest would be true: a worker would import all of
-    periodiq and pendulum for two methods that it never calls.
-    """
-
-    def __init__(self, spec: Spec, say: Callable[[], None]) -> None:
-        """`say` is called when a clock asks, which it does for the first time when it starts."""
-        self.spec = spec
-        self._say = say
-
-    def __str__(self) -> str:
-        """Write it as in `periodiq`'s list."""
-        return str(self.spec)
-
-    def validate(self, now: datetime) -> bool:
-        """Tell whether it is time, or was a moment ago; a run that was made is not made again."""
-        self._say()
-        return self.latest(now) is not None
-
-    def latest(self, now: datetime) -> datetime | None:
-        """Return the last time within a minute."""
-        now = plain(now)
-        return max(self.spec.between(now - STILL, now), default=None)
-
-    def next_valid_date(self, last: datetime) -> datetime:
-        """Return when to wake up.
-
-        Not in the past, however long the last job took: periodiq then calls itself at once, from
-        within, until Python ends it after a thousand times.
-        """
-        return self.spec.next_after(max(plain(last), datetime.now(UTC)))
 
 
 class Recurring(Middleware):
@@ -94,7 +57,7 @@ class Recurring(Middleware):
         """Refuse what could not run by itself."""
         self._broker = broker
         spec = actor.options.get("periodic")
-        if spec is None:
+        if spec is None or isinstance(spec, Clocked):
             return
         if type(spec).__module__.partition(".")[0] == "periodiq":
             raise ValueError(
@@ -208,11 +171,6 @@ class Recurring(Middleware):
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
-
-
-def plain(time: datetime) -> datetime:
-    """Return one of Python's own times: `periodiq` asks with pendulum's, which count otherwise."""
-    return datetime.fromtimestamp(time.timestamp(), UTC)
 
 
 def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:

@@ -313,3 +313,15 @@ def test_a_periodic_job_is_told_the_time_it_is_for(jobs, actor):
     jobs.drain()
 
     assert found == [datetime(2026, 3, 2, 9, tzinfo=UTC), None]
+
+
+def test_a_periodic_job_can_be_made_to_fail(jobs, actor):
+    """Its declaration is gone through once more for that, and it would fail by its own spec."""
+    report = actor(actor_name="report", queue_name="low", periodic=daily("09:00"), max_retries=0)(
+        lambda: None
+    )
+    jobs.fail_next(report, TimeoutError("no answer"))
+    report.send()
+
+    with pytest.raises(TimeoutError, match="no answer"):
+        jobs.drain()
