@@ -74,6 +74,11 @@ class DeclaredBroker(Broker):
         after: type[Middleware] | None = None,
     ) -> None:
         """Add middleware; the hooks are looked up anew."""
+        if type(middleware).__module__ == "periodiq":
+            raise WorkshedError(
+                f"{type(middleware).__name__} of periodiq drops each run that starts more than "
+                "30 s late, and each retry: leave it out, `periodic=` is known without it"
+            )
         super().add_middleware(middleware, before=before, after=after)
         self._hooks.clear()
 

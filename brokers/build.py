@@ -23,6 +23,7 @@ from middleware import (
     Lineage,
     LogContext,
     Once,
+    Recurring,
     Redaction,
     Retries,
     Runs,
@@ -74,6 +75,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
         Uniqueness(),
+        Recurring(),  # below what adds options to messages, which it notes
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
         Runs(config.runs, config.release),

@@ -144,8 +144,8 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "pipe_target": _piped,  # the message that is sent with this one's success and result
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
-    "planned": _number(0, LATEST_MS),  # the instant a clock planned it for, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
+    "planned": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
     "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
     "parent": _id,  # the message id of the job that sent it
     "trace": traces.problem,  # headers of the trace it was sent in

@@ -100,7 +100,8 @@ class Execution:
             raise
         delivery.begun = True
         job = delivery.job
-        current.begin(Current(job.message_id, job.message.actor_name, lambda: job.cancelled))
+        name, planned = job.message.actor_name, job.planned_at
+        current.begin(Current(job.message_id, name, lambda: job.cancelled, planned))
         job.began, delivery.began = time.time(), time.monotonic()
         for observer in self._observers():
             _tell(observer.began, job)

@@ -21,6 +21,8 @@ from brokers.queues import Queue
 from brokers.sender import Sender
 from brokers.waiting import Blocking, InLoop, Waiting, run
 from brokers.worker_life import WorkerLife, check_time_limits
+from middleware import Recurring
+from middleware.recurring import CLOCK
 from middleware.retries import retry_queues
 from workshed import db
 from workshed.settings import Settings
@@ -55,6 +57,7 @@ class RabbitMQ(Executing):
         self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
         super().__init__(queues, middleware)
         self._execution.use(self.middleware)
+        self._recurring = next(m for m in middleware if isinstance(m, Recurring))
 
     def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Send a message, or store it when it is to wait (`delay` in milliseconds).
@@ -62,8 +65,11 @@ class RabbitMQ(Executing):
         Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
         cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
         copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
-        whose `unique_key` another job has is not sent; the one returned has that job's id.
+        whose `unique_key` another job has is not sent; the one returned has that job's id. What a
+        clock sends is stored as a run of its job.
         """
+        if CLOCK in message.options:
+            return self._recurring.fire(message)
         return run(self._enqueue(message, delay, Blocking()))
 
     async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:

@@ -26,6 +26,7 @@ from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import die_with_parent, set_outside
 from brokers.remake import remake
 from brokers.resend import Resend
+from brokers.sweeper import sweep
 from middleware.lifeline import say_up
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
@@ -248,6 +249,7 @@ def run(stop: threading.Event) -> None:
     duties: list[Duty] = [
         Resend(publisher, found.declared, settings().resend_after),
         Housekeeping(settings().fence_retention),
+        sweep,
         watch_lag,
     ]
     logger.info("relay is at work")

@@ -23,6 +23,7 @@ from middleware.log_context import LogContext
 from middleware.observer import Observer
 from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, verdict
+from middleware.recurring import Recurring
 from middleware.redaction import Redaction
 from middleware.retries import Retries
 from middleware.rules import RetryOn
@@ -54,6 +55,7 @@ __all__ = [
     "Once",
     "Outcome",
     "Policy",
+    "Recurring",
     "Redaction",
     "Retries",
     "RetryOn",

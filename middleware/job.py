@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import dramatiq
@@ -126,6 +126,12 @@ class Job:
         if self.began is None or self.published is None:
             return None
         return max(timedelta(seconds=self.began - self.published.timestamp()), timedelta())
+
+    @property
+    def planned_at(self) -> datetime | None:
+        """The time a periodic job is for."""
+        planned = self.message.options.get("planned")
+        return None if planned is None else datetime.fromtimestamp(planned / 1000, UTC)
 
     @property
     def transactional(self) -> bool:

@@ -51,6 +51,11 @@ class Runs(Observer):
             self.recorder.close()
             self.recorder = None
 
+    def leaving(self) -> None:
+        """Write what is left."""
+        if self.recorder is not None:
+            self.recorder.close()
+
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Hand its record over."""
         recorder = self.recorder

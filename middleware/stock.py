@@ -20,6 +20,7 @@ ON_THE_ACTOR = {
         "on_retry_exhausted",
         "on_success",
         "once",
+        "periodic",
         "retry_on",
         "retry_when",
         "throws",

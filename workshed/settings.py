@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
+from workshed.zones import zone_problem
 
 PREFIX = "WORKSHED_"
 
@@ -93,6 +94,13 @@ class Settings(BaseSettings):
     """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
     fence_retention: SomeSeconds = timedelta(days=30)
     """Seconds for which outcomes are remembered, so that a late copy of a job changes nothing."""
+    dead_retention: SomeSeconds = timedelta(days=180)
+    """Seconds after which dead jobs are deleted, whether or not anybody looked at them."""
+    attempt_retention: SomeSeconds = timedelta(days=90)
+    """Seconds after which failed attempts of jobs that ended, and runs of periodic jobs, are
+    deleted."""
+    time_zone: str = "UTC"
+    """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
     relay_fork: bool = True
     """Run a relay beside the workers of each `dramatiq` master."""
     ready_fd: int | None = Field(default=None, ge=3)
@@ -144,6 +152,13 @@ class Settings(BaseSettings):
         if dsn and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+/\S*\d+", dsn.get_secret_value()):
             raise ValueError("must be like https://key@host/project")
         return dsn
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if problem := zone_problem(name):
+            raise ValueError(f"{problem}: {name!r}")
+        return name
 
     @field_validator("smtp_url")
     @classmethod

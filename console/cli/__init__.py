@@ -29,6 +29,7 @@ COMMANDS = {
     "jobs": "console.cli.jobs:jobs",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
+    "recurring": "console.cli.recurring:recurring",
     "relay": "console.cli.relay:relay",
     "scheduled": "console.cli.scheduled:scheduled",
     "unique": "console.cli.unique:unique",

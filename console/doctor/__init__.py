@@ -37,6 +37,7 @@ CHECKS = (
     Check("migrations", postgresql.migrations, needs=DATABASE),
     Check("connections", postgresql.connections, needs=DATABASE, reads=("pool_size",)),
     Check("relay", jobs.relay, needs=MIGRATED),
+    Check("periodic jobs", jobs.periodic, needs=MIGRATED),
     Check("dead jobs", jobs.died, needs=MIGRATED),
     Check("paused queues", queues.paused, needs=MIGRATED),
     Check("RabbitMQ", rabbitmq.reachable, reads=("broker_url",)),

@@ -6,11 +6,13 @@ from datetime import timedelta
 from console.doctor.finding import Finding, failed, ok, warning
 from console.doctor.surroundings import Surroundings
 from console.words import in_words, jobs
-from workshed.jobs import dead, relays, windows
+from workshed.jobs import dead, recurring, relays, windows
 
 LATE = timedelta(seconds=10)
 START = "dramatiq actors  (or, on a host without workers: workshed relay)"
 SHOWN = 3
+OVERDUE = timedelta(seconds=30)
+"""A relay looks every 5 s."""
 
 
 def relay(here: Surroundings) -> Iterator[Finding]:
@@ -26,6 +28,24 @@ def relay(here: Surroundings) -> Iterator[Finding]:
         yield warning(said, "workshed scheduled  (then see the relay's log)")
     else:
         yield ok(f"a relay is at work; the oldest due job has waited for {in_words(lag)}")
+
+
+def periodic(here: Surroundings) -> Iterator[Finding]:
+    """See that somebody makes the runs of periodic jobs, and has their actors."""
+    with here.connect() as conn:
+        found, now = recurring.find(conn), windows.clock(conn)
+    awake = [job for job in found if job.paused_at is None]
+    late = [job for job in awake if job.live and now - job.next_at > OVERDUE]
+    gone = [job.name for job in awake if not job.live]
+    if late:
+        first = min(late, key=lambda job: job.next_at)
+        said = f"{first.name} was to run {in_words(now - first.next_at)} ago: nobody makes its runs"
+        yield failed(said, START)
+    if gone:
+        said = f"no worker that runs has {', '.join(gone)}: none of its runs is made"
+        yield warning(said, "workshed recurring  (then start a worker that has it)")
+    if not (late or gone):
+        yield ok(f"periodic: {jobs(len(found))}, of which {len(found) - len(awake)} paused")
 
 
 def died(here: Surroundings) -> Iterator[Finding]:

@@ -2,10 +2,12 @@
 
 import inspect
 
-from actors import deliver_email, send_onboarding_reminder, send_welcome_email
+from actors import deliver_email, maintain, send_onboarding_reminder, send_welcome_email
 
+ACTORS = (deliver_email, maintain, send_onboarding_reminder, send_welcome_email)
 CONTRACT = {
     "deliver_email": ("emails", ["email_id"]),
+    "maintain": ("low", []),
     "send_onboarding_reminder": ("default", ["user_id"]),
     "send_welcome_email": ("default", ["user_id"]),
 }
@@ -14,14 +16,14 @@ CONTRACT = {
 def test_wire_names_are_pinned():
     declared = {
         actor.actor_name: (actor.queue_name, list(inspect.signature(actor.fn).parameters))
-        for actor in (deliver_email, send_onboarding_reminder, send_welcome_email)
+        for actor in ACTORS
     }
 
     assert declared == CONTRACT
 
 
 def test_every_actor_says_what_a_copy_and_a_crash_do():
-    for actor in (deliver_email, send_onboarding_reminder, send_welcome_email):
+    for actor in ACTORS:
         assert "Twice: " in actor.fn.__doc__
         assert "Half-way: " in actor.fn.__doc__
         assert actor.options["time_limit"]

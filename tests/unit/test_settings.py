@@ -138,3 +138,11 @@ def test_a_url_that_would_be_misread_is_refused_without_quoting_it(name, url, mo
         settings()
 
     assert "s3c" not in str(error.value)
+
+
+def test_a_zone_nobody_knows_is_refused_with_the_one_meant(monkeypatch):
+    monkeypatch.setenv("WORKSHED_TIME_ZONE", "Europe/Pari")
+    settings.cache_clear()
+
+    with pytest.raises(SettingsError, match=r"WORKSHED_TIME_ZONE: .*did you mean Europe/Paris"):
+        settings()

@@ -1,6 +1,6 @@
 """Rows about jobs, and what a job may say or ask while it runs."""
 
-from workshed.jobs.current import cancelled, checkpoint, once
+from workshed.jobs.current import cancelled, checkpoint, once, planned_at
 from workshed.jobs.signals import Cancelled, Discard, RecordMissing, RetryAfter, Signal, Snooze
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "cancelled",
     "checkpoint",
     "once",
+    "planned_at",
 ]

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from psycopg.rows import class_row
@@ -84,6 +84,22 @@ def of_message(conn: Connection, message_id: str) -> list[Attempt]:
     """
     with conn.cursor(row_factory=class_row(Attempt)) as cur:
         return cur.execute(query, (message_id,)).fetchall()
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete old attempts of jobs that are neither waiting nor dead, at most `limit`."""
+    query = """
+        DELETE FROM jobs.attempts
+         WHERE id IN (
+               SELECT id FROM jobs.attempts AS a
+                WHERE ended_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = a.message_id)
+                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = a.message_id)
+                ORDER BY ended_at
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
 def text_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -18,6 +19,8 @@ class Current:
     actor: str
     cancelled: Callable[[], bool]
     """Tells whether somebody cancelled it since it started."""
+    planned_at: datetime | None = None
+    """The time it is for, of a run of a periodic job."""
 
 
 _current: ContextVar[Current | None] = ContextVar("current job", default=None)
@@ -54,6 +57,16 @@ def checkpoint() -> None:
     """
     if cancelled():
         raise Cancelled("cancelled")
+
+
+def planned_at() -> datetime | None:
+    """Return the time that this run of a periodic job is for, in UTC.
+
+    It is the same whenever and however often the job runs. `None` where somebody sent the job
+    themselves, and outside a job.
+    """
+    current = _current.get()
+    return None if current is None else current.planned_at
 
 
 def once(conn: Connection, key: str) -> bool:

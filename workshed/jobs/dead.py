@@ -227,6 +227,20 @@ def by_queue(conn: Connection) -> dict[str, int]:
     return dict(conn.execute("SELECT queue, count(*) FROM jobs.dead GROUP BY queue").fetchall())
 
 
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.dead
+         WHERE message_id IN (
+               SELECT message_id FROM jobs.dead
+                WHERE died_at < jobs.now() - %(older_than)s
+                ORDER BY died_at
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
 def _values(which: Which) -> dict[str, Any]:
     return {
         "queue": which.queue,

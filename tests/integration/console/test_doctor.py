@@ -17,8 +17,10 @@ from console.doctor.run import DEADLINE_S
 from console.doctor.smtp import STEP
 from console.doctor.surroundings import CONNECT_S, QUERY_MS
 from console.management import TIMEOUT_S
+from workshed.cron import daily
 from workshed.duration import ms
-from workshed.jobs import queues, relays
+from workshed.jobs import queues, recurring, relays
+from workshed.jobs.recurring import Declared
 from workshed.settings import settings
 
 ROOT = Path(__file__).parents[3]
@@ -350,6 +352,39 @@ def test_a_relay_that_has_died(examined, healthy, conn):
 
     assert found.level == "failed"
     assert "no relay has beaten for 60 min" in found.said
+
+
+@pytest.fixture
+def nightly(conn):
+    """A worker that has a periodic job runs."""
+    recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+
+
+def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
+    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '1 hour'")
+
+    found = only(examined()["periodic jobs"])
+
+    assert found.level == "failed"
+    assert "nightly was to run 60 min ago: nobody makes its runs" in found.said
+
+
+def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
+    conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '1 hour'")
+
+    found = only(examined()["periodic jobs"])
+
+    assert found.level == "warning"
+    assert "no worker that runs has nightly" in found.said
+
+
+def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
+    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '1 hour'")
+    recurring.pause(conn, "nightly")
+
+    found = only(examined()["periodic jobs"])
+
+    assert (found.level, found.said) == ("ok", "periodic: 1 job, of which 1 paused")
 
 
 def test_a_relay_that_is_late(examined, healthy, store):

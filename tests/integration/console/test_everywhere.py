@@ -23,6 +23,9 @@ COMMANDS = [
     ("dead", "discard", "a", "--yes"),
     ("queues",),
     ("queues", "pause", "bulk"),
+    ("recurring",),
+    ("recurring", "run", "maintain"),
+    ("recurring", "pause", "maintain"),
     ("enqueue", "deliver_email", "7", "--delay", "1h"),
 ]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from unittest.mock import ANY
 
 import pytest
@@ -13,7 +13,8 @@ from brokers.errors import RefusedArgumentError
 from brokers.fake import NotStoredError
 from brokers.testing.errors import EndlessError
 from workshed import db
-from workshed.jobs import Discard, Snooze
+from workshed.cron import daily
+from workshed.jobs import Discard, Snooze, planned_at
 
 
 def test_a_job_runs_when_it_is_drained_and_not_before(jobs, greet):
@@ -298,3 +299,29 @@ def test_an_outcome_that_a_worker_would_store_later_does_not_let_the_test_wait(j
         jobs.drain()
 
     assert "told to fail" in str(failed.value.__cause__)
+
+
+def test_a_periodic_job_is_told_the_time_it_is_for(jobs, actor):
+    found = []
+
+    @actor(actor_name="report", queue_name="low", periodic=daily("09:00"))
+    def report():
+        found.append(planned_at())
+
+    report.send_with_options(planned=1_772_442_000_000)
+    report.send()
+    jobs.drain()
+
+    assert found == [datetime(2026, 3, 2, 9, tzinfo=UTC), None]
+
+
+def test_a_periodic_job_can_be_made_to_fail(jobs, actor):
+    """Its declaration is gone through once more for that, and it would fail by its own spec."""
+    report = actor(actor_name="report", queue_name="low", periodic=daily("09:00"), max_retries=0)(
+        lambda: None
+    )
+    jobs.fail_next(report, TimeoutError("no answer"))
+    report.send()
+
+    with pytest.raises(TimeoutError, match="no answer"):
+        jobs.drain()

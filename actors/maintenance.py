@@ -1,0 +1,24 @@
+"""Keep the tables small."""
+
+import logging
+
+import dramatiq
+
+from brokers import broker
+from workshed.cron import daily
+from workshed.duration import ms
+from workshed.jobs import retention
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+
+@dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=30), periodic=daily("03:30"))
+def maintain() -> None:
+    """Delete what is older than its retention, every night.
+
+    Twice: a copy passes over what the other deletes, and finds the rest gone.
+    Half-way: what was deleted is committed; the next run goes on.
+    """
+    deleted = retention.prune(settings())
+    logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

@@ -1,0 +1,63 @@
+"""Make the runs of periodic jobs that no clock made."""
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import islice
+
+from workshed.cron import Spec
+from workshed.db import Connection
+from workshed.jobs import occurrences, recurring
+from workshed.jobs.recurring import Recurring
+from workshed.jobs.windows import clock
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+BATCH = 500
+"""Runs of a job that are made in one transaction, after a long outage."""
+MOMENT = timedelta(microseconds=1)
+
+
+def sweep(conn: Connection) -> float:
+    """Make what is due and was not made, as late as each job allows; any number may.
+
+    Works from the rows alone: what makes the times is in them, and a relay imports no actor.
+    """
+    more = False
+    for name in recurring.due(conn):
+        try:
+            with conn.transaction():
+                job = recurring.take(conn, name)
+                more |= job is not None and _catch_up(conn, job)
+        except ValueError as err:  # of a release that knows more; the others go on
+            logger.warning("%s is left to another relay: %s", name, err)
+    return 0.0 if more else LOOK_S
+
+
+def _catch_up(conn: Connection, job: Recurring) -> bool:
+    """Deal with all times of a job up to now; True where there are more than one batch."""
+    spec, now = job.read(), clock(conn)
+    late_from = max(job.next_at, now - job.late_within)
+    times = list(wanted(spec, late_from, now))
+    if job.next_at not in times:
+        first = times[0] if times else now
+        logger.warning(
+            "%s: what was planned from %s to %s and not made is left out, by late=%r and window=%s",
+            *(job.name, job.next_at, first, job.late, job.late_within),
+        )
+    made = [occurrences.make(conn, job.name, planned, "sweeper") for planned in times]
+    more = spec.late != "once" and len(times) == BATCH
+    recurring.advance(conn, job.name, spec.next_after(times[-1] if more else now))
+    for one in filter(None, made):
+        after_s = (now - one.planned).total_seconds()
+        what = f"not sent, since job {one.held_by} has its key" if one.held_by else "made"
+        logger.info("%s, planned for %s: %s, %.0f s late", job.name, one.planned, what, after_s)
+    return more
+
+
+def wanted(spec: Spec, since: datetime, now: datetime) -> Iterable[datetime]:
+    """Return the times from `since` on that are still to be made, as the spec says of late ones."""
+    times = spec.between(since - MOMENT, now)
+    return deque(times, maxlen=1) if spec.late == "once" else islice(times, BATCH)

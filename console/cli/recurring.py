@@ -1,0 +1,140 @@
+"""`workshed recurring`: the jobs that run by the calendar."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console.cli.listing import ListByDefault
+from console.cli.options import Json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from console.recurring import State
+    from workshed.jobs.occurrences import Occurrence
+
+recurring = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
+)
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME", show_default=False)]
+
+
+@recurring.command("list")
+def listed(*, as_json: Json = False) -> None:
+    """List the periodic jobs, each with its last run and its next; `workshed recurring` does too.
+
+    A job is known once a worker or a clock (`periodiq actors`) that has it started.
+    """
+    from console.cli import output
+    from console.program import database
+    from console.recurring import states
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found, now = states(conn), clock(conn)
+    if as_json:
+        output.print_json([for_programs(one) for one in found])
+    elif found:
+        lines = [
+            (f"{one.job.name}\n{one.job.words}", last_run(one, now), next_run(one, now))
+            for one in found
+        ]
+        output.table(("job", "last run", "next run"), lines, elastic=0)
+    else:
+        output.talk("No periodic job is known; a worker or clock notes them when it starts.")
+
+
+@recurring.command()
+def run(names: Names) -> None:
+    """Run periodic jobs once more, now; each is told that it is for this moment.
+
+    Runs also what is paused. Exit code 1 when one is unique and still runs.
+    """
+    from console.cli.output import talk
+    from console.errors import PartlyError
+    from console.program import database
+    from console.recurring import known
+    from workshed.jobs import occurrences
+
+    held = []
+    with database() as conn:
+        for job in known(conn, names):
+            made = occurrences.make_now(conn, job.name)
+            print(f"{job.name}  {said(made)}", flush=True)
+            if made is None or made.held_by:
+                held.append(job.name)
+            if not job.live:
+                talk(f"No worker that runs has {job.name}; it waits for one.")
+    if held:
+        raise PartlyError(f"not sent: {', '.join(held)}")
+
+
+@recurring.command()
+def pause(names: Names) -> None:
+    """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
+    from console.cli.output import talk
+    from console.program import database
+    from console.recurring import known
+    from workshed.jobs import recurring as rows
+
+    with database() as conn:
+        for job in known(conn, names):
+            rows.pause(conn, job.name)
+            print(f"{job.name}  paused")
+    talk(f"`workshed recurring resume {' '.join(names)}` lets them go on.")
+
+
+@recurring.command()
+def resume(names: Names) -> None:
+    """Let periodic jobs go on with their next time."""
+    from console.cli.output import talk
+    from console.program import database
+    from console.recurring import known
+    from workshed.jobs import recurring as rows
+
+    with database() as conn:
+        for job in known(conn, names):
+            if rows.resume(conn, job):
+                print(f"{job.name}  resumed")
+            else:
+                print(f"{job.name}  was not paused")
+    talk("`workshed recurring` shows when they run.")
+
+
+def last_run(one: "State", now: "datetime") -> str:
+    """Say what became of the last run, and when."""
+    from console.words import ago
+
+    if one.last is None:
+        return "never"
+    return f"{one.outcome or '-'}\n{ago(one.last.planned, now)}, by {one.last.made_by}"
+
+
+def next_run(one: "State", now: "datetime") -> str:
+    """Say when it runs next, by the clocks of its zone, or why not."""
+    from zoneinfo import ZoneInfo
+
+    from console.words import ago, due
+
+    if one.job.paused_at is not None:
+        return f"paused\n{ago(one.job.paused_at, now)}"
+    if not one.job.live:
+        return f"no worker has it\nlast seen {ago(one.job.seen_at, now)}"
+    there = one.job.next_at.astimezone(ZoneInfo(one.job.zone))
+    return f"{due(one.job.next_at, now)}\n{there:%a %d %b %H:%M} {one.job.zone}"
+
+
+def said(made: "Occurrence | None") -> str:
+    """Say what became of a run that was wanted."""
+    if made is None:
+        return "was run this very moment"
+    return f"job {made.held_by} has its key" if made.held_by else f"sent as {made.message_id}"
+
+
+def for_programs(one: "State") -> dict[str, Any]:
+    """Return what the list shows."""
+    from dataclasses import asdict
+
+    last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
+    return asdict(one.job) | {"next_at": one.next_at, "last": last}

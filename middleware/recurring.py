@@ -1,0 +1,195 @@
+"""Let actors run by the calendar, and answer the clocks that ask when."""
+
+import inspect
+import logging
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from middleware.cancel import Cancel
+from middleware.clocked import Clocked
+from middleware.uniqueness import Uniqueness
+from workshed import db, migrate
+from workshed.cron import Spec
+from workshed.db import PASSING_ERRORS
+from workshed.jobs import occurrences, recurring
+from workshed.jobs.recurring import SAY_EVERY, Declared
+
+logger = logging.getLogger(__name__)
+
+CLOCK = "scheduled_at"
+"""Option of a message by which `periodiq` is known: when it woke up, for this job."""
+PAUSE_S = 5.0
+"""After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
+
+
+class Recurring(Middleware):
+    """Run an actor by the calendar: `periodic=daily("09:00", tz="Europe/Paris")`.
+
+    Workers and clocks note their jobs in PostgreSQL when they start, and workers every minute that
+    they still have them. A clock (`periodiq actors`) never publishes: it stores that a run was made
+    and the run's message in one transaction. So any number of clocks make one run, and what none
+    could make is made by a relay.
+
+    *Order:* below what adds options to messages, for the same reason as there: who makes a run
+    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cron`).
+    """
+
+    def __init__(self) -> None:
+        """No actor is declared yet."""
+        self._broker: Broker | None = None
+        self._over = threading.Event()
+        self._said = False
+        self._rests_until = 0.0
+
+    @property
+    def actor_options(self) -> set[str]:
+        """When an actor runs by itself."""
+        return {"periodic"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Refuse what could not run by itself."""
+        self._broker = broker
+        spec = actor.options.get("periodic")
+        if spec is None or isinstance(spec, Clocked):
+            return
+        if type(spec).__module__.partition(".")[0] == "periodiq":
+            raise ValueError(
+                f"{actor.actor_name}: periodic={spec!r} is of periodiq, which never fires on "
+                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed.cron"
+            )
+        if not isinstance(spec, Spec):
+            raise ValueError(  # noqa: TRY004 -- as for every option
+                f"{actor.actor_name}: periodic={spec!r}: say daily(…), cron(…) or every(…) of "
+                "workshed.cron"
+            )
+        try:
+            inspect.signature(actor.fn).bind()
+        except TypeError as err:
+            raise ValueError(
+                f"{actor.actor_name}: periodic= runs it without arguments: {err}"
+            ) from None
+        rule = actor.options.get("unique")
+        if callable(getattr(rule, "key", None)):
+            raise ValueError(  # noqa: TRY004 -- as for every option
+                f"{actor.actor_name}: periodic= and a function as key of unique=: a relay makes "
+                "runs too, and has no function; leave the key out"
+            )
+        actor.options["periodic"] = Clocked(spec, self._say_once)
+        self._said = False
+
+    def jobs(self, broker: Broker) -> list[Declared]:
+        """Return the periodic jobs of a program."""
+        return [
+            Declared(
+                actor.actor_name,
+                actor.queue_name,
+                actor.options["periodic"].spec,
+                carried(broker, actor),
+            )
+            for actor in broker.actors.values()
+            if isinstance(actor.options.get("periodic"), Clocked)
+        ]
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Note the jobs of this release; from now on, that it still has them."""
+        jobs = self.jobs(broker)
+        if not jobs:
+            return
+        with db.transaction() as conn:
+            recurring.declare(conn, jobs)
+        self._over = over = threading.Event()
+        names = [job.name for job in jobs]
+        threading.Thread(
+            target=_go_on_saying, args=[names, over], name="recurring", daemon=True
+        ).start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Say so no longer."""
+        self._over.set()
+
+    def fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
+        """Make the run that a clock is here for; return its message, or the one given if not.
+
+        Never raises: `periodiq` ends by any error, and with it all other jobs.
+        """
+        try:
+            return self._fire(message)
+        except PASSING_ERRORS as err:
+            self._rests_until = time.monotonic() + PAUSE_S
+            logger.warning(
+                "%s is not made by this clock, and by a relay later: %s",
+                message.actor_name,
+                str(err).strip(),
+            )
+        except Exception:
+            logger.exception("%s is not made by this clock", message.actor_name)
+        return message
+
+    def _fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
+        assert self._broker is not None  # noqa: S101 -- an actor was declared on it
+        name = message.actor_name
+        clocked: Clocked = self._broker.get_actor(name).options["periodic"]
+        planned = clocked.latest(datetime.fromisoformat(message.options[CLOCK]))
+        if planned is None or self._rests:
+            logger.info("%s is left to a relay", name)
+            return message
+        with db.transaction() as conn:
+            reason = recurring.why_not(conn, name, clocked.spec, planned)
+            made = None if reason else occurrences.make(conn, name, planned, "clock")
+        if reason:
+            logger.info("%s, planned for %s, is not made: %s", name, planned, reason)
+        elif made is None:
+            logger.info("%s, planned for %s, was made by another", name, planned)
+        elif made.message_id is None:
+            logger.warning(
+                "%s, planned for %s, is not sent: job %s has its key", name, planned, made.held_by
+            )
+        else:
+            return message.copy(message_id=made.message_id)
+        return message
+
+    @property
+    def _rests(self) -> bool:
+        return time.monotonic() < self._rests_until
+
+    def _say_once(self) -> None:
+        """Note the jobs of this clock's release, as soon as PostgreSQL answers."""
+        if self._said or self._rests or self._broker is None:
+            return
+        try:
+            with db.transaction() as conn:
+                migrate.require(conn, "jobs")
+                recurring.declare(conn, self.jobs(self._broker))
+            self._said = True
+        except PASSING_ERRORS as err:
+            self._rests_until = time.monotonic() + PAUSE_S
+            logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
+
+
+def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:
+    """Return the options that each message of an actor gets when it is sent."""
+    message = actor.message()
+    for middleware in broker.middleware:
+        if isinstance(middleware, (Cancel, Uniqueness)):
+            middleware.before_enqueue(broker, message, None)
+    return message.options
+
+
+def _go_on_saying(names: list[str], over: threading.Event) -> None:
+    """Say every minute that these jobs are still in a release that runs."""
+    pause_s = SAY_EVERY.total_seconds()
+    while not over.wait(pause_s):
+        try:
+            with db.transaction() as conn:
+                recurring.seen(conn, names)
+            pause_s = SAY_EVERY.total_seconds()
+        except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
+            logger.debug("periodic jobs are not noted: %s", str(err).strip())
+            pause_s = PAUSE_S

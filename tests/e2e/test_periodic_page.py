@@ -1,0 +1,82 @@
+"""The examples of docs/periodic.md, run as they stand there."""
+
+import json
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from workshed.cron import WINDOWS, cron, daily, every
+
+PAGE = (Path(__file__).parents[2] / "docs" / "periodic.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+SPECS = re.findall(r"^\| `((?:daily|cron|every)\(.*\))` \| (.*) \|$", PAGE, re.MULTILINE)
+LATE = re.findall(r'^\| `"(\w+)"`.* \| (\d+ \w+) \|$', PAGE, re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def _shop(tmp_path, conn):
+    (tmp_path / NAME).write_text(TEXT)
+    conn.autocommit = True
+    conn.execute("CREATE SCHEMA shop; CREATE TABLE shop.orders (id integer)")
+    conn.execute("CREATE TABLE shop.days (day date PRIMARY KEY, orders integer)")
+    conn.execute("INSERT INTO shop.orders SELECT generate_series(1, 7)")
+
+
+@pytest.fixture
+def workshed(run, environment):
+    """`workshed("recurring")`: its exit code and words."""
+
+    def workshed(*words):
+        code, said = run("-m", "console", *words, **environment)
+        assert code == 0, said
+        return said
+
+    return workshed
+
+
+@pytest.mark.parametrize(("spec", "words"), SPECS)
+def test_a_spec_is_what_the_page_says(spec, words):
+    names = {"cron": cron, "daily": daily, "every": every, "timedelta": timedelta}
+
+    assert eval(spec, names).words == words  # noqa: S307 -- of our own page
+
+
+def test_the_windows_are_those_of_the_page():
+    found = {
+        late: f"{span.days} days" if span.days else "1 minute" for late, span in WINDOWS.items()
+    }
+
+    assert dict(LATE) == found
+    assert len(SPECS) == 6
+
+
+def test_the_job_runs_by_hand_and_by_the_calendar(start_worker, workshed, conn, eventually):
+    start_worker("shop_jobs")
+
+    [job] = json.loads(workshed("recurring", "--json"))
+    assert (job["name"], job["words"], job["zone"]) == (
+        "count_orders",
+        "daily at 09:00",
+        "Europe/Paris",
+    )
+    conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '1 day'")
+    days = "SELECT day, orders FROM shop.days"
+    [(day, orders)] = eventually(lambda: conn.execute(days).fetchall(), within_s=20)
+
+    assert orders == 7
+    planned = conn.execute("SELECT planned::date FROM jobs.occurrences").fetchone()
+    assert planned == (day,)
+    conn.execute("DELETE FROM shop.days")
+    assert workshed("recurring", "run", "count_orders").startswith("count_orders  sent as ")
+    [(day, _)] = eventually(lambda: conn.execute(days).fetchall(), within_s=20)
+    assert abs(day - date.today()) <= timedelta(days=1)  # noqa: DTZ011 -- of PostgreSQL's zone
+
+
+def test_a_pause_and_its_end(start_worker, workshed):
+    start_worker("shop_jobs")
+
+    assert workshed("recurring", "pause", "count_orders").startswith("count_orders  paused\n")
+    assert "paused" in workshed("recurring")
+    assert workshed("recurring", "resume", "count_orders").startswith("count_orders  resumed\n")

@@ -1,0 +1,461 @@
+"""Periodic jobs: noted when their program starts, made once however many clocks fire."""
+
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pendulum
+import periodiq
+import pytest
+
+from brokers.envelope import decode
+from middleware import Unique
+from middleware.recurring import Recurring
+from workshed import db
+from workshed.cron import cron, daily, every
+from workshed.errors import WorkshedError
+from workshed.jobs import occurrences, planned_at, recurring
+from workshed.settings import settings
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def clock(broker):
+    """What the stock clock talks to: the middleware of this program, as it starts."""
+    found = next(m for m in broker.middleware if isinstance(m, Recurring))
+    found._said, found._rests_until = False, 0.0
+    return found
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+@pytest.fixture
+def report(actor, clock, ran):
+    """An actor that runs every ten seconds, which it will have to by the clock of the test."""
+
+    @actor(actor_name="report", queue_name="low", periodic=every(timedelta(seconds=10)))
+    def report():
+        ran.append(planned_at())
+
+    return report
+
+
+@pytest.fixture
+def past(rows):
+    """`past(HOUR)`: the noted jobs were declared so long ago, and nothing was made since."""
+
+    def past(span):
+        rows("UPDATE jobs.recurring SET next_at = next_at - %s RETURNING 1", span)
+
+    return past
+
+
+@pytest.fixture
+def tell_time(rows):
+    """The time that PostgreSQL has."""
+    return lambda: rows("SELECT jobs.now()")[0][0].astimezone(UTC)
+
+
+def declared(broker, clock):
+    with db.transaction() as conn:
+        recurring.declare(conn, clock.jobs(broker))
+
+
+def fire(actor, at):
+    """Do as `periodiq` does when it wakes up."""
+    at = at.replace(microsecond=0)
+    if actor.options["periodic"].validate(at):
+        return actor.send_with_options(scheduled_at=str(at))
+    return None
+
+
+# What a clock makes
+
+
+def test_a_clock_stores_that_a_run_was_made_and_its_message_together(
+    report, rows, tell_time, past, broker, clock
+):
+    declared(broker, clock)
+    past(HOUR)
+
+    sent = fire(report, tell_time())
+
+    [(job, planned, message_id, made_by)] = rows(
+        "SELECT job, planned, message_id, made_by FROM jobs.occurrences"
+    )
+    [(stored, queue, body)] = rows("SELECT message_id, queue, body FROM jobs.schedule")
+    message = decode(body.encode(), queue)
+    assert (job, made_by) == ("report", "clock")
+    assert sent.message_id == message_id == stored == message.message_id
+    assert message.options == {"origin": "cron", "planned": int(planned.timestamp() * 1000)}
+    assert planned.timestamp() % 10 == 0
+
+
+def test_a_clock_publishes_nothing_itself(report, rabbitmq, broker, clock, past, tell_time):
+    """A message that is sent before its row commits runs twice, and one sent after it is lost."""
+    broker.ensure_queues({"low"})
+    declared(broker, clock)
+    past(HOUR)
+
+    fire(report, tell_time())
+
+    assert rabbitmq.depth("low") == 0
+
+
+def test_any_number_of_clocks_make_one_run(
+    report, rows, broker, clock, past, tell_time, in_threads
+):
+    """Two of the stock clock send everything twice."""
+    declared(broker, clock)
+    past(HOUR)
+    now = tell_time()
+
+    in_threads(lambda _: fire(report, now), range(20), threads=4)
+
+    assert len(rows("SELECT 1 FROM jobs.occurrences")) == 1
+    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+
+
+def test_three_starts_of_a_clock_within_a_minute_make_one_run(
+    actor, clock, broker, rows, past, tell_time
+):
+    minutes = actor(actor_name="minutes", queue_name="low", periodic=cron("* * * * *"))(
+        lambda: None
+    )
+    declared(broker, clock)
+    past(HOUR)
+    minute = tell_time().replace(second=0)
+
+    for second in (0, 20, 40):
+        fire(minutes, minute + timedelta(seconds=second))
+
+    assert rows("SELECT planned FROM jobs.occurrences") == [(minute.replace(microsecond=0),)]
+
+
+def test_a_clock_that_wakes_up_late_makes_the_run_all_the_same(
+    report, rows, broker, clock, past, tell_time
+):
+    declared(broker, clock)
+    past(HOUR)
+    planned = datetime.fromtimestamp(tell_time().timestamp() // 10 * 10, UTC)
+
+    fire(report, planned + timedelta(seconds=3))
+
+    assert rows("SELECT planned FROM jobs.occurrences") == [(planned,)]
+
+
+def test_a_clock_that_was_set_back_makes_no_run_twice(report, rows, broker, clock, past, tell_time):
+    declared(broker, clock)
+    past(HOUR)
+    now = tell_time()
+
+    fire(report, now)
+    fire(report, now - timedelta(minutes=5))
+    fire(report, now)
+
+    assert len(rows("SELECT 1 FROM jobs.occurrences")) == 2
+
+
+def test_a_clock_that_is_an_hour_ahead_makes_nothing_before_its_time(
+    report, rows, broker, clock, tell_time, caplog
+):
+    """Made now, it would be missing when its time comes."""
+    declared(broker, clock)
+
+    with caplog.at_level("INFO"):
+        fire(report, tell_time() + HOUR)
+
+    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert "this host is ahead of PostgreSQL by " in caplog.text
+
+
+def test_what_a_clock_makes_a_moment_too_early_is_sent_in_time(
+    report, rows, broker, clock, past, tell_time
+):
+    declared(broker, clock)
+    past(HOUR)
+
+    fire(report, tell_time() + timedelta(seconds=40))
+
+    [(planned, due_at)] = rows(
+        "SELECT planned, due_at FROM jobs.occurrences JOIN jobs.schedule USING (message_id)"
+    )
+    assert due_at == planned
+
+
+def test_a_clock_of_an_older_release_makes_nothing(
+    report, rows, broker, clock, past, tell_time, caplog
+):
+    """One that was left running would make what nobody plans any more, beside what is planned."""
+    declared(broker, clock)
+    past(HOUR)
+    clock._said = True
+    rows("UPDATE jobs.recurring SET spec = '3600' RETURNING 1")
+
+    with caplog.at_level("INFO"):
+        fire(report, tell_time())
+
+    assert rows("SELECT 1 FROM jobs.occurrences") == []
+    assert "a release that started later plans it otherwise" in caplog.text
+
+
+def test_a_paused_job_is_not_made(report, rows, broker, clock, past, tell_time, conn):
+    declared(broker, clock)
+    past(HOUR)
+    recurring.pause(conn, "report")
+    conn.commit()
+
+    fire(report, tell_time())
+
+    assert rows("SELECT 1 FROM jobs.occurrences") == []
+
+
+def test_a_clock_goes_on_while_postgresql_is_away(report, no_database, caplog):
+    """Stock `periodiq` ends by any error, and with it all other jobs."""
+    now = datetime.now(UTC)
+
+    assert fire(report, now) is not None
+    fire(report, now)
+
+    assert caplog.text.count("are not noted yet") == 1  # asked once, or many jobs wait for long
+
+
+def test_a_clock_goes_on_after_an_error_of_any_kind(
+    report, conn, broker, clock, past, tell_time, caplog
+):
+    declared(broker, clock)
+    past(HOUR)
+    clock._said = True
+    conn.execute("ALTER TABLE jobs.occurrences RENAME TO gone")
+    conn.commit()
+
+    fire(report, tell_time())
+
+    assert "report is not made by this clock" in caplog.text
+
+
+def test_a_clock_notes_its_jobs_when_it_starts(report, rows):
+    report.options["periodic"].validate(datetime.now(UTC))
+
+    found = rows("SELECT name, kind, spec, zone, words FROM jobs.recurring WHERE name = 'report'")
+    assert found == [("report", "every", "10", "UTC", "every 10 seconds")]
+
+
+@pytest.mark.parametrize("spec", [every(HOUR), cron("0 * * * *"), daily("09:00")])
+def test_a_clock_asks_with_times_of_pendulum(actor, spec, database):
+    """Their differences cannot be divided by a `timedelta`, which ended the clock at its start."""
+    asked = actor(actor_name="report", queue_name="low", periodic=spec)(lambda: None).options[
+        "periodic"
+    ]
+    nine = pendulum.datetime(2026, 3, 2, 9, 0, 30)
+
+    assert asked.validate(nine)
+    assert asked.latest(nine) == nine.start_of("hour")
+    assert type(asked.next_valid_date(pendulum.now())) is datetime
+
+
+def test_a_clock_is_never_told_to_wake_up_in_the_past(report):
+    """`periodiq` then calls itself from within, until Python ends it after a thousand times."""
+    long_ago = datetime.now(UTC) - HOUR
+
+    assert report.options["periodic"].next_valid_date(long_ago) > datetime.now(UTC)
+
+
+# What a job gets
+
+
+def test_a_job_learns_the_time_it_is_for_and_so_do_its_retries(
+    actor, clock, broker, tell_time, working, relaying, eventually
+):
+    found = []
+
+    @actor(
+        actor_name="report", queue_name="low", periodic=every(HOUR), min_backoff=1, max_backoff=1
+    )
+    def report():
+        found.append(planned_at())
+        if len(found) < 3:
+            raise ValueError("not yet")
+
+    declared(broker, clock)
+    hour = tell_time().replace(minute=0, second=0, microsecond=0)
+    with db.transaction() as conn:
+        occurrences.make(conn, "report", hour, "sweeper")
+
+    with working("low"), relaying():
+        eventually(lambda: len(found) == 3)
+
+    assert found == [hour] * 3
+
+
+def test_a_job_that_somebody_sent_has_no_such_time(report, ran, working, eventually):
+    report.send()
+
+    with working("low"):
+        eventually(lambda: ran)
+
+    assert ran == [None]
+    assert planned_at() is None
+
+
+def test_a_run_carries_what_its_actor_says(actor, clock, broker, rows, tell_time):
+    """A relay makes runs too, and knows no actors."""
+    actor(
+        actor_name="report",
+        queue_name="low",
+        periodic=every(HOUR),
+        unique=Unique(),
+        tags=["nightly"],
+    )(lambda: None)
+    declared(broker, clock)
+
+    with db.transaction() as conn:
+        occurrences.make(conn, "report", tell_time(), "sweeper")
+
+    [(body,)] = rows("SELECT body FROM jobs.schedule")
+    options = orjson.loads(body)["options"]
+    assert (options["unique_key"], options["tags"]) == ("report:[]", ["nightly"])
+    assert rows("SELECT key FROM jobs.unique_locks") == [("report:[]",)]
+
+
+@pytest.mark.parametrize("answer", ["log", "raise"])
+def test_a_unique_job_that_still_runs_keeps_the_next_from_being_sent(
+    actor, clock, broker, rows, tell_time, answer
+):
+    actor(
+        actor_name="report",
+        queue_name="low",
+        periodic=every(HOUR),
+        unique=Unique(on_conflict=answer),
+    )(lambda: None)
+    declared(broker, clock)
+
+    with db.transaction() as conn:
+        first = occurrences.make(conn, "report", tell_time() - HOUR, "sweeper")
+        second = occurrences.make(conn, "report", tell_time(), "sweeper")
+
+    assert (second.message_id, second.held_by) == (None, first.message_id)
+    assert rows("SELECT held_by FROM jobs.occurrences ORDER BY planned DESC LIMIT 1") == [
+        (first.message_id,)
+    ]
+    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+
+
+def test_a_unique_job_may_wait_for_the_one_that_still_runs(actor, clock, broker, rows, tell_time):
+    actor(
+        actor_name="report",
+        queue_name="low",
+        periodic=every(HOUR),
+        unique=Unique(on_conflict="reschedule"),
+    )(lambda: None)
+    declared(broker, clock)
+
+    with db.transaction() as conn:
+        occurrences.make(conn, "report", tell_time() - HOUR, "sweeper")
+        second = occurrences.make(conn, "report", tell_time(), "sweeper")
+
+    assert second.message_id is not None
+    assert len(rows("SELECT 1 FROM jobs.schedule WHERE body LIKE '%%waits_for_key%%'")) == 1
+
+
+def test_a_unique_job_may_be_replaced_by_the_next(actor, clock, broker, rows, tell_time):
+    actor(
+        actor_name="report",
+        queue_name="low",
+        periodic=every(HOUR),
+        unique=Unique(on_conflict="replace"),
+    )(lambda: None)
+    declared(broker, clock)
+
+    with db.transaction() as conn:
+        occurrences.make(conn, "report", tell_time() - HOUR, "sweeper")
+        second = occurrences.make(conn, "report", tell_time(), "sweeper")
+
+    assert rows("SELECT message_id FROM jobs.schedule") == [(second.message_id,)]
+
+
+# What a program notes
+
+
+def test_a_worker_notes_its_jobs_when_it_starts(report, working, rows):
+    with working("low"):
+        assert rows("SELECT queue FROM jobs.recurring WHERE name = 'report'") == [("low",)]
+
+
+def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventually, monkeypatch):
+    monkeypatch.setattr("middleware.recurring.SAY_EVERY", timedelta(milliseconds=20))
+    gone = "UPDATE jobs.recurring SET seen_at = seen_at - interval '1 hour' RETURNING seen_at"
+    seen = "SELECT seen_at FROM jobs.recurring WHERE name = 'report'"
+
+    with working("low"):
+        before = rows(gone)[0][0]
+        eventually(lambda: rows(seen)[0][0] > before + HOUR / 2)
+
+
+def test_a_job_goes_on_where_it_was_when_its_program_comes_back(report, broker, clock, rows, past):
+    """Begun anew at each start, what an outage has cost would be forgotten by its end."""
+    declared(broker, clock)
+    past(3 * 24 * HOUR)
+    before = rows("SELECT next_at FROM jobs.recurring")
+
+    declared(broker, clock)
+
+    assert rows("SELECT next_at FROM jobs.recurring") == before
+
+
+@pytest.mark.parametrize(
+    "change", ["spec = '60'", "zone = 'Asia/Tokyo'", "seen_at = seen_at - interval '8 days'"]
+)
+def test_a_job_with_other_times_or_long_gone_begins_anew(
+    report, broker, clock, rows, past, tell_time, change
+):
+    declared(broker, clock)
+    past(24 * HOUR)
+    rows(f"UPDATE jobs.recurring SET {change} RETURNING 1")  # noqa: S608 -- of those above
+
+    declared(broker, clock)
+
+    assert rows("SELECT next_at FROM jobs.recurring WHERE name = 'report'")[0][0] > tell_time()
+
+
+def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, monkeypatch):
+    actor(actor_name="report", queue_name="low", periodic=daily("09:00"))(lambda: None)
+    monkeypatch.setenv("WORKSHED_TIME_ZONE", "Asia/Tokyo")
+    settings.cache_clear()
+
+    declared(broker, clock)
+
+    assert rows("SELECT zone FROM jobs.recurring WHERE name = 'report'") == [("Asia/Tokyo",)]
+
+
+# What is refused when it is declared
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"periodic": periodiq.cron("0 3 * * sun")}, "say periodic=cron.* of workshed.cron"),
+        ({"periodic": "0 3 * * *"}, "say daily.*, cron.* or every.* of workshed.cron"),
+        (
+            {"periodic": daily("03:00"), "unique": Unique(key=lambda: 1)},
+            "a function as key of unique=",
+        ),
+    ],
+)
+def test_what_could_not_run_by_itself_is_refused(actor, options, said):
+    with pytest.raises(ValueError, match=f"report: .*{said}"):
+        actor(actor_name="report", queue_name="low", **options)(lambda: None)
+
+
+def test_an_actor_that_needs_arguments_is_refused(actor):
+    with pytest.raises(ValueError, match=r"runs it without arguments: missing .*'day'"):
+        actor(actor_name="report", queue_name="low", periodic=daily("03:00"))(lambda day: None)
+
+
+def test_the_middleware_of_periodiq_is_refused_by_name(broker):
+    """It drops what starts 30 s late, and each retry."""
+    with pytest.raises(WorkshedError, match="PeriodiqMiddleware of periodiq drops"):
+        broker.add_middleware(periodiq.PeriodiqMiddleware())

@@ -1,0 +1,310 @@
+"""What no clock made is made by a relay: from the rows alone, as late as the job allows."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from brokers.relay import run
+from brokers.sweeper import BATCH, LOOK_S, sweep
+from workshed.cron import cron, daily, every
+from workshed.jobs import occurrences, recurring
+from workshed.jobs.recurring import Declared
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture
+def relay(connect):
+    """The connection of a relay."""
+    return connect(autocommit=True)
+
+
+@pytest.fixture
+def note(relay):
+    """`note(daily("09:00"))`: a worker that has such a job runs."""
+
+    def note(spec, name="report", **options):
+        recurring.declare(relay, [Declared(name, "low", spec, options)])
+
+    return note
+
+
+@pytest.fixture
+def rows(relay):
+    return lambda query, *values: relay.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def outage(rows):
+    """`outage(DAY)`: nothing was made for so long, until now."""
+    return lambda span: rows("UPDATE jobs.recurring SET next_at = next_at - %s RETURNING 1", span)
+
+
+@pytest.fixture
+def at(relay):
+    """`at("2026-03-29T00:59")`: PostgreSQL's clock shows that time, and stands still."""
+    relay.execute("CREATE TABLE public.clock (now timestamptz)")
+    relay.execute("INSERT INTO public.clock VALUES (NULL)")
+    relay.execute("""
+        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz
+            LANGUAGE sql STABLE
+            RETURN (SELECT COALESCE(now, statement_timestamp()) FROM public.clock)
+    """)
+
+    def at(text):
+        relay.execute("UPDATE public.clock SET now = %s", (datetime.fromisoformat(text + "Z"),))
+
+    return at
+
+
+@pytest.fixture
+def alive(rows):
+    """Workers go on saying that they have the job, whatever the clock was set to."""
+    return lambda: rows("UPDATE jobs.recurring SET seen_at = jobs.now() RETURNING 1")
+
+
+@pytest.fixture
+def planned(rows):
+    """What was made, as `day hour:minute` in UTC."""
+
+    def planned():
+        found = rows("SELECT planned FROM jobs.occurrences ORDER BY planned")
+        return [one.astimezone(UTC).strftime("%d %H:%M") for (one,) in found]
+
+    return planned
+
+
+def test_what_no_clock_made_is_made(relay, note, outage, rows):
+    note(every(HOUR))
+    outage(HOUR)
+
+    wait = sweep(relay)
+
+    [(job, made_by, message_id)] = rows("SELECT job, made_by, message_id FROM jobs.occurrences")
+    assert (wait, job, made_by) == (LOOK_S, "report", "sweeper")
+    assert rows("SELECT message_id, actor, queue FROM jobs.schedule") == [
+        (message_id, "report", "low")
+    ]
+
+
+def test_what_a_clock_made_is_not_made_again(relay, note, outage, rows):
+    """The row is locked by neither, and first is whoever commits first."""
+    note(every(HOUR))
+    outage(HOUR)
+    [(due,)] = rows("SELECT next_at FROM jobs.recurring")
+    occurrences.make(relay, "report", due, "clock")
+
+    sweep(relay)
+
+    assert rows("SELECT made_by FROM jobs.occurrences") == [("clock",)]
+    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+
+
+def test_several_relays_make_one_run(note, outage, rows, connect, in_threads):
+    note(every(HOUR))
+    outage(HOUR)
+
+    in_threads(sweep, [connect(autocommit=True) for _ in range(8)], threads=4)
+
+    assert len(rows("SELECT 1 FROM jobs.schedule")) == 1
+
+
+# An outage of three days
+
+
+def test_after_three_days_the_last_run_is_made_by_once(relay, note, at, alive, planned):
+    at("2026-03-02T12:00")
+    note(daily("09:00"))
+
+    at("2026-03-05T12:00")
+    alive()
+    sweep(relay)
+
+    assert planned() == ["05 09:00"]
+
+
+def test_after_three_days_each_run_is_made_by_all(relay, note, at, alive, planned):
+    at("2026-03-02T12:00")
+    note(daily("09:00", late="all"))
+
+    at("2026-03-05T12:00")
+    alive()
+    sweep(relay)
+
+    assert planned() == ["03 09:00", "04 09:00", "05 09:00"]
+
+
+def test_after_three_days_no_run_is_made_by_skip(relay, note, at, alive, planned, caplog):
+    at("2026-03-02T12:00")
+    note(daily("09:00", late="skip"))
+
+    at("2026-03-05T12:00")
+    alive()
+    sweep(relay)
+
+    assert planned() == []
+    assert "is left out, by late='skip' and window=0:01:00" in caplog.text
+    at("2026-03-06T09:00:05")
+    alive()
+    sweep(relay)
+    assert planned() == ["06 09:00"]
+
+
+def test_no_run_is_made_later_than_the_window_says(relay, note, at, alive, planned):
+    at("2026-03-02T12:00")
+    note(daily("09:00", late="all", window=timedelta(days=2)))
+
+    at("2026-03-05T10:00")
+    alive()
+    sweep(relay)
+
+    assert planned() == ["04 09:00", "05 09:00"]
+
+
+def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, planned):
+    at("2026-03-07T12:00")
+    note(cron("0 3 * * SUN"))
+
+    at("2026-03-10T12:00")
+    alive()
+    sweep(relay)
+
+    assert planned() == ["08 03:00"]
+
+
+def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(relay, note, at, alive, planned):
+    at("2026-03-28T12:00")
+    note(daily("02:30", tz="Europe/Paris"))
+
+    for now in ("2026-03-29T00:59", "2026-03-29T01:00", "2026-03-29T01:30", "2026-03-29T02:30"):
+        at(now)
+        alive()
+        sweep(relay)
+
+    assert planned() == ["29 01:00"]
+
+
+def test_the_day_on_which_the_clocks_are_put_back_has_one_run(relay, note, at, alive, planned):
+    at("2026-10-24T12:00")
+    note(daily("02:30", tz="Europe/Paris"))
+
+    for now in ("2026-10-25T00:30", "2026-10-25T01:00", "2026-10-25T01:30", "2026-10-25T02:30"):
+        at(now)
+        alive()
+        sweep(relay)
+
+    assert planned() == ["25 00:30"]
+
+
+def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, outage, rows):
+    """In one transaction a row would be locked for minutes, and its clock would wait."""
+    note(every(timedelta(seconds=10), late="all"))
+    outage(timedelta(seconds=10 * (BATCH + 10)))
+
+    waits = [sweep(relay), sweep(relay)]
+
+    assert waits == [0, LOOK_S]
+    [(number, different)] = rows("SELECT count(*), count(DISTINCT planned) FROM jobs.occurrences")
+    assert number == different
+    assert BATCH + 10 <= number <= BATCH + 11
+
+
+# Clocks that are wrong
+
+
+def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(relay, note, at, alive, planned):
+    at("2026-03-02T08:00")
+    note(daily("09:00"))
+
+    for now in ("2026-03-02T10:00", "2026-03-02T08:30", "2026-03-02T09:00", "2026-03-03T09:00"):
+        at(now)
+        alive()
+        sweep(relay)
+
+    assert planned() == ["02 09:00", "03 09:00"]
+
+
+# What is not made
+
+
+def test_a_job_that_is_new_has_no_past(relay, note, rows):
+    note(cron("* * * * *", late="all"))
+
+    sweep(relay)
+
+    assert rows("SELECT 1 FROM jobs.occurrences") == []
+
+
+def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, planned):
+    """Else a week's runs begin at the moment in which somebody ends a pause."""
+    at("2026-03-02T12:00")
+    note(daily("09:00", late="all"))
+    recurring.pause(relay, "report")
+    for now in ("2026-03-03T10:00", "2026-03-04T10:00"):
+        at(now)
+        alive()
+        sweep(relay)
+
+    [job] = recurring.find(relay)
+    assert recurring.resume(relay, job)
+    sweep(relay)
+    at("2026-03-05T09:00")
+    alive()
+    sweep(relay)
+
+    assert planned() == ["05 09:00"]
+
+
+def test_a_job_that_no_live_release_has_is_not_made(relay, note, outage, rows):
+    """No worker would know its actor: each run would be tried for an hour, and die."""
+    note(every(HOUR))
+    outage(HOUR)
+    rows("UPDATE jobs.recurring SET seen_at = jobs.now() - interval '11 min' RETURNING 1")
+
+    sweep(relay)
+
+    assert rows("SELECT 1 FROM jobs.occurrences") == []
+
+
+def test_it_is_made_when_a_worker_comes_back_in_time(relay, note, outage, rows):
+    note(every(HOUR))
+    outage(HOUR)
+    rows("UPDATE jobs.recurring SET seen_at = jobs.now() - interval '1 day' RETURNING 1")
+    sweep(relay)
+
+    note(every(HOUR))
+    sweep(relay)
+
+    assert len(rows("SELECT 1 FROM jobs.occurrences")) == 1
+
+
+@pytest.mark.parametrize("change", ["kind = 'lunar'", "zone = 'Mars/Olympus'", "spec = 'x'"])
+def test_a_row_that_this_release_cannot_read_keeps_no_other_from_being_made(
+    relay, note, outage, rows, change, caplog
+):
+    note(daily("00:00"), name="another")
+    note(every(HOUR))
+    outage(2 * DAY)
+    rows(f"UPDATE jobs.recurring SET {change} WHERE name = 'another' RETURNING 1")  # noqa: S608 -- of those above
+
+    sweep(relay)
+
+    assert rows("SELECT job FROM jobs.occurrences") == [("report",)]
+    assert "another is left to another relay" in caplog.text
+
+
+def test_a_relay_sweeps(note, outage, rows, broker, eventually, monkeypatch, relay):
+    """With relays alone, and no clock, periodic jobs run a few seconds late."""
+    monkeypatch.setattr("brokers.relay.broker", lambda: broker)
+    note(every(HOUR))
+    outage(HOUR)
+    stop = threading.Event()
+    thread = threading.Thread(target=run, args=[stop])
+
+    thread.start()
+    try:
+        eventually(lambda: rows("SELECT 1 FROM jobs.occurrences"), within_s=20)
+    finally:
+        stop.set()
+        thread.join(20)

@@ -1,0 +1,219 @@
+"""`workshed recurring`: the jobs that run by the calendar."""
+
+from datetime import timedelta
+
+import pytest
+
+from workshed.cron import cron, daily
+from workshed.jobs import attempts, occurrences, recurring, schedule, settled
+from workshed.jobs.recurring import Declared
+from workshed.jobs.windows import clock
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _database(database):
+    """Every command here looks at the database of the test."""
+
+
+@pytest.fixture
+def note(conn):
+    """`note(daily("09:00"))`: a worker that has such a job runs."""
+
+    def note(spec=None, name="report", **options):
+        job = Declared(name, "low", spec or daily("09:00", tz="Europe/Paris"), options)
+        recurring.declare(conn, [job])
+
+    return note
+
+
+@pytest.fixture
+def made(conn, note):
+    """A run of a job that was made an hour ago; its message id."""
+    note()
+    return occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+
+
+@pytest.fixture
+def sent(conn, made):
+    """A run whose message RabbitMQ has."""
+    conn.execute("DELETE FROM jobs.schedule")
+    return made
+
+
+def outcome(workshed):
+    [job] = workshed("recurring", "--json").json
+    return job["last"]["outcome"]
+
+
+def fail(conn, message_id, how):
+    names = {"queue": "low", "actor": "report", "reason": "no", "error": None}
+    attempts.record(conn, message_id=message_id, hop=0, attempt=1, outcome=how, **names)
+    settled.settle(conn, message_id, 0)
+
+
+# List
+
+
+def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note, sent, conn):
+    note(cron("*/20 3 * * MON-FRI"), name="a_job_whose_name_is_rather_long_but_not_unheard_of")
+    settled.settle(conn, sent, 0)
+
+    done = workshed("recurring")
+
+    assert done.code == 0
+    assert max(map(len, done.lines)) <= 80
+    _, first, words, second, again = done.lines
+    assert first.split()[1:] == ["never", "in", *first.split()[3:]]
+    assert words.startswith("every 20th minute from")
+    assert second.split()[:2] == ["report", "done"]
+    assert again.split()[:7] == ["daily", "at", "09:00", "60", "min", "ago,", "by"]
+    assert again.endswith(" 09:00 Europe/Paris")
+
+
+def test_as_json_it_is_the_rows_and_nothing_else(workshed, sent):
+    [job] = workshed("recurring", "list", "--json").json
+
+    assert (job["name"], job["kind"], job["spec"], job["zone"]) == (
+        "report",
+        "daily",
+        "09:00",
+        "Europe/Paris",
+    )
+    assert (job["late"], job["late_within"], job["paused_at"]) == ("once", 7 * 86_400, None)
+    assert (job["last"]["message_id"], job["last"]["made_by"]) == (sent, "clock")
+    assert job["next_at"].endswith("+00:00")
+
+
+def test_no_job_is_known(workshed):
+    done = workshed("recurring")
+
+    assert (done.code, done.out) == (0, "")
+    assert "No periodic job is known" in done.err
+    assert workshed("recurring", "--json").json == []
+
+
+def test_a_job_that_no_worker_has_runs_not_again(workshed, note, conn):
+    note()
+    conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '3 hours'")
+
+    done = workshed("recurring")
+
+    assert "no worker has it" in done.out
+    assert "last seen 3 h ago" in done.out
+    assert workshed("recurring", "--json").json[0]["next_at"] is None
+
+
+# What became of the last run
+
+
+def test_one_that_was_done_is_done(workshed, sent, conn):
+    settled.settle(conn, sent, 0)
+
+    assert outcome(workshed) == "done"
+
+
+def test_one_that_waits_for_its_relay_waits(workshed, made):
+    assert outcome(workshed) == "waits"
+
+
+def test_one_that_rabbitmq_has_is_on_its_way(workshed, sent):
+    assert outcome(workshed) == "on its way"
+
+
+def test_one_that_failed_tries_again(workshed, sent, conn):
+    fail(conn, sent, "retried")
+    schedule.insert(conn, schedule.Row(sent, 1, "low", "report", "{}", "retry"))
+
+    assert outcome(workshed) == "failed, tries again"
+
+
+def test_one_whose_next_attempt_rabbitmq_has_is_on_its_way(workshed, sent, conn):
+    fail(conn, sent, "retried")
+
+    assert outcome(workshed) == "on its way"
+
+
+def test_one_that_was_discarded_is_discarded(workshed, sent, conn):
+    fail(conn, sent, "discarded")
+
+    assert outcome(workshed) == "discarded"
+
+
+def test_one_that_is_dead_is_dead(workshed, sent, conn, bury):
+    fail(conn, sent, "dead")
+    bury(sent, actor="report", queue="low")
+
+    assert outcome(workshed) == "dead"
+
+
+def test_what_nobody_remembers_is_not_made_up(workshed, sent, conn):
+    """A yearly job's fence is long gone when somebody looks."""
+    conn.execute("UPDATE jobs.occurrences SET made_at = made_at - interval '31 days'")
+
+    assert outcome(workshed) is None
+
+
+def test_one_that_was_not_sent_says_so(workshed, note, conn):
+    note(unique_key="report")
+    for ago in (2 * HOUR, HOUR):
+        occurrences.make(conn, "report", clock(conn) - ago, "clock")
+
+    assert outcome(workshed) == "not sent, another had its key"
+
+
+# Run
+
+
+def test_run_makes_a_run_for_this_moment(workshed, note, conn):
+    note()
+
+    done = workshed("recurring", "run", "report")
+
+    [row] = schedule.find(conn)
+    assert (done.code, done.out) == (0, f"report  sent as {row.message_id}\n")
+    assert workshed("recurring", "--json").json[0]["last"]["made_by"] == "hand"
+
+
+def test_run_says_that_a_unique_job_still_runs(workshed, note, conn):
+    note(unique_key="report")
+    holder = occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+
+    done = workshed("recurring", "run", "report")
+
+    assert (done.code, done.out) == (1, f"report  job {holder} has its key\n")
+
+
+def test_run_says_that_no_worker_has_it(workshed, note, conn):
+    note()
+    conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '3 hours'")
+
+    assert "No worker that runs has report" in workshed("recurring", "run", "report").err
+
+
+# Pause
+
+
+def test_a_job_rests_until_it_is_resumed(workshed, note, conn):
+    note()
+
+    assert workshed("recurring", "pause", "report").out == "report  paused\n"
+    assert "paused" in workshed("recurring").out
+    assert workshed("recurring", "--json").json[0]["next_at"] is None
+
+    conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '3 days'")
+    assert workshed("recurring", "resume", "report").out == "report  resumed\n"
+    assert recurring.due(conn) == []
+    assert workshed("recurring", "resume", "report").out == "report  was not paused\n"
+
+
+@pytest.mark.parametrize("verb", ["run", "pause", "resume"])
+def test_an_unknown_job_is_refused_before_anything_is_done(workshed, note, conn, verb):
+    note()
+
+    done = workshed("recurring", verb, "report", "reprot")
+
+    assert (done.code, done.out) == (5, "")
+    assert "no periodic job 'reprot' (did you mean 'report'?)" in done.err
+    assert recurring.find(conn)[0].paused_at is None

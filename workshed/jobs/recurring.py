@@ -1,0 +1,218 @@
+"""The jobs that run by the calendar, as whoever makes their runs finds them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from workshed import cron
+from workshed.cron import Spec
+from workshed.db import Connection
+from workshed.jobs.windows import clock
+
+SAY_EVERY = timedelta(minutes=1)
+"""A worker says so often which jobs it has."""
+LIVE_FOR = timedelta(minutes=10)
+"""A job that nobody said so of for this long is in no release that runs: it is not made."""
+AHEAD = timedelta(minutes=1)
+"""A clock may be so far ahead of PostgreSQL's; what it makes is sent by the latter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What an actor says about its runs."""
+
+    name: str
+    queue: str
+    spec: Spec
+    options: dict[str, Any] = field(default_factory=dict)
+    """What each of its messages carries besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """A row of `jobs.recurring`."""
+
+    name: str
+    queue: str
+    kind: str
+    spec: str
+    zone: str
+    late: str
+    late_within: timedelta
+    words: str
+    next_at: datetime
+    paused_at: datetime | None
+    seen_at: datetime
+    live: bool
+    """Somebody who has its actor runs, or did within 10 minutes."""
+
+    def read(self) -> Spec:
+        """Return its spec; raises `ValueError` for one of a release that knows more."""
+        return cron.read(self.kind, self.spec, self.zone, self.late, self.late_within)
+
+
+def declare(conn: Connection, jobs: Sequence[Declared]) -> None:
+    """Note the jobs of a release that starts. What the last one to start says holds.
+
+    A job that is new, or has new times, or that nobody had for as long as its runs may be late,
+    begins now; any other goes on where it was, so that what an outage has cost is caught up.
+    """
+    query = """
+        INSERT INTO jobs.recurring AS r (name, queue, kind, spec, zone, late, late_within, words,
+                                         options, next_at)
+        SELECT * FROM unnest(%(names)s::text[], %(queues)s::text[], %(kinds)s::text[],
+                             %(specs)s::text[], %(zones)s::text[], %(lates)s::text[],
+                             %(withins)s::interval[], %(words)s::text[], %(options)s::jsonb[],
+                             %(nexts)s::timestamptz[])
+         ORDER BY 1  -- all processes lock in one order
+        ON CONFLICT (name) DO UPDATE
+           SET queue = EXCLUDED.queue, kind = EXCLUDED.kind, spec = EXCLUDED.spec,
+               zone = EXCLUDED.zone, late = EXCLUDED.late, late_within = EXCLUDED.late_within,
+               words = EXCLUDED.words, options = EXCLUDED.options,
+               next_at = CASE
+                   WHEN (r.kind, r.spec, r.zone) IS DISTINCT FROM
+                        (EXCLUDED.kind, EXCLUDED.spec, EXCLUDED.zone)
+                     OR r.seen_at < jobs.now() - EXCLUDED.late_within
+                   THEN EXCLUDED.next_at
+                   ELSE r.next_at
+               END,
+               declared_at = jobs.now(), seen_at = jobs.now()
+    """
+    now = clock(conn)
+    values = {
+        "names": [job.name for job in jobs],
+        "queues": [job.queue for job in jobs],
+        "kinds": [job.spec.kind for job in jobs],
+        "specs": [job.spec.text for job in jobs],
+        "zones": [job.spec.zone for job in jobs],
+        "lates": [job.spec.late for job in jobs],
+        "withins": [job.spec.window for job in jobs],
+        "words": [job.spec.words for job in jobs],
+        "options": [Jsonb(job.options) for job in jobs],
+        "nexts": [job.spec.next_after(now) for job in jobs],
+    }
+    conn.execute(query, values)
+
+
+def seen(conn: Connection, names: Collection[str]) -> None:
+    """Say that these jobs are still in a release that runs."""
+    query = """
+        UPDATE jobs.recurring
+           SET seen_at = jobs.now()
+         WHERE name IN (SELECT name FROM jobs.recurring
+                         WHERE name = ANY (%s)
+                         ORDER BY name  -- all processes lock in one order
+                           FOR NO KEY UPDATE)
+    """
+    conn.execute(query, (list(names),))
+
+
+def due(conn: Connection) -> list[str]:
+    """Return the jobs that have a time which is past and that nobody has dealt with."""
+    query = """
+        SELECT name
+          FROM jobs.recurring
+         WHERE next_at <= jobs.now() AND paused_at IS NULL AND seen_at > jobs.now() - %s
+         ORDER BY next_at
+    """
+    return [name for (name,) in conn.execute(query, (LIVE_FOR,))]
+
+
+def take(conn: Connection, name: str) -> Recurring | None:
+    """Lock a job that is due; `None` where it no longer is, or another has it."""
+    query = """
+        SELECT name, queue, kind, spec, zone, late, late_within, words, next_at, paused_at, seen_at,
+               true AS live
+          FROM jobs.recurring
+         WHERE name = %(name)s AND next_at <= jobs.now() AND paused_at IS NULL
+           AND seen_at > jobs.now() - %(live_for)s
+           FOR UPDATE SKIP LOCKED
+    """
+    with conn.cursor(row_factory=class_row(Recurring)) as cur:
+        return cur.execute(query, {"name": name, "live_for": LIVE_FOR}).fetchone()
+
+
+def advance(conn: Connection, name: str, next_at: datetime) -> None:
+    """Note that all before a time is dealt with."""
+    conn.execute("UPDATE jobs.recurring SET next_at = %s WHERE name = %s", (next_at, name))
+
+
+def why_not(conn: Connection, name: str, spec: Spec, planned: datetime) -> str | None:
+    """Say why a clock is not to make a run; `None` locks the job, and it may try.
+
+    A clock of an older release would make what the newer one does not plan, and one whose host is
+    wrong about the time what is left out on purpose, or is to come.
+    """
+    query = """
+        SELECT CASE
+                   WHEN (kind, spec, zone) IS DISTINCT FROM (%(kind)s, %(spec)s, %(zone)s)
+                   THEN 'a release that started later plans it otherwise'
+                   WHEN paused_at IS NOT NULL THEN 'it is paused'
+                   WHEN %(planned)s > jobs.now() + %(ahead)s
+                   THEN 'this host is ahead of PostgreSQL by ' || %(planned)s - jobs.now()
+                   WHEN %(planned)s < next_at THEN 'it was dealt with'
+                   WHEN %(planned)s <= jobs.now() - late_within THEN 'it is too late'
+               END
+          FROM jobs.recurring
+         WHERE name = %(name)s
+           FOR SHARE
+    """
+    values = {
+        "name": name,
+        "kind": spec.kind,
+        "spec": spec.text,
+        "zone": spec.zone,
+        "planned": planned,
+        "ahead": AHEAD,
+    }
+    found = conn.execute(query, values).fetchone()
+    return "it was never declared" if found is None else found[0]
+
+
+def find(conn: Connection, name: str | None = None) -> list[Recurring]:
+    """Return all jobs by name, or the one of that name."""
+    query = """
+        SELECT name, queue, kind, spec, zone, late, late_within, words, next_at, paused_at, seen_at,
+               seen_at > jobs.now() - %(live_for)s AS live
+          FROM jobs.recurring
+         WHERE %(name)s::text IS NULL OR name = %(name)s
+         ORDER BY name
+    """
+    with conn.cursor(row_factory=class_row(Recurring)) as cur:
+        return cur.execute(query, {"name": name, "live_for": LIVE_FOR}).fetchall()
+
+
+def pause(conn: Connection, name: str) -> bool:
+    """Let no run be made until it is resumed; False when no such job is known."""
+    query = "UPDATE jobs.recurring SET paused_at = COALESCE(paused_at, jobs.now()) WHERE name = %s"
+    return conn.execute(query, (name,)).rowcount > 0
+
+
+def resume(conn: Connection, job: Recurring) -> bool:
+    """Let runs be made again from now on; False when it is not paused.
+
+    What falls into a pause is not caught up.
+    """
+    query = """
+        UPDATE jobs.recurring SET paused_at = NULL, next_at = %(next_at)s
+         WHERE name = %(name)s AND paused_at IS NOT NULL
+    """
+    next_at = job.read().next_after(clock(conn))
+    return conn.execute(query, {"name": job.name, "next_at": next_at}).rowcount > 0
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete jobs that no release has had for long, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.recurring
+         WHERE name IN (
+               SELECT name FROM jobs.recurring
+                WHERE seen_at < jobs.now() - %(older_than)s
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
