@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     attempt_retention: SomeSeconds = timedelta(days=90)
     """Seconds after which failed attempts of jobs that ended, and runs of periodic jobs, are
     deleted."""
+    runs_retention: SomeSeconds = timedelta(days=30)
+    """Seconds after which the history of runs is deleted, by whole days."""
     time_zone: str = "UTC"
     """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
     relay_fork: bool = True

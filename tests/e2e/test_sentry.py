@@ -217,30 +217,22 @@ def test_what_the_sender_has_not_sampled_is_not_sent(start, send_in_trace, sentr
 # Check-ins
 
 PERIODIC = """
+from datetime import timedelta
 import dramatiq
 from brokers import broker
-
-class Daily:
-    def monitor(self):
-        return {"schedule": {"type": "crontab", "value": "0 9 * * *"}, "timezone": "Europe/Paris"}
-
-class Often:
-    def monitor(self):
-        return None
+from workshed.cron import cron, every
 
 @dramatiq.actor(
-    broker=broker, queue_name="low", max_retries=1, min_backoff=1, max_backoff=1, time_limit=90_000
+    broker=broker, queue_name="low", max_retries=1, min_backoff=1, max_backoff=1, time_limit=90_000,
+    periodic=cron("0 9 1 1 *", tz="Europe/Paris"),
 )
-def Daily_report(fails):
+def Yearly_report(fails=False):
     if fails:
         raise OSError("away")
 
-@dramatiq.actor(broker=broker, queue_name="low")
-def tick(fails):
+@dramatiq.actor(broker=broker, queue_name="low", periodic=every(timedelta(seconds=90)))
+def tick(fails=False):
     pass
-
-Daily_report.options["periodic"] = Daily()
-tick.options["periodic"] = Often()
 """
 FAILS, WORKS = True, False
 
@@ -262,13 +254,13 @@ def checked_in(start, send, sentry, eventually, count):
 
 
 def test_a_run_that_the_clock_planned_checks_in_and_out(checked_in):
-    begun, ended = checked_in("Daily_report", WORKS, planned=1)
+    begun, ended = checked_in("Yearly_report", WORKS, planned=1)
 
     assert (begun["status"], ended["status"]) == ("in_progress", "ok")
     assert begun["check_in_id"] == ended["check_in_id"]
-    assert begun["monitor_slug"] == "daily_report"
+    assert begun["monitor_slug"] == "yearly_report"
     assert begun["monitor_config"] == {
-        "schedule": {"type": "crontab", "value": "0 9 * * *"},
+        "schedule": {"type": "crontab", "value": "0 9 1 1 *"},
         "timezone": "Europe/Paris",
         "checkin_margin": 5,
         "max_runtime": 3,  # 90 s, and as long as a job may go on after that
@@ -276,21 +268,21 @@ def test_a_run_that_the_clock_planned_checks_in_and_out(checked_in):
 
 
 def test_a_run_that_is_tried_again_is_in_progress_until_it_is_dead(checked_in):
-    found = checked_in("Daily_report", FAILS, dead=1, planned=1)
+    found = checked_in("Yearly_report", FAILS, dead=1, planned=1)
 
     assert [one["status"] for one in found] == ["in_progress", "in_progress", "error"]
     assert len({one["check_in_id"] for one in found}) == 1
 
 
 def test_a_run_that_is_too_late_is_an_error(checked_in):
-    found = checked_in("Daily_report", WORKS, dead=1, planned=1, expires=1, due=1)
+    found = checked_in("Yearly_report", WORKS, dead=1, planned=1, expires=1, due=1)
 
     assert [one["status"] for one in found] == ["error"]
 
 
 def test_one_that_somebody_sends_is_no_run_of_the_schedule(checked_in):
     """It would close a check-in that is not there, and hide that the clock has stopped."""
-    assert checked_in("Daily_report", FAILS, dead=1) == []
+    assert checked_in("Yearly_report", FAILS, dead=1) == []
 
 
 # Secrets

@@ -41,6 +41,9 @@ class Described(NamedTuple):
     traceback: str | None = None
 
 
+NO_ERROR = Described()
+
+
 def record(  # noqa: PLR0913 -- a row has this many columns
     conn: Connection,
     *,
@@ -51,7 +54,7 @@ def record(  # noqa: PLR0913 -- a row has this many columns
     actor: str,
     outcome: Kind,
     reason: str,
-    error: Described,
+    error: Described = NO_ERROR,
 ) -> None:
     """Write how an attempt ended when it was not with success."""
     query = """

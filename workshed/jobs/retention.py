@@ -1,13 +1,18 @@
 """Delete what is older than it is kept for, in small batches."""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+from psycopg.errors import LockNotAvailable
+
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import attempts, dead, occurrences, recurring
+from workshed.jobs import attempts, dead, occurrences, recurring, runs
 from workshed.jobs.current import checkpoint
 from workshed.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 BATCH = 1_000
 
@@ -29,7 +34,18 @@ def rules(config: Settings) -> Iterator[tuple[str, Prune, timedelta]]:
 
 def prune(config: Settings) -> dict[str, int]:
     """Delete all of it, each batch in a transaction of its own; return how many of each."""
-    return {name: _all(rule, older_than) for name, rule, older_than in rules(config)}
+    found = {name: _all(rule, older_than) for name, rule, older_than in rules(config)}
+    return {**found, "days of runs": _days_of_runs(config.runs_retention)}
+
+
+def _days_of_runs(older_than: timedelta) -> int:
+    """Forget the history by whole days; what somebody reads now is left to the next night."""
+    try:
+        with db.transaction() as conn:
+            return runs.prune(conn, older_than)
+    except LockNotAvailable:
+        logger.warning("old runs are left for now, since somebody reads them")
+        return 0
 
 
 def _all(rule: Prune, older_than: timedelta) -> int:

@@ -48,7 +48,7 @@ def outcome(workshed):
 
 
 def fail(conn, message_id, how):
-    names = {"queue": "low", "actor": "report", "reason": "no", "error": None}
+    names = {"queue": "low", "actor": "report", "reason": "no"}
     attempts.record(conn, message_id=message_id, hop=0, attempt=1, outcome=how, **names)
     settled.settle(conn, message_id, 0)
 

@@ -33,7 +33,7 @@ def failed(conn):
             actor="greet",
             outcome="retried",
             reason="no",
-            error=None,
+            error=attempts.described(None),
         )
         conn.execute(
             "UPDATE jobs.attempts SET ended_at = jobs.now() - %s WHERE message_id = %s",
@@ -160,7 +160,7 @@ def test_much_is_deleted_in_small_transactions(database, rows, monkeypatch):
     deleted = retention.prune(settings())
 
     assert deleted["dead"] == 25
-    assert len(transactions) == 3 + 3  # and one for each of the other tables
+    assert len(transactions) == 3 + 4  # and one for each of the other tables
 
 
 def test_the_nightly_job_does_all_this(database, rows, died, caplog):
@@ -172,3 +172,30 @@ def test_the_nightly_job_does_all_this(database, rows, died, caplog):
     assert rows("SELECT 1 FROM jobs.dead") == []
     assert "deleted 1 dead, 0 attempts" in caplog.text
     assert str(maintain.options["periodic"]) == "daily 03:30"
+
+
+def test_the_history_is_forgotten_by_whole_days(database, conn, rows):
+    conn.execute(
+        "CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs "
+        "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')"
+    )
+    conn.commit()
+
+    assert retention.prune(settings())["days of runs"] == 1
+    assert rows("SELECT to_regclass('jobs.runs_2026_01_31')") == [(None,)]
+    assert retention.prune(settings())["days of runs"] == 0
+
+
+def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, monkeypatch):
+    """Without its time limit the drop waits for the reader, and everybody else for the drop."""
+    conn.execute(
+        "CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs "
+        "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')"
+    )
+    conn.commit()
+    conn.execute("SELECT count(*) FROM jobs.runs")  # and the transaction stays open
+
+    assert retention.prune(settings())["days of runs"] == 0
+
+    conn.rollback()
+    assert retention.prune(settings())["days of runs"] == 1
