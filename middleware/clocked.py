@@ -7,6 +7,8 @@ from workshed.cron import Spec
 
 STILL = timedelta(minutes=1)
 """A clock that wakes up late, or starts, still makes a run of this age."""
+ROUNDED = timedelta(seconds=1)
+"""`periodiq` rounds the time at which it woke up to the nearest second."""
 
 
 class Clocked:
@@ -43,9 +45,11 @@ class Clocked:
         """Return when to wake up.
 
         Not in the past, however long the last job took: periodiq then calls itself at once, from
-        within, until Python ends it after a thousand times.
+        within, until Python ends it after a thousand times. Nor after a time that is to come: it
+        would sleep until then when its host is put back meanwhile.
         """
-        return self.spec.next_after(max(plain(last), datetime.now(UTC)))
+        woken, now = plain(last), datetime.now(UTC)
+        return self.spec.next_after(woken if now < woken < now + ROUNDED else now)
 
 
 def plain(time: datetime) -> datetime:

@@ -6,6 +6,7 @@ import orjson
 import pendulum
 import periodiq
 import pytest
+import time_machine
 
 from brokers.envelope import decode
 from middleware import Unique
@@ -262,6 +263,21 @@ def test_a_clock_is_never_told_to_wake_up_in_the_past(report):
     long_ago = datetime.now(UTC) - HOUR
 
     assert report.options["periodic"].next_valid_date(long_ago) > datetime.now(UTC)
+
+
+def test_a_clock_that_is_put_back_while_it_works_does_not_sleep_until_then(report):
+    """It asks with the time at which it woke up, an hour that is to come again."""
+    then = datetime.now(UTC) + HOUR
+
+    assert report.options["periodic"].next_valid_date(then) < then - HOUR / 2
+
+
+def test_a_clock_that_woke_up_a_moment_too_early_does_not_wake_up_for_that_again(actor, database):
+    hourly = actor(actor_name="report", queue_name="low", periodic=every(HOUR))(lambda: None)
+    with time_machine.travel("2026-03-02T08:59:59.700+00:00", tick=False):
+        woken = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+        assert hourly.options["periodic"].next_valid_date(woken) == woken + HOUR
 
 
 # What a job gets
