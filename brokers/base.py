@@ -21,6 +21,8 @@ from brokers.errors import (
 )
 from brokers.parcel import claim_of, waiting
 from brokers.queues import Queue
+from middleware import meters
+from middleware.meters import OTHER, How
 from middleware.redaction import parameters
 from middleware.sentry import without_stock
 from middleware.stock import OF_A_MESSAGE
@@ -205,12 +207,19 @@ class DeclaredBroker(Broker):
         how = message.options.get("on_conflict")
         if holder not in (None, message.message_id) and how != "reschedule":
             key = message.options["unique_key"]
+            self.counted(message, "duplicate")
             if how == "raise":
                 raise DuplicateJobError(key, str(holder))
             logger.info("not sent: job %s has the key %r", holder, key)
             return message.copy(message_id=str(holder))
+        self.counted(message, "scheduled")
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
         return message
+
+    def counted(self, message: dramatiq.Message[Any], how: How, amount: int = 1) -> None:
+        """Count a send; the actor of another program is any other."""
+        actor = message.actor_name if message.actor_name in self.actors else OTHER
+        meters.SENDS.add(actor, message.queue_name, how, amount=amount)
 
     def _check_queue(self, name: str) -> None:
         if name not in self.declared:

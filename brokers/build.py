@@ -7,6 +7,7 @@ from dramatiq.middleware import Middleware
 
 from brokers import address
 from brokers.envelope import StrictJson
+from brokers.metrics_fork import MetricsFork, measure
 from brokers.queues import QUEUES, weighted
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
@@ -22,6 +23,7 @@ from middleware import (
     Lifeline,
     Lineage,
     LogContext,
+    Metrics,
     Once,
     Recurring,
     Redaction,
@@ -32,7 +34,7 @@ from middleware import (
     Uniqueness,
 )
 from workshed.errors import SettingsError
-from workshed.settings import Settings, settings
+from workshed.settings import Settings, multiprocess_folder, settings
 
 STUB = "stub://"
 
@@ -40,7 +42,9 @@ STUB = "stub://"
 @cache
 def broker() -> RabbitMQ | Stub:
     """Build the broker of this process from its settings, and tell dramatiq; opens nothing."""
-    found = build(settings())
+    config = settings()
+    found = build(config)
+    measure(config)
     dramatiq.set_encoder(StrictJson())
     dramatiq.set_broker(found)
     return found
@@ -68,6 +72,7 @@ def middleware(config: Settings) -> list[Middleware]:
         LogContext(),  # above the rest, so that what they log names the job
         *tracing(config),  # its span is there before other observers begin, and after they end
         Sentry(config),  # its scope is there before other observers begin, and after they end
+        Metrics(),  # observes
         Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Expiry(),  # below the fence: what has its outcome is absorbed, however late
@@ -80,6 +85,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Discard(),
         Runs(config.runs, config.release),
         RelayFork(wanted=config.relay_fork),
+        MetricsFork(wanted=config.metrics and multiprocess_folder() is None),
         Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]
 

@@ -20,6 +20,7 @@ from brokers.errors import EnvelopeError
 from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
+from middleware import meters
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ class Inbox:
 
     def settle(self, channel: Channel, tag: int, verb: Verb) -> None:
         """Settle a delivery soon; on a dead channel nothing happens, RabbitMQ has it again."""
+        if verb == "requeue":
+            meters.GIVEN_BACK.add()
+        elif verb == "reject":
+            meters.DEAD_QUEUE.add()
         self._settled.append((channel, tag, verb))
         self.link.call(self._flush)
 

@@ -33,7 +33,7 @@ from middleware import (
 from middleware.retries import run_of
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import counts, current
+from workshed.jobs import current
 from workshed.jobs.current import Current
 from workshed.jobs.rules import Rule
 from workshed.jobs.signals import Skipped
@@ -296,8 +296,6 @@ class Execution:
             return
         job.observed = True
         log(outcome)
-        if outcome.kind == "absorbed":
-            counts.add("absorbed", job.message.actor_name)
         for observer in reversed(self._observers()):
             _tell(observer.ended, job, outcome)
 

@@ -16,6 +16,7 @@ from pika.exceptions import AMQPHeartbeatTimeout
 
 from brokers.address import describe, parameters, unreachable
 from brokers.errors import BrokerUnreachableError
+from middleware import meters
 from workshed.errors import SettingsError
 
 __all__ = ["Link", "unreachable"]
@@ -193,6 +194,8 @@ class Link:
         self.blocked = None
         connection.add_on_connection_blocked_callback(self._was_blocked)
         connection.add_on_connection_unblocked_callback(self._was_unblocked)
+        meters.UP.set(1, self.name)
+        meters.BLOCKED.set(0, self.name)
         self._on_open(connection)
         self._open.set()
         self._watch(connection)
@@ -215,15 +218,18 @@ class Link:
 
     def _was_blocked(self, _connection: Any, frame: Any) -> None:
         self.blocked = str(frame.method.reason)
+        meters.BLOCKED.set(1, self.name)
         logger.warning("RabbitMQ takes no messages: %s", self.blocked)
 
     def _was_unblocked(self, _connection: Any, _frame: Any) -> None:
         self.blocked = None
+        meters.BLOCKED.set(0, self.name)
         logger.info("RabbitMQ takes messages again")
         self._on_unblocked()
 
     def _failed(self, _connection: Any, error: BaseException | str) -> None:
         self.trouble = describe(error)
+        meters.UP.set(0, self.name)
         if self._failures == 0 and not self._closing:
             logger.warning("%s; trying again", unreachable(self._urls, self.trouble))
         self._again()
@@ -242,6 +248,8 @@ class Link:
             steady = time.monotonic() - self._opened_at >= STEADY_S
             self._failures = 0 if steady else min(self._failures, FEW)
         self.blocked = None
+        meters.UP.set(0, self.name)
+        meters.BLOCKED.set(0, self.name)
         self._on_lost()
 
     def _again(self) -> None:

@@ -11,7 +11,7 @@ import pika
 from brokers.acks import Channel, Verb
 from brokers.errors import EnvelopeError
 from brokers.queues import Queue
-from middleware import CopyError
+from middleware import CopyError, meters
 from workshed import db
 from workshed.db import PASSING_ERRORS
 from workshed.jobs import dead
@@ -78,6 +78,7 @@ def unreadable(
             reason=str(error),
             error=error,
         )
+    meters.UNREADABLE.add(queue.name)
     logger.error("unreadable message on %s: %s", queue.name, error)
 
 

@@ -9,6 +9,7 @@ import dramatiq
 from brokers.errors import PublishRefusedError
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
+from middleware.meters import How
 from workshed.errors import DuplicateJobError
 from workshed.jobs import schedule
 from workshed.jobs.leases import Key
@@ -37,6 +38,8 @@ class Parcel:
     """Why it is not taken on, since it was to say so."""
     waits: bool = False
     """Another message has its unique key, for which this one waits in the schedule."""
+    way: How = "published"
+    """Where it is, once it is safe."""
     error: Exception | None = None
     """Why it is not safe, so far."""
 
@@ -44,6 +47,15 @@ class Parcel:
     def goes(self) -> bool:
         """Tell whether no other job keeps it from being sent."""
         return self.holder is None and not self.waits
+
+    @property
+    def how(self) -> How:
+        """What became of its send, in one word."""
+        if self.holder is not None:
+            return "duplicate"
+        if self.error is not None:
+            return "refused"
+        return "scheduled" if self.waits else self.way
 
     @property
     def result(self) -> Message:

@@ -64,6 +64,7 @@ class Publisher:
     def submit(self, ticket: Ticket) -> None:
         """Hand the publications to the I/O thread, in order."""
         link = self._opened_link()
+        ticket.submitted = time.monotonic()
         if not ticket.publications:
             ticket.settled.open()  # there is no answer to wait for
         self._waiting.extend(ticket.publications)

@@ -94,6 +94,7 @@ class RabbitMQ(Executing):
         joined = db.joined_connection() is not None
         parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
         for parcel in parcels:
+            self.counted(parcel.message, parcel.how)
             if parcel.error is None and parcel.holder is None:
                 self.emit_after("enqueue", parcel.message, None)
         sent = [parcel.result for parcel in parcels if parcel.error is None]
@@ -154,6 +155,7 @@ class RabbitMQ(Executing):
         self.check(message)
         self.emit_before("enqueue", message, delay)
         [parcel] = await self._sender.send([message], waiting)
+        self.counted(message, parcel.how)
         if parcel.error is not None:
             raise parcel.error
         if parcel.holder is None:

@@ -28,6 +28,7 @@ from brokers.remake import remake
 from brokers.resend import Resend
 from brokers.sweeper import sweep
 from middleware.lifeline import say_up
+from middleware.metrics import serve_own
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
@@ -268,6 +269,7 @@ def main() -> int:
             die_with_parent(int(pid))
     try:
         logs.configure()
+        serve_own()
         run(stop)
     except WorkshedError as err:
         logger.critical("%s", err)

@@ -13,6 +13,9 @@ from types import FrameType
 
 from dramatiq.middleware import Middleware
 
+from middleware import metrics_folder
+from workshed.settings import multiprocess_folder, settings
+
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
@@ -39,29 +42,37 @@ class RelayFork(Middleware):
 
 def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
-    supervisor = Supervisor()
-    signal.signal(signal.SIGTERM, supervisor.leave)
-    signal.signal(signal.SIGHUP, supervisor.leave)
-    die_with_parent(os.getppid())
-    return supervisor.run()
+    master = os.getppid()
+    if settings().metrics and multiprocess_folder() is None:
+        metrics_folder.gather(master)
+    return Supervisor("the relay", ["brokers.relay"]).keep(master)
 
 
 class Supervisor:
-    """One child process that runs `python -m brokers.relay`."""
+    """One child process that runs a module of ours."""
 
-    def __init__(self) -> None:
-        """Start nothing."""
+    def __init__(self, name: str, words: list[str]) -> None:
+        """Start nothing; `words` are the module and its arguments."""
+        self._name = name
+        self._words = words
         self._leaving = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
 
     def leave(self, _signal: int, _frame: FrameType | None) -> None:
-        """Let the relay finish its window; a second signal changes nothing."""
+        """Let the child finish what it does; a second signal changes nothing."""
         set_outside(self._leaving)
         if self._child is not None:
             self._child.terminate()
 
+    def keep(self, master: int) -> int:
+        """Run until SIGTERM, or until the master dies."""
+        signal.signal(signal.SIGTERM, self.leave)
+        signal.signal(signal.SIGHUP, self.leave)
+        die_with_parent(master)
+        return self.run()
+
     def run(self) -> int:
-        """Keep one relay running until told to leave; return its exit code."""
+        """Keep one child running until told to leave; return its exit code."""
         pause = FIRST_PAUSE_S
         code = 0
         while not self._leaving.is_set():
@@ -71,7 +82,7 @@ class Supervisor:
                 pause = FIRST_PAUSE_S
             if not self._leaving.is_set():
                 print(  # noqa: T201 -- a fork has no logging of ours, its stderr is the master's
-                    f"the relay ended with code {code}; starting it again in {pause:g} s",
+                    f"{self._name} ended with code {code}; starting it again in {pause:g} s",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -81,7 +92,7 @@ class Supervisor:
 
     def _run_once(self) -> int:
         # A fresh interpreter: the fork holds copies of its master's locks and buffers.
-        command = [sys.executable, "-m", "brokers.relay", "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", *self._words, "--parent", str(os.getpid())]
         self._child = subprocess.Popen(command)  # noqa: S603 -- this file wrote all of it
         if self._leaving.is_set():  # the signal came before there was a child to pass it to
             self._child.terminate()

@@ -86,7 +86,7 @@ class Sender:
             good = [p for p in parcels[start : start + WINDOW] if p.error is None]
             deposits.join(good)
             for parcel in good:
-                parcel.error = parcel.refusal
+                parcel.error, parcel.way = parcel.refusal, "scheduled"
         return parcels
 
     def close(self) -> None:
@@ -204,7 +204,7 @@ class Sender:
         for parcel in parcels:
             cause = failed.get(parcel)
             if cause is None or parcel.leased:  # a row that could not be hurried is sent later
-                parcel.error = parcel.refusal
+                parcel.error, parcel.way = parcel.refusal, "stored"
             elif parcel.error is not None:
                 parcel.error = deposits.both(parcel.error, cause)
 

@@ -1,11 +1,13 @@
 """What a sender hands to the publisher, and waits for."""
 
+import time
 from dataclasses import dataclass, field
 
 import pika
 
 from brokers.errors import BrokerError
 from brokers.latch import Latch
+from middleware import meters
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +31,8 @@ class Ticket:
 
     publications: list[Publication] = field(default_factory=list)
     withdrawn: bool = False
+    submitted: float = 0.0
+    """When it was handed to the publisher, by `time.monotonic`."""
     settled: Latch = field(default_factory=Latch)
     """Opened in the I/O thread when every publication is done."""
     _left: int = 0
@@ -54,4 +58,6 @@ class Ticket:
         publication.done, publication.error = True, error
         self._left -= 1
         if self._left == 0:
+            if not self.withdrawn:
+                meters.PUBLISH.observe(time.monotonic() - self.submitted)
             self.settled.open()

@@ -5,6 +5,7 @@ import threading
 
 from brokers.consumer import Inbox
 from brokers.execution import Execution
+from brokers.gauges import Gauges
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import cancels, queues, relays, rules
@@ -19,8 +20,9 @@ LOOKS_WITHOUT_RELAY = 10
 class Watch:
     """A thread that looks into PostgreSQL every second; while it is away nothing changes."""
 
-    def __init__(self, inbox: Inbox, execution: Execution) -> None:
+    def __init__(self, inbox: Inbox, execution: Execution, threads: int) -> None:
         """Start nothing."""
+        self._gauges = Gauges(execution.running, threads)
         self._inbox = inbox
         self._execution = execution
         self._over = threading.Event()
@@ -47,7 +49,9 @@ class Watch:
         if told:
             cancels.told(conn, told)
         self._follow(queues.paused(conn))
-        self._note_relay(alive=relays.alive(conn))
+        alive = relays.alive(conn)
+        self._note_relay(alive=alive)
+        self._gauges.look(relay_alive=alive)
         paused = self._paused
         self._execution.give_back(lambda d: d.queue_name in paused or d.has_waited_too_long)
 

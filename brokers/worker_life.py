@@ -51,7 +51,7 @@ class WorkerLife:
         self._leaving = Leaving(self._inbox, self._execution, limits.interrupt_all, grace_s)
         limits.recycle = functools.partial(self._recycle, broker)
         self._leaving.chain_signals()
-        self._watch = Watch(self._inbox, self._execution)
+        self._watch = Watch(self._inbox, self._execution, self._threads)
         self._watch.start()
 
     def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:

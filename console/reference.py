@@ -9,10 +9,12 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from middleware import meters
 from workshed.settings import PREFIX, Settings
 
 README = Path(__file__).parent.parent / "README.md"
-TABLE = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->)", re.DOTALL)
+METRICS = README.parent / "docs" / "metrics.md"
+PART = re.compile(r"(<!-- (settings|metrics) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
 
 
 def configuration_table() -> str:
@@ -22,6 +24,17 @@ def configuration_table() -> str:
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def metrics_table() -> str:
+    """Return one row per metric: its name, type, labels, unit, meaning."""
+    rows = [
+        f"| `{one.full_name}` | {one.kind} | {', '.join(one.labels) or '-'} | {one.unit} | "
+        f"{one.help} |"
+        for one in meters.ALL
+    ]
+    heads = ["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
+    return "\n".join([*heads, *rows, ""])
 
 
 def one_line(field: FieldInfo) -> str:
@@ -42,9 +55,11 @@ def default(value: Any) -> str:
 
 
 def written(text: str) -> str:
-    """Return a document with its table written anew."""
-    return TABLE.sub(lambda _: configuration_table(), text)
+    """Return a document with its tables written anew."""
+    tables = {"settings": configuration_table, "metrics": metrics_table}
+    return PART.sub(lambda found: found[1] + tables[found[2]](), text)
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text("utf-8")), "utf-8")
+    for page in (README, METRICS):
+        page.write_text(written(page.read_text("utf-8")), "utf-8")

@@ -34,11 +34,11 @@ class Supervisor:
     waits in one place, for signals, for children that say they are up, and for the next due time.
     """
 
-    def __init__(self, workers: list[Child], relay: Child | None, grace: timedelta) -> None:
-        """Start nothing."""
+    def __init__(self, workers: list[Child], beside: list[Child], grace: timedelta) -> None:
+        """Start nothing; those beside the workers end after them."""
         self._workers = workers
-        self._relay = relay
-        self._children = [*workers, relay] if relay else workers
+        self._beside = beside
+        self._children = [*workers, *beside]
         self._grace_s = grace.total_seconds()
         self._on_terminal = os.isatty(0)
         self._proven = False
@@ -76,7 +76,7 @@ class Supervisor:
     def _idle_s(self) -> float | None:
         """Return how long nothing has to be done; `None`: until something happens."""
         times = [at for child in self._children for at in (child.due, child.kill_at)]
-        if self._left_at is not None and self._relay and self._relay.pid and not self._relay.told:
+        if self._left_at is not None and any(c.pid and not c.told for c in self._beside):
             times.append(self._left_at + self._grace_s + RELAY_AFTER_S)
         known = [at for at in times if at is not None and at != float("inf")]
         return max(0.0, min(known) - time.monotonic()) if known else None
@@ -137,18 +137,19 @@ class Supervisor:
         self._left_at = time.monotonic()
         self._rolling.clear()
         for child in self._children:
-            if child is self._relay:
+            if child in self._beside:
                 child.due = None
             else:
                 child.stop(self._left_at + self._grace_s + KILL_AFTER_S)
 
     def _stop_next(self) -> None:
-        """Stop the relay after the workers; in a rolling restart, the next when all are up."""
+        """Stop the relay and the exporter last; in a rolling restart, the next when all are up."""
         if self._left_at is not None:
             over = self._left_at + self._grace_s
             late = time.monotonic() >= over + RELAY_AFTER_S
-            if self._relay and (late or not any(worker.pid for worker in self._workers)):
-                self._relay.stop(over + KILL_AFTER_S)
+            if late or not any(worker.pid for worker in self._workers):
+                for child in self._beside:
+                    child.stop(over + KILL_AFTER_S)
         elif self._rolling and self._all_up():
             child = self._rolling.popleft()
             logger.info("restarting %s", child)
@@ -168,9 +169,9 @@ class Supervisor:
     def _crew(self) -> str:
         count = len(self._workers)
         crew = "1 worker" if count == 1 else f"{count} workers"
-        return (
-            f"{crew} and a relay are" if self._relay else f"{crew} {'is' if count == 1 else 'are'}"
-        )
+        if any(child.name == "relay" for child in self._beside):
+            return f"{crew} and a relay are"
+        return f"{crew} {'is' if count == 1 else 'are'}"
 
 
 def listen() -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from middleware.job import (
 from middleware.lifeline import Lifeline
 from middleware.lineage import Lineage
 from middleware.log_context import LogContext
+from middleware.metrics import Metrics
 from middleware.observer import Observer
 from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, verdict
@@ -51,6 +52,7 @@ __all__ = [
     "Lifeline",
     "Lineage",
     "LogContext",
+    "Metrics",
     "Observer",
     "Once",
     "Outcome",

@@ -11,7 +11,6 @@ from middleware.attempt import record
 from middleware.job import Job, Outcome, Settling
 from middleware.observer import Observer
 from workshed.db import Connection
-from workshed.jobs import counts
 
 AfterDiscard = Callable[[dramatiq.Message[Any], str], object]
 
@@ -51,11 +50,9 @@ class Discard(Settling, Observer):
         record(conn, job, outcome, "discarded")
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Count a discard, and tell whom the actor names."""
-        if outcome.kind != "discarded":
-            return
-        counts.add("discarded", job.message.actor_name)
-        if after := self._after.get(job.message.actor_name):
+        """Tell whom the actor names of a discard."""
+        after = self._after.get(job.message.actor_name)
+        if outcome.kind == "discarded" and after is not None:
             after(job.message, outcome.reason)
 
 

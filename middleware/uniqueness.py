@@ -14,13 +14,14 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
 
+from middleware import meters
 from middleware.job import ConcludedError, Job, Outcome, Settling, TurnLostError
 from middleware.renewal import Renewal
 from middleware.unique import Unique
 from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError
-from workshed.jobs import counts, turns, unique
+from workshed.jobs import turns, unique
 from workshed.jobs.turns import Turn
 from workshed.jobs.unique import WAIT, Claim
 
@@ -139,7 +140,7 @@ class Uniqueness(Settling):
         else:
             held = 1
         if not held and job.has_key:
-            counts.add("ran_without_lock", job.message.actor_name)
+            meters.WITHOUT_LOCK.add(job.message.actor_name)
             logger.warning(
                 "ran without its lock %r: expired, or released by hand",
                 job.message.options["unique_key"],

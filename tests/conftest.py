@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
+from prometheus_client import REGISTRY
 from psycopg import sql
 
 from brokers import build
@@ -347,6 +348,16 @@ def in_threads():
             raise ExceptionGroup("in threads", errors)
 
     return run
+
+
+@pytest.fixture
+def counted():
+    """`counted("jobs_total", actor="greet", …)`: what this process has counted so far."""
+
+    def value(name, **labels):
+        return REGISTRY.get_sample_value(f"workshed_{name}", labels) or 0
+
+    return value
 
 
 # The network

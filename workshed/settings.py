@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,7 @@ from workshed.errors import SettingsError
 from workshed.zones import zone_problem
 
 PREFIX = "WORKSHED_"
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _seconds(value: object) -> object:
@@ -111,6 +113,12 @@ class Settings(BaseSettings):
     """Seconds after a direct `send` in which a missing record is looked for again."""
     runs: Literal["all", "failures", "none"] = "all"
     """Which runs are recorded for people to read: `failures` are those not done."""
+    metrics: bool = True
+    """Count and measure for Prometheus; `false`: no port, no folder, nothing is imported."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which workers and relays answer `/metrics`; anybody who reaches it may read."""
+    metrics_port: int = Field(default=9191, ge=1, le=65535)
+    """First port that is tried; where it is taken, one of the next 15 is."""
     release: str = ""
     """Version of your program, as its runs and Sentry show it; e.g. a commit."""
     sentry_dsn: SecretStr | None = None
@@ -194,6 +202,12 @@ def use(environment: Mapping[str, str]) -> None:
     """Add to the environment of this process, and of those it starts, and read it anew."""
     os.environ.update(environment)
     settings.cache_clear()
+
+
+def multiprocess_folder() -> Path | None:
+    """Return the folder that takes this process's numbers for Prometheus; `None`: its memory."""
+    name = os.environ.get(MULTIPROCESS)
+    return Path(name) if name else None
 
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:

@@ -50,8 +50,9 @@ def worker(
     from brokers import build
     from console.child import Child
     from console.supervisor import RELAY_AFTER_S, Supervisor
+    from middleware.metrics_folder import gather
     from workshed import logs
-    from workshed.settings import settings
+    from workshed.settings import multiprocess_folder, settings
 
     build.broker()  # opens nothing; a setting that no child could read is said here, once
     logs.configure()
@@ -64,5 +65,10 @@ def worker(
     command += ["--queues", *queues] if queues else []
     workers = [Child(f"worker {number}", command) for number in range(1, processes + 1)]
     relaying = [sys.executable, "-m", "brokers.relay", "--parent", str(os.getpid())]
-    supervisor = Supervisor(workers, Child("relay", relaying) if relay else None, grace)
+    beside = [Child("relay", relaying)] if relay else []
+    # One folder for all, so that there is one page to scrape; whoever named one shows it himself.
+    if settings().metrics and multiprocess_folder() is None and (folder := gather(os.getpid())):
+        showing = [sys.executable, "-m", "brokers.exporter", str(folder), "--parent", relaying[-1]]
+        beside.append(Child("exporter", showing))
+    supervisor = Supervisor(workers, beside, grace)
     raise typer.Exit(supervisor.run())

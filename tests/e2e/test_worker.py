@@ -499,7 +499,7 @@ def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventual
         send("make", number, 1.0)
     eventually(lambda: len(notes("start")) >= 6)
     below = descendants(workers.process.pid)
-    assert len(below) == 7
+    assert len(below) == 8  # three masters, their workers, the relay and the exporter
 
     workers.process.kill()
 
@@ -544,6 +544,7 @@ def test_sighup_restarts_one_after_the_other_and_loses_nothing(
         "restarting worker 2",
         "restarting worker 3",
         "restarting relay",
+        "restarting exporter",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from console.reference import README, configuration_table, written
+from console.reference import METRICS, README, configuration_table, metrics_table, written
 from middleware import Callbacks, Discard, Retries, Stock
 
 
@@ -11,6 +11,13 @@ def test_the_readme_has_the_settings_as_they_are():
 
     assert written(text) == text, "run `make docs`"
     assert configuration_table() in text
+
+
+def test_the_page_of_metrics_has_them_as_they_are():
+    text = METRICS.read_text("utf-8")
+
+    assert written(text) == text, "run `make docs`"
+    assert metrics_table() in text
 
 
 def test_every_option_about_failures_is_on_its_page():

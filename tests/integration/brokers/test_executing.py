@@ -343,7 +343,7 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
 ):
     """Retries and delays would wait without a word, as if there were none."""
     caplog.set_level("INFO")
-    watch = Watch(broker._inbox, broker._execution)
+    watch = Watch(broker._inbox, broker._execution, threads=1)
     with working("default"):
         for _ in range(LOOKS_WITHOUT_RELAY):
             assert watch.is_ready

@@ -20,7 +20,7 @@ from brokers.errors import (
 )
 from workshed import db
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import counts, effects, leases, unique
+from workshed.jobs import effects, leases, unique
 
 ROWS = "SELECT message_id, reason, again, sent_at IS NOT NULL FROM jobs.schedule"
 LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
@@ -216,10 +216,10 @@ def test_a_unique_job_that_is_retried_keeps_its_key(actor, working, rows, eventu
 
 
 def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
-    actor, working, connect, rows, eventually
+    actor, working, connect, rows, eventually, counted
 ):
     """A lock that is gone for another reason than the job's own outcome drops no job."""
-    before = counts.read().get(("ran_without_lock", "resize"), 0)
+    before = counted("jobs_without_lock_total", actor="resize")
     ran = []
     resize = actor(queue_name="default", actor_name="resize")(lambda: ran.append("resized"))
     message = resize.send_with_options(unique_key="k")
@@ -231,7 +231,7 @@ def test_a_unique_job_whose_lock_was_released_runs_all_the_same_and_is_counted(
         )
 
     assert ran == ["resized"]
-    assert counts.read()["ran_without_lock", "resize"] == before + 1
+    assert counted("jobs_without_lock_total", actor="resize") == before + 1
 
 
 def test_a_delayed_unique_message_has_its_lock_with_its_row(send_one, rows, states):

@@ -6,7 +6,7 @@ import pytest
 from middleware import RetryOn
 from workshed import db
 from workshed.errors import WorkshedError
-from workshed.jobs import counts, once, settled
+from workshed.jobs import once, settled
 
 
 @pytest.fixture
@@ -45,17 +45,18 @@ def idle(rabbitmq, eventually):
     )
 
 
-def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually):
+def test_copies_change_nothing(charge, working, publish, effects, idle, rows, eventually, counted):
     """Without the key, each of them charges."""
     message = charge.message(1)
-    absorbed = counts.read().get(("absorbed", "charge"), 0)
+    labels = {"actor": "charge", "queue": "default", "outcome": "absorbed"}
+    absorbed = counted("jobs_total", **labels)
 
     with working("default", threads=1):
         publish(message)
         eventually(effects)
         for headers in ({}, {"again": True}, {"via": "schedule"}):
             publish(message, **headers)
-        eventually(lambda: counts.read().get(("absorbed", "charge"), 0) == absorbed + 3)
+        eventually(lambda: counted("jobs_total", **labels) == absorbed + 3)
         idle()
 
     assert effects() == charge.runs == [1]

@@ -1,0 +1,95 @@
+"""Every metric of Workshed, defined once."""
+
+from typing import Literal
+
+from middleware.meter import METERS as ALL
+from middleware.meter import Counter, Gauge, Histogram
+
+__all__ = ["ALL"]
+
+How = Literal["published", "stored", "scheduled", "duplicate", "refused"]
+"""What became of a send."""
+
+OTHER = "other"
+"""Stands for each actor and queue that this program does not declare."""
+
+# From a fast disk's confirm to the default deadline of `send`.
+CONFIRM_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+# Jobs, told by workers.
+JOBS = Counter(
+    "jobs",
+    "Deliveries by what became of them. `dead` is for good, `retried` runs again, `absorbed` was "
+    "a copy.",
+    ("actor", "queue", "outcome"),
+)
+RUN = Histogram("job_run_seconds", "How long the actor ran, each time.", ("actor", "queue"))
+WAIT = Histogram(
+    "job_wait_seconds",
+    "From the publish to the start of the actor: in the queue, and in the worker's memory.",
+    ("actor", "queue"),
+)
+RUNNING = Gauge("jobs_running", "Jobs that run, looked at every second.", ("actor", "queue"))
+WITHOUT_LOCK = Counter(
+    "jobs_without_lock",
+    "Unique jobs that ran although their key was gone: it had expired, or was released by hand.",
+    ("actor",),
+)
+GIVEN_BACK = Counter(
+    "jobs_given_back",
+    "Deliveries that RabbitMQ got back: not started in time, or while their outcome could not be "
+    "stored.",
+)
+DEAD_QUEUE = Counter(
+    "jobs_to_dead_queue", "Deliveries sent to `<queue>.dead`: no outcome of theirs can be stored."
+)
+UNREADABLE = Counter(
+    "unreadable", "Messages that nobody could read, stored among the dead.", ("queue",)
+)
+
+# Worker processes.
+WORKERS = Gauge("workers", "Worker processes.")
+THREADS = Gauge("worker_threads", "Threads that run jobs.")
+BUSY = Gauge("worker_threads_busy", "Those of them that run one now, looked at every second.")
+RELAY_ALIVE = Gauge(
+    "relay_alive",
+    "1 while any relay of the fleet beats, as its workers see it; else delays and retries wait.",
+    mode="livemin",
+)
+
+# Connections to RabbitMQ, told by every process that has one.
+UP = Gauge(
+    "rabbitmq_up",
+    "1 while connected; of several processes the least.",
+    ("connection",),
+    mode="livemin",
+)
+BLOCKED = Gauge(
+    "rabbitmq_blocked",
+    "1 while RabbitMQ takes no messages, being short of memory or disk; of several the most.",
+    ("connection",),
+    mode="livemax",
+)
+
+# Sends, told by every process that sends.
+SENDS = Counter(
+    "sends",
+    "Messages by what became of the send. `scheduled`: for later, or with a transaction; `stored`: "
+    "for a relay, as RabbitMQ could not take it; `duplicate`: another has its key; `refused`: "
+    "nobody took it, and its sender was told.",
+    ("actor", "queue", "how"),
+)
+PUBLISH = Histogram(
+    "publish_seconds",
+    "How long RabbitMQ took to confirm what was sent at once: a message, or a window of 500.",
+    buckets=CONFIRM_BUCKETS_S,
+)
+
+# The relay and what it sees of the whole; any relay tells the same, so take the `max`.
+RELAY_SENT = Counter("relay_sent", "Jobs that relays have sent.", ("queue",))
+RELAY_WINDOWS = Counter("relay_windows", "Windows, of 500 jobs at most, that relays have sent.")
+RELAY_PUT_BACK = Counter(
+    "relay_put_back",
+    "Jobs that RabbitMQ did not take from a relay, tried again in 5 s.",
+    ("queue",),
+)

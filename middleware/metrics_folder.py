@@ -1,0 +1,129 @@
+"""Where the worker processes of one master keep their numbers, for one of them to show all."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from workshed.errors import WorkshedError
+from workshed.settings import MULTIPROCESS, use
+
+logger = logging.getLogger(__name__)
+
+OURS = 0o700
+NUMBERS = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
+FILES = {
+    "counter": 128 * 1024,
+    "histogram": 512 * 1024,
+    "gauge_livesum": 64 * 1024,
+    "gauge_livemin": 64 * 1024,
+    "gauge_livemax": 64 * 1024,
+}
+"""What `prometheus_client` writes, with room in bytes for the numbers of some twenty actors."""
+STARTED = 19
+"""Place of the start in /proc/PID/stat, counted from behind the name."""
+
+
+class ForeignFolderError(WorkshedError):
+    """What should be our folder belongs to somebody else, who could read and forge numbers."""
+
+
+def gather(master: int) -> Path | None:
+    """Keep the numbers of this process, and of those it starts, in the folder of a master.
+
+    It is named for the master's pid and start, so that whoever gets its pid later does not inherit
+    its numbers. `None`, and the reason in the log, where there can be no folder.
+    """
+    try:
+        folder = base() / name(master)
+        folder.mkdir(OURS, exist_ok=True)
+    except (OSError, ForeignFolderError) as err:
+        logger.warning("nothing is measured: %s", err)
+        return None
+    use({MULTIPROCESS: str(folder)})
+    return folder
+
+
+def join(folder: Path) -> bool:
+    """Note that this process writes there, if the folder is one of ours; False where it cannot."""
+    try:
+        if folder.parent == base():
+            (folder / name(os.getpid())).touch(OURS)
+            for kind, size in FILES.items():
+                reserve(folder / f"{kind}_{os.getpid()}.db", size)
+    except (OSError, ForeignFolderError) as err:
+        logger.warning("nothing is measured: %s", err)
+        return False
+    return True
+
+
+def reserve(file: Path, size_bytes: int) -> None:
+    """Let a file have its blocks: in one without, a full disk kills its writer with SIGBUS."""
+    with file.open("ab") as out:
+        if out.tell() < size_bytes and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(out.fileno(), 0, size_bytes)
+
+
+def base() -> Path:
+    """Return the folder of all masters of this user, made if there is none."""
+    found = Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{space()}"
+    found.mkdir(OURS, exist_ok=True)
+    state = found.lstat()  # a link would lead wherever its maker wants
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+        raise ForeignFolderError(f"{found} is not a folder of ours; no metrics until it is gone")
+    found.chmod(OURS)
+    return found
+
+
+def sweep() -> None:
+    """Delete the folders of masters that are gone."""
+    for folder in base().iterdir():
+        if not lives(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def bury(folder: Path) -> None:
+    """Delete what processes that died still say of now; what they have counted stays."""
+    living = {one.name.partition("-")[0] for one in folder.glob("*-*") if lives(one.name)}
+    for file in folder.glob("gauge_live*.db"):
+        found = NUMBERS.fullmatch(file.name)
+        if found and found[1] not in living:
+            file.unlink(missing_ok=True)
+
+
+def lives(called: str) -> bool:
+    """Tell whether the process of this `name` lives."""
+    pid = called.partition("-")[0]
+    return pid.isdecimal() and name(int(pid)) == called and exists(int(pid))
+
+
+def name(pid: int) -> str:
+    """Name a process as no later one is: by its pid, and when it started since which boot."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:  # it is gone; or this is no Linux, where a pid must do
+        return f"{pid}-"
+    return f"{pid}-{words[STARTED]}-{boot}"
+
+
+def exists(pid: int) -> bool:
+    """Tell whether there is a process of this pid."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def space() -> str:
+    """Name the pid namespace: in that of another container our pids mean nothing."""
+    with contextlib.suppress(OSError):
+        return "-" + re.sub(r"\D", "", Path("/proc/self/ns/pid").readlink().name)
+    return ""

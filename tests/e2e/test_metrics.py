@@ -1,0 +1,382 @@
+"""`/metrics` of real processes, scraped as Prometheus does."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import dramatiq
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+ACTORS = """
+import os, signal, threading
+import dramatiq
+from brokers import broker
+from prometheus_client import Counter
+
+MINE = Counter("shop_invoices", "Invoices of an application.")
+
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000, max_retries=0)
+def work(what):
+    MINE.inc()
+    if what == "fail":
+        raise OSError("away")
+    if what == "hang":
+        threading.Event().wait(50)
+"""
+AT = re.compile(r"metrics are at http://127.0.0.1:(\d+)/metrics")
+
+
+def ask(port, method="GET", path="/metrics"):
+    """One request; its status, headers and text."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+
+
+def scrape(port):
+    """All numbers of a page, by name and labels."""
+    status, _, text = ask(port)
+    assert status == 200, text
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def number(page, name, **labels):
+    return page.get((f"workshed_{name}", *sorted(labels.items())))
+
+
+def done(page, outcome="done"):
+    return number(page, "jobs_total", actor="work", queue="default", outcome=outcome) or 0
+
+
+@pytest.fixture
+def free_port():
+    """A port from which on some are free."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return min(sock.getsockname()[1], 65_000)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """`folders()`: those in which masters of this test keep their numbers."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return lambda: list(scratch.glob("workshed-metrics-*/*"))
+
+
+@pytest.fixture
+def environment(environment, free_port, folders, tmp_path):
+    """The variables of a process that measures."""
+    (tmp_path / "work.py").write_text(ACTORS)
+    scratch = str(tmp_path / "scratch")
+    return {**environment, "WORKSHED_METRICS_PORT": str(free_port), "TMPDIR": scratch}
+
+
+@pytest.fixture
+def work(broker):
+    """`work("fail")`: send a job."""
+
+    def send(what="well"):
+        broker.enqueue(dramatiq.Message("default", "work", (what,), {}, {}))
+
+    return send
+
+
+@pytest.fixture
+def page_of(eventually):
+    """`page_of(worker)`: the port on which it said that its page is."""
+
+    def port(worker, pages=1):
+        return int(eventually(lambda: AT.findall(worker.text())[pages - 1 :], 20)[0])
+
+    return port
+
+
+def test_one_page_shows_what_all_workers_of_a_master_have_counted(
+    start_worker, work, page_of, eventually
+):
+    """Also what an application's own metrics in an actor's module have."""
+    worker = start_worker("work", processes=2)
+    port = page_of(worker)
+    for what in ("well",) * 20 + ("fail",):
+        work(what)
+
+    eventually(lambda: (done(scrape(port)), done(scrape(port), "dead")) == (20, 1), 20)
+
+    page, labels = scrape(port), {"actor": "work", "queue": "default"}
+    assert number(page, "job_run_seconds_count", **labels) == 21
+    assert number(page, "job_wait_seconds_count", **labels) == 21
+    assert number(page, "job_run_seconds_bucket", le="1.0", **labels) == 21
+    assert number(page, "workers") == 2
+    assert number(page, "worker_threads") == 16
+    assert number(page, "rabbitmq_up", connection="consumer") == 1
+    assert page[("shop_invoices_total",)] == 21
+    assert worker.stop() == 0
+
+
+def test_what_runs_now_is_shown(start_worker, work, page_of, eventually):
+    port = page_of(start_worker("work"))
+    for _ in range(3):
+        work("hang")
+
+    eventually(lambda: number(scrape(port), "worker_threads_busy") == 3, 20)
+
+    assert number(scrape(port), "jobs_running", actor="work", queue="default") == 3
+
+
+def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, eventually, folders):
+    """One port for both: the second's exporter would die, and its jobs be counted nowhere."""
+    first, second = start_worker("work"), start_worker("work")
+    ports = page_of(first), page_of(second)
+    for _ in range(20):
+        work()
+
+    eventually(lambda: sum(done(scrape(port)) for port in ports) == 20, 20)
+
+    assert ports[0] != ports[1]
+    assert [number(scrape(port), "workers") for port in ports] == [1, 1]
+    assert len(folders()) == 2
+
+
+def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, environment, eventually):
+    with contextlib.ExitStack() as opened:
+        first = int(environment["WORKSHED_METRICS_PORT"])
+        for port in range(first, first + 16):
+            taken = opened.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # somebody else has it: as good
+                taken.bind(("127.0.0.1", port))
+                taken.listen()
+        worker = start_worker("work")
+        eventually(lambda: "are taken" in worker.text(), 20)
+        work()
+
+        assert worker.stop() == 0
+
+
+def test_a_killed_master_leaves_no_numbers_to_the_next_one(
+    start_worker, work, page_of, eventually, folders
+):
+    """Without the sweep at boot its folder stays for ever, and by its pid somebody inherits it."""
+    first = start_worker("work")
+    port = page_of(first)
+    work()
+    eventually(lambda: done(scrape(port)) == 1, 20)
+    (left,) = folders()
+    first.kill()
+
+    second = start_worker("work")
+    port = page_of(second)
+    eventually(lambda: number(scrape(port), "workers") == 1, 20)
+
+    assert done(scrape(port)) == 0
+    assert left not in folders()
+
+
+def test_the_exporter_is_started_again(start_worker, page_of, eventually):
+    worker = start_worker("work")
+    page_of(worker)
+    (exporter,) = exporters(worker)
+
+    os.kill(exporter, signal.SIGKILL)
+
+    assert number(scrape(page_of(worker, pages=2)), "workers") == 1
+    assert "the exporter ended with code -9" in worker.text()
+
+
+def test_the_exporter_dies_with_its_master(start_worker, page_of, eventually):
+    worker = start_worker("work")
+    page_of(worker)
+    (exporter,) = exporters(worker)
+
+    worker.process.kill()
+
+    eventually(lambda: not Path(f"/proc/{exporter}").exists(), 10)
+
+
+def exporters(worker):
+    """The processes that show the numbers of a master's workers."""
+    pids = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
+    return [
+        pid
+        for pid in pids
+        if b"brokers.exporter" in command(pid) and session(pid) == worker.process.pid
+    ]
+
+
+def command(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def session(pid):
+    with contextlib.suppress(OSError):
+        return os.getsid(pid)
+    return None
+
+
+def test_switched_off_there_is_no_port_no_folder_and_no_import(
+    start_worker, work, environment, eventually, folders, count
+):
+    off = {"WORKSHED_METRICS": "false"}
+    (Path(environment["TMPDIR"]).parent / "plain.py").write_text(
+        ACTORS.replace("from prometheus_client import Counter", "import sys")
+        .replace('MINE = Counter("shop_invoices", "Invoices of an application.")', "")
+        .replace("MINE.inc()", "assert 'prometheus_client' not in sys.modules")
+    )
+    worker = start_worker("plain", env=off)
+    work()
+    work("fail")
+
+    eventually(lambda: count("jobs.dead") == 1, 20)
+
+    assert "AssertionError" not in worker.text()
+    assert (folders(), exporters(worker), AT.findall(worker.text())) == ([], [], [])
+
+
+def test_a_folder_that_somebody_has_named_is_used_and_shown_by_him(
+    start_worker, work, environment, eventually, folders, tmp_path
+):
+    named = tmp_path / "named"
+    named.mkdir()
+    worker = start_worker("work", env={"PROMETHEUS_MULTIPROC_DIR": str(named)})
+    work()
+
+    eventually(lambda: list(named.glob("counter_*.db")), 20)
+
+    assert (folders(), exporters(worker)) == ([], [])
+
+
+def test_the_page_is_all_there_is(start_worker, page_of):
+    port = page_of(start_worker("work"))
+
+    status, headers, text = ask(port, "HEAD")
+
+    assert (status, text) == (200, "")
+    assert headers["Content-Type"].startswith("text/plain")
+    assert int(headers["Content-Length"]) > 0
+    assert ask(port, path="/")[0] == ask(port, path="/metrics/x")[0] == 404
+    status, headers, _ = ask(port, "POST")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+# `workshed worker`
+
+
+@pytest.fixture
+def supervised(environment, tmp_path):
+    """`supervised()`: `workshed worker -p 2` and what it has written."""
+    runs = []
+
+    class Supervised:
+        def __init__(self):
+            self.log = tmp_path / "supervised.log"
+            with self.log.open("wb") as out:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "console", "worker", "work", "-p", "2", "-t", "2"],
+                    env={**os.environ, **environment},
+                    cwd=tmp_path,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                )
+
+        def text(self):
+            return self.log.read_text()
+
+    def start():
+        runs.append(Supervised())
+        return runs[-1]
+
+    yield start
+    for one in runs:
+        one.process.terminate()
+        one.process.wait(40)
+
+
+def test_all_children_of_workshed_worker_share_one_page(
+    broker, supervised, work, page_of, eventually, folders
+):
+    """A page for each would be as many targets, whose ports change places at each restart."""
+    port = page_of(supervised())
+    eventually(lambda: number(scrape(port), "workers") == 2, 30)
+    for _ in range(10):
+        work()
+
+    eventually(lambda: done(scrape(port)) == 10, 20)
+
+    assert len(folders()) == 1
+
+
+def test_a_worker_that_was_killed_is_no_longer_counted_and_what_it_did_is(
+    broker, supervised, work, page_of, eventually
+):
+    """Its file goes on saying that it lives, with threads that run jobs, for ever."""
+    worker = supervised()
+    port = page_of(worker)
+    eventually(lambda: number(scrape(port), "workers") == 2, 30)
+    for _ in range(10):
+        work()
+    eventually(lambda: done(scrape(port)) == 10, 20)
+    for _ in range(4):
+        work("hang")
+    eventually(lambda: number(scrape(port), "worker_threads_busy") == 4, 20)
+
+    os.kill(a_worker_of(worker.process.pid), signal.SIGKILL)
+
+    eventually(lambda: number(scrape(port), "workers") == 1, 20)
+    eventually(lambda: number(scrape(port), "workers") == 2, 30)
+    assert done(scrape(port)) == 10
+
+
+def a_worker_of(supervisor):
+    """The pid of a process that runs jobs: the child of a dramatiq master."""
+    for master in children(supervisor):
+        if b"dramatiq" in command(master):
+            return children(master)[0]
+    raise AssertionError("no worker")
+
+
+def children(pid):
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+# Those that send, and a relay alone
+
+
+SENDER = """
+import dramatiq, prometheus_client, sys
+from brokers import broker
+from work import work
+assert "middleware.exposition" not in sys.modules
+work.send("well")
+work.send_with_options(args=("well",), delay=60_000)
+broker.enqueue_many([work.message("well"), work.message("well")])
+print(prometheus_client.generate_latest().decode())
+"""
+
+
+def test_the_page_of_an_application_shows_what_it_has_sent(run, broker, environment, folders):
+    code, text = run("-c", SENDER, **environment)
+
+    assert code == 0, text
+    labels = '{actor="work",how="%s",queue="default"}'
+    assert f"workshed_sends_total{labels % 'published'} 3.0" in text
+    assert f"workshed_sends_total{labels % 'scheduled'} 1.0" in text
+    assert "workshed_publish_seconds_count 2.0" in text
+    assert 'workshed_rabbitmq_up{connection="publisher"} 1.0' in text
+    assert "shop_invoices_total 0.0" in text
+    assert folders() == []

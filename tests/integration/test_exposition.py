@@ -1,0 +1,150 @@
+"""The page of metrics, over HTTP."""
+
+import contextlib
+import http.client
+import socket
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from middleware import exposition
+from workshed.settings import Settings
+
+
+def registry():
+    """One number."""
+    found = CollectorRegistry()
+    Gauge("answer", "To everything.", registry=found).set(42)
+    return found
+
+
+def free_port(host="127.0.0.1"):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.bind((host, 0))
+        return min(sock.getsockname()[1], 65_000)
+
+
+@pytest.fixture
+def serve():
+    """`serve(source)`: its server, on a free port."""
+    with contextlib.ExitStack() as opened:
+
+        def start(source=registry, host="127.0.0.1", port=None):
+            config = Settings(metrics_host=host, metrics_port=port or free_port(host))
+            server = exposition.in_thread(config, source)
+            if server is not None:
+                opened.callback(server.server_close)
+                opened.callback(server.shutdown)
+            return server
+
+        yield start
+
+
+def ask(server, method="GET", path="/metrics", **headers):
+    host, port = server.server_address[:2]
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Content-Type"], answer.read().decode()
+
+
+def test_the_page_is_plain_text_and_open_metrics_for_who_asks(serve):
+    server = serve()
+
+    status, kind, text = ask(server)
+    assert (status, text.splitlines()[-1]) == (200, "answer 42.0")
+    assert kind.startswith("text/plain")
+
+    status, kind, text = ask(server, Accept="application/openmetrics-text; version=1.0.0")
+    assert text.splitlines()[-1] == "# EOF"
+    assert kind.startswith("application/openmetrics-text")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/metrics", 200),
+        ("GET", "/metrics?name=answer", 200),
+        ("GET", "/", 404),
+        ("HEAD", "/x", 404),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/metrics", 405),
+        ("BREW", "/metrics", 501),
+    ],
+)
+def test_there_is_one_page_to_be_read(serve, method, path, status):
+    found, _, text = ask(serve(), method, path)
+
+    assert found == status
+    assert ("answer" in text) == (status == 200 and method == "GET")
+
+
+def test_where_a_port_is_taken_the_next_one_is(serve):
+    first = serve()
+    port = first.server_address[1]
+
+    second = serve(port=port)
+
+    assert port < second.server_address[1] < port + exposition.PORTS
+    assert ask(second)[0] == ask(first)[0] == 200
+
+
+def test_where_none_is_free_that_is_said(serve, monkeypatch, caplog):
+    monkeypatch.setattr(exposition, "PORTS", 1)
+    port = serve().server_address[1]
+
+    assert serve(port=port) is None
+    assert f"no metrics: ports {port} to {port} of 127.0.0.1 are taken" in caplog.text
+
+
+def test_an_address_that_is_not_ours_is_said(serve, caplog):
+    assert serve(host="192.0.2.1", port=9191) is None
+    assert "no metrics: cannot listen on 192.0.2.1 port 9191" in caplog.text
+
+
+def test_an_address_of_ip_version_6_is_listened_on(serve, caplog):
+    caplog.set_level("INFO")
+
+    server = serve(host="::1")
+
+    assert ask(server)[0] == 200
+    assert f"metrics are at http://[::1]:{server.server_address[1]}/metrics" in caplog.text
+
+
+def test_a_client_that_says_nothing_holds_nobody_up(serve):
+    server = serve()
+
+    with (
+        socket.create_connection(server.server_address),
+        socket.create_connection(server.server_address) as half,
+    ):
+        half.sendall(b"GET /metr")
+
+        assert ask(server)[0] == 200
+
+
+def test_a_file_that_was_just_made_is_read_again(serve):
+    """It is empty for a moment; without another try a scrape fails whenever a process starts."""
+    tries = []
+
+    def source():
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("an empty file")
+        return registry()
+
+    assert ask(serve(source))[0] == 200
+
+
+def test_what_cannot_be_read_is_an_error_and_no_empty_page(serve, caplog):
+    """Prometheus would take an empty page for the end of every series."""
+
+    def source():
+        raise OSError("a broken disk")
+
+    status, _, text = ask(serve(source))
+
+    assert (status, text) == (500, "the metrics cannot be read\n")
+    assert "a broken disk" in caplog.text

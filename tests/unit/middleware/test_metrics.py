@@ -1,0 +1,152 @@
+"""What Prometheus is told of jobs: by labels of closed sets, whatever a message says."""
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import get_args
+
+import dramatiq
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from brokers.parcel import Parcel
+from middleware import Job, Label, Metrics, Outcome, meter, meters
+from middleware.job import LABELS
+from middleware.meter import METERS, Counter, Gauge, Histogram
+from middleware.meters import How
+from workshed.errors import DuplicateJobError
+
+
+@pytest.fixture(autouse=True)
+def measured():
+    """This process measures, from zero."""
+    meter.switch(on=False)
+    meter.switch(on=True)
+    yield
+    meter.switch(on=True)
+
+
+@pytest.fixture
+def metrics():
+    """Metrics of a program with one actor on one queue."""
+    found = Metrics()
+    found.after_declare_actor(None, SimpleNamespace(actor_name="greet"))
+    found.after_declare_queue(None, "default")
+    return found
+
+
+def job(actor="greet", queue="default", **changes):
+    message = dramatiq.Message(queue, actor, (), {}, {})
+    published = datetime(2026, 1, 1, tzinfo=UTC)
+    return Job(message, copied=False, published=published, **changes)
+
+
+def told(name):
+    """The samples of a metric."""
+    families = {family.name: family for family in REGISTRY.collect()}
+    return [sample for sample in families[name].samples if not sample.name.endswith("_created")]
+
+
+def test_what_became_of_a_job_is_counted(metrics):
+    metrics.ended(job(), Outcome("retry"))
+    metrics.ended(job(), Outcome("dead", called="expired"))
+
+    labels = [(sample.labels["outcome"], sample.value) for sample in told("workshed_jobs")]
+    assert sorted(labels) == [("expired", 1), ("retried", 1)]
+
+
+def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
+    one = job(began=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp(), took=timedelta(seconds=2))
+
+    metrics.began(one)
+    metrics.ended(one, Outcome("done"))
+
+    sums = {s.name: s.value for n in ("wait", "run") for s in told(f"workshed_job_{n}_seconds")}
+    assert sums["workshed_job_wait_seconds_sum"] == 60
+    assert sums["workshed_job_run_seconds_sum"] == 2
+
+
+def test_what_a_message_says_is_no_label_unless_this_program_declares_it(metrics):
+    """Each name in a message would be a series of its own, for ever: whoever sends fills memory."""
+    for number in range(100):
+        metrics.ended(job(actor=f"made_up_{number}", queue=f"queue_{number}"), Outcome("stranger"))
+
+    (sample,) = told("workshed_jobs")
+    assert sample.labels == {"actor": "other", "queue": "other", "outcome": "unknown_actor"}
+    assert sample.value == 100
+
+
+def test_each_outcome_has_a_word_of_the_closed_set():
+    assert set(LABELS.values()) <= set(get_args(Label))
+
+
+@pytest.mark.parametrize(
+    ("changes", "how"),
+    [
+        ({}, "published"),
+        ({"way": "stored"}, "stored"),
+        ({"way": "scheduled"}, "scheduled"),
+        ({"waits": True}, "scheduled"),
+        ({"holder": "another"}, "duplicate"),
+        ({"holder": "another", "error": DuplicateJobError("k", "another")}, "duplicate"),
+        ({"error": OSError("away")}, "refused"),
+    ],
+)
+def test_each_send_has_a_word_of_the_closed_set(changes, how):
+    parcel = Parcel(job().message, None, **changes)
+
+    assert parcel.how == how
+    assert how in get_args(How)
+
+
+def test_each_metric_says_what_it_is_in_base_units():
+    names = [one.full_name for one in METERS]
+
+    assert len(names) == len(set(names))
+    for one in METERS:
+        assert one.full_name.startswith("workshed_")
+        assert one.help.endswith(".")
+        assert not one.full_name.endswith(("_milliseconds", "_ms", "_minutes"))
+        assert isinstance(one, Counter | Gauge | Histogram)
+        assert isinstance(one, Histogram) <= one.full_name.endswith("_seconds")
+        assert isinstance(one, Counter) == one.full_name.endswith("_total")
+        assert set(one.labels) <= {"actor", "queue", "outcome", "how", "connection", "state"}
+
+
+def test_all_that_is_told_can_be_read_as_a_page(metrics):
+    for one in METERS:
+        one.tell({"counter": "inc", "gauge": "set"}.get(one.kind, "observe"), 1, one.labels)
+
+    page = generate_latest(REGISTRY).decode()
+
+    assert [one.full_name for one in METERS if one.full_name not in page] == []
+
+
+def test_switched_off_nothing_is_told(metrics):
+    meter.switch(on=False)
+
+    metrics.ended(job(), Outcome("done"))
+
+    assert "workshed_jobs_total{" not in generate_latest(REGISTRY).decode()
+
+
+def test_a_number_that_cannot_be_told_fails_no_job(monkeypatch, caplog):
+    """Its error would come out of a `send` that has sent, which is then made again."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(meters.SENDS, "_made", full)
+
+    meters.SENDS.add("greet", "default", "published")
+    meters.SENDS.add("greet", "default", "published")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing is measured any more: OSError(28, 'No space left on device')"
+    ]
+
+
+def test_the_fields_of_a_meter_are_its_own():
+    """A default that all share would mix the numbers of two metrics."""
+    assert [one.name for one in fields(Counter) if one.name == "_children"] == ["_children"]
+    assert meters.JOBS._children is not meters.SENDS._children
