@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter as Tally
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from brokers.errors import BrokerBlockedError, EnvelopeError, PublishRefusedErro
 from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
+from brokers.overview import overview
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
@@ -27,7 +29,10 @@ from brokers.relay_fork import die_with_parent, set_outside
 from brokers.remake import remake
 from brokers.resend import Resend
 from brokers.sweeper import sweep
+from middleware import meters
 from middleware.lifeline import say_up
+from middleware.meter import Counter
+from middleware.meters import OTHER
 from middleware.metrics import serve_own
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
@@ -87,6 +92,7 @@ class Relay:
         self._in_flight: deque[Window] = deque()
         self._since: datetime | None = None
         self._sweep_at = 0.0
+        self._known: set[str] = set()
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
@@ -149,6 +155,7 @@ class Relay:
         started = time.monotonic()
         if orphaned := windows.adopt(conn, self.id, WINDOW):
             return orphaned
+        self._known = {queue.name for queue in queues.find(conn)}
         now = windows.clock(conn)
         rows = windows.take(conn, self.id, WINDOW)
         self._since = now - COMMIT_TIME
@@ -182,7 +189,10 @@ class Relay:
         window = self._in_flight[0]
         self._wait(window.ticket)
         results = list(zip(window.rows, window.ticket.publications, strict=True))
-        windows.sent(conn, window.owner, [row for row, sent in results if sent.error is None])
+        gone = [row for row, sent in results if sent.error is None]
+        windows.sent(conn, window.owner, gone)
+        meters.RELAY_WINDOWS.add()
+        self._count(meters.RELAY_SENT, gone)
         refused = [(row, sent) for row, sent in results if sent.error is not None]
         if refused:
             self._put_back(conn, window.owner, refused)
@@ -209,11 +219,17 @@ class Relay:
         error = refused[0][1].error
         logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
         rows = [row for row, _ in refused]
+        self._count(meters.RELAY_PUT_BACK, rows)
         unknown = [publication.unknown for _, publication in refused]
         windows.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
         lost = {row.queue for row, sent in refused if isinstance(sent.error, PublishRefusedError)}
         if known := lost & set(self._declared):
             remake(self._publisher.urls, [self._declared[name] for name in known])
+
+    def _count(self, counter: Counter, rows: list[Taken]) -> None:
+        """Count rows by queue; one that no worker has declared is any other."""
+        for queue, count in Tally(row.queue for row in rows).items():
+            counter.add(queue if queue in self._known else OTHER, amount=count)
 
     def _pause(self, conn: Connection) -> float:
         """Return how long nothing can be due, at most one look; in seconds."""
@@ -252,6 +268,7 @@ def run(stop: threading.Event) -> None:
         Housekeeping(settings().fence_retention),
         sweep,
         watch_lag,
+        overview,
     ]
     logger.info("relay is at work")
     Relay(publisher, stop, declared=found.declared.values(), duties=duties).run()

@@ -85,7 +85,7 @@ PUBLISH = Histogram(
     buckets=CONFIRM_BUCKETS_S,
 )
 
-# The relay and what it sees of the whole; any relay tells the same, so take the `max`.
+# The relay.
 RELAY_SENT = Counter("relay_sent", "Jobs that relays have sent.", ("queue",))
 RELAY_WINDOWS = Counter("relay_windows", "Windows, of 500 jobs at most, that relays have sent.")
 RELAY_PUT_BACK = Counter(
@@ -93,3 +93,16 @@ RELAY_PUT_BACK = Counter(
     "Jobs that RabbitMQ did not take from a relay, tried again in 5 s.",
     ("queue",),
 )
+
+# What a relay sees of the whole, every 10 s or less often, so that it takes 1 % of the time at
+# most. Every relay tells the same: take the `max`.
+LAG = Gauge(
+    "schedule_lag_seconds", "For how long the oldest due job waits for a relay.", mode="livemax"
+)
+SCHEDULE = Gauge(
+    "schedule_jobs",
+    "Jobs in PostgreSQL: `due` to be sent, `later`, or `sent` and kept until their outcome.",
+    ("queue", "state"),
+    mode="livemax",
+)
+DEAD = Gauge("dead_jobs", "Jobs that are dead, until somebody acts.", ("queue",), mode="livemax")

@@ -23,6 +23,7 @@ from psycopg import sql
 from brokers import build
 from console.servers import Servers
 from console.servers.mail import MailCatcher
+from middleware import meter
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from workshed import db
@@ -353,6 +354,7 @@ def in_threads():
 @pytest.fixture
 def counted():
     """`counted("jobs_total", actor="greet", …)`: what this process has counted so far."""
+    meter.switch(on=True)  # a broker does so when it is built
 
     def value(name, **labels):
         return REGISTRY.get_sample_value(f"workshed_{name}", labels) or 0

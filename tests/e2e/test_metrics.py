@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dramatiq
 import pytest
@@ -380,3 +381,42 @@ def test_the_page_of_an_application_shows_what_it_has_sent(run, broker, environm
     assert 'workshed_rabbitmq_up{connection="publisher"} 1.0' in text
     assert "shop_invoices_total 0.0" in text
     assert folders() == []
+
+
+@pytest.fixture
+def relay_alone(environment, tmp_path):
+    """`workshed relay`, and what it has written."""
+    log = tmp_path / "relay.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "console", "relay"],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+    yield SimpleNamespace(process=process, text=log.read_text)
+    process.kill()
+    process.wait(10)
+
+
+def test_a_relay_alone_has_a_page_of_its_own(
+    broker, relay_alone, page_of, conn, environment, eventually
+):
+    port = page_of(relay_alone)
+    eventually(lambda: number(scrape(port), "schedule_lag_seconds") is not None, 20)
+    store = "SELECT jobs.send('work', '[]', queue => 'default', delay => %s)"
+    conn.execute("INSERT INTO jobs.actors (name, queue) VALUES ('work', 'default')")
+    for delay in ("0", "0", "1 day"):
+        conn.execute(store, (delay,))
+    conn.commit()
+
+    eventually(lambda: number(scrape(port), "relay_sent_total", queue="default") == 2, 20)
+    later = {"queue": "default", "state": "later"}
+    eventually(lambda: number(scrape(port), "schedule_jobs", **later) == 1, 20)
+
+    page = scrape(port)
+    assert number(page, "relay_windows_total") >= 1
+    assert number(page, "schedule_jobs", queue="emails", state="due") == 0
+    assert number(page, "dead_jobs", queue="default") == 0
+    assert number(page, "rabbitmq_up", connection="relay") == 1

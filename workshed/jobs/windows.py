@@ -201,6 +201,17 @@ def lag(conn: Connection) -> timedelta:
     return max(waited or timedelta(), timedelta())
 
 
+def counts(conn: Connection) -> dict[tuple[str, str], int]:
+    """Return how many rows each queue has that are `due`, for `later`, or `sent` and kept."""
+    query = """
+        SELECT queue, CASE WHEN sent_at IS NOT NULL THEN 'sent'
+                           WHEN due_at <= jobs.now() THEN 'due' ELSE 'later' END AS state, count(*)
+          FROM jobs.schedule
+         GROUP BY 1, 2
+    """
+    return {(queue, state): count for queue, state, count in conn.execute(query)}
+
+
 def kept_queues(conn: Connection) -> list[str]:
     """Return the queues that have rows kept until their outcome."""
     query = """

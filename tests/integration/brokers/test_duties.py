@@ -8,7 +8,8 @@ import pytest
 from brokers.background import Background
 from brokers.housekeeping import BATCH, Housekeeping
 from brokers.lag import watch_lag
-from workshed.jobs import cancels, effects, relays, schedule, settled
+from brokers.overview import overview
+from workshed.jobs import cancels, dead, effects, queues, relays, schedule, settled
 
 MONTH = timedelta(days=30)
 
@@ -173,3 +174,59 @@ def test_two_that_keep_house_at_once_do_not_wait_for_each_other(fences, left, co
     second.commit()
 
     assert left() == ONLY_TODAYS
+
+
+# Numbers
+
+
+def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitting, counted):
+    """A queue that nobody has declared is told as any other: its name came with a message."""
+    conn = autocommitting
+    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    for number, (queue, wait) in enumerate([("default", -60), ("default", 60), ("made_up", 60)]):
+        row = schedule.Row(f"m{number}", 0, queue, "greet", "{}", "send")
+        schedule.insert(conn, row, delay=timedelta(seconds=wait))
+    bury(conn, "default")
+    bury(conn, "invented")
+
+    assert overview(conn) == 10
+
+    def waiting(queue, state):
+        return counted("schedule_jobs", queue=queue, state=state)
+
+    assert (waiting("default", "due"), waiting("default", "later")) == (1, 1)
+    assert (waiting("emails", "due"), waiting("other", "later")) == (0, 1)
+    assert [counted("dead_jobs", queue=name) for name in ("default", "emails", "other")] == [
+        1,
+        0,
+        1,
+    ]
+    assert 60 <= counted("schedule_lag_seconds") < 90
+
+
+def test_what_is_no_longer_there_is_told_as_none(database, autocommitting, counted):
+    """A number that is told no more stays where it was."""
+    conn = autocommitting
+    queues.declare(conn, {"default": "quorum"})
+    bury(conn, "default")
+    overview(conn)
+    assert counted("dead_jobs", queue="default") == 1
+
+    conn.execute("DELETE FROM jobs.dead")
+    overview(conn)
+
+    assert counted("dead_jobs", queue="default") == 0
+
+
+def bury(conn, queue):
+    dead.bury(
+        conn,
+        message_id=queue,
+        hop=0,
+        attempt=1,
+        queue=queue,
+        actor="greet",
+        body=b"{}",
+        reason="no",
+        error=ValueError("no"),
+    )

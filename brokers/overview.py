@@ -1,0 +1,35 @@
+"""Tell how much waits and how much is dead, as any relay sees it."""
+
+import time
+from collections import Counter
+
+from middleware import meters
+from middleware.meters import OTHER
+from workshed.db import Connection
+from workshed.jobs import dead, queues, windows
+
+LOOK_S = 10.0
+SHARE = 0.01
+"""Share of the time that looks may take: a million rows are counted less often."""
+STATES = ("due", "later", "sent")
+
+
+def overview(conn: Connection) -> float:
+    """Count the rows of the schedule and of the dead.
+
+    Of each queue that a worker or relay has declared; rows of any other are told as `other`.
+    """
+    started = time.monotonic()
+    meters.LAG.set(windows.lag(conn).total_seconds())
+    known = {one.name for one in queues.find(conn)}
+    waiting: Counter[tuple[str, str]] = Counter()
+    for (queue, state), count in windows.counts(conn).items():
+        waiting[queue if queue in known else OTHER, state] += count
+    died: Counter[str] = Counter()
+    for queue, count in dead.by_queue(conn).items():
+        died[queue if queue in known else OTHER] += count
+    for queue in (*known, OTHER):  # 0 is told as well
+        for state in STATES:
+            meters.SCHEDULE.set(waiting[queue, state], queue, state)
+        meters.DEAD.set(died[queue], queue)
+    return max(LOOK_S, (time.monotonic() - started) / SHARE)
