@@ -14,9 +14,10 @@ import pika
 from dramatiq.broker import Consumer, MessageProxy
 
 from brokers.acks import Channel, Verb
-from brokers.delivery import Delivery
+from brokers.delivery import Delivery, published
 from brokers.envelope import decode
 from brokers.errors import EnvelopeError
+from brokers.holding import Holding
 from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
@@ -40,6 +41,7 @@ class Inbox:
         self.stopping = threading.Event()
         self.link = Link(urls, name, self._on_open, lambda: None)
         self.started = False
+        self.holding = Holding()
         self._lock = threading.Lock()
         self._consumers: list[QueueConsumer] = []
         self._connection: Any = None
@@ -65,6 +67,8 @@ class Inbox:
 
     def give(self, delivery: Delivery, verb: Verb) -> None:
         """Settle a delivery that no thread of dramatiq will."""
+        if verb == "requeue":
+            self.holding.returned(delivery.queue_name, delivery.job.published)
         self.settle(delivery.channel, delivery.tag, verb)
 
     def drop(self, consumer: "QueueConsumer") -> None:
@@ -196,6 +200,7 @@ class QueueConsumer(Consumer):
             self._misfits.add(channel, method.delivery_tag, step)
             return None
         delivery = Delivery(message, self.queue, channel, method, properties)
+        self._inbox.holding.got(delivery, lowest=not properties.priority)
         strange = self._strange(delivery)
         if strange is not None:
             self._misfits.add(channel, delivery.tag, strange)
@@ -233,8 +238,8 @@ class QueueConsumer(Consumer):
             self._channel.basic_cancel(tag)
         with contextlib.suppress(queues.Empty):
             while True:
-                channel, method, _properties, _body = self._arrived.get_nowait()
-                self._inbox.settle(channel, method.delivery_tag, "requeue")
+                channel, method, properties, _body = self._arrived.get_nowait()
+                self._give_back(channel, method, properties)
 
     def resume(self) -> None:
         """Let RabbitMQ send again; in the I/O thread."""
@@ -271,11 +276,17 @@ class QueueConsumer(Consumer):
         self, channel: Channel, _channel: Any, method: Any, properties: Any, body: bytes
     ) -> None:
         if self._tag is None:  # on its way when the consumer was cancelled
-            self._inbox.settle(channel, method.delivery_tag, "requeue")
+            self._give_back(channel, method, properties)
         else:
             self._arrived.put((channel, method, properties, body))
 
+    def _give_back(self, channel: Channel, method: Any, properties: Any) -> None:
+        self._inbox.holding.returned(self.queue.name, published(properties.headers or {}))
+        self._inbox.settle(channel, method.delivery_tag, "requeue")
+
     def _on_closed(self, channel: Any, error: Exception) -> None:
+        if not self._inbox.stopping.is_set():  # then each was given back, or is settled
+            self._inbox.holding.lost(self.queue.name)
         if channel is not self._channel:
             return
         self._channel = None

@@ -2,14 +2,22 @@
 
 from concurrent.futures import Future
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from pika.exceptions import AMQPError
 
 from brokers.errors import BrokerUnreachableError
 from brokers.publisher import Publisher
 
-Answer = Future[int | None]
+
+class Depth(NamedTuple):
+    """What a passive declaration tells; messages with a consumer are not among the ready ones."""
+
+    ready: int
+    consumers: int
+
+
+Answer = Future[Depth | None]
 
 
 class AskingPublisher(Publisher):
@@ -21,7 +29,12 @@ class AskingPublisher(Publisher):
         return self._urls
 
     def waiting(self, queue: str, timeout_s: float) -> int | None:
-        """Return how many messages of a queue no consumer has; `None` where there is no queue.
+        """Return how many messages of a queue no consumer has; else as `depth`."""
+        found = self.depth(queue, timeout_s)
+        return None if found is None else found.ready
+
+    def depth(self, queue: str, timeout_s: float) -> Depth | None:
+        """Return what RabbitMQ has of a queue; `None` where there is no queue.
 
         Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked.
         """
@@ -44,7 +57,7 @@ class AskingPublisher(Publisher):
             channel.queue_declare(queue, passive=True, callback=lambda found: done(channel, found))
 
         def done(channel: Any, found: Any) -> None:
-            answer.set_result(found.method.message_count)
+            answer.set_result(Depth(found.method.message_count, found.method.consumer_count))
             channel.close()
 
         try:

@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import cancels, effects, relays, rules, settled, turns, unique
+from workshed.jobs import cancels, effects, relays, rules, settled, turns, unique, workers
 
 EVERY_S = 3600.0
 BATCH = 1_000
 SILENT_FOR = timedelta(hours=1)
-"""Relays are forgotten after this; long after what they took has been taken again."""
+"""Relays and workers are forgotten after this; long after what they had was taken again."""
 
 
 class Housekeeping:
@@ -21,6 +21,7 @@ class Housekeeping:
     def __call__(self, conn: Connection) -> float:
         """Delete a batch of each, and the next one at once while there is more."""
         relays.forget(conn, SILENT_FOR)
+        workers.forget(conn, SILENT_FOR)
         deleted = [
             prune(conn, self._retention, BATCH)
             for prune in (settled.prune, effects.prune, cancels.prune, rules.prune)

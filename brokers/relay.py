@@ -21,6 +21,7 @@ from brokers.errors import BrokerBlockedError, EnvelopeError, PublishRefusedErro
 from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
+from brokers.oldest import Oldest
 from brokers.overview import overview
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
@@ -269,6 +270,7 @@ def run(stop: threading.Event) -> None:
         sweep,
         watch_lag,
         overview,
+        Oldest(publisher),
     ]
     logger.info("relay is at work")
     Relay(publisher, stop, declared=found.declared.values(), duties=duties).run()

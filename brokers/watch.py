@@ -6,6 +6,7 @@ import threading
 from brokers.consumer import Inbox
 from brokers.execution import Execution
 from brokers.gauges import Gauges
+from brokers.worker_beat import WorkerBeat
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import cancels, queues, relays, rules
@@ -20,9 +21,10 @@ LOOKS_WITHOUT_RELAY = 10
 class Watch:
     """A thread that looks into PostgreSQL every second; while it is away nothing changes."""
 
-    def __init__(self, inbox: Inbox, execution: Execution, threads: int) -> None:
+    def __init__(self, inbox: Inbox, execution: Execution, beat: WorkerBeat) -> None:
         """Start nothing."""
-        self._gauges = Gauges(execution.running, threads)
+        self._beat = beat
+        self._gauges = Gauges(execution.running, beat.process.threads)
         self._inbox = inbox
         self._execution = execution
         self._over = threading.Event()
@@ -38,9 +40,10 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, and say that this worker has ended."""
         self._over.set()
         self._thread.join(2 * LOOK_S)
+        self._beat.leave()
 
     def look(self, conn: Connection) -> None:
         """Take over what has changed, and give back what should not wait here any longer."""
@@ -52,6 +55,7 @@ class Watch:
         alive = relays.alive(conn)
         self._note_relay(alive=alive)
         self._gauges.look(relay_alive=alive)
+        self._beat(conn)
         paused = self._paused
         self._execution.give_back(lambda d: d.queue_name in paused or d.has_waited_too_long)
 

@@ -130,6 +130,11 @@ class WorkQueue:
         with self._lock:
             return sum(len(lane.items) for lane in self._all())
 
+    def waiting(self) -> list[MessageProxy]:
+        """Return what has not started."""
+        with self._lock:
+            return [item.message for lane in self._all() for item in lane.items]
+
     def empty(self) -> bool:
         """Tell whether all have started."""
         return not self.qsize()

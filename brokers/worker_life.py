@@ -18,6 +18,7 @@ from brokers.queues import Queue
 from brokers.watch import Watch
 from brokers.watchdog import Watchdog
 from brokers.work_queue import WorkQueue
+from brokers.worker_beat import WorkerBeat
 from middleware import Deadline
 from middleware.retries import retry_queues
 from workshed import db
@@ -51,7 +52,9 @@ class WorkerLife:
         self._leaving = Leaving(self._inbox, self._execution, limits.interrupt_all, grace_s)
         limits.recycle = functools.partial(self._recycle, broker)
         self._leaving.chain_signals()
-        self._watch = Watch(self._inbox, self._execution, self._threads)
+        names = sorted(worker.consumer_whitelist or broker.queues)
+        beat = WorkerBeat(self._execution, self._inbox, names, worker.worker_threads)
+        self._watch = Watch(self._inbox, self._execution, beat)
         self._watch.start()
 
     def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:

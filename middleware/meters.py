@@ -106,3 +106,19 @@ SCHEDULE = Gauge(
     mode="livemax",
 )
 DEAD = Gauge("dead_jobs", "Jobs that are dead, until somebody acts.", ("queue",), mode="livemax")
+READY = Gauge(
+    "queue_ready",
+    "Messages on RabbitMQ that no worker has; not a number while it cannot be asked.",
+    ("queue",),
+    mode="livemax",
+)
+CONSUMERS = Gauge(
+    "queue_consumers", "Worker processes that consume it.", ("queue",), mode="livemax"
+)
+OLDEST = Gauge(
+    "oldest_waiting_seconds",
+    "For how long, at most, the oldest job waits that is due: in PostgreSQL, on RabbitMQ, or "
+    "unstarted with a worker.",
+    ("queue",),
+    mode="livemax",
+)

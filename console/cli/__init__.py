@@ -34,6 +34,7 @@ COMMANDS = {
     "scheduled": "console.cli.scheduled:scheduled",
     "unique": "console.cli.unique:unique",
     "worker": "console.cli.worker:worker",
+    "workers": "console.cli.workers:workers",
 }
 
 CODES = {

@@ -9,6 +9,7 @@ from dramatiq.middleware import SkipMessage
 
 from brokers import Queue
 from brokers.watch import LOOKS_WITHOUT_RELAY, Watch
+from brokers.worker_beat import WorkerBeat
 from workshed import db
 from workshed.jobs import cancels, queues, relays, starts
 
@@ -343,7 +344,8 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
 ):
     """Retries and delays would wait without a word, as if there were none."""
     caplog.set_level("INFO")
-    watch = Watch(broker._inbox, broker._execution, threads=1)
+    beat = WorkerBeat(broker._execution, broker._inbox, [], 1)
+    watch = Watch(broker._inbox, broker._execution, beat)
     with working("default"):
         for _ in range(LOOKS_WITHOUT_RELAY):
             assert watch.is_ready

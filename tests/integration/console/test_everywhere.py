@@ -22,6 +22,7 @@ COMMANDS = [
     ("dead", "retry", "a"),
     ("dead", "discard", "a", "--yes"),
     ("queues",),
+    ("workers",),
     ("queues", "pause", "bulk"),
     ("recurring",),
     ("recurring", "run", "maintain"),

@@ -1,0 +1,217 @@
+"""The worker processes that live, by their heartbeat, and how far each queue is worked off."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+
+DEAD_AFTER = timedelta(seconds=10)
+"""A worker that has not beaten for this long has died: RabbitMQ has what it held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What a worker process is."""
+
+    id: UUID
+    host: str
+    pid: int
+    threads: int
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a worker process says of one queue. Times are those of a publish, by its sender."""
+
+    queue: str
+    waiting: datetime | None
+    """The oldest that it has not started."""
+    held: datetime | None
+    """The oldest that it has, running or not."""
+    got: datetime | None
+    """The newest it got since its last beat for the first time, of the lowest priority."""
+    got_ago: timedelta
+    """How long ago that was."""
+    returned: datetime | None
+    """The oldest that has gone back to RabbitMQ since its last beat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A row of `jobs.workers`."""
+
+    id: str
+    host: str
+    pid: int
+    queues: list[str]
+    busy: int
+    threads: int
+    release: str
+    started_at: datetime
+    beat_at: datetime
+    alive: bool
+
+
+def beat(conn: Connection, process: Process, busy: int, held: Sequence[Held]) -> None:
+    """Say that a worker lives, what it holds, and how far it has got in its queues.
+
+    In a queue that is first in, first out, nothing older waits once a message was delivered for the
+    first time; but one that goes back waits again.
+    """
+    query = """
+        INSERT INTO jobs.workers
+               (id, host, pid, threads, release, busy, queues, waiting, held)
+        VALUES (%(id)s, %(host)s, %(pid)s, %(threads)s, %(release)s, %(busy)s, %(queues)s::text[],
+                %(waiting)s::timestamptz[], %(held)s::timestamptz[])
+        ON CONFLICT (id) DO UPDATE
+           SET beat_at = jobs.now(), lost_at = NULL, busy = EXCLUDED.busy,
+               queues = EXCLUDED.queues, waiting = EXCLUDED.waiting, held = EXCLUDED.held
+    """
+    values = {
+        "id": process.id,
+        "host": process.host,
+        "pid": process.pid,
+        "threads": process.threads,
+        "release": process.release,
+        "busy": busy,
+        "queues": [one.queue for one in held],
+        "waiting": [one.waiting for one in held],
+        "held": [one.held for one in held],
+    }
+    news = [one for one in held if one.got is not None or one.returned is not None]
+    with conn.transaction():  # what is no longer held here waits on RabbitMQ again, or is done
+        conn.execute(query, values)
+        if news:
+            pass_on(conn, news)
+
+
+def pass_on(conn: Connection, news: Sequence[Held]) -> None:
+    """Note how far queues are worked off, and what went back to them."""
+    query = """
+        WITH news AS (
+            SELECT * FROM unnest(%(queues)s::text[], %(got)s::timestamptz[], %(ago)s::interval[],
+                                 %(returned)s::timestamptz[]) AS n (queue, got, ago, returned)
+        ), turn AS MATERIALIZED (
+            SELECT name, GREATEST(passed_at, CASE
+                       -- What was delivered before something came back says nothing of that.
+                       WHEN returned_at IS NULL OR returned_at < jobs.now() - news.ago
+                       -- And a sender's clock that is ahead makes nothing younger than it is.
+                       THEN LEAST(news.got, jobs.now() - news.ago) END) AS passed_at, news.returned
+              FROM jobs.queues
+              JOIN news ON news.queue = name
+             -- All workers of a queue say nearly the same: once a second will do.
+             WHERE news.returned IS NOT NULL OR news.got > passed_at + interval '1 second'
+             ORDER BY name  -- all processes lock in one order
+               FOR NO KEY UPDATE OF queues
+        )
+        UPDATE jobs.queues AS q
+           SET passed_at = LEAST(turn.passed_at, turn.returned),
+               returned_at = CASE WHEN turn.returned IS NULL THEN q.returned_at ELSE jobs.now() END
+          FROM turn
+         WHERE turn.name = q.name
+    """
+    values = {
+        "queues": [one.queue for one in news],
+        "got": [one.got for one in news],
+        "ago": [one.got_ago for one in news],
+        "returned": [one.returned for one in news],
+    }
+    conn.execute(query, values)
+
+
+def leave(conn: Connection, worker: UUID) -> None:
+    """Say that a worker has ended in good order."""
+    conn.execute("DELETE FROM jobs.workers WHERE id = %s", (worker,))
+
+
+def bury(conn: Connection) -> int:
+    """Note that what silent workers held has gone back to its queues; return how many died."""
+    query = """
+        WITH dead AS (
+            UPDATE jobs.workers
+               SET lost_at = jobs.now()
+             WHERE id IN (
+                   SELECT id FROM jobs.workers
+                    WHERE beat_at < jobs.now() - %(after)s AND lost_at IS NULL
+                      FOR UPDATE SKIP LOCKED)
+            RETURNING queues, held
+        ), turn AS MATERIALIZED (
+            SELECT name
+              FROM jobs.queues
+             WHERE name IN (SELECT unnest(queues) FROM dead)
+             ORDER BY name
+               FOR NO KEY UPDATE
+        ), back AS (
+            SELECT one.queue, min(one.since) AS since
+              FROM dead, unnest(dead.queues, dead.held) AS one (queue, since)
+             WHERE one.since IS NOT NULL AND one.queue IN (SELECT name FROM turn)
+             GROUP BY 1
+        ), noted AS (
+            UPDATE jobs.queues
+               SET passed_at = LEAST(passed_at, back.since), returned_at = jobs.now()
+              FROM back
+             WHERE name = back.queue
+        )
+        SELECT count(*) FROM dead
+    """
+    found = conn.execute(query, {"after": DEAD_AFTER}).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def seen_empty(conn: Connection, queue: str, at: datetime) -> None:
+    """Note that a queue had no message at `at` that no worker had."""
+    query = """
+        UPDATE jobs.queues SET passed_at = %(at)s, returned_at = NULL
+         WHERE name = %(queue)s AND passed_at < %(at)s
+           AND (returned_at < %(at)s) IS NOT FALSE
+    """
+    conn.execute(query, {"queue": queue, "at": at})
+
+
+def waiting(conn: Connection) -> dict[str, tuple[timedelta, timedelta | None]]:
+    """Return of each queue two ages: of what waits on RabbitMQ, at most, and of the rest.
+
+    The latter is the oldest job that is due in PostgreSQL, or unstarted with a living worker.
+    """
+    query = """
+        WITH elsewhere AS (
+            SELECT queue, min(due_at) AS since
+              FROM jobs.schedule
+             WHERE taken_by IS NULL AND sent_at IS NULL AND due_at <= jobs.now()
+             GROUP BY queue
+            UNION ALL
+            SELECT queue, min(due_at) FROM jobs.schedule WHERE taken_by IS NOT NULL GROUP BY queue
+            UNION ALL
+            SELECT one.queue, one.since
+              FROM jobs.workers, unnest(queues, waiting) AS one (queue, since)
+             WHERE beat_at >= jobs.now() - %(after)s
+        )
+        SELECT name, jobs.now() - passed_at,
+               (SELECT jobs.now() - min(since) FROM elsewhere WHERE queue = name)
+          FROM jobs.queues
+    """
+    rows = conn.execute(query, {"after": DEAD_AFTER}).fetchall()
+    return {name: (passed, oldest) for name, passed, oldest in rows}
+
+
+def find(conn: Connection) -> list[Worker]:
+    """Return the workers, those that are silent included until they are forgotten."""
+    query = """
+        SELECT id::text, host, pid, queues, busy, threads, release, started_at, beat_at,
+               beat_at >= jobs.now() - %(after)s AS alive
+          FROM jobs.workers
+         ORDER BY host, started_at, pid
+    """
+    with conn.cursor(row_factory=class_row(Worker)) as cur:
+        return cur.execute(query, {"after": DEAD_AFTER}).fetchall()
+
+
+def forget(conn: Connection, silent_for: timedelta) -> int:
+    """Delete workers that have been silent for long; return how many."""
+    query = "DELETE FROM jobs.workers WHERE beat_at < jobs.now() - %s AND lost_at IS NOT NULL"
+    return conn.execute(query, (silent_for,)).rowcount
