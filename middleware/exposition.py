@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from middleware import meter, metrics_folder
+from middleware import meter, metrics_folder, remains
 from workshed.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,9 @@ PORTS = 16
 SILENT_S = 10.0
 """For how long a client may say nothing before it is hung up on."""
 TRIES = 3
+
+# Files are put together meanwhile, and would be counted twice.
+_one_at_a_time = threading.Lock()
 
 Source = Callable[[], Any]
 """Returns what is to be shown, as a registry of `prometheus_client`."""
@@ -135,6 +138,7 @@ def own() -> Any:
 def shared(folder: Path) -> CollectorRegistry:
     """Return what all processes of a folder have told."""
     metrics_folder.bury(folder)
+    remains.add_up(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return registry
@@ -142,12 +146,13 @@ def shared(folder: Path) -> CollectorRegistry:
 
 def read(source: Source) -> Any:
     """Collect now, once more where a file had just been made and was still empty."""
-    for _ in range(TRIES - 1):
-        try:
-            return Collected(list(source().collect()))
-        except Exception:  # noqa: BLE001 -- the last try says what it was
-            threading.Event().wait(0.01)
-    return Collected(list(source().collect()))
+    with _one_at_a_time:
+        for _ in range(TRIES - 1):
+            try:
+                return Collected(list(source().collect()))
+            except Exception:  # noqa: BLE001 -- the last try says what it was
+                threading.Event().wait(0.01)
+        return Collected(list(source().collect()))
 
 
 class Collected:

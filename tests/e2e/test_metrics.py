@@ -109,13 +109,15 @@ def page_of(eventually):
 def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     start_worker, work, page_of, eventually
 ):
-    """Also what an application's own metrics in an actor's module have."""
+    """Also what an application's own metrics in an actor's module have, and what the relay sees."""
     worker = start_worker("work", processes=2)
     port = page_of(worker)
     for what in ("well",) * 20 + ("fail",):
         work(what)
 
     eventually(lambda: (done(scrape(port)), done(scrape(port), "dead")) == (20, 1), 20)
+    oldest = "oldest_waiting_seconds"
+    eventually(lambda: number(scrape(port), oldest, queue="default") is not None, 20)
 
     page, labels = scrape(port), {"actor": "work", "queue": "default"}
     assert number(page, "job_run_seconds_count", **labels) == 21

@@ -1,9 +1,11 @@
 """The parts of the documents that come from the code are up to date."""
 
+import re
 from datetime import timedelta
+from typing import get_args
 
 from console.reference import METRICS, README, configuration_table, metrics_table, written
-from middleware import Callbacks, Discard, Retries, Stock
+from middleware import Callbacks, Discard, Label, Retries, Stock, meters
 
 
 def test_the_readme_has_the_settings_as_they_are():
@@ -25,3 +27,17 @@ def test_every_option_about_failures_is_on_its_page():
 
     for one in (Retries(3, timedelta()), Discard(), Callbacks(), Stock()):
         assert [name for name in sorted(one.actor_options) if name not in page] == []
+
+
+def test_the_page_of_metrics_asks_only_for_what_there_is():
+    """A name that is misspelt is no error in Prometheus: its alert never rings."""
+    page = METRICS.read_text("utf-8")
+    asked = re.findall(r"workshed_\w+", page.partition("## All of them")[2])
+    names = {one.full_name for one in meters.ALL}
+    parts = {f"{one.full_name}_bucket" for one in meters.ALL if one.kind == "histogram"}
+
+    assert set(asked) - names - parts == set()
+    for label in get_args(Label):
+        assert f"`{label}`" in page
+    for asked_label in re.findall(r'outcome=~?"([^"]+)"', page):
+        assert set(asked_label.split("|")) <= set(get_args(Label))

@@ -1,0 +1,67 @@
+"""What dead processes have counted is kept, and their files are not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from middleware import exposition, remains
+
+COUNT = """
+from middleware import meter, meters
+meter.switch(on=True)
+meters.JOBS.add("greet", "default", "done", amount=3)
+meters.RUN.observe(0.02, "greet", "default")
+"""
+
+
+@pytest.fixture
+def one_dies(tmp_path):
+    """A process counts, and ends."""
+
+    def run():
+        env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", COUNT], env=env, check=True)
+
+    return run
+
+
+def told(folder):
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))
+    labels = {"actor": "greet", "queue": "default"}
+    return (
+        registry.get_sample_value("workshed_jobs_total", {**labels, "outcome": "done"}),
+        registry.get_sample_value("workshed_job_run_seconds_bucket", {**labels, "le": "0.025"}),
+        registry.get_sample_value("workshed_job_run_seconds_bucket", {**labels, "le": "0.01"}),
+    )
+
+
+def test_the_files_of_the_dead_are_put_together_and_their_numbers_stay(
+    one_dies, tmp_path, monkeypatch
+):
+    """A worker that dies whenever it starts would fill the disk, and slow each scrape."""
+    monkeypatch.setattr(remains, "MANY", 0)
+    for number in range(1, 4):
+        one_dies()
+
+        exposition.shared(tmp_path)
+
+        assert told(tmp_path) == (3 * number, number, 0)
+
+    assert sorted(file.name for file in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
+
+
+def test_the_file_of_one_that_lives_is_its_own(one_dies, tmp_path, monkeypatch):
+    """Put together and deleted, what it counts from then on would be lost."""
+    monkeypatch.setattr(remains, "MANY", 0)
+    one_dies()
+    (file,) = tmp_path.glob("counter_*.db")
+    mine = file.rename(tmp_path / f"counter_{os.getpid()}.db")
+
+    exposition.shared(tmp_path)
+
+    assert mine.exists()
