@@ -1,11 +1,13 @@
 """The stock `periodiq actors`, by clocks that are moved: each time has its run, and one."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -20,6 +22,7 @@ MOMENTS = timedelta(seconds=6)
 MOVED = """
 import os, threading
 from pathlib import Path
+from urllib.request import urlopen
 import time_machine
 
 FILE = Path(os.environ["MOVED"])
@@ -336,3 +339,25 @@ def test_without_any_clock_jobs_run_a_few_seconds_late(
     settled()
 
     assert runs("once") == runs("all") == runs("skip") == [NINE]
+
+
+def test_a_clock_shows_what_it_has_made(start_clock, move, eventually):
+    """Two on one host take ports of their own."""
+    move(NINE - MOMENTS)
+    clocks = [start_clock(), start_clock()]
+
+    def pages():
+        ports = [re.findall(r"metrics are at http://127.0.0.1:(\d+)", one.text) for one in clocks]
+        return ports if all(ports) else None
+
+    (first,), (second,) = eventually(pages, within_s=30)
+
+    def made():
+        found = [urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+                 for port in (first, second)]  # fmt: skip
+        assert all("workshed_clocks 1.0" in page for page in found)
+        counts = (re.findall(r'occurrences_total\{by="clock"\} (\d+)', page) for page in found)
+        return sum(int(count) for (count,) in filter(None, counts))
+
+    assert first != second
+    eventually(lambda: made() >= 3, within_s=30)
