@@ -47,7 +47,7 @@ def test_a_typo_in_q_is_refused_with_the_likely_queue(boot):
 
 
 def test_a_queue_without_an_actor_is_refused(boot):
-    code, said = boot("-Q", "low")
+    code, said = boot("-Q", "bulk")
 
     assert code == 2
     assert "no actor of this program is on that queue; they are on default, emails" in said
