@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 
-from middleware.meters import OCCURRENCES
 from workshed.cron import Spec
 from workshed.db import Connection
 from workshed.jobs import occurrences, recurring
@@ -52,7 +51,6 @@ def _catch_up(conn: Connection, job: Recurring) -> bool:
     more = spec.late != "once" and len(times) == BATCH
     recurring.advance(conn, job.name, spec.next_after(times[-1] if more else now))
     for one in filter(None, made):
-        OCCURRENCES.add("sweeper", amount=0 if one.held_by else 1)
         after_s = (now - one.planned).total_seconds()
         what = f"not sent, since job {one.held_by} has its key" if one.held_by else "made"
         logger.info("%s, planned for %s: %s, %.0f s late", job.name, one.planned, what, after_s)

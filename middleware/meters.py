@@ -47,10 +47,6 @@ UNREADABLE = Counter(
     "unreadable", "Messages that nobody could read, stored among the dead.", ("queue",)
 )
 
-RUNS_LOST = Counter(
-    "runs_lost", "Runs that are not in the history, as PostgreSQL was away or too slow for it."
-)
-
 # Worker processes.
 WORKERS = Gauge("workers", "Worker processes.")
 THREADS = Gauge("worker_threads", "Threads that run jobs.")
@@ -96,15 +92,6 @@ RELAY_PUT_BACK = Counter(
     "relay_put_back",
     "Jobs that RabbitMQ did not take from a relay, tried again in 5 s.",
     ("queue",),
-)
-
-# Periodic jobs.
-CLOCKS = Gauge("clocks", "Clocks (`periodiq`) that run.")
-OCCURRENCES = Counter(
-    "occurrences",
-    "Runs of periodic jobs that were made, by a `clock` or, where none did, the `sweeper` of a "
-    "relay.",
-    ("by",),
 )
 
 # What a relay sees of the whole, every 10 s or less often, so that it takes 1 % of the time at

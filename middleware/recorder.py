@@ -9,7 +9,6 @@ from collections import deque
 
 from psycopg.errors import CheckViolation
 
-from middleware.meters import RUNS_LOST
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
@@ -60,7 +59,6 @@ class Recorder:
         with self._lock:
             if self._bytes + size > LARGEST_BYTES:
                 self.lost += 1
-                RUNS_LOST.add()
                 return
             self._bytes += size
             self._waiting.append((record, size))
@@ -122,7 +120,6 @@ class Recorder:
                 raise
             except Exception:
                 self.lost += 1
-                RUNS_LOST.add()
                 logger.exception("the run of %s cannot be recorded", record.message_id)
 
     def _forget(self, count: int) -> None:

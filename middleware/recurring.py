@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import sys
 import threading
 import time
 from datetime import datetime
@@ -15,8 +14,6 @@ from dramatiq.worker import Worker
 
 from middleware.cancel import Cancel
 from middleware.clocked import Clocked
-from middleware.meters import CLOCKS, OCCURRENCES
-from middleware.metrics import serve_own
 from middleware.uniqueness import Uniqueness
 from workshed import db, migrate
 from workshed.cron import Spec
@@ -26,7 +23,6 @@ from workshed.jobs.recurring import SAY_EVERY, Declared
 
 logger = logging.getLogger(__name__)
 
-CLOCK_PROGRAM = "periodiq"
 CLOCK = "scheduled_at"
 """Option of a message by which `periodiq` is known: when it woke up, for this job."""
 PAUSE_S = 5.0
@@ -50,7 +46,6 @@ class Recurring(Middleware):
         self._broker: Broker | None = None
         self._over = threading.Event()
         self._said = False
-        self._serves = False
         self._rests_until = 0.0
 
     @property
@@ -157,7 +152,6 @@ class Recurring(Middleware):
                 "%s, planned for %s, is not sent: job %s has its key", name, planned, made.held_by
             )
         else:
-            OCCURRENCES.add("clock")
             return message.copy(message_id=made.message_id)
         return message
 
@@ -166,11 +160,7 @@ class Recurring(Middleware):
         return time.monotonic() < self._rests_until
 
     def _say_once(self) -> None:
-        """Note the jobs of this clock's release, once PostgreSQL answers; show its numbers."""
-        if not self._serves and CLOCK_PROGRAM in sys.modules:
-            self._serves = True
-            serve_own()
-            CLOCKS.set(1)
+        """Note the jobs of this clock's release, as soon as PostgreSQL answers."""
         if self._said or self._rests or self._broker is None:
             return
         try:
