@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 
+from middleware import meters
 from workshed.cron import Spec
 from workshed.db import Connection
 from workshed.jobs import occurrences, recurring
@@ -51,6 +52,7 @@ def _catch_up(conn: Connection, job: Recurring) -> bool:
     more = spec.late != "once" and len(times) == BATCH
     recurring.advance(conn, job.name, spec.next_after(times[-1] if more else now))
     for one in filter(None, made):
+        meters.OCCURRENCES.add(job.name, "sweeper", amount=int(one.held_by is None))
         after_s = (now - one.planned).total_seconds()
         what = f"not sent, since job {one.held_by} has its key" if one.held_by else "made"
         logger.info("%s, planned for %s: %s, %.0f s late", job.name, one.planned, what, after_s)

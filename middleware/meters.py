@@ -47,6 +47,8 @@ UNREADABLE = Counter(
     "unreadable", "Messages that nobody could read, stored among the dead.", ("queue",)
 )
 
+RUNS_LOST = Counter("runs_lost", "Runs that are not in the history, since it could not keep up.")
+
 # Worker processes.
 WORKERS = Gauge("workers", "Worker processes.")
 THREADS = Gauge("worker_threads", "Threads that run jobs.")
@@ -92,6 +94,18 @@ RELAY_PUT_BACK = Counter(
     "relay_put_back",
     "Jobs that RabbitMQ did not take from a relay, tried again in 5 s.",
     ("queue",),
+)
+
+# Clocks, and what relays make in their place.
+CLOCK_TICK = Gauge(
+    "clock_tick_timestamp_seconds",
+    "When a clock last looked what is due, as Unix time; it sleeps from one run to the next.",
+    mode="livemax",
+)
+OCCURRENCES = Counter(
+    "occurrences",
+    "Runs of periodic jobs that were made: by a `clock`, or by the `sweeper` of a relay.",
+    ("actor", "by"),
 )
 
 # What a relay sees of the whole, every 10 s or less often, so that it takes 1 % of the time at

@@ -9,6 +9,7 @@ from collections import deque
 
 from psycopg.errors import CheckViolation
 
+from middleware import meters
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
@@ -131,5 +132,6 @@ class Recorder:
         lost = self.lost
         if lost > self._noted:
             runs.note_lost(conn, self.worker, lost - self._noted)
+            meters.RUNS_LOST.add(amount=lost - self._noted)
             logger.warning("%d runs were not recorded", lost - self._noted)
             self._noted = lost

@@ -12,8 +12,10 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from middleware import meters
 from middleware.cancel import Cancel
 from middleware.clocked import Clocked
+from middleware.metrics import serve_own
 from middleware.uniqueness import Uniqueness
 from workshed import db, migrate
 from workshed.cron import Spec
@@ -46,6 +48,7 @@ class Recurring(Middleware):
         self._broker: Broker | None = None
         self._over = threading.Event()
         self._said = False
+        self._shows = False
         self._rests_until = 0.0
 
     @property
@@ -152,6 +155,7 @@ class Recurring(Middleware):
                 "%s, planned for %s, is not sent: job %s has its key", name, planned, made.held_by
             )
         else:
+            meters.OCCURRENCES.add(name, "clock")
             return message.copy(message_id=made.message_id)
         return message
 
@@ -160,7 +164,11 @@ class Recurring(Middleware):
         return time.monotonic() < self._rests_until
 
     def _say_once(self) -> None:
-        """Note the jobs of this clock's release, as soon as PostgreSQL answers."""
+        """Show this clock's numbers; note its jobs, as soon as PostgreSQL answers."""
+        meters.CLOCK_TICK.set(time.time())
+        if not self._shows:
+            self._shows = True
+            serve_own()
         if self._said or self._rests or self._broker is None:
             return
         try:

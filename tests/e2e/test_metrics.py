@@ -422,3 +422,48 @@ def test_a_relay_alone_has_a_page_of_its_own(
     assert number(page, "schedule_jobs", queue="emails", state="due") == 0
     assert number(page, "dead_jobs", queue="default") == 0
     assert number(page, "rabbitmq_up", connection="relay") == 1
+
+
+CLOCKWORK = """
+from datetime import timedelta
+import dramatiq
+from brokers import broker
+from workshed.cron import every
+
+@dramatiq.actor(broker=broker, queue_name="low", periodic=every(timedelta(seconds=10)))
+def tick(): pass
+"""
+
+
+@pytest.fixture
+def clock(environment, broker, tmp_path):
+    """`periodiq clockwork`, and what it has written."""
+    (tmp_path / "clockwork.py").write_text(CLOCKWORK)
+    log = tmp_path / "clock.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("periodiq"), "clockwork"],
+            env={**os.environ, **environment},
+            cwd=tmp_path,
+            stdout=out,
+            stderr=out,
+        )
+    yield SimpleNamespace(process=process, text=log.read_text)
+    process.kill()
+    process.wait(10)
+
+
+def test_a_clock_has_a_page_of_its_own(clock, free_port, eventually):
+    eventually(lambda: answers(free_port), 20)
+    began = number(scrape(free_port), "clock_tick_timestamp_seconds")
+
+    made = {"actor": "tick", "by": "clock"}
+    eventually(lambda: number(scrape(free_port), "occurrences_total", **made), 45)
+
+    assert number(scrape(free_port), "clock_tick_timestamp_seconds") >= began
+
+
+def answers(port):
+    with contextlib.suppress(OSError):
+        return ask(port)[0] == 200
+    return False

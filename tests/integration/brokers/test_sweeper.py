@@ -75,11 +75,14 @@ def planned(rows):
     return planned
 
 
-def test_what_no_clock_made_is_made(relay, note, outage, rows):
+def test_what_no_clock_made_is_made(relay, note, outage, rows, counted):
     note(every(HOUR))
     outage(HOUR)
+    before = counted("occurrences_total", actor="report", by="sweeper")
 
     wait = sweep(relay)
+
+    assert counted("occurrences_total", actor="report", by="sweeper") == before + 1
 
     [(job, made_by, message_id)] = rows("SELECT job, made_by, message_id FROM jobs.occurrences")
     assert (wait, job, made_by) == (LOOK_S, "report", "sweeper")

@@ -110,7 +110,7 @@ def test_each_metric_says_what_it_is_in_base_units():
         assert isinstance(one, Counter | Gauge | Histogram)
         assert isinstance(one, Histogram) <= one.full_name.endswith("_seconds")
         assert isinstance(one, Counter) == one.full_name.endswith("_total")
-        assert set(one.labels) <= {"actor", "queue", "outcome", "how", "connection", "state"}
+        assert set(one.labels) <= {"actor", "queue", "outcome", "how", "connection", "state", "by"}
 
 
 def test_all_that_is_told_can_be_read_as_a_page(metrics):
