@@ -36,9 +36,13 @@ hypothesis_settings.load_profile("workshed")
 
 # A shell that runs the tests in the background has Ctrl-C ignored, and so would what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# And under `nohup` what they start would not hear of a terminal that hangs up.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The servers a shell may name for the tests; everything else there is for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
+
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
 
 # By default RabbitMQ counts for its management API every 5 s.
 BROKER_CONFIG = {"collect_statistics_interval": "100", "quorum_tick_interval": "100"}
@@ -63,7 +67,24 @@ GIVEN = _given()
 @pytest.fixture(scope="session")
 def servers():
     """The servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on."""
-    with Servers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG) as started:
+    with in_memory(Servers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG)) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def in_memory(private):
+    """Run servers whose data are in memory, where that has room: each test makes a database.
+
+    A folder as any other to them; what they wrote survives the death of all their processes.
+    """
+    before = tempfile.gettempdir()
+    with contextlib.ExitStack() as stack:
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+            tempfile.tempdir = str(MEMORY)
+        try:
+            started = stack.enter_context(private)
+        finally:
+            tempfile.tempdir = before
         yield started
 
 
@@ -184,7 +205,7 @@ def _sibling(url, database):
 @pytest.fixture(scope="session")
 def jobs_server():
     """The kit has a PostgreSQL of its own: that of the other tests is stopped by some of them."""
-    with Servers(fresh=True, kinds=("postgres",), given=GIVEN) as started:
+    with in_memory(Servers(fresh=True, kinds=("postgres",), given=GIVEN)) as started:
         yield started.database_url
 
 
