@@ -16,6 +16,7 @@ from workshed.jobs.attempts import Attempt
 from workshed.jobs.dead import Dead
 from workshed.jobs.runs import Run
 
+ORIGINS = {"transaction": "in a transaction", "cron": "by the calendar"}
 NO_ENDS = ("sent", "due", "started", "absorbed")
 KINDS = {
     "retried": "retried",
@@ -94,7 +95,7 @@ class Known:
         sent, options = self._origin()
         if sent is None:
             return
-        details = ["in a transaction" if options.get("origin") == "transaction" else "directly"]
+        details = [ORIGINS.get(str(options.get("origin")), "directly")]
         if options.get("parent"):
             details.append(f"by job {options['parent']}")
         yield Event(sent, "sent", ", ".join(details))

@@ -2,11 +2,12 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 from dramatiq.broker import Broker
 from dramatiq.worker import Worker
+from structlog.contextvars import get_contextvars
 
 from middleware.job import Job, Outcome
 from middleware.observer import Observer
@@ -89,7 +90,7 @@ class Runs(Observer):
             worker=worker,
             parent=options.get("parent"),
             origin=options.get("origin", "send"),
-            trace=trace_id(options),
+            trace=get_contextvars().get("trace"),  # of the thread that works on it
             tags=list(options.get("tags", ())),
             release=self._release,
             arguments=self._arguments(job),
@@ -104,11 +105,3 @@ class Runs(Observer):
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return None
         return body.replace(NUL, REPLACEMENT).decode()  # jsonb has no NUL
-
-
-def trace_id(options: dict[str, Any]) -> str | None:
-    """Return the id of the trace that a message was sent in."""
-    headers: dict[str, str] = options.get("trace", {})
-    if "traceparent" in headers:
-        return "".join(headers["traceparent"].split("-")[1:2]) or None
-    return headers.get("sentry-trace", "").partition("-")[0] or None

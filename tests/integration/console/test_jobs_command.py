@@ -185,6 +185,12 @@ def test_a_job_is_told_as_a_timeline(workshed, ran):
     ]
 
 
+def test_a_run_of_the_calendar_says_so(workshed, ran):
+    ran("a", origin="cron")
+
+    assert "sent     by the calendar" in workshed("job", "a").out
+
+
 def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran):
     """Runs may be lost; a failed attempt never is."""
     ran("a", hop=1, attempt=2, outcome="dead", reason="OSError: away")
