@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -221,7 +222,7 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
 def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually):
     for number in range(3):
         recording.add(record(number), 0)
-    recording.add(record(3)._replace(actor="a\0b"), 0)
+    recording.add(replace(record(3), actor="a\0b"), 0)
     recording.add(record(4), 0)
     recording.start()
 

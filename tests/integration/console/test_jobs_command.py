@@ -1,5 +1,6 @@
 """The history, as people read it: `workshed jobs`, `workshed job ID`, `workshed erase`."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -51,7 +52,7 @@ def ran(conn):
         arguments = fields.pop("arguments", None)
         if arguments is not None:
             fields["arguments"] = orjson.dumps(arguments).decode()
-        runs.write(conn, [usual._replace(**fields)])
+        runs.write(conn, [replace(usual, **fields)])
 
     return write
 
