@@ -19,9 +19,10 @@ from workshed.settings import settings
 @pytest.fixture
 def actor(broker):
     """Declare an actor for this test: `@actor(queue_name="default", …)`."""
-    before = dict(broker.actors), dict(broker.queues), dict(broker.declared)
+    known = broker.actors, broker.queues, broker.declared, broker._signatures
+    before = [dict(one) for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)
-    for kept, now in zip(before, (broker.actors, broker.queues, broker.declared), strict=True):
+    for kept, now in zip(before, known, strict=True):
         now.clear()
         now.update(kept)
 

@@ -74,6 +74,12 @@ def one_by_one(broker, monkeypatch):
     monkeypatch.setattr(broker._life, "prefetch", lambda *_: 2)
 
 
+@pytest.fixture
+def all_at_once(broker, monkeypatch):
+    """A worker of one thread holds more than the two deliveries it would by itself."""
+    monkeypatch.setattr(broker._life, "prefetch", lambda *_: 10)
+
+
 def ago(seconds):
     """The header of a copy that was published so long ago."""
     return {"published_ms": int((time.time() - seconds) * 1000)}
@@ -186,7 +192,7 @@ def test_with_a_backlog_the_age_follows_what_was_delivered(
 
 
 def test_what_a_paused_queue_gets_back_waits_for_as_long_as_it_does(
-    look, hang, working, publish, rabbitmq, conn, eventually
+    look, hang, all_at_once, working, publish, rabbitmq, conn, eventually
 ):
     """It was delivered: taken for worked off, it would be as young as the newest that was."""
     with working("default", threads=1):
@@ -204,7 +210,7 @@ def test_what_a_paused_queue_gets_back_waits_for_as_long_as_it_does(
 
 
 def test_what_a_worker_gives_back_when_it_ends_waits(
-    look, hang, working, publish, rabbitmq, broker, eventually
+    look, hang, all_at_once, working, publish, rabbitmq, broker, eventually
 ):
     with working("default", threads=1):
         for number, seconds in enumerate((3600, 3000, 5)):
