@@ -21,8 +21,6 @@ from brokers.errors import (
 )
 from brokers.parcel import claim_of, waiting
 from brokers.queues import Queue
-from middleware import meters
-from middleware.meters import OTHER, How
 from middleware.redaction import parameters
 from middleware.sentry import without_stock
 from middleware.stock import OF_A_MESSAGE
@@ -31,6 +29,8 @@ from workshed.errors import DuplicateJobError, WorkshedError
 from workshed.jobs import schedule, unique
 from workshed.jobs.queues import Actor
 from workshed.jobs.schedule import Reason, Statement
+from workshed.metrics import meters
+from workshed.metrics.meters import OTHER, How
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from brokers.holding import Holding
 from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
-from middleware import meters
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

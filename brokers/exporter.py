@@ -9,10 +9,10 @@ from pathlib import Path
 
 from brokers.errors import exit_code
 from brokers.relay_fork import die_with_parent, set_outside
-from middleware import exposition, metrics_folder
-from middleware.lifeline import say_up
 from workshed import logs
 from workshed.errors import WorkshedError
+from workshed.metrics import exposition, folders
+from workshed.ready import say_up
 from workshed.settings import settings
 
 AGAIN_S = 30.0
@@ -21,7 +21,7 @@ AGAIN_S = 30.0
 
 def run(folder: Path, stop: threading.Event) -> None:
     """Show a folder until `stop` is set; where no port is free, look for one again."""
-    metrics_folder.sweep()
+    folders.sweep()
     say_up(os.getpid())
     while not stop.is_set():
         server = exposition.in_thread(settings(), partial(exposition.shared, folder))

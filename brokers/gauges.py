@@ -4,7 +4,7 @@ from collections import Counter
 
 from brokers.delivery import Delivery
 from brokers.running import Running
-from middleware import meters
+from workshed.metrics import meters
 
 
 class Gauges:

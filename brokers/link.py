@@ -16,8 +16,8 @@ from pika.exceptions import AMQPHeartbeatTimeout
 
 from brokers.address import describe, parameters, unreachable
 from brokers.errors import BrokerUnreachableError
-from middleware import meters
 from workshed.errors import SettingsError
+from workshed.metrics import meters
 
 __all__ = ["Link", "unreachable"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dramatiq.middleware import Middleware
 
 from brokers.relay_fork import Supervisor
-from middleware import meter, metrics_folder
+from workshed.metrics import folders, meter
 from workshed.settings import Settings, multiprocess_folder
 
 
@@ -28,7 +28,7 @@ class MetricsFork(Middleware):
 def supervise_metrics() -> int:
     """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
     master = os.getppid()
-    folder = metrics_folder.gather(master)
+    folder = folders.gather(master)
     if folder is None:
         return 0  # nothing is measured
     return Supervisor("the exporter", ["brokers.exporter", str(folder)]).keep(master)
@@ -46,7 +46,7 @@ def measure(config: Settings) -> None:
     master = multiprocessing.parent_process()
     # So a web server's processes are none, though `multiprocessing` may have started them.
     if folder is None and master and "dramatiq.cli" in sys.modules:
-        folder = metrics_folder.gather(int(master.pid or 0))
+        folder = folders.gather(int(master.pid or 0))
         meter.switch(on=folder is not None)
     if folder is not None:
-        meter.switch(on=metrics_folder.join(folder))
+        meter.switch(on=folders.join(folder))

@@ -11,10 +11,11 @@ import pika
 from brokers.acks import Channel, Verb
 from brokers.errors import EnvelopeError
 from brokers.queues import Queue
-from middleware import CopyError, meters
+from middleware import CopyError
 from workshed import db
 from workshed.db import PASSING_ERRORS
 from workshed.jobs import dead
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from brokers.depth import AskingPublisher
 from brokers.errors import BrokerUnreachableError
-from middleware import meters
 from workshed.db import Connection
 from workshed.jobs import windows, workers
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 import time
 from collections import Counter
 
-from middleware import meters
-from middleware.meters import OTHER
 from workshed.db import Connection
 from workshed.jobs import dead, queues, windows
+from workshed.metrics import meters
+from workshed.metrics.meters import OTHER
 
 LOOK_S = 10.0
 SHARE = 0.01

@@ -9,12 +9,12 @@ import dramatiq
 from brokers.errors import PublishRefusedError
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
-from middleware.meters import How
 from workshed.errors import DuplicateJobError
 from workshed.jobs import schedule
 from workshed.jobs.leases import Key
 from workshed.jobs.schedule import Reason
 from workshed.jobs.unique import Claim
+from workshed.metrics.meters import How
 
 Message = dramatiq.Message[Any]
 

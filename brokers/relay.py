@@ -30,16 +30,16 @@ from brokers.relay_fork import die_with_parent, set_outside
 from brokers.remake import remake
 from brokers.resend import Resend
 from brokers.sweeper import sweep
-from middleware import meters
-from middleware.lifeline import say_up
-from middleware.meter import Counter
-from middleware.meters import OTHER
 from middleware.metrics import serve_own
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.jobs import dead, queues, relays, windows
 from workshed.jobs.windows import Taken
+from workshed.metrics import meters
+from workshed.metrics.meter import Counter
+from workshed.metrics.meters import OTHER
+from workshed.ready import say_up
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)

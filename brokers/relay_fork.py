@@ -13,7 +13,7 @@ from types import FrameType
 
 from dramatiq.middleware import Middleware
 
-from middleware import metrics_folder
+from workshed.metrics import folders
 from workshed.settings import multiprocess_folder, settings
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
     master = os.getppid()
     if settings().metrics and multiprocess_folder() is None:
-        metrics_folder.gather(master)
+        folders.gather(master)
     return Supervisor("the relay", ["brokers.relay"]).keep(master)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 
-from middleware import meters
 from workshed.cron import Spec
 from workshed.db import Connection
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import Recurring
 from workshed.jobs.windows import clock
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pika
 
 from brokers.errors import BrokerError
 from brokers.latch import Latch
-from middleware import meters
+from workshed.metrics import meters
 
 
 @dataclass(slots=True, eq=False)

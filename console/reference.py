@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from middleware import meters
+from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
 README = Path(__file__).parent.parent / "README.md"

@@ -1,6 +1,5 @@
 """Tie a worker process to those that started it."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,7 +9,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed.settings import settings
+from workshed.ready import say_up
 
 LOOK_S = 1.0
 STUCK_S = 10.0
@@ -50,11 +49,3 @@ class Lifeline(Middleware):
         # At the end of its boot it waits for the master to answer, for ever when that was killed.
         if not self._stopping.wait(STUCK_S):
             os._exit(1)
-
-
-def say_up(pid: int) -> None:
-    """Tell `workshed worker`, where it has started us, that its child of this pid is up."""
-    ready_fd = settings().ready_fd
-    if ready_fd is not None:
-        with contextlib.suppress(OSError):  # it has died; SIGTERM is on its way to us
-            os.write(ready_fd, b"%d\n" % pid)

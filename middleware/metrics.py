@@ -6,10 +6,10 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Broker
 
-from middleware import meters
 from middleware.job import Job, Outcome
-from middleware.meters import OTHER
 from middleware.observer import Observer
+from workshed.metrics import meters
+from workshed.metrics.meters import OTHER
 from workshed.settings import multiprocess_folder, settings
 
 
@@ -59,5 +59,5 @@ def serve_own() -> None:
     config = settings()
     if config.metrics and multiprocess_folder() is None:
         # Not at the top: where nothing is measured, nothing is imported.
-        exposition = importlib.import_module("middleware.exposition")
+        exposition = importlib.import_module("workshed.metrics.exposition")
         exposition.in_thread(config, exposition.own)

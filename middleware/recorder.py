@@ -9,12 +9,12 @@ from collections import deque
 
 from psycopg.errors import CheckViolation
 
-from middleware import meters
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs import runs
 from workshed.jobs.runs import Record
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from middleware import meters
 from middleware.cancel import Cancel
 from middleware.clocked import Clocked
 from middleware.metrics import serve_own
@@ -22,6 +21,7 @@ from workshed.cron import Spec
 from workshed.db import PASSING_ERRORS
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import SAY_EVERY, Declared
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

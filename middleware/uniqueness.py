@@ -14,7 +14,6 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
 
-from middleware import meters
 from middleware.job import ConcludedError, Job, Outcome, Settling, TurnLostError
 from middleware.renewal import Renewal
 from middleware.unique import Unique
@@ -24,6 +23,7 @@ from workshed.errors import DuplicateJobError
 from workshed.jobs import turns, unique
 from workshed.jobs.turns import Turn
 from workshed.jobs.unique import WAIT, Claim
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from psycopg import sql
 from brokers import build
 from console.servers import Servers
 from console.servers.mail import MailCatcher
-from middleware import meter
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from workshed import db
+from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
 

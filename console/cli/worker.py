@@ -50,8 +50,8 @@ def worker(
     from brokers import build
     from console.child import Child
     from console.supervisor import RELAY_AFTER_S, Supervisor
-    from middleware.metrics_folder import gather
     from workshed import logs
+    from workshed.metrics.folders import gather
     from workshed.settings import multiprocess_folder, settings
 
     build.broker()  # opens nothing; a setting that no child could read is said here, once

@@ -170,13 +170,14 @@ def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, environ
 
 
 def test_a_killed_master_leaves_no_numbers_to_the_next_one(
-    start_worker, work, page_of, eventually, folders
+    start_worker, work, page_of, rabbitmq, eventually, folders
 ):
     """Without the sweep at boot its folder stays for ever, and by its pid somebody inherits it."""
     first = start_worker("work")
     port = page_of(first)
     work()
     eventually(lambda: done(scrape(port)) == 1, 20)
+    eventually(lambda: rabbitmq.depth("default") == rabbitmq.unacked("default") == 0)  # it is acked
     (left,) = folders()
     first.kill()
 
@@ -364,7 +365,7 @@ SENDER = """
 import dramatiq, prometheus_client, sys
 from brokers import broker
 from work import work
-assert "middleware.exposition" not in sys.modules
+assert "workshed.metrics.exposition" not in sys.modules
 work.send("well")
 work.send_with_options(args=("well",), delay=60_000)
 broker.enqueue_many([work.message("well"), work.message("well")])

@@ -7,7 +7,7 @@ import socket
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from middleware import exposition
+from workshed.metrics import exposition
 from workshed.settings import Settings
 
 

@@ -7,7 +7,7 @@ import pytest
 
 FORKS = """
 import os, signal, sys, threading
-from middleware import meter, meters
+from workshed.metrics import meter, meters
 
 meter.switch(on=True)
 over = threading.Event()

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from middleware import exposition, remains
+from workshed.metrics import exposition, remains
 
 COUNT = """
-from middleware import meter, meters
+from workshed.metrics import meter, meters
 meter.switch(on=True)
 meters.JOBS.add("greet", "default", "done", amount=3)
 meters.RUN.observe(0.02, "greet", "default")

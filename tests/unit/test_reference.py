@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import get_args
 
 from console.reference import METRICS, README, configuration_table, metrics_table, written
-from middleware import Callbacks, Discard, Label, Retries, Stock, meters
+from middleware import Callbacks, Discard, Label, Retries, Stock
+from workshed.metrics import meters
 
 
 def test_the_readme_has_the_settings_as_they_are():

@@ -10,11 +10,12 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from brokers.parcel import Parcel
-from middleware import Job, Label, Metrics, Outcome, meter, meters
+from middleware import Job, Label, Metrics, Outcome
 from middleware.job import LABELS
-from middleware.meter import METERS, Counter, Gauge, Histogram
-from middleware.meters import How
 from workshed.errors import DuplicateJobError
+from workshed.metrics import meter, meters
+from workshed.metrics.meter import METERS, Counter, Gauge, Histogram
+from workshed.metrics.meters import How
 
 
 @pytest.fixture(autouse=True)

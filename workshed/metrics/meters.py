@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from middleware.meter import METERS as ALL
-from middleware.meter import Counter, Gauge, Histogram
+from workshed.metrics.meter import METERS as ALL
+from workshed.metrics.meter import Counter, Gauge, Histogram
 
 __all__ = ["ALL"]
 

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from middleware import meter, metrics_folder, remains
+from workshed.metrics import folders, meter, remains
 from workshed.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- its base has it
         """Let a client that hung up be no news."""
         logger.debug("a scrape of %s ended early", client_address)
 
@@ -137,7 +137,7 @@ def own() -> Any:
 
 def shared(folder: Path) -> CollectorRegistry:
     """Return what all processes of a folder have told."""
-    metrics_folder.bury(folder)
+    folders.bury(folder)
     remains.add_up(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]

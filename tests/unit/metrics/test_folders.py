@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from middleware import metrics_folder
-from middleware.metrics_folder import ForeignFolderError
+from workshed.metrics import folders
+from workshed.metrics.folders import ForeignFolderError
 from workshed.settings import MULTIPROCESS
 
 
@@ -32,76 +32,76 @@ def other():
 
 
 def mine():
-    folder = metrics_folder.gather(os.getpid())
-    assert metrics_folder.join(folder)
+    folder = folders.gather(os.getpid())
+    assert folders.join(folder)
     return folder
 
 
 def test_nobody_else_may_read_it():
-    base = metrics_folder.base()
+    base = folders.base()
     base.chmod(0o755)
 
     folder = mine()
 
-    assert stat.S_IMODE(metrics_folder.base().stat().st_mode) == 0o700
+    assert stat.S_IMODE(folders.base().stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert os.environ[MULTIPROCESS] == str(folder)
 
 
 def test_a_folder_of_somebody_else_is_not_used(monkeypatch, caplog):
     """In `/tmp` anybody may make it first, read what we count, and have us show what he wrote."""
-    found = metrics_folder.base()
+    found = folders.base()
     monkeypatch.setattr(Path, "lstat", lambda self: os.stat_result((0o40777, *[12345] * 9)))
 
     with pytest.raises(ForeignFolderError, match="not a folder of ours"):
-        metrics_folder.base()
-    assert metrics_folder.gather(os.getpid()) is None
+        folders.base()
+    assert folders.gather(os.getpid()) is None
     assert f"nothing is measured: {found}" in caplog.text
 
 
 def test_a_link_is_not_followed(scratch):
-    base = metrics_folder.base()
+    base = folders.base()
     base.rmdir()
     (scratch / "elsewhere").mkdir()
     base.symlink_to(scratch / "elsewhere")
 
     with pytest.raises(ForeignFolderError):
-        metrics_folder.base()
+        folders.base()
 
 
 def test_a_later_process_of_the_same_pid_does_not_inherit(other):
     """A master that gets the pid of one that died would go on from its numbers."""
-    folder = metrics_folder.gather(other.pid)
+    folder = folders.gather(other.pid)
 
-    assert metrics_folder.lives(folder.name)
+    assert folders.lives(folder.name)
     pid, _, boot = folder.name.split("-")
-    assert not metrics_folder.lives(f"{pid}-1-{boot}")
-    assert not metrics_folder.lives(pid)
+    assert not folders.lives(f"{pid}-1-{boot}")
+    assert not folders.lives(pid)
 
 
 def test_the_folders_of_dead_masters_are_swept_and_those_of_living_ones_kept(other):
-    living, dead = mine(), metrics_folder.gather(other.pid)
+    living, dead = mine(), folders.gather(other.pid)
     (dead / "counter_1.db").touch()
     other.kill()
     other.wait()
 
-    metrics_folder.sweep()
+    folders.sweep()
 
-    assert list(metrics_folder.base().iterdir()) == [living]
+    assert list(folders.base().iterdir()) == [living]
 
 
 def test_of_a_dead_process_what_it_counted_stays_and_what_it_is_goes(other):
     folder = mine()
-    (folder / metrics_folder.name(other.pid)).touch()
+    (folder / folders.name(other.pid)).touch()
     for pid in (os.getpid(), other.pid):
         for kind in ("counter", "gauge_livesum"):
             (folder / f"{kind}_{pid}.db").touch()
 
-    metrics_folder.bury(folder)
+    folders.bury(folder)
     assert (folder / f"gauge_livesum_{other.pid}.db").exists()
     other.kill()
     other.wait()
-    metrics_folder.bury(folder)
+    folders.bury(folder)
 
     assert (folder / f"counter_{other.pid}.db").exists()
     assert not (folder / f"gauge_livesum_{other.pid}.db").exists()
@@ -112,7 +112,7 @@ def test_the_numbers_of_a_process_have_their_blocks_on_the_disk():
     """A number written to a file without one, on a disk that is full by then, kills the worker."""
     folder = mine()
 
-    for kind, size in metrics_folder.FILES.items():
+    for kind, size in folders.FILES.items():
         assert (folder / f"{kind}_{os.getpid()}.db").stat().st_blocks * 512 >= size
 
 
@@ -122,7 +122,7 @@ def test_where_there_is_no_room_nothing_is_measured(monkeypatch, caplog):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    assert not metrics_folder.join(metrics_folder.gather(os.getpid()))
+    assert not folders.join(folders.gather(os.getpid()))
     assert "nothing is measured: [Errno 28]" in caplog.text
 
 
@@ -130,6 +130,6 @@ def test_in_a_folder_that_somebody_has_named_nothing_is_made(tmp_path):
     named = tmp_path / "named"
     named.mkdir()
 
-    assert metrics_folder.join(named)
+    assert folders.join(named)
 
     assert list(named.iterdir()) == []
