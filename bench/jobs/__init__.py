@@ -1,1 +1,4 @@
 """The same jobs for each of the peers; a worker loads one of these modules."""
+
+PREFETCH = 128
+"""Deliveries that a worker of ours holds: what docs advise for jobs of a millisecond."""

@@ -2,12 +2,12 @@
 
 import dramatiq
 
-from bench.jobs.ours import PREFETCH
+from bench.jobs import PREFETCH
 from bench.marks import mark
 from brokers import Queue
 from brokers.envelope import StrictJson
 from brokers.rabbitmq import RabbitMQ
-from middleware import DatabasePool, Deadline, Fence, Lifeline, LogContext, Retries
+from middleware import DatabasePool, Deadline, Fence, Lifeline, LogContext, Recurring, Retries
 from workshed.settings import settings
 
 config = settings()
@@ -19,6 +19,7 @@ broker = RabbitMQ(
         LogContext(),
         Fence(config.fence_retention),
         Deadline(),
+        Recurring(),
         Retries(config.max_retries, config.not_visible_for),
         Lifeline(),
     ],

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import dramatiq
 
+from bench.jobs import PREFETCH
 from bench.marks import mark
 from brokers import Queue, broker
 from middleware import RetryOn, Unique
 
-PREFETCH = 128
 QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = 0.005
 
