@@ -70,10 +70,13 @@ class Execution:
         self._inbox = inbox
         self._grace_of_strangers = grace_of_strangers
         self._middleware: list[Middleware] = []
+        self._sorted = 0
+        self._observing: list[Observer] = []
+        self._settling: list[Settling] = []
 
     def use(self, middleware: list[Middleware]) -> None:
         """Take the broker's middleware, which may grow."""
-        self._middleware = middleware
+        self._middleware, self._sorted = middleware, 0
         self._retries = next(m for m in middleware if isinstance(m, Retries))
         self.log = next((m for m in middleware if isinstance(m, LogContext)), LogContext())
 
@@ -237,8 +240,9 @@ class Execution:
         """Run the checks of this process, then those of the middleware."""
         try:
             self._refuse_cancelled(delivery.job)
-            for hook in hooks:
-                self._must(delivery, functools.partial(hook, broker, delivery))
+            with db.answering():
+                for hook in hooks:
+                    self._must(delivery, functools.partial(hook, broker, delivery))
         except SkipMessage:
             raise
         except AloneError as err:
@@ -271,7 +275,9 @@ class Execution:
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
         try:
-            outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
+            if self._concerned(delivery.job, outcome):
+                with db.answering():
+                    outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
         except CopyError as copy:
             self._observe(delivery.job, Outcome("absorbed", str(copy)))
         except TurnLostError as lost:
@@ -300,7 +306,15 @@ class Execution:
             _tell(observer.ended, job, outcome)
 
     def _observers(self) -> list[Observer]:
-        return [m for m in self._middleware if isinstance(m, Observer)]
+        self._look_again()
+        return self._observing
+
+    def _look_again(self) -> None:
+        """Sort the middleware by what it does, when there is more of it than before."""
+        if len(self._middleware) != self._sorted:
+            self._sorted = len(self._middleware)
+            self._observing = [m for m in self._middleware if isinstance(m, Observer)]
+            self._settling = [m for m in self._middleware if isinstance(m, Settling)]
 
     def _settle(self, job: Job, outcome: Outcome) -> Outcome:
         """Write in one transaction; in none where no middleware has anything to write."""
@@ -310,7 +324,8 @@ class Execution:
         return outcome
 
     def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
-        return [m for m in self._middleware if isinstance(m, Settling) and m.concerns(job, outcome)]
+        self._look_again()
+        return [m for m in self._settling if m.concerns(job, outcome)]
 
     def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
         return must(step, lambda: delivery.is_ours, self._inbox.stopping)

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from workshed import db
 from workshed.db import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -23,14 +22,15 @@ class HeldError(Exception):
 def must(step: Callable[[], T], still_ours: Callable[[], bool], stopping: threading.Event) -> T:
     """Make a step, again and again while its failure is a passing one.
 
+    To be called where statements are waited for no longer than `db.answering` says.
+
     Raises `HeldError` once the delivery is no longer ours or the worker stops; lets through any
     other failure, which repetition would not cure.
     """
     pause = FIRST_PAUSE_S
     while True:
         try:
-            with db.answering():
-                return step()
+            return step()
         except PASSING_ERRORS as err:
             logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
             if stopping.wait(pause) or not still_ours():
