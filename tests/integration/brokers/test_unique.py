@@ -289,6 +289,7 @@ def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
         assert job.ran == [1, 1]
 
         gate.open.set()
+        eventually(lambda: len(job.ran) == 3)  # on its way it has no key and no row
         none_left()
     assert job.ran == [1, 1, 1]
 
