@@ -11,6 +11,8 @@ from bench.world import World
 WITHIN_S = 240.0
 READY = "Worker process is ready for action."
 MEBIBYTE = 1 << 20
+BOOT_S = 2.0
+"""After a worker says that it is ready, its relay and its page may still boot."""
 BOTH_ATTEMPTS = 2
 WAIT_MS = 1_000
 """Between the attempts of the job that fails."""
@@ -60,7 +62,7 @@ def idle(world: World, size: Size) -> list[Measurement]:
                 conn.execute("VACUUM ANALYZE jobs.schedule")
         with world.worker("ours", 1, WORKSHED_LOG_LEVEL="INFO") as (tree, marks):
             tree.until(lambda: READY in tree.said(), WITHIN_S)
-            time.sleep(2.0)
+            time.sleep(BOOT_S)
             cpu, memory = _cpu_percent(tree, size.idle_s), tree.memory_bytes() / MEBIBYTE
             world.send("ours", "paced", 1, "fail")
             tree.until(lambda: marks.count == BOTH_ATTEMPTS, WITHIN_S)

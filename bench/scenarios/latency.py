@@ -1,6 +1,11 @@
 """How long a job waits while nothing else does, and how much goes through at once."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from bench.marks import Marks
 from bench.measurement import Measurement, alone, alternating, beside
+from bench.processes import Tree
 from bench.size import Size
 from bench.world import World, settle
 
@@ -13,11 +18,7 @@ def latency(world: World, size: Size) -> list[Measurement]:
     """Send 50 jobs a second to an idle worker; from the call of `send` to the start."""
 
     def measure(peer: str) -> dict[str, float]:
-        world.empty()
-        with world.worker(peer, 2) as (tree, marks):
-            world.send(peer, "one", FIRST)
-            tree.until(lambda: marks.count >= FIRST, WITHIN_S)
-            marks.path.write_bytes(b"")
+        with warmed(world, peer, 2) as (tree, marks):
             world.send(peer, "paced", size.paced)
             tree.until(lambda: marks.count >= size.paced, WITHIN_S)
         late = marks.late_ms()
@@ -43,11 +44,7 @@ def both(world: World, size: Size) -> list[Measurement]:
     """Send and work at the same time, both as fast as they can."""
 
     def measure(peer: str) -> dict[str, float]:
-        world.empty()
-        with world.worker(peer, 1) as (tree, marks):
-            world.send(peer, "one", FIRST)
-            tree.until(lambda: marks.count >= FIRST, WITHIN_S)
-            marks.path.write_bytes(b"")
+        with warmed(world, peer, 1) as (tree, marks):
             world.send(peer, "many", size.drained)
             tree.until(lambda: marks.count >= size.drained, WITHIN_S)
         settle()
@@ -64,3 +61,14 @@ def both(world: World, size: Size) -> list[Measurement]:
             at_least=1.5,
         )
     ]
+
+
+@contextmanager
+def warmed(world: World, peer: str, processes: int) -> Generator[tuple[Tree, Marks]]:
+    """Run a worker whose first jobs are done, and which has noted none of them."""
+    world.empty()
+    with world.worker(peer, processes) as (tree, marks):
+        world.send(peer, "one", FIRST)
+        tree.until(lambda: marks.count >= FIRST, WITHIN_S)
+        marks.path.write_bytes(b"")
+        yield tree, marks

@@ -202,11 +202,12 @@ def recording(database):
 
 
 def test_history_that_finds_no_room_is_dropped_and_counted(
-    recording, history, connect, eventually, monkeypatch
+    recording, history, connect, counted, eventually, monkeypatch
 ):
     """Without a bound a worker would grow while PostgreSQL is slow, until it is killed."""
     monkeypatch.setattr(recorder, "LARGEST_BYTES", 10 * recorder.OVERHEAD_BYTES)
 
+    before = counted("runs_lost_total")
     for number in range(15):
         recording.add(record(number), 0)
     recording.start()
@@ -214,6 +215,7 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     kept = history(10)
     assert [run.message_id for run in kept] == [f"job {number}" for number in range(10)]
     assert recording.lost == 5
+    eventually(lambda: counted("runs_lost_total") == before + 5)
     eventually(lambda: runs.lost(connect(autocommit=True), timedelta(hours=1)) == 5)
     recording.add(record(15), 0)  # there is room again
     assert history(11)[-1].message_id == "job 15"
