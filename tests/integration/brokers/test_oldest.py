@@ -27,11 +27,17 @@ def conn(connect):
 
 
 @pytest.fixture
-def look(broker, conn, counted):
+def wire(proxy, servers):
+    """Leads to RabbitMQ for who looks, and for nobody else."""
+    return proxy(servers.broker_url)
+
+
+@pytest.fixture
+def look(broker, conn, counted, wire):
     """`look()`: look once as a relay does; the age that is told of `default`, in seconds."""
     broker.ensure_queues({"default", "emails"})
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
-    publisher = AskingPublisher(broker.urls, "relay")
+    publisher = AskingPublisher([wire.url(url) for url in broker.urls], "relay")
     publisher.ready(10)
     found = Oldest(publisher)
 
@@ -326,13 +332,14 @@ def test_what_is_due_and_not_sent_waits(look, conn, hang):
 
 
 def test_while_rabbitmq_is_away_what_was_there_goes_on_waiting(
-    look, age, hang, rabbitmq, eventually, counted, monkeypatch
+    look, age, hang, rabbitmq, eventually, counted, monkeypatch, wire
 ):
     look()
     hang.send()
     ready(rabbitmq, 1, eventually)
     look()
-    monkeypatch.setattr("brokers.oldest.ANSWER_S", 0.0)
+    monkeypatch.setattr("brokers.oldest.ANSWER_S", 0.1)
+    wire.stall("down")
     age(600)
 
     assert 600 <= look() < 660
