@@ -167,6 +167,22 @@ def conn(connect):
 
 
 @pytest.fixture
+def no_deletes(connect):
+    """`no_deletes(conn)`: nothing leaves the schedule before the transaction of `conn` ends."""
+    trigger = """
+        CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';
+        CREATE TRIGGER hold BEFORE DELETE ON jobs.schedule EXECUTE FUNCTION public.hold();
+    """
+
+    def hold(conn):
+        connect(autocommit=True).execute(trigger)
+        conn.execute("SELECT pg_advisory_xact_lock(1)")
+
+    return hold
+
+
+@pytest.fixture
 def database(database_url, monkeypatch):
     """Point `workshed.db` and child processes at the database of this test; its URL."""
     monkeypatch.setenv("WORKSHED_DATABASE_URL", database_url)
