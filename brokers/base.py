@@ -3,6 +3,7 @@
 import inspect
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -47,6 +48,10 @@ class DeclaredBroker(Broker):
         self.declared = queues
         self._signatures: dict[str, inspect.Signature] = {}
         self._hooks: dict[str, list[Any]] = {}
+        self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
+        """What this broker does itself, hooks included; by signal."""
+        self._own_after: dict[str, Callable[..., None]] = {}
+        """What it does before the hooks. Nothing of it may raise."""
         super().__init__(middleware=middleware)
         self.middleware = without_stock(self.middleware)
 
@@ -86,10 +91,11 @@ class DeclaredBroker(Broker):
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks downwards; those that may veto raise."""
-        if signal == "worker_boot":
-            self._boot(*args)
-        else:
-            self._emit(self._resolved("before_" + signal), *args, **kwargs)
+        own = self._own_before.get(signal)
+        if own is not None:
+            own(*args, **kwargs)
+        elif hooks := self._resolved("before_" + signal):
+            self._emit(hooks, *args, **kwargs)
 
     def _boot(self, worker: Worker) -> None:
         """Refuse to start on what would only fail later, with one sentence and an exit code."""
@@ -112,7 +118,11 @@ class DeclaredBroker(Broker):
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Run the hooks upwards; never raise, since dramatiq would take it for a failed job."""
-        self._emit(self._resolved("after_" + signal)[::-1], *args, **kwargs)
+        own = self._own_after.get(signal)
+        if own is not None:
+            own(*args, **kwargs)
+        if hooks := self._resolved("after_" + signal):
+            self._emit(hooks, *args, **kwargs)
 
     def _emit(self, hooks: list[Any], *args: Any, **kwargs: Any) -> None:
         for hook in hooks:
@@ -124,13 +134,17 @@ class DeclaredBroker(Broker):
                 logger.exception("%s failed", hook.__qualname__)
 
     def _resolved(self, name: str) -> list[Any]:
-        """Return the hooks of that name that some middleware overrides, in order."""
-        if name not in self._hooks:
+        """Return the hooks of that name that some middleware overrides, as they are run."""
+        found = self._hooks.get(name)
+        if found is None:
             base = getattr(Middleware, name)
-            self._hooks[name] = [
+            found = [
                 getattr(m, name) for m in self.middleware if getattr(type(m), name) is not base
             ]
-        return self._hooks[name]
+            if name.startswith("after_"):
+                found.reverse()
+            self._hooks[name] = found
+        return found
 
     def check(self, message: dramatiq.Message[Any]) -> None:
         """Refuse what could not be delivered, read or run as it was meant.

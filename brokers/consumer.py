@@ -10,23 +10,28 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-import pika
 from dramatiq.broker import Consumer, MessageProxy
 
 from brokers.acks import Channel, Verb
 from brokers.delivery import Delivery, published
 from brokers.envelope import decode
 from brokers.errors import EnvelopeError
+from brokers.frames import Letter
 from brokers.holding import Holding
 from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
+from brokers.wire import Wire
 from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 
 REOPEN_PAUSE_S = 1.0
+FLUSH_S = 0.001
+"""Between two flushes of acks, while there are any: one wake-up of the I/O thread for many."""
 
+Start = Callable[[list[Delivery]], None]
+"""Lets deliveries wait for a thread that runs them."""
 Missing = Callable[[str], None]
 """Told the name of a queue that is not there; whoever may makes it."""
 Strange = Callable[[Delivery], Callable[[], None] | None]
@@ -44,8 +49,10 @@ class Inbox:
         self.holding = Holding()
         self._lock = threading.Lock()
         self._consumers: list[QueueConsumer] = []
-        self._connection: Any = None
+        self._connection: Wire | None = None
         self._settled: deque[tuple[Channel, int, Verb]] = deque()
+        self._flushing = False
+        self._many = 1
         self._paused: frozenset[str] = frozenset()
 
     def consume(self, consumer: "QueueConsumer") -> None:
@@ -63,7 +70,9 @@ class Inbox:
         elif verb == "reject":
             meters.DEAD_QUEUE.add()
         self._settled.append((channel, tag, verb))
-        self.link.call(self._flush)
+        # A flush that is to come takes it along, unless RabbitMQ may send nothing before.
+        if not self._flushing or len(self._settled) >= self._many:
+            self.link.call(self._flush)
 
     def give(self, delivery: Delivery, verb: Verb) -> None:
         """Settle a delivery that no thread of dramatiq will."""
@@ -113,13 +122,20 @@ class Inbox:
         """Run `what` in the I/O thread after a delay."""
         self.link.later(delay_s, what)
 
-    def _on_open(self, connection: pika.SelectConnection) -> None:
+    def _on_open(self, connection: Wire) -> None:
         self._connection = connection
+        connection.after_read = self._hand_on
+        self._flush()  # a timer of a loop that failed is gone
         for consumer in self._consumers:
             consumer.open(connection)
 
+    def _hand_on(self) -> None:
+        for consumer in self._consumers:
+            consumer.hand_on()
+
     def _add(self, consumer: "QueueConsumer") -> None:
         self._consumers.append(consumer)
+        self._many = max(1, min(one.prefetch for one in self._consumers) // 2)
         if self._connection is not None and self._connection.is_open:
             consumer.open(self._connection)
 
@@ -141,6 +157,13 @@ class Inbox:
         stopped.set()
 
     def _flush(self) -> None:
+        self._flushing = False  # before the look: what is added from here on asks for its own flush
+        if self._settled:
+            self._flush_now()
+            self._flushing = True
+            self.later(FLUSH_S, self._flush)
+
+    def _flush_now(self) -> None:
         batches: dict[Channel, list[tuple[int, Verb]]] = defaultdict(list)
         while self._settled:
             channel, tag, verb = self._settled.popleft()
@@ -155,8 +178,9 @@ class Inbox:
 class QueueConsumer(Consumer):
     """What dramatiq's consumer thread of one queue iterates over.
 
-    Gives a delivery or `None`, and never an error on a reconnect: dramatiq would then make a
-    second consumer beside the first.
+    Its deliveries do not pass through that thread: the I/O thread lets them wait for those that run
+    them, which saves two changes of threads for each. What that thread does is to put away what
+    cannot be run. It never sees an error on a reconnect: dramatiq would make a second consumer.
     """
 
     def __init__(
@@ -165,47 +189,39 @@ class QueueConsumer(Consumer):
         queue: Queue,
         prefetch: int,
         timeout_s: float,
+        start: Start,
         strange: Strange,
         missing: Missing,
     ) -> None:
-        """Start consuming."""
+        """Consume nothing before somebody iterates, and so knows whom to settle deliveries with."""
         self.queue = queue
+        self.prefetch = prefetch
         self._inbox = inbox
-        self._prefetch = prefetch
         self._timeout_s = timeout_s
+        self._start = start
         self._strange = strange
         self._missing = missing
         self._misfits = Misfits(queue, inbox.settle)
-        self._arrived: queues.SimpleQueue[tuple[Channel, Any, Any, bytes]] = queues.SimpleQueue()
+        self._odd: queues.SimpleQueue[tuple[Channel, int, Callable[[], None]]]
+        self._odd = queues.SimpleQueue()
         self._channel: Any = None
         self._acks: Channel
         self._tag: str | None = None
-        self._connection: Any = None
+        self._tags: list[bytes] = []
+        self._came: list[Delivery] = []
+        self._wire: Any = None
         self._dropped = False
-        inbox.consume(self)
 
-    def __next__(self) -> Delivery | None:
-        """Return the next delivery an actor can run; `None` when none came in time."""
+    def __iter__(self) -> "QueueConsumer":
+        """Start consuming."""
+        self._inbox.consume(self)
+        return self
+
+    def __next__(self) -> None:
+        """Put away what no actor here can run; return `None` when nothing more came in time."""
         self._misfits.put_away()
-        try:
-            channel, method, properties, body = self._arrived.get(timeout=self._timeout_s)
-        except queues.Empty:
-            return None
-        if not channel.is_open:
-            return None  # RabbitMQ has it again
-        try:
-            message = decode(body, self.queue.name)
-        except EnvelopeError as err:
-            step = functools.partial(unreadable, self.queue, properties, body, err)
-            self._misfits.add(channel, method.delivery_tag, step)
-            return None
-        delivery = Delivery(message, self.queue, channel, method, properties)
-        self._inbox.holding.got(delivery, lowest=not properties.priority)
-        strange = self._strange(delivery)
-        if strange is not None:
-            self._misfits.add(channel, delivery.tag, strange)
-            return None
-        return delivery
+        with contextlib.suppress(queues.Empty):
+            self._misfits.add(*self._odd.get(timeout=self._timeout_s))
 
     def ack(self, message: MessageProxy) -> None:
         """Settle a job whose outcome is stored."""
@@ -224,12 +240,18 @@ class QueueConsumer(Consumer):
         """Stop consuming; RabbitMQ takes back what was not settled."""
         self._inbox.drop(self)
 
-    def open(self, connection: Any) -> None:
+    def open(self, connection: Wire) -> None:
         """Open a channel once per connection; in the I/O thread."""
-        if self._connection is connection or self._inbox.stopping.is_set():
+        if self._wire is connection or self._inbox.stopping.is_set():
             return
-        self._connection = connection
+        self._wire = connection
         connection.channel(on_open_callback=self._on_channel)
+
+    def hand_on(self) -> None:
+        """Let what has come at once be started; in the I/O thread."""
+        if self._came:
+            came, self._came = self._came, []
+            self._start(came)
 
     def cancel(self) -> None:
         """Let RabbitMQ send nothing more on this channel; in the I/O thread."""
@@ -238,14 +260,21 @@ class QueueConsumer(Consumer):
             self._channel.basic_cancel(tag)
         with contextlib.suppress(queues.Empty):
             while True:
-                channel, method, properties, _body = self._arrived.get_nowait()
-                self._give_back(channel, method, properties)
+                channel, number, _ = self._odd.get_nowait()
+                self._inbox.settle(channel, number, "requeue")
 
     def resume(self) -> None:
         """Let RabbitMQ send again; in the I/O thread."""
         if self._channel is not None and self._channel.is_open and self._tag is None:
             take = functools.partial(self._on_delivery, self._acks)
-            self._tag = self._channel.basic_consume(self.queue.name, take)
+            self._tag = self._channel.basic_consume(
+                self.queue.name,
+                lambda _, method, properties, body: take(
+                    Letter(method.delivery_tag, method.redelivered, properties, body)
+                ),
+            )
+            self._tags.append(self._tag.encode())
+            self._wire.takers[self._tags[-1]] = take
 
     def shut(self) -> None:
         """Close the channel, for good; in the I/O thread."""
@@ -268,21 +297,33 @@ class QueueConsumer(Consumer):
         self._acks = Channel(channel)
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted
-        channel.basic_qos(prefetch_count=self._prefetch)
+        channel.basic_qos(prefetch_count=self.prefetch)
         if not self._inbox.is_paused(self.queue.name):
             self.resume()
 
-    def _on_delivery(
-        self, channel: Channel, _channel: Any, method: Any, properties: Any, body: bytes
-    ) -> None:
+    def _on_delivery(self, channel: Channel, letter: Letter) -> None:
+        properties = letter.properties
         if self._tag is None:  # on its way when the consumer was cancelled
-            self._give_back(channel, method, properties)
+            self._inbox.holding.returned(self.queue.name, published(properties.headers or {}))
+            self._inbox.settle(channel, letter.tag, "requeue")
+            return
+        if not channel.is_open:
+            return  # RabbitMQ has it again
+        try:
+            message = decode(letter.body, self.queue.name)
+        except EnvelopeError as err:
+            step = functools.partial(
+                unreadable, self.queue, properties.message_id, letter.body, err
+            )
+            self._odd.put((channel, letter.tag, step))
+            return
+        delivery = Delivery(message, self.queue, channel, letter)
+        self._inbox.holding.got(delivery, lowest=not properties.priority)
+        strange = self._strange(delivery)
+        if strange is None:
+            self._came.append(delivery)
         else:
-            self._arrived.put((channel, method, properties, body))
-
-    def _give_back(self, channel: Channel, method: Any, properties: Any) -> None:
-        self._inbox.holding.returned(self.queue.name, published(properties.headers or {}))
-        self._inbox.settle(channel, method.delivery_tag, "requeue")
+            self._odd.put((channel, letter.tag, strange))
 
     def _on_closed(self, channel: Any, error: Exception) -> None:
         if not self._inbox.stopping.is_set():  # then each was given back, or is settled
@@ -290,13 +331,15 @@ class QueueConsumer(Consumer):
         if channel is not self._channel:
             return
         self._channel = None
-        if self._connection.is_open and not self._inbox.stopping.is_set():
+        while self._tags:
+            self._wire.takers.pop(self._tags.pop(), None)
+        if self._wire.is_open and not self._inbox.stopping.is_set():
             logger.error("RabbitMQ closed the channel of queue %s: %s", self.queue.name, error)
             if getattr(error, "reply_code", 0) == HTTPStatus.NOT_FOUND:
                 self._missing(self.queue.name)
-            self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._connection))
+            self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._wire))
 
     def _reopen(self, connection: Any) -> None:
-        if self._connection is connection and connection.is_open:  # else a new one has its channel
-            self._connection = None
+        if self._wire is connection and connection.is_open:  # else a new one has its channel
+            self._wire = None
             self.open(connection)

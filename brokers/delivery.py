@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import dramatiq
-import pika
 from dramatiq.broker import MessageProxy
 
 from brokers.acks import Channel
 from brokers.envelope import LATEST_MS
+from brokers.frames import Letter
 from brokers.queues import Queue
 from middleware import Job
 
@@ -28,13 +28,13 @@ class Delivery(MessageProxy):
         message: dramatiq.Message[Any],
         queue: Queue,
         channel: Channel,
-        method: Any,
-        properties: pika.BasicProperties,
+        letter: Letter,
     ) -> None:
         """Keep what an ack needs, and what RabbitMQ says of its past."""
         super().__init__(message)
-        headers = properties.headers or {}
-        redelivered = bool(method.redelivered or headers.get("again"))
+        self.__dict__ |= message.__dict__  # or each look at a field asks dramatiq's `__getattr__`
+        headers = letter.properties.headers or {}
+        redelivered = bool(letter.redelivered or headers.get("again"))
         self.job = Job(
             message,
             copied=redelivered or bool(headers.get("via")),
@@ -42,8 +42,8 @@ class Delivery(MessageProxy):
             published=published(headers),
         )
         self.channel = channel
-        self.tag: int = method.delivery_tag
-        self.timeout: timedelta = queue.consumer_timeout
+        self.tag = letter.tag
+        self.timeout_s = queue.consumer_timeout.total_seconds()
         self.received = time.monotonic()
         self.held = False
         """Its outcome could not be stored, or it was not started: it is given back."""
@@ -65,7 +65,7 @@ class Delivery(MessageProxy):
         return self._is_older_than(LONGEST_WAIT)
 
     def _is_older_than(self, share: float) -> bool:
-        return time.monotonic() - self.received > self.timeout.total_seconds() * share
+        return time.monotonic() - self.received > self.timeout_s * share
 
 
 def published(headers: Mapping[str, Any]) -> datetime | None:

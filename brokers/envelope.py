@@ -57,6 +57,9 @@ def _number(low: int, high: int = LARGEST_NUMBER) -> Callable[[Any], str | None]
     return check
 
 
+_timestamp = _number(0, LATEST_MS)
+
+
 def _word(value: object) -> str | None:
     return None if isinstance(value, str) else f"must be a string, not {value!r:.50}"
 
@@ -185,7 +188,8 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
     _check_object(fields)
     if fields["queue_name"] != queue:
         raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
-    return dramatiq.Message(**{**fields, "args": tuple(fields["args"])})
+    fields["args"] = tuple(fields["args"])
+    return dramatiq.Message(**fields)
 
 
 def _check_object(fields: object) -> None:
@@ -200,13 +204,13 @@ def _check_object(fields: object) -> None:
 
 def _check_fields(fields: dict[str, Any]) -> None:
     """Take exactly the fields of a message, each of its type and in its range."""
-    if strange := set(fields) ^ set(FIELDS):
-        name = min(strange)
+    if fields.keys() != FIELDS.keys():
+        name = min(fields.keys() ^ FIELDS.keys())
         raise EnvelopeError(f"{name}: {'unknown' if name in fields else 'missing'}")
     for name, kind in FIELDS.items():
         if type(fields[name]) is not kind:
             raise EnvelopeError(f"{name}: must be a JSON {kind.__name__}, not {fields[name]!r:.50}")
-    if problem := _number(0, LATEST_MS)(fields["message_timestamp"]):
+    if problem := _timestamp(fields["message_timestamp"]):
         raise EnvelopeError(f"message_timestamp: {problem}")
     for name in ("message_id", "actor_name"):
         if not 0 < len(fields[name].encode()) <= LONGEST_NAME:

@@ -1,14 +1,14 @@
 """What every broker does whose jobs are run in this process."""
 
 from datetime import timedelta
-from typing import Any
 
-import dramatiq
+from dramatiq.middleware import Middleware
 
 from brokers.base import DeclaredBroker
 from brokers.delivery import Delivery
 from brokers.execution import Execution
 from brokers.parcel import Message
+from brokers.queues import Queue
 from middleware import Job, Outcome
 from workshed import db
 from workshed.db import Connection
@@ -23,29 +23,33 @@ class Executing(DeclaredBroker):
 
     _execution: Execution
 
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Run the hooks; those before a job may keep it from running."""
-        if signal == "process_message":
-            self._execution.start(args[0], self._resolved("before_process_message"), self)
-        else:
-            super().emit_before(signal, *args, **kwargs)
+    def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
+        """Run nothing yet."""
+        super().__init__(queues, middleware)
+        self._own_before["process_message"] = self._start
+        self._own_after |= {"process_message": self._conclude, "skip_message": self._skipped}
 
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+    def _start(self, delivery: Delivery) -> None:
+        """Run the checks; those before a job may keep it from running."""
+        self._execution.start(delivery, self._resolved("before_process_message"), self)
+
+    def _conclude(
+        self,
+        delivery: Delivery,
+        *,
+        result: object = None,  # noqa: ARG002 -- dramatiq hands it on
+        exception: BaseException | None = None,
+    ) -> None:
         """Store the outcome of a job before anything observes it."""
-        match signal:
-            case "process_message":
-                delivery: Delivery = args[0]
-                self._execution.conclude(delivery, self._actor(delivery), kwargs.get("exception"))
-            case "skip_message":
-                self._execution.skipped(args[0], self._actor(args[0]))
-        super().emit_after(signal, *args, **kwargs)
+        self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
+
+    def _skipped(self, delivery: Delivery) -> None:
+        """Do so for one whose actor skipped it."""
+        self._execution.skipped(delivery, self.actors[delivery.actor_name])
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Let each middleware write what follows from an outcome, in the caller's transaction."""
         self._execution.settle(conn, job, outcome)
-
-    def _actor(self, delivery: Delivery) -> dramatiq.Actor[..., Any]:
-        return self.get_actor(delivery.actor_name)
 
     def _later(self, message: Message, delay: int) -> Message:
         """Store a message that is due after `delay` milliseconds, with its key if it has one."""

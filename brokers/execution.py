@@ -4,7 +4,6 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from brokers.consumer import Inbox
 from brokers.delivery import Delivery
 from brokers.running import Running
 from brokers.steps import HeldError, must
-from brokers.work_queue import WorkQueue
+from brokers.work_queue import Item, WorkQueue
 from middleware import (
     INTERRUPTED,
     AloneError,
@@ -32,9 +31,8 @@ from middleware import (
 )
 from middleware.retries import run_of
 from workshed import db
-from workshed.db import Connection
+from workshed.db import PASSING_ERRORS, Connection
 from workshed.jobs import current
-from workshed.jobs.current import Current
 from workshed.jobs.rules import Rule
 from workshed.jobs.signals import Skipped
 
@@ -46,14 +44,6 @@ T = TypeVar("T")
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
 DONE = Outcome("done")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Suspect:
-    """An item of the work queue, for a job that runs alone."""
-
-    priority: int
-    message: Delivery = field(compare=False)
 
 
 class Execution:
@@ -71,7 +61,9 @@ class Execution:
         self._grace_of_strangers = grace_of_strangers
         self._middleware: list[Middleware] = []
         self._sorted = 0
-        self._observing: list[Observer] = []
+        self._beginning: list[Callable[[Job], None]] = []
+        self._ending: list[Callable[[Job, Outcome], None]] = []
+        self._leaving: list[Callable[[], None]] = []
         self._settling: list[Settling] = []
 
     def use(self, middleware: list[Middleware]) -> None:
@@ -103,11 +95,11 @@ class Execution:
             raise
         delivery.begun = True
         job = delivery.job
-        name, planned = job.message.actor_name, job.planned_at
-        current.begin(Current(job.message_id, name, lambda: job.cancelled, planned))
+        current.begin(job)
         job.began, delivery.began = time.time(), time.monotonic()
-        for observer in self._observers():
-            _tell(observer.began, job)
+        self._look_again()
+        for began in self._beginning:
+            _tell(began, job)
 
     def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
         """Reach the verdict and store what follows; never raises.
@@ -120,6 +112,8 @@ class Execution:
         if stored:
             absorbed = delivery.job.absorbed
             self._observe(delivery.job, Outcome("absorbed", absorbed) if absorbed else DONE)
+        elif error is None:  # as `verdict` says, whatever the policy
+            stored = self._store(delivery, DONE)
         else:
             try:
                 policy = self._retries.policy(actor, delivery.job)
@@ -221,8 +215,9 @@ class Execution:
 
     def leaving(self) -> None:
         """Tell the observers that this process ends now, in no good order."""
-        for observer in self._observers():
-            _tell(observer.leaving)
+        self._look_again()
+        for leaving in self._leaving:
+            _tell(leaving)
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
         """Let each middleware write what follows from an outcome; return it.
@@ -239,15 +234,20 @@ class Execution:
     def _check(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
         """Run the checks of this process, then those of the middleware."""
         try:
-            self._refuse_cancelled(delivery.job)
+            if self.cancelled or self.rules:
+                self._refuse_cancelled(delivery.job)
             with db.answering():
                 for hook in hooks:
-                    self._must(delivery, functools.partial(hook, broker, delivery))
+                    try:
+                        hook(broker, delivery)
+                    except PASSING_ERRORS as err:
+                        again = functools.partial(hook, broker, delivery)
+                        must(again, lambda: delivery.is_ours, self._inbox.stopping, after=err)
         except SkipMessage:
             raise
         except AloneError as err:
             delivery.parked = delivery.job.alone = True
-            self.work.put_alone(Suspect(0, delivery))
+            self.work.put_alone(Item(0, delivery))
             raise SkipMessage("it may have ended its worker; it runs alone") from err
         except ConcludedError as err:
             self._store(delivery, err.outcome)
@@ -301,19 +301,20 @@ class Execution:
         if job.observed:
             return
         job.observed = True
-        log(outcome)
-        for observer in reversed(self._observers()):
-            _tell(observer.ended, job, outcome)
-
-    def _observers(self) -> list[Observer]:
+        if outcome is not DONE:
+            log(outcome)
         self._look_again()
-        return self._observing
+        for ended in self._ending:
+            _tell(ended, job, outcome)
 
     def _look_again(self) -> None:
         """Sort the middleware by what it does, when there is more of it than before."""
         if len(self._middleware) != self._sorted:
             self._sorted = len(self._middleware)
-            self._observing = [m for m in self._middleware if isinstance(m, Observer)]
+            observing = [m for m in self._middleware if isinstance(m, Observer)]
+            self._beginning = [m.began for m in observing if overrides(m, "began")]
+            self._ending = [m.ended for m in reversed(observing) if overrides(m, "ended")]
+            self._leaving = [m.leaving for m in observing if overrides(m, "leaving")]
             self._settling = [m for m in self._middleware if isinstance(m, Settling)]
 
     def _settle(self, job: Job, outcome: Outcome) -> Outcome:
@@ -338,6 +339,11 @@ class Execution:
         """Settle the deliveries of the same job that came meanwhile."""
         for other in self.running.leave(delivery):
             self._inbox.give(other, "ack" if stored else "requeue")
+
+
+def overrides(observer: Observer, name: str) -> bool:
+    """Tell whether it does anything then."""
+    return getattr(type(observer), name) is not getattr(Observer, name)
 
 
 def _tell(hook: Callable[..., None], *args: object) -> None:

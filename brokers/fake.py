@@ -20,6 +20,7 @@ from brokers.delivery import Delivery
 from brokers.envelope import properties
 from brokers.executing import Executing
 from brokers.execution import Execution
+from brokers.frames import Letter
 from brokers.parcel import Message
 from middleware import Job, Outcome, Settling
 from workshed import db
@@ -58,11 +59,13 @@ class Handed(Delivery):
     def __init__(self, message: Message, broker: "Fake") -> None:
         """Be as what a relay sends: it may have copies, so the fence is asked."""
         channel = Channel(SimpleNamespace(is_open=True))
-        method = SimpleNamespace(redelivered=False, delivery_tag=0)
+        letter = Letter(
+            0, redelivered=False, properties=properties(message, via="schedule"), body=b""
+        )
         queue = broker.declared[message.queue_name]
         self.trouble: BaseException | None = None
         """Why its outcome could not be stored."""
-        super().__init__(message, queue, channel, method, properties(message, via="schedule"))
+        super().__init__(message, queue, channel, letter)
 
     @property
     def is_ours(self) -> bool:

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import pika
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import AMQPHeartbeatTimeout
 
 from brokers.address import describe, parameters, unreachable
 from brokers.errors import BrokerUnreachableError
+from brokers.wire import Wire
 from workshed.errors import SettingsError
 from workshed.metrics import meters
 
@@ -50,7 +50,7 @@ class Link:
         self,
         urls: list[str],
         name: str,
-        on_open: Callable[[pika.SelectConnection], None],
+        on_open: Callable[[Wire], None],
         on_lost: Callable[[], None],
         on_unblocked: Callable[[], None] = lambda: None,
     ) -> None:
@@ -73,7 +73,7 @@ class Link:
         self._waking = False
         self._closing = False
         self._loop: Any = None
-        self._connection: pika.SelectConnection | None = None
+        self._connection: Wire | None = None
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -176,7 +176,7 @@ class Link:
             return
         longest = HANDSHAKE_S * (1 + self._failures // len(self._urls))
         wanted.socket_timeout = wanted.stack_timeout = min(longest, LONGEST_HANDSHAKE_S)
-        self._connection = pika.SelectConnection(
+        self._connection = Wire(
             wanted,
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,

@@ -6,8 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import pika
-
 from brokers.acks import Channel, Verb
 from brokers.errors import EnvelopeError
 from brokers.queues import Queue
@@ -63,14 +61,12 @@ class Misfits:
             self._settle(channel, tag, verb)
 
 
-def unreadable(
-    queue: Queue, properties: pika.BasicProperties, body: bytes, error: EnvelopeError
-) -> None:
+def unreadable(queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError) -> None:
     """Store what cannot be read as dead."""
     with db.transaction() as conn:
         dead.bury(
             conn,
-            message_id=properties.message_id or unnamed(body),
+            message_id=message_id or unnamed(body),
             hop=0,
             attempt=0,
             queue=queue.name,

@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
 
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
@@ -20,6 +19,7 @@ from brokers.publisher import Publisher
 from brokers.queues import Queue
 from brokers.sender import Sender
 from brokers.waiting import Blocking, InLoop, Waiting, run
+from brokers.work_queue import Item
 from brokers.worker_life import WorkerLife, check_time_limits
 from middleware import Recurring
 from middleware.recurring import CLOCK
@@ -56,6 +56,8 @@ class RabbitMQ(Executing):
         self._execution = Execution(self._inbox, config.unknown_actor_grace)
         self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
         super().__init__(queues, middleware)
+        self._own_before["worker_shutdown"] = self._leave
+        self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._end}
         self._execution.use(self.middleware)
         self._recurring = next(m for m in middleware if isinstance(m, Recurring))
 
@@ -107,8 +109,10 @@ class RabbitMQ(Executing):
         """Consume a declared queue; `timeout` in milliseconds."""
         queue = self.declared[queue_name]
         wanted = self._life.prefetch(queue, prefetch)
-        missing = self._ensured.renew
-        return QueueConsumer(self._inbox, queue, wanted, timeout / 1000, self._strange, missing)
+        timeout_s, missing = timeout / 1000, self._ensured.renew
+        return QueueConsumer(
+            self._inbox, queue, wanted, timeout_s, self._put, self._strange, missing
+        )
 
     def ensure_queues(self, names: set[str]) -> None:
         """Make queues, once per process, or see that they are there.
@@ -124,24 +128,24 @@ class RabbitMQ(Executing):
         self._publisher.close()
         self._sender.close()
 
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Run the hooks; those around a worker's life are ours to guard."""
-        if signal == "worker_shutdown":
-            self._life.leave()
-        super().emit_before(signal, *args, **kwargs)
-
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Run the hooks, once this worker is watched, or at its end."""
-        match signal:
-            case "worker_boot":
-                self._life.watch(args[0], lambda: [self._inbox.link, *self._publisher.links])
-            case "worker_shutdown":
-                self._life.end()
-        super().emit_after(signal, *args, **kwargs)
-
     def _boot(self, worker: Worker) -> None:
         super()._boot(worker)
         self._life.begin(worker, self)
+
+    def _watch(self, worker: Worker) -> None:
+        self._life.watch(worker, lambda: [self._inbox.link, *self._publisher.links])
+
+    def _leave(self, worker: Worker) -> None:
+        self._life.leave()
+        self._emit(self._resolved("before_worker_shutdown"), worker)
+
+    def _end(self, _worker: Worker) -> None:
+        self._life.end()
+
+    def _put(self, deliveries: list[Delivery]) -> None:
+        actors = self.actors
+        items = [Item(actors[one.actor_name].priority, one) for one in deliveries]
+        self._execution.work.put_all(items)
 
     def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
         if delivery.actor_name in self.actors:

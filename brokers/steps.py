@@ -19,20 +19,29 @@ class HeldError(Exception):
     """A step could not be made while the delivery was ours; RabbitMQ has it again, or will."""
 
 
-def must(step: Callable[[], T], still_ours: Callable[[], bool], stopping: threading.Event) -> T:
+def must(
+    step: Callable[[], T],
+    still_ours: Callable[[], bool],
+    stopping: threading.Event,
+    *,
+    after: Exception | None = None,
+) -> T:
     """Make a step, again and again while its failure is a passing one.
 
-    To be called where statements are waited for no longer than `db.answering` says.
+    `after` is the passing failure of a first time that was made elsewhere. To be called where
+    statements are waited for no longer than `db.answering` says.
 
     Raises `HeldError` once the delivery is no longer ours or the worker stops; lets through any
     other failure, which repetition would not cure.
     """
-    pause = FIRST_PAUSE_S
+    pause, err = FIRST_PAUSE_S, after
     while True:
-        try:
-            return step()
-        except PASSING_ERRORS as err:
+        if err is not None:
             logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), pause)
             if stopping.wait(pause) or not still_ours():
                 raise HeldError(str(err)) from err
             pause = min(pause * 2, LONGEST_PAUSE_S)
+        try:
+            return step()
+        except PASSING_ERRORS as passing:
+            err = passing

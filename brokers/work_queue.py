@@ -6,20 +6,33 @@ import threading
 import time
 from bisect import insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from queue import Empty
-from typing import Any, Protocol
+from typing import Protocol
 
 from dramatiq.broker import MessageProxy
 
 
-class Item(Protocol):
-    """What dramatiq's consumer threads put; ordered by actor priority, low first, then by age."""
+class Waiting(Protocol):
+    """A job that waits; dramatiq's own items are of this shape too."""
 
     @property
+    def priority(self) -> int: ...  # noqa: D102 -- a shape
+    @property
     def message(self) -> MessageProxy: ...  # noqa: D102 -- a shape
-    def __lt__(self, other: Any, /) -> bool: ...  # noqa: D105 -- a shape
+
+
+class Item:
+    """A job that waits."""
+
+    __slots__ = ("message", "priority")
+
+    def __init__(self, priority: int, message: MessageProxy) -> None:
+        """Take its actor's priority: low first, and of equals the one that was put first."""
+        self.priority = priority
+        self.message = message
 
 
 @dataclass(slots=True, eq=False)
@@ -30,14 +43,17 @@ class Lane:
     cap: int  # 0 while paused
     turn: int = 0  # the virtual time of its next start
     running: int = 0
-    items: deque[Item] = field(default_factory=deque)
+    items: deque[Waiting] = field(default_factory=deque)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Waiting) -> None:
         """Add an item at its place, which is nearly always the last."""
-        if self.items and item < self.items[-1]:
-            insort(self.items, item)
+        if self.items and item.priority < self.items[-1].priority:
+            insort(self.items, item, key=priority)
         else:
             self.items.append(item)
+
+
+priority = attrgetter("priority")
 
 
 class WorkQueue:
@@ -70,22 +86,26 @@ class WorkQueue:
         # 1.3 times as long under load: it wakes those again that are awake and did not run yet.
         self._sleepers: list[threading.Lock] = []
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Waiting) -> None:
         """Add a job of the queue that its message names."""
-        name = item.message.queue_name
+        self.put_all([item])
+
+    def put_all(self, items: Sequence[Waiting]) -> None:
+        """Add jobs, the first one first."""
         with self._lock:
-            self._lane(name).add(item)
-            self.unfinished_tasks += 1
+            for item in items:
+                self._lane(item.message.queue_name).add(item)
+            self.unfinished_tasks += len(items)
             self._wake()
 
-    def put_alone(self, item: Item) -> None:
+    def put_alone(self, item: Waiting) -> None:
         """Add a suspect, to run alone in this process."""
         with self._lock:
             self._alone.add(item)
             self.unfinished_tasks += 1
             self._wake()
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Item:  # noqa: FBT001, FBT002 -- like `queue.Queue`
+    def get(self, block: bool = True, timeout: float | None = None) -> Waiting:  # noqa: FBT001, FBT002 -- like `queue.Queue`
         """Start the next job that may; raises `Empty` when there is none within `timeout` s."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         with self._lock:
@@ -100,7 +120,7 @@ class WorkQueue:
             self._wake()
         return item
 
-    def get_nowait(self) -> Item:
+    def get_nowait(self) -> Waiting:
         """Drain: take anything that has not started, whatever holds it back; raises `Empty`."""
         with self._lock:
             lane = next((lane for lane in self._all() if lane.items), None)
@@ -198,7 +218,7 @@ class WorkQueue:
         names = (item.message.queue_name for item in self._alone.items)
         return next((place for place, name in enumerate(names) if self._lane(name).cap), None)
 
-    def _start(self, lane: Lane) -> Item:
+    def _start(self, lane: Lane) -> Waiting:
         place = (self._suspect() or 0) if lane is self._alone else 0
         item = lane.items[place]
         del lane.items[place]

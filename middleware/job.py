@@ -1,6 +1,6 @@
 """The job a worker runs, the outcome it comes to, and what middleware may write about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from dramatiq.middleware import Middleware
 
 from middleware.unique import Unique
 from workshed.db import Connection
+from workshed.jobs import traces
 from workshed.jobs.rules import Traits
 from workshed.jobs.shown import without
 from workshed.jobs.turns import Turn
@@ -42,43 +43,83 @@ LABELS: dict[Kind, Label] = {
 ENDS = ("done", "discarded", "dead")
 
 
-@dataclass(slots=True, eq=False)
 class Job:
-    """One delivery of a message that an actor is to run."""
+    """One delivery of a message that an actor is to run.
 
-    message: dramatiq.Message[Any]
-    copied: bool
-    """A copy of it may exist: redelivered, sent again, or sent by a relay. The fence is asked."""
-    redelivered: bool = False
-    """It was delivered before, or sent before with unknown fate: it may have been started."""
-    published: datetime | None = None
-    """When this copy was handed to RabbitMQ, by its sender's clock."""
-    alone: bool = False
+    What most jobs never have is said once for all of them, by the class: one is made of each.
+    """
+
+    alone = False
     """Nothing else runs in this process."""
-    concluded: bool = False
+    concluded = False
     """Its outcome is stored."""
     unique: Unique | None = None
     """What its actor says about its uniqueness."""
-    has_key: bool = False
+    has_key = False
     """It runs with a key that is its own until it ends."""
     turn: Turn | None = None
     """Its right to run, where one with its key runs at a time."""
-    successors: list[dramatiq.Message[Any]] = field(default_factory=list)
+    successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""
-    cancelled: bool = False
+    cancelled = False
     """Somebody cancelled it, and it runs: it was told so."""
-    absorbed: str = ""
+    absorbed = ""
     """Why this one had nothing to do: a copy of it was done already."""
     began: float | None = None
     """When its actor started, Unix s; `None` while or where it does not run."""
     took: timedelta | None = None
     """How long its actor ran."""
-    observed: bool = False
+    observed = False
     """The observers know what became of it."""
     secrets: tuple[str, ...] = ()
     """Texts that are not to be shown of it, the longest first."""
-    notes: dict[str, Any] = field(default_factory=dict)
-    """What observers keep of it while it runs, each under its own name."""
+
+    def __init__(
+        self,
+        message: dramatiq.Message[Any],
+        *,
+        copied: bool,
+        redelivered: bool = False,
+        published: datetime | None = None,
+        alone: bool = False,
+    ) -> None:
+        """Take what its delivery says."""
+        self.message = message
+        self.copied = copied
+        """A copy of it may exist: redelivered, sent again, or by a relay. The fence is asked."""
+        self.redelivered = redelivered
+        """Delivered before, or sent before with unknown fate: it may have been started."""
+        self.published = published
+        """When this copy was handed to RabbitMQ, by its sender's clock."""
+        self.notes: dict[str, Any] = {}
+        """What observers keep of it while it runs, each under its own name."""
+        options = message.options
+        self.trace = traces.trace_id(options) if "trace" in options else None
+        """The id of the trace it runs in: its sender's, unless an observer has begun another."""
+        if alone:
+            self.alone = True
+
+    @property
+    def actor(self) -> str:
+        """The name of its actor."""
+        return self.message.actor_name
+
+    @property
+    def run(self) -> tuple[str, int]:
+        """What names this run: the message, and its hop."""
+        return self.message.message_id, self.hop
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What is on each log line about it."""
+        message = self.message
+        fields = {
+            "job_id": message.message_id,
+            "actor": message.actor_name,
+            "queue": message.queue_name,
+            "attempt": self.attempt,
+        }
+        return fields if self.trace is None else {**fields, "trace": self.trace}
 
     @property
     def message_id(self) -> str:

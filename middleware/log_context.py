@@ -6,18 +6,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import dramatiq
-import structlog
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
 from middleware.job import Job
 from middleware.redaction import arguments, secret_words
 from workshed import logs
-from workshed.jobs import traces
 
 ARGUMENTS = "Received args=%r kwargs=%r."
 """What dramatiq says, for debugging, when an actor is called; it said so of the message before."""
-NAMES = ("job_id", "actor", "queue", "attempt", "trace")
 
 
 class LogContext(Middleware):
@@ -44,18 +41,20 @@ class LogContext(Middleware):
 
     def bind(self, job: Job) -> None:
         """Bind a job, until dramatiq is done with it."""
-        structlog.contextvars.bind_contextvars(**_fields(job))
-        logs.hidden.set(self._words(job))
+        actor = self._actors.get(job.message.actor_name)
+        if actor is not None and actor.options.get("redact"):
+            job.secrets = secret_words(actor, job.message)
+        logs.subject.set(job)
 
     @contextmanager
     def about(self, job: Job) -> Iterator[None]:
         """Bind a job for a while, in a thread that is not the one which works on it."""
-        hidden = logs.hidden.set(self._words(job))
+        before = logs.subject.get()
+        self.bind(job)
         try:
-            with structlog.contextvars.bound_contextvars(**_fields(job)):
-                yield
+            yield
         finally:
-            logs.hidden.reset(hidden)
+            logs.subject.set(before)
 
     def after_process_message(
         self,
@@ -66,20 +65,16 @@ class LogContext(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Unbind it."""
-        structlog.contextvars.unbind_contextvars(*NAMES)
-        logs.hidden.set(())
+        logs.subject.set(None)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Unbind it."""
         self.after_process_message(broker, message)
 
-    def _words(self, job: Job) -> tuple[str, ...]:
-        actor = self._actors.get(job.message.actor_name)
-        return () if actor is None else secret_words(actor, job.message)
-
     def _without_secrets(self, record: logging.LogRecord) -> bool:
         """Let a record show messages, as dramatiq's do before a job is bound, without secrets."""
-        if record.msg == ARGUMENTS and self._hides(structlog.contextvars.get_contextvars()):
+        about = logs.subject.get()
+        if record.msg == ARGUMENTS and about is not None and self._hides(about.log_fields):
             return False
         if isinstance(record.args, tuple):
             record.args = tuple(self._shown(arg) for arg in record.args)
@@ -97,19 +92,3 @@ class LogContext(Middleware):
     def _hides(self, fields: dict[str, Any]) -> bool:
         actor = self._actors.get(fields.get("actor", ""))
         return actor is not None and bool(actor.options.get("redact"))
-
-
-def bind_trace(trace_id: str) -> None:
-    """Bind the trace that a job runs in, which may be another than its sender's."""
-    structlog.contextvars.bind_contextvars(trace=trace_id)
-
-
-def _fields(job: Job) -> dict[str, Any]:
-    fields = {
-        "job_id": job.message_id,
-        "actor": job.message.actor_name,
-        "queue": job.message.queue_name,
-        "attempt": job.attempt,
-    }
-    trace_id = traces.trace_id(job.message.options)
-    return fields if trace_id is None else {**fields, "trace": trace_id}

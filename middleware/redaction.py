@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dramatiq
-from dramatiq.broker import Broker, MessageProxy
+from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
 from workshed.jobs.shown import HIDDEN, without
@@ -44,12 +44,6 @@ class Redaction(Middleware):
                     f"{', '.join(parameters) or 'it has none'}"
                 )
         actor.options["redact"] = tuple(names)
-
-    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Let the job know which texts are not to be shown of it."""
-        actor = broker.get_actor(message.actor_name)
-        if actor.options.get("redact"):
-            message.job.secrets = secret_words(actor, message.job.message)
 
 
 def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:

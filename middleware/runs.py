@@ -7,7 +7,6 @@ from typing import Literal
 import orjson
 from dramatiq.broker import Broker
 from dramatiq.worker import Worker
-from structlog.contextvars import get_contextvars
 
 from middleware.job import Job, Outcome
 from middleware.observer import Observer
@@ -90,7 +89,7 @@ class Runs(Observer):
             worker=worker,
             parent=options.get("parent"),
             origin=options.get("origin", "send"),
-            trace=get_contextvars().get("trace"),  # of the thread that works on it
+            trace=job.trace,
             tags=list(options.get("tags", ())),
             release=self._release,
             arguments=self._arguments(job),

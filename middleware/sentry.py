@@ -10,7 +10,6 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from middleware.job import Job, Outcome
-from middleware.log_context import bind_trace
 from middleware.observer import Observer
 from workshed.errors import SettingsError
 from workshed.jobs import traces
@@ -67,7 +66,7 @@ class Sentry(Observer):
             job.notes[NAME] = report = self._report(job)
             report.run()
             if traces.trace_id(job.message.options) is None:
-                bind_trace(report.trace_id)
+                job.trace = report.trace_id
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Report it, if it is a failure that matters; by a thread of another job at times."""

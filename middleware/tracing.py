@@ -17,7 +17,6 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, Stat
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from middleware.job import Job, Outcome
-from middleware.log_context import bind_trace
 from middleware.observer import Observer
 from middleware.redaction import secret_words
 from workshed.jobs import traces
@@ -96,7 +95,7 @@ class Tracing(Observer):
         token = context.attach(trace.set_span_in_context(span, parent))
         job.notes[NAME] = Running(span, token)
         if (found := span.get_span_context()).is_valid:
-            bind_trace(trace.format_trace_id(found.trace_id))
+            job.trace = trace.format_trace_id(found.trace_id)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """End the span with the outcome; by another thread where the job is cut off."""

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -77,23 +77,30 @@ def _watched(gen: Any, limit_s: float | None) -> Generator[Any, Any, Any]:
         ready = yield wanted
 
 
-@contextmanager
-def answering() -> Generator[None]:
+class _Limited:
+    """A block in which statements of this thread are waited for no longer than so many seconds.
+
+    Not a generator: each job of a worker enters one.
+    """
+
+    __slots__ = ("_token", "_within_s")
+
+    def __init__(self, within_s: float | None) -> None:
+        self._within_s = within_s
+
+    def __enter__(self) -> None:
+        self._token = _limit.set(self._within_s)
+
+    def __exit__(self, *_: object) -> None:
+        _limit.reset(self._token)
+
+
+def answering() -> AbstractContextManager[None]:
     """Let no statement of this thread wait for longer than `ANSWER_S` inside the block.
 
     Raises `psycopg.OperationalError` then, and the connection is closed.
     """
-    with _limited(ANSWER_S):
-        yield
-
-
-@contextmanager
-def _limited(within_s: float | None) -> Generator[None]:
-    token = _limit.set(within_s)
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+    return _Limited(ANSWER_S)
 
 
 PASSING_ERRORS = (
@@ -166,7 +173,7 @@ def transaction() -> Generator[Connection]:
         connections.open()  # does nothing when open
         conn = connections.getconn()
         try:
-            with conn, gate().opened(), _limited(caller):
+            with conn, gate().opened(), _Limited(caller):
                 _limit_statements(conn)
                 yield conn
         finally:

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from structlog.typing import Processor, WrappedLogger
@@ -15,8 +15,20 @@ from workshed.settings import settings
 
 STDERR = 2
 
-hidden: ContextVar[tuple[str, ...]] = ContextVar("texts to be hidden", default=())
-"""The values of secret arguments, in the thread that works on the job which has them."""
+
+class Subject(Protocol):
+    """What lines are about."""
+
+    secrets: tuple[str, ...]
+    """Texts that no line may show."""
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What names it on each line; asked when one is written."""
+
+
+subject: ContextVar[Subject | None] = ContextVar("what lines are about", default=None)
+"""The job that this thread works on."""
 
 
 def configure() -> None:
@@ -27,6 +39,7 @@ def configure() -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -86,10 +99,16 @@ def _for_machines() -> list[Processor]:
     ]
 
 
+def _name(_logger: WrappedLogger, _method: str, line: Any) -> Any:
+    """Name what a line is about, under what the line says itself."""
+    found = subject.get()
+    return line if found is None else {**found.log_fields, **line}
+
+
 def _hide(_logger: WrappedLogger, _method: str, line: Any) -> Any:
     """Hide secrets in a line, or in what becomes one."""
-    found = hidden.get()
-    return _without(line, found) if found else line
+    found = subject.get()
+    return _without(line, found.secrets) if found is not None and found.secrets else line
 
 
 def _without(value: Any, words: tuple[str, ...]) -> Any:

@@ -33,8 +33,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::test_an_outcome_waits_for_postgresql",
         Remedy(
             "brokers/steps.py",
-            "        except PASSING_ERRORS as err:",
-            "        except ZeroDivisionError as err:",
+            "        except PASSING_ERRORS as passing:",
+            "        except ZeroDivisionError as passing:",
         ),
         "the failing job leaves its queue while PostgreSQL is away, with no retry stored",
     ),
@@ -196,8 +196,8 @@ NUMBERS = (
         "test_a_process_has_one_connection_to_consume_and_one_to_publish",
         Remedy(
             "brokers/rabbitmq.py",
-            "        return QueueConsumer(self._inbox, queue,",
-            '        return QueueConsumer(Inbox(self.urls, "consumer"), queue,',
+            "            self._inbox, queue, wanted, timeout_s",
+            '            Inbox(self.urls, "consumer"), queue, wanted, timeout_s',
         ),
         "each queue opens a connection of its own",
     ),

@@ -55,8 +55,8 @@ def test_all_connections_are_cut(ledger, two_workers, harmless, rabbitmq, scale,
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "brokers/steps.py",
-        "        except PASSING_ERRORS as err:",
-        "        except ZeroDivisionError as err:",
+        "        except PASSING_ERRORS as passing:",
+        "        except ZeroDivisionError as passing:",
     ),
 )
 def test_postgresql_is_away(ledger, two_workers, harmless, servers, scale):

@@ -1,9 +1,8 @@
 """The job that this thread runs, and the effects it may have once."""
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -11,16 +10,23 @@ from workshed.jobs import effects
 from workshed.jobs.signals import Cancelled
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(Protocol):
     """What a job may know about itself."""
 
-    message_id: str
-    actor: str
-    cancelled: Callable[[], bool]
-    """Tells whether somebody cancelled it since it started."""
-    planned_at: datetime | None = None
-    """The time it is for, of a run of a periodic job."""
+    cancelled: bool
+    """Whether somebody cancelled it since it started."""
+
+    @property
+    def message_id(self) -> str:
+        """Its id."""
+
+    @property
+    def actor(self) -> str:
+        """The name of its actor."""
+
+    @property
+    def planned_at(self) -> datetime | None:
+        """The time it is for, of a run of a periodic job."""
 
 
 _current: ContextVar[Current | None] = ContextVar("current job", default=None)
@@ -47,7 +53,7 @@ def cancelled() -> bool:
     Costs nothing: ask in every turn of a loop. False outside a job.
     """
     current = _current.get()
-    return current is not None and current.cancelled()
+    return current is not None and current.cancelled
 
 
 def checkpoint() -> None:

@@ -39,7 +39,10 @@ def metrics():
 def job(actor="greet", queue="default", **changes):
     message = dramatiq.Message(queue, actor, (), {}, {})
     published = datetime(2026, 1, 1, tzinfo=UTC)
-    return Job(message, copied=False, published=published, **changes)
+    found = Job(message, copied=False, published=published)
+    for name, value in changes.items():
+        setattr(found, name, value)
+    return found
 
 
 def told(name):
