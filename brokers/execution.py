@@ -107,7 +107,7 @@ class Execution:
         dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
         """
         delivery.begun = False
-        delivery.job.took = timedelta(seconds=time.monotonic() - delivery.began)
+        delivery.job.took_s = time.monotonic() - delivery.began
         stored = delivery.job.concluded
         if stored:
             absorbed = delivery.job.absorbed

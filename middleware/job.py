@@ -67,8 +67,8 @@ class Job:
     """Why this one had nothing to do: a copy of it was done already."""
     began: float | None = None
     """When its actor started, Unix s; `None` while or where it does not run."""
-    took: timedelta | None = None
-    """How long its actor ran."""
+    took_s: float | None = None
+    """How long its actor ran, in seconds."""
     observed = False
     """The observers know what became of it."""
     secrets: tuple[str, ...] = ()
@@ -159,14 +159,14 @@ class Job:
         return int(options.get("redriven", max(options.get("due", 0), sent)))
 
     @property
-    def waited(self) -> timedelta | None:
-        """How long it was in its queue, and in this worker's memory, before its actor started.
+    def waited_s(self) -> float | None:
+        """For how long it was in its queue, and in this worker's memory, until its actor started.
 
-        From when this copy was handed to RabbitMQ, by its sender's clock.
+        In seconds, from when this copy was handed to RabbitMQ, by its sender's clock.
         """
         if self.began is None or self.published is None:
             return None
-        return max(timedelta(seconds=self.began - self.published.timestamp()), timedelta())
+        return max(self.began - self.published.timestamp(), 0.0)
 
     @property
     def planned_at(self) -> datetime | None:

@@ -5,10 +5,13 @@ from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker
+from dramatiq.worker import Worker
 
 from middleware.job import Job, Outcome
 from middleware.observer import Observer
 from workshed.metrics import meters
+from workshed.metrics.ledger import Ledger
+from workshed.metrics.meter import Meter
 from workshed.metrics.meters import OTHER
 from workshed.settings import multiprocess_folder, settings
 
@@ -20,6 +23,23 @@ class Metrics(Observer):
         """Know no actor."""
         self._actors: set[str] = set()
         self._queues: set[str] = set()
+        self._ledger: Ledger | None = None
+        """Of a worker; elsewhere there is nothing in a hurry."""
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Begin to hand on what jobs note."""
+        self._ledger = Ledger()
+        self._ledger.start()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Hand on what is left."""
+        self.leaving()
+        self._ledger = None
+
+    def leaving(self) -> None:
+        """Hand on what is left."""
+        if self._ledger is not None:
+            self._ledger.close()
 
     def after_declare_actor(self, broker: Broker, actor: dramatiq.Actor[Any, Any]) -> None:
         """Take its name for a label."""
@@ -31,16 +51,22 @@ class Metrics(Observer):
 
     def began(self, job: Job) -> None:
         """Tell how long it has waited."""
-        waited = job.waited
-        if waited is not None:
-            meters.WAIT.observe(waited.total_seconds(), *self.labels(job.message))
+        waited_s = job.waited_s
+        if waited_s is not None:
+            self._note(meters.WAIT, "observe", waited_s, self.labels(job.message))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Tell what became of it, and how long it ran if it did."""
-        actor, queue = self.labels(job.message)
-        meters.JOBS.add(actor, queue, outcome.label)
-        if job.took is not None:
-            meters.RUN.observe(job.took.total_seconds(), actor, queue)
+        labels = self.labels(job.message)
+        self._note(meters.JOBS, "inc", 1, (*labels, outcome.label))
+        if job.took_s is not None:
+            self._note(meters.RUN, "observe", job.took_s, labels)
+
+    def _note(self, meter: Meter, method: str, number: float, labels: tuple[str, ...]) -> None:
+        if self._ledger is None:
+            meter.tell(method, number, labels)
+        else:
+            self._ledger.note(meter, method, number, labels)
 
     def labels(self, message: dramatiq.Message[Any]) -> tuple[str, str]:
         """Return a message's actor and queue, where this program declares them."""

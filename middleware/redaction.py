@@ -53,6 +53,8 @@ def arguments(actor: Actor, message: dramatiq.Message[Any]) -> dict[str, Any]:
     """
     secret = actor.options.get("redact", ())
     named = _named(actor.fn, message, hide=bool(secret))
+    if not secret:
+        return named
     return {name: HIDDEN if name in secret else value for name, value in named.items()}
 
 

@@ -76,8 +76,8 @@ class Report:
         self._transaction.set_data("messaging.destination.name", message.queue_name)
         self._transaction.set_data("messaging.message.id", job.message_id)
         self._transaction.set_data("messaging.message.retry.count", job.attempt - 1)
-        if job.waited is not None:
-            waited_ms = round(job.waited.total_seconds() * 1000)
+        if job.waited_s is not None:
+            waited_ms = round(job.waited_s * 1000)
             self._transaction.set_data("messaging.message.receive.latency", waited_ms)
         check_ins.begun(job, self._actor)
 

@@ -62,8 +62,11 @@ class Runs(Observer):
         if recorder is None or (self._kept == "failures" and outcome.kind == "done"):
             return
         record = self._record(job, outcome, recorder.worker)
-        texts = (record.reason, record.error, record.traceback, record.arguments)
-        recorder.add(record, sum(len(text) for text in texts if text))
+        size = len(record.arguments or "")
+        if outcome.reason or outcome.error is not None:
+            texts = (record.reason, record.error, record.traceback)
+            size += sum(len(text) for text in texts if text)
+        recorder.add(record, size)
 
     def _record(self, job: Job, outcome: Outcome, worker: str) -> Record:
         message, options = job.message, job.message.options
@@ -75,7 +78,7 @@ class Runs(Observer):
             queue=message.queue_name,
             actor=message.actor_name,
             outcome=outcome.label,
-            reason=job.shown(storable(outcome.reason))[:LONGEST_ERROR],
+            reason=outcome.reason and job.shown(storable(outcome.reason))[:LONGEST_ERROR],
             error_class=error.error_class,
             error=error.error,
             traceback=error.traceback,
@@ -83,14 +86,14 @@ class Runs(Observer):
             published_at=job.published,
             started_at=None if job.began is None else datetime.fromtimestamp(job.began, UTC),
             ended_at=datetime.fromtimestamp(time.time(), UTC),
-            waited_s=None if job.waited is None else job.waited.total_seconds(),
-            took_s=None if job.took is None else job.took.total_seconds(),
+            waited_s=job.waited_s,
+            took_s=job.took_s,
             again_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
             worker=worker,
             parent=options.get("parent"),
             origin=options.get("origin", "send"),
             trace=job.trace,
-            tags=list(options.get("tags", ())),
+            tags=options.get("tags", []),
             release=self._release,
             arguments=self._arguments(job),
         )
@@ -103,4 +106,6 @@ class Runs(Observer):
         body = orjson.dumps(arguments(actor, message))
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return None
-        return body.replace(NUL, REPLACEMENT).decode()  # jsonb has no NUL
+        if NUL in body:  # jsonb has none
+            body = body.replace(NUL, REPLACEMENT)
+        return body.decode()

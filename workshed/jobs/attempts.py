@@ -124,7 +124,7 @@ def described(error: BaseException | None, shown: Callable[[str], str] = str) ->
     The end of a traceback says where it happened, so that is what is kept of a long one.
     """
     if error is None:
-        return Described()
+        return NO_ERROR
     lines = shown(storable("".join(traceback.format_exception(error))))
     text = shown(storable(text_of(error)))
     return Described(type(error).__name__, text[:LONGEST_ERROR], lines[-LONGEST_TRACEBACK:])

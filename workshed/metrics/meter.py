@@ -6,6 +6,8 @@ import inspect
 import logging
 import os
 import threading
+from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +20,9 @@ Mode = Literal["livesum", "livemax", "livemin"]
 
 # From a quick job to one of half an hour.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+PARTS = ("_upper_bounds", "_buckets", "_sum")
+"""Of a histogram of `prometheus_client`."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +71,17 @@ class Meter:
     def tell(self, method: str, number: float, values: tuple[str, ...]) -> None:
         """Hand on a number; never raise, since what it tells of has happened."""
         try:
-            child = self._children.get(values)
-            if child is None:
-                child = self._resolved(values)
-            getattr(child, method)(number)
+            getattr(self._child(values), method)(number)
         except Exception as err:  # noqa: BLE001 -- a full disk, whatever: jobs come first
-            logger.warning("nothing is measured any more: %r", err)
-            switch(on=False)
+            give_up(err)
+
+    def tell_all(self, method: str, numbers: list[float], values: tuple[str, ...]) -> None:
+        """Hand on many numbers at once."""
+        self.tell(method, sum(numbers), values)
+
+    def _child(self, values: tuple[str, ...]) -> Any:
+        child = self._children.get(values)
+        return self._resolved(values) if child is None else child
 
     def _resolved(self, values: tuple[str, ...]) -> Any:
         if not _state.on:
@@ -143,6 +152,22 @@ class Histogram(Meter):
         """Take one more."""
         self.tell("observe", seconds, values)
 
+    def tell_all(self, method: str, numbers: list[float], values: tuple[str, ...]) -> None:
+        """Hand on many numbers at once: each bucket they are in is written once."""
+        try:
+            child = self._child(values)
+            parts: list[Any] = [getattr(child, name, None) for name in PARTS]
+            if None in parts:  # of what measures nothing, or of a release that does it otherwise
+                for number in numbers:
+                    getattr(child, method)(number)
+                return
+            bounds, buckets, total = parts
+            total.inc(sum(numbers))
+            for place, count in Tally(bisect_left(bounds, one) for one in numbers).items():
+                buckets[place].inc(count)
+        except Exception as err:  # noqa: BLE001 -- as in `tell`
+            give_up(err)
+
     def _made(self, prometheus: Any) -> Any:
         return prometheus.Histogram(
             self.full_name, self.help, self.labels, registry=None, buckets=self.buckets
@@ -160,6 +185,12 @@ class State:
 
 NOTHING = Nothing()
 _state = State()
+
+
+def give_up(err: Exception) -> None:
+    """Measure nothing more."""
+    logger.warning("nothing is measured any more: %r", err)
+    switch(on=False)
 
 
 def switch(*, on: bool) -> None:

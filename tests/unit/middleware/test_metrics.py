@@ -1,7 +1,7 @@
 """What Prometheus is told of jobs: by labels of closed sets, whatever a message says."""
 
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import get_args
 
@@ -60,7 +60,7 @@ def test_what_became_of_a_job_is_counted(metrics):
 
 
 def test_how_long_it_waited_and_ran_is_measured_in_seconds(metrics):
-    one = job(began=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp(), took=timedelta(seconds=2))
+    one = job(began=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp(), took_s=2.0)
 
     metrics.began(one)
     metrics.ended(one, Outcome("done"))
