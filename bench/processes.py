@@ -12,6 +12,9 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 """The least CPU time that Linux tells."""
 LOOK_S = 0.005
 END_S = 20.0
+QUIET_S = 1.0
+IDLE = 0.08
+"""Of a core: a relay that looks for what is due every 20 ms uses 0.03."""
 UTIME, STIME, PARENT = 11, 12, 1
 """Fields of `/proc/PID/stat` after the name."""
 
@@ -76,6 +79,19 @@ class Tree:
             if time.monotonic() > deadline:
                 raise BenchError(f"not reached within {within_s:g} s: {self.said()}")
             time.sleep(LOOK_S)
+
+    def quiet(self, within_s: float) -> None:
+        """Wait until all of them together use less than `IDLE` of a core."""
+        deadline = time.monotonic() + within_s
+        while self.cpu_share(QUIET_S) > IDLE:
+            if time.monotonic() > deadline:
+                raise BenchError(f"not quiet within {within_s:g} s: {self.said()}")
+
+    def cpu_share(self, span_s: float) -> float:
+        """Return how much of a core they use for so long."""
+        before, began = self.cpu_s(), time.perf_counter()
+        time.sleep(span_s)
+        return (self.cpu_s() - before) / (time.perf_counter() - began)
 
     def said(self) -> str:
         """Return the end of its log."""

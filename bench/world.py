@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pika
 import psycopg
 
-from bench.marks import VARIABLE, Marks
+from bench.marks import GATE_VARIABLE, VARIABLE, Marks
 from bench.processes import BenchError, Tree
 from console.servers import Servers
 from workshed.migrate import migrate
@@ -122,11 +122,19 @@ class World:
 
     @contextmanager
     def worker(
-        self, peer: str, processes: int = 1, threads: int = THREADS, **env: str
+        self,
+        peer: str,
+        processes: int = 1,
+        threads: int = THREADS,
+        *,
+        gated: bool = False,
+        **env: str,
     ) -> Generator[tuple[Tree, Marks]]:
-        """Run a worker of a peer; its jobs note their starts."""
+        """Run a worker of a peer; its jobs note their starts, and wait for its gate if told to."""
         marks = self.marks()
         environment = self.environment(peer, **env) | {VARIABLE: str(marks.path)}
+        if gated:
+            environment[GATE_VARIABLE] = str(marks.gate)
         log = self.folder / f"{marks.path.name}.log"
         with Tree(command(peer, processes, threads), environment, log) as tree:
             yield tree, marks

@@ -47,6 +47,8 @@ class DeclaredBroker(Broker):
         """Open nothing."""
         self.declared = queues
         self._signatures: dict[str, inspect.Signature] = {}
+        self._names: dict[str, tuple[str, ...] | None] = {}
+        """Of the parameters of actors that have none but plain ones."""
         self._hooks: dict[str, list[Any]] = {}
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
         """What this broker does itself, hooks included; by signal."""
@@ -62,7 +64,11 @@ class DeclaredBroker(Broker):
     def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
         """Add an actor, or replace one of the same name."""
         super().declare_actor(actor)
-        self._signatures[actor.actor_name] = inspect.signature(actor.fn)
+        signature = inspect.signature(actor.fn)
+        self._signatures[actor.actor_name] = signature
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        plain = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        self._names[actor.actor_name] = tuple(signature.parameters) if plain else None
 
     def declare_queue(self, queue_name: str) -> None:
         """Take note that an actor of this program is on a declared queue; opens nothing."""
@@ -221,19 +227,19 @@ class DeclaredBroker(Broker):
         how = message.options.get("on_conflict")
         if holder not in (None, message.message_id) and how != "reschedule":
             key = message.options["unique_key"]
-            self.counted(message, "duplicate")
+            self.counted(message.actor_name, message.queue_name, "duplicate")
             if how == "raise":
                 raise DuplicateJobError(key, str(holder))
             logger.info("not sent: job %s has the key %r", holder, key)
             return message.copy(message_id=str(holder))
-        self.counted(message, "scheduled")
+        self.counted(message.actor_name, message.queue_name, "scheduled")
         self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
         return message
 
-    def counted(self, message: dramatiq.Message[Any], how: How, amount: int = 1) -> None:
-        """Count a send; the actor of another program is any other."""
-        actor = message.actor_name if message.actor_name in self.actors else OTHER
-        meters.SENDS.add(actor, message.queue_name, how, amount=amount)
+    def counted(self, actor: str, queue: str, how: How, amount: int = 1) -> None:
+        """Count sends; the actor of another program is any other."""
+        known = actor if actor in self.actors else OTHER
+        meters.SENDS.add(known, queue, how, amount=amount)
 
     def _check_queue(self, name: str) -> None:
         if name not in self.declared:
@@ -244,6 +250,9 @@ class DeclaredBroker(Broker):
         signature = self._signatures.get(message.actor_name)
         if signature is None:
             return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
+        names = self._names.get(message.actor_name)
+        if names is not None and not message.kwargs and len(names) == len(message.args):
+            return dict(zip(names, message.args, strict=True))  # `bind` takes as long as the send
         try:
             bound = signature.bind(*message.args, **message.kwargs)
         except TypeError as err:

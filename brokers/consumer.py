@@ -171,8 +171,10 @@ class Inbox:
                 batches[channel].append((tag, verb))
             else:
                 logger.info("%s for a lost channel dropped; the job is delivered again", verb)
-        for channel, batch in batches.items():
-            channel.settle(batch)
+        if batches and self._connection is not None:
+            with self._connection.together():
+                for channel, batch in batches.items():
+                    channel.settle(batch)
 
 
 class QueueConsumer(Consumer):

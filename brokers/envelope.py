@@ -6,10 +6,10 @@ from typing import Any
 
 import dramatiq
 import orjson
-import pika
 from dramatiq.encoder import Encoder
 
 from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
+from brokers.frames import Stamp
 from middleware.rules import LONGEST_KEY as LONGEST_GROUP
 from middleware.rules import MOST_GROUPS
 from middleware.stock import OF_A_MESSAGE
@@ -44,6 +44,13 @@ class StrictJson(Encoder):
         """Read them back."""
         fields: dict[str, Any] = orjson.loads(data)
         return fields
+
+
+def encoded(message: dramatiq.Message[Any]) -> bytes:
+    """Write a message, by the encoder that is set."""
+    if type(dramatiq.get_encoder()) is StrictJson:
+        return orjson.dumps(message)  # its fields, without a dict made of them first
+    return message.encode()
 
 
 def _number(low: int, high: int = LARGEST_NUMBER) -> Callable[[Any], str | None]:
@@ -217,18 +224,15 @@ def _check_fields(fields: dict[str, Any]) -> None:
             raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes")
 
 
-def properties(message: dramatiq.Message[Any], **headers: Any) -> pika.BasicProperties:
+def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
     """Fill in what people read in RabbitMQ's management UI."""
     options = message.options
-    return pika.BasicProperties(
-        message_id=message.message_id,
-        type=message.actor_name,
-        timestamp=message.message_timestamp // 1000,
-        content_type="application/json",
-        delivery_mode=pika.DeliveryMode.Persistent.value,
-        priority=options.get("broker_priority"),
-        app_id="workshed",
-        headers={
+    return Stamp(
+        message.message_id,
+        message.actor_name,
+        message.message_timestamp // 1000,
+        options.get("broker_priority"),
+        {
             "attempt": options.get("attempt", 1),
             "origin": options.get("origin", "send"),
             **headers,

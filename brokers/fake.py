@@ -17,7 +17,7 @@ from brokers.acks import Channel
 from brokers.base import DeclaredBroker
 from brokers.consumer import Inbox
 from brokers.delivery import Delivery
-from brokers.envelope import properties
+from brokers.envelope import stamp
 from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.frames import Letter
@@ -59,9 +59,7 @@ class Handed(Delivery):
     def __init__(self, message: Message, broker: "Fake") -> None:
         """Be as what a relay sends: it may have copies, so the fence is asked."""
         channel = Channel(SimpleNamespace(is_open=True))
-        letter = Letter(
-            0, redelivered=False, properties=properties(message, via="schedule"), body=b""
-        )
+        letter = Letter(0, redelivered=False, properties=stamp(message, via="schedule"), body=b"")
         queue = broker.declared[message.queue_name]
         self.trouble: BaseException | None = None
         """Why its outcome could not be stored."""
@@ -196,7 +194,7 @@ class Fake(Executing):
 
 def share(new: DeclaredBroker, other: DeclaredBroker) -> None:
     """Let a broker know the actors and queues of another, also those declared later."""
-    for name in ("actors", "queues", "declared", "actor_options", "_signatures"):
+    for name in ("actors", "queues", "declared", "actor_options", "_signatures", "_names"):
         setattr(new, name, getattr(other, name))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import dramatiq
 
+from brokers.envelope import encoded
 from brokers.errors import PublishRefusedError
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
@@ -143,10 +144,15 @@ def packed(message: Message, queue: Queue) -> Parcel:
     """Encode a message; one that cannot be has its error."""
     parcel = Parcel(message, queue)
     try:
-        parcel.body = message.encode()
+        parcel.body = encoded(message)
     except Exception as err:  # noqa: BLE001 -- of whatever encoder is set
         parcel.error = PublishRefusedError(f"{message.actor_name}: {err!r}")
     return parcel
+
+
+def fate(parcel: Parcel) -> tuple[str, str, How]:
+    """Return the actor and the queue of a parcel, and what became of it."""
+    return parcel.message.actor_name, parcel.message.queue_name, parcel.how
 
 
 @dataclass(slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from brokers.ensured import Ensured
 from brokers.errors import NotAllSentError
 from brokers.executing import Executing
 from brokers.execution import Execution
-from brokers.parcel import Message
+from brokers.parcel import Message, fate
 from brokers.publisher import Publisher
 from brokers.queues import Queue
 from brokers.sender import Sender
@@ -95,8 +96,9 @@ class RabbitMQ(Executing):
             self.emit_before("enqueue", message, None)
         joined = db.joined_connection() is not None
         parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
+        for (actor, queue, how), count in Tally(map(fate, parcels)).items():
+            self.counted(actor, queue, how, count)
         for parcel in parcels:
-            self.counted(parcel.message, parcel.how)
             if parcel.error is None and parcel.holder is None:
                 self.emit_after("enqueue", parcel.message, None)
         sent = [parcel.result for parcel in parcels if parcel.error is None]
@@ -159,7 +161,7 @@ class RabbitMQ(Executing):
         self.check(message)
         self.emit_before("enqueue", message, delay)
         [parcel] = await self._sender.send([message], waiting)
-        self.counted(message, parcel.how)
+        self.counted(message.actor_name, message.queue_name, parcel.how)
         if parcel.error is not None:
             raise parcel.error
         if parcel.holder is None:

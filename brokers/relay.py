@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from brokers.background import Background, Duty
 from brokers.build import broker
 from brokers.depth import AskingPublisher
-from brokers.envelope import decode, properties
+from brokers.envelope import decode, stamp
 from brokers.errors import BrokerBlockedError, EnvelopeError, PublishRefusedError, exit_code
 from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
@@ -180,7 +180,7 @@ class Relay:
                 bury(conn, self.id, row, err)
                 continue
             again = {"again": True} if row.again else {}
-            ticket.add(row.queue, body, properties(message, via="schedule", **again))
+            ticket.add(row.queue, body, stamp(message, via="schedule", **again))
             readable.append(row)
         self._publisher.submit(ticket)
         return Window(self.id, readable, ticket)

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from brokers import deposits
 from brokers.ensured import Ensured
-from brokers.envelope import properties
+from brokers.envelope import stamp
 from brokers.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
@@ -62,13 +62,14 @@ class Sender:
         done: list[Parcel] = []
         try:
             for start in range(0, len(messages), WINDOW):
+                # While RabbitMQ works on two windows, the next one is made ready.
                 parcels = self._packed(messages[start : start + WINDOW])
-                flights.append(Flight(parcels, time.monotonic() + self.timeout.total_seconds()))
-                await self._begin(flights[-1], span, waiting)
                 if len(flights) == WINDOWS_IN_FLIGHT:
                     done += await self._landed(flights, waiting)
                     if outage(done[-WINDOW:]):
                         break
+                flights.append(Flight(parcels, time.monotonic() + self.timeout.total_seconds()))
+                await self._begin(flights[-1], span, waiting)
             while flights:
                 done += await self._landed(flights, waiting)
         except BaseException:
@@ -135,7 +136,7 @@ class Sender:
             parcel.publication = flight.ticket.add(
                 parcel.queue.name,
                 parcel.body,
-                properties(parcel.message, **via),
+                stamp(parcel.message, **via),
                 unknown=parcel.unknown,
             )
         self._publisher.submit(flight.ticket)

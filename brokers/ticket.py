@@ -3,9 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
-import pika
-
 from brokers.errors import BrokerError
+from brokers.frames import Stamp
 from brokers.latch import Latch
 from workshed.metrics import meters
 
@@ -16,7 +15,7 @@ class Publication:
 
     queue: str
     body: bytes
-    properties: pika.BasicProperties
+    stamp: Stamp
     ticket: "Ticket"
     unknown: bool = False
     """Sent on a connection that was lost before the confirm: a copy may have arrived."""
@@ -41,12 +40,12 @@ class Ticket:
         self,
         queue: str,
         body: bytes,
-        properties: pika.BasicProperties,
+        stamp: Stamp,
         *,
         unknown: bool = False,
     ) -> Publication:
         """Add one message before the ticket is submitted."""
-        publication = Publication(queue, body, properties, self, unknown)
+        publication = Publication(queue, body, stamp, self, unknown)
         self.publications.append(publication)
         self._left += 1
         return publication

@@ -1,6 +1,7 @@
 """pika's connection, with a short way for what there is much of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pika
@@ -21,6 +22,14 @@ class Wire(pika.SelectConnection):
     bytes_received: int
     _frame_buffer: bytes
     _process_frame: Callable[[Any], None]
+    _output_marshaled_frames: Callable[[list[bytes]], None]
+    _body_max_length: int
+    _transport: Any
+
+    @property
+    def longest_piece(self) -> int:
+        """How many bytes of a body fit into one frame."""
+        return self._body_max_length
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Connect, as pika does; nobody takes deliveries yet."""
@@ -28,7 +37,36 @@ class Wire(pika.SelectConnection):
         """By consumer tag, for as long as RabbitMQ may send something with it."""
         self.after_read: Callable[[], None] | None = None
         """Called when all that came at once was handed on."""
+        self._gathered: list[bytes] | None = None
         super().__init__(*args, **kwargs)
+
+    def put(self, frames: bytes) -> None:
+        """Send frames that are whole."""
+        self._output_marshaled_frames([frames])
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Send at once, and now, what is put inside the block; pika makes a system call of each.
+
+        It would also wait for the loop to say that the socket can be written, which it nearly
+        always can.
+        """
+        gathered: list[bytes] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            if gathered:
+                self._adapter_emit_data(b"".join(gathered))
+                self._transport._on_socket_writable()  # noqa: SLF001 -- what its loop calls
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._gathered is None:
+            by_pika: Any = super()
+            by_pika._adapter_emit_data(data)  # noqa: SLF001 -- its types do not have it
+        else:
+            self._gathered.append(data)
 
     def _on_data_available(self, data_in: bytes) -> None:
         if not self.is_open:

@@ -7,7 +7,7 @@ from bench.world import World, settle
 
 WITHIN_S = 240.0
 SHARE = 0.1
-"""Of the jobs after which the CPU is counted: what a worker uses to boot is none of theirs."""
+"""Of the jobs after which the CPU is counted: the first ones find everything cold."""
 PEERS = ("ours", "lean", "stock", "stock quorum", "celery threads", "celery prefork", "raw")
 
 
@@ -75,14 +75,19 @@ def naps(world: World, size: Size) -> list[Measurement]:
 def drained(
     world: World, peer: str, job: str, count: int, processes: int, **env: str
 ) -> dict[str, float]:
-    """Fill the queue, work it off; return jobs per second and CPU per job in µs."""
+    """Fill the queue, work it off; return jobs per second and CPU per job in µs.
+
+    The first jobs of a worker wait until all that boots beside it has done so.
+    """
     world.empty()
     if peer == "raw":
         world.send("raw window", "many", count)
     else:
         world.send(peer, "many", count, job, **env)
     settle()
-    with world.worker(peer, processes, **env) as (tree, marks):
+    with world.worker(peer, processes, gated=True, **env) as (tree, marks):
+        tree.quiet(WITHIN_S)
+        marks.gate.touch()
         tree.until(lambda: marks.count >= count * SHARE, WITHIN_S)
         before, began = tree.cpu_s(), marks.count
         tree.until(lambda: marks.count >= count, WITHIN_S)

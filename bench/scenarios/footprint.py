@@ -3,7 +3,6 @@
 import time
 
 from bench.measurement import Measurement, alone, alternating, beside
-from bench.processes import Tree
 from bench.scenarios.relay import FILL
 from bench.size import Size
 from bench.world import World
@@ -63,7 +62,7 @@ def idle(world: World, size: Size) -> list[Measurement]:
         with world.worker("ours", 1, WORKSHED_LOG_LEVEL="INFO") as (tree, marks):
             tree.until(lambda: READY in tree.said(), WITHIN_S)
             time.sleep(BOOT_S)
-            cpu, memory = _cpu_percent(tree, size.idle_s), tree.memory_bytes() / MEBIBYTE
+            cpu, memory = tree.cpu_share(size.idle_s) * 100, tree.memory_bytes() / MEBIBYTE
             world.send("ours", "paced", 1, "fail")
             tree.until(lambda: marks.count == BOTH_ATTEMPTS, WITHIN_S)
         (_, first), (_, second) = marks.pairs()
@@ -90,9 +89,3 @@ def idle(world: World, size: Size) -> list[Measurement]:
         ),
         alone(f"a retry after 1 s behind {rows}, late", many["late"], "ms", at_most=40),
     ]
-
-
-def _cpu_percent(tree: Tree, span_s: float) -> float:
-    before, began = tree.cpu_s(), time.perf_counter()
-    time.sleep(span_s)
-    return (tree.cpu_s() - before) / (time.perf_counter() - began) * 100

@@ -9,7 +9,7 @@ import dramatiq
 import pytest
 from dramatiq import Worker
 
-from brokers.envelope import properties
+from brokers.envelope import stamp
 from brokers.publisher import Publisher, Ticket
 from brokers.relay import Relay
 from workshed import db
@@ -179,7 +179,7 @@ def ticket(*messages, **headers):
     """What the publisher takes, of messages."""
     made = Ticket()
     for message in messages:
-        made.add(message.queue_name, message.encode(), properties(message, **headers))
+        made.add(message.queue_name, message.encode(), stamp(message, **headers))
     return made
 
 
@@ -191,7 +191,7 @@ def publish(broker):
         ticket = Ticket()
         queue = queue or message.queue_name
         broker.ensure_queues({queue})
-        ticket.add(queue, body or message.encode(), properties(message, **headers))
+        ticket.add(queue, body or message.encode(), stamp(message, **headers))
         broker._publisher.publish(ticket, 5)
         assert ticket.publications[0].error is None
 

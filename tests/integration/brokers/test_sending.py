@@ -18,7 +18,7 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from brokers import Queue, schedule, topology
-from brokers.envelope import properties
+from brokers.envelope import stamp
 from brokers.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
@@ -413,7 +413,7 @@ def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbi
     ticket = Ticket()
     good, bad = greet.message(1), greet.message(2)
     for message, name in ((good, "greet"), (bad, "x" * 300), (good, "greet")):
-        found = properties(message)
+        found = stamp(message)
         found.type = name
         ticket.add("default", message.encode(), found)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.envelope import StrictJson, decode, properties, refuse_inexact
+from brokers.envelope import StrictJson, decode, refuse_inexact, stamp
 from brokers.errors import EnvelopeError, RefusedArgumentError
 
 GOOD = {
@@ -146,12 +146,11 @@ def test_what_json_would_change_is_refused(value):
         refuse_inexact(value, "argument when")
 
 
-def test_properties_are_for_people():
+def test_a_stamp_is_for_people():
     message = dramatiq.Message("default", "greet", (7,), {}, {"attempt": 2, "broker_priority": 4})
 
-    found = properties(message, via="schedule")
+    found = stamp(message, via="schedule")
 
     assert (found.message_id, found.type) == (message.message_id, "greet")
-    assert (found.content_type, found.app_id) == ("application/json", "workshed")
-    assert (found.priority, found.delivery_mode) == (4, 2)
+    assert (found.timestamp, found.priority) == (message.message_timestamp // 1000, 4)
     assert found.headers == {"attempt": 2, "origin": "send", "via": "schedule"}

@@ -1,4 +1,6 @@
-"""A delivery read in one go: as pika reads it, or left to pika."""
+"""Frames read and written in one go: as pika does it, or left to pika."""
+
+import struct
 
 import pika
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import Basic, Channel
 
-from brokers.frames import letter
+from brokers.frames import Stamp, letter, publish
 
 NUMBER = 7
 FRAME_MAX = 131_072
@@ -143,3 +145,74 @@ def test_a_frame_without_its_end_is_left_to_pika(place):
     parts[place] = parts[place][:-1] + b"\x00"
 
     assert letter(b"".join(parts), 0) is None
+
+
+stamps = st.builds(
+    Stamp,
+    message_id=names,
+    type=names,
+    timestamp=st.integers(0, 2**40),
+    priority=st.none() | st.integers(0, 255),
+    headers=st.dictionaries(names, plain | rare, max_size=6),
+)
+
+
+def by_pika(data):
+    """The frames in some bytes."""
+    found = []
+    while data:
+        consumed, frame = pika.frame.decode_frame(data)
+        found.append(frame)
+        data = data[consumed:]
+    return found
+
+
+@given(st.integers(1, 65_535), names, names, stamps, st.binary(max_size=300))
+def test_a_message_is_written_as_pika_writes_it(channel, exchange, queue, stamp, body):
+    data = publish(channel, exchange, queue, stamp, body, longest=100)
+
+    method, header, *pieces = by_pika(data)
+    assert {frame.channel_number for frame in (method, header, *pieces)} == {channel}
+    assert isinstance(method.method, Basic.Publish)
+    assert (method.method.exchange, method.method.routing_key) == (exchange, queue)
+    assert (method.method.mandatory, method.method.immediate) == (True, False)
+    assert header.body_size == len(body)
+    assert b"".join(piece.fragment for piece in pieces) == body
+    assert all(len(piece.fragment) <= 100 for piece in pieces)
+    want = pika.BasicProperties(
+        content_type="application/json",
+        headers=stamp.headers,
+        delivery_mode=2,
+        priority=stamp.priority,
+        message_id=stamp.message_id,
+        timestamp=stamp.timestamp,
+        type=stamp.type,
+        app_id="workshed",
+    )
+    assert data == b"".join(
+        [
+            frame.marshal()
+            for frame in (method, pika.frame.Header(channel, len(body), want), *pieces)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"message_id": "x" * 256},
+        {"type": "\ud800"},
+        {"priority": 256},
+        {"timestamp": -1},
+        {"headers": {"x" * 256: 1}},
+        {"headers": {"size": 2**63}},
+        {"headers": {"ratio": 0.5}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_amqp_cannot_say_is_refused(changes):
+    """Written somehow, it would end the connection of all who send."""
+    usual = {"message_id": "1", "type": "greet", "timestamp": 1, "priority": None, "headers": {}}
+
+    with pytest.raises((ValueError, struct.error, pika.exceptions.AMQPError)):
+        publish(1, "workshed.jobs", "default", Stamp(**usual | changes), b"{}", longest=100)
