@@ -1,0 +1,143 @@
+"""While jobs are short one thread runs them; as soon as one is not, all threads do."""
+
+import contextlib
+import math
+import threading
+import time
+from queue import Empty
+
+import pytest
+from dramatiq.broker import MessageProxy
+from dramatiq.message import Message
+
+from brokers import work_queue
+from brokers.work_queue import Item, WorkQueue
+
+THREADS = 4
+
+
+def item(job):
+    return Item(0, MessageProxy(Message("default", "job", (job,), {}, {})))
+
+
+@pytest.fixture
+def working():
+    """`with working() as work:` a queue whose threads call what is put."""
+
+    @contextlib.contextmanager
+    def run():
+        work = WorkQueue({}, {})
+        over = threading.Event()
+
+        def loop():
+            while not over.is_set():
+                with contextlib.suppress(Empty):
+                    found = work.get(timeout=0.05)
+                    found.message.args[0]()
+                    work.task_done()
+
+        threads = [threading.Thread(target=loop) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield work
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(10)
+            assert not any(thread.is_alive() for thread in threads)
+
+    return run
+
+
+def spin():
+    for _ in range(300):
+        pass
+
+
+def short_jobs(work, until):
+    """Put jobs of some µs, as many as are started, until something is so."""
+    for _ in range(2_000):
+        work.put_all([item(spin) for _ in range(100)])
+        while work.qsize() > 100:
+            time.sleep(0)
+        if until():
+            return
+    raise AssertionError("it never was so")
+
+
+def side_by_side(work):
+    """Tell whether as many jobs as there are threads run at the same time."""
+    met, barrier = [], threading.Barrier(THREADS)
+
+    def meet():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(5)
+            met.append(True)
+
+    work.put_all([item(meet) for _ in range(THREADS)])
+    work.join()
+    return len(met) == THREADS
+
+
+def test_short_jobs_are_run_by_one_thread(working):
+    alone, free = [], threading.Lock()
+
+    def note():
+        got = free.acquire(blocking=False)
+        alone.append(got)
+        spin()
+        if got:
+            free.release()
+
+    with working() as work:
+        short_jobs(work, lambda: work._one_by_one)
+        work.put_all([item(note) for _ in range(1_000)])
+        work.join()
+
+    assert sum(alone) > 900
+
+
+def test_jobs_that_wait_run_side_by_side_at_once(working):
+    """If nobody looked, each would wait for the one before it, here for ever."""
+    with working() as work:
+        short_jobs(work, lambda: work._one_by_one)
+
+        assert side_by_side(work)
+
+
+def test_they_do_so_while_the_process_is_busy_with_something_else(working, monkeypatch):
+    """A call into C that gives the interpreter away leaves room for others, on another core."""
+    with working() as work:
+        short_jobs(work, lambda: work._one_by_one)
+        monkeypatch.setattr(work_queue.time, "process_time", time.monotonic)
+
+        assert side_by_side(work)
+
+
+def test_what_is_put_when_nothing_runs_starts_at_once(working):
+    with working() as work:
+        short_jobs(work, lambda: work._one_by_one)
+        work.join()
+
+        for _ in range(50):
+            started = threading.Event()
+            work.put(item(started.set))
+            assert started.wait(5)
+            work.join()
+
+
+def test_each_mistake_makes_the_next_one_rarer(working, monkeypatch):
+    """Where one job of many takes long, all are better off side by side."""
+    monkeypatch.setattr(work_queue, "LASTED_S", math.inf)
+    with working() as work:
+        for times in (2, 4, 8):
+            short_jobs(work, lambda: work._one_by_one)
+            assert side_by_side(work)
+            assert work._sample == times * work_queue.SAMPLE
+
+        monkeypatch.setattr(work_queue, "LASTED_S", 0.0)
+        short_jobs(work, lambda: work._one_by_one)
+        assert side_by_side(work)
+
+        assert work._sample == work_queue.SAMPLE
