@@ -5,7 +5,9 @@ second), `delayed` (due within the next 5 s).
 """
 
 import importlib
+import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -78,14 +80,24 @@ def ways(peer: str) -> tuple[Send, Callable[[str, int], object], Callable[[str, 
     def many(job: str, count: int) -> object:
         if peer == "stock":
             return [one(job, time.time_ns()) for _ in range(count)]
-        actor = getattr(module, job)
-        return module.broker.enqueue_many([actor.message(time.time_ns()) for _ in range(count)])
+        actors = itertools.cycle(spread(module, job))
+        rest = ("x" * int(os.environ["BENCH_PADDING"]),) if job == "padded" else ()
+        made = [next(actors).message(time.time_ns(), *rest) for _ in range(count)]
+        return module.broker.enqueue_many(made)
 
     def delayed(job: str, seconds: float) -> object:
         due_ns = time.time_ns() + int(seconds * 1e9)
         return getattr(module, job).send_with_options(args=(due_ns,), delay=int(seconds * 1000))
 
     return one, many, delayed
+
+
+def spread(module: Any, job: str) -> list[Any]:
+    """Return the actor of a job, or those on each queue when it is to go to all."""
+    if job != "everywhere":
+        return [getattr(module, job)]
+    actors = module.broker.actors
+    return [actor for name, actor in actors.items() if name.startswith("noop")]
 
 
 def at_once(send: Send, job: str, count: int, threads: int) -> None:

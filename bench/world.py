@@ -43,6 +43,14 @@ class Sent:
         """Return jobs per second."""
         return self.count / self.seconds
 
+    @classmethod
+    def read(cls, sender: subprocess.Popen[bytes]) -> "Sent":
+        """Wait for a process that sends, and read what it says; raises `BenchError`."""
+        out, _ = sender.communicate(timeout=SEND_S)
+        if sender.returncode:
+            raise BenchError(f"{sender.args!r} could not send: {out.decode()[-2_000:]}")
+        return cls(**json.loads(out.splitlines()[-1]))
+
     @property
     def cpu_us(self) -> float:
         """Return CPU time per job, in µs."""
@@ -101,10 +109,7 @@ class World:
         if peer == "raw window":
             module = "raw-window"
         with self.sending(module, way, count, job, self.environment(peer, **env)) as sender:
-            out, _ = sender.communicate(timeout=SEND_S)
-        if sender.returncode:
-            raise BenchError(f"{peer} could not send: {out.decode()[-2_000:]}")
-        return Sent(**json.loads(out.splitlines()[-1]))
+            return Sent.read(sender)
 
     @contextmanager
     def sending(

@@ -31,6 +31,12 @@ def nap(sent_ns: int) -> None:
     time.sleep(NAP_S)
 
 
+@dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000)
+def padded(sent_ns: int, text: str) -> None:  # noqa: ARG001 -- it only has to travel
+    """Do nothing, with much said about it."""
+    mark(sent_ns)
+
+
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000, once=True)
 def once(sent_ns: int) -> None:
     """Do nothing, once."""

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from bench.measurement import Measurement
+from bench.scenarios.ceiling import ceiling
 from bench.scenarios.drain import drain, naps
 from bench.scenarios.enqueue import enqueue
 from bench.scenarios.footprint import footprint, idle
+from bench.scenarios.growth import growth
 from bench.scenarios.latency import both, latency
 from bench.scenarios.options import options
 from bench.scenarios.relay import lateness, relay
@@ -25,4 +27,8 @@ SCENARIOS: dict[str, Scenario] = {
     "footprint": footprint,
     "idle": idle,
     "options": options,
+    "growth": growth,
+    "ceiling": ceiling,
 }
+NOT_IN_A_HURRY = ("growth", "ceiling")
+"""What `--quick` leaves out: it says nothing of a change."""

@@ -3,7 +3,7 @@
 from bench.measurement import Measurement, alone, alternating, beside
 from bench.processes import TICK_S
 from bench.size import Size
-from bench.world import World, settle
+from bench.world import THREADS, World, settle
 
 WITHIN_S = 240.0
 SHARE = 0.1
@@ -66,14 +66,23 @@ def naps(world: World, size: Size) -> list[Measurement]:
     found = alternating(
         size.rounds, peers, lambda peer: drained(world, peer, "nap", size.napping, 2)
     )
-    rate = {peer: figures["rate"] for peer, figures in found.items()}
+    ours, name = found["ours"], "5 ms jobs -p 2"
     return [
-        beside("5 ms jobs -p 2", rate["ours"], "jobs/s", peer, rate[peer]) for peer in peers[1:]
+        beside(f"{name}{what}", ours[figure], unit, peer, found[peer][figure])
+        for peer in peers[1:]
+        for what, figure, unit in (("", "rate", "jobs/s"), (", CPU", "cpu", "µs/job"))
     ]
 
 
 def drained(
-    world: World, peer: str, job: str, count: int, processes: int, **env: str
+    world: World,
+    peer: str,
+    job: str,
+    count: int,
+    processes: int,
+    *,
+    threads: int = THREADS,
+    **env: str,
 ) -> dict[str, float]:
     """Fill the queue, work it off; return jobs per second and CPU per job in µs.
 
@@ -85,7 +94,7 @@ def drained(
     else:
         world.send(peer, "many", count, job, **env)
     settle()
-    with world.worker(peer, processes, gated=True, **env) as (tree, marks):
+    with world.worker(peer, processes, threads, gated=True, **env) as (tree, marks):
         tree.quiet(WITHIN_S)
         marks.gate.touch()
         tree.until(lambda: marks.count >= count * SHARE, WITHIN_S)

@@ -12,6 +12,7 @@ WAYS = {
     "ours, enqueue_many": ("ours", "many"),
     "stock": ("stock", "many"),
     "stock, confirms": ("stock quorum", "one"),
+    "stock, confirms, 8 threads": ("stock quorum", "threads8"),
     "celery": ("celery", "many"),
     ONE: ("raw", "one"),
     MANY: ("raw window", "many"),
@@ -48,6 +49,12 @@ def enqueue(world: World, size: Size) -> list[Measurement]:
         beside(
             f"{name}, one by one", rate["ours"], unit, "stock, confirms", rate["stock, confirms"]
         ),
+    ]
+    eight, both = "ours, 8 threads", "stock, confirms, 8 threads"
+    made += [
+        beside(f"{name}, 8 threads", rate[eight], unit, both, rate[both]),
+        beside(f"{name}, one by one, CPU", cpu["ours"], "µs/job", ONE, cpu[ONE]),
+        beside(f"{name}, 8 threads, CPU", cpu[eight], "µs/job", both, cpu[both]),
     ]
     made += [
         beside("enqueue_many, CPU", cpu["ours, enqueue_many"], "µs/job", peer, cpu[way])

@@ -291,7 +291,8 @@ def supervised(environment, tmp_path):
             with self.log.open("wb") as out:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "console", "worker", "work", "-p", "2", "-t", "2"],
-                    env={**os.environ, **environment},
+                    # As many as it has threads: what one holds beyond that no other can run.
+                    env={**os.environ, **environment, "dramatiq_queue_prefetch": "2"},
                     cwd=tmp_path,
                     stdin=subprocess.DEVNULL,
                     stdout=out,

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import dramatiq
+import pika
 import pytest
 
 from brokers import topology
-from brokers.envelope import properties
 from workshed.jobs import dead
 
 JOBS = """
@@ -105,11 +105,12 @@ def test_what_was_put_back_twice_runs_once(
     """Killed between confirm and ack, `requeue` leaves a message in both queues."""
     broker.ensure_queues({"default"})
     message = dramatiq.Message("default", "note", (7,), {}, {})
+    properties = pika.BasicProperties(message_id=message.message_id, delivery_mode=2)
     with topology.opened(broker.urls) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         for _ in range(2):
-            channel.basic_publish("", "default.dead", message.encode(), properties(message))
+            channel.basic_publish("", "default.dead", message.encode(), properties)
 
     assert workshed("dead", "requeue", "default", "--yes") == "2\n"
 
