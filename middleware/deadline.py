@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
@@ -80,8 +80,7 @@ class Alarm:
             self.over = True
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(NamedTuple):
     """The job that a thread is about to run, with its limits."""
 
     message: MessageProxy | None
@@ -110,6 +109,8 @@ class Deadline(Middleware):
         self.clock = Clock()
         self.recycle: Recycle | None = None
         self._noted = threading.local()
+        self._limits: dict[str, tuple[int, int]] = {}
+        """Both limits, in milliseconds, of actors by name."""
 
     @property
     def actor_options(self) -> set[str]:
@@ -125,13 +126,19 @@ class Deadline(Middleware):
                 f"{actor.actor_name}: hard_time_limit={hard!r} is no whole number of milliseconds "
                 f"above the time limit of {soft}"
             )
+        self._limits[actor.actor_name] = soft, hard_limit_ms(soft, actor.options)
         actor.fn = self._limited(actor.fn)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note the limit of the job that this thread is about to run."""
-        options = broker.get_actor(message.actor_name).options
-        limit_ms = message.options.get("time_limit", options.get("time_limit", self.default_ms))
-        self._noted.job = Noted(message, limit_ms, hard_limit_ms(limit_ms, options))
+        name = message.actor_name
+        limits = None if "time_limit" in message.options else self._limits.get(name)
+        if limits is None:
+            options = broker.get_actor(name).options
+            own_ms = options.get("time_limit", self.default_ms)
+            limit_ms = message.options.get("time_limit", own_ms)
+            limits = limit_ms, hard_limit_ms(limit_ms, options)
+        self._noted.job = Noted(message, *limits)
 
     def interrupt_all(self) -> None:
         """Raise `Shutdown` in every actor that runs now."""
@@ -204,13 +211,14 @@ class Clock:
 
     def _reset(self) -> None:
         self._alarms: dict[Gate, Alarm] = {}  # one per thread
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._wakes = math.inf
         self._thread: threading.Thread | None = None
 
     def set(self, alarm: Alarm) -> None:
         """Ring `alarm` at its time."""
-        with self._changed:
+        with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
                 self._thread.start()

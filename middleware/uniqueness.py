@@ -85,7 +85,10 @@ class Uniqueness(Settling):
         """Get the key that the job has waited for, or its turn; give back what ends now."""
         job: Job = message.job
         actor = broker.get_actor(message.actor_name)
-        rule = job.unique = actor.options.get("unique")
+        rule = actor.options.get("unique")
+        if rule is None and "unique_key" not in message.options:
+            return
+        job.unique = rule
         waits = bool(job.message.options.get("waits_for_key"))
         self._refused.__dict__.clear()
         if rule is not None and rule.locks_when_run and job.turn is None:
