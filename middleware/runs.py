@@ -1,7 +1,6 @@
 """Keep the history of attempts, for people to read."""
 
 import time
-from datetime import UTC, datetime
 from typing import Literal
 
 import orjson
@@ -13,7 +12,7 @@ from middleware.observer import Observer
 from middleware.recorder import Recorder
 from middleware.redaction import arguments
 from workshed.jobs.attempts import LONGEST_ERROR, described, storable
-from workshed.jobs.runs import Record
+from workshed.jobs.run_rows import row
 
 Kept = Literal["all", "failures", "none"]
 
@@ -61,18 +60,13 @@ class Runs(Observer):
         recorder = self.recorder
         if recorder is None or (self._kept == "failures" and outcome.kind == "done"):
             return
-        record = self._record(job, outcome, recorder.worker)
-        size = len(record.arguments or "")
-        if outcome.reason or outcome.error is not None:
-            texts = (record.reason, record.error, record.traceback)
-            size += sum(len(text) for text in texts if text)
-        recorder.add(record, size)
+        recorder.add(self._row(job, outcome, recorder.worker))
 
-    def _record(self, job: Job, outcome: Outcome, worker: str) -> Record:
+    def _row(self, job: Job, outcome: Outcome, worker: str) -> bytes:
         message, options = job.message, job.message.options
         error = described(outcome.error, job.shown)
-        return Record(
-            message_id=job.message_id,
+        return row(
+            message_id=message.message_id,
             hop=job.hop,
             attempt=job.attempt,
             queue=message.queue_name,
@@ -82,10 +76,10 @@ class Runs(Observer):
             error_class=error.error_class,
             error=error.error,
             traceback=error.traceback,
-            sent_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
-            published_at=job.published,
-            started_at=None if job.began is None else datetime.fromtimestamp(job.began, UTC),
-            ended_at=datetime.fromtimestamp(time.time(), UTC),
+            sent=message.message_timestamp / 1000,
+            published=None if job.published is None else job.published.timestamp(),
+            started=job.began,
+            ended=time.time(),
             waited_s=job.waited_s,
             took_s=job.took_s,
             again_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
@@ -93,7 +87,7 @@ class Runs(Observer):
             parent=options.get("parent"),
             origin=options.get("origin", "send"),
             trace=job.trace,
-            tags=options.get("tags", []),
+            tags=options.get("tags"),
             release=self._release,
             arguments=self._arguments(job),
         )

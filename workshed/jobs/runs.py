@@ -3,19 +3,22 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
+from workshed.jobs.run_rows import BEGIN, COLUMNS, END
 
 
-@dataclass(slots=True)  # not frozen, which takes twice as long: each job makes one
-class Record:
-    """A run as its worker writes it; times are by the clocks of its sender and worker."""
+@dataclass(slots=True)
+class Run:
+    """A row of `jobs.runs`; times are by the clocks of its sender and worker."""
 
+    id: int
+    recorded_at: datetime
     message_id: str
     hop: int
     attempt: int
@@ -45,19 +48,7 @@ class Record:
     tags: list[str]
     release: str
     arguments: Any
-    """By name, the secret ones hidden; `None` where they were too large, or were erased. Written as
-    the text of a JSON object without NUL characters, read as that object."""
-
-
-row_of = attrgetter(*Record.__annotations__)
-
-
-@dataclass(slots=True)
-class Run(Record):
-    """A row of `jobs.runs`."""
-
-    id: int
-    recorded_at: datetime
+    """By name, the secret ones hidden; `None` where they were too large, or were erased."""
 
 
 class Place(NamedTuple):
@@ -94,22 +85,16 @@ def add_partitions(conn: Connection) -> None:
     conn.execute("SELECT jobs.add_runs_partitions()")
 
 
-def write(conn: Connection, records: Iterable[Record]) -> None:
+def write(conn: Connection, rows: Iterable[bytes]) -> None:
     """Append runs, all of them or none; they are not waited for to be on disk.
 
     Raises `psycopg.errors.CheckViolation` where the partition of today is missing.
     """
-    copy = """
-        COPY jobs.runs (message_id, hop, attempt, queue, actor, outcome, reason, error_class, error,
-                        traceback, sent_at, published_at, started_at, ended_at, waited_s, took_s,
-                        again_s, worker, parent, origin, trace, tags, release, arguments)
-        FROM STDIN
-    """
+    copy = SQL("COPY jobs.runs ({}) FROM STDIN (FORMAT BINARY)").format(SQL(COLUMNS))
     with conn.transaction():
         conn.execute("SET LOCAL synchronous_commit = off")
         with conn.cursor().copy(copy) as stream:
-            for record in records:
-                stream.write_row(row_of(record))
+            stream.write(b"".join((BEGIN, *rows, END)))
 
 
 def note_lost(conn: Connection, worker: str, count: int) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from dataclasses import replace
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +11,7 @@ from middleware import Runs, recorder
 from middleware.recorder import Recorder
 from workshed import db
 from workshed.jobs import runs, settled
-from workshed.jobs.runs import Record
+from workshed.jobs.run_rows import row
 
 
 @pytest.fixture
@@ -163,31 +163,23 @@ def test_what_is_not_written_yet_is_written_at_the_end(actor, working, history, 
     assert len(history(len(seen))) == len(seen)
 
 
-def record(number):
-    now = datetime.now(UTC)
-    return Record(
+def record(number, actor="note"):
+    now = time.time()
+    return row(
         message_id=f"job {number}",
         hop=0,
         attempt=1,
         queue="default",
-        actor="note",
+        actor=actor,
         outcome="done",
-        reason="",
-        error_class=None,
-        error=None,
-        traceback=None,
-        sent_at=now,
-        published_at=now,
-        started_at=now,
-        ended_at=now,
+        sent=now,
+        published=now,
+        started=now,
+        ended=now,
         waited_s=0.0,
         took_s=0.0,
-        again_s=None,
         worker="here:1",
-        parent=None,
         origin="send",
-        trace=None,
-        tags=[],
         release="",
         arguments="{}",
     )
@@ -205,11 +197,12 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     recording, history, connect, counted, eventually, monkeypatch
 ):
     """Without a bound a worker would grow while PostgreSQL is slow, until it is killed."""
-    monkeypatch.setattr(recorder, "LARGEST_BYTES", 10 * recorder.OVERHEAD_BYTES)
+    each = len(record(1)) + recorder.OVERHEAD_BYTES
+    monkeypatch.setattr(recorder, "LARGEST_BYTES", 11 * each - 1)
 
     before = counted("runs_lost_total")
     for number in range(15):
-        recording.add(record(number), 0)
+        recording.add(record(number))
     recording.start()
 
     kept = history(10)
@@ -217,15 +210,15 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     assert recording.lost == 5
     eventually(lambda: counted("runs_lost_total") == before + 5)
     eventually(lambda: runs.lost(connect(autocommit=True), timedelta(hours=1)) == 5)
-    recording.add(record(15), 0)  # there is room again
+    recording.add(record(15))  # there is room again
     assert history(11)[-1].message_id == "job 15"
 
 
 def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually):
     for number in range(3):
-        recording.add(record(number), 0)
-    recording.add(replace(record(3), actor="a\0b"), 0)
-    recording.add(record(4), 0)
+        recording.add(record(number))
+    recording.add(record(3, actor="a\0b"))
+    recording.add(record(4))
     recording.start()
 
     assert [run.message_id for run in history(4)] == ["job 0", "job 1", "job 2", "job 4"]
@@ -235,7 +228,7 @@ def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually
 def test_a_new_day_gets_its_partition(recording, history, conn):
     """The table has none for it when a worker runs for more than two days."""
     recording.start()
-    recording.add(record(1), 0)
+    recording.add(record(1))
     history(1)
     names = conn.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
@@ -244,14 +237,14 @@ def test_a_new_day_gets_its_partition(recording, history, conn):
         conn.execute(f"DROP TABLE {name}")
     conn.commit()
 
-    recording.add(record(2), 0)
+    recording.add(record(2))
 
     assert [run.message_id for run in history(1)] == ["job 2"]
 
 
 def test_an_outage_of_postgresql_delays_the_history(recording, history, conn, eventually):
     recording.start()
-    recording.add(record(1), 0)
+    recording.add(record(1))
     history(1)
 
     conn.execute(
@@ -259,7 +252,7 @@ def test_an_outage_of_postgresql_delays_the_history(recording, history, conn, ev
         "current_database() AND pid <> pg_backend_pid()"
     )
     conn.commit()
-    recording.add(record(2), 0)
+    recording.add(record(2))
 
     eventually(lambda: recording._bytes == 0)
     assert recording.lost == 0

@@ -1,6 +1,5 @@
 """The history, as people read it: `workshed jobs`, `workshed job ID`, `workshed erase`."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -8,7 +7,7 @@ import pytest
 
 from workshed.jobs import attempts, dead, queues, runs, schedule
 from workshed.jobs.queues import Actor
-from workshed.jobs.runs import Record
+from workshed.jobs.run_rows import row
 
 SENT = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 
@@ -23,36 +22,29 @@ def ran(conn):
     """`ran("a", outcome="dead")`: a run in the history."""
 
     def write(message_id, **fields):
-        usual = Record(
-            message_id=message_id,
-            hop=0,
-            attempt=1,
-            queue="default",
-            actor="greet",
-            outcome="done",
-            reason="",
-            error_class=None,
-            error=None,
-            traceback=None,
-            sent_at=SENT,
-            published_at=SENT,
-            started_at=SENT + timedelta(seconds=0.25),
-            ended_at=SENT + timedelta(seconds=2),
-            waited_s=0.25,
-            took_s=1.75,
-            again_s=None,
-            worker="web-1:77",
-            parent=None,
-            origin="send",
-            trace=None,
-            tags=[],
-            release="",
-            arguments='{"user_id": 7}',
-        )
-        arguments = fields.pop("arguments", None)
-        if arguments is not None:
-            fields["arguments"] = orjson.dumps(arguments).decode()
-        runs.write(conn, [replace(usual, **fields)])
+        usual = {
+            "message_id": message_id,
+            "hop": 0,
+            "attempt": 1,
+            "queue": "default",
+            "actor": "greet",
+            "outcome": "done",
+            "sent": SENT,
+            "published": SENT,
+            "started": SENT + timedelta(seconds=0.25),
+            "ended": SENT + timedelta(seconds=2),
+            "waited_s": 0.25,
+            "took_s": 1.75,
+            "worker": "web-1:77",
+            "origin": "send",
+            "release": "",
+            "arguments": {"user_id": 7},
+        }
+        found = {**usual, **fields}
+        for name in ("sent", "published", "started", "ended"):
+            found[name] = found[name] and found[name].timestamp()
+        found["arguments"] = orjson.dumps(found["arguments"]).decode()
+        runs.write(conn, [row(**found)])
 
     return write
 
@@ -155,7 +147,7 @@ def test_a_job_is_told_as_a_timeline(workshed, ran):
     ran("a", outcome="retried", error_class="OSError", error="away", reason="OSError: away",
         again_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
         traceback="Traceback …\nOSError: away\n")  # fmt: skip
-    later = {"started_at": SENT + timedelta(seconds=17), "ended_at": SENT + timedelta(seconds=18)}
+    later = {"started": SENT + timedelta(seconds=17), "ended": SENT + timedelta(seconds=18)}
     ran("a", hop=1, attempt=2, waited_s=0.004, took_s=1.0, **later)
 
     done = workshed("job", "a")

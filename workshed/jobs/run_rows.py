@@ -1,0 +1,137 @@
+"""A run as PostgreSQL reads it: a row of a binary COPY, made of each job that was done."""
+
+import struct
+from functools import lru_cache
+
+COLUMNS = """message_id, hop, attempt, queue, actor, outcome, reason, error_class, error, traceback,
+             sent_at, published_at, started_at, ended_at, waited_s, took_s, again_s,
+             worker, parent, origin, trace, tags, release, arguments"""
+"""What a row has, in this order."""
+
+BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+END = b"\xff\xff"
+
+_COUNT = struct.pack(">h", 24)
+_LENGTH = struct.Struct(">i")
+_TWO_NUMBERS = struct.Struct(">iiii")  # each after its length, 4
+_TIME, _SECONDS = struct.Struct(">iq"), struct.Struct(">id")  # after its length, 8
+_USUAL = struct.Struct(">iqiqiqiqidid")
+_NULL = b"\xff\xff\xff\xff"
+_EMPTY = bytes(4)
+_NOTHING = _EMPTY + 3 * _NULL  # no reason, no error
+_TEXT_OID = 25
+_NO_TAGS = struct.pack(">iiii", 12, 0, 0, _TEXT_OID)
+_EPOCH_S = 946_684_800
+"""From the Unix epoch to that of PostgreSQL, the first of January 2000."""
+
+
+def row(  # noqa: PLR0913 -- a row has this many columns
+    *,
+    message_id: str,
+    hop: int,
+    attempt: int,
+    queue: str,
+    actor: str,
+    outcome: str,
+    sent: float,
+    published: float | None,
+    started: float | None,
+    ended: float,
+    waited_s: float | None,
+    took_s: float | None,
+    worker: str,
+    origin: str,
+    release: str,
+    reason: str = "",
+    error_class: str | None = None,
+    error: str | None = None,
+    traceback: str | None = None,
+    again_s: float | None = None,
+    parent: str | None = None,
+    trace: str | None = None,
+    tags: list[str] | None = None,
+    arguments: str | None = None,
+) -> bytes:
+    """Write one; times are Unix seconds, by the clocks of its sender and worker.
+
+    `arguments` is the text of a JSON object without NUL characters. Raises `UnicodeEncodeError`
+    for a text that is no Unicode, and `struct.error` for a number out of range.
+    """
+    said = (
+        _NOTHING
+        if not reason and error_class is error is traceback is None
+        else _text(reason) + _text(error_class) + _text(error) + _text(traceback)
+    )
+    return b"".join(
+        (
+            _COUNT,
+            _text(message_id),
+            _TWO_NUMBERS.pack(4, hop, 4, attempt),
+            _word(queue),
+            _word(actor),
+            _word(outcome),
+            said,
+            _times(sent, published, started, ended, waited_s, took_s),
+            _seconds(again_s),
+            _word(worker),
+            _text(parent),
+            _word(origin),
+            _text(trace),
+            _list(tags) if tags else _NO_TAGS,
+            _word(release),
+            _text(arguments),
+        )
+    )
+
+
+def message_of(written: bytes) -> str:
+    """Return the id of the message that a row is about."""
+    at = len(_COUNT) + _LENGTH.size
+    (length,) = _LENGTH.unpack_from(written, len(_COUNT))
+    return written[at : at + length].decode()
+
+
+def _text(value: str | None) -> bytes:
+    if value is None:
+        return _NULL
+    encoded = value.encode()
+    return _LENGTH.pack(len(encoded)) + encoded
+
+
+_word = lru_cache(maxsize=1_000)(_text)
+"""Of a few, said again and again."""
+
+
+def _times(
+    sent: float,
+    published: float | None,
+    started: float | None,
+    ended: float,
+    waited_s: float | None,
+    took_s: float | None,
+) -> bytes:
+    if published is None or started is None or waited_s is None or took_s is None:
+        times = [_time(at) for at in (sent, published, started, ended)]
+        return b"".join((*times, _seconds(waited_s), _seconds(took_s)))
+    return _USUAL.pack(
+        8, _us(sent), 8, _us(published), 8, _us(started), 8, _us(ended), 8, waited_s, 8, took_s
+    )
+
+
+def _us(at: float) -> int:
+    return round((at - _EPOCH_S) * 1e6)
+
+
+def _time(at: float | None) -> bytes:
+    return _NULL if at is None else _TIME.pack(8, _us(at))
+
+
+def _seconds(value: float | None) -> bytes:
+    return _NULL if value is None else _SECONDS.pack(8, value)
+
+
+def _list(values: list[str]) -> bytes:
+    """Write an array of one dimension, which begins at 1."""
+    items = b"".join([_text(value) for value in values])
+    head = struct.pack(">iiiii", 1, 0, _TEXT_OID, len(values), 1)
+    return _LENGTH.pack(len(head) + len(items)) + head + items
