@@ -74,10 +74,11 @@ def both(world: World, size: Size) -> list[Measurement]:
 
 @contextmanager
 def warmed(world: World, peer: str, processes: int) -> Generator[tuple[Tree, Marks]]:
-    """Run a worker whose first jobs are done, and which has noted none of them."""
+    """Run a worker that has booted, with all beside it, and has forgotten its first jobs."""
     world.empty()
     with world.worker(peer, processes) as (tree, marks):
         world.send(peer, "one", FIRST)
         tree.until(lambda: marks.count >= FIRST, WITHIN_S)
+        tree.quiet(WITHIN_S)
         marks.path.write_bytes(b"")
         yield tree, marks
