@@ -41,10 +41,10 @@ class Expiry(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Conclude one that is too late, unless all it was to do is done."""
-        options = broker.get_actor(message.actor_name).options
-        if "expires" not in options and "expires" not in message.options:
-            return
         job: Job = message.job
+        options = broker.get_actor(message.actor_name).options
+        if "expires" not in options and "expires" not in job.message.options:
+            return
         span = allowed(job, options.get("expires"))
         if span is None:
             return

@@ -86,7 +86,7 @@ class Uniqueness(Settling):
         job: Job = message.job
         actor = broker.get_actor(message.actor_name)
         rule = actor.options.get("unique")
-        if rule is None and "unique_key" not in message.options:
+        if rule is None and "unique_key" not in job.message.options:
             return
         job.unique = rule
         waits = bool(job.message.options.get("waits_for_key"))

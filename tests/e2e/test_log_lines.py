@@ -65,7 +65,7 @@ def sleep(number):
     logging.getLogger("sleep").info("sleeping")
     time.sleep(600)
 """
-OF_OTHER_THREADS = ("psycopg.pool", "dramatiq.worker.ConsumerThread")
+OF_OTHER_THREADS = ("psycopg", "dramatiq.worker.ConsumerThread")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
