@@ -52,6 +52,7 @@ class Inbox:
         self._connection: Wire | None = None
         self._settled: deque[tuple[Channel, int, Verb]] = deque()
         self._flushing = False
+        self._timed = False
         self._many = 1
         self._paused: frozenset[str] = frozenset()
 
@@ -125,7 +126,7 @@ class Inbox:
     def _on_open(self, connection: Wire) -> None:
         self._connection = connection
         connection.after_read = self._hand_on
-        self._flush()  # a timer of a loop that failed is gone
+        self._flush_in_time()  # a timer of a loop that failed is gone
         for consumer in self._consumers:
             consumer.open(connection)
 
@@ -161,7 +162,13 @@ class Inbox:
         if self._settled:
             self._flush_now()
             self._flushing = True
-            self.later(FLUSH_S, self._flush)
+            if not self._timed:  # what has asked for a flush before its time has a timer already
+                self._timed = True
+                self.later(FLUSH_S, self._flush_in_time)
+
+    def _flush_in_time(self) -> None:
+        self._timed = False
+        self._flush()
 
     def _flush_now(self) -> None:
         batches: dict[Channel, list[tuple[int, Verb]]] = defaultdict(list)

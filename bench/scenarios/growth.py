@@ -30,7 +30,8 @@ def growth(world: World, size: Size) -> list[Measurement]:
         f"{n} bytes": Way("padded", env={"BENCH_PADDING": str(n)})
         for n in (100, 1_000, 10_000, 60_000)
     }
-    return [one for ways in (threads, queues, sizes) for one in compared(world, size, ways)]
+    held = {f"prefetch {n}": Way(env={"BENCH_PREFETCH": str(n)}) for n in (8, 16, 64, 128, 512)}
+    return [one for ways in (threads, queues, sizes, held) for one in compared(world, size, ways)]
 
 
 def compared(world: World, size: Size, ways: Mapping[str, Way]) -> list[Measurement]:
