@@ -200,7 +200,7 @@ def settled(rows, eventually):
                 seen.update(made=made, since=time.monotonic())
             return bool(made) and time.monotonic() > seen["since"] + 6
 
-        eventually(quiet, within_s=60)
+        eventually(quiet, within_s=120)
 
     return settled
 
