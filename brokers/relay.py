@@ -92,6 +92,7 @@ class Relay:
         self._duties = duties
         self._in_flight: deque[Window] = deque()
         self._since: datetime | None = None
+        self._swept_at: datetime | None = None
         self._sweep_at = 0.0
         self._known: set[str] = set()
 
@@ -158,6 +159,10 @@ class Relay:
             return orphaned
         self._known = {queue.name for queue in queues.find(conn)}
         now = windows.clock(conn)
+        if self._swept_at is not None and now < self._swept_at:
+            logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
+            windows.hurry(conn)
+        self._swept_at = now
         rows = windows.take(conn, self.id, WINDOW)
         self._since = now - COMMIT_TIME
         ended = time.monotonic()

@@ -197,10 +197,14 @@ def settled(rows, eventually):
             )
             ran = rows("SELECT job, planned FROM public.runs WHERE job <> 'often' ORDER BY 1, 2")
             if seen.get("made") != made or ran != made:
-                seen.update(made=made, since=time.monotonic())
+                seen.update(made=made, ran=ran, since=time.monotonic())
             return bool(made) and time.monotonic() > seen["since"] + 6
 
-        eventually(quiet, within_s=120)
+        try:
+            eventually(quiet, within_s=60)
+        except AssertionError as err:
+            left = rows("SELECT jobs.now(), actor, due_at, taken_by, sent_at FROM jobs.schedule")
+            raise AssertionError(f"{seen}\nin the schedule: {left}") from err
 
     return settled
 

@@ -144,7 +144,10 @@ def _move(conn: Connection, message_id: str, at: datetime | None) -> Moved:
                FOR UPDATE
         ), moved AS (
             UPDATE jobs.schedule AS s
-               SET due_at = COALESCE(%(at)s, jobs.now())
+               SET due_at = COALESCE(%(at)s, jobs.now()),
+                   -- What is to be sent at once is, also after the clock was put back.
+                   reason = CASE WHEN %(at)s IS NULL OR reason NOT IN ('send', 'stored', 'redrive')
+                                 THEN reason ELSE 'delay' END
               FROM found
              WHERE s.message_id = found.message_id AND s.hop = found.hop AND found.waits
         )

@@ -76,6 +76,20 @@ def take(
         return cur.execute(query, values).fetchall()
 
 
+def hurry(conn: Connection) -> int:
+    """Let what was stored to be sent at once be due now; return how many.
+
+    By a clock that was put back since, it would be due only once that has caught up.
+    """
+    query = """
+        UPDATE jobs.schedule
+           SET due_at = jobs.now()
+         WHERE taken_by IS NULL AND sent_at IS NULL AND due_at > jobs.now()
+           AND reason IN ('send', 'stored', 'redrive')
+    """
+    return conn.execute(query).rowcount
+
+
 def adopt(conn: Connection, relay: UUID, limit: int) -> list[Taken]:
     """Take what a relay that died had taken; marked, since it may have published it."""
     query = """

@@ -447,6 +447,28 @@ def test_a_row_that_is_due_and_cannot_be_taken_is_not_asked_for_without_pause(st
     assert Relay(AskingPublisher(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
 
 
+def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
+    greet, relaying, connect, rows, eventually
+):
+    """It was due a moment ago, and would be again in 20 minutes; what was delayed still is."""
+    conn = connect(autocommit=True)
+    conn.execute("CREATE TABLE public.clock (shift interval)")
+    conn.execute("INSERT INTO public.clock VALUES ('20 min')")
+    conn.execute("""
+        CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz LANGUAGE sql STABLE
+            RETURN (SELECT statement_timestamp() + shift FROM public.clock)
+    """)
+
+    with relaying() as relay:
+        eventually(lambda: relay._swept_at is not None)
+        with conn.transaction():
+            outbox.send(conn, greet.message(1))
+            outbox.send(conn, greet.message(2), delay=timedelta(minutes=10))
+            conn.execute("UPDATE public.clock SET shift = '0'")
+
+        eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [("delay",)])
+
+
 def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
     store, relaying, connect, rabbitmq, rows, eventually
 ):

@@ -120,6 +120,19 @@ def test_a_waiting_message_is_moved_and_run_now(conn, relay):
         schedule.move(conn, "a", when.replace(tzinfo=None))
 
 
+def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
+    """One that somebody has moved is not, nor what waits for a reason."""
+    hour = timedelta(hours=1)
+    for name, reason in (("a", "send"), ("b", "stored"), ("c", "send"), ("d", "retry")):
+        schedule.insert(conn, Row(name, 0, reason=reason, **MAIL), delay=hour)
+    schedule.move(conn, "c", datetime(2030, 1, 1, tzinfo=UTC))
+
+    assert windows.hurry(conn) == 2
+
+    late = conn.execute("SELECT message_id FROM jobs.schedule WHERE due_at > jobs.now() ORDER BY 1")
+    assert late.fetchall() == [("c",), ("d",)]
+
+
 def test_the_lag_is_that_of_the_oldest_due_row(conn, relay):
     assert windows.lag(conn) == timedelta()
     hour = timedelta(hours=1)
