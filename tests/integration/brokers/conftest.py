@@ -112,7 +112,8 @@ def stuck(broker, greet):
 
 @pytest.fixture
 def unanswered(broker, greet):
-    """From now on no confirm is heard."""
+    """From now on no confirm is heard; the queues are there, or a short patience is for them."""
+    broker.ensure_queues({"default", "emails"})
     greet.send(0)
     broker._publisher._link.call(broker._publisher._channel.callbacks.clear)
 
