@@ -1,6 +1,7 @@
 """Publish what is due: the one way from the schedule to RabbitMQ."""
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -92,6 +93,7 @@ class Relay:
         self._duties = duties
         self._in_flight: deque[Window] = deque()
         self._since: datetime | None = None
+        self._looked_at = math.inf
         self._swept_at: datetime | None = None
         self._sweep_at = 0.0
         self._known: set[str] = set()
@@ -149,7 +151,8 @@ class Relay:
         Now and then a sweep takes what that misses: what relays that died had taken, and rows
         whose transaction was open for long, or which were stored for a time in the past.
         """
-        if time.monotonic() >= self._sweep_at:
+        self._looked_at = time.monotonic()
+        if self._looked_at >= self._sweep_at:
             return self._sweep(conn)
         return self._seen(windows.take(conn, self.id, WINDOW, since=self._since))
 
@@ -241,7 +244,9 @@ class Relay:
         """Return how long nothing can be due, at most one look; in seconds."""
         wait = windows.next_due(conn, since=self._since)
         left = LOOK_S if wait is None else wait.total_seconds()
-        return left if 0 < left < LOOK_S else LOOK_S  # what is due and was not taken can wait
+        if left < self._looked_at - time.monotonic():  # it was due, and was not taken: it can wait
+            return LOOK_S
+        return min(max(left, 0.0), LOOK_S)
 
 
 def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> None:

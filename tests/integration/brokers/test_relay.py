@@ -447,6 +447,17 @@ def test_a_row_that_is_due_and_cannot_be_taken_is_not_asked_for_without_pause(st
     assert Relay(AskingPublisher(broker.urls, "relay"), threading.Event())._pause(conn) == LOOK_S
 
 
+def test_a_row_that_is_due_since_the_last_look_is_not_waited_for(store, conn, broker):
+    """Of 400 a second every other look ends with one, and each would wait for 20 ms."""
+    relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
+    assert relay._take(conn) == []
+
+    store(1)
+
+    assert relay._pause(conn) == 0
+    assert len(relay._take(conn)) == 1
+
+
 def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
     greet, relaying, connect, rows, eventually
 ):
