@@ -20,7 +20,7 @@ from brokers.errors import (
     did_you_mean,
     exit_code,
 )
-from brokers.parcel import claim_of, waiting
+from brokers.parcel import claim_of, waiting_body
 from brokers.queues import Queue
 from middleware.redaction import parameters
 from middleware.sentry import without_stock
@@ -213,9 +213,7 @@ class DeclaredBroker(Broker):
         claim = claim_of(message, timedelta())
         if claim is None:
             return message, schedule.insertion(row, delay, at)
-        waits = message.options.get("on_conflict") == "reschedule"
-        later = waiting(message).encode().decode() if waits else None
-        return message, unique.storing(row, claim, delay, at, later)
+        return message, unique.storing(row, claim, delay, at, waiting_body(message))
 
     def stored(
         self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from brokers.parcel import Parcel
+from brokers.parcel import Parcel, waiting_body
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
@@ -19,12 +19,12 @@ class Failure(NamedTuple):
 
     error: psycopg.Error
     unknown: bool
-    """It failed in the commit: it may be stored all the same."""
+    """It failed in or after the commit: it may be stored all the same."""
 
     def __str__(self) -> str:
         """Say what PostgreSQL said, and what is not known."""
         said = str(self.error).strip()
-        return f"{said} (in the commit, so that it may be stored)" if self.unknown else said
+        return f"{said} (it may be stored all the same)" if self.unknown else said
 
 
 Failures = dict[Parcel, Failure]
@@ -35,6 +35,8 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
 
     One whose key is held by another is not stored, and has its `holder` then.
     """
+    if len(parcels) == 1:
+        return _lease_one(parcels[0], span)
 
     def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
         lock(conn, parcels)
@@ -42,6 +44,22 @@ def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
         wait(conn, parcels)
 
     return _each(parcels, store)
+
+
+def _lease_one(parcel: Parcel, span: timedelta) -> Failures:
+    """Do the same in one statement, for a sender that waits for it."""
+    claim, row = parcel.claim(timedelta()), parcel.row("lease")
+    try:
+        with db.answering(), db.statement() as conn:
+            if claim is None:
+                leases.take(conn, [row], span)
+            else:
+                parcel.conflicts_with(
+                    unique.lease(conn, row, claim, span, waiting_body(parcel.message))
+                )
+    except psycopg.Error as err:
+        return {parcel: Failure(err, db.is_unsaid(err))}
+    return {}
 
 
 def hand_over(parcels: Sequence[Parcel]) -> Failures:

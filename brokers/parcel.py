@@ -140,6 +140,12 @@ def waiting(message: Message) -> Message:
     return message.copy(options={"waits_for_key": True})
 
 
+def waiting_body(message: Message) -> str | None:
+    """Return its JSON while it waits for a key, where it is to wait for one."""
+    waits = message.options.get("on_conflict") == "reschedule"
+    return waiting(message).encode().decode() if waits else None
+
+
 def packed(message: Message, queue: Queue) -> Parcel:
     """Encode a message; one that cannot be has its error."""
     parcel = Parcel(message, queue)

@@ -37,12 +37,15 @@ class Fence(Settling):
         if not job.copied:
             return
         self._refuse_forgotten(job)
-        with db.transaction() as conn:
-            past = starts.past(conn, job.message_id, job.hop, job.traits)
+        if not job.redelivered:
+            with db.statement() as conn:
+                past = starts.past(conn, job.message_id, job.hop, job.traits)
             refuse(job, past)
-            if job.redelivered:
-                host, pid = socket.gethostname(), os.getpid()
-                starts.record(conn, job.message_id, job.hop, alone=job.alone, host=host, pid=pid)
+            return
+        with db.transaction() as conn:
+            refuse(job, starts.past(conn, job.message_id, job.hop, job.traits))
+            host, pid = socket.gethostname(), os.getpid()
+            starts.record(conn, job.message_id, job.hop, alone=job.alone, host=host, pid=pid)
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Settle where a copy may exist, and where an outcome is written at all."""

@@ -3,6 +3,7 @@
 import atexit
 import math
 import os
+import select
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,6 +36,9 @@ class WatchedConnection(Connection):
     libpq waits for ever where something between acknowledges bytes and passes none on. And C code
     sees no interrupt of `Deadline`, so a time limit would wait for the query.
     """
+
+    used_at = -math.inf
+    """When it was given back to the pool, by `time.monotonic`."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer: at most as `answering` says, and until an interrupt."""
@@ -121,6 +125,9 @@ OPTIONS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
+SURE_S = 1.0
+"""A connection that was used so lately, and on which nothing came since, is there without asking:
+what ends it can be read from it. Asking is a round trip before each transaction."""
 _of_the_parent: list[ConnectionPool[WatchedConnection]] = []
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
@@ -142,7 +149,7 @@ def pool() -> ConnectionPool[WatchedConnection]:
         max_size=settings().pool_size,
         timeout=POOL_WAIT_S,
         reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
-        check=ConnectionPool.check_connection,
+        check=_check,
         open=False,
         name="workshed",
     )
@@ -160,24 +167,62 @@ def transaction() -> Generator[Connection]:
     PostgreSQL ends a statement that outlives it by 5 s, also when this process is gone.
     """
     outer = _joined.get()
-    if outer is not None:
-        if outer.info.transaction_status == TransactionStatus.IDLE:
-            outer.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
-        with outer.transaction():
-            _limit_statements(outer)
-            yield outer
+    if outer is None:
+        with _borrowed() as conn:
+            _limit_statements(conn)
+            yield conn
         return
+    if outer.info.transaction_status == TransactionStatus.IDLE:
+        outer.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
+    with outer.transaction():
+        _limit_statements(outer)
+        yield outer
+
+
+@contextmanager
+def statement() -> Generator[Connection]:
+    """Run the one statement of the block as `transaction` does: a round trip, instead of three.
+
+    It commits before the block ends. An error that PostgreSQL has not said leaves open whether it
+    has; `is_unsaid` tells.
+    """
+    if _joined.get() is not None or until.get() is not None:
+        with transaction() as conn:
+            yield conn
+        return
+    with _borrowed(autocommit=True) as conn:
+        yield conn
+
+
+def is_unsaid(error: psycopg.Error) -> bool:
+    """Tell whether PostgreSQL may have committed the statement that failed."""
+    ended = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown)
+    return error.sqlstate is None or isinstance(error, ended)
+
+
+@contextmanager
+def _borrowed(*, autocommit: bool = False) -> Generator[WatchedConnection]:
+    """Lend a connection of the pool; the block is a transaction, or each of its statements is."""
     connections = pool()
     caller = _limit.get()
     with gate().shut(), answering():
         connections.open()  # does nothing when open
         conn = connections.getconn()
         try:
+            conn.autocommit = autocommit
             with conn, gate().opened(), _Limited(caller):
-                _limit_statements(conn)
                 yield conn
         finally:
+            conn.used_at = time.monotonic()
             connections.putconn(conn)
+
+
+def _check(conn: WatchedConnection) -> None:
+    """Raise `psycopg.OperationalError` where a connection of the pool is gone."""
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    if time.monotonic() - conn.used_at > SURE_S or poll.poll(0):
+        ConnectionPool.check_connection(conn)
 
 
 def _limit_statements(conn: Connection) -> None:

@@ -81,12 +81,95 @@ def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
     assert conn.execute("SELECT count(*) FROM jobs.queues").fetchone() == (0,)
 
 
-def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn):
+@pytest.mark.parametrize("used_s", [0, 60])
+def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn, eventually, used_s):
+    """One that was used a moment ago is not asked whether it is there: what ended it was heard."""
     with db.transaction() as tx:
         pid = tx.info.backend_pid
+    tx.used_at -= used_s
+    conn.autocommit = True
     conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
-    conn.commit()
+    alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+    eventually(lambda: conn.execute(alive, (pid,)).fetchone() is None)
 
+    with db.transaction() as tx:
+        assert tx.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
+    """What it was asked last is what ran on it."""
+    with db.transaction() as tx:
+        tx.execute("SELECT 'mine'")
+        pid = tx.info.backend_pid
+    with db.transaction() as tx:
+        last = conn.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
+        assert tx.info.backend_pid == pid
+
+    assert last == ("COMMIT",)
+
+
+def test_a_statement_commits_by_itself(database, conn):
+    with db.statement() as single:
+        single.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        assert conn.execute("SELECT hop FROM jobs.settled").fetchone() == (1,)
+
+
+def test_a_transaction_after_a_statement_is_one(database, conn):
+    def fail():
+        with db.transaction() as tx:
+            assert tx.info.backend_pid == pid
+            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            raise ZeroDivisionError
+
+    with db.statement() as single:
+        single.execute("SELECT 1")
+        pid = single.info.backend_pid
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() is None
+
+
+def test_a_statement_that_fails_leaves_a_connection_that_works(database):
+    def fail():
+        with db.statement() as single:
+            single.execute("SELECT 1 / 0")
+
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.DivisionByZero) as info:
+            fail()
+
+        assert not db.is_unsaid(info.value)
+    with db.transaction() as tx:
+        assert tx.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_statement_in_a_transaction_that_was_joined_commits_with_it(database, conn):
+    def write_and_fail():
+        with db.transaction() as outer, db.joined(outer):
+            with db.statement() as single:
+                single.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+
+    assert conn.execute("SELECT hop FROM jobs.settled").fetchone() is None
+
+
+def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
+    conn.autocommit = True
+
+    def end_it():
+        with db.statement() as single:
+            pid = single.info.backend_pid
+            conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
+            single.execute("SELECT pg_sleep(60)")
+
+    with pytest.raises(psycopg.OperationalError) as info:
+        end_it()
+
+    assert db.is_unsaid(info.value)
     with db.transaction() as tx:
         assert tx.execute("SELECT 1").fetchone() == (1,)
 

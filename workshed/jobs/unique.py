@@ -109,6 +109,50 @@ def storing(
     return Statement(query, values)
 
 
+def lease(
+    conn: Connection, row: Row, claim: Claim, span: timedelta, waiting_body: str | None
+) -> str:
+    """Store a message that its sender publishes, with its key, as `storing` does; say who has it.
+
+    A relay sends it after `span` if it is still there.
+    """
+    query = """
+        WITH lock AS (
+            SELECT jobs.take_key(%(key)s, %(id)s, %(hop)s, %(actor)s, %(queue)s, %(key_span)s,
+                                 %(replace)s) AS holder
+        ), stored AS (
+            INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
+            SELECT %(id)s, %(hop)s, %(queue)s, %(actor)s,
+                   CASE WHEN holder = %(id)s THEN %(body)s ELSE %(waiting_body)s END,
+                   CASE WHEN holder = %(id)s THEN %(reason)s ELSE 'delay' END,
+                   %(again)s,
+                   jobs.now() + CASE WHEN holder = %(id)s THEN %(span)s ELSE %(pause)s END
+              FROM lock
+             WHERE holder = %(id)s OR %(waiting_body)s::text IS NOT NULL
+        )
+        SELECT holder FROM lock
+    """
+    values = {
+        "id": row.message_id,
+        "hop": row.hop,
+        "queue": row.queue,
+        "actor": row.actor,
+        "body": row.body,
+        "reason": row.reason,
+        "again": row.again,
+        "span": span,
+        "key": claim.key,
+        "key_span": claim.span,
+        "replace": claim.replace,
+        "waiting_body": waiting_body,
+        "pause": WAIT,
+    }
+    found = conn.execute(query, values).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    holder: str = found[0]
+    return holder
+
+
 def find(conn: Connection, key: str) -> Lock | None:
     """Return who holds a key."""
     query = """
