@@ -23,14 +23,15 @@ LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
 LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
 LARGEST_ARGUMENTS_BYTES = 64 << 10
 FIELDS = {
-    "actor_name": str,
     "queue_name": str,
-    "message_id": str,
-    "message_timestamp": int,
+    "actor_name": str,
     "args": list,
     "kwargs": dict,
     "options": dict,
+    "message_id": str,
+    "message_timestamp": int,
 }
+NAMES, KINDS = list(FIELDS), list(FIELDS.values())
 
 
 class StrictJson(Encoder):
@@ -211,17 +212,23 @@ def _check_object(fields: object) -> None:
 
 def _check_fields(fields: dict[str, Any]) -> None:
     """Take exactly the fields of a message, each of its type and in its range."""
+    if list(fields) != NAMES or list(map(type, fields.values())) != KINDS:
+        _refuse_others(fields)
+    if problem := _timestamp(fields["message_timestamp"]):
+        raise EnvelopeError(f"message_timestamp: {problem}")
+    for name in ("message_id", "actor_name"):
+        if not 0 < len(fields[name].encode()) <= LONGEST_NAME:
+            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes")
+
+
+def _refuse_others(fields: dict[str, Any]) -> None:
+    """Refuse other fields than those of a message; their order is nobody's business."""
     if fields.keys() != FIELDS.keys():
         name = min(fields.keys() ^ FIELDS.keys())
         raise EnvelopeError(f"{name}: {'unknown' if name in fields else 'missing'}")
     for name, kind in FIELDS.items():
         if type(fields[name]) is not kind:
             raise EnvelopeError(f"{name}: must be a JSON {kind.__name__}, not {fields[name]!r:.50}")
-    if problem := _timestamp(fields["message_timestamp"]):
-        raise EnvelopeError(f"message_timestamp: {problem}")
-    for name in ("message_id", "actor_name"):
-        if not 0 < len(fields[name].encode()) <= LONGEST_NAME:
-            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes")
 
 
 def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:

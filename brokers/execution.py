@@ -65,6 +65,7 @@ class Execution:
         self._ending: list[Callable[[Job, Outcome], None]] = []
         self._leaving: list[Callable[[], None]] = []
         self._settling: list[Settling] = []
+        self._settling_done: list[Settling] = []
 
     def use(self, middleware: list[Middleware]) -> None:
         """Take the broker's middleware, which may grow."""
@@ -312,10 +313,12 @@ class Execution:
         if len(self._middleware) != self._sorted:
             self._sorted = len(self._middleware)
             observing = [m for m in self._middleware if isinstance(m, Observer)]
-            self._beginning = [m.began for m in observing if overrides(m, "began")]
-            self._ending = [m.ended for m in reversed(observing) if overrides(m, "ended")]
-            self._leaving = [m.leaving for m in observing if overrides(m, "leaving")]
+            self._beginning = [m.began for m in observing if overrides(m, Observer, "began")]
+            self._ending = [m.ended for m in reversed(observing) if overrides(m, Observer, "ended")]
+            self._leaving = [m.leaving for m in observing if overrides(m, Observer, "leaving")]
             self._settling = [m for m in self._middleware if isinstance(m, Settling)]
+            # What does not say otherwise writes nothing of a job that is done, as nearly all are.
+            self._settling_done = [m for m in self._settling if overrides(m, Settling, "concerns")]
 
     def _settle(self, job: Job, outcome: Outcome) -> Outcome:
         """Write in one transaction; in none where no middleware has anything to write."""
@@ -326,7 +329,8 @@ class Execution:
 
     def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
         self._look_again()
-        return [m for m in self._settling if m.concerns(job, outcome)]
+        settling = self._settling_done if outcome.kind == "done" else self._settling
+        return [m for m in settling if m.concerns(job, outcome)]
 
     def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
         return must(step, lambda: delivery.is_ours, self._inbox.stopping)
@@ -341,9 +345,9 @@ class Execution:
             self._inbox.give(other, "ack" if stored else "requeue")
 
 
-def overrides(observer: Observer, name: str) -> bool:
-    """Tell whether it does anything then."""
-    return getattr(type(observer), name) is not getattr(Observer, name)
+def overrides(middleware: Middleware, base: type, name: str) -> bool:
+    """Tell whether it does anything of its own then."""
+    return getattr(type(middleware), name) is not getattr(base, name)
 
 
 def _tell(hook: Callable[..., None], *args: object) -> None:

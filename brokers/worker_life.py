@@ -1,6 +1,7 @@
 """What a worker process has beside its jobs, from its boot to its end."""
 
 import functools
+import gc
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, cast
@@ -71,9 +72,14 @@ class WorkerLife:
         return queue.cap or max(queue.prefetch or wanted, self._threads)
 
     def watch(self, worker: Worker, links: Callable[[], Iterable[Link]]) -> None:
-        """Begin to look after the threads, which run now."""
+        """Begin to look after the threads, which run now.
+
+        What boot has made stays: the collector does not look through it again with each job.
+        """
         self._watchdog = Watchdog(worker, links)
         self._watchdog.start()
+        gc.collect()
+        gc.freeze()
 
     def leave(self) -> None:
         """Start nothing more, and give back what waits."""

@@ -87,7 +87,8 @@ def _named(
 ) -> dict[str, Any]:
     names = _parameters(function)
     if len(message.args) <= len(names):
-        return {**dict(zip(names, message.args, strict=False)), **message.kwargs}
+        named = dict(zip(names, message.args, strict=False))
+        return {**named, **message.kwargs} if message.kwargs else named
     by_place = {str(n): HIDDEN if hide else value for n, value in enumerate(message.args)}
     return {**by_place, **message.kwargs}
 
