@@ -64,7 +64,7 @@ QUEUES = (
     Queue("default", weight=2),
     Queue("imports", weight=2),
     Queue("emails", kind="classic", levels=4),
-    Queue("images"),
+    Queue("images", cap=2),  # each takes a core while it runs
     Queue("scheduled"),
     Queue("bulk"),
     Queue("low"),

@@ -25,6 +25,7 @@ from workshed.zones import zone_problem
 
 PREFIX = "WORKSHED_"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+SHORTEST_KEY = 32
 
 
 def _seconds(value: object) -> object:
@@ -78,6 +79,30 @@ class Settings(BaseSettings):
     """Sender of every mail; its domain also ends each `Message-ID`."""
     site_url: str = "http://127.0.0.1:8000"
     """Where links in mails lead."""
+    storage_url: SecretStr = SecretStr("file:var/storage")
+    """Where contents are kept: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…`, which needs
+    the extra `workshed[s3]`; credentials of S3 come from `AWS_*`, or stand as `s3://key:secret@…`."""
+    secret_key: SecretStr = SecretStr("")
+    """Signs the tokens of browsers, at least 32 characters; several separated by `,`, the newest
+    first: it signs, and all are accepted."""
+    token_lifetime: SomeSeconds = timedelta(hours=12)
+    """Seconds for which a browser may follow its user's notifications by one token."""
+    image_format: Literal["jpeg", "webp", "avif"] = "jpeg"
+    """What images become; with `jpeg`, PNG where they have alpha. What moves becomes WebP."""
+    image_max_bytes: PositiveInt = 30_000_000
+    """Bytes of the largest image that is processed."""
+    image_max_pixels: PositiveInt = 40_000_000
+    """Pixels of the largest image that is processed, or of one frame of it."""
+    image_max_frames: PositiveInt = 500
+    """Frames, or pages, of the longest image that is processed."""
+    image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)
+    """Address space of the process that decodes images, in bytes; one that needs more is refused."""
+    image_cpu: SomeSeconds = timedelta(seconds=30)
+    """Seconds of CPU that one image may take; one that needs more is refused."""
+    blob_grace: SomeSeconds = timedelta(hours=24)
+    """Seconds for which a content that nothing refers to is kept."""
+    notification_retention: SomeSeconds = timedelta(days=30)
+    """Seconds for which a browser that was away finds what it was told."""
     management_url: SecretStr | None = None
     """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`."""
     queues: str = ""
@@ -169,6 +194,23 @@ class Settings(BaseSettings):
         if problem := zone_problem(name):
             raise ValueError(f"{problem}: {name!r}")
         return name
+
+    @field_validator("storage_url")
+    @classmethod
+    def _scheme_of_storage(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("file:", "s3://")):
+            raise ValueError("must start with file: or s3://")
+        if url.get_secret_value().startswith("s3://"):
+            _refuse_unreadable(url.get_secret_value())
+        return url
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_keys(cls, keys: SecretStr) -> SecretStr:
+        parts = keys.get_secret_value().split(",")
+        if parts != [""] and any(len(part.strip()) < SHORTEST_KEY for part in parts):
+            raise ValueError(f"each key must have at least {SHORTEST_KEY} characters")
+        return keys
 
     @field_validator("smtp_url")
     @classmethod
