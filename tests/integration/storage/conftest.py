@@ -1,0 +1,186 @@
+"""Places for contents: a folder, and a bucket of an S3 that runs here."""
+
+import contextlib
+import hashlib
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from workshed.settings import settings
+from workshed.storage import Storage, place, storage
+
+KEY, SECRET = "KEYCANARY", "SECRETCANARY"
+REGION = "eu-west-1"
+
+
+# S3
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of an S3 that keeps everything in the memory of this process."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+    server._server.server_close()
+
+
+@dataclass
+class Bucket:
+    """A bucket, seen by another client than ours."""
+
+    client: Any
+    name: str
+    endpoint: str
+
+    @property
+    def url(self):
+        """What leads `WORKSHED_STORAGE_URL` there."""
+        options = f"region={REGION}&endpoint={self.endpoint}"
+        return f"s3://{KEY}:{SECRET}@{self.name}/contents?{options}"
+
+    def objects(self):
+        """What is visible there: each key and its bytes."""
+        listed = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
+        return {
+            one["Key"]: self.client.get_object(Bucket=self.name, Key=one["Key"])["Body"].read()
+            for one in listed
+        }
+
+    def put(self, key, content):
+        self.client.put_object(Bucket=self.name, Key=key, Body=content)
+
+
+@pytest.fixture
+def bucket(s3_server):
+    """A bucket of this test."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server,
+        region_name=REGION,
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+    )
+    found = Bucket(client, f"test-{secrets.token_hex(6)}", s3_server)
+    where = {"LocationConstraint": REGION}
+    client.create_bucket(Bucket=found.name, CreateBucketConfiguration=where)
+    yield found
+    client.close()
+
+
+# Both
+
+
+@dataclass
+class Place:
+    """A place under test, and what another sees of it."""
+
+    url: str
+    bucket: Bucket | None
+    folder: Path
+
+    @property
+    def storage(self) -> Storage:
+        return place(self.url)
+
+    def at(self, name):
+        """Another place, inside of this one."""
+        if self.bucket is None:
+            return Place(f"{self.url}/{name}", None, self.folder / name)
+        return Place(self.url.replace("/contents", f"/{name}"), self.bucket, self.folder)
+
+    def visible(self):
+        """What is kept there: each path and its bytes."""
+        if self.bucket is None:
+            files = [path for path in self.folder.rglob("*") if path.is_file()]
+            return {
+                str(path.relative_to(self.folder)): path.read_bytes()
+                for path in files
+                if path.parent.name != ".drafts"
+            }
+        prefix = self.url.partition("?")[0].rpartition("/")[2] + "/"
+        return {
+            key.removeprefix(prefix): content
+            for key, content in self.bucket.objects().items()
+            if key.startswith(prefix)
+        }
+
+    def put(self, sha256, content):
+        """Let something lie there under a name."""
+        at = f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+        if self.bucket is None:
+            (self.folder / at).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / at).write_bytes(content)
+        else:
+            self.bucket.put(f"contents/{at}", content)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A place in a folder, which is not made yet."""
+    return Place(f"file:{tmp_path}/var/contents", None, tmp_path / "var" / "contents")
+
+
+@pytest.fixture
+def in_s3(bucket, tmp_path):
+    """A place in a bucket."""
+    return Place(bucket.url, bucket, tmp_path)
+
+
+@pytest.fixture(params=["folder", "in_s3"])
+def kept(request):
+    """Each kind of place."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def configured(folder, monkeypatch):
+    """Let `storage()` lead to a folder."""
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", folder.url)
+    settings.cache_clear()
+    storage.cache_clear()
+    yield folder
+    storage.cache_clear()
+
+
+def named(content):
+    """The name of a content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def keep(storage, content):
+    """Store a content; its name."""
+    with storage.draft() as draft:
+        draft.write(content)
+        storage.keep(draft, named(content))
+    return named(content)
+
+
+@pytest.fixture
+def store():
+    """`store(storage, b"…")`: keep a content; its name."""
+    return keep
+
+
+@pytest.fixture
+def python():
+    """`python(code, *words)`: run it in a process of its own; that process."""
+    with contextlib.ExitStack() as running:
+
+        def start(code, *words, **options):
+            words = [sys.executable, "-c", code, *map(str, words)]
+            child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options)
+            running.enter_context(child)
+            running.callback(child.kill)
+            return child
+
+        yield start

@@ -1,0 +1,88 @@
+"""Which bucket of which S3, and who asks, as the URL says."""
+
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from workshed.errors import SettingsError
+
+OPTIONS = ("endpoint", "region")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Address:
+    """`s3://key:secret@bucket/prefix?region=…&endpoint=…`; what it leaves out comes of `AWS_*`."""
+
+    bucket: str
+    prefix: str
+    region: str | None
+    endpoint: str | None
+    key_id: str | None = field(repr=False)
+    secret: str | None = field(repr=False)
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Read a URL; key and secret are percent-encoded.
+
+        Raises `SettingsError`, which does not quote the URL.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise _wrong("bucket or prefix cannot be read") from None
+        if not parts.hostname:
+            raise _wrong("names no bucket; write s3://bucket/prefix")
+        if port is not None:
+            raise _wrong("a bucket has no port; name the server as ?endpoint=https://host:port")
+        if bool(parts.username) != bool(parts.password):
+            raise _wrong("holds half of the credentials; write s3://key:secret@bucket")
+        options = _options(parts)
+        prefix = unquote(parts.path).strip("/")
+        if ".." in prefix.split("/"):
+            raise _wrong("a prefix cannot hold '..'")
+        return cls(
+            bucket=parts.hostname,
+            prefix=prefix,
+            region=options.get("region"),
+            endpoint=_endpoint(options.get("endpoint")),
+            key_id=unquote(parts.username) if parts.username else None,
+            secret=unquote(parts.password) if parts.password else None,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the URL says that nothing is encrypted on the way."""
+        return self.endpoint is not None and self.endpoint.startswith("http://")
+
+    def __str__(self) -> str:
+        """Name it as messages do, without key and secret."""
+        path = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        return f"{path} at {self.endpoint}" if self.endpoint else path
+
+
+def _options(parts: SplitResult) -> dict[str, str]:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - set(OPTIONS)):
+        raise _wrong(f"{unknown[0]!a} is no option; known are {', '.join(OPTIONS)}")
+    if empty := [name for name, value in options.items() if not value]:
+        raise _wrong(f"{empty[0]} is empty")
+    return options
+
+
+def _endpoint(url: str | None) -> str | None:
+    """Check the address of a server; it may hold a path, and no credentials."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:
+        fits = False
+    if not fits or "@" in url or parts.query or parts.fragment:
+        raise _wrong("endpoint must be like https://host:port")
+    return url.rstrip("/")
+
+
+def _wrong(why: str) -> SettingsError:
+    return SettingsError(f"WORKSHED_STORAGE_URL: {why}")
