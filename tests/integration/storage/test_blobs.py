@@ -1,0 +1,475 @@
+"""Contents with rows: what is stored stays, what nothing refers to goes, whoever dies meanwhile."""
+
+import hashlib
+import subprocess
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from workshed import db, people
+from workshed.images import blobs
+from workshed.images.blobs import Blob, BlobTooLargeError
+from workshed.storage import ContentMissingError, StorageError, storage
+
+HOUR = timedelta(hours=1)
+
+
+def named(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+pytestmark = pytest.mark.usefixtures("database", "configured")
+
+
+@pytest.fixture
+def rows(connect):
+    """`rows("SELECT …")`: in a transaction of its own."""
+    conn = connect(autocommit=True)
+    return lambda query, *values: conn.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def stored(rows):
+    """`stored(b"…", hours=2)`: a content that was kept so long ago; its name."""
+
+    def stored(content, hours=0):
+        with storage().draft() as draft:
+            draft.write(content)
+            blob = blobs.keep(draft)
+        query = "UPDATE product.blobs SET stored_at = jobs.now() - %s WHERE sha256 = %s RETURNING 1"
+        rows(query, timedelta(hours=hours), blob.sha256)
+        return blob.sha256
+
+    return stored
+
+
+@pytest.fixture
+def attach(database):
+    """`attach(sha256)`: let somebody have it; the id."""
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
+    query = """
+        INSERT INTO product.attachments (user_id, filename, sha256)
+        VALUES (%s, 'a.png', %s) RETURNING id
+    """
+
+    def attach(sha256):
+        with db.transaction() as conn:
+            return conn.execute(query, (user.id, sha256)).fetchone()[0]
+
+    return attach
+
+
+VARIANT = """
+    INSERT INTO product.image_variants (original, box_width, box_height, quality, format, codec,
+                                        sha256, media_type, width, height, frames)
+    VALUES (%s, 80, 60, 85, 'jpeg', 'test', %s, 'image/jpeg', 80, 60, 1)
+    RETURNING 1
+"""
+
+
+def kept(sha256):
+    try:
+        with storage().open(sha256) as file:
+            return hashlib.sha256(file.read()).hexdigest() == sha256
+    except ContentMissingError:
+        return False
+
+
+def known(rows):
+    return [sha256 for (sha256,) in rows("SELECT sha256 FROM product.blobs ORDER BY stored_at")]
+
+
+# Keeping
+
+
+def test_a_draft_is_kept_with_a_row(rows):
+    with storage().draft() as draft:
+        draft.write(b"hello")
+        blob = blobs.keep(draft)
+
+    assert blob == Blob(named(b"hello"), 5)
+    assert rows("SELECT sha256, size_bytes FROM product.blobs") == [(named(b"hello"), 5)]
+    assert kept(blob.sha256)
+
+
+def test_a_draft_is_kept_from_its_beginning_wherever_it_stands(rows):
+    with storage().draft() as draft:
+        draft.write(b"hello")
+        draft.seek(2)
+        assert blobs.keep(draft).sha256 == named(b"hello")
+
+
+def test_what_a_child_wrote_through_the_descriptor_is_kept_and_not_nothing():
+    """A file object does not know that another process has moved its descriptor."""
+    with storage().draft() as draft:
+        subprocess.run(["printf", "made by a child"], stdout=draft.fileno(), check=True)
+        blob = blobs.keep(draft)
+
+    assert blob == Blob(named(b"made by a child"), 15)
+    assert kept(blob.sha256)
+
+
+def test_an_empty_content_is_one():
+    with storage().draft() as draft:
+        assert blobs.keep(draft) == Blob(named(b""), 0)
+
+
+def test_a_content_that_is_kept_again_is_young(rows, stored):
+    stored(b"hello", hours=2)
+
+    stored(b"hello")
+
+    age = "SELECT jobs.now() - stored_at < interval '1 minute' FROM product.blobs"
+    assert rows(age) == [(True,)]
+
+
+def test_more_than_the_caller_takes_is_refused_and_nothing_is_kept(rows):
+    with storage().draft() as draft:
+        draft.write(b"hello")
+        with pytest.raises(BlobTooLargeError, match="it has 5 bytes; 4 are taken at most"):
+            blobs.keep(draft, most_bytes=4)
+
+    assert known(rows) == []
+    assert not kept(named(b"hello"))
+
+
+def test_as_much_as_the_caller_takes_is_kept():
+    with storage().draft() as draft:
+        draft.write(b"hello")
+        assert blobs.keep(draft, most_bytes=5).size_bytes == 5
+
+
+def test_in_a_transaction_of_the_caller_nothing_is_kept(rows):
+    """Its row would be there when the caller commits, and the content before: for ever, if not."""
+    with db.transaction() as conn, db.joined(conn), storage().draft() as draft:
+        with pytest.raises(RuntimeError, match="leave out once=True"):
+            blobs.keep(draft)
+        with pytest.raises(RuntimeError, match="leave out once=True"):
+            blobs.sweep(HOUR, 10)
+
+    assert known(rows) == []
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """`broken("keep")`: a storage of which one function fails, or does something else first."""
+
+    def broken(name, first):
+        whole = storage()
+        does = getattr(whole, name)
+
+        def fail(*args):
+            first(*args)
+            return does(*args)
+
+        monkeypatch.setattr(whole, name, fail)
+
+    return broken
+
+
+def test_the_row_is_there_before_the_content(rows, broken):
+    """Else a crash between the two leaves a content that nobody knows of, and nobody deletes."""
+    seen = []
+    broken("keep", lambda draft, sha256: seen.append((known(rows), kept(sha256))))
+
+    with storage().draft() as draft:
+        draft.write(b"hello")
+        blobs.keep(draft)
+
+    assert seen == [([named(b"hello")], False)]
+
+
+# Sweeping
+
+
+def test_what_nothing_refers_to_is_deleted_after_its_time(rows, stored):
+    old, young = stored(b"old", hours=2), stored(b"young")
+
+    assert blobs.sweep(HOUR, 10) == 1
+
+    assert known(rows) == [young]
+    assert (kept(old), kept(young)) == (False, True)
+
+
+def test_what_somebody_has_stays(rows, stored, attach):
+    sha256 = stored(b"hello", hours=2)
+    attach(sha256)
+
+    assert blobs.sweep(HOUR, 10) == 0
+
+    assert kept(sha256)
+
+
+def test_a_variant_and_its_original_stay_while_somebody_has_the_original(
+    conn, rows, stored, attach
+):
+    original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
+    attach(original)
+    rows(VARIANT, original, variant)
+
+    assert blobs.forget_variants(conn, HOUR, 10) == 0
+    assert blobs.sweep(HOUR, 10) == 0
+
+    assert kept(original)
+    assert kept(variant)
+
+
+def test_a_variant_that_nobody_forgot_keeps_its_original(rows, stored):
+    original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
+    rows(VARIANT, original, variant)
+
+    assert blobs.sweep(HOUR, 10) == 0
+
+    assert known(rows) == [original, variant]
+
+
+def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, attach):
+    original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
+    attach(original), attach(original)
+    rows(VARIANT, original, variant)
+    rows("DELETE FROM product.attachments WHERE id = 1 RETURNING 1")
+    assert blobs.forget_variants(conn, HOUR, 10) == 0
+
+    rows("DELETE FROM product.attachments RETURNING 1")
+    assert blobs.forget_variants(conn, HOUR, 10) == 1
+    conn.commit()
+
+    assert blobs.sweep(HOUR, 10) == 2
+    assert not kept(variant)
+
+
+def test_a_variant_of_what_was_uploaded_again_just_now_is_not_forgotten(conn, rows, stored):
+    original, variant = stored(b"original"), stored(b"variant", hours=2)
+    rows(VARIANT, original, variant)
+
+    assert blobs.forget_variants(conn, HOUR, 10) == 0
+
+
+def test_variants_are_forgotten_in_batches(conn, rows, stored):
+    variant = stored(b"variant", hours=2)
+    for number in range(3):
+        rows(VARIANT, stored(b"%d" % number, hours=2), variant)
+
+    assert [blobs.forget_variants(conn, HOUR, 2) for _ in range(3)] == [2, 1, 0]
+
+
+def test_no_more_are_swept_than_wanted_and_the_oldest_first(rows, stored):
+    for hours in (2, 4, 3):
+        stored(b"%d" % hours, hours=hours)
+
+    assert blobs.sweep(HOUR, 2) == 2
+
+    assert known(rows) == [named(b"2")]
+
+
+# Both at once
+
+
+class Held:
+    """Stops whoever calls it, until it is let go."""
+
+    def __init__(self):
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, *_):
+        self.reached.set()
+        assert self.go.wait(30)
+
+
+@contextmanager
+def running(function, *args):
+    """Run it in a thread, to the end of the block; its result."""
+    result, errors = [], []
+
+    def run():
+        try:
+            result.append(function(*args))
+        except BaseException as err:  # noqa: BLE001 -- raised below
+            errors.append(err)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield result
+    thread.join(30)
+    assert not errors, errors
+
+
+def waits_for_a_lock(rows):
+    query = """
+        SELECT 1 FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    return bool(rows(query))
+
+
+def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
+    rows, stored, broken, eventually
+):
+    """Without the lock it is found to be there, left as it is, and deleted a moment later."""
+    sha256 = stored(b"hello", hours=2)
+    delete = Held()
+    broken("delete", delete)
+
+    with running(blobs.sweep, HOUR, 10) as swept:
+        assert delete.reached.wait(30)
+        with running(stored, b"hello"):
+            eventually(lambda: waits_for_a_lock(rows))
+            delete.go.set()
+
+    assert swept == [1]
+    assert known(rows) == [sha256]
+    assert kept(sha256)
+
+
+def test_what_is_being_stored_is_not_swept(rows, stored, broken):
+    """Its row is young before its content is written, also where it was old."""
+    sha256 = stored(b"hello", hours=2)
+    write = Held()
+    broken("keep", write)
+
+    with running(stored, b"hello"):
+        assert write.reached.wait(30)
+        assert blobs.sweep(HOUR, 10) == 0
+        write.go.set()
+
+    assert known(rows) == [sha256]
+    assert kept(sha256)
+
+
+def test_a_content_whose_deletion_did_not_commit_is_written_when_it_is_stored_again(
+    rows, stored, broken
+):
+    """It is gone and its row is not: who trusts the row would store nothing."""
+    sha256 = stored(b"hello", hours=2)
+
+    def crash(sha256):
+        raise StorageError("here", "no answer")
+
+    whole = storage().delete
+    broken("delete", lambda sha256: (whole(sha256), crash(sha256)))
+    with pytest.raises(StorageError):
+        blobs.sweep(HOUR, 10)
+    assert known(rows) == [sha256]
+    assert not kept(sha256)
+
+    stored(b"hello")
+
+    assert kept(sha256)
+
+
+def test_what_somebody_takes_while_a_sweep_looks_stays(conn, rows, stored, attach, monkeypatch):
+    """Their row commits after the sweep has looked, and before it locks."""
+    sha256 = stored(b"hello", hours=2)
+    look = blobs._unused
+    monkeypatch.setattr(blobs, "_unused", lambda *args: [look(*args), attach(sha256)][0])
+
+    assert blobs.sweep(HOUR, 10) == 0
+
+    assert kept(sha256)
+
+
+def test_what_somebody_takes_while_it_is_deleted_is_refused_to_them(
+    rows, stored, attach, broken, eventually
+):
+    stored_one = stored(b"hello", hours=2)
+    delete, outcome = Held(), []
+    broken("delete", delete)
+
+    def take():
+        try:
+            attach(stored_one)
+        except Exception as err:  # noqa: BLE001 -- looked at below
+            outcome.append(type(err).__name__)
+
+    with running(blobs.sweep, HOUR, 10):
+        assert delete.reached.wait(30)
+        with running(take):
+            eventually(lambda: waits_for_a_lock(rows))
+            delete.go.set()
+
+    assert outcome == ["ForeignKeyViolation"]
+
+
+def test_what_another_sweep_deletes_is_passed_over(rows, stored, broken):
+    stored(b"hello", hours=2)
+    delete = Held()
+    broken("delete", delete)
+
+    with running(blobs.sweep, HOUR, 10) as first:
+        assert delete.reached.wait(30)
+        assert blobs.sweep(HOUR, 10) == 0
+        delete.go.set()
+
+    assert first == [1]
+
+
+def test_a_sweep_of_a_storage_that_is_away_raises_and_keeps_the_rows(rows, stored, monkeypatch):
+    sha256 = stored(b"hello", hours=2)
+
+    def away(sha256):
+        raise StorageError("here", "no answer")
+
+    monkeypatch.setattr(storage(), "delete", away)
+
+    with pytest.raises(StorageError):
+        blobs.sweep(HOUR, 10)
+
+    assert known(rows) == [sha256]
+
+
+KILLED = """
+import os, signal, sys
+from datetime import timedelta
+from workshed.images import blobs
+from workshed.storage import storage
+
+left = int(sys.argv[2])
+
+def trace(frame, event, _):
+    global left
+    name = frame.f_code.co_filename
+    if not ("/workshed/images/blobs" in name or "/workshed/storage/" in name):
+        return None
+    if event == "line":
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+
+def keep():
+    with storage().draft() as draft:
+        draft.write(b"hello" * 1000)
+        blobs.keep(draft)
+
+def sweep():
+    blobs.sweep(timedelta(hours=1), 10)
+
+sys.settrace(trace)
+{"keep": keep, "sweep": sweep}[sys.argv[1]]()
+sys.settrace(None)
+"""
+
+
+@pytest.mark.parametrize("what", ["keep", "sweep"])
+def test_a_process_that_is_killed_at_any_line_leaves_no_content_without_a_row(
+    what, rows, stored, configured, python
+):
+    """And what is stored after it is there."""
+    content = b"hello" * 1000
+    for line in range(1, 200, 4):
+        if what == "sweep":
+            stored(content, hours=2)
+        survived = python(KILLED, what, line).wait(60) == 0
+
+        assert len(configured.visible()) <= len(known(rows))
+        assert kept(stored(content))
+        rows("DELETE FROM product.blobs RETURNING 1")
+        storage().delete(named(content))
+        if survived:
+            break
+
+    assert survived
+    assert line > 20

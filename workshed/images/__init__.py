@@ -1,0 +1,1 @@
+"""Images: what people upload, and what is made of it."""
