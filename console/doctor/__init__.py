@@ -13,6 +13,7 @@ from console.doctor import (
     queues,
     rabbitmq,
     smtp,
+    storage,
     timeouts,
     versions,
 )
@@ -49,6 +50,7 @@ CHECKS = (
     Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
     Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
     Check("mail", smtp.check, reads=("smtp_url",)),
+    Check("storage", storage.check, reads=("storage_url",)),
 )
 
 

@@ -16,6 +16,7 @@ from workshed.errors import WorkshedError
 from workshed.mail import sender
 from workshed.mail.server import Server
 from workshed.settings import PREFIX, Settings, unknown_names
+from workshed.storage import place
 
 
 def read() -> tuple[Settings, list[Finding], frozenset[str]]:
@@ -46,6 +47,7 @@ def uses(settings: Settings) -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {
         "queues": lambda: weighted(QUEUES, settings.queues),
         "mail_from": lambda: sender.parse(settings.mail_from),
+        "storage_url": lambda: place(settings.storage_url.get_secret_value()),
     }
     urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
     if STUB not in urls:
