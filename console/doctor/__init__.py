@@ -1,7 +1,7 @@
 """Look at everything a worker needs, and say all that is wrong at once.
 
 A check is a function from the surroundings to what it found, each with its cause and the line that
-mends it. It changes nothing, and is a line in `CHECKS`.
+mends it. It leaves everything as it was, and is a line in `CHECKS`.
 """
 
 from console.doctor import (

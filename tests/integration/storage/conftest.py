@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import secrets
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -75,6 +76,15 @@ def bucket(s3_server):
     client.create_bucket(Bucket=found.name, CreateBucketConfiguration=where)
     yield found
     client.close()
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that takes every connection and never says a word."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(64)
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 # Both

@@ -6,7 +6,6 @@ import http.client
 import http.server
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -190,15 +189,6 @@ def test_contents_lie_where_the_bucket_begins_without_a_prefix(bucket, store):
 
 
 # Giving up
-
-
-@pytest.fixture
-def silent():
-    """The address of a server that takes every connection and never says a word."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(64)
-        yield f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 SHORT = Patience(retries=timedelta(seconds=1))

@@ -1,0 +1,98 @@
+"""What `workshed doctor` finds where contents are kept."""
+
+import time
+
+import pytest
+
+from console.doctor import CHECKS, examine, look_around
+from console.doctor.run import DEADLINE_S
+from console.doctor.storage import PATIENCE
+from workshed.settings import settings
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """`found("file:…")`: what the check finds there, and what `environment` does."""
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+
+    def look(url):
+        monkeypatch.setenv("WORKSHED_STORAGE_URL", url)
+        settings.cache_clear()
+        checks = [check for check in CHECKS if check.name in ("environment", "storage")]
+        done = examine(look_around(("actors",), 1, 8), checks)
+        return done["storage"], done["environment"]
+
+    return look
+
+
+def test_a_place_that_can_be_used(kept, found, store):
+    name = store(kept.storage, b"hello")
+
+    [finding], _ = found(kept.url)
+
+    assert (finding.level, finding.said) == ("ok", f"contents are kept in {kept.storage}")
+    assert [path.rpartition("/")[2] for path in kept.visible()] == [name]
+
+
+def test_a_folder_that_is_not_there_yet_is_not_made(folder, found):
+    [finding], _ = found(folder.url)
+
+    assert finding.level == "ok"
+    assert "which the first makes" in finding.said
+    assert not folder.folder.parent.exists()
+
+
+def test_a_folder_that_cannot_be_made(folder, found, tmp_path):
+    (tmp_path / "var").write_text("")
+
+    [finding], _ = found(folder.url)
+
+    assert finding.level == "failed"
+    assert finding.mend == f"chown $USER {tmp_path}/var"
+
+
+def test_a_file_where_the_folder_should_be(folder, found):
+    folder.folder.parent.mkdir()
+    folder.folder.write_text("")
+
+    [finding], _ = found(folder.url)
+
+    assert finding.level == "failed"
+    assert "it must be a folder that this user may write" in finding.said
+
+
+def test_a_bucket_that_is_not_there(bucket, found):
+    [finding], _ = found(bucket.url.replace(bucket.name, "nowhere"))
+
+    assert finding.level == "failed"
+    assert "there is no such bucket" in finding.said
+    assert "CANARY" not in finding.said + finding.mend
+
+
+@pytest.mark.parametrize("away", ["127.0.0.1:9", "silent"])
+def test_an_s3_that_is_away_is_named(found, silent, away):
+    """Left to its usual patience the check would hang until the deadline, and name nobody."""
+    address = silent if away == "silent" else away
+    started = time.monotonic()
+
+    [finding], _ = found(f"s3://key:secretcanary@pictures?endpoint=http://{address}")
+
+    assert time.monotonic() - started < DEADLINE_S
+    assert finding.level == "failed"
+    assert address in finding.said
+    assert "secretcanary" not in finding.said + finding.mend
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://secretcanary@bucket", "file://host/folder"])
+def test_a_url_that_cannot_be_read_is_for_the_environment_to_say(found, url):
+    [finding], [problem] = found(url)
+
+    assert finding.level == "not checked"
+    assert finding.said == "WORKSHED_STORAGE_URL cannot be read"
+    assert problem.level == "failed"
+    assert "secretcanary" not in problem.said + problem.mend
+
+
+def test_its_patience_is_below_the_deadline():
+    longest = PATIENCE.answer + PATIENCE.retries
+    assert longest.total_seconds() < DEADLINE_S
