@@ -1,7 +1,7 @@
 """The client of S3, which waits only so long."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
@@ -61,8 +61,8 @@ class _Login:
     As keys beside those of `AWS_*` they would be sent with `AWS_SESSION_TOKEN`, which is another's.
     """
 
-    key_id: str
-    secret: str
+    key_id: str = field(repr=False)
+    secret: str = field(repr=False)
 
     def __call__(self) -> "S3Credential":
         return {

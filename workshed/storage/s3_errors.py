@@ -10,6 +10,7 @@ from workshed.storage.errors import StorageError
 from workshed.storage.s3_address import S3Address
 
 NO_BUCKET = "NoSuchBucket"
+NO_KEY = "code: NoSuchKey"
 REFUSED = (
     "it refuses the credentials, or does not let them do this; they need s3:GetObject, "
     "s3:PutObject, s3:DeleteObject and s3:ListBucket"
@@ -23,6 +24,7 @@ REASONS = (
         "/latest/(api/token|meta-data)",
         NO_CREDENTIALS,
     ),
+    ("code: AccessDenied", REFUSED),
     ("(?i)timed ?out", "it does not answer in time; see whether it runs, and the network"),
     ("(?i)connection refused", "nothing listens there; start it, or correct the endpoint"),
     ("(?i)dns error|failed to lookup", "nobody knows that host; correct region or endpoint"),
@@ -47,6 +49,8 @@ def translated(address: S3Address) -> Generator[None]:
     except (PermissionDeniedError, UnauthenticatedError):
         raise StorageError(str(address), REFUSED) from None
     except BaseError as err:
+        if NO_KEY in str(err):  # of what is deleted in bulk, some say so
+            raise FileNotFoundError from None
         raise StorageError(str(address), _reason(err)) from None
 
 
@@ -56,6 +60,6 @@ def _reason(error: BaseError) -> str:
         if re.search(pattern, text):
             return reason
     status = re.search(r"status(?: code)?: (\d{3})", text)
-    code = re.search(r"<Code>(\w{1,50})</Code>", text)
+    code = re.search(r"(?:<Code>|\(code: )(\w{1,50})", text)
     found = " ".join(part.group(1) for part in (status, code) if part)
     return f"it answered {found or type(error).__name__}"

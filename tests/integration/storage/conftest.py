@@ -2,13 +2,19 @@
 
 import contextlib
 import hashlib
+import http.client
+import http.server
+import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import boto3
 import pytest
@@ -22,6 +28,15 @@ REGION = "eu-west-1"
 
 
 # S3
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_this_machine(monkeypatch):
+    """And no question to the network which machine this is."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +100,95 @@ def silent():
         sock.bind(("127.0.0.1", 0))
         sock.listen(64)
         yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+class Talkative:
+    """An S3 that refuses, and quotes all it was told; `told` has it."""
+
+    def __init__(self, code, status=403, says=""):
+        self.told = []
+        talkative = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                asked = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                talkative.told.append(self.headers)
+                quoted = escape(f"{says} {self.headers} {asked}")
+                said = f"<Code>{code}</Code><Message>{quoted}</Message>"
+                body = f"<Error>{said}</Error>"
+                if status == 200:
+                    key = re.search("<Key>.*</Key>", asked)[0]
+                    body = f"<DeleteResult><Error>{key}{said}</Error></DeleteResult>"
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body.encode())
+
+            def __getattr__(self, name):
+                if name.startswith("do_"):
+                    return self.answer
+                raise AttributeError(name)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Stumbling(Talkative):
+    """Answers 503 twice, and then with what another server says."""
+
+    def __init__(self, endpoint):
+        super().__init__("SlowDown", 503)
+        self.refused = 0
+        stumbling, host = self, endpoint.removeprefix("http://")
+
+        class Handler(self._server.RequestHandlerClass):
+            def answer(self):
+                if stumbling.refused < 2:
+                    stumbling.refused += 1
+                    super().answer()
+                else:
+                    self.pass_on()
+
+            def pass_on(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                other = http.client.HTTPConnection(host)
+                with contextlib.closing(other):
+                    other.request(self.command, self.path, body, dict(self.headers))
+                    reply = other.getresponse()
+                    content = reply.read()
+                self.send_response(reply.status)
+                self.send_header("ETag", reply.headers.get("ETag", ""))
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        self._server.RequestHandlerClass = Handler
+
+
+@pytest.fixture
+def talkative():
+    """`talkative("AccessDenied", 403)`: such an S3."""
+    with contextlib.ExitStack() as running:
+        yield lambda *words: running.enter_context(Talkative(*words))
+
+
+@pytest.fixture
+def stumbling(s3_server):
+    """Such an S3, before that of the other tests."""
+    with Stumbling(s3_server) as server:
+        yield server
 
 
 # Both

@@ -371,6 +371,17 @@ def test_what_somebody_takes_while_a_sweep_looks_stays(conn, rows, stored, attac
     assert kept(sha256)
 
 
+def test_what_is_stored_again_while_a_sweep_looks_stays(rows, stored, monkeypatch):
+    sha256 = stored(b"hello", hours=2)
+    look = blobs._unused
+    monkeypatch.setattr(blobs, "_unused", lambda *args: [look(*args), stored(b"hello")][0])
+
+    assert blobs.sweep(HOUR, 10) == 0
+
+    assert known(rows) == [sha256]
+    assert kept(sha256)
+
+
 def test_what_somebody_takes_while_it_is_deleted_is_refused_to_them(
     rows, stored, attach, broken, eventually
 ):

@@ -1,16 +1,10 @@
 """Contents in S3: sent and received whole, soon given up, and no secret in any error."""
 
-import contextlib
 import hashlib
-import http.client
-import http.server
 import os
 import signal
 import subprocess
-import threading
 import time
-import traceback
-from datetime import timedelta
 
 import pytest
 
@@ -19,41 +13,10 @@ from workshed.storage import (
     StorageError,
     place,
 )
-from workshed.storage.patience import USUAL, Patience
 
 NOBODY_LISTENS = "127.0.0.1:9"
 NAME = hashlib.sha256(b"hello").hexdigest()
-CANARY = "s3cr3t/canary+x"
-QUOTED = "s3cr3t%2Fcanary%2Bx"
-
-
-@pytest.fixture(autouse=True)
-def _no_credentials_of_this_machine(monkeypatch):
-    """And no question to the network who this machine is."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://{NOBODY_LISTENS}")
-
-
-def attempts(storage, store):
-    """Everything that can be asked of a storage."""
-
-    def read():
-        with storage.open(NAME) as file:
-            file.read()
-
-    return [lambda: store(storage, b"hello"), read, lambda: storage.delete(NAME)]
-
-
-def errors(storage, store):
-    """What each of them raises, as a traceback has it."""
-    found = []
-    for attempt in attempts(storage, store):
-        with pytest.raises(StorageError) as error:
-            attempt()
-        found.append("".join(traceback.format_exception(error.value)))
-    return found
+CANARY = "s3cr3tcanary"
 
 
 # Sending and receiving
@@ -191,13 +154,6 @@ def test_contents_lie_where_the_bucket_begins_without_a_prefix(bucket, store):
 # Giving up
 
 
-SHORT = Patience(retries=timedelta(seconds=1))
-
-
-def at(address, login=f"key:{QUOTED}@", patience=SHORT):
-    return place(f"s3://{login}pictures?region=eu-west-1&endpoint=http://{address}", patience)
-
-
 @pytest.mark.parametrize("away", ["nobody", "silent"])
 def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     """By default its client tries for three minutes, and waits 30 s each time."""
@@ -205,177 +161,21 @@ def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     started = time.monotonic()
 
     with pytest.raises(StorageError) as error:
-        store(at(address, patience=USUAL), b"hello")
+        store(place(f"s3://key:{CANARY}@pictures?endpoint=http://{address}"), b"hello")
 
     assert time.monotonic() - started < 30
     assert str(error.value).startswith(f"s3://pictures at http://{address} cannot be used")
     assert CANARY not in str(error.value)
 
 
-def test_an_s3_that_stumbles_is_asked_again(in_s3, store):
-    """A server that is restarted refuses connections for a moment, and answers 503."""
-    with Stumbling(in_s3.bucket.endpoint) as stumbling:
-        url = in_s3.url.replace(in_s3.bucket.endpoint, f"http://{stumbling.address}")
-        store(place(url), b"hello")
+def test_an_s3_that_stumbles_is_asked_again(in_s3, store, stumbling):
+    """A server that is restarted answers 503 for a moment."""
+    url = in_s3.url.replace(in_s3.bucket.endpoint, f"http://{stumbling.address}")
+
+    store(place(url), b"hello")
 
     assert stumbling.refused == 2
     assert in_s3.visible() != {}
-
-
-# What it says
-
-
-class Talkative:
-    """An S3 that refuses, and quotes all it was told; `told` has it."""
-
-    def __init__(self, code, status=403):
-        self.told = []
-        talkative = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def answer(self):
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                talkative.told.append(self.headers)
-                body = (
-                    f"<Error><Code>{code}</Code><Message>{CANARY} {self.headers}</Message></Error>"
-                )
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body.encode())
-
-            def __getattr__(self, name):
-                if name.startswith("do_"):
-                    return self.answer
-                raise AttributeError(name)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class Stumbling(Talkative):
-    """Answers 503 twice, and then with what another server says."""
-
-    def __init__(self, endpoint):
-        super().__init__("SlowDown", 503)
-        self.refused = 0
-        stumbling, host = self, endpoint.removeprefix("http://")
-
-        class Handler(self._server.RequestHandlerClass):
-            def answer(self):
-                if stumbling.refused < 2:
-                    stumbling.refused += 1
-                    super().answer()
-                else:
-                    self.pass_on()
-
-            def pass_on(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                other = http.client.HTTPConnection(host)
-                with contextlib.closing(other):
-                    other.request(self.command, self.path, body, dict(self.headers))
-                    reply = other.getresponse()
-                    content = reply.read()
-                self.send_response(reply.status)
-                self.send_header("ETag", reply.headers.get("ETag", ""))
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-        self._server.RequestHandlerClass = Handler
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [("InvalidAccessKeyId", 403), ("SignatureDoesNotMatch", 403), ("Teapot", 418), ("Bad", 400)],
-)
-def test_no_secret_is_in_what_is_raised(store, code, status):
-    """Logs, the dead table and Sentry keep it."""
-    with Talkative(code, status) as s3:
-        found = errors(at(s3.address), store)
-
-    assert s3.told
-    for said in found:
-        assert "s3://pictures at http://127.0.0.1" in said
-        assert CANARY not in said
-        assert QUOTED not in said
-        assert "Signature=" not in said
-        assert "Credential=" not in said
-
-
-def test_a_refused_login_says_what_to_do(store):
-    with Talkative("InvalidAccessKeyId") as s3:
-        found = errors(at(s3.address), store)
-
-    assert all("refuses the credentials" in said for said in found)
-
-
-def test_a_missing_bucket_is_no_missing_content(s3_server, store):
-    """A job whose image is gone gives up for good; a bucket is missing by mistake."""
-    found = errors(place(f"s3://key:{QUOTED}@nowhere?region=eu-west-1&endpoint={s3_server}"), store)
-
-    assert all("there is no such bucket" in said for said in found)
-
-
-def test_without_credentials_it_says_where_they_are_looked_for(store, s3_server):
-    found = errors(at(s3_server.removeprefix("http://"), login=""), store)
-
-    assert all("AWS_ACCESS_KEY_ID" in said for said in found)
-
-
-# What it takes from AWS_*
-
-
-def test_credentials_and_region_are_those_of_the_environment(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYOFENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "TOKENOFENV")
-    monkeypatch.setenv("AWS_REGION", "eu-south-7")
-
-    with Talkative("x") as s3, contextlib.suppress(StorageError):
-        place(f"s3://pictures?endpoint=http://{s3.address}").delete(NAME)
-
-    [told, *_] = s3.told
-    assert "Credential=KEYOFENV/" in told["Authorization"]
-    assert "/eu-south-7/s3/" in told["Authorization"]
-    assert told["x-amz-security-token"] == "TOKENOFENV"
-
-
-def test_the_credentials_of_the_url_stand_without_those_of_the_environment(monkeypatch):
-    """With the session token of another key every request is refused."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYOFENV")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "TOKENOFENV")
-    monkeypatch.setenv("AWS_REGION", "eu-south-7")
-
-    with Talkative("x") as s3, contextlib.suppress(StorageError):
-        at(s3.address).delete(NAME)
-
-    [told, *_] = s3.told
-    assert "Credential=key/" in told["Authorization"]
-    assert "/eu-west-1/s3/" in told["Authorization"]
-    assert told["x-amz-security-token"] is None
-
-
-def test_nothing_is_sent_in_clear_unless_the_url_says_http(monkeypatch, store):
-    with Talkative("x") as s3:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3.address}")
-        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-        errors(place(f"s3://key:{QUOTED}@pictures?region=eu-west-1"), store)
-
-    assert s3.told == []
 
 
 # Processes
