@@ -45,8 +45,7 @@ def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
     transaction of an actor with `once=True`.
     """
     _refuse_joined("keep")
-    # From the end first: a child that wrote has moved the descriptor, and a seek to where the file
-    # object believes to be moves nothing.
+    # From the end first, which forgets what was read ahead: a child may have written since.
     size_bytes = draft.seek(0, os.SEEK_END)
     draft.seek(0)
     if most_bytes is not None and size_bytes > most_bytes:

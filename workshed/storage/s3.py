@@ -48,8 +48,6 @@ class S3Storage:
     def keep(self, draft: BinaryIO, sha256: str) -> None:
         """Send a draft, unless an object of its size is there already."""
         at = self._key(sha256)
-        # From the end first: a child that wrote has moved the descriptor, and a seek to where the
-        # file object believes to be moves nothing.
         size = draft.seek(0, os.SEEK_END)
         draft.seek(0)
         with self._asking():

@@ -1,6 +1,7 @@
 """Contents with rows: what is stored stays, what nothing refers to goes, whoever dies meanwhile."""
 
 import hashlib
+import os
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -102,14 +103,25 @@ def test_a_draft_is_kept_from_its_beginning_wherever_it_stands(rows):
         assert blobs.keep(draft).sha256 == named(b"hello")
 
 
-def test_what_a_child_wrote_through_the_descriptor_is_kept_and_not_nothing():
-    """A file object does not know that another process has moved its descriptor."""
+def test_what_a_child_wrote_through_the_descriptor_is_kept():
     with storage().draft() as draft:
         subprocess.run(["printf", "made by a child"], stdout=draft.fileno(), check=True)
         blob = blobs.keep(draft)
 
     assert blob == Blob(named(b"made by a child"), 15)
     assert kept(blob.sha256)
+
+
+def test_what_was_read_before_another_process_wrote_is_forgotten():
+    """A file object keeps what it read ahead, and gives it again."""
+    with storage().draft() as draft:
+        draft.write(b"before")
+        draft.seek(0)
+        draft.read(1)
+        os.pwrite(draft.fileno(), b"AFTER.", 0)
+        blob = blobs.keep(draft)
+
+    assert blob.sha256 == named(b"AFTER.")
 
 
 def test_an_empty_content_is_one():

@@ -57,12 +57,23 @@ def test_a_draft_is_not_visible_before_it_is_kept(kept):
 
 
 def test_what_a_child_wrote_through_the_descriptor_is_kept(kept):
-    """A file object does not know that another process has moved its descriptor."""
     with kept.storage.draft() as draft:
         subprocess.run(["printf", "made by a child"], stdout=draft.fileno(), check=True)
         kept.storage.keep(draft, named(b"made by a child"))
 
     assert kept.visible() == {path(b"made by a child"): b"made by a child"}
+
+
+def test_what_was_read_before_another_process_wrote_is_forgotten(kept):
+    """A file object keeps what it read ahead, and gives it again."""
+    with kept.storage.draft() as draft:
+        draft.write(b"before")
+        draft.seek(0)
+        draft.read(1)
+        os.pwrite(draft.fileno(), b"AFTER.", 0)
+        kept.storage.keep(draft, named(b"AFTER."))
+
+    assert kept.visible() == {path(b"AFTER."): b"AFTER."}
 
 
 def test_a_content_that_is_not_there_is_missing(kept):

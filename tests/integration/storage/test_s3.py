@@ -110,25 +110,36 @@ def test_a_content_that_is_not_what_it_is_named_is_given_to_nobody(in_s3):
 
 
 LARGE = """
-import resource, sys
+import sys, threading
+from pathlib import Path
 from workshed.storage import place
 
 storage, small, large = place(sys.argv[1]), *sys.argv[2:]
+PAGES_PER_MB = 256
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) // PAGES_PER_MB
 
-with storage.open(small):
-    pass
-with storage.draft() as draft, storage.open(small) as file:
-    draft.write(file.read())
-    storage.keep(draft, small)
-before = peak()
-with storage.open(large) as file:
-    received = peak()
-    storage.delete(large)
-    storage.keep(file, large)
-print(received - before, peak() - received)
+def more_by(function):
+    before, over, most = mb(), threading.Event(), [0]
+    def look():
+        while not over.wait(0.001):
+            most.append(mb())
+    watch = threading.Thread(target=look)
+    watch.start()
+    function()
+    over.set()
+    watch.join()
+    return max(most) - before
+
+with storage.open(small) as file:
+    storage.delete(small)
+    storage.keep(file, small)
+files = []
+lent = storage.open(large)
+print(more_by(lambda: files.append(lent.__enter__())))
+storage.delete(large)
+print(more_by(lambda: storage.keep(files[0], large)))
 """
 
 
