@@ -1,9 +1,12 @@
 """Contents in S3: sent and received whole, soon given up, and no secret in any error."""
 
+import contextlib
 import hashlib
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -177,6 +180,37 @@ def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     assert time.monotonic() - started < 30
     assert str(error.value).startswith(f"s3://pictures at http://{address} cannot be used")
     assert CANARY not in str(error.value)
+
+
+@pytest.fixture
+def stalling():
+    """The address of a server that sends half of each content, and then nothing."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\nETag: x\r\n"
+    head += b"Last-Modified: Sun, 01 Mar 2026 09:00:00 GMT\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            with contextlib.suppress(OSError), contextlib.ExitStack() as open_ones:
+                while True:
+                    sock = open_ones.enter_context(listener.accept()[0])
+                    sock.recv(1 << 16)
+                    sock.sendall(head + bytes(2000))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_an_s3_that_stops_in_the_middle_is_soon_given_up(stalling):
+    storage = place(f"s3://key:{CANARY}@pictures?endpoint=http://{stalling}")
+    started = time.monotonic()
+
+    with pytest.raises(StorageError, match="it does not answer in time"):
+        storage.open(NAME).__enter__()
+
+    assert time.monotonic() - started < 30
 
 
 def test_an_s3_that_stumbles_is_asked_again(in_s3, store, stumbling):
