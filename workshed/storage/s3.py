@@ -24,6 +24,7 @@ PARTS_AT_ONCE = 2
 """Each has a part in memory, and the line to itself for less time the more there are."""
 PIECE_BYTES = 1 << 20
 """Of what is received, in memory at once."""
+NOT_TAKEN = "there is no such bucket, or this is no S3; make it, or correct the endpoint"
 FORKED = (
     "this process was forked from one that had used S3, which its client does not outlive; use S3 "
     "in the child only"
@@ -52,11 +53,7 @@ class S3Storage:
         draft.seek(0)
         with self._asking():
             if self._size(at) != size:
-                obstore.put(
-                    *(self._store, at, draft),
-                    chunk_size=PART_BYTES,
-                    max_concurrency=PARTS_AT_ONCE,
-                )
+                self._send(at, draft)
 
     @contextmanager
     def open(self, sha256: str) -> Generator[BinaryIO]:
@@ -99,6 +96,14 @@ class S3Storage:
             return obstore.head(self._store, at)["size"]
         except FileNotFoundError:
             return None
+
+    def _send(self, at: str, draft: BinaryIO) -> None:
+        """Write an object; large ones in parts."""
+        parts = PARTS_AT_ONCE
+        try:
+            obstore.put(self._store, at, draft, chunk_size=PART_BYTES, max_concurrency=parts)
+        except FileNotFoundError:
+            raise StorageError(str(self), NOT_TAKEN) from None
 
     def _receive(self, sha256: str, file: BinaryIO) -> None:
         """Write an object into the file, and look at all of it on the way."""

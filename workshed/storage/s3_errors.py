@@ -20,10 +20,7 @@ NO_CREDENTIALS = (
     "s3://key:secret@bucket"
 )
 REASONS = (
-    (
-        "/latest/(api/token|meta-data)",
-        NO_CREDENTIALS,
-    ),
+    ("/latest/(api/token|meta-data)", NO_CREDENTIALS),
     ("code: AccessDenied", REFUSED),
     ("(?i)timed ?out", "it does not answer in time; see whether it runs, and the network"),
     ("(?i)connection refused", "nothing listens there; start it, or correct the endpoint"),
@@ -62,4 +59,4 @@ def _reason(error: BaseError) -> str:
     status = re.search(r"status(?: code)?: (\d{3})", text)
     code = re.search(r"(?:<Code>|\(code: )(\w{1,50})", text)
     found = " ".join(part.group(1) for part in (status, code) if part)
-    return f"it answered {found or type(error).__name__}"
+    return f"it answered {found}" if found else "it broke off, or does not speak as S3 does"

@@ -83,6 +83,17 @@ def test_a_missing_bucket_is_no_missing_content(s3_server, store):
     assert all("there is no such bucket" in said for said in found)
 
 
+def test_a_web_server_that_is_no_s3_is_none(store, talkative):
+    """Its 404 to what is sent there is no missing content."""
+    with pytest.raises(StorageError, match="this is no S3"):
+        store(at(talkative("Nothing here", 404).address), b"hello")
+
+
+def test_what_breaks_off_says_so(talkative):
+    with pytest.raises(StorageError, match="broke off"), at(talkative("", 200).address).open(NAME):
+        pass
+
+
 def test_without_credentials_it_says_where_they_are_looked_for(store, s3_server):
     found = errors(at(s3_server.removeprefix("http://"), login=""), store)
 
