@@ -1,0 +1,10 @@
+"""Making an image fit: judged, decoded, shrunk, written anew from its pixels.
+
+Runs in a child process that holds no secret. Nothing here imports more than the standard library
+and Pillow, and what is imported with this package not even Pillow: `workshed.pixels.making` does.
+"""
+
+from workshed.pixels.errors import RefusedError
+from workshed.pixels.wanted import CODEC, Made, Wanted
+
+__all__ = ["CODEC", "Made", "RefusedError", "Wanted"]

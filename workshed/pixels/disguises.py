@@ -1,0 +1,43 @@
+"""Files that are an image and something else besides.
+
+What is made of them is harmless, since it is written anew from the pixels. The original is not,
+should it ever be served under the wrong type, unpacked, or included by a program.
+"""
+
+import io
+import re
+import zipfile
+
+from workshed.pixels.errors import RefusedError
+
+# Readers of PDF look for its beginning that far into a file.
+_PDF_HEAD_BYTES = 1024
+_CODE = re.compile(rb"<(?:\?php\s|script[\s>])", re.IGNORECASE)
+
+
+def check(data: bytes) -> None:
+    """Refuse an image that other programs may take for a PDF, a ZIP file or a script."""
+    if (at := data.find(b"%PDF-", 0, _PDF_HEAD_BYTES)) >= 0:
+        raise RefusedError(f"it is a PDF as well, which begins at byte {at}")
+    if code := _CODE.search(data):
+        found = code[0].decode("ascii").strip()
+        raise RefusedError(f"it holds a script as well: {found} at byte {code.start()}")
+    if _is_zip(data):
+        raise RefusedError("it is a ZIP file as well")
+
+
+def _is_zip(data: bytes) -> bool:
+    """Whether a program would unpack it.
+
+    `is_zipfile` looks for four bytes near the end, which about one photo in 65 000 has by chance.
+    """
+    file = io.BytesIO(data)
+    if not zipfile.is_zipfile(file):
+        return False
+    try:
+        zipfile.ZipFile(file).close()
+    except zipfile.BadZipFile:
+        return False
+    except (ValueError, LookupError, NotImplementedError, OSError):
+        return True  # it has a directory, only not one that Python can read
+    return True

@@ -1,0 +1,32 @@
+"""Where images end: decoders read what they need and never look whether there is more, or less."""
+
+import re
+from collections.abc import Callable
+
+from workshed.pixels.ends import bmp, boxes, gif, jpeg, png, tiff, webp
+from workshed.pixels.ends.extent import Extent
+from workshed.pixels.errors import RefusedError
+from workshed.pixels.kinds import called
+
+_EXTENTS: dict[str, Callable[[bytes], Extent]] = {
+    "AVIF": boxes.extent,
+    "BMP": bmp.extent,
+    "GIF": gif.extent,
+    "JPEG": jpeg.extent,
+    "PNG": png.extent,
+    "TIFF": tiff.extent,
+    "WEBP": webp.extent,
+}
+_NOT_ZERO = re.compile(rb"[^\0]")
+
+
+def extent(kind: str, data: bytes) -> Extent:
+    """Return how far the image reaches; raises `RefusedError` when less or more is there.
+
+    Zeros may follow: cameras and disks pad with them.
+    """
+    found = _EXTENTS[kind](data)
+    if other := _NOT_ZERO.search(data, found.end):
+        more = len(data) - other.start()
+        raise RefusedError(f"{more} bytes follow the end of the {called(kind)} at {found.end}")
+    return found
