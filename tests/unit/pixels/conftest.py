@@ -1,0 +1,67 @@
+"""Making an image of bytes, without the process around it."""
+
+from io import BytesIO
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from workshed.pixels import Made, RefusedError, Wanted
+from workshed.pixels.making import make
+
+
+class Outcome(NamedTuple):
+    made: Made
+    data: bytes
+    image: Image.Image
+
+
+@pytest.fixture(scope="session")
+def wanted():
+    """`wanted(width=20, …)`: what the settings want by default, changed."""
+
+    def change(**values):
+        usual = {
+            "width": 800,
+            "height": 600,
+            "quality": 85,
+            "format": "jpeg",
+            "suffix": "",
+            "max_bytes": 30_000_000,
+            "max_pixels": 40_000_000,
+            "max_frames": 500,
+        }
+        return Wanted(**usual | values)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def variant(wanted):
+    """`variant(data, width=20, …)`: what is made, its bytes, and what Pillow reads in them."""
+
+    def run(data, **values):
+        target = BytesIO(b"left over from before, and longer than what is made" * 1000)
+        made = make(BytesIO(data), target, wanted(**values))
+        image = Image.open(BytesIO(target.getvalue()))
+        image.load()
+        assert image.size == (made.width, made.height)
+        assert image.get_format_mimetype() == made.media_type
+        assert getattr(image, "n_frames", 1) == made.frames
+        return Outcome(made, target.getvalue(), image)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def refusal(wanted):
+    """`refusal(data, suffix=".png", …)`: why nothing is made of it."""
+
+    def run(data, **values):
+        target = BytesIO()
+        with pytest.raises(RefusedError) as refused:
+            make(BytesIO(data), target, wanted(**values))
+        assert target.getvalue() == b""
+        return refused.value.reason
+
+    return run

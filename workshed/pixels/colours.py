@@ -1,0 +1,71 @@
+"""Colours as every screen understands them: sRGB."""
+
+from functools import cache, lru_cache
+from io import BytesIO
+
+from PIL import Image, ImageChops, ImageCms
+
+# The largest profiles of printers have two to three million bytes; more is an attempt.
+_LARGEST_PROFILE_BYTES = 4 << 20
+# Each is kept with its tables, all within the memory of this process.
+_KEPT_TRANSFORMS = 8
+# Of 255: what differs by no more from sRGB is sRGB, by whatever name.
+_SAME = 2
+
+_WITH_ALPHA = {"LA": "L", "RGBA": "RGB"}
+
+
+def to_srgb(image: Image.Image, profile: object) -> Image.Image:
+    """Return an image that is L, LA, RGB or RGBA in sRGB.
+
+    A profile that is broken, or made for other pixels than these, is ignored.
+    """
+    mode = _WITH_ALPHA.get(image.mode, image.mode)
+    transform = None
+    if isinstance(profile, bytes) and len(profile) <= _LARGEST_PROFILE_BYTES and mode != "LAB":
+        transform = _transform(profile, mode)
+    if transform is None:
+        return image if mode in {"L", "RGB"} else image.convert("RGB")
+    converted = transform.apply(image if mode == image.mode else image.convert(mode))
+    if mode == "L":
+        converted = converted.convert("L")
+    if mode != image.mode:
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+@lru_cache(maxsize=_KEPT_TRANSFORMS)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return what takes pixels to sRGB; `None` when they are there, or the profile is no use."""
+    try:
+        given = ImageCms.ImageCmsProfile(BytesIO(profile))
+        transform = ImageCms.ImageCmsTransform(
+            given,
+            _srgb(),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
+        return None
+    return None if mode == "RGB" and _changes_nothing(transform) else transform
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    levels = range(0, 256, 51)
+    colours = bytes(
+        level
+        for red in levels
+        for green in levels
+        for blue in levels
+        for level in (red, green, blue)
+    )
+    sample = Image.frombytes("RGB", (len(colours) // 3, 1), colours)
+    difference = ImageChops.difference(sample, transform.apply(sample)).tobytes()
+    return max(difference) <= _SAME

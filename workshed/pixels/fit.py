@@ -1,0 +1,16 @@
+"""How large an image becomes."""
+
+# What the encoders can write, in pixels of the longer side.
+LONGEST_SIDE_PX = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
+
+
+def fit(width: int, height: int, box_width: int, box_height: int) -> tuple[int, int]:
+    """Scale a size down to fit within a box, keeping its aspect ratio.
+
+    All are whole pixels, at least 1. A size that fits already is returned as it is.
+    """
+    if width <= box_width and height <= box_height:
+        return width, height
+    if width * box_height >= height * box_width:
+        return box_width, max(1, (height * box_width + width // 2) // width)
+    return max(1, (width * box_height + height // 2) // height), box_height

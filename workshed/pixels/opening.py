@@ -1,0 +1,90 @@
+"""Pillow, with the formats that are wanted and no other of its 43, and its errors as refusals."""
+
+import re
+import struct
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BytesIO
+
+# Each registers its format. Without them Pillow would load the plugins of all its formats.
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from workshed.pixels import strips
+from workshed.pixels.errors import RefusedError
+from workshed.pixels.judging import check_frames
+from workshed.pixels.wanted import Wanted
+
+# The worker beside this process has work for the other processors.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# All that Pillow was seen to raise for broken data.
+_STUMBLES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImageCms.PyCMSError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+_LONGEST_REASON = 300
+# It may quote the file, and PostgreSQL takes no zeros in a text.
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+@contextmanager
+def decoding(wanted: Wanted) -> Generator[None]:
+    """Refuse what Pillow cannot decode; what is written inside goes to memory only."""
+    # Pillow raises above twice its limit, also for what grows while it is decoded.
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (wanted.max_pixels + 1) // 2
+    try:
+        yield
+    except Image.DecompressionBombError as err:
+        found = re.search(r"\d+", str(err))
+        raise _too_large(int(found[0]) if found else 0, wanted.max_pixels) from err
+    except UnidentifiedImageError as err:  # its text is about Python's file object
+        raise RefusedError("it cannot be decoded: its header is broken") from err
+    except _STUMBLES as err:
+        reason = _UNPRINTABLE.sub("?", f"{err}")[:_LONGEST_REASON] or type(err).__name__
+        if "out of memory" in reason.lower():
+            raise MemoryError(reason) from err
+        raise RefusedError(f"it cannot be decoded: {reason}") from err
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def opened(data: bytes, kind: str, wanted: Wanted) -> ImageFile.ImageFile:
+    """Open an image and read its header; raises `RefusedError` for one that is too large."""
+    image = Image.open(BytesIO(data), formats=[kind])
+    if image.width * image.height > wanted.max_pixels:
+        raise _too_large(image.width * image.height, wanted.max_pixels)
+    if image.mode in {"F", "I"}:
+        raise RefusedError(f"its pixels are signed or 32-bit numbers (mode {image.mode})")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        strips.check(image, len(data))
+    if kind in {"AVIF", "PNG"}:  # of the others they were counted before
+        check_frames(getattr(image, "n_frames", 1), wanted.max_frames)
+    return image
+
+
+def _too_large(pixels: int, limit: int) -> RefusedError:
+    return RefusedError(f"it has {pixels} pixels; at most {limit} are allowed")
