@@ -1,1 +1,1 @@
-"""Images: what people upload, and what is made of it."""
+"""Images that people upload, and what is made of them."""

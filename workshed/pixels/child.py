@@ -1,0 +1,83 @@
+"""The process in which images are decoded: `python -m workshed.pixels.child FD MEMORY_BYTES`.
+
+It serves one image after the other until its socket ends, which it does with the parent, however
+that dies. No parent-death signal: that comes when the thread that started a process ends.
+"""
+
+import json
+import math
+import os
+import resource
+import select
+import socket
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from workshed.pixels.errors import RefusedError
+from workshed.pixels.making import make
+from workshed.pixels.wanted import PACKET_BYTES, Wanted
+
+IDLE_S = 60.0
+_LARGEST_FILE_BYTES = 256 << 20
+_MOST_FILES = 32
+_LONGEST_TEXT = 2000
+
+
+def main(words: list[str]) -> None:
+    """Serve until there is nobody to serve, or nothing to do for a while."""
+    descriptor, memory_bytes = (int(word) for word in words)
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    _limit(resource.RLIMIT_FSIZE, _LARGEST_FILE_BYTES)
+    _limit(resource.RLIMIT_NOFILE, _MOST_FILES)
+    _limit(resource.RLIMIT_CORE, 0)
+    with socket.socket(fileno=descriptor) as parent:
+        while _has_request(parent) and _serve(parent):
+            pass
+
+
+def _limit(what: int, most: int) -> None:
+    """Set a limit for good, or leave a lower one that is there already."""
+    hard = resource.getrlimit(what)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
+
+
+def _has_request(parent: socket.socket) -> bool:
+    return bool(select.select([parent], [], [], IDLE_S)[0])
+
+
+def _serve(parent: socket.socket) -> bool:
+    """Answer one request; whether another can be answered after it."""
+    packet, descriptors, _, _ = socket.recv_fds(parent, PACKET_BYTES, 2)
+    if not packet:
+        return False
+    parent.send(json.dumps(_answer(json.loads(packet), *descriptors)).encode())
+    return True
+
+
+def _answer(request: dict[str, Any], source: int, target: int) -> dict[str, Any]:
+    _allow_cpu(request["cpu_s"])
+    try:
+        with os.fdopen(source, "rb") as read, os.fdopen(target, "wb") as written:
+            return {"made": asdict(make(read, written, Wanted(**request["wanted"])))}
+    except RefusedError as err:
+        return {"refused": err.reason}
+    except MemoryError:
+        return {"memory": resource.getrlimit(resource.RLIMIT_AS)[0]}
+    except Exception as err:  # noqa: BLE001 -- the parent raises it
+        return {"failed": f"{type(err).__name__}: {err}"[:_LONGEST_TEXT]}
+    finally:
+        _allow_cpu(math.inf)  # or what is left of this image's time would end the next one's
+
+
+def _allow_cpu(seconds: float) -> None:
+    """Let the kernel end this process, by SIGXCPU, after so many further seconds of work."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = hard if math.isinf(seconds) else math.ceil(time.process_time() + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
