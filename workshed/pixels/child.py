@@ -4,6 +4,8 @@ It serves one image after the other until its socket ends, which it does with th
 that dies. No parent-death signal: that comes when the thread that started a process ends.
 """
 
+import contextlib
+import ctypes
 import json
 import math
 import os
@@ -23,11 +25,16 @@ IDLE_S = 60.0
 _LARGEST_FILE_BYTES = 256 << 20
 _MOST_FILES = 32
 _LONGEST_TEXT = 2000
+# Of glibc's `mallopt`: what is free at the end of the heap stays up to the first, and what is
+# larger than the second is not taken from the heap.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _LARGEST_IN_HEAP_BYTES = 64 << 20, 32 << 20
 
 
 def main(words: list[str]) -> None:
     """Serve until there is nobody to serve, or nothing to do for a while."""
     descriptor, memory_bytes = (int(word) for word in words)
+    _keep_memory()
     _limit(resource.RLIMIT_AS, memory_bytes)
     _limit(resource.RLIMIT_FSIZE, _LARGEST_FILE_BYTES)
     _limit(resource.RLIMIT_NOFILE, _MOST_FILES)
@@ -35,6 +42,14 @@ def main(words: list[str]) -> None:
     with socket.socket(fileno=descriptor) as parent:
         while _has_request(parent) and _serve(parent):
             pass
+
+
+def _keep_memory() -> None:
+    """Use the memory of one image for the next; else the kernel clears 10 MB for each: 4 ms."""
+    with contextlib.suppress(AttributeError):  # no glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_IN_HEAP_BYTES)
 
 
 def _limit(what: int, most: int) -> None:
