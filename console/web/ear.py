@@ -1,0 +1,76 @@
+"""The connection on which a process listens."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Self, TypeVar
+
+from psycopg import AsyncConnection, Notify, sql
+
+from workshed.db import OPTIONS
+from workshed.notifications import channel
+from workshed.settings import settings
+
+T = TypeVar("T")
+
+ANSWER_S = 5.0
+"""How long a statement, each of which is short, is waited for; then the connection is given up."""
+
+
+class Ear:
+    """A connection in autocommit, used by one task, on which channels are listened to."""
+
+    def __init__(self, heard: Callable[[Notify], None]) -> None:
+        """Connect to nothing yet."""
+        self.users: set[int] = set()
+        """Those of whom nothing is told unheard."""
+        self._heard = heard
+        self._conn: AsyncConnection[Any]
+
+    async def __aenter__(self) -> Self:
+        """Connect; raises `psycopg.OperationalError`."""
+        url = settings().database_url.get_secret_value()
+        options = {**OPTIONS, "application_name": "workshed streams"}
+        self._conn = await AsyncConnection.connect(url, autocommit=True, **options)
+        self._conn.add_notify_handler(self._heard)  # what comes while a statement is answered
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection."""
+        await self._conn.close()
+
+    async def change(self, *, listen: Iterable[int], leave: Iterable[int]) -> None:
+        """Listen for some users and leave others, all in one round trip."""
+        new, gone = {*listen} - self.users, {*leave} & self.users
+        commands = [sql.SQL("LISTEN {}").format(sql.Identifier(channel(user))) for user in new]
+        commands += [sql.SQL("UNLISTEN {}").format(sql.Identifier(channel(user))) for user in gone]
+        if commands:
+            await self.ask(lambda conn: conn.execute(sql.SQL("; ").join(commands)))
+        self.users = (self.users | new) - gone
+
+    async def ask(self, question: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+        """Ask PostgreSQL something; raises `TimeoutError` where it does not answer."""
+        async with asyncio.timeout(ANSWER_S):
+            return await question(self._conn)
+
+    def take(self) -> None:
+        """Pass on what has arrived; raises `psycopg.OperationalError` when the connection is lost.
+
+        To be called after every statement too: what libpq has read with the end of its answer
+        shows on no socket.
+        """
+        self._conn.pgconn.consume_input()
+        while note := self._conn.pgconn.notifies():
+            self._heard(Notify(note.relname.decode(), note.extra.decode(), note.be_pid))
+
+    async def idle(self, stirred: asyncio.Event, until: float) -> None:
+        """Wait for something to arrive, for the event, which is cleared, or for a time."""
+        loop, socket = asyncio.get_running_loop(), self._conn.fileno()
+        loop.add_reader(socket, stirred.set)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await stirred.wait()
+        finally:
+            loop.remove_reader(socket)
+        stirred.clear()

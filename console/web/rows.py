@@ -1,0 +1,59 @@
+"""Connections for what is read, few however many ask."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection, OperationalError
+from psycopg_pool import AsyncConnectionPool
+
+from workshed.db import OPTIONS, POOL_WAIT_S
+from workshed.settings import settings
+
+SIZE = 4
+"""Connections per process: each read takes about a millisecond."""
+ANSWER_S = 5.0
+"""How long what is read, which is little, is waited for; then its connection is given up."""
+
+
+class Rows:
+    """A pool of connections in autocommit, opened when it is first asked for one."""
+
+    def __init__(self) -> None:
+        """Connect to nothing yet."""
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
+        """Lend a connection for a moment.
+
+        Raises `psycopg.OperationalError` when PostgreSQL is away, or does not answer in time.
+        """
+        if self._pool is None:
+            self._pool = _pool()
+        await self._pool.open()  # does nothing when open
+        try:
+            async with asyncio.timeout(ANSWER_S), self._pool.connection() as conn:
+                yield conn
+        except TimeoutError:
+            raise OperationalError(f"no answer within {ANSWER_S:g} s") from None
+
+    async def close(self) -> None:
+        """Close them all."""
+        if self._pool is not None:
+            await self._pool.close()
+
+
+def _pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
+    return AsyncConnectionPool(
+        settings().database_url.get_secret_value(),
+        kwargs={**OPTIONS, "autocommit": True},
+        min_size=0,
+        max_size=SIZE,
+        timeout=POOL_WAIT_S,
+        reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+        name="workshed web",
+    )

@@ -1,0 +1,108 @@
+"""When a stream is woken, by a hub that runs in the test."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from console.web.hub import Hub
+from console.web.place import Place
+from workshed.notifications import channel
+
+
+@pytest.fixture
+def notify(connect, database):
+    """`notify(user_id, payload)`: say something on the channel of a user, at once."""
+    conn = connect(autocommit=True)
+    return lambda user_id, payload="1": conn.execute(
+        "SELECT pg_notify(%s, %s)", (channel(user_id), payload)
+    )
+
+
+@asynccontextmanager
+async def hub_in_use():
+    """A hub that is connected, since it has a stream of somebody else."""
+    hub, other = Hub(sweep_s=1_000), Place(0)
+    with hub.waking(other):
+        await other.woken()
+        yield hub
+    await hub.close()
+
+
+async def woken(place, within_s=5):
+    async with asyncio.timeout(within_s):
+        await place.woken()
+
+
+def test_a_stream_is_first_woken_when_nothing_comes_unheard_any_more(notify):
+    """Were it earlier, it would read, and then miss what is told before the LISTEN."""
+
+    async def run():
+        async with hub_in_use() as hub:
+            for user_id in range(1, 20):
+                place = Place(user_id)
+                with hub.waking(place):
+                    await woken(place)
+                    notify(user_id)
+                    await woken(place)
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
+    async def run():
+        async with hub_in_use() as hub:
+            place = Place(1)
+            with hub.waking(place):
+                await woken(place)
+                place.seen = 7
+                notify(1, "7")
+                with pytest.raises(TimeoutError):
+                    await woken(place, within_s=0.2)
+                notify(1, "8")
+                await woken(place)
+
+    asyncio.run(run())
+
+
+def test_what_somebody_else_says_on_the_channel_breaks_nothing(notify):
+    async def run():
+        async with hub_in_use() as hub:
+            place = Place(1)
+            with hub.waking(place):
+                await woken(place)
+                for payload in ("", "what", "-1", "\N{SUPERSCRIPT TWO}"):
+                    notify(1, payload)
+                    await woken(place)
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_comes_while_the_last_one_leaves_is_woken(notify):
+    async def run():
+        async with hub_in_use() as hub:
+            for _ in range(20):
+                with hub.waking(Place(1)):
+                    await asyncio.sleep(0)
+                place = Place(1)
+                with hub.waking(place):
+                    await woken(place)
+                    notify(1)
+                    await woken(place)
+
+    asyncio.run(run())
+
+
+def test_a_hub_that_had_no_streams_for_a_while_works_again(notify):
+    async def run():
+        hub = Hub(sweep_s=1_000)
+        for _ in range(3):
+            place = Place(1)
+            with hub.waking(place):
+                await woken(place)
+                notify(1)
+                await woken(place)
+            await hub._task
+        await hub.close()
+
+    asyncio.run(run())
