@@ -1,0 +1,57 @@
+"""What a user sees of their pictures, as rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+SHOWN = 60
+"""Pictures on one page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An attachment with the variants of what it holds now."""
+
+    id: int
+    filename: str
+    refusal: str | None
+    variants: list[dict[str, Any]]
+    """Of each `sha256`, `width` and `height`, the oldest first."""
+
+
+async def pictures(conn: AsyncConnection[Any], user_id: int, before: int | None) -> list[Picture]:
+    """Return the newest attachments of a user, or those older than one, at most `SHOWN`."""
+    query = """
+        SELECT a.id, a.filename, a.refusal,
+               coalesce((
+                   SELECT jsonb_agg(to_jsonb(v) - 'made_at' ORDER BY v.made_at, v.sha256)
+                     FROM (SELECT sha256, width, height, min(made_at) AS made_at
+                             FROM product.image_variants
+                            WHERE original = a.sha256
+                            GROUP BY sha256, width, height) AS v
+               ), '[]') AS variants
+          FROM product.attachments AS a
+         WHERE a.user_id = %(user_id)s AND (%(before)s::bigint IS NULL OR a.id < %(before)s)
+         ORDER BY a.id DESC
+         LIMIT %(limit)s
+    """
+    values = {"user_id": user_id, "before": before, "limit": SHOWN}
+    async with conn.cursor(row_factory=class_row(Picture)) as cur:
+        await cur.execute(query, values)
+        return await cur.fetchall()
+
+
+async def media_type(conn: AsyncConnection[Any], user_id: int, sha256: str) -> str | None:
+    """Return what a variant is, if it was made of what an attachment of the user holds now."""
+    query = """
+        SELECT v.media_type
+          FROM product.image_variants AS v
+          JOIN product.attachments AS a ON a.sha256 = v.original
+         WHERE v.sha256 = %(sha256)s AND a.user_id = %(user_id)s
+         LIMIT 1
+    """
+    found = await conn.execute(query, {"sha256": sha256, "user_id": user_id})
+    row = await found.fetchone()
+    return row[0] if row else None

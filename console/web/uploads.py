@@ -1,0 +1,89 @@
+"""Take what a browser uploads, and keep it only whole."""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from psycopg.errors import ForeignKeyViolation
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from workshed import db
+from workshed.db import Connection
+from workshed.images import blobs
+from workshed.images.blobs import Blob
+from workshed.notifications import TokenError
+from workshed.settings import settings
+from workshed.storage import storage
+
+Attach = Callable[[Connection, int, str, Blob], int]
+"""Stores that a user has a file of this name and content, and sends its job; returns its id."""
+
+# What `product.attachments` refuses.
+_IN_NO_FILENAME = re.compile(r"[\x00-\x1f\x7f-\x9f/\u2028\u2029]")
+_LONGEST_FILENAME = 255
+
+
+async def take(request: Request, user_id: int, attach: Attach) -> int:
+    """Store the body of a request as an attachment of the user; return its id.
+
+    Raises `HTTPException` or `TokenError`, and nothing is attached then.
+    """
+    filename, most_bytes = _filename(request), settings().image_max_bytes
+    if int(request.headers.get("content-length", "0")) > most_bytes:
+        raise _too_large(most_bytes)
+    with ExitStack() as stack:  # left in the loop's own thread, also when the request is cancelled
+        draft = await run_in_threadpool(stack.enter_context, storage().draft())
+        await _receive(request, draft, most_bytes)
+        return await run_in_threadpool(_store, user_id, filename, draft, attach)
+
+
+async def _receive(request: Request, draft: BinaryIO, most_bytes: int) -> None:
+    size_bytes = 0
+    async for chunk in request.stream():
+        size_bytes += len(chunk)
+        if size_bytes > most_bytes:
+            raise _too_large(most_bytes)
+        await run_in_threadpool(draft.write, chunk)
+    if not size_bytes:
+        raise HTTPException(400, "The file is empty.")
+
+
+def _store(user_id: int, filename: str, draft: BinaryIO, attach: Attach) -> int:
+    blob = blobs.keep(draft)
+    try:
+        with db.transaction() as conn:
+            return attach(conn, user_id, filename, blob)
+    except ForeignKeyViolation:
+        raise TokenError("is of somebody who is gone") from None
+
+
+def _filename(request: Request) -> str:
+    try:
+        name = unquote(request.headers.get("x-filename", ""), errors="strict")
+    except UnicodeDecodeError:
+        name = ""
+    if not 1 <= len(name) <= _LONGEST_FILENAME or _IN_NO_FILENAME.search(name):
+        raise HTTPException(
+            400,
+            "X-Filename must name the file: percent-encoded UTF-8, at most "
+            f"{_LONGEST_FILENAME} characters, without folders and control characters.",
+        )
+    return name
+
+
+def _too_large(most_bytes: int) -> HTTPException:
+    return HTTPException(413, f"The file is too large: at most {in_mb(most_bytes)} are taken.")
+
+
+def in_mb(size_bytes: int) -> str:
+    """Say a size as people do: `30 MB`."""
+    return f"{size_bytes / 1e6:.3g} MB"
+
+
+def unwired(_conn: Connection, _user_id: int, _filename: str, _blob: Blob) -> int:
+    """Stand in for what stores an attachment, where an application was given nothing."""
+    raise NotImplementedError("give create_app() what stores an attachment: attach=…")

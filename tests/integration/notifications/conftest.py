@@ -1,0 +1,108 @@
+"""People, what they are told, and a process that serves it."""
+
+import secrets
+
+import pytest
+
+from tests.integration.notifications.reader import Reader
+from tests.integration.notifications.served import Served
+from workshed import notifications
+from workshed.settings import settings
+from workshed.storage import storage
+
+STREAMS = "workshed streams"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path / 'storage'}")
+    monkeypatch.setenv("WORKSHED_BROKER_URL", "stub://")
+    settings.cache_clear()
+    storage.cache_clear()
+    yield
+    storage.cache_clear()
+
+
+@pytest.fixture
+def people(connect):
+    """`people(3)`: the ids of so many new users."""
+
+    def people(count):
+        query = """
+            INSERT INTO product.users (name, email)
+            SELECT 'Ada', md5(random()::text) || '@example.org' FROM generate_series(1, %s)
+            RETURNING id
+        """
+        return [user_id for (user_id,) in connect(autocommit=True).execute(query, (count,))]
+
+    return people
+
+
+@pytest.fixture
+def ada(people):
+    return people(1)[0]
+
+
+@pytest.fixture
+def tell(connect):
+    """`tell(user_id, **data)`: tell somebody something, committed; its number."""
+    conn = connect()
+
+    def tell(user_id, event="image_processed", key=None, **data):
+        key = key or secrets.token_hex(8)
+        number = notifications.tell(conn, user_id, event, data, key=key)
+        conn.commit()
+        return number
+
+    return tell
+
+
+@pytest.fixture
+def serve(database, tmp_path):
+    """`serve(port=0, sweep_s=15, send_s=60)`: serve the page on the database of this test."""
+    started = []
+
+    def serve(**options):
+        started.append(Served(tmp_path / f"served-{len(started)}.log", **options))
+        return started[-1]
+
+    yield serve
+    for one in started:
+        one.end()
+        assert "Traceback" not in one.text()
+
+
+@pytest.fixture
+def served(serve):
+    """One that sweeps so seldom that it hides nothing."""
+    return serve(sweep_s=1_000)
+
+
+@pytest.fixture
+def read(served):
+    """`read(user_id, last=0)`: an open stream of a user."""
+    opened = []
+
+    def read(user_id, **options):
+        opened.append(Reader(served, notifications.token(user_id), **options))
+        return opened[-1]
+
+    yield read
+    for reader in opened:
+        reader.close()
+
+
+@pytest.fixture
+def backends(connect):
+    """`backends()`: the connections that listen, each with what it was asked last."""
+    conn = connect(autocommit=True)
+
+    def backends():
+        query = """
+            SELECT pid, query FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = %s
+        """
+        return dict(conn.execute(query, (STREAMS,)).fetchall())
+
+    return backends

@@ -1,0 +1,75 @@
+"""A process that serves the page, and what is asked of it."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent.parent
+OURS = ("-m", "tests.integration.notifications.serving")
+AT = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
+
+
+class Served:
+    """`console.web.pictures` in a process of its own, on a free port or a given one."""
+
+    def __init__(self, log, *, port=0, sweep_s=15, send_s=60, command=None):
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, *(command or (*OURS, str(port), str(sweep_s), str(send_s)))],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        self.port = self._wait()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _wait(self, within_s=30):
+        deadline = time.monotonic() + within_s
+        while not (found := AT.search(self.text())):
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.01)
+        return int(found[1])
+
+    def text(self):
+        """What it has logged."""
+        return self.log.read_text()
+
+    def ask(self, path, *, method="GET", token=None, cookie=None, body=None, **headers):
+        """One request; its status, headers and text."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if cookie:
+            headers["Cookie"] = f"workshed_token={cookie}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    def rss_bytes(self):
+        """Memory that the process has in use."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def stop(self, within_s=10):
+        """End it as a deployment does; return how many seconds that took."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(within_s)
+        return time.monotonic() - begun
+
+    def end(self):
+        """Leave nothing behind, whatever the test did."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
