@@ -23,11 +23,13 @@ dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 
 test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
+	@sh .ci/browser
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
-	@$(BIN)/pytest tests/e2e tests/integration/jobs/test_model.py --full
+	@sh .ci/browser
+	@$(BIN)/pytest tests/e2e tests/integration/jobs/test_model.py tests/integration/notifications --full
 	@$(BIN)/python -m tests.faults --scale full
 	@$(BIN)/python -m tests.faults.numbers
 
