@@ -46,7 +46,7 @@ def default(value: Any) -> str:
     """Write a default as it would stand in the environment."""
     match value:
         case SecretStr():
-            return f"`{value.get_secret_value()}`"
+            return default(value.get_secret_value())
         case timedelta():
             return f"`{value.total_seconds():g}`"
         case None | "":

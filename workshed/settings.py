@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     site_url: str = "http://127.0.0.1:8000"
     """Where links in mails lead."""
     storage_url: SecretStr = SecretStr("file:var/storage")
-    """Where contents are kept: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…`, which needs
-    the extra `workshed[s3]`; credentials of S3 come from `AWS_*`, or stand as `s3://key:secret@…`."""
+    """Where contents are kept: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…` with the
+    extra `workshed[s3]`; credentials of S3 come from `AWS_*` or stand as `s3://key:secret@…`."""
     secret_key: SecretStr = SecretStr("")
     """Signs the tokens of browsers, at least 32 characters; several separated by `,`, the newest
     first: it signs, and all are accepted."""
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     image_max_frames: PositiveInt = 500
     """Frames, or pages, of the longest image that is processed."""
     image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)
-    """Address space of the process that decodes images, in bytes; one that needs more is refused."""
+    """Memory of the process that decodes images, in bytes; one that needs more is refused."""
     image_cpu: SomeSeconds = timedelta(seconds=30)
     """Seconds of CPU that one image may take; one that needs more is refused."""
     blob_grace: SomeSeconds = timedelta(hours=24)

@@ -89,9 +89,6 @@ def _environment(monkeypatch, tmp_path, database):
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path / 'storage'}")
     monkeypatch.setenv("WORKSHED_BROKER_URL", "stub://")
     settings.cache_clear()
-    storage.cache_clear()
-    yield
-    storage.cache_clear()
 
 
 @pytest.fixture

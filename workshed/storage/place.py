@@ -14,10 +14,9 @@ from workshed.storage.s3_address import S3Address
 INSTALL = "WORKSHED_STORAGE_URL: S3 needs its client, which is missing: pip install 'workshed[s3]'"
 
 
-@cache
 def storage() -> Storage:
-    """Return the storage of this process; raises `SettingsError`."""
-    return place(settings().storage_url.get_secret_value())
+    """Return the storage that the settings name, one for each; raises `SettingsError`."""
+    return _known(settings().storage_url.get_secret_value())
 
 
 def place(url: str, patience: Patience = USUAL) -> Storage:
@@ -29,6 +28,9 @@ def place(url: str, patience: Patience = USUAL) -> Storage:
     return storage
 
 
+_known = cache(place)
+
+
 def _s3() -> Any:
     """Import what needs the client."""
     try:
@@ -38,4 +40,4 @@ def _s3() -> Any:
     return s3
 
 
-os.register_at_fork(after_in_child=storage.cache_clear)
+os.register_at_fork(after_in_child=_known.cache_clear)

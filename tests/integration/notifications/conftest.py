@@ -8,7 +8,6 @@ from tests.integration.notifications.reader import Reader
 from tests.integration.notifications.served import Served
 from workshed import notifications
 from workshed.settings import settings
-from workshed.storage import storage
 
 STREAMS = "workshed streams"
 
@@ -19,9 +18,6 @@ def _environment(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path / 'storage'}")
     monkeypatch.setenv("WORKSHED_BROKER_URL", "stub://")
     settings.cache_clear()
-    storage.cache_clear()
-    yield
-    storage.cache_clear()
 
 
 @pytest.fixture

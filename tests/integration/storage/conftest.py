@@ -21,7 +21,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from workshed.settings import settings
-from workshed.storage import Storage, place, storage
+from workshed.storage import Storage, place
 
 KEY, SECRET = "KEYCANARY", "SECRETCANARY"
 REGION = "eu-west-1"
@@ -261,9 +261,7 @@ def configured(folder, monkeypatch):
     """Let `storage()` lead to a folder."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", folder.url)
     settings.cache_clear()
-    storage.cache_clear()
-    yield folder
-    storage.cache_clear()
+    return folder
 
 
 def named(content):
