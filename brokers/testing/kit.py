@@ -59,12 +59,20 @@ class OnDatabase:
 
     @contextmanager
     def test(self) -> Generator[Jobs]:
-        """Send all that the program sends to the database of the tests, and mails to a folder."""
+        """Send all that the program sends to the database of the tests.
+
+        Mails, and contents that are stored, go to a folder of the test.
+        """
         real, emptying = build.broker(), self._emptying
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-mail-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
+            mails, contents = Path(folder, "mails"), Path(folder, "contents")
             stack.enter_context(
-                environment(DATABASE_URL=self.database_url, SMTP_URL=f"maildir:{folder}")
+                environment(
+                    DATABASE_URL=self.database_url,
+                    SMTP_URL=f"maildir:{mails}",
+                    STORAGE_URL=f"file:{contents}",
+                )
             )
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(db, "pool", cache(lambda: self._connections))
@@ -78,7 +86,7 @@ class OnDatabase:
             stack.callback(self._connections.reclaim)
             clock = Clock(self._conn)
             stack.callback(clock.reset)
-            yield Jobs(fake, self._conn, clock, Path(folder))
+            yield Jobs(fake, self._conn, clock, mails)
 
     def _declare(self, broker: DeclaredBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""

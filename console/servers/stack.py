@@ -1,5 +1,6 @@
 """All private servers together, beside those that the environment names."""
 
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["postgres", "rabbitmq", "mail"]
 ALL: tuple[Kind, ...] = ("postgres", "rabbitmq", "mail")
 MAIL_PORT = "mail_port"
+SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
 
 
 def silent(_: str) -> None:
@@ -96,19 +98,40 @@ class Servers:
         scheme, _, path = self.smtp_url.partition(":")
         return Path(path) if scheme == "maildir" else None
 
+    @property
+    def storage_url(self) -> str:
+        """The value for `WORKSHED_STORAGE_URL`."""
+        if "storage_url" in self.given.model_fields_set:
+            return self.given.storage_url.get_secret_value()
+        return f"file:{self.state.folder / 'storage'}"
+
+    @property
+    def secret_key(self) -> str:
+        """The value for `WORKSHED_SECRET_KEY`; of a folder that stays it is always the same."""
+        if key := self.given.secret_key.get_secret_value():
+            return key
+        if SECRET_KEY not in self.state.notes():
+            self.state.note(**{SECRET_KEY: secrets.token_urlsafe(32)})
+        return self.state.notes()[SECRET_KEY]
+
     def environment(self) -> dict[str, str]:
-        """Return the `WORKSHED_…` variables with which a process finds these servers."""
+        """Return the `WORKSHED_…` variables with which a process finds these servers.
+
+        And a folder for contents and a key to sign with, which it needs as well.
+        """
         urls = {
             "database_url": (self.postgres, self.database_url),
             "broker_url": (self.rabbitmq, self.broker_url),
             "management_url": (self.rabbitmq, self.management_url),
             "smtp_url": (self.mail, self.smtp_url),
         }
-        return {
-            f"{PREFIX}{name.upper()}": url
+        found = {
+            name: url
             for name, (server, url) in urls.items()
             if url and (server or name in self.given.model_fields_set)
         }
+        found |= {"storage_url": self.storage_url, "secret_key": self.secret_key}
+        return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
 
     def check(self) -> None:
         """Raise `ServerError` with the end of its log when a server has stopped by itself."""

@@ -332,7 +332,30 @@ def test_servers_that_the_environment_names_are_used_and_none_is_started(open_fo
             "WORKSHED_DATABASE_URL": "postgresql://db.invalid/app",
             "WORKSHED_BROKER_URL": "amqp://guest:guest@rabbit.invalid/",
             "WORKSHED_SMTP_URL": "maildir:/srv/mail",
+            "WORKSHED_STORAGE_URL": f"file:{open_folder}/storage",
+            "WORKSHED_SECRET_KEY": servers.secret_key,
         }
+
+
+def test_a_place_for_contents_and_a_key_that_the_environment_names_are_used(open_folder):
+    names = ("database_url", "broker_url", "smtp_url")
+    urls = dict(zip(names, ("postgresql://db/app", "stub://", "maildir:/srv/mail"), strict=True))
+    given = Settings(**urls, storage_url="s3://bucket", secret_key="k" * 32)
+
+    with Servers(open_folder, given=given) as servers:
+        assert servers.environment()["WORKSHED_STORAGE_URL"] == "s3://bucket"
+        assert servers.environment()["WORKSHED_SECRET_KEY"] == "k" * 32
+
+
+def test_the_key_of_a_folder_stays_and_is_wiped_with_it(open_folder):
+    given = Settings(database_url="postgresql://d/a", broker_url="stub://", smtp_url="maildir:/m")
+
+    with Servers(open_folder, given=given) as first:
+        key = first.secret_key
+    with Servers(open_folder, given=given) as second:
+        assert second.secret_key == key
+    with Servers(open_folder, given=given, wipe=True) as wiped:
+        assert wiped.secret_key != key
 
 
 def test_a_folder_in_use_is_refused(claim):
