@@ -1,5 +1,6 @@
 """What can be sent: one module per job family, thin actors only."""
 
+from actors.images import attach_image, process_image, replace_image
 from actors.mail import deliver_email
 from actors.maintenance import maintain
 from actors.people import (
@@ -12,8 +13,11 @@ from actors.people import (
 
 __all__ = [
     "activate",
+    "attach_image",
     "deliver_email",
     "maintain",
+    "process_image",
+    "replace_image",
     "send_onboarding_reminder",
     "send_welcome_email",
     "sign_up",

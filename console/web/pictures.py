@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler
 
+from actors import attach_image
 from console.web import answers, shown
 from console.web.access_log import hide_tokens
 from console.web.caller import COOKIE, Caller, caller, is_meant
@@ -22,7 +23,6 @@ from console.web.hub import Hub
 from console.web.rows import Rows
 from console.web.stream import Stream
 from console.web.uploads import Attach, in_mb, take
-from console.web.uploads import unwired as default_attach
 from workshed.db import PASSING_ERRORS
 from workshed.notifications import TokenError, live, tokens
 from workshed.settings import settings
@@ -118,7 +118,7 @@ class Pictures:
 
 
 def create_app(
-    *, attach: Attach = default_attach, sweep_s: float = SWEEP_S, send_s: float = SEND_S
+    *, attach: Attach = attach_image, sweep_s: float = SWEEP_S, send_s: float = SEND_S
 ) -> ASGIApp:
     """Make the application; it can be mounted in another, under a path that ends in a slash.
 

@@ -82,8 +82,3 @@ def _too_large(most_bytes: int) -> HTTPException:
 def in_mb(size_bytes: int) -> str:
     """Say a size as people do: `30 MB`."""
     return f"{size_bytes / 1e6:.3g} MB"
-
-
-def unwired(_conn: Connection, _user_id: int, _filename: str, _blob: Blob) -> int:
-    """Stand in for what stores an attachment, where an application was given nothing."""
-    raise NotImplementedError("give create_app() what stores an attachment: attach=…")

@@ -29,6 +29,8 @@ def test_the_wheel_holds_the_packages_and_their_files(wheel):
         "workshed/sql/product/0001_people_and_mail.sql",
         "workshed/mail/templates/welcome.html",
         "console/demo/people.csv",
+        "console/web/static/pictures.js",
+        "console/web/templates/pictures.html",
         *(f"{package}/py.typed" for package in packages),
     ):
         assert wanted in names

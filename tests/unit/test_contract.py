@@ -2,12 +2,19 @@
 
 import inspect
 
-from actors import deliver_email, maintain, send_onboarding_reminder, send_welcome_email
+from actors import (
+    deliver_email,
+    maintain,
+    process_image,
+    send_onboarding_reminder,
+    send_welcome_email,
+)
 
-ACTORS = (deliver_email, maintain, send_onboarding_reminder, send_welcome_email)
+ACTORS = (deliver_email, maintain, process_image, send_onboarding_reminder, send_welcome_email)
 CONTRACT = {
     "deliver_email": ("emails", ["email_id"]),
     "maintain": ("low", []),
+    "process_image": ("images", ["attachment_id", "width", "height", "quality"]),
     "send_onboarding_reminder": ("default", ["user_id"]),
     "send_welcome_email": ("default", ["user_id"]),
 }

@@ -1,0 +1,60 @@
+"""From a file in the browser to the picture on the page, with real workers and all between."""
+
+import io
+import secrets
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from tests.e2e.test_pictures_page import CHROMIUM, QUIET
+from tests.integration.notifications.served import Served
+from workshed import db, notifications, people
+from workshed.settings import settings
+
+PAGE = ("-m", "uvicorn", "console.web.pictures:app", "--port", "0")
+ORIENTATION, TURNED = 0x0112, 6
+
+
+@pytest.fixture
+def page(broker, environment, start_worker, tmp_path, monkeypatch):
+    """The page of somebody's pictures, in Chromium."""
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
+    settings.cache_clear()
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada", email="ada@example.org")
+    start_worker(threads=2)
+    served = Served(tmp_path / "page.log", command=PAGE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        page = browser.new_page()
+        page.goto(f"{served.url}/?token={notifications.token(user.id)}")
+        yield page
+        browser.close()
+    served.end()
+
+
+def photo():
+    """1600x1200, of a camera that was held upright."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = TURNED
+    file = io.BytesIO()
+    Image.new("RGB", (1600, 1200), "teal").save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+def test_what_is_chosen_in_the_browser_appears_there(page):
+    files = [
+        {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": photo()},
+        {"name": "logo.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"},
+    ]
+
+    page.get_by_label("Add pictures").set_input_files(files)
+    page.get_by_role("button", name="Upload").click()
+
+    image = page.get_by_role("img", name="cat.jpg")
+    expect(image).to_be_visible(timeout=30_000)
+    size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+    assert image.evaluate(size) == [450, 600]
+    expect(page.get_by_text("it is an SVG")).to_be_visible(timeout=30_000)

@@ -1,0 +1,105 @@
+"""Uploads, and what became of them."""
+
+import io
+import json
+
+import pytest
+from PIL import Image
+
+import actors
+from workshed import db, images, people
+from workshed.storage import storage
+
+
+@pytest.fixture
+def picture():
+    """`picture(1600, 1200, color="red")`: the bytes of a JPEG."""
+
+    def encoded(width=1600, height=1200, color="red"):
+        file = io.BytesIO()
+        Image.new("RGB", (width, height), color).save(file, "JPEG")
+        return file.getvalue()
+
+    return encoded
+
+
+@pytest.fixture
+def stored():
+    """`stored(content)`: the blob of a content that is kept."""
+
+    def keep(content):
+        with storage().draft() as draft:
+            draft.write(content)
+            return images.keep(draft)
+
+    return keep
+
+
+@pytest.fixture
+def user(jobs):
+    with db.transaction() as conn:
+        return people.create(conn, name="Ada", email="ada@example.org")
+
+
+@pytest.fixture
+def upload(user, stored):
+    """`upload(content, "photo.jpg")`: an attachment, whose job is enqueued; its id."""
+
+    def attach(content, filename="photo.jpg", user_id=None):
+        blob = stored(content)
+        with db.transaction() as conn:
+            return actors.attach_image(conn, user_id or user.id, filename, blob)
+
+    return attach
+
+
+@pytest.fixture
+def replace(stored):
+    """`replace(attachment_id, content)`: it holds another content now."""
+
+    def put(attachment_id, content, filename="photo.jpg"):
+        blob = stored(content)
+        with db.transaction() as conn:
+            actors.replace_image(conn, attachment_id, filename, blob)
+
+    return put
+
+
+@pytest.fixture
+def variants(jobs):
+    """`variants(attachment_id)`: what was made of what it holds now, as dictionaries."""
+
+    def read(attachment_id):
+        query = """
+            SELECT to_jsonb(v) FROM product.image_variants AS v
+              JOIN product.attachments AS a ON a.sha256 = v.original
+             WHERE a.id = %s ORDER BY v.box_width, v.box_height
+        """
+        with db.transaction() as conn:
+            return [row for (row,) in conn.execute(query, (attachment_id,))]
+
+    return read
+
+
+@pytest.fixture
+def told(jobs):
+    """`told()`: what browsers were told, in order, as (event, data)."""
+
+    def read():
+        query = "SELECT event, data::text FROM product.notifications ORDER BY user_id, number"
+        with db.transaction() as conn:
+            return [(event, json.loads(data)) for event, data in conn.execute(query)]
+
+    return read
+
+
+@pytest.fixture
+def content():
+    """`content(sha256)`: the image of that name."""
+
+    def read(sha256):
+        with storage().open(sha256) as file, Image.open(file) as image:
+            image.load()
+            return image
+
+    return read

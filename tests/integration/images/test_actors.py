@@ -1,0 +1,278 @@
+"""The actor that makes images, with all that is around a job."""
+
+import pytest
+
+import actors
+from actors import process_image
+from workshed import db, images
+from workshed.jobs import RecordMissing
+from workshed.storage import storage
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+def refusal(attachment_id):
+    query = "SELECT refusal FROM product.attachments WHERE id = %s"
+    with db.transaction() as conn:
+        return conn.execute(query, (attachment_id,)).fetchone()[0]
+
+
+def test_an_upload_becomes_an_image_and_its_user_is_told(
+    jobs, upload, picture, variants, told, content
+):
+    attachment = upload(picture(1600, 1200))
+
+    jobs.drain()
+
+    (variant,) = variants(attachment)
+    assert (variant["media_type"], variant["width"], variant["height"]) == ("image/jpeg", 800, 600)
+    assert content(variant["sha256"]).size == (800, 600)
+    data = {
+        "attachment_id": attachment,
+        "width": 800,
+        "height": 600,
+        "media_type": "image/jpeg",
+        "variant": variant["sha256"],
+    }
+    assert told() == [("image_processed", data)]
+
+
+def test_one_job_per_image_is_alive_until_it_is_executed(jobs, upload, picture):
+    attachment = upload(picture())
+
+    again = process_image.send(attachment)
+
+    (waiting,) = jobs.enqueued
+    assert again.message_id == waiting.message_id
+    process_image.send(attachment, 200, 200)
+    assert len(jobs.enqueued) == 2
+
+
+def test_a_job_that_comes_twice_makes_and_tells_once(jobs, upload, picture, variants, told):
+    attachment = upload(picture())
+    jobs.drain()
+
+    jobs.perform(process_image, attachment)
+
+    assert len(variants(attachment)) == 1
+    assert len(told()) == 1
+
+
+def test_the_same_content_is_decoded_once_and_both_are_told(
+    jobs, upload, picture, told, monkeypatch
+):
+    upload(picture())
+    jobs.drain()
+    monkeypatch.setattr(images.making.decoder, "decode", pytest.fail)
+
+    upload(picture(), "copy.jpg")
+    jobs.drain()
+
+    assert [event for event, _ in told()] == ["image_processed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "media_type"),
+    [("jpeg", "image/jpeg"), ("webp", "image/webp"), ("avif", "image/avif")],
+)
+def test_the_format_is_a_setting(jobs, upload, picture, variants, monkeypatch, asked, media_type):
+    monkeypatch.setenv("WORKSHED_IMAGE_FORMAT", asked)
+    images.making.settings.cache_clear()
+    attachment = upload(picture())
+
+    jobs.drain()
+
+    assert variants(attachment)[0]["media_type"] == media_type
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "filename", "reason"),
+    [
+        (b"", "photo.jpg", "0 bytes"),
+        (SVG, "drawing.svg", "SVG"),
+        (b"GIF89a", "photo.gif", ""),
+        (b"no image", "photo.jpg", ""),
+    ],
+)
+def test_what_cannot_become_an_image_is_discarded_with_the_reason(
+    jobs, upload, told, bytes_, filename, reason
+):
+    attachment = upload(bytes_, filename)
+
+    with jobs.expect_discard(reason):
+        jobs.drain()
+
+    assert jobs.enqueued == []
+    assert jobs.dead == []
+    assert reason in refusal(attachment)
+    assert told() == [
+        ("image_refused", {"attachment_id": attachment, "reason": refusal(attachment)})
+    ]
+
+
+def test_a_refusal_that_comes_twice_is_told_once(jobs, upload, told):
+    attachment = upload(b"")
+    jobs.drain()
+
+    jobs.perform(process_image, attachment)
+
+    assert len(told()) == 1
+
+
+def test_a_refused_one_that_is_replaced_is_made(jobs, upload, replace, picture, variants):
+    attachment = upload(b"")
+    jobs.drain()
+
+    replace(attachment, picture())
+    jobs.drain()
+
+    assert refusal(attachment) is None
+    assert len(variants(attachment)) == 1
+
+
+def test_one_that_is_replaced_while_it_is_decoded_records_only_the_new_one(
+    jobs, upload, replace, picture, variants, told, content, monkeypatch
+):
+    attachment = upload(picture(color="red"))
+    make, others = images.make, [picture(color="blue")]
+
+    def replaced_meanwhile(*args):
+        made = make(*args)
+        while others:
+            replace(attachment, others.pop())
+        return made
+
+    monkeypatch.setattr(images, "make", replaced_meanwhile)
+    jobs.drain()
+
+    (variant,) = variants(attachment)
+    red, _, blue = content(variant["sha256"]).getpixel((0, 0))
+    assert blue > red
+    assert [data["variant"] for _, data in told()] == [variant["sha256"]]
+    with db.transaction() as conn:
+        assert conn.execute("SELECT count(*) FROM product.image_variants").fetchone() == (1,)
+
+
+def test_a_replaced_one_is_not_refused_for_what_it_held(
+    jobs, upload, replace, picture, told, monkeypatch
+):
+    attachment = upload(b"")
+    make, others = images.make, [picture()]
+
+    def replaced_meanwhile(*args):
+        while others:
+            replace(attachment, others.pop())
+        return make(*args)
+
+    monkeypatch.setattr(images, "make", replaced_meanwhile)
+    jobs.drain()
+
+    assert refusal(attachment) is None
+    assert [event for event, _ in told()] == ["image_processed"]
+
+
+def test_one_that_is_replaced_between_its_record_and_its_end_is_made_again(
+    jobs, upload, replace, picture, variants, content, monkeypatch
+):
+    """Sent as others are, the new job would not get the key that the old one still has."""
+    attachment = upload(picture(color="red"))
+    emit_after, others = jobs._broker.emit_after, [picture(color="blue")]
+
+    def replaced_first(*args, **kwargs):
+        while others:
+            replace(attachment, others.pop())
+        emit_after(*args, **kwargs)
+
+    monkeypatch.setattr(jobs._broker, "emit_after", replaced_first)
+    jobs.drain()
+
+    (variant,) = variants(attachment)
+    red, _, blue = content(variant["sha256"]).getpixel((0, 0))
+    assert blue > red
+
+
+def test_replacing_makes_what_was_made_before(jobs, upload, replace, picture, variants):
+    attachment = upload(picture(color="red"))
+    process_image.send(attachment, 100, 100, 50)
+    jobs.drain()
+
+    replace(attachment, picture(color="blue"))
+    jobs.drain()
+
+    assert [(v["box_width"], v["quality"]) for v in variants(attachment)] == [(100, 50), (800, 85)]
+
+
+def test_an_attachment_that_is_gone_is_discarded(jobs, upload, picture):
+    attachment = upload(picture())
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM product.attachments")
+
+    with jobs.expect_discard(f"attachment {attachment} does not exist"):
+        jobs.drain()
+
+
+def test_one_that_goes_while_it_is_decoded_is_discarded(jobs, upload, picture, told, monkeypatch):
+    attachment = upload(picture())
+    make = images.make
+
+    def gone_meanwhile(*args):
+        with db.transaction() as conn:
+            conn.execute("DELETE FROM product.attachments")
+        return make(*args)
+
+    monkeypatch.setattr(images, "make", gone_meanwhile)
+    with jobs.expect_discard(f"attachment {attachment} does not exist"):
+        jobs.drain()
+
+    assert told() == []
+
+
+def test_a_content_that_is_not_there_is_looked_for_again(jobs, upload, picture, variants):
+    content = picture()
+    attachment = upload(content)
+    with db.transaction() as conn:
+        sha256 = images.find(conn, attachment).sha256
+    storage().delete(sha256)
+
+    with jobs.expect_retry():
+        jobs.drain()
+
+    assert variants(attachment) == []
+
+
+@pytest.mark.parametrize("box", [(0, 600, 85), (800, 20_000, 85), (800, 600, 0), (800, 600, 101)])
+def test_a_box_that_makes_no_sense_is_dead_at_once(jobs, upload, picture, box):
+    attachment = upload(picture())
+    jobs.drain()
+
+    with pytest.raises(images.InvalidOptionsError):
+        jobs.perform(process_image, attachment, *box)
+
+    assert len(jobs.dead) == 1
+
+
+def test_an_upload_of_nobody_stores_nothing(jobs, stored, picture):
+    blob = stored(picture())
+
+    with pytest.raises(RecordMissing), db.transaction() as conn:
+        actors.attach_image(conn, 404, "photo.jpg", blob)
+
+    assert jobs.enqueued == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("C:\\Users\\ada\\photo.jpg", "photo.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("a\0b\n.png", "a\ufffdb\ufffd.png"),
+        ("", "unnamed"),
+        ("x" * 300 + ".webp", "x" * 250 + ".webp"),
+        ("photo\ud800.jpg", "photo\ufffd.jpg"),
+    ],
+)
+def test_a_name_that_cannot_be_shown_is_made_one_that_can(upload, picture, given, kept):
+    attachment = upload(picture(), given)
+
+    with db.transaction() as conn:
+        assert images.find(conn, attachment).filename == kept

@@ -1,0 +1,70 @@
+"""The job may be killed at any line, and come again: it has made and told everything once."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors import process_image
+from workshed import db, images, people
+from workshed.storage import storage
+
+SCRIPT = Path(__file__).with_name("killed_at.py")
+MOST_LINES = 1_000
+
+
+@pytest.fixture
+def attach(database, broker, tmp_path, monkeypatch, picture):
+    """`attach(7)`: an attachment of a content of its own, and no job."""
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    images.making.settings.cache_clear()
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada", email="ada@example.org")
+
+    def attach(number):
+        with storage().draft() as draft:
+            draft.write(picture(1000 + number, 1000))
+            blob = images.keep(draft)
+        with db.transaction() as conn:
+            return images.attach(conn, user.id, "photo.jpg", blob.sha256)
+
+    return attach
+
+
+def one(query, *args):
+    with db.transaction() as conn:
+        return conn.execute(query, args).fetchone()[0]
+
+
+def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, scale, tmp_path):
+    """At full scale at each; otherwise at every tenth."""
+    step = 11 - scale(10)
+    for line in range(1, MOST_LINES, step):
+        attachment = attach(line)
+
+        first = subprocess.run([sys.executable, SCRIPT, str(line), str(attachment)], check=False)
+        assert first.returncode in (0, -signal.SIGKILL)
+        process_image.fn(attachment)
+
+        made = one(
+            """SELECT v.sha256 FROM product.image_variants AS v
+                 JOIN product.attachments AS a ON a.sha256 = v.original WHERE a.id = %s""",
+            attachment,
+        )
+        with storage().open(made) as file:
+            assert hashlib.sha256(file.read()).hexdigest() == made
+        told = "SELECT count(*) FROM product.notifications WHERE data->>'attachment_id' = %s"
+        assert one(told, str(attachment)) == 1
+        if first.returncode == 0:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert one("SELECT count(*) FROM product.image_variants") == (line - 1) // step + 1
+    assert line > 50
+    names = {file.name for file in (tmp_path / "contents").rglob("*") if len(file.name) == 64}
+    for name in names:
+        with storage().open(name) as file:
+            assert hashlib.sha256(file.read()).hexdigest() == name

@@ -1,0 +1,38 @@
+"""Make an image of a content, and keep it."""
+
+from pathlib import PurePath
+
+from workshed.images import blobs, decoder
+from workshed.images.attachments import Original
+from workshed.images.options import Options
+from workshed.images.variants import Variant
+from workshed.pixels import Wanted
+from workshed.settings import Settings, settings
+from workshed.storage import storage
+
+
+def make(original: Original, options: Options) -> Variant:
+    """Decode, shrink and keep; nothing refers to the result yet.
+
+    Raises `ImageRefusedError` for what cannot become an image, with the reason. Whatever else it
+    raises is no fault of the image's. Not to be called in a transaction: it takes up to minutes.
+    """
+    store = storage()
+    with store.open(original.sha256) as source, store.draft() as target:
+        made = decoder.decode(source, target, wanted(original, options, settings()))
+        blob = blobs.keep(target)
+    return Variant(blob.sha256, made.media_type, made.width, made.height, made.frames)
+
+
+def wanted(original: Original, options: Options, config: Settings) -> Wanted:
+    """Say it as the codec is told."""
+    return Wanted(
+        width=options.width,
+        height=options.height,
+        quality=options.quality,
+        format=options.format,
+        suffix=PurePath(original.filename).suffix,
+        max_bytes=config.image_max_bytes,
+        max_pixels=config.image_max_pixels,
+        max_frames=config.image_max_frames,
+    )
