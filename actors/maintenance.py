@@ -5,6 +5,7 @@ import logging
 import dramatiq
 
 from brokers import broker
+from workshed import product
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.jobs import retention
@@ -20,5 +21,5 @@ def maintain() -> None:
     Twice: a copy passes over what the other deletes, and finds the rest gone.
     Half-way: what was deleted is committed; the next run goes on.
     """
-    deleted = retention.prune(settings())
+    deleted = {**retention.prune(settings()), **product.prune(settings())}
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

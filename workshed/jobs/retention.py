@@ -34,7 +34,7 @@ def rules(config: Settings) -> Iterator[tuple[str, Prune, timedelta]]:
 
 def prune(config: Settings) -> dict[str, int]:
     """Delete all of it, each batch in a transaction of its own; return how many of each."""
-    found = {name: _all(rule, older_than) for name, rule, older_than in rules(config)}
+    found = {name: all_of(rule, older_than) for name, rule, older_than in rules(config)}
     return {**found, "days of runs": _days_of_runs(config.runs_retention)}
 
 
@@ -48,7 +48,8 @@ def _days_of_runs(older_than: timedelta) -> int:
         return 0
 
 
-def _all(rule: Prune, older_than: timedelta) -> int:
+def all_of(rule: Prune, older_than: timedelta) -> int:
+    """Delete what a rule deletes, batch after batch, each in a transaction; return how many."""
     total, deleted = 0, BATCH
     while deleted == BATCH:
         checkpoint()

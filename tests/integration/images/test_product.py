@@ -1,0 +1,90 @@
+"""What the shipped jobs keep is deleted when it is old, and not before."""
+
+import pytest
+
+from actors import maintain
+from workshed import db, product
+from workshed.settings import settings
+from workshed.storage import ContentMissingError, storage
+
+
+@pytest.fixture
+def processed(jobs, upload, picture):
+    """An attachment, and what was made of it."""
+    attachment = upload(picture())
+    jobs.drain()
+    return attachment
+
+
+def contents(attachment_id):
+    query = """
+        SELECT a.sha256, v.sha256 FROM product.attachments AS a
+          JOIN product.image_variants AS v ON v.original = a.sha256 WHERE a.id = %s
+    """
+    with db.transaction() as conn:
+        return conn.execute(query, (attachment_id,)).fetchone()
+
+
+def test_what_somebody_has_is_kept(jobs, processed):
+    jobs.advance(days=20)
+
+    assert not any(product.prune(settings()).values())
+    for sha256 in contents(processed):
+        with storage().open(sha256) as file:
+            assert file.read()
+
+
+def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, processed):
+    original, variant = contents(processed)
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM product.attachments")
+
+    jobs.advance(hours=23)
+    assert not any(product.prune(settings()).values())
+    jobs.advance(hours=2)
+    assert product.prune(settings()) == {
+        "notifications": 0,
+        "variants": 1,
+        "contents": 2,
+        "drafts of contents": 0,
+    }
+    jobs.advance(days=30)
+    assert product.prune(settings())["notifications"] == 1
+
+    for sha256 in (original, variant):
+        with pytest.raises(ContentMissingError), storage().open(sha256):
+            pass
+
+
+def test_it_is_a_part_of_the_nightly_maintenance(jobs, processed, caplog):
+    caplog.set_level("INFO")
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM product.attachments")
+    jobs.advance(days=2)
+
+    jobs.perform(maintain)
+
+    assert "2 contents" in caplog.text
+
+
+def test_who_has_no_tables_of_the_product_has_nothing_to_delete(empty_database_url, monkeypatch):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
+    settings.cache_clear()
+    db.pool.cache_clear()
+
+    assert product.prune(settings()) == {}
+    db.pool().close()
+    db.pool.cache_clear()
+
+
+def test_the_sweep_keeps_what_is_stored_again(jobs, processed, stored, picture):
+    original, _ = contents(processed)
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM product.attachments")
+    jobs.advance(days=2)
+
+    assert stored(picture()).sha256 == original
+    product.prune(settings())
+
+    with storage().open(original) as file:
+        assert file.read() == picture()
