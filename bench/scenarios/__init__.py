@@ -10,6 +10,7 @@ from bench.scenarios.footprint import footprint, idle
 from bench.scenarios.growth import growth
 from bench.scenarios.latency import both, latency
 from bench.scenarios.options import options
+from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
 from bench.size import Size
 from bench.world import World
@@ -27,6 +28,7 @@ SCENARIOS: dict[str, Scenario] = {
     "footprint": footprint,
     "idle": idle,
     "options": options,
+    "pictures": pictures,
     "growth": growth,
     "ceiling": ceiling,
 }

@@ -1,0 +1,82 @@
+"""A picture of 12 megapixels made small, by the decoder's process and by Pillow alone."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from bench.measurement import Measurement, alternating, beside
+from bench.size import Size
+from bench.world import World
+from workshed.images import decoder
+from workshed.pixels import Wanted
+from workshed.settings import settings
+
+WIDTH, HEIGHT = 4000, 3000
+BOX, QUALITY = (800, 600), 85
+NOISE = 24
+"""Deviation of the noise, which makes the file as large as a camera's: some 5 MB."""
+
+
+def pictures(world: World, size: Size) -> list[Measurement]:
+    """Read the same file, make it 800x600 and write it, one after the other."""
+    source, target = photo(world.folder / "photo.jpg"), world.folder / "small.jpg"
+    ways: dict[str, Callable[[], None]] = {
+        "ours": lambda: decoded(source, target),
+        "pillow": lambda: shrunk(source, target),
+    }
+
+    def measure(way: str) -> dict[str, float]:
+        ways[way]()
+        return {"ms": statistics.median(timed(ways[way]) for _ in range(size.pictures)) * 1000}
+
+    found = alternating(size.rounds, list(ways), measure)
+    ours, pillow = found["ours"]["ms"], found["pillow"]["ms"]
+    name = "12-megapixel JPEG to 800x600"
+    return [beside(name, ours, "ms", "Pillow alone", pillow, at_most=1.2)]
+
+
+def photo(path: Path) -> Path:
+    """Write something like a photo: soft shapes under the noise of a sensor."""
+    bands = [
+        Image.blend(
+            Image.linear_gradient("L").rotate(turn).resize((WIDTH, HEIGHT)),
+            Image.effect_noise((WIDTH, HEIGHT), NOISE),
+            0.5,
+        )
+        for turn in (0, 90, 180)
+    ]
+    Image.merge("RGB", bands).save(path, quality=90)
+    return path
+
+
+def decoded(source: Path, target: Path) -> None:
+    """Do it as the job does, with every check, in another process."""
+    config = settings()
+    wanted = Wanted(
+        *BOX,
+        QUALITY,
+        "jpeg",
+        ".jpg",
+        config.image_max_bytes,
+        config.image_max_pixels,
+        config.image_max_frames,
+    )
+    with source.open("rb") as read, target.open("wb") as write:
+        decoder.decode(read, write, wanted)
+
+
+def shrunk(source: Path, target: Path) -> None:
+    """Do it in as few steps as Pillow needs."""
+    with Image.open(source) as image:
+        image.draft("RGB", BOX)
+        image.resize(BOX).save(target, quality=QUALITY)
+
+
+def timed(way: Callable[[], None]) -> float:
+    """Return how many seconds it takes."""
+    began = time.perf_counter()
+    way()
+    return time.perf_counter() - began
