@@ -1,40 +1,42 @@
-"""`workshed demo`: sign-ups become delivered mails and reminders, on private servers."""
+"""`workshed demo`: sign-ups become mails and reminders, uploads pictures, on private servers."""
 
-import contextlib
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    import subprocess
+
     from rich.console import Console
 
     from console.demo.people import Person
+    from console.demo.pictures import Upload
     from console.demo.watch import Sighting
     from console.servers import Servers
 
 LOOK_S = 0.1
 LONGEST_S = 90
-STOP_S = 40
 WIDTH = 132
+WORKER = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "4"]
 
 
 def demo() -> None:
-    """Sign people up and watch their mails arrive.
+    """Sign people up and watch their mails arrive, and a picture in a browser.
 
-    Starts private servers and a worker, signs up the people of a CSV, and shows what happens to
-    each. On a terminal everything stays up until Ctrl-C; otherwise it stops, and the exit code is 0
-    only if every step was seen.
+    Starts private servers, a worker and a web page, signs up the people of a CSV, and shows what
+    happens to each. On a terminal everything stays up until Ctrl-C; otherwise it stops, and the
+    exit code is 0 only if every step was seen.
     """
     from rich.console import Console
 
     from console.cli.dev import apply_migrations, talk, until_told_to_stop
+    from console.demo import pictures
     from console.demo.people import people
+    from console.demo.running import running
     from console.servers import Servers
     from workshed.settings import use
 
@@ -48,8 +50,8 @@ def demo() -> None:
             use(servers.environment())
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
-            with worker(log) as process:
-                missing = watch(console, servers, cast, process, log)
+            with running(WORKER, log) as worker, pictures.pages(log) as port:
+                missing = watch(console, servers, cast, worker, log, port)
                 if sys.stdout.isatty() and sys.stdin.isatty():
                     stay(console, servers)
     if missing:
@@ -62,26 +64,37 @@ def watch(
     cast: "list[Person]",
     process: "subprocess.Popen[bytes]",
     log: Path,
+    port: int,
 ) -> list[str]:
-    """Sign everybody up, look until all is seen, and return what was not."""
-    from console.demo.show import Show, summary, where
+    """Sign everybody up, upload two files, look until all is seen, and return what was not."""
+    from console.demo import pictures
+    from console.demo.show import Show, summary, told, where
     from console.demo.watch import look
     from workshed import db
 
     started = time.monotonic()
     mailbox = servers.maildir
     sightings = [sign_up(person) for person in cast]
+    who = sightings[0].user_id
+    uploads = pictures.upload(who)
     where(console, servers, str(log))
+    console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
     leaving = sum(person.role == "leaves" for person in cast)
-    with db.connect() as conn, Show(console, len(cast), len(cast) - leaving) as show:
-        missing = unseen(sightings, ours=mailbox is not None)
+    with (
+        db.connect() as conn,
+        Show(console, len(cast), len(cast) - leaving) as show,
+        pictures.Browser(port, who) as browser,
+    ):
+        missing = unseen(sightings, uploads, ours=mailbox is not None)
         while missing and time.monotonic() - started < LONGEST_S and process.poll() is None:
             look(conn, mailbox, sightings)
+            pictures.look(browser, uploads)
             show.update(sightings)
-            missing = unseen(sightings, ours=mailbox is not None)
+            missing = unseen(sightings, uploads, ours=mailbox is not None)
             time.sleep(LOOK_S)
     summary(console, sightings)
+    told(console, cast[0], uploads)
     for line in missing:
         console.print(f"not seen: {line}", style="red", soft_wrap=True)
     if process.poll() is not None:
@@ -109,29 +122,14 @@ def sign_up(person: "Person") -> "Sighting":
     return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
 
 
-def unseen(sightings: "list[Sighting]", *, ours: bool) -> list[str]:
+def unseen(sightings: "list[Sighting]", uploads: "list[Upload]", *, ours: bool) -> list[str]:
     """Name everything that is still to be seen."""
-    return [
+    mails = [
         f"{sighting.person.email}: {what}"
         for sighting in sightings
         for what in sighting.missing(mailbox_is_ours=ours)
     ]
-
-
-@contextlib.contextmanager
-def worker(log: Path) -> "Generator[subprocess.Popen[bytes]]":
-    """Run `dramatiq actors` with one process for as long as the block runs."""
-    command = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "4"]
-    with log.open("ab") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    return mails + [what for upload in uploads for what in upload.missing]
 
 
 def stay(console: "Console", servers: "Servers") -> None:

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from console.demo.people import Person
+from console.demo.pictures import Upload
 from console.demo.watch import Sighting
 from console.servers import Servers
 
@@ -105,3 +107,11 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
             Text(s.story()),
         )
     console.print(table)
+
+
+def told(console: Console, person: Person, uploads: list[Upload]) -> None:
+    """Say what a person's browser was told of their uploads, and how soon."""
+    console.print(f"{person.name} uploaded two files; told by server-sent events:")
+    for one in uploads:
+        after = f"{one.seconds:.1f} s" if one.told else "-"
+        console.print(Text(f"  {one.filename:<12} {after:>6}  {one.story()}"), soft_wrap=True)

@@ -18,6 +18,8 @@ def test_every_step_is_seen_and_everything_stops(run):
     assert "discarded: user 11 does not exist" in said
     assert "retried: MailTemporarilyRefusedError" in said
     assert "RabbitMQ UI  http://127.0.0.1:" in said
+    assert "became image/jpeg of 400x600" in said
+    assert "refused: it is an SVG" in said
     assert not _left_behind(said)
 
 
@@ -29,6 +31,7 @@ def test_a_step_that_was_not_seen_is_named_and_fails(run, tmp_path):
 
     assert code == 1
     assert "not seen: ada@example.org: sent" in said
+    assert "not seen: beach.jpg: image_processed in the browser" in said
     assert "the worker ended with code 2" in said
 
 

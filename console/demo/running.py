@@ -1,0 +1,23 @@
+"""Processes that run beside the demo."""
+
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+STOP_S = 40
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Generator["subprocess.Popen[bytes]"]:
+    """Run a command for as long as the block runs; what it says goes to the log."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
