@@ -1,0 +1,49 @@
+"""The example of docs/images.md, run as it stands there, and its list of settings."""
+
+import io
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from workshed import db, notifications, people
+from workshed.settings import PREFIX, Settings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+[TELL] = re.findall(r"```python\n(notifications\.tell.*?)```", PAGE, re.DOTALL)
+
+
+def test_an_upload_of_the_page_becomes_an_image(
+    tmp_path, run, environment, broker, start_worker, count, eventually
+):
+    (tmp_path / NAME).write_text(TEXT)
+    file = io.BytesIO()
+    Image.new("RGB", (1600, 1200), "red").save(file, "JPEG")
+    (tmp_path / "photo.jpg").write_bytes(file.getvalue())
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada", email="ada@example.org")
+    start_worker()
+
+    code, said = run(NAME, str(user.id), "photo.jpg", **environment)
+
+    assert code == 0, said
+    eventually(lambda: count("product.image_variants") == 1, within_s=30)
+    assert count("product.notifications WHERE event = 'image_processed'") == 1
+
+
+def test_any_job_can_tell_a_browser(database):
+    with db.transaction() as conn:
+        user_id = people.create(conn, name="Ada", email="ada@example.org").id
+        names = {"notifications": notifications, "conn": conn, "user_id": user_id}
+        exec(TELL, names)  # noqa: S102 -- of our own page
+        exec(TELL, names)  # noqa: S102
+        assert notifications.last(conn, user_id) == 1
+
+
+def test_the_settings_of_the_page_exist():
+    names = {name.removeprefix(PREFIX) for name in re.findall(rf"`({PREFIX}\w+)", PAGE)}
+    names |= {f"IMAGE_{name}" for name in re.findall(r"`…_(MAX_\w+)`", PAGE)}
+
+    assert len(names) > 5
+    assert names <= {name.upper() for name in Settings.model_fields}
