@@ -127,8 +127,11 @@ OPTIONS: dict[str, Any] = {
 }
 SURE_S = 1.0
 """A connection that was used so lately, and on which nothing came since, is there without asking:
-what ends it can be read from it. Asking is a round trip before each transaction."""
+what ends it can be read from it. Asking is a round trip before each transaction. Only for those
+who wait for a limited time: that something between has gone silent is seen by no look at it."""
 _of_the_parent: list[ConnectionPool[WatchedConnection]] = []
+_patience: ContextVar[float | None] = ContextVar("patience", default=None)
+"""How long whoever borrows a connection waits for an answer on it; `None`: for ever."""
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
 until: ContextVar[float | None] = ContextVar("until", default=None)
@@ -205,6 +208,7 @@ def _borrowed(*, autocommit: bool = False) -> Generator[WatchedConnection]:
     """Lend a connection of the pool; the block is a transaction, or each of its statements is."""
     connections = pool()
     caller = _limit.get()
+    _patience.set(caller)
     with gate().shut(), answering():
         connections.open()  # does nothing when open
         conn = connections.getconn()
@@ -221,7 +225,8 @@ def _check(conn: WatchedConnection) -> None:
     """Raise `psycopg.OperationalError` where a connection of the pool is gone."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
-    if time.monotonic() - conn.used_at > SURE_S or poll.poll(0):
+    is_sure = _patience.get() is not None and time.monotonic() - conn.used_at < SURE_S
+    if not is_sure or poll.poll(0):
         ConnectionPool.check_connection(conn)
 
 

@@ -92,7 +92,7 @@ def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn, e
     alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
     eventually(lambda: conn.execute(alive, (pid,)).fetchone() is None)
 
-    with db.transaction() as tx:
+    with db.answering(), db.transaction() as tx:
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -101,7 +101,7 @@ def test_a_connection_that_was_just_used_is_not_asked_for(database, conn):
     with db.transaction() as tx:
         tx.execute("SELECT 'mine'")
         pid = tx.info.backend_pid
-    with db.transaction() as tx:
+    with db.answering(), db.transaction() as tx:
         last = conn.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
         assert tx.info.backend_pid == pid
 
