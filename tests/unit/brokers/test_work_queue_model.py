@@ -26,9 +26,9 @@ queues = st.sampled_from(QUEUES)
 picks = st.integers(0, len(THREADS) - 1)
 
 
-def job(queue, priority=0, actor="job"):
+def job(queue, priority=0, actor="job", number=0):
     """An item; all are of the same age, so those of a priority start as they were put."""
-    message = MessageProxy(dramatiq.Message(queue, actor, (), {}, {}))
+    message = MessageProxy(dramatiq.Message(queue, actor, (number,), {}, {}))
     return _WorkQueueItem(priority, message, _queued_time=0)
 
 
@@ -50,7 +50,7 @@ class Model(RuleBasedStateMachine):
         self.paused = set()
         self.owed = 0
         self.closed = False
-        self.puts = 0
+        self.puts = self.alone = 0
 
     def teardown(self):
         self.work.close()
@@ -112,15 +112,16 @@ class Model(RuleBasedStateMachine):
     @rule(each=st.lists(st.tuples(queues, st.integers(0, 2)), min_size=1, max_size=3))
     def put(self, each):
         for queue, priority in each:
-            item = job(queue, priority)
             self.puts += 1
+            item = job(queue, priority, number=self.puts)
             self.waiting.append(item)
             self.work.put(item)
             self.sleepers_start_what_may()
 
     @rule(queue=queues)
     def put_alone(self, queue):
-        item = job(queue, actor="suspect")
+        self.alone += 1
+        item = job(queue, actor="suspect", number=-self.alone)
         self.suspects.append(item)
         self.work.put_alone(item)
         self.sleepers_start_what_may()
@@ -151,7 +152,9 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(pick=picks)
     def finish(self, pick):
-        self.finish_in(list(self.running)[pick % len(self.running)])
+        """Of a job and not a thread: which of those that sleep has woken is up to the system."""
+        by_number = sorted(self.running, key=lambda each: self.running[each][0].message.args)
+        self.finish_in(by_number[pick % len(by_number)])
 
     def finish_in(self, thread):
         _, alone = self.running.pop(thread)
