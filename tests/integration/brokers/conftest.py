@@ -167,7 +167,7 @@ def blocked(servers, broker, greet, eventually):
         servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
         try:
             broker._publisher.publish(ticket(greet.message(0)), 0.2)  # only publishers are told
-            eventually(lambda: broker._publisher._link.blocked)
+            eventually(lambda: broker._publisher._link.blocked, within_s=60)
             yield
         finally:
             servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
