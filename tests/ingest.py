@@ -3,10 +3,12 @@
 import gzip
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import Loopback
 
 
-class Ingest:
+class Ingest(Loopback):
     """Listens at `dsn`; `of("event")` returns what came of a type, `received` all of it."""
 
     def __init__(self):
@@ -29,17 +31,8 @@ class Ingest:
                 pass
 
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.dsn = f"http://public@127.0.0.1:{self._server.server_port}/1"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
+        self.dsn = f"http://public@{self.address}/1"
 
     def take(self, everything, body):
         """Split an envelope: a line of headers, then a line and a payload for each item."""

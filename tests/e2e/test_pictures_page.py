@@ -1,6 +1,6 @@
 """The page of a user's pictures, in headless Chromium."""
 
-import hashlib
+import functools
 import io
 import os
 import secrets
@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from tests.integration.notifications.served import Served
+from tests.integration.notifications import uploads
+from tests.integration.notifications.conftest import _environment, ada, people, serve, served
 from workshed import notifications
 from workshed.settings import settings
-from workshed.storage import storage
+
+__all__ = ["_environment", "ada", "people", "serve", "served"]
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
@@ -83,32 +85,6 @@ def shoot():
     return shoot
 
 
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch, tmp_path, database):
-    monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
-    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path / 'storage'}")
-    monkeypatch.setenv("WORKSHED_BROKER_URL", "stub://")
-    settings.cache_clear()
-
-
-@pytest.fixture
-def serve(_environment, tmp_path):
-    started = []
-
-    def serve(**options):
-        started.append(Served(tmp_path / f"served-{len(started)}.log", **options))
-        return started[-1]
-
-    yield serve
-    for one in started:
-        one.end()
-
-
-@pytest.fixture
-def served(serve):
-    return serve()
-
-
 @pytest.fixture
 def run(connect):
     conn = connect(autocommit=True)
@@ -116,38 +92,16 @@ def run(connect):
 
 
 @pytest.fixture
-def ada(run):
-    query = "INSERT INTO product.users (name, email) VALUES ('Ada', 'ada@example.org') RETURNING id"
-    return run(query).fetchone()[0]
+def keep(connect):
+    """`keep(content)`: its SHA-256, stored as a job would."""
+    return functools.partial(uploads.keep, connect(autocommit=True))
 
 
 @pytest.fixture
-def keep(run):
-    def keep(content):
-        sha256 = hashlib.sha256(content).hexdigest()
-        query = "INSERT INTO product.blobs VALUES (%s, %s) ON CONFLICT DO NOTHING"
-        run(query, sha256, len(content))
-        with storage().draft() as draft:
-            draft.write(content)
-            storage().keep(draft, sha256)
-        return sha256
-
-    return keep
-
-
-@pytest.fixture
-def attach(run, keep, ada):
+def attach(connect, ada):
     """`attach("cat.jpg")`: the id of an attachment of Ada."""
-
-    def attach(filename):
-        query = """
-            INSERT INTO product.attachments (user_id, filename, sha256)
-            VALUES (%s, %s, %s)
-            RETURNING id
-        """
-        return run(query, ada, filename, keep(secrets.token_bytes(8))).fetchone()[0]
-
-    return attach
+    conn = connect(autocommit=True)
+    return lambda filename: uploads.attach(conn, ada, filename, secrets.token_bytes(8))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_what_is_chosen_in_the_browser_appears_there(page):
     page.get_by_role("button", name="Upload").click()
 
     image = page.get_by_role("img", name="cat.jpg")
-    expect(image).to_be_visible(timeout=30_000)
+    expect(image).to_be_visible(timeout=90_000)
     size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert image.evaluate(size) == [450, 600]
-    expect(page.get_by_text("it is an SVG")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("it is an SVG")).to_be_visible(timeout=90_000)

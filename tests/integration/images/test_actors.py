@@ -6,6 +6,7 @@ import actors
 from actors import process_image
 from workshed import db, images
 from workshed.jobs import RecordMissing
+from workshed.settings import settings
 from workshed.storage import storage
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
@@ -37,13 +38,27 @@ def test_an_upload_becomes_an_image_and_its_user_is_told(
     assert told() == [("image_processed", data)]
 
 
-def test_one_job_per_image_is_alive_until_it_is_executed(jobs, upload, picture):
+def test_contents_may_be_in_s3(jobs, bucket, upload, picture, variants, content, monkeypatch):
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", bucket.url)
+    settings.cache_clear()
+    attachment = upload(picture(1600, 1200))
+
+    jobs.drain()
+
+    (variant,) = variants(attachment)
+    assert content(variant["sha256"]).size == (800, 600)
+    assert len(bucket.objects()) == 2
+
+
+def test_one_job_per_image_is_alive_until_it_is_executed(jobs, upload, picture, caplog):
     attachment = upload(picture())
+    caplog.set_level("INFO")
 
     again = process_image.send(attachment)
 
     (waiting,) = jobs.enqueued
     assert again.message_id == waiting.message_id
+    assert f"has the key 'process_image:[{attachment},800,600,85]'" in caplog.text
     process_image.send(attachment, 200, 200)
     assert len(jobs.enqueued) == 2
 

@@ -1,6 +1,6 @@
 """The page over HTTP: who sees what, and what is taken from whom."""
 
-import hashlib
+import functools
 import http.client
 import json
 import re
@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.integration.notifications import uploads
 from tests.integration.notifications.reader import Reader
 from workshed import notifications
 from workshed.storage import storage
@@ -19,32 +20,16 @@ JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 @pytest.fixture
 def keep(connect):
     """`keep(content)`: its SHA-256, stored as a job would."""
-    conn = connect(autocommit=True)
-
-    def keep(content):
-        sha256 = hashlib.sha256(content).hexdigest()
-        query = "INSERT INTO product.blobs VALUES (%s, %s) ON CONFLICT DO NOTHING"
-        conn.execute(query, (sha256, len(content)))
-        with storage().draft() as draft:
-            draft.write(content)
-            storage().keep(draft, sha256)
-        return sha256
-
-    return keep
+    return functools.partial(uploads.keep, connect(autocommit=True))
 
 
 @pytest.fixture
-def attach(connect, keep):
+def attach(connect):
     """`attach(user_id, filename, original)`: the id of an attachment."""
     conn = connect(autocommit=True)
 
     def attach(user_id, filename="cat.jpg", original=b"original"):
-        query = """
-            INSERT INTO product.attachments (user_id, filename, sha256)
-            VALUES (%s, %s, %s)
-            RETURNING id
-        """
-        return conn.execute(query, (user_id, filename, keep(original))).fetchone()[0]
+        return uploads.attach(conn, user_id, filename, original)
 
     return attach
 

@@ -10,7 +10,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.loopback import Loopback
 from workshed.settings import settings
 from workshed.storage import Storage, place
 
@@ -102,7 +102,7 @@ def silent():
         yield f"127.0.0.1:{sock.getsockname()[1]}"
 
 
-class Talkative:
+class Talkative(Loopback):
     """An S3 that refuses, and quotes all it was told; `told` has it."""
 
     def __init__(self, code, status=403, says=""):
@@ -133,16 +133,7 @@ class Talkative:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 class Stumbling(Talkative):
