@@ -212,6 +212,24 @@ def test_what_is_uploaded_on_the_page_appears_on_it(open_page, process, run, sho
     expect(item(page, newest).get_by_role("img", name="dog.jpg")).to_be_visible()
 
 
+def test_nothing_can_be_uploaded_before_the_page_can_send_it(open_page):
+    page = open_page()
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/pictures.js", hold)
+    page.reload(wait_until="commit")
+    upload = page.get_by_role("button", name="Upload")
+    expect(upload).to_be_disabled()
+
+    (script,) = held
+    script.continue_()
+
+    expect(upload).to_be_enabled()
+
+
 def test_what_was_uploaded_in_another_window_appears_too(open_page, attach, process):
     page = open_page()
 

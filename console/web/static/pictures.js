@@ -91,4 +91,6 @@ form?.addEventListener("submit", async (event) => {
   await refresh().catch(() => {});
 });
 
+// Not before: the form alone would send what the server refuses.
+if (form) form.querySelector("button").disabled = false;
 follow();
