@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 READY = "Worker process is ready for action."
+RELAY_READY = "relay is at work"
 
 
 class Worker:

@@ -9,7 +9,7 @@ import pytest
 from dramatiq import Message
 
 from brokers import Queue, schedule
-from tests.e2e.conftest import READY, count, environment, run, start_worker
+from tests.e2e.conftest import READY, RELAY_READY, count, environment, run, start_worker
 from tests.faults.experiment import Result
 from workshed import db
 
@@ -131,15 +131,19 @@ def two_workers(ledger, start_worker):
 def kill_a_worker(two_workers, start_worker, eventually):
     """`kill_a_worker()`: kill -9 of one master and all it started, in turn; it is started again.
 
-    Once the other one is up, or where both boot for longer than they live nothing is ever done.
+    Once the other one and its relay are up, or where both boot for longer than they live nothing
+    is ever done.
     """
     turn = itertools.cycle(range(2))
+
+    def is_up(worker):
+        return all(words in worker.text() for words in (READY, RELAY_READY))
 
     def kill():
         number = next(turn)
         other = two_workers[1 - number]
         # Or it has ended: RabbitMQ was away when it booted.
-        eventually(lambda: READY in other.text() or other.process.poll(), within_s=60)
+        eventually(lambda: is_up(other) or other.process.poll(), within_s=60)
         with contextlib.suppress(ProcessLookupError):  # it had ended
             two_workers[number].kill()
         two_workers[number] = start_worker("load", threads=4, ready=False)
