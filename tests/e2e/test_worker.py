@@ -450,6 +450,7 @@ def test_sigterm_finishes_what_runs_hands_back_the_rest_and_ends_the_relay_last(
     below = descendants(workers.process.pid)
 
     workers.process.terminate()
+    eventually(lambda: "Shutting down" in workers.text())
     os.killpg(workers.process.pid, signal.SIGINT)
     workers.process.send_signal(signal.SIGHUP)
 
