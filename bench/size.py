@@ -8,6 +8,8 @@ class Size:
     """Numbers of jobs and rounds."""
 
     rounds: int
+    processes: tuple[int, ...]
+    """Of each worker, one run after the other."""
     drained: int
     napping: int
     sent_slowly: int
@@ -22,7 +24,7 @@ class Size:
     pictures: int
 
 
-FULL = Size(3, 25_000, 5_000, 2_000, 30_000, 500, 60_000, 2_000, 1_000_000, 12_000, 5.0, 20)
-QUICK = Size(1, 10_000, 2_000, 500, 10_000, 100, 20_000, 500, 100_000, 5_000, 3.0, 10)
-SMOKE = Size(1, 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2)
+FULL = Size(3, (1, 2), 25_000, 5_000, 2_000, 30_000, 500, 60_000, 2_000, 1_000_000, 12_000, 5.0, 20)
+QUICK = Size(1, (1,), 8_000, 2_000, 500, 10_000, 100, 20_000, 500, 100_000, 5_000, 3.0, 10)
+SMOKE = Size(1, (1, 2), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2)
 """To see that it runs; its figures say nothing."""

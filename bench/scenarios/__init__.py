@@ -32,5 +32,5 @@ SCENARIOS: dict[str, Scenario] = {
     "growth": growth,
     "ceiling": ceiling,
 }
-NOT_IN_A_HURRY = ("growth", "ceiling")
-"""What `--quick` leaves out: it says nothing of a change."""
+NOT_IN_A_HURRY = ("footprint", "idle", "options", "growth", "ceiling")
+"""What `--quick` leaves out; `--only` measures one of them."""

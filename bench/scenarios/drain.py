@@ -14,7 +14,7 @@ PEERS = ("ours", "lean", "stock", "stock quorum", "celery threads", "celery pref
 def drain(world: World, size: Size) -> list[Measurement]:
     """Let jobs that do nothing wait, and start a worker of one and of two processes."""
     made = []
-    for processes in (1, 2):
+    for processes in size.processes:
         peers = [peer for peer in PEERS if peer != "raw" or processes == 1]
         found = alternating(
             size.rounds,
