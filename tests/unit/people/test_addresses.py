@@ -1,7 +1,10 @@
 """Which addresses are accepted, and in which spelling."""
 
+import re
+
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.strategies import characters, from_regex, text
 
 from workshed.people import InvalidAddressError, addresses
@@ -83,3 +86,23 @@ def test_normalizing_twice_changes_nothing(address):
         return
 
     assert addresses.normalize(once) == once
+
+
+NAMES = ["", "info", "PostMaster", "Ada", "a.b", ".a", "a..b", "x+y", "é", "a b", "b\n"]
+DOMAINS = ["test", "EXAMPLE.org", "xn--bcher-kva.example", "-x.de", "x.de.", "d" * 64 + ".de"]
+PARTS = st.sampled_from([*NAMES, *DOMAINS, "x" * 64, "x" * 65]) | text(
+    alphabet="aZ0.-_+ é'!", max_size=8
+)
+
+
+@given(PARTS, PARTS)
+def test_the_short_way_says_what_the_long_one_says(local, domain):
+    """What most addresses look like is checked by its parts."""
+    address = f"{local}@{domain}"
+    try:
+        expected = addresses._parse(address).normalized
+    except InvalidAddressError as err:
+        with pytest.raises(InvalidAddressError, match=re.escape(err.reason)):
+            addresses.normalize(address)
+    else:
+        assert addresses.normalize(address) == expected
