@@ -1,6 +1,14 @@
 """What can be sent: one module per job family, thin actors only."""
 
 from actors.images import attach_image, process_image, replace_image
+from actors.imports import (
+    check_import_completion,
+    end_import_rows,
+    fail_import,
+    import_user_rows,
+    import_users,
+    start_import,
+)
 from actors.mail import deliver_email
 from actors.maintenance import maintain
 from actors.people import (
@@ -14,12 +22,18 @@ from actors.people import (
 __all__ = [
     "activate",
     "attach_image",
+    "check_import_completion",
     "deliver_email",
+    "end_import_rows",
+    "fail_import",
+    "import_user_rows",
+    "import_users",
     "maintain",
     "process_image",
     "replace_image",
     "send_onboarding_reminder",
     "send_welcome_email",
     "sign_up",
+    "start_import",
     "unsubscribe",
 ]

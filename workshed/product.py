@@ -2,8 +2,7 @@
 
 from datetime import timedelta
 
-from workshed import db, notifications
-from workshed.images import blobs
+from workshed import blobs, db, imports, notifications
 from workshed.jobs import retention
 from workshed.jobs.current import checkpoint
 from workshed.settings import Settings
@@ -15,12 +14,13 @@ BATCH = 100
 def prune(config: Settings) -> dict[str, int]:
     """Delete all of it, and return how many of each; none where the product has no tables.
 
-    Variants of what nobody holds any more go before the contents that they refer to.
+    Imports, and variants of what nobody holds any more, go before the contents that they refer to.
     """
     if not is_there():
         return {}
     return {
         "notifications": retention.all_of(notifications.prune, config.notification_retention),
+        "imports": retention.all_of(imports.prune, config.import_retention),
         "variants": retention.all_of(blobs.forget_variants, config.blob_grace),
         "contents": _contents(config.blob_grace),
         "drafts of contents": storage().stale_drafts(config.blob_grace),

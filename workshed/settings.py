@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     """Memory of the process that decodes images, in bytes; one that needs more is refused."""
     image_cpu: SomeSeconds = timedelta(seconds=30)
     """Seconds of CPU that one image may take; one that needs more is refused."""
+    import_chunk: int = Field(default=1_000, ge=1, le=100_000)
+    """Rows of an imported file that one job makes users of; `1` gives one job per row."""
+    import_retention: SomeSeconds = timedelta(days=90)
+    """Seconds for which an import that ended is kept, with its rows; its users stay."""
     blob_grace: SomeSeconds = timedelta(hours=24)
     """Seconds for which a content that nothing refers to is kept."""
     notification_retention: SomeSeconds = timedelta(days=30)

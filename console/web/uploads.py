@@ -11,10 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from workshed import db
+from workshed import blobs, db
+from workshed.blobs import Blob
 from workshed.db import Connection
-from workshed.images import blobs
-from workshed.images.blobs import Blob
 from workshed.notifications import TokenError
 from workshed.settings import settings
 from workshed.storage import storage

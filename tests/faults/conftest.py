@@ -1,6 +1,7 @@
 """A load of jobs whose effects are counted, on real worker processes."""
 
 import contextlib
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -122,13 +123,19 @@ def harmless(ledger, judged, eventually):
 
 
 @pytest.fixture
-def two_workers(ledger, start_worker):
-    """Two masters of workers on the load."""
-    return [start_worker("load", threads=4) for _ in range(2)]
+def start_one(ledger, start_worker):
+    """`start_one(ready=False)`: a master of workers on the load."""
+    return functools.partial(start_worker, "load", threads=4)
 
 
 @pytest.fixture
-def kill_a_worker(two_workers, start_worker, eventually):
+def two_workers(start_one):
+    """Two of them."""
+    return [start_one() for _ in range(2)]
+
+
+@pytest.fixture
+def kill_a_worker(two_workers, start_one, eventually):
     """`kill_a_worker()`: kill -9 of one master and all it started, in turn; it is started again.
 
     Once the other one and its relay are up, or where both boot for longer than they live nothing
@@ -146,6 +153,6 @@ def kill_a_worker(two_workers, start_worker, eventually):
         eventually(lambda: is_up(other) or other.process.poll(), within_s=60)
         with contextlib.suppress(ProcessLookupError):  # it had ended
             two_workers[number].kill()
-        two_workers[number] = start_worker("load", threads=4, ready=False)
+        two_workers[number] = start_one(ready=False)
 
     return kill

@@ -1,7 +1,7 @@
 """Images made of what people upload: each of one content and one set of options."""
 
+from workshed.blobs import Blob, keep
 from workshed.images.attachments import Original, attach, find, refuse, replace
-from workshed.images.blobs import Blob, keep
 from workshed.images.errors import ImageRefusedError
 from workshed.images.making import make
 from workshed.images.options import InvalidOptionsError, Options

@@ -1,6 +1,5 @@
 """What people have uploaded, and what each attachment holds now."""
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import LiteralString
@@ -10,12 +9,9 @@ from psycopg.rows import args_row, class_row
 
 from workshed import notifications
 from workshed.db import Connection
+from workshed.filenames import named
 from workshed.images.options import Options
 from workshed.jobs import RecordMissing, Snooze
-
-LONGEST_NAME = 255
-"""Characters; of a longer one the end is kept, where the suffix is."""
-UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +117,6 @@ def refuse(conn: Connection, original: Original, reason: str) -> None:
         {"attachment_id": original.attachment_id, "reason": reason},
         key=f"image_refused:{original.attachment_id}:{original.sha256}",
     )
-
-
-def named(filename: str) -> str:
-    """Make of a browser's file name one that can be stored and shown: no folder, no controls."""
-    last = re.split(r"[/\\]", filename)[-1]
-    return UNUSABLE.sub("\ufffd", last)[-LONGEST_NAME:] or "unnamed"
 
 
 def _original(conn: Connection, query: LiteralString, attachment_id: int) -> Original:

@@ -2,7 +2,8 @@
 
 from pathlib import PurePath
 
-from workshed.images import blobs, decoder
+from workshed import blobs
+from workshed.images import decoder
 from workshed.images.attachments import Original
 from workshed.images.options import Options
 from workshed.images.variants import Variant

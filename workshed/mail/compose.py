@@ -1,6 +1,8 @@
 """What the mails say."""
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -10,6 +12,8 @@ from workshed.mail.filters import isolated, shortened
 from workshed.mail.sender import sender
 from workshed.people import User
 from workshed.settings import settings
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def welcome(user: User) -> Draft:
@@ -22,21 +26,29 @@ def reminder(user: User) -> Draft:
     return _to(user, "reminder")
 
 
-def _to(user: User, kind: str) -> Draft:
-    about = {
+def import_failed(user: User, import_id: int, filename: str, error: str) -> Draft:
+    """Write the mail to somebody whose file could not be imported."""
+    found = {"filename": filename, "error": error}
+    return _to(user, "import_failed", about=f"import {import_id}", found=found)
+
+
+def _to(user: User, kind: str, *, about: str = "", found: Mapping[str, str] = NOTHING) -> Draft:
+    known = {
         "name": user.name,
         "email": user.email,
         "product": sender().display_name or sender().domain,
         "site_url": settings().site_url,
+        **found,
     }
     return Draft(
         kind=kind,
         user_id=user.id,
+        about=about,
         recipient=user.email,
         recipient_name=user.name,
-        subject=render(f"{kind}.subject", about).strip(),
-        text_body=render(f"{kind}.txt", about),
-        html_body=_inliner().inline(render(f"{kind}.html", about)),
+        subject=render(f"{kind}.subject", known).strip(),
+        text_body=render(f"{kind}.txt", known),
+        html_body=_inliner().inline(render(f"{kind}.html", known)),
     )
 
 

@@ -12,7 +12,7 @@ from actors import process_image
 from workshed import db, images, people
 from workshed.storage import storage
 
-SCRIPT = Path(__file__).with_name("killed_at.py")
+SCRIPT = Path(__file__).parent.with_name("killed_at.py")
 MOST_LINES = 1_000
 
 
@@ -45,7 +45,8 @@ def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, scale, tm
     for line in range(1, MOST_LINES, step):
         attachment = attach(line)
 
-        first = subprocess.run([sys.executable, SCRIPT, str(line), str(attachment)], check=False)
+        words = [SCRIPT, str(line), "process_image", str(attachment)]
+        first = subprocess.run([sys.executable, *words], check=False)
         assert first.returncode in (0, -signal.SIGKILL)
         process_image.fn(attachment)
 

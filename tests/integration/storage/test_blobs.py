@@ -9,9 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed import db, people
-from workshed.images import blobs
-from workshed.images.blobs import Blob, BlobTooLargeError
+from workshed import blobs, db, people
+from workshed.blobs import Blob, BlobTooLargeError
 from workshed.storage import ContentMissingError, StorageError, storage
 
 HOUR = timedelta(hours=1)
@@ -446,7 +445,7 @@ def test_a_sweep_of_a_storage_that_is_away_raises_and_keeps_the_rows(rows, store
 KILLED = """
 import os, signal, sys
 from datetime import timedelta
-from workshed.images import blobs
+from workshed import blobs
 from workshed.storage import storage
 
 left = int(sys.argv[2])
@@ -454,7 +453,7 @@ left = int(sys.argv[2])
 def trace(frame, event, _):
     global left
     name = frame.f_code.co_filename
-    if not ("/workshed/images/blobs" in name or "/workshed/storage/" in name):
+    if not ("/workshed/blobs" in name or "/workshed/storage/" in name):
         return None
     if event == "line":
         left -= 1

@@ -1,0 +1,156 @@
+"""Make users of the people in a file."""
+
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+
+from actors.mail import deliver_with
+from actors.people import send_welcome_email
+from brokers import broker, schedule
+from middleware import Unique
+from workshed import db, imports
+from workshed.blobs import Blob
+from workshed.db import Connection
+from workshed.duration import ms
+from workshed.imports import Ended, Import
+from workshed.settings import settings
+
+AT_ONCE = 500
+"""Jobs that are sent in one transaction."""
+FIRST_LOOK, LAST_LOOK = timedelta(minutes=1), timedelta(hours=1)
+
+
+@dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=1))
+def fail_import(message: dict[str, Any], reason: str) -> None:
+    """End an import whose file nobody could read, and mail that to its owner.
+
+    Twice: the second finds it ended. Half-way: state and mail commit together.
+    """
+    (import_id,) = message["args"] or message["kwargs"].values()
+    with db.transaction() as conn:
+        end_import(conn, import_id, f"its job died: {reason}")
+
+
+@dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=2))
+def end_import_rows(message: dict[str, Any], reason: str) -> None:
+    """Let the rows of a job that is dead have failed, with its reason.
+
+    Twice: the second finds none of them open. Half-way: rows and counters commit together.
+    """
+    part = imports.Part.of(*message["args"], **message["kwargs"])
+    with db.transaction() as conn:
+        ended = imports.end(conn, *part, "died", f"its job died: {reason}")
+        imports.count(conn, part.import_id, ended.count)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="imports",
+    time_limit=ms(minutes=15),
+    unique=Unique(strategy="until_executed"),
+    discard_on=imports.ImportRefusedError,
+    on_dead=fail_import,
+)
+def import_users(import_id: int) -> None:
+    """Read all of a file, and send the jobs that make users of its rows.
+
+    Twice: each row is stored once, and each job is sent once. Half-way: what was stored and sent
+    stays, and the next run goes on behind it. A file that cannot be read makes no user at all.
+    """
+    try:
+        imports.read(import_id)
+    except imports.ImportRefusedError as refusal:
+        with db.transaction() as conn:
+            end_import(conn, import_id, refusal.reason)
+        raise
+    while send_some_rows(import_id):
+        pass
+
+
+@dramatiq.actor(
+    broker=broker, queue_name="imports", time_limit=ms(minutes=10), on_dead=end_import_rows
+)
+def import_user_rows(import_id: int, first: int, count: int) -> None:
+    """Make users of `count` rows from `first` on; the last rows complete the import.
+
+    Twice: rows that have ended are passed over, and counted once. Half-way: users, rows, welcomes
+    and counters commit together.
+    """
+    with db.transaction() as conn:
+        found = imports.find(conn, import_id)
+        ended = imports.work(conn, import_id, first, count)
+        if found.welcome:
+            send_welcomes(conn, ended)
+        imports.count(conn, import_id, ended.count)
+
+
+@dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=2))
+def check_import_completion(import_id: int, looks: int = 0, steps: int = 0) -> None:
+    """Look after an import, less and less often, until it is over.
+
+    Where nothing was done since the last look, what is left is sent again: its job was lost, as
+    with a queue that was purged. Twice: rows that have ended stay as they are.
+    """
+    with db.transaction() as conn:
+        found = imports.find(conn, import_id)
+        if not found.is_over:
+            if found.steps == steps:
+                send_again(conn, found)
+            look_after(conn, import_id, looks + 1, found.steps)
+
+
+def start_import(
+    conn: Connection,
+    owner_id: int,
+    filename: str,
+    blob: Blob,
+    *,
+    welcome: bool = False,
+    again: bool = False,
+) -> int:
+    """Store that a file is to be imported and send its job, in the caller's transaction.
+
+    Returns the import's id. With `welcome` each who is imported is sent the welcome mail. Raises
+    `AlreadyImportedError`, but with `again`, and `RecordMissing` where there is no such owner.
+    """
+    import_id = imports.create(conn, owner_id, filename, blob.sha256, welcome=welcome, again=again)
+    schedule.send(conn, import_users.message(import_id))
+    look_after(conn, import_id, 0, 0)
+    return import_id
+
+
+def send_some_rows(import_id: int) -> int:
+    """Send the next jobs of an import; return how many."""
+    with db.transaction() as conn:
+        parts = imports.hand_out(conn, import_id, settings().import_chunk, AT_ONCE)
+        for part in parts:
+            schedule.send(conn, import_user_rows.message(*part))
+    return len(parts)
+
+
+def send_again(conn: Connection, found: Import) -> None:
+    """Send what an import is waiting for."""
+    if found.total is None or found.handed_out < found.total:
+        schedule.send(conn, import_users.message(found.id))
+    for part in imports.left(conn, found, settings().import_chunk, AT_ONCE):
+        schedule.send(conn, import_user_rows.message(*part))
+
+
+def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None:
+    """Send the next look."""
+    message = check_import_completion.message(import_id, looks, steps)
+    schedule.send(conn, message, delay=min(FIRST_LOOK * 2 ** min(looks, 10), LAST_LOOK))
+
+
+def send_welcomes(conn: Connection, ended: Ended) -> None:
+    """Send the welcome of everybody who is new."""
+    for user_id in ended.users:
+        schedule.send(conn, send_welcome_email.message(user_id))
+
+
+def end_import(conn: Connection, import_id: int, error: str) -> None:
+    """End an import that failed, and send the mail about it."""
+    email_id = imports.fail(conn, import_id, error)
+    if email_id is not None:
+        deliver_with(conn, email_id)

@@ -1,0 +1,112 @@
+"""An import whose jobs come three times, to workers that are killed."""
+
+import contextlib
+import functools
+
+import pytest
+
+from actors import import_user_rows, start_import
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, Result, experiment
+from workshed import blobs, db, imports, people
+from workshed.settings import settings
+from workshed.storage import storage
+
+CHUNK = 250
+COPIES = 2
+"""Of each job, beside itself."""
+OWNER = "grace@example.org"
+WAITING = "SELECT count(*) FROM jobs.schedule WHERE actor = 'import_user_rows'"
+COMPLETIONS = "SELECT count(*) FROM product.notifications WHERE event = 'import_completed'"
+
+
+@pytest.fixture
+def start_one(start_worker):
+    return functools.partial(start_worker, "actors", threads=4)
+
+
+@pytest.fixture
+def hand_in(broker, tmp_path, monkeypatch):
+    """`hand_in("name,email\\n…")`: an import of somebody's; its number.
+
+    Before the workers start, which have this environment.
+    """
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    monkeypatch.setenv("WORKSHED_IMPORT_CHUNK", str(CHUNK))
+    settings.cache_clear()
+
+    def start(content):
+        with storage().draft() as draft:
+            draft.write(content.encode())
+            blob = blobs.keep(draft)
+        with db.transaction() as conn:
+            owner = people.create(conn, name="Grace", email=OWNER)
+            return start_import(conn, owner.id, "people.csv", blob)
+
+    return start
+
+
+def people_csv(count):
+    """Return so many rows, and the addresses of those who are to become users."""
+    lines, addresses = ["name,email"], set()
+    for n in range(count):
+        match n % 10:
+            case 7:
+                lines.append(f",nobody{n}@example.org")
+            case 8:
+                lines.append(f"Ada,ada{n} at example.org")
+            case 9:  # of the first of these ten
+                lines.append(f"Ada,ADA{n - 9}@Example.org")
+            case _:
+                lines.append(f"Ada,ada{n}@example.org")
+                addresses.add(f"ada{n}@example.org")
+    return "\n".join(lines), addresses
+
+
+@experiment(
+    "import",
+    fault="each job of rows delivered three times; kill -9 of a worker master every second",
+    load="100 000 rows, three of ten wrong",
+    remedy=Remedy(
+        "workshed/imports/rows.py",
+        """               AND outcome IS NULL
+             ORDER BY number
+""",
+        """             ORDER BY number
+""",
+    ),
+)
+def test_each_row_is_counted_once(hand_in, kill_a_worker, connect, judged, scale, eventually):
+    rows = scale(100_000)
+    content, wanted = people_csv(rows)
+    conn = connect(autocommit=True)
+
+    def one(query):
+        return conn.execute(query).fetchone()[0]
+
+    with Every(1, kill_a_worker) as kills:
+        number = hand_in(content)
+        eventually(lambda: imports.find(conn, number).state != "pending", within_s=120)
+        for first in range(1, rows, CHUNK):
+            for _ in range(COPIES):
+                import_user_rows.send(number, first, CHUNK)
+        with contextlib.suppress(AssertionError):  # what is missing is counted
+            eventually(lambda: imports.find(conn, number).is_over, within_s=120)
+            eventually(lambda: kills.times > 0)
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: one(WAITING) == 0, within_s=60)
+
+    found = imports.find(conn, number)
+    came = {email for (email,) in conn.execute("SELECT email FROM product.users")} - {OWNER}
+    ended = found.succeeded + found.failed
+    judged(
+        Result(
+            lost=len(wanted - came) + max(0, rows - ended),
+            ghost=len(came - wanted),
+            duplicated=max(0, ended - rows)
+            + abs(found.succeeded - len(wanted))
+            + abs(one(COMPLETIONS) - 1),
+            stuck=one(WAITING) + (found.state != "completed"),
+            notes={"rows": rows, "kills": kills.times},
+        )
+    )

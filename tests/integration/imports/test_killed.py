@@ -1,0 +1,114 @@
+"""The jobs may be killed at any line, and come again: each row is counted once."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors import import_user_rows, import_users, start_import
+from workshed import blobs, db, imports, people
+from workshed.settings import settings
+from workshed.storage import storage
+
+SCRIPT = Path(__file__).parent.with_name("killed_at.py")
+MOST_LINES = 2_000
+ROWS, CHUNK = 12, 4
+
+
+@pytest.fixture
+def hand_in(database, broker, tmp_path, monkeypatch):
+    """`hand_in(7)`: an import of people of its own, four of whose twelve rows are wrong."""
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    monkeypatch.setenv("WORKSHED_IMPORT_CHUNK", str(CHUNK))
+    settings.cache_clear()
+    with db.transaction() as conn:
+        owner = people.create(conn, name="Grace", email="grace@example.org")
+
+    def start(number):
+        rows = [f"A{n},a{n}.{number}@example.org\n" for n in range(ROWS)]
+        rows[1], rows[5] = ",x@example.org\n", f"B,A0.{number}@example.org\n"
+        rows[6], rows[11] = "x;y\n", "C,grace@example.org\n"
+        with storage().draft() as draft:
+            draft.write("".join(["name,email\n", *rows]).encode())
+            blob = blobs.keep(draft)
+        with db.transaction() as conn:
+            return start_import(conn, owner.id, "people.csv", blob)
+
+    return start
+
+
+@pytest.fixture
+def killed():
+    """`killed(7, "import_users", 1)`: run it until its seventh line; whether it came to its end."""
+
+    def run(line, *words):
+        done = subprocess.run([sys.executable, SCRIPT, *map(str, (line, *words))], check=False)
+        assert done.returncode in (0, -signal.SIGKILL)
+        return done.returncode == 0
+
+    return run
+
+
+def one(query, *args):
+    with db.transaction() as conn:
+        return conn.execute(query, args).fetchone()[0]
+
+
+def sent(number):
+    query = """
+        SELECT array_agg((body::json #>> '{args,1}')::integer ORDER BY 1) FROM jobs.schedule
+         WHERE body::json ->> 'actor_name' = 'import_user_rows'
+           AND body::json #>> '{args,0}' = %s
+    """
+    return one(query, str(number))
+
+
+def right(number):
+    """Tell whether each row was counted once, and the end was told once."""
+    with db.transaction() as conn:
+        found = imports.find(conn, number)
+    end = (found.state, found.total, found.succeeded, found.failed)
+    users = "SELECT count(*) FROM product.users WHERE imported_from = %s"
+    told = "SELECT count(*) FROM product.notifications WHERE data ->> 'import_id' = %s"
+    return (*end, one(users, number), one(told, str(number))) == ("completed", ROWS, 8, 4, 8, 1)
+
+
+def test_reading_is_killed_at_any_line(hand_in, killed, scale):
+    """At full scale at each; otherwise at a few."""
+    step = 31 - scale(30)
+    for line in range(1, MOST_LINES, step):
+        number = hand_in(line)
+
+        ended = killed(line, "import_users", number)
+        import_users.fn(number)
+
+        assert sent(number) == [1, 5, 9]
+        for first in (1, 5, 9):
+            import_user_rows.fn(number, first, CHUNK)
+        assert right(number)
+        if ended:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert line > 50
+
+
+def test_work_is_killed_at_any_line(hand_in, killed, scale):
+    step = 31 - scale(30)
+    for line in range(1, MOST_LINES, step):
+        number = hand_in(line)
+        import_users.fn(number)
+        for first in (1, 5):
+            import_user_rows.fn(number, first, CHUNK)
+
+        ended = killed(line, "import_user_rows", number, 9, CHUNK)
+        import_user_rows.fn(number, 9, CHUNK)
+
+        assert right(number)
+        if ended:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert line > 20

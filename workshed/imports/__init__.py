@@ -1,0 +1,30 @@
+"""Files of people: read whole, landed row by row, and made users of set by set."""
+
+from workshed.imports.ending import fail
+from workshed.imports.errors import AlreadyImportedError, ImportRefusedError
+from workshed.imports.failures import write as write_failures
+from workshed.imports.problems import Kind, problems
+from workshed.imports.reading import read
+from workshed.imports.rows import Ended, end, left, work
+from workshed.imports.stored import Import, Part, count, create, find, hand_out, prune
+
+__all__ = [
+    "AlreadyImportedError",
+    "Ended",
+    "Import",
+    "ImportRefusedError",
+    "Kind",
+    "Part",
+    "count",
+    "create",
+    "end",
+    "fail",
+    "find",
+    "hand_out",
+    "left",
+    "problems",
+    "prune",
+    "read",
+    "work",
+    "write_failures",
+]

@@ -1,0 +1,36 @@
+"""What can be wrong with a file of people as a whole; a bad row is no error, but its outcome.
+
+PermanentError
+├── ImportRefusedError      the file cannot be read as one of people
+└── AlreadyImportedError    its owner has imported the same content before
+"""
+
+from datetime import datetime
+
+from workshed.errors import PermanentError
+
+
+class ImportRefusedError(PermanentError):
+    """The file cannot be read as one of people, however often it is tried."""
+
+    def __init__(self, reason: str, *, line: int | None = None, column: str | None = None) -> None:
+        """Say what is wrong, in which line from 1, and in which column, as in `character 3`."""
+        place = ", ".join(filter(None, ["" if line is None else f"line {line}", column]))
+        self.reason = f"{place}: {reason}" if place else reason
+        super().__init__(f"the file is refused: {self.reason}")
+        self.line = line
+        self.column = column
+
+
+class AlreadyImportedError(PermanentError):
+    """The same content was imported before, for the same owner; nothing was stored."""
+
+    def __init__(self, import_id: int, state: str, created_at: datetime) -> None:
+        """Keep which import it was."""
+        super().__init__(
+            f"the same file was handed in before, at {created_at:%Y-%m-%d %H:%M} UTC, as import "
+            f"{import_id}, which is {state}; say so if it is to be imported again"
+        )
+        self.import_id = import_id
+        self.state = state
+        self.created_at = created_at

@@ -1,0 +1,51 @@
+"""The rows of an import that failed, as a CSV that can be corrected and handed in."""
+
+import csv
+from typing import TextIO
+
+from workshed.db import Connection
+from workshed.imports import stored
+from workshed.imports.header import PASSED_OVER, WANTED, Header, folded
+
+AT_A_TIME = 1_000
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet would compute: with whatever a stranger wrote there."""
+SHIELD = "'"
+
+
+def write(conn: Connection, import_id: int, out: TextIO) -> int:
+    """Write line, reason and what stood there of each row that has failed; return how many.
+
+    `out` is opened with `newline=""`. What a spreadsheet would take for a formula begins with an
+    apostrophe. In memory are a thousand at a time. Raises `RecordMissing`.
+    """
+    names = stored.find(conn, import_id).header or list(WANTED)
+    header = Header.of(names, 1)
+    ours = [at for at, name in enumerate(names) if folded(name) in WANTED]
+    writer = csv.writer(out)
+    writer.writerow([*PASSED_OVER, *(names[at] for at in ours)])
+    query = """
+        SELECT line, reason, name, email, fields
+          FROM product.import_rows
+         WHERE import_id = %s AND outcome = 'failed'
+         ORDER BY number
+    """
+    written = 0
+    with conn.cursor(name="failures") as cur:
+        cur.itersize = AT_A_TIME
+        for line, reason, name, email, fields in cur.execute(query, (import_id,)):
+            person = {header.name_at: name, header.email_at: email}
+            if fields is None:
+                cells = [person[at] for at in ours]
+            elif len(fields) == len(names):
+                cells = [fields[at] for at in ours]
+            else:  # of which column each is, nobody knows
+                cells = fields
+            writer.writerow([line, *map(shielded, [reason, *cells])])
+            written += 1
+    return written
+
+
+def shielded(cell: str) -> str:
+    """Write a cell so that no spreadsheet computes it."""
+    return SHIELD + cell if cell.startswith(FORMULA) else cell

@@ -1,0 +1,67 @@
+"""Whether a row names a person who can become a user; if not, why."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workshed.imports.header import Header
+from workshed.imports.table import Row
+from workshed.people import InvalidAddressError, InvalidNameError, addresses, names
+
+Problem = Literal[
+    "columns",  # more or fewer than the header has
+    "nul",
+    "no name",
+    "name",
+    "no address",
+    "address",
+    "duplicate",  # an earlier row has the address
+    "taken",  # an existing user has it
+    "refused",  # PostgreSQL takes no such user
+    "died",  # its job is dead
+]
+
+LONGEST_FIELD = 1_000
+"""Characters of a field that are kept of a row that cannot become a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """A row as it is stored: a person, or what stood there and what is wrong with it."""
+
+    number: int
+    line: int
+    name: str | None = None
+    email: str | None = None
+    fields: list[str] | None = None
+    problem: Problem | None = None
+    reason: str | None = None
+
+
+def judge(row: Row, header: Header) -> Landing:
+    """Look at a row by itself: whether somebody has its address is asked later."""
+    problem, reason = _lack(row, header)
+    if problem is None:
+        try:
+            name = names.normalize(row.fields[header.name_at])
+            email = addresses.normalize(row.fields[header.email_at].strip())
+            return Landing(row.number, row.line, name, email)
+        except InvalidNameError as err:
+            problem, reason = "name", f"column {header.column(header.name_at)}: {err.reason}"
+        except InvalidAddressError as err:
+            problem, reason = "address", f"column {header.column(header.email_at)}: {err.reason}"
+    fields = [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in row.fields]
+    return Landing(row.number, row.line, fields=fields, problem=problem, reason=reason)
+
+
+def _lack(row: Row, header: Header) -> tuple[Problem | None, str | None]:
+    """Say what a row lacks, or has too much of."""
+    if len(row.fields) != len(header.names):
+        return "columns", f"{len(row.fields)} columns where the header has {len(header.names)}"
+    for at in (header.name_at, header.email_at):
+        if "\0" in row.fields[at]:
+            return "nul", f"a NUL in column {header.column(at)}"
+    if not row.fields[header.name_at].strip():
+        return "no name", "the name is missing"
+    if not row.fields[header.email_at].strip():
+        return "no address", "the address is missing"
+    return None, None

@@ -1,0 +1,59 @@
+"""Where a CSV that cannot be read went wrong: its reader names no column."""
+
+from dataclasses import dataclass
+
+QUOTE = '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The field of a record in which reading ended."""
+
+    index: int
+    """Of the field, from 0."""
+    lines_before: int
+    """Of the record, before the one in which the field begins."""
+    is_open: bool
+    """Whether the field is in quotation marks of which the last is missing."""
+
+
+def where(record: str, delimiter: str) -> Place:
+    """Find the field in which a record breaks the rules, or ends."""
+    index = begin = at = 0
+    while at < len(record):
+        if record[at] == QUOTE:
+            end = _closing(record, at)
+            if end is None:
+                return Place(index, _lines(record, begin), is_open=True)
+            at = end + 1
+            if at < len(record) and record[at] not in (delimiter, "\r", "\n"):
+                break
+        else:
+            at = _end(record, at, delimiter)
+        if at < len(record) and record[at] == delimiter:
+            index, at = index + 1, at + 1
+            begin = at
+        else:
+            break
+    return Place(index, _lines(record, begin), is_open=False)
+
+
+def _closing(record: str, opening: int) -> int | None:
+    """Return where the mark stands that ends a field; two in a row are a letter of it."""
+    at = record.find(QUOTE, opening + 1)
+    while at >= 0:
+        if record[at + 1 : at + 2] != QUOTE:
+            return at
+        at = record.find(QUOTE, at + 2)
+    return None
+
+
+def _end(record: str, at: int, delimiter: str) -> int:
+    """Return where a field without marks ends: at a delimiter, a line's end, or the record's."""
+    ends = [record.find(character, at) for character in (delimiter, "\r", "\n")]
+    return min((end for end in ends if end >= 0), default=len(record))
+
+
+def _lines(record: str, end: int) -> int:
+    before = record[:end]
+    return before.count("\n") + before.replace("\r\n", "\n").count("\r")

@@ -1,0 +1,75 @@
+"""Read a file that was handed in, and store its rows batch by batch."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from io import TextIOWrapper
+from itertools import islice
+from typing import BinaryIO, TextIO, TypeVar
+
+from workshed import db
+from workshed.imports import encoding, rows, stored
+from workshed.imports.judging import judge
+from workshed.imports.stored import Import
+from workshed.imports.table import Table
+from workshed.jobs import Snooze
+from workshed.jobs.current import checkpoint
+from workshed.storage import ContentDamagedError, storage
+
+BATCH = 5_000
+"""Rows that are stored in one transaction, and at most read again after a crash."""
+LONGEST_S = 300.0
+"""After this the rest is read by another run, so that no deploy waits for a file to end."""
+
+Item = TypeVar("Item")
+
+
+def read(import_id: int) -> None:
+    """Store every row of an import's file that is not yet, and note that all of it was read.
+
+    Each batch commits by itself, and a run that is killed is taken up from there. Raises
+    `ImportRefusedError`, and `RecordMissing`, and `Snooze` after some minutes.
+    """
+    with db.transaction() as conn:
+        found = stored.find(conn, import_id)
+    if found.state == "pending":
+        with storage().open(found.sha256) as file:
+            _refuse_another(file, found.sha256)
+            with TextIOWrapper(file, encoding.of(file), newline="") as text:
+                _read(text, found)
+
+
+def _read(text: TextIO, found: Import) -> None:
+    """Pass over what is stored: to split lines costs a tenth of what is done with them."""
+    until = time.monotonic() + LONGEST_S
+    table = Table(text)
+    landed = found.landed
+    for batch in _batches(table.rows(), BATCH):
+        if batch[-1].number <= landed:
+            continue
+        checkpoint()
+        fresh = [judge(row, table.header) for row in batch if row.number > landed]
+        with db.transaction() as conn:
+            now = rows.land(conn, found.id, table.header, fresh)
+        if now is None:  # it has ended, or another run has read all of it
+            return
+        landed = now
+        if time.monotonic() > until:
+            raise Snooze(timedelta(), f"{landed} rows of import {found.id} are read")
+    with db.transaction() as conn:
+        stored.begin(conn, found.id)
+
+
+def _refuse_another(file: BinaryIO, sha256: str) -> None:
+    """See that the file is what was handed in, whatever happened to its place since."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # files have `readinto`
+    if digest != sha256:
+        raise ContentDamagedError(str(storage()), sha256, digest)
+    file.seek(0)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

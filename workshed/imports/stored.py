@@ -1,0 +1,248 @@
+"""Imports: how far each has come, and the one place in which its state changes."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, LiteralString, NamedTuple, Self
+
+from psycopg.errors import ForeignKeyViolation
+from psycopg.rows import class_row
+
+from workshed import notifications
+from workshed.db import Connection
+from workshed.filenames import named
+from workshed.imports.errors import AlreadyImportedError
+from workshed.jobs import RecordMissing
+
+State = Literal["pending", "processing", "completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A row of `product.imports`."""
+
+    id: int
+    owner_id: int
+    filename: str
+    sha256: str
+    header: list[str] | None
+    welcome: bool
+    state: State
+    landed: int
+    """Rows that were read."""
+    handed_out: int
+    """Rows for which jobs were sent."""
+    total: int | None
+    """Rows of the file; `None` until all of it was read."""
+    succeeded: int
+    failed: int
+    error: str | None
+    """Why it failed as a whole."""
+    created_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.ended_at is not None
+
+    @property
+    def steps(self) -> int:
+        """A number that grows as long as anything is done for it."""
+        return self.landed + self.handed_out + self.succeeded + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What became of some rows."""
+
+    succeeded: int
+    failed: int
+
+
+class Part(NamedTuple):
+    """The arguments of a job that makes users of some rows."""
+
+    import_id: int
+    first: int
+    size: int
+
+    @classmethod
+    def of(cls, import_id: int, first: int, count: int) -> Self:
+        """Read the arguments, as they are named there."""
+        return cls(import_id, first, count)
+
+
+def create(
+    conn: Connection,
+    owner_id: int,
+    filename: str,
+    sha256: str,
+    *,
+    welcome: bool = False,
+    again: bool = False,
+) -> int:
+    """Store that a user hands in a content, which `blobs.keep` has; return the import's id.
+
+    Raises `AlreadyImportedError` for one that this user has handed in and that could be read, but
+    with `again`, and `RecordMissing` where there is no such user.
+    """
+    query = """
+        INSERT INTO product.imports (owner_id, filename, sha256, welcome, again)
+        VALUES (%(owner_id)s, %(filename)s, %(sha256)s, %(welcome)s, %(again)s)
+            ON CONFLICT (owner_id, sha256) WHERE state <> 'failed' AND NOT again DO NOTHING
+        RETURNING id
+    """
+    row = {
+        "owner_id": owner_id,
+        "filename": named(filename),
+        "sha256": sha256,
+        "welcome": welcome,
+        "again": again,
+    }
+    try:
+        with conn.transaction():
+            found = conn.execute(query, row).fetchone()
+    except ForeignKeyViolation as err:
+        if err.diag.constraint_name == "imports_owner_id_fkey":
+            raise RecordMissing("user", owner_id) from None
+        raise
+    if found is None:
+        query = """
+            SELECT id, state, created_at FROM product.imports
+             WHERE owner_id = %(owner_id)s AND sha256 = %(sha256)s AND state <> 'failed'
+               AND NOT again
+        """
+        before = conn.execute(query, row).fetchone()
+        assert before is not None  # noqa: S101 -- it was in the way
+        raise AlreadyImportedError(*before)
+    return int(found[0])
+
+
+def find(conn: Connection, import_id: int) -> Import:
+    """Return an import; raises `RecordMissing` when there is none."""
+    query = """
+        SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
+               succeeded, failed, error, created_at, ended_at
+          FROM product.imports
+         WHERE id = %s
+    """
+    return _import(conn, query, import_id)
+
+
+def lock(conn: Connection, import_id: int) -> Import:
+    """Return an import as it is until the transaction ends; raises `RecordMissing`."""
+    query = """
+        SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
+               succeeded, failed, error, created_at, ended_at
+          FROM product.imports
+         WHERE id = %s
+           FOR NO KEY UPDATE
+    """
+    return _import(conn, query, import_id)
+
+
+def begin(conn: Connection, import_id: int) -> None:
+    """Note that all of the file was read; without a row in it that is all there is to do."""
+    query = """
+        UPDATE product.imports
+           SET total = landed,
+               state = CASE WHEN landed = 0 THEN 'completed' ELSE 'processing' END,
+               ended_at = CASE WHEN landed = 0 THEN jobs.now() END
+         WHERE id = %s AND state = 'pending'
+        RETURNING id, state, owner_id, succeeded, failed
+    """
+    _tell_if_completed(conn, conn.execute(query, (import_id,)).fetchone())
+
+
+def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Part]:
+    """Return the next rows for which jobs are to be sent, `size` each, at most so many.
+
+    Whoever asks sends them in the same transaction, and asks again until there are none.
+    """
+    found = lock(conn, import_id)
+    if found.state != "processing":
+        return []
+    end = min(found.landed, found.handed_out + size * most)
+    parts = [
+        Part(import_id, after + 1, min(size, end - after))
+        for after in range(found.handed_out, end, size)
+    ]
+    query = "UPDATE product.imports SET handed_out = %s WHERE id = %s"
+    conn.execute(query, (end, import_id))
+    return parts
+
+
+def count(conn: Connection, import_id: int, ended: Count) -> None:
+    """Add rows that have ended in this transaction; the last complete the import.
+
+    It holds up all others of this import, so it comes last.
+    """
+    query = """
+        UPDATE product.imports
+           SET succeeded = succeeded + %(succeeded)s,
+               failed = failed + %(failed)s,
+               state = CASE WHEN succeeded + failed + %(ended)s = total
+                            THEN 'completed' ELSE state END,
+               ended_at = CASE WHEN succeeded + failed + %(ended)s = total THEN jobs.now() END
+         WHERE id = %(id)s AND state = 'processing'
+        RETURNING id, state, owner_id, succeeded, failed
+    """
+    values = {
+        "id": import_id,
+        "succeeded": ended.succeeded,
+        "failed": ended.failed,
+        "ended": ended.succeeded + ended.failed,
+    }
+    _tell_if_completed(conn, conn.execute(query, values).fetchone())
+
+
+def fail(conn: Connection, import_id: int, error: str) -> bool:
+    """End an import none of whose rows has become a user; return whether this ended it."""
+    query = """
+        UPDATE product.imports
+           SET state = 'failed', error = %(error)s, ended_at = jobs.now(), landed = 0
+         WHERE id = %(id)s AND state = 'pending'
+        RETURNING owner_id
+    """
+    found = conn.execute(query, {"id": import_id, "error": error}).fetchone()
+    if found is None:
+        return False
+    conn.execute("DELETE FROM product.import_rows WHERE import_id = %s", (import_id,))
+    _tell(conn, found[0], "import_failed", {"import_id": import_id, "error": error})
+    return True
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete imports that ended so long ago, with their rows, at most `limit`; return how many.
+
+    Users who came with them stay.
+    """
+    query = """
+        DELETE FROM product.imports
+         WHERE id IN (
+               SELECT id FROM product.imports
+                WHERE ended_at < jobs.now() - %(older_than)s
+                ORDER BY ended_at
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def _tell_if_completed(conn: Connection, found: tuple[Any, ...] | None) -> None:
+    if found is not None and found[1] == "completed":
+        import_id, _, owner_id, succeeded, failed = found
+        data = {"import_id": import_id, "succeeded": succeeded, "failed": failed}
+        _tell(conn, owner_id, "import_completed", data)
+
+
+def _tell(conn: Connection, owner_id: int, event: str, data: dict[str, object]) -> None:
+    notifications.tell(conn, owner_id, event, data, key=f"{event}:{data['import_id']}")
+
+
+def _import(conn: Connection, query: LiteralString, import_id: int) -> Import:
+    with conn.cursor(row_factory=class_row(Import)) as cur:
+        found = cur.execute(query, (import_id,)).fetchone()
+    if found is None:
+        raise RecordMissing("import", import_id)
+    return found
