@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "console.cli.doctor:doctor",
     "enqueue": "console.cli.enqueue:enqueue",
     "erase": "console.cli.erase:erase",
+    "import": "console.cli.import_people:import_people",
     "job": "console.cli.job:job",
     "jobs": "console.cli.jobs:jobs",
     "migrate": "console.cli.migrate:migrate",

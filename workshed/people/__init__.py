@@ -14,6 +14,7 @@ from workshed.people.users import (
     mark_welcomed,
     unsubscribe,
     wants_reminder,
+    with_address,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "mark_welcomed",
     "unsubscribe",
     "wants_reminder",
+    "with_address",
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 from psycopg.rows import class_row
 
@@ -59,11 +60,21 @@ def find(conn: Connection, user_id: int) -> User:
           FROM product.users
          WHERE id = %s
     """
-    with conn.cursor(row_factory=class_row(User)) as cur:
-        user = cur.execute(query, (user_id,)).fetchone()
+    user = _user(conn, query, user_id)
     if user is None:
         raise RecordMissing("user", user_id)
     return user
+
+
+def with_address(conn: Connection, address: str) -> User | None:
+    """Return who has an address, in whatever case; `None` for nobody."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE lower(email) = lower(%s)
+    """
+    return _user(conn, query, address)
 
 
 def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
@@ -105,3 +116,8 @@ def unsubscribe(conn: Connection, user_id: int) -> str | None:
     if row is None:
         find(conn, user_id)  # nothing new, unless there is nobody
     return row[0] if row else None
+
+
+def _user(conn: Connection, query: LiteralString, value: object) -> User | None:
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        return cur.execute(query, (value,)).fetchone()
