@@ -68,7 +68,11 @@ class Tree:
 
     def memory_bytes(self) -> int:
         """Return what they occupy, shared pages by share (PSS)."""
-        return sum(_pss_bytes(pid) for pid in self.pids())
+        return sum(_bytes_of(pid, "smaps_rollup", "Pss:") for pid in self.pids())
+
+    def peak_bytes(self) -> int:
+        """Return what the largest of them has ever occupied, shared pages too (RSS)."""
+        return max(_bytes_of(pid, "status", "VmHWM:") for pid in self.pids())
 
     def until(self, reached: Callable[[], bool], within_s: float) -> None:
         """Wait for something; raises `BenchError` where it does not come."""
@@ -110,9 +114,9 @@ def _all() -> list[tuple[int, list[str]]]:
     return found
 
 
-def _pss_bytes(pid: int) -> int:
+def _bytes_of(pid: int, file: str, name: str) -> int:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:
         return 0
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)

@@ -8,6 +8,7 @@ from bench.scenarios.drain import drain, naps
 from bench.scenarios.enqueue import enqueue
 from bench.scenarios.footprint import footprint, idle
 from bench.scenarios.growth import growth
+from bench.scenarios.imports import imports
 from bench.scenarios.latency import both, latency
 from bench.scenarios.options import options
 from bench.scenarios.pictures import pictures
@@ -29,8 +30,9 @@ SCENARIOS: dict[str, Scenario] = {
     "idle": idle,
     "options": options,
     "pictures": pictures,
+    "imports": imports,
     "growth": growth,
     "ceiling": ceiling,
 }
-NOT_IN_A_HURRY = ("footprint", "idle", "options", "growth", "ceiling")
+NOT_IN_A_HURRY = ("footprint", "idle", "options", "imports", "growth", "ceiling")
 """What `--quick` leaves out; `--only` measures one of them."""

@@ -69,11 +69,9 @@ def people_csv(count):
     load="100 000 rows, three of ten wrong",
     remedy=Remedy(
         "workshed/imports/rows.py",
-        """               AND outcome IS NULL
-             ORDER BY number
-""",
-        """             ORDER BY number
-""",
+        """           AND r.outcome IS NULL
+           AND lower(u.email)""",
+        """           AND lower(u.email)""",
     ),
 )
 def test_each_row_is_counted_once(hand_in, kill_a_worker, connect, judged, scale, eventually):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.rows import args_row
@@ -72,20 +73,22 @@ def land(conn: Connection, import_id: int, header: Header, rows: Sequence[Landin
 def work(conn: Connection, import_id: int, first: int, count: int) -> Ended:
     """Make users of those of `count` rows from `first` on that are open; return what came of them.
 
-    None, before all of the file was read: it may still be refused. The transaction can go on whatever PostgreSQL refuses: the rows are tried in smaller sets, until
-    the one that it does not take has failed alone.
+    None, before all of the file was read: it may still be refused. The transaction can go on
+    whatever PostgreSQL refuses: the rows are tried in smaller sets, until the one that it does not
+    take has failed alone.
     """
     if stored.find(conn, import_id).state != "processing":
         return NONE
+    part = _part(import_id, first, count)
     try:
         with conn.transaction():
-            return _work(conn, import_id, first, count)
+            return _work(conn, part)
     except (psycopg.DataError, psycopg.IntegrityError) as err:
         if count > 1:
             half = count // 2
             ended = work(conn, import_id, first, half)
             return ended + work(conn, import_id, first + half, count - half)
-        return end(conn, import_id, first, count, "refused", str(err).splitlines()[0])
+        return Ended([], _fail(conn, part, "refused", str(err).splitlines()[0]))
 
 
 def end(
@@ -94,21 +97,7 @@ def end(
     """Let those of `count` rows from `first` on that are open have failed; none, as with `work`."""
     if stored.find(conn, import_id).state != "processing":
         return NONE
-    query = """
-        UPDATE product.import_rows
-           SET outcome = 'failed', problem = coalesce(problem, %(problem)s),
-               reason = coalesce(reason, %(reason)s)
-         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
-           AND outcome IS NULL
-    """
-    values = {
-        "id": import_id,
-        "first": first,
-        "end": first + count,
-        "problem": problem,
-        "reason": reason,
-    }
-    return Ended([], conn.execute(query, values).rowcount)
+    return Ended([], _fail(conn, _part(import_id, first, count), problem, reason))
 
 
 def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
@@ -126,55 +115,103 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
         return cur.execute(query, values).fetchall()
 
 
-def _work(conn: Connection, import_id: int, first: int, count: int) -> Ended:
-    # A row is locked before it is looked at: of two copies of a job the later finds none open.
-    # Users are inserted in the order of their addresses, as two imports may have the same.
+# Each statement looks at one range of the rows, and at one index for each of them: what has just
+# landed the planner knows nothing of, and one statement for all took a hundred times as long.
+
+
+def _part(import_id: int, first: int, count: int) -> dict[str, Any]:
+    return {"id": import_id, "first": first, "end": first + count}
+
+
+def _work(conn: Connection, part: dict[str, Any]) -> Ended:
+    _lock(conn, part)
+    failed = _fail_known(conn, part) + _fail_duplicates(conn, part)
+    _add(conn, part)
+    users = _succeed(conn, part)
+    return Ended(users, failed + _fail(conn, part, "taken", "a user has this address"))
+
+
+def _lock(conn: Connection, part: dict[str, Any]) -> None:
+    """Hold the open rows: of two copies of a job the later one then finds none."""
     query = """
-        WITH open AS MATERIALIZED (
-            SELECT number, name, email, problem, reason
-              FROM product.import_rows
-             WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
-               AND outcome IS NULL
-             ORDER BY number
-               FOR UPDATE
-        ), judged AS MATERIALIZED (
-            SELECT open.number, open.name, open.email, earlier.line,
-                   coalesce(open.problem, earlier.problem) AS problem,
-                   coalesce(open.reason, earlier.reason) AS reason
-              FROM open
-              LEFT JOIN LATERAL (
-                   SELECT r.line, 'duplicate' AS problem,
-                          format('line %%s has the same address', r.line) AS reason
-                     FROM product.import_rows AS r
-                    WHERE r.import_id = %(id)s AND r.email IS NOT NULL
-                      AND lower(r.email) = lower(open.email) AND r.number < open.number
-                    ORDER BY r.number
-                    LIMIT 1
-              ) AS earlier ON true
-        ), new AS (
-            INSERT INTO product.users (name, email, imported_from)
-            SELECT name, email, %(id)s
-              FROM judged
-             WHERE problem IS NULL
-             ORDER BY lower(email)
-                ON CONFLICT (lower(email)) DO NOTHING
-            RETURNING id, lower(email) AS address
-        ), ended AS (
-            UPDATE product.import_rows AS r
-               SET outcome = CASE WHEN new.id IS NULL THEN 'failed' ELSE 'succeeded' END,
-                   problem = CASE WHEN new.id IS NULL THEN coalesce(j.problem, 'taken') END,
-                   reason = CASE WHEN new.id IS NULL
-                                 THEN coalesce(j.reason, 'a user has this address') END,
-                   user_id = new.id
-              FROM judged AS j
-              LEFT JOIN new ON j.problem IS NULL AND new.address = lower(j.email)
-             WHERE r.import_id = %(id)s AND r.number = j.number
-            RETURNING r.number, r.user_id
-        )
-        SELECT coalesce(array_remove(array_agg(user_id ORDER BY number), NULL), '{}'),
-               count(*) - count(user_id)
-          FROM ended
+        SELECT FROM product.import_rows
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL
+         ORDER BY number
+           FOR UPDATE
     """
-    values = {"id": import_id, "first": first, "end": first + count}
-    with conn.cursor(row_factory=args_row(Ended)) as cur:
-        return next(cur.execute(query, values))
+    conn.execute(query, part)
+
+
+def _fail_known(conn: Connection, part: dict[str, Any]) -> int:
+    query = """
+        UPDATE product.import_rows
+           SET outcome = 'failed'
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL AND problem IS NOT NULL
+    """
+    return conn.execute(query, part).rowcount
+
+
+def _fail_duplicates(conn: Connection, part: dict[str, Any]) -> int:
+    """Of all rows with an address the first has it, whichever is done first."""
+    query = """
+        UPDATE product.import_rows AS r
+           SET outcome = 'failed',
+               problem = 'duplicate',
+               reason = (
+                   SELECT format('line %%s has the same address', e.line)
+                     FROM product.import_rows AS e
+                    WHERE e.import_id = %(id)s AND e.email IS NOT NULL
+                      AND lower(e.email) = lower(r.email) AND e.number < r.number
+                    ORDER BY lower(e.email), e.number
+                    LIMIT 1)
+         WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
+           AND r.outcome IS NULL
+           AND EXISTS (
+               SELECT FROM product.import_rows AS e
+                WHERE e.import_id = %(id)s AND e.email IS NOT NULL
+                  AND lower(e.email) = lower(r.email) AND e.number < r.number)
+    """
+    return conn.execute(query, part).rowcount
+
+
+def _add(conn: Connection, part: dict[str, Any]) -> None:
+    """Make the users, in the order of their addresses: two imports may have the same."""
+    query = """
+        INSERT INTO product.users (name, email, imported_from)
+        SELECT name, email, import_id
+          FROM product.import_rows
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL
+         ORDER BY lower(email)
+            ON CONFLICT (lower(email)) DO NOTHING
+    """
+    conn.execute(query, part)
+
+
+def _succeed(conn: Connection, part: dict[str, Any]) -> list[int]:
+    """Note which rows have become a user; return the ids of those."""
+    query = """
+        UPDATE product.import_rows AS r
+           SET outcome = 'succeeded', user_id = u.id
+          FROM product.users AS u
+         WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
+           AND r.outcome IS NULL
+           AND lower(u.email) = lower(r.email) AND u.imported_from = %(id)s
+        RETURNING u.id
+    """
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        return cur.execute(query, part).fetchall()
+
+
+def _fail(conn: Connection, part: dict[str, Any], problem: Problem, reason: str) -> int:
+    """Let what is still open have failed."""
+    query = """
+        UPDATE product.import_rows
+           SET outcome = 'failed', problem = coalesce(problem, %(problem)s),
+               reason = coalesce(reason, %(reason)s)
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL
+    """
+    return conn.execute(query, {**part, "problem": problem, "reason": reason}).rowcount

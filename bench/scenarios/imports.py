@@ -1,0 +1,93 @@
+"""A file of people that becomes users: how fast, and in how much memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.measurement import Measurement, alone, medians
+from bench.processes import BenchError, Tree
+from bench.size import Size
+from bench.world import THREADS, World, settle
+from workshed.migrate import migrate
+
+WITHIN_S = 600.0
+READY = "Worker process is ready for action."
+PROCESSES = 2
+MEGABYTE = 1_000_000
+WRONG = (
+    ",x@example.org",
+    "Ada,",
+    "Ada,ada at example.org",
+    "Ada,a0@EXAMPLE.org",
+    "See www.x.de,a@b.de",
+)
+WRONG_OF = 33
+"""One row of so many is wrong, in turn in each of these ways."""
+
+
+def imports(world: World, size: Size) -> list[Measurement]:
+    """Import a file and a larger one; no other product is beside it."""
+    with world.database() as conn:
+        migrate(conn, ("jobs", "product"))
+    rounds = [_imported(world, size.imported) for _ in range(size.rounds)]
+    usual, large = medians(rounds), _imported(world, size.imported_at_most)
+    count, most = f"{size.imported:,}".replace(",", " "), f"{size.imported_at_most:,}"
+    return [
+        alone(f"import of {count} rows", usual["rate"], "rows/s", at_least=10_000),
+        alone(f"import of {most.replace(',', ' ')} rows", large["rate"], "rows/s"),
+        alone(
+            f"import of {most.replace(',', ' ')} rows, memory of the largest worker",
+            large["memory"],
+            "MB",
+            at_most=150,
+        ),
+    ]
+
+
+def written(path: Path, rows: int) -> Path:
+    """Write people of whom 3 % are wrong, each domain some hundred times."""
+    with path.open("w") as file:
+        file.write("name,email\n")
+        for n in range(rows):
+            wrong, is_wrong = divmod(n, WRONG_OF)
+            line = f"Ada Lovelace {n},a{n}@example{n // 300}.org"
+            file.write(f"{line if is_wrong else WRONG[wrong % len(WRONG)]}\n")
+    return path
+
+
+def _imported(world: World, rows: int) -> dict[str, float]:
+    """Import a file with fresh tables and workers; from the command until the last row."""
+    world.empty()
+    with world.database() as conn:
+        conn.execute("TRUNCATE product.users, product.import_rows CASCADE")
+        conn.execute(
+            "INSERT INTO product.users (name, email) VALUES ('Grace', 'grace@example.org')"
+        )
+    environment = world.environment(
+        "ours", WORKSHED_STORAGE_URL=f"file:{world.folder}/contents", WORKSHED_LOG_LEVEL="INFO"
+    )
+    command = [sys.executable, "-m", "dramatiq", "actors", "-p", str(PROCESSES), "-t", str(THREADS)]
+    path = written(world.folder / "people.csv", rows)
+    with Tree(command, environment, world.folder / "imports.log") as tree:
+        tree.until(lambda: tree.log.read_text().count(READY) == PROCESSES, WITHIN_S)
+        tree.quiet(WITHIN_S)
+        words = ["import", str(path), "--owner", "grace@example.org", "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "console", *words],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+        memory = tree.peak_bytes() / MEGABYTE
+    settle()
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise BenchError(f"the import said {done.stderr[-2_000:]}") from None
+    if found["succeeded"] + found["failed"] != rows or not found["failed"] < rows / 10:
+        raise BenchError(f"not every row is accounted for: {found}")
+    return {"rate": rows / found["seconds"], "memory": memory}
