@@ -18,6 +18,7 @@ from console.web import answers, shown
 from console.web.access_log import hide_tokens
 from console.web.caller import COOKIE, Caller, caller, is_meant
 from console.web.contents import ContentResponse
+from console.web.failures import failures
 from console.web.headers import SafeHeaders
 from console.web.hub import Hub
 from console.web.rows import Rows
@@ -131,6 +132,7 @@ def create_app(
         Route("/events", pictures.events),
         Route("/contents/{sha256}", pictures.content),
         Route("/attachments", pictures.upload, methods=["POST"]),
+        Route("/imports/{import_id:int}/failures.csv", failures),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=pictures.lifespan)
