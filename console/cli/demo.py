@@ -1,4 +1,4 @@
-"""`workshed demo`: sign-ups become mails and reminders, uploads pictures, on private servers."""
+"""`workshed demo`: sign-ups become mails, uploads pictures, a file users, on private servers."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from console.demo.imports import Handed
     from console.demo.people import Person
     from console.demo.pictures import Upload
     from console.demo.watch import Sighting
@@ -25,11 +26,12 @@ WORKER = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--thr
 
 
 def demo() -> None:
-    """Sign people up and watch their mails arrive, and a picture in a browser.
+    """Watch mails arrive, a picture in a browser, and a file of people imported.
 
-    Starts private servers, a worker and a web page, signs up the people of a CSV, and shows what
-    happens to each. On a terminal everything stays up until Ctrl-C; otherwise it stops, and the
-    exit code is 0 only if every step was seen.
+    Starts private servers, a worker and a web page, signs people up, hands in
+    10 000 more in a CSV, and shows what happens to each. On a terminal
+    everything stays up until Ctrl-C; otherwise it stops, and the exit code is 0
+    only if every step was seen.
     """
     from rich.console import Console
 
@@ -66,9 +68,9 @@ def watch(
     log: Path,
     port: int,
 ) -> list[str]:
-    """Sign everybody up, upload two files, look until all is seen, and return what was not."""
-    from console.demo import pictures
-    from console.demo.show import Show, summary, told, where
+    """Sign everybody up, hand in what is theirs, look until all is seen; return what was not."""
+    from console.demo import imports, pictures
+    from console.demo.show import Show, imported, summary, told, where
     from console.demo.watch import look
     from workshed import db
 
@@ -77,6 +79,7 @@ def watch(
     sightings = [sign_up(person) for person in cast]
     who = sightings[0].user_id
     uploads = pictures.upload(who)
+    handed = imports.hand_in(who)
     where(console, servers, str(log))
     console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
@@ -86,15 +89,17 @@ def watch(
         Show(console, len(cast), len(cast) - leaving) as show,
         pictures.Browser(port, who) as browser,
     ):
-        missing = unseen(sightings, uploads, ours=mailbox is not None)
+        missing = unseen(sightings, uploads, handed, ours=mailbox is not None)
         while missing and time.monotonic() - started < LONGEST_S and process.poll() is None:
             look(conn, mailbox, sightings)
             pictures.look(browser, uploads)
+            imports.look(conn, handed)
             show.update(sightings)
-            missing = unseen(sightings, uploads, ours=mailbox is not None)
+            missing = unseen(sightings, uploads, handed, ours=mailbox is not None)
             time.sleep(LOOK_S)
     summary(console, sightings)
     told(console, cast[0], uploads)
+    imported(console, handed)
     for line in missing:
         console.print(f"not seen: {line}", style="red", soft_wrap=True)
     if process.poll() is not None:
@@ -122,14 +127,16 @@ def sign_up(person: "Person") -> "Sighting":
     return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
 
 
-def unseen(sightings: "list[Sighting]", uploads: "list[Upload]", *, ours: bool) -> list[str]:
+def unseen(
+    sightings: "list[Sighting]", uploads: "list[Upload]", handed: "Handed", *, ours: bool
+) -> list[str]:
     """Name everything that is still to be seen."""
     mails = [
         f"{sighting.person.email}: {what}"
         for sighting in sightings
         for what in sighting.missing(mailbox_is_ours=ours)
     ]
-    return mails + [what for upload in uploads for what in upload.missing]
+    return mails + [what for upload in uploads for what in upload.missing] + handed.missing
 
 
 def stay(console: "Console", servers: "Servers") -> None:

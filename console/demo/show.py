@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from console.demo.imports import Handed
 from console.demo.people import Person
 from console.demo.pictures import Upload
 from console.demo.watch import Sighting
@@ -107,6 +108,14 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
             Text(s.story()),
         )
     console.print(table)
+
+
+def imported(console: Console, handed: Handed) -> None:
+    """Say what became of the people in the file."""
+    first, *rest = handed.stories()
+    console.print(f"people.csv became {first}:")
+    for line in rest:
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def told(console: Console, person: Person, uploads: list[Upload]) -> None:

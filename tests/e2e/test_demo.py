@@ -1,5 +1,6 @@
 """`workshed demo` without a terminal: 0 only when every step was seen."""
 
+import re
 from pathlib import Path
 
 from console.demo.people import people
@@ -20,6 +21,18 @@ def test_every_step_is_seen_and_everything_stops(run):
     assert "RabbitMQ UI  http://127.0.0.1:" in said
     assert "became image/jpeg of 400x600" in said
     assert "refused: it is an SVG" in said
+    assert "people.csv became 9697 users and 303 failed rows" in said
+    for kind in (
+        "no name",
+        "no address",
+        "address",
+        "name",
+        "duplicate",
+        "taken",
+        "columns",
+        "nul",
+    ):
+        assert re.search(rf"^ +\d+ {kind} ", said, re.MULTILINE)
     assert not _left_behind(said)
 
 

@@ -1,0 +1,119 @@
+"""docs/imports.md: its example and its command, run with real workers."""
+
+import json
+import os
+import pty
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from workshed import db, people
+from workshed.settings import PREFIX, Settings, settings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "imports.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+OWNER = "grace@example.org"
+CONTENT = "name;email\nAda;ada@example.org\n;bob@example.org\nCyd;ADA@example.org\n"
+
+
+@pytest.fixture
+def owner(broker, environment, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    settings.cache_clear()
+    (tmp_path / "people.csv").write_text(CONTENT)
+    with db.transaction() as conn:
+        return people.create(conn, name="Grace", email=OWNER)
+
+
+def test_the_example_of_the_page_imports(
+    owner, tmp_path, run, environment, start_worker, count, eventually
+):
+    (tmp_path / NAME).write_text(TEXT)
+    start_worker()
+
+    code, said = run(NAME, str(owner.id), "people.csv", **environment)
+
+    assert code == 0, said
+    done = "product.imports WHERE state = 'completed' AND succeeded = 1 AND failed = 2"
+    eventually(lambda: count(done) == 1, within_s=30)
+    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1, within_s=30)
+
+
+def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worker, tmp_path):
+    start_worker()
+    words = ("import", "people.csv", "--owner", OWNER)
+
+    said = workshed(*words, "--failures", "wrong.csv", code=1)
+
+    lines = [line.split(maxsplit=3) for line in said.splitlines()]
+    for line in (["state", "completed"], ["rows", "3"], ["succeeded", "1"], ["failed", "2"]):
+        assert line in lines
+    assert re.search(r"no name +1 +3 +the name is missing", said)
+    assert re.search(r"duplicate +1 +4 +line 2 has the same address", said)
+    assert (tmp_path / "wrong.csv").read_text("utf-8-sig").splitlines() == [
+        "line,reason,name,email",
+        "3,the name is missing,,bob@example.org",
+        "4,line 2 has the same address,Cyd,ADA@example.org",
+    ]
+    again = json.loads(workshed(*words, "--again", "--json", code=1))
+    assert (again["state"], again["succeeded"], again["failed"]) == ("completed", 0, 3)
+    assert [kind["problem"] for kind in again["problems"]] == ["taken", "no name", "duplicate"]
+
+
+def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
+    words = ("-m", "console", "import", "people.csv", "--owner", str(owner.id))
+    first = run_apart(*words, "--no-wait", **environment)
+    number = int(first.stdout)
+
+    second = run_apart(*words, "--no-wait", **environment)
+
+    assert (second.returncode, second.stdout) == (1, "")
+    assert f"as import {number}, which is pending" in second.stderr
+
+
+def test_an_owner_that_nobody_is_is_named(owner, run_apart, environment):
+    words = ("-m", "console", "import", "people.csv", "--owner", "nobody@example.org")
+
+    done = run_apart(*words, **environment)
+
+    assert done.returncode == 5
+    assert done.stderr.startswith("workshed: no user 'nobody@example.org'")
+
+
+def test_a_terminal_sees_how_far_it_is(owner, environment, start_worker, tmp_path):
+    start_worker()
+    rows = "".join(f"Ada,a{n}@example.org\n" for n in range(20_000))
+    (tmp_path / "people.csv").write_text(f"name,email\n{rows}")
+    words = ("-m", "console", "import", "people.csv", "--owner", OWNER)
+    terminal = {**os.environ, **environment, "TERM": "xterm", "COLUMNS": "80"}
+
+    pid, ours = pty.fork()
+    if not pid:
+        os.chdir(tmp_path)
+        os.execve(sys.executable, (sys.executable, *words), terminal)  # noqa: S606 -- as a shell does
+    seen = b"".join(iter(lambda: piece(ours), b"")).decode(errors="replace")
+    os.close(ours)
+    _, status = os.waitpid(pid, 0)
+
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
+    assert os.waitstatus_to_exitcode(status) == 0, plain
+    assert re.search(r"(reading|importing) .*\d+/(\?|20000) +rows", plain)
+    assert re.search(r"succeeded +20000", plain)
+
+
+def piece(terminal):
+    """Read on; nothing once the program has closed it."""
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:
+        return b""
+
+
+def test_the_settings_of_the_page_exist():
+    names = {name.removeprefix(PREFIX) for name in re.findall(rf"`({PREFIX}\w+)", PAGE)}
+    names |= {name.removeprefix(PREFIX) for name in re.findall(rf"\(`({PREFIX}\w+)", PAGE)}
+
+    assert names == {"IMPORT_CHUNK", "IMPORT_RETENTION"}
+    assert names <= {name.upper() for name in Settings.model_fields}
