@@ -8,7 +8,6 @@ import dramatiq
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
 from brokers import broker, schedule
-from middleware import Unique
 from workshed import db, imports
 from workshed.blobs import Blob
 from workshed.db import Connection
@@ -48,7 +47,6 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
     broker=broker,
     queue_name="imports",
     time_limit=ms(minutes=15),
-    unique=Unique(strategy="until_executed"),
     discard_on=imports.ImportRefusedError,
     on_dead=fail_import,
 )

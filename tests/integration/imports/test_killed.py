@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,17 @@ def test_work_is_killed_at_any_line(hand_in, killed, scale):
     else:
         pytest.fail("it never came to its end")
     assert line > 20
+
+
+def test_copies_that_run_at_once_store_and_send_all_once(hand_in, monkeypatch):
+    monkeypatch.setattr(imports.reading, "BATCH", 1)
+    for turn in range(5):
+        number = hand_in(turn)
+
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(import_users.fn, [number] * 6))
+            assert sent(number) == [1, 5, 9]
+            firsts = [first for first in (1, 5, 9) for _ in range(3)]
+            list(threads.map(import_user_rows.fn, [number] * 9, firsts, [CHUNK] * 9))
+
+        assert right(number)
