@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, LiteralString, NamedTuple, Self
+from typing import Any, Final, Literal, LiteralString, NamedTuple, Self
 
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import class_row
@@ -14,6 +14,13 @@ from workshed.imports.errors import AlreadyImportedError
 from workshed.jobs import RecordMissing
 
 State = Literal["pending", "processing", "completed", "failed"]
+
+ONE: Final = """
+    SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
+           succeeded, failed, error, created_at, ended_at
+      FROM product.imports
+     WHERE id = %s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +127,12 @@ def create(
 
 def find(conn: Connection, import_id: int) -> Import:
     """Return an import; raises `RecordMissing` when there is none."""
-    query = """
-        SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
-               succeeded, failed, error, created_at, ended_at
-          FROM product.imports
-         WHERE id = %s
-    """
-    return _import(conn, query, import_id)
+    return _import(conn, ONE, import_id)
 
 
 def lock(conn: Connection, import_id: int) -> Import:
     """Return an import as it is until the transaction ends; raises `RecordMissing`."""
-    query = """
-        SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
-               succeeded, failed, error, created_at, ended_at
-          FROM product.imports
-         WHERE id = %s
-           FOR NO KEY UPDATE
-    """
-    return _import(conn, query, import_id)
+    return _import(conn, ONE + "FOR NO KEY UPDATE", import_id)
 
 
 def begin(conn: Connection, import_id: int) -> None:
