@@ -8,7 +8,7 @@ import dramatiq
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
 from brokers import broker, schedule
-from workshed import db, imports
+from workshed import db, imports, product
 from workshed.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
@@ -17,6 +17,9 @@ from workshed.settings import settings
 
 AT_ONCE = 500
 """Jobs that are sent in one transaction."""
+ROWS_AGAIN = 1_000
+"""At least so many rows are one job's when they are sent again."""
+A_DAY = timedelta(days=1)
 FIRST_LOOK, LAST_LOOK = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -83,12 +86,13 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
         imports.count(conn, import_id, ended.count)
 
 
-@dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=2))
+@dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=2))
 def check_import_completion(import_id: int, looks: int = 0, steps: int = 0) -> None:
     """Look after an import, less and less often, until it is over.
 
     Where nothing was done since the last look, what is left is sent again: its job was lost, as
-    with a queue that was purged. Twice: rows that have ended stay as they are.
+    with a queue that was purged, and so this one is in another. Twice: rows that have ended stay as
+    they are. Half-way: what is sent again and the next look commit together.
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
@@ -131,7 +135,7 @@ def send_again(conn: Connection, found: Import) -> None:
     """Send what an import is waiting for."""
     if found.total is None or found.handed_out < found.total:
         schedule.send(conn, import_users.message(found.id))
-    for part in imports.left(conn, found, settings().import_chunk, AT_ONCE):
+    for part in imports.left(conn, found, max(settings().import_chunk, ROWS_AGAIN), AT_ONCE):
         schedule.send(conn, import_user_rows.message(*part))
 
 
@@ -139,6 +143,13 @@ def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None
     """Send the next look."""
     message = check_import_completion.message(import_id, looks, steps)
     schedule.send(conn, message, delay=min(FIRST_LOOK * 2 ** min(looks, 10), LAST_LOOK))
+
+
+def look_after_all() -> None:
+    """Begin anew to look after imports that are not over after a day: their look may be lost."""
+    with db.transaction() as conn:
+        for import_id in imports.forgotten(conn, A_DAY) if product.is_there() else ():
+            look_after(conn, import_id, 0, 0)
 
 
 def send_welcomes(conn: Connection, ended: Ended) -> None:

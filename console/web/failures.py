@@ -17,20 +17,21 @@ from workshed import db, imports
 from workshed.jobs import RecordMissing
 
 PIECE_BYTES = 1 << 16
-LARGEST_ID = (1 << 63) - 1
+LONGEST_NUMBER = 18
 
 
 async def failures(request: Request) -> Response:
     """Send them as a CSV that spreadsheets open, and that can be handed in with rows corrected."""
-    user_id, import_id = caller(request).says.user_id, request.path_params["import_id"]
-    file = await run_in_threadpool(_written, user_id, import_id)
+    user_id, number = caller(request).says.user_id, request.path_params["number"]
+    is_known = number.isascii() and number.isdecimal() and len(number) <= LONGEST_NUMBER
+    file = await run_in_threadpool(_written, user_id, int(number)) if is_known else None
     if file is None:
         return answers.notice(request, 404, "There is no such import.", "It may be deleted.")
     return StreamingResponse(
         iter(partial(file.read, PIECE_BYTES), b""),
         headers={
             **answers.UNSHARED,
-            "Content-Disposition": f'attachment; filename="import-{import_id}-failures.csv"',
+            "Content-Disposition": f'attachment; filename="import-{number}-failures.csv"',
         },
         media_type="text/csv; charset=utf-8",
         background=BackgroundTask(file.close),
@@ -39,8 +40,6 @@ async def failures(request: Request) -> Response:
 
 def _written(user_id: int, import_id: int) -> BinaryIO | None:
     """Write all of them before the first is sent, so that an error is no shorter list."""
-    if import_id > LARGEST_ID:
-        return None
     with ExitStack() as stack:
         file: BinaryIO = stack.enter_context(tempfile.TemporaryFile())
         with suppress(RecordMissing), db.transaction() as conn:

@@ -132,7 +132,7 @@ def create_app(
         Route("/events", pictures.events),
         Route("/contents/{sha256}", pictures.content),
         Route("/attachments", pictures.upload, methods=["POST"]),
-        Route("/imports/{import_id:int}/failures.csv", failures),
+        Route("/imports/{number}/failures.csv", failures),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=pictures.lifespan)

@@ -6,7 +6,7 @@ from workshed.imports.failures import write as write_failures
 from workshed.imports.problems import Kind, problems
 from workshed.imports.reading import read
 from workshed.imports.rows import Ended, end, left, work
-from workshed.imports.stored import Import, Part, count, create, find, hand_out, prune
+from workshed.imports.stored import Import, Part, count, create, find, forgotten, hand_out, prune
 
 __all__ = [
     "AlreadyImportedError",
@@ -20,6 +20,7 @@ __all__ = [
     "end",
     "fail",
     "find",
+    "forgotten",
     "hand_out",
     "left",
     "problems",

@@ -17,6 +17,7 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (codecs.BOM_UTF8, "utf-8"),
 )
+MARK = "\ufeff"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """How the files of spreadsheets begin, which are named .csv often enough."""
 
@@ -75,12 +76,15 @@ def _first_wrong(file: BinaryIO, encoding: str) -> _Wrong | None:
     line, character, is_ascii = 1, 1, True
     try:
         for piece in _pieces(file):
-            text = lines.decode(piece, final=not piece)
+            text = lines.decode(piece, final=not piece).removeprefix(MARK)
             line, character = _after(text, line, character)
             is_ascii = is_ascii and text.isascii()
     except UnicodeDecodeError as err:
-        text = err.object[: err.start].decode(encoding)
-        line, character = _after(text.replace("\r\n", "\n"), line, character)
+        # An end of a line may be held back, as a piece may end in its middle.
+        held = "\r" if lines.getstate()[1] & 1 else ""
+        text = held + err.object[: err.start].decode(encoding).removeprefix(MARK)
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        line, character = _after(text, line, character)
         is_ascii = is_ascii and text.isascii()
         return _Wrong(err.object[err.start], line, character, is_ascii)
     return None

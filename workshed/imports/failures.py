@@ -6,18 +6,17 @@ from typing import TextIO
 from workshed.db import Connection
 from workshed.imports import stored
 from workshed.imports.header import PASSED_OVER, WANTED, Header, folded
+from workshed.imports.shield import shielded
 
 AT_A_TIME = 1_000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would compute: with whatever a stranger wrote there."""
-SHIELD = "'"
 
 
 def write(conn: Connection, import_id: int, out: TextIO) -> int:
     """Write line, reason and what stood there of each row that has failed; return how many.
 
     `out` is opened with `newline=""`. What a spreadsheet would take for a formula begins with an
-    apostrophe. In memory are a thousand at a time. Raises `RecordMissing`.
+    apostrophe, which is taken away when the list is handed in. In memory are a thousand at a time.
+    Raises `RecordMissing`.
     """
     names = stored.find(conn, import_id).header or list(WANTED)
     header = Header.of(names, 1)
@@ -44,8 +43,3 @@ def write(conn: Connection, import_id: int, out: TextIO) -> int:
             writer.writerow([line, *map(shielded, [reason, *cells])])
             written += 1
     return written
-
-
-def shielded(cell: str) -> str:
-    """Write a cell so that no spreadsheet computes it."""
-    return SHIELD + cell if cell.startswith(FORMULA) else cell

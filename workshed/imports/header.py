@@ -26,6 +26,8 @@ class Header:
     """The index of who it is."""
     email_at: int
     """The index of their address."""
+    is_of_failures: bool
+    """Whether it is the list of failed rows of another import."""
 
     @classmethod
     def of(cls, fields: Sequence[str], line: int) -> Self:
@@ -55,7 +57,8 @@ class Header:
                 f"must name the columns, as in {','.join(WANTED)}",
                 line=line,
             )
-        return cls(tuple(fields), found[NAME], found[EMAIL])
+        is_of_failures = {*PASSED_OVER} <= {*found}
+        return cls(tuple(fields), found[NAME], found[EMAIL], is_of_failures)
 
     def column(self, index: int) -> str:
         """Name a column, also one that the header has not."""
@@ -79,7 +82,10 @@ def delimiter_of(line: str) -> str:
     """
 
     def fit(delimiter: str) -> tuple[int, int]:
-        fields = next(csv.reader([line], delimiter=delimiter), [])
+        try:
+            fields = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # which is said of the record, with its place
+            return 0, 0
         return sum(folded(field) in KNOWN for field in fields), len(fields)
 
     return max(DELIMITERS, key=fit)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workshed.imports.header import Header
+from workshed.imports.shield import unshielded
 from workshed.imports.table import Row
 from workshed.people import InvalidAddressError, InvalidNameError, addresses, names
 
@@ -22,6 +23,7 @@ Problem = Literal[
 
 LONGEST_FIELD = 1_000
 """Characters of a field that are kept of a row that cannot become a user."""
+LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +41,26 @@ class Landing:
 
 def judge(row: Row, header: Header) -> Landing:
     """Look at a row by itself: whether somebody has its address is asked later."""
+    given = [unshielded(field) for field in row.fields] if header.is_of_failures else row.fields
     problem, reason = _lack(row, header)
     if problem is None:
         try:
-            name = names.normalize(row.fields[header.name_at])
-            email = addresses.normalize(row.fields[header.email_at].strip())
+            name = names.normalize(given[header.name_at])
+            email = addresses.normalize(given[header.email_at].strip())
             return Landing(row.number, row.line, name, email)
         except InvalidNameError as err:
             problem, reason = "name", f"column {header.column(header.name_at)}: {err.reason}"
         except InvalidAddressError as err:
             problem, reason = "address", f"column {header.column(header.email_at)}: {err.reason}"
-    fields = [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in row.fields]
-    return Landing(row.number, row.line, fields=fields, problem=problem, reason=reason)
+    fields = [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in given]
+    cut = reason and reason[:LONGEST_REASON]
+    return Landing(row.number, row.line, fields=fields, problem=problem, reason=cut)
 
 
 def _lack(row: Row, header: Header) -> tuple[Problem | None, str | None]:
     """Say what a row lacks, or has too much of."""
-    if len(row.fields) != len(header.names):
-        return "columns", f"{len(row.fields)} columns where the header has {len(header.names)}"
+    if row.width != len(header.names):
+        return "columns", f"{row.width} columns where the header has {len(header.names)}"
     for at in (header.name_at, header.email_at):
         if "\0" in row.fields[at]:
             return "nul", f"a NUL in column {header.column(at)}"

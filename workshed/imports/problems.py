@@ -21,12 +21,14 @@ class Kind:
 def problems(conn: Connection, import_id: int) -> list[Kind]:
     """Return the kinds of problems of rows that have failed, the most frequent first."""
     query = """
-        SELECT problem, count(*) AS rows, min(line) AS line,
-               (array_agg(reason ORDER BY number))[1] AS reason
-          FROM product.import_rows
-         WHERE import_id = %s AND outcome = 'failed'
-         GROUP BY problem
-         ORDER BY 2 DESC, 3
+        SELECT kind.problem, kind.rows, first.line, first.reason
+          FROM (SELECT problem, count(*) AS rows, min(number) AS number
+                  FROM product.import_rows
+                 WHERE import_id = %(id)s AND outcome = 'failed'
+                 GROUP BY problem) AS kind
+          JOIN product.import_rows AS first
+            ON first.import_id = %(id)s AND first.number = kind.number
+         ORDER BY kind.rows DESC, kind.number
     """
     with conn.cursor(row_factory=class_row(Kind)) as cur:
-        return cur.execute(query, (import_id,)).fetchall()
+        return cur.execute(query, {"id": import_id}).fetchall()

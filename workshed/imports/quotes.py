@@ -14,22 +14,24 @@ class Place:
     lines_before: int
     """Of the record, before the one in which the field begins."""
     is_open: bool
-    """Whether the field is in quotation marks of which the last is missing."""
+    """Whether the field is in quotation marks of which the last is missing, or far away."""
 
 
-def where(record: str, delimiter: str) -> Place:
-    """Find the field in which a record breaks the rules, or ends."""
+def where(record: str, delimiter: str, limit: int) -> Place:
+    """Find the first field that breaks the rules, or is longer than the limit; else the last."""
     index = begin = at = 0
     while at < len(record):
         if record[at] == QUOTE:
             end = _closing(record, at)
-            if end is None:
+            if end is None or end - at - 1 > limit:
                 return Place(index, _lines(record, begin), is_open=True)
             at = end + 1
             if at < len(record) and record[at] not in (delimiter, "\r", "\n"):
                 break
         else:
             at = _end(record, at, delimiter)
+            if at - begin > limit:
+                break
         if at < len(record) and record[at] == delimiter:
             index, at = index + 1, at + 1
             begin = at

@@ -5,24 +5,22 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from io import TextIOWrapper
-from itertools import islice
-from typing import BinaryIO, TextIO, TypeVar
+from typing import BinaryIO, TextIO
 
 from workshed import db
 from workshed.imports import encoding, rows, stored
 from workshed.imports.judging import judge
 from workshed.imports.stored import Import
-from workshed.imports.table import Table
+from workshed.imports.table import Row, Table
 from workshed.jobs import Snooze
 from workshed.jobs.current import checkpoint
 from workshed.storage import ContentDamagedError, storage
 
 BATCH = 5_000
 """Rows that are stored in one transaction, and at most read again after a crash."""
+BATCH_CHARACTERS = 4_000_000
 LONGEST_S = 300.0
 """After this the rest is read by another run, so that no deploy waits for a file to end."""
-
-Item = TypeVar("Item")
 
 
 def read(import_id: int) -> None:
@@ -45,7 +43,7 @@ def _read(text: TextIO, found: Import) -> None:
     until = time.monotonic() + LONGEST_S
     table = Table(text)
     landed = found.landed
-    for batch in _batches(table.rows(), BATCH):
+    for batch in _batches(table.rows()):
         if batch[-1].number <= landed:
             continue
         checkpoint()
@@ -69,7 +67,15 @@ def _refuse_another(file: BinaryIO, sha256: str) -> None:
     file.seek(0)
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield them in groups that fit into the memory."""
+    batch: list[Row] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(map(len, row.fields))
+        if len(batch) >= BATCH or characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
         yield batch

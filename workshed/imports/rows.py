@@ -77,7 +77,7 @@ def work(conn: Connection, import_id: int, first: int, count: int) -> Ended:
     whatever PostgreSQL refuses: the rows are tried in smaller sets, until the one that it does not
     take has failed alone.
     """
-    if stored.find(conn, import_id).state != "processing":
+    if stored.hold(conn, import_id).state != "processing":
         return NONE
     part = _part(import_id, first, count)
     try:
@@ -95,7 +95,7 @@ def end(
     conn: Connection, import_id: int, first: int, count: int, problem: Problem, reason: str
 ) -> Ended:
     """Let those of `count` rows from `first` on that are open have failed; none, as with `work`."""
-    if stored.find(conn, import_id).state != "processing":
+    if stored.hold(conn, import_id).state != "processing":
         return NONE
     return Ended([], _fail(conn, _part(import_id, first, count), problem, reason))
 

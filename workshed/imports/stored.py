@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, LiteralString, NamedTuple, Self
 
 from psycopg.errors import ForeignKeyViolation
-from psycopg.rows import class_row
+from psycopg.rows import args_row, class_row
 
 from workshed import notifications
 from workshed.db import Connection
@@ -106,23 +106,22 @@ def create(
         "welcome": welcome,
         "again": again,
     }
-    try:
-        with conn.transaction():
-            found = conn.execute(query, row).fetchone()
-    except ForeignKeyViolation as err:
-        if err.diag.constraint_name == "imports_owner_id_fkey":
-            raise RecordMissing("user", owner_id) from None
-        raise
-    if found is None:
-        query = """
-            SELECT id, state, created_at FROM product.imports
-             WHERE owner_id = %(owner_id)s AND sha256 = %(sha256)s AND state <> 'failed'
-               AND NOT again
-        """
-        before = conn.execute(query, row).fetchone()
-        assert before is not None  # noqa: S101 -- it was in the way
-        raise AlreadyImportedError(*before)
-    return int(found[0])
+    in_the_way = """
+        SELECT id, state, created_at FROM product.imports
+         WHERE owner_id = %(owner_id)s AND sha256 = %(sha256)s AND state <> 'failed' AND NOT again
+    """
+    while True:  # where the other one fails between the two statements
+        try:
+            with conn.transaction():
+                found = conn.execute(query, row).fetchone()
+        except ForeignKeyViolation as err:
+            if err.diag.constraint_name == "imports_owner_id_fkey":
+                raise RecordMissing("user", owner_id) from None
+            raise
+        if found is not None:
+            return int(found[0])
+        if (other := conn.execute(in_the_way, row).fetchone()) is not None:
+            raise AlreadyImportedError(*other)
 
 
 def find(conn: Connection, import_id: int) -> Import:
@@ -133,6 +132,14 @@ def find(conn: Connection, import_id: int) -> Import:
 def lock(conn: Connection, import_id: int) -> Import:
     """Return an import as it is until the transaction ends; raises `RecordMissing`."""
     return _import(conn, ONE + "FOR NO KEY UPDATE", import_id)
+
+
+def hold(conn: Connection, import_id: int) -> Import:
+    """Return an import that nobody deletes until the transaction ends; raises `RecordMissing`.
+
+    Whose rows are worked on: who deletes it would wait for them, and its rows' end for it.
+    """
+    return _import(conn, ONE + "FOR KEY SHARE", import_id)
 
 
 def begin(conn: Connection, import_id: int) -> None:
@@ -221,6 +228,17 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
                   FOR UPDATE SKIP LOCKED)
     """
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def forgotten(conn: Connection, older_than: timedelta) -> list[int]:
+    """Return the ids of imports that began so long ago and are not over."""
+    query = """
+        SELECT id FROM product.imports
+         WHERE ended_at IS NULL AND created_at < jobs.now() - %s
+         ORDER BY id
+    """
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        return cur.execute(query, (older_than,)).fetchall()
 
 
 def _tell_if_completed(conn: Connection, found: tuple[Any, ...] | None) -> None:

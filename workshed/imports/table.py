@@ -10,10 +10,12 @@ from workshed.imports.errors import ImportRefusedError
 from workshed.imports.header import Header, delimiter_of
 from workshed.imports.quotes import where
 
-LONGEST_LINE = 1 << 20
-"""Characters; a longer line is of no table of people, and would fill the memory."""
+LONGEST_ROW = 1 << 20
+"""Characters; a longer one is of no table of people, and would fill the memory."""
 MARK = "\ufeff"
-_SEPARATOR = re.compile(r"sep=(.)[\r\n]*", re.IGNORECASE)
+MORE_FIELDS = 10
+"""So many of those that the header does not name are kept of a row."""
+_SEPARATOR = re.compile(r'sep=([^\r\n"])[\r\n]*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Row:
     line: int
     """In which it begins, from 1."""
     fields: list[str]
+    width: int
+    """How many fields it has, more than are kept or not."""
 
 
 class Table:
@@ -45,10 +49,11 @@ class Table:
 
     def rows(self) -> Iterator[Row]:
         """Yield the records in their order. Raises `ImportRefusedError`."""
-        number = 0
+        number, most = 0, len(self.header.names) + MORE_FIELDS
         while found := self._record():
             number += 1
-            yield Row(number, *found)
+            line, fields = found
+            yield Row(number, line, fields[:most], len(fields))
 
     def _record(self) -> tuple[int, list[str]] | None:
         """Read the next that is not a blank line; return where it begins, and its fields."""
@@ -65,12 +70,14 @@ class Table:
 
     def _refusal(self, said: str) -> ImportRefusedError:
         """Say where and why a record cannot be read."""
-        place = where("".join(self._lines.record), self.delimiter)
+        limit = csv.field_size_limit()
+        place = where("".join(self._lines.record), self.delimiter, limit)
         column = self._named.column(place.index) if self._named else str(place.index + 1)
         if place.is_open:
             reason = "a quotation mark opens here and is not closed"
+            reason += f" within {limit} characters" if "limit" in said else ""
         elif "limit" in said:
-            reason = f"the field has more than {csv.field_size_limit()} characters"
+            reason = f"the field has more than {limit} characters"
         else:
             reason = "a quotation mark is followed by text; write two of them inside a field"
         line = self._lines.begin + place.lines_before
@@ -84,6 +91,7 @@ class _Lines:
         self._text = text
         self._read = 0
         self._back: str | None = None
+        self._size = 0
         self.record: list[str] = []
         """Those since `forget`."""
 
@@ -96,13 +104,14 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line, self._back = self._back or self._text.readline(LONGEST_LINE), None
+        line, self._back = self._back or self._text.readline(LONGEST_ROW), None
         if not line:
             raise StopIteration
         self._read += 1
-        if len(line) == LONGEST_LINE:
+        self._size += len(line)
+        if self._size >= LONGEST_ROW:
             raise ImportRefusedError(
-                f"it has {LONGEST_LINE} characters and more; is it a CSV?", line=self._read
+                f"the row has {LONGEST_ROW} characters and more; is it a CSV?", line=self.begin - 1
             )
         line = line.removeprefix(MARK) if self._read == 1 else line
         self.record.append(line)
@@ -119,7 +128,9 @@ class _Lines:
         """Let the line that was read last be read again."""
         self._back = self.record.pop()
         self._read -= 1
+        self._size -= len(self._back)
 
     def forget(self) -> None:
         """Begin a record."""
         self.record.clear()
+        self._size = 0

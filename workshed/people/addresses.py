@@ -9,6 +9,8 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from workshed.people.errors import InvalidAddressError
 
+LONGEST_READ = 1_000
+"""Characters; normalizing takes the square of some texts' length."""
 # Both so short that no limit of the whole can be passed.
 _PLAIN_LOCAL = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9_+-]+(\.[a-zA-Z0-9_+-]+)*")
 _PLAIN_DOMAIN = re.compile(r"[a-zA-Z0-9.-]{1,100}")
@@ -19,6 +21,8 @@ def normalize(address: str) -> str:
 
     Raises `InvalidAddressError`. Whether the domain takes mail is for its server to say.
     """
+    if len(address) > LONGEST_READ:
+        raise InvalidAddressError(address, f"it has {len(address)} characters, at most 254 fit")
     local, _, domain = address.rpartition("@")
     if (
         _PLAIN_LOCAL.fullmatch(local)

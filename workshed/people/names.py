@@ -6,6 +6,8 @@ import unicodedata
 from workshed.people.errors import InvalidNameError
 
 MAX_LENGTH = 100
+LONGEST_READ = 1_000
+"""Characters; spaces and accents that are put together may make a name that fits of these."""
 
 # Controls, line and paragraph separators, lone surrogates.
 _REFUSED = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -19,6 +21,8 @@ def normalize(name: str) -> str:
 
     Raises `InvalidNameError`.
     """
+    if len(name) > LONGEST_READ:  # normalizing takes the square of some texts' length
+        raise InvalidNameError(name, f"it has {len(name)} characters, at most {MAX_LENGTH} fit")
     if any(unicodedata.category(c) in _REFUSED or c in _BIDI_CONTROLS for c in name):
         raise InvalidNameError(name, "it holds a line break or another control character")
     if _LINK.search(name):

@@ -1,5 +1,6 @@
 """Files of people as they come: what is read of each, and where one goes wrong."""
 
+import codecs
 import csv
 import io
 
@@ -8,17 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workshed.imports import ImportRefusedError, encoding
-from workshed.imports.table import LONGEST_LINE, Table
+from workshed.imports.table import LONGEST_ROW, Table
 
 USUAL = "name,email\nAda,ada@example.org\n"
 
 
+def table(content):
+    file = io.BytesIO(content)
+    return Table(io.TextIOWrapper(file, encoding.of(file), newline=""))
+
+
 def read(content):
     """What is in a file, as (line, name, address) of each row."""
-    file = io.BytesIO(content)
-    table = Table(io.TextIOWrapper(file, encoding.of(file), newline=""))
-    at = (table.header.name_at, table.header.email_at)
-    return [(row.line, *(row.fields[n] for n in at)) for row in table.rows()]
+    found = table(content)
+    at = (found.header.name_at, found.header.email_at)
+    return [(row.line, *(row.fields[n] for n in at)) for row in found.rows()]
 
 
 def refusal(content):
@@ -70,6 +75,17 @@ def test_what_is_no_text(content, reason):
     assert refusal(content).startswith(reason)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_a_wrong_byte_is_found_however_lines_end(monkeypatch, end, mark, size):
+    monkeypatch.setattr(encoding, "PIECE_BYTES", size)
+    content = f"name,email{end}Zoë,z@example.org{end}{end}ab".encode()
+
+    assert refusal(mark + content + b"\xff\n").startswith("line 4, character 3: the byte 0xff")
+    assert refusal(mark + "nä".encode() + b"\xff").startswith("line 1, character 3: the byte 0xff")
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_any_usual_delimiter_is_told(delimiter):
     content = f'E-Mail{delimiter}Name\nada@example.org{delimiter}"Lovelace, A; b|c\td"\n'
@@ -116,6 +132,8 @@ def test_a_column_is_known_in_any_usual_spelling(header):
         ("name", "line 1: there is no column 'email'; the first line must name the columns"),
         ("line,reason", "line 1: there is no column 'name' and no column 'email'"),
         ("Ada,ada@example.org", "line 1, column 1: the column 'Ada' is not known"),
+        ("n" * 140_000, "line 1, column 1: the field has more than 131072 characters"),
+        ('sep="\nname,email', "line 1, column 1: the column 'sep=\"' is not known"),
         ('name,"email', "line 1, column 2: a quotation mark opens here and is not closed"),
     ],
 )
@@ -153,10 +171,25 @@ def test_the_columns_of_the_list_of_failures_are_passed_over():
             "line 2, column 'email': the field has more than 131072 characters",
         ),
         (
+            f"{'a' * 200_000},a@example.org\n",
+            "line 2, column 'name': the field has more than 131072 characters",
+        ),
+        (
+            '"' + "Ada Lovelace\n" * 20_000 + '",a@example.org\n',
+            "line 2, column 'name': a quotation mark opens here and is not closed within 131072",
+        ),
+        (
+            "Ada,a@example.org\n" + '"' + '","\n' * 400_000,
+            "line 3: the row has 1048576 characters and more; is it a CSV",
+        ),
+        (
             f'Ada,a@example.org\n"{"Bob,b@example.org" * 20_000}\n',
             "line 3, column 'name': a quotation mark opens here and is not closed",
         ),
-        (f"Ada,{'a' * LONGEST_LINE}\n", "line 2: it has 1048576 characters and more; is it a CSV"),
+        (
+            f"Ada,{'a' * LONGEST_ROW}\n",
+            "line 2: the row has 1048576 characters and more; is it a CSV",
+        ),
     ],
 )
 def test_what_breaks_the_rules_of_csv_is_named_by_line_and_column(rows, reason):
@@ -180,3 +213,9 @@ def test_what_was_written_as_csv_is_read(rows, delimiter, codec, end):
     found = read(text.getvalue().encode(codec))
 
     assert [(name, email) for _, name, email in found] == rows
+
+
+def test_of_fields_that_nobody_asked_for_few_are_kept():
+    rows = list(table(b"name,email\n" + b"," * 1_000_000 + b"\n").rows())
+
+    assert [(row.width, len(row.fields)) for row in rows] == [(1_000_001, 12)]

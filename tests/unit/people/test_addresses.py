@@ -106,3 +106,8 @@ def test_the_short_way_says_what_the_long_one_says(local, domain):
             addresses.normalize(address)
     else:
         assert addresses.normalize(address) == expected
+
+
+def test_a_text_that_takes_long_to_normalize_is_not():
+    with pytest.raises(InvalidAddressError, match="characters, at most 254 fit"):
+        addresses.normalize("a" + "\u0301\u0323" * 65_500 + "@example.org")

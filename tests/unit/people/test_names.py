@@ -64,3 +64,8 @@ def test_no_accepted_name_can_end_a_line_or_is_empty(name):
     assert len(stored.splitlines()) == 1
     assert 1 <= len(stored) <= names.MAX_LENGTH
     assert names.normalize(stored) == stored
+
+
+def test_a_text_that_takes_long_to_normalize_is_not():
+    with pytest.raises(InvalidNameError, match="it has 131001 characters, at most 100 fit"):
+        names.normalize("a" + "\u0301\u0323" * 65_500)
