@@ -74,11 +74,14 @@ def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
 
 def test_people_get_lines_to_copy_on_stdout_and_the_rest_on_stderr(folder):
     with dev("--postgres", "--state", folder) as process:
-        line, talk = process.stdout.readline(), process.stderr.readline()
+        lines = [process.stdout.readline() for _ in range(3)]
+        talk = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=30)
 
-    assert line.startswith("export WORKSHED_DATABASE_URL=postgresql://")
+    names = ("DATABASE_URL=postgresql://", "STORAGE_URL=file:", "SECRET_KEY=")
+    for line, name in zip(lines, names, strict=True):
+        assert line.startswith(f"export WORKSHED_{name}")
     assert rest == ""
     assert f"data stays in {folder}" in talk
     assert process.returncode == 0

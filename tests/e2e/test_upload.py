@@ -57,4 +57,4 @@ def test_what_is_chosen_in_the_browser_appears_there(page):
     expect(image).to_be_visible(timeout=90_000)
     size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert image.evaluate(size) == [450, 600]
-    expect(page.get_by_text("it is an SVG")).to_be_visible(timeout=90_000)
+    expect(page.locator(".refusal")).to_contain_text("it is an SVG", timeout=90_000)

@@ -40,8 +40,8 @@ def one(query, *args):
 
 
 def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, scale, tmp_path):
-    """At full scale at each; otherwise at every tenth."""
-    step = 11 - scale(10)
+    """At full scale at each; otherwise at a few."""
+    step = 31 - scale(30)
     for line in range(1, MOST_LINES, step):
         attachment = attach(line)
 
