@@ -39,6 +39,7 @@ def one(query, *args):
         return conn.execute(query, args).fetchone()[0]
 
 
+@pytest.mark.timeout(3600)
 def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, scale, tmp_path):
     """At full scale at each; otherwise at a few."""
     step = 31 - scale(30)

@@ -76,6 +76,7 @@ def right(number):
     return (*end, one(users, number), one(told, str(number))) == ("completed", ROWS, 8, 4, 8, 1)
 
 
+@pytest.mark.timeout(3600)
 def test_reading_is_killed_at_any_line(hand_in, killed, scale):
     """At full scale at each; otherwise at a few."""
     step = 31 - scale(30)
