@@ -1,6 +1,7 @@
 """Unique jobs in a test: the keys are those of production, and no thread renews a turn."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -59,3 +60,14 @@ def test_one_that_takes_turns_leaves_no_thread(jobs, build):
 
     assert job.built == [7]
     assert threading.active_count() == before
+
+
+def test_one_that_has_ended_and_holds_its_key_all_the_same_is_replaced(jobs, build):
+    job = build(Unique("until_expired", unique_for=timedelta(hours=1), on_conflict="replace"))
+    job.send(7)
+    jobs.drain()
+
+    job.send(7)
+    jobs.drain()
+
+    assert job.built == [7, 7]
