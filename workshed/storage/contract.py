@@ -28,7 +28,8 @@ class Storage(Protocol):
     def open(self, sha256: str) -> AbstractContextManager[BinaryIO]:
         """Lend a content as a file with a descriptor, at its beginning.
 
-        Raises `ContentMissingError`.
+        All of it is read before, so that nobody is given what was damaged or replaced. Raises
+        `ContentMissingError` and `ContentDamagedError`.
         """
 
     def delete(self, sha256: str) -> None:

@@ -1,5 +1,6 @@
 """Contents in a folder: of this machine, or of a file system that several share."""
 
+import hashlib
 import os
 import time
 from collections.abc import Generator
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from workshed.errors import SettingsError
-from workshed.storage.errors import ContentMissingError, StorageError
+from workshed.storage.errors import ContentDamagedError, ContentMissingError, StorageError
 from workshed.storage.names import key
 
 DRAFTS = ".drafts"
@@ -72,8 +73,13 @@ class LocalStorage:
 
     @contextmanager
     def open(self, sha256: str) -> Generator[BinaryIO]:
-        """Lend the file, for reading."""
+        """Lend the file, for reading; raises `ContentDamagedError` for another one."""
         with self._opened(sha256) as file:
+            with self._usable():
+                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # files have `readinto`
+            if found != sha256:
+                raise ContentDamagedError(str(self), sha256, found)
+            file.seek(0)
             yield file
 
     def delete(self, sha256: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workshed.storage import StorageError, place
+from workshed.storage import ContentDamagedError, StorageError, place
 
 WRITER = """
 import hashlib, random, sys
@@ -166,7 +166,7 @@ def test_a_file_where_the_folder_should_be_is_named_with_what_to_do(folder, tmp_
 
 FULL = """
 import hashlib, resource, sys
-from workshed.storage import StorageError, place
+from workshed.storage import ContentDamagedError, StorageError, place
 
 storage = place(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
@@ -208,3 +208,14 @@ def test_threads_share_one_storage(folder, store):
         thread.join()
 
     assert len(names(folder.folder)) == 20
+
+
+def test_a_content_that_is_not_what_it_is_named_is_given_to_nobody(folder, store):
+    store(folder.storage, b"hello")
+    (path,) = names(folder.folder)
+    path.write_bytes(b"HELLO")
+
+    with pytest.raises(ContentDamagedError, match="delete it, and store it again") as error:
+        folder.storage.open(path.name).__enter__()
+
+    assert error.value.found == hashlib.sha256(b"HELLO").hexdigest()
