@@ -43,7 +43,7 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
     part = imports.Part.of(*message["args"], **message["kwargs"])
     with db.transaction() as conn:
         ended = imports.end(conn, *part, "died", f"its job died: {reason}")
-        imports.count(conn, part.import_id, ended.count)
+        imports.count(conn, part.import_id, ended)
 
 
 @dramatiq.actor(
@@ -83,7 +83,7 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
         ended = imports.work(conn, import_id, first, count)
         if found.welcome:
             send_welcomes(conn, ended)
-        imports.count(conn, import_id, ended.count)
+        imports.count(conn, import_id, ended)
 
 
 @dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=2))

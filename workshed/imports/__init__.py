@@ -5,8 +5,18 @@ from workshed.imports.errors import AlreadyImportedError, ImportRefusedError
 from workshed.imports.failures import write as write_failures
 from workshed.imports.problems import Kind, problems
 from workshed.imports.reading import read
-from workshed.imports.rows import Ended, end, left, work
-from workshed.imports.stored import Import, Part, count, create, find, forgotten, hand_out, prune
+from workshed.imports.rows import end, left, work
+from workshed.imports.stored import (
+    Ended,
+    Import,
+    Part,
+    count,
+    create,
+    find,
+    forgotten,
+    hand_out,
+    prune,
+)
 
 __all__ = [
     "AlreadyImportedError",

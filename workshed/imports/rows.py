@@ -1,7 +1,6 @@
 """The rows of imports: stored as they are read, and made users of set by set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -11,26 +10,7 @@ from workshed.db import Connection
 from workshed.imports import stored
 from workshed.imports.header import Header
 from workshed.imports.judging import Landing, Problem
-from workshed.imports.stored import Count, Import, Part
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of rows that were open."""
-
-    users: list[int]
-    """Ids of those who are new."""
-    failed: int
-
-    @property
-    def count(self) -> Count:
-        """Of them."""
-        return Count(len(self.users), self.failed)
-
-    def __add__(self, other: "Ended") -> "Ended":
-        """Put both together."""
-        return Ended(self.users + other.users, self.failed + other.failed)
-
+from workshed.imports.stored import Ended, Import, Part
 
 NONE = Ended([], 0)
 

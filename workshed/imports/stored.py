@@ -59,11 +59,16 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """What became of some rows."""
+class Ended:
+    """What became of rows that were open."""
 
-    succeeded: int
+    users: list[int]
+    """Ids of those who are new."""
     failed: int
+
+    def __add__(self, other: "Ended") -> "Ended":
+        """Put both together."""
+        return Ended(self.users + other.users, self.failed + other.failed)
 
 
 class Part(NamedTuple):
@@ -173,7 +178,7 @@ def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Par
     return parts
 
 
-def count(conn: Connection, import_id: int, ended: Count) -> None:
+def count(conn: Connection, import_id: int, ended: Ended) -> None:
     """Add rows that have ended in this transaction; the last complete the import.
 
     It holds up all others of this import, so it comes last.
@@ -190,9 +195,9 @@ def count(conn: Connection, import_id: int, ended: Count) -> None:
     """
     values = {
         "id": import_id,
-        "succeeded": ended.succeeded,
+        "succeeded": len(ended.users),
         "failed": ended.failed,
-        "ended": ended.succeeded + ended.failed,
+        "ended": len(ended.users) + ended.failed,
     }
     _tell_if_completed(conn, conn.execute(query, values).fetchone())
 

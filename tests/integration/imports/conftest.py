@@ -4,11 +4,13 @@ import csv
 import io
 
 import pytest
-from psycopg.rows import dict_row
 
 import actors
+from tests.integration.images.conftest import told
 from workshed import blobs, db, imports, people
 from workshed.storage import storage
+
+__all__ = ["told"]
 
 
 @pytest.fixture
@@ -70,18 +72,6 @@ def users(jobs):
 
 
 @pytest.fixture
-def told(jobs):
-    """`told()`: what browsers were told, in order, as (event, data)."""
-
-    def read():
-        query = "SELECT event, data FROM product.notifications ORDER BY user_id, number"
-        with db.transaction() as conn:
-            return [(event, dict(data)) for event, data in conn.execute(query)]
-
-    return read
-
-
-@pytest.fixture
 def failures(jobs):
     """`failures(import_id)`: the list of its failed rows, as a list of lists."""
 
@@ -90,16 +80,5 @@ def failures(jobs):
         with db.transaction() as conn:
             imports.write_failures(conn, import_id, out)
         return list(csv.reader(io.StringIO(out.getvalue(), newline="")))
-
-    return read
-
-
-@pytest.fixture
-def one_row(jobs):
-    """`one_row("SELECT …", *values)`: the first row of a query, as a dictionary."""
-
-    def read(query, *values):
-        with db.transaction() as conn, conn.cursor(row_factory=dict_row) as cur:
-            return cur.execute(query, values).fetchone()
 
     return read
