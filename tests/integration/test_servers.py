@@ -304,6 +304,8 @@ def test_rabbitmq_keeps_ports_and_data_over_a_kill(private):
     url = pika.URLParameters(private.broker_url)
     with pika.BlockingConnection(url) as connection:
         connection.channel().queue_declare("kept", durable=True)
+    # Which queues there are it has in memory only, for some seconds.
+    private.rabbitmq.ctl("eval", "mnesia:sync_log().")
 
     private.rabbitmq.kill()
     private.rabbitmq.start()
@@ -318,7 +320,9 @@ def test_a_failing_rabbitmqctl_says_why(private):
         private.rabbitmq.ctl("forget_everything")
 
 
-def test_servers_that_the_environment_names_are_used_and_none_is_started(open_folder):
+def test_servers_that_the_environment_names_are_used_and_none_is_started(open_folder, monkeypatch):
+    for name in ("WORKSHED_STORAGE_URL", "WORKSHED_SECRET_KEY"):  # those of the kit's tests
+        monkeypatch.delenv(name, raising=False)
     given = Settings(
         broker_url="amqp://guest:guest@rabbit.invalid/",
         database_url="postgresql://db.invalid/app",

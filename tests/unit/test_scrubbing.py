@@ -4,7 +4,7 @@ import string
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -80,6 +80,8 @@ passwords = st.text(string.printable, min_size=6, max_size=20).filter(
 
 @given(passwords)
 def test_whatever_a_password_is_made_of_it_is_hidden_in_a_url(password):
+    assume(password not in "trying amqp://ada:[redacted]@mq.example/ again")
+
     assert password not in Scrubber().text(f"trying amqp://ada:{password}@mq.example/ again")
 
 

@@ -131,10 +131,12 @@ def test_each_mistake_makes_the_next_one_rarer(working, monkeypatch):
     """Where one job of many takes long, all are better off side by side."""
     monkeypatch.setattr(work_queue, "LASTED_S", math.inf)
     with working() as work:
-        for times in (2, 4, 8):
+        for _ in range(3):
+            before = work._sample
             short_jobs(work, lambda: work._one_by_one)
             assert side_by_side(work)
-            assert work._sample == times * work_queue.SAMPLE
+            # Or more: a busy machine may make a job of some µs a long one.
+            assert work._sample >= min(2 * before, work_queue.MOST_SAMPLE)
 
         monkeypatch.setattr(work_queue, "LASTED_S", 0.0)
         short_jobs(work, lambda: work._one_by_one)
