@@ -1,5 +1,6 @@
 """Make users of the people in a file."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from workshed import db, imports, product
 from workshed.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.imports import Ended, Import
+from workshed.imports import Ended, Import, Part
 from workshed.settings import settings
 
 AT_ONCE = 500
@@ -40,9 +41,9 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
 
     Twice: the second finds none of them open. Half-way: rows and counters commit together.
     """
-    part = imports.Part.of(*message["args"], **message["kwargs"])
+    part = Part(*message["args"], **message["kwargs"])
     with db.transaction() as conn:
-        ended = imports.end(conn, *part, "died", f"its job died: {reason}")
+        ended = imports.end(conn, part, "died", f"its job died: {reason}")
         imports.count(conn, part.import_id, ended)
 
 
@@ -80,7 +81,7 @@ def import_user_rows(import_id: int, first: int, count: int) -> None:
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
-        ended = imports.work(conn, import_id, first, count)
+        ended = imports.work(conn, Part(import_id, first, count))
         if found.welcome:
             send_welcomes(conn, ended)
         imports.count(conn, import_id, ended)
@@ -126,8 +127,7 @@ def send_some_rows(import_id: int) -> int:
     """Send the next jobs of an import; return how many."""
     with db.transaction() as conn:
         parts = imports.hand_out(conn, import_id, settings().import_chunk, AT_ONCE)
-        for part in parts:
-            schedule.send(conn, import_user_rows.message(*part))
+        send_parts(conn, parts)
     return len(parts)
 
 
@@ -135,8 +135,14 @@ def send_again(conn: Connection, found: Import) -> None:
     """Send what an import is waiting for."""
     if found.total is None or found.handed_out < found.total:
         schedule.send(conn, import_users.message(found.id))
-    for part in imports.left(conn, found, max(settings().import_chunk, ROWS_AGAIN), AT_ONCE):
-        schedule.send(conn, import_user_rows.message(*part))
+    size = max(settings().import_chunk, ROWS_AGAIN)
+    send_parts(conn, imports.left(conn, found, size, AT_ONCE))
+
+
+def send_parts(conn: Connection, parts: Iterable[Part]) -> None:
+    """Send the job of each."""
+    for part in parts:
+        schedule.send(conn, import_user_rows.message(part.import_id, part.first, part.count))
 
 
 def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None:

@@ -1,7 +1,7 @@
 """The rows of imports: stored as they are read, and made users of set by set."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import psycopg
 from psycopg.rows import args_row
@@ -50,34 +50,32 @@ def land(conn: Connection, import_id: int, header: Header, rows: Sequence[Landin
     return fresh[-1].number
 
 
-def work(conn: Connection, import_id: int, first: int, count: int) -> Ended:
-    """Make users of those of `count` rows from `first` on that are open; return what came of them.
+def work(conn: Connection, part: Part) -> Ended:
+    """Make users of those rows that are open; return what came of them.
 
     None, before all of the file was read: it may still be refused. The transaction can go on
     whatever PostgreSQL refuses: the rows are tried in smaller sets, until the one that it does not
     take has failed alone.
     """
-    if stored.hold(conn, import_id).state != "processing":
+    if stored.hold(conn, part.import_id).state != "processing":
         return NONE
-    part = _part(import_id, first, count)
     try:
         with conn.transaction():
-            return _work(conn, part)
+            return _work(conn, part.values)
     except (psycopg.DataError, psycopg.IntegrityError) as err:
-        if count > 1:
-            half = count // 2
-            ended = work(conn, import_id, first, half)
-            return ended + work(conn, import_id, first + half, count - half)
-        return Ended([], _fail(conn, part, "refused", str(err).splitlines()[0]))
+        if part.count > 1:
+            half = part.count // 2
+            ended = work(conn, replace(part, count=half))
+            rest = replace(part, first=part.first + half, count=part.count - half)
+            return ended + work(conn, rest)
+        return end(conn, part, "refused", str(err).splitlines()[0])
 
 
-def end(
-    conn: Connection, import_id: int, first: int, count: int, problem: Problem, reason: str
-) -> Ended:
-    """Let those of `count` rows from `first` on that are open have failed; none, as with `work`."""
-    if stored.hold(conn, import_id).state != "processing":
+def end(conn: Connection, part: Part, problem: Problem, reason: str) -> Ended:
+    """Let those rows that are open have failed; none, as with `work`."""
+    if stored.hold(conn, part.import_id).state != "processing":
         return NONE
-    return Ended([], _fail(conn, _part(import_id, first, count), problem, reason))
+    return Ended([], _fail(conn, part.values, problem, reason))
 
 
 def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
@@ -99,11 +97,7 @@ def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
 # landed the planner knows nothing of, and one statement for all took a hundred times as long.
 
 
-def _part(import_id: int, first: int, count: int) -> dict[str, Any]:
-    return {"id": import_id, "first": first, "end": first + count}
-
-
-def _work(conn: Connection, part: dict[str, Any]) -> Ended:
+def _work(conn: Connection, part: dict[str, int]) -> Ended:
     _lock(conn, part)
     failed = _fail_known(conn, part) + _fail_duplicates(conn, part)
     _add(conn, part)
@@ -111,7 +105,7 @@ def _work(conn: Connection, part: dict[str, Any]) -> Ended:
     return Ended(users, failed + _fail(conn, part, "taken", "a user has this address"))
 
 
-def _lock(conn: Connection, part: dict[str, Any]) -> None:
+def _lock(conn: Connection, part: dict[str, int]) -> None:
     """Hold the open rows: of two copies of a job the later one then finds none."""
     query = """
         SELECT FROM product.import_rows
@@ -123,7 +117,7 @@ def _lock(conn: Connection, part: dict[str, Any]) -> None:
     conn.execute(query, part)
 
 
-def _fail_known(conn: Connection, part: dict[str, Any]) -> int:
+def _fail_known(conn: Connection, part: dict[str, int]) -> int:
     query = """
         UPDATE product.import_rows
            SET outcome = 'failed'
@@ -133,7 +127,7 @@ def _fail_known(conn: Connection, part: dict[str, Any]) -> int:
     return conn.execute(query, part).rowcount
 
 
-def _fail_duplicates(conn: Connection, part: dict[str, Any]) -> int:
+def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
     """Of all rows with an address the first has it, whichever is done first."""
     query = """
         UPDATE product.import_rows AS r
@@ -156,7 +150,7 @@ def _fail_duplicates(conn: Connection, part: dict[str, Any]) -> int:
     return conn.execute(query, part).rowcount
 
 
-def _add(conn: Connection, part: dict[str, Any]) -> None:
+def _add(conn: Connection, part: dict[str, int]) -> None:
     """Make the users, in the order of their addresses: two imports may have the same."""
     query = """
         INSERT INTO product.users (name, email, imported_from)
@@ -170,7 +164,7 @@ def _add(conn: Connection, part: dict[str, Any]) -> None:
     conn.execute(query, part)
 
 
-def _succeed(conn: Connection, part: dict[str, Any]) -> list[int]:
+def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
     """Note which rows have become a user; return the ids of those."""
     query = """
         UPDATE product.import_rows AS r
@@ -185,7 +179,7 @@ def _succeed(conn: Connection, part: dict[str, Any]) -> list[int]:
         return cur.execute(query, part).fetchall()
 
 
-def _fail(conn: Connection, part: dict[str, Any], problem: Problem, reason: str) -> int:
+def _fail(conn: Connection, part: dict[str, int], problem: Problem, reason: str) -> int:
     """Let what is still open have failed."""
     query = """
         UPDATE product.import_rows

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, LiteralString, NamedTuple, Self
+from typing import Any, Final, Literal, LiteralString
 
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import args_row, class_row
@@ -71,17 +71,18 @@ class Ended:
         return Ended(self.users + other.users, self.failed + other.failed)
 
 
-class Part(NamedTuple):
-    """The arguments of a job that makes users of some rows."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that follow one another: what one job makes users of."""
 
     import_id: int
     first: int
-    size: int
+    count: int
 
-    @classmethod
-    def of(cls, import_id: int, first: int, count: int) -> Self:
-        """Read the arguments, as they are named there."""
-        return cls(import_id, first, count)
+    @property
+    def values(self) -> dict[str, int]:
+        """As statements name them; `end` is behind the last."""
+        return {"id": self.import_id, "first": self.first, "end": self.first + self.count}
 
 
 def create(
