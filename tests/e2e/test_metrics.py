@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,9 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from console.servers.ports import HOST, RANGE
+from workshed.metrics import exposition
 
 ACTORS = """
 import os, signal, threading
@@ -154,19 +158,27 @@ def test_two_masters_of_one_host_have_a_page_each(start_worker, work, page_of, e
     assert len(folders()) == 2
 
 
-def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, environment, eventually):
+@pytest.fixture
+def taken():
+    """The first of as many ports as are tried, all held here: who else has one may free it."""
     with contextlib.ExitStack() as opened:
-        first = int(environment["WORKSHED_METRICS_PORT"])
-        for port in range(first, first + 16):
-            taken = opened.enter_context(socket.socket())
-            with contextlib.suppress(OSError):  # somebody else has it: as good
-                taken.bind(("127.0.0.1", port))
-                taken.listen()
-        worker = start_worker("work")
-        eventually(lambda: "are taken" in worker.text(), 20)
-        work()
+        first = port = secrets.choice(RANGE)
+        while port < first + exposition.PORTS:
+            try:
+                opened.enter_context(socket.create_server((HOST, port)))
+            except OSError:
+                first = port + 1
+            port += 1
+        yield first
 
-        assert worker.stop() == 0
+
+def test_where_no_port_is_free_jobs_run_all_the_same(start_worker, work, taken, count, eventually):
+    worker = start_worker("work", env={"WORKSHED_METRICS_PORT": str(taken)})
+    eventually(lambda: "are taken" in worker.text(), 60)
+    work("fail")
+
+    eventually(lambda: count("jobs.dead") == 1, 60)
+    assert worker.stop() == 0
 
 
 def test_a_killed_master_leaves_no_numbers_to_the_next_one(
