@@ -5,9 +5,13 @@ import contextlib
 import socket
 import struct
 from dataclasses import dataclass, field
+from typing import Literal
 
 CHUNK_BYTES = 65_536
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all: closing sends RST, and not FIN
+
+Way = Literal["up", "down"]
+"""`up` is from the client to the server."""
 
 
 @dataclass(slots=True)
@@ -16,17 +20,7 @@ class Lane:
 
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
     passed_bytes: int = 0
-    left_bytes: int | None = None
-    """What may still pass before a connection is ended; `None`: any number."""
     delay_s: float = 0.0
-
-    def admit(self, data: bytes) -> bytes:
-        """Return what of it may pass, and count that."""
-        part = data[: self.left_bytes]
-        self.passed_bytes += len(part)
-        if self.left_bytes is not None:
-            self.left_bytes -= len(part)
-        return part
 
 
 class Pair:
@@ -36,6 +30,8 @@ class Pair:
         """Take a connected socket, and one to connect."""
         self.half_open = False
         self.reset = False
+        self.left_bytes: dict[Way, int] = {}
+        """What may still pass before this is ended; a way that is not named: any number."""
         self._client = client
         self._server = server
 
@@ -72,25 +68,34 @@ class Pair:
     async def _up(self, lane: Lane) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
-            await self._pass_on(lane, self._client, self._server)
+            await self._pass_on("up", lane, self._client, self._server)
             while self.half_open and await loop.sock_recv(self._client, CHUNK_BYTES):
                 pass
 
     async def _down(self, lane: Lane) -> None:
         with contextlib.suppress(OSError):
-            await self._pass_on(lane, self._server, self._client)
+            await self._pass_on("down", lane, self._server, self._client)
         if self.half_open:
             await asyncio.Event().wait()
 
-    async def _pass_on(self, lane: Lane, source: socket.socket, to: socket.socket) -> None:
+    async def _pass_on(
+        self, way: Way, lane: Lane, source: socket.socket, to: socket.socket
+    ) -> None:
         loop = asyncio.get_running_loop()
         while data := await loop.sock_recv(source, CHUNK_BYTES):
             await asyncio.sleep(lane.delay_s)
             await lane.flowing.wait()
             if self.half_open:
                 return
-            part = lane.admit(data)
+            part = self._admit(way, data)
+            lane.passed_bytes += len(part)
             await loop.sock_sendall(to, part)
             if len(part) < len(data):
-                lane.left_bytes = None
                 return
+
+    def _admit(self, way: Way, data: bytes) -> bytes:
+        if way not in self.left_bytes:
+            return data
+        part = data[: self.left_bytes[way]]
+        self.left_bytes[way] -= len(part)
+        return part

@@ -4,21 +4,18 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 from console.servers.ports import HOST, free_ports
-from tests.faults.pair import Lane, Pair
-
-Way = Literal["up", "down"]
-"""`up` is from the client to the server."""
+from tests.faults.pair import Lane, Pair, Way
 
 
 class Proxy:
     """Passes bytes on, both ways, until told otherwise.
 
-    A method may be called from any thread, and has taken effect when it returns. `cut` and
-    `half_open` are done to the connections of that moment; later ones are passed on as ever.
+    A method may be called from any thread, and has taken effect when it returns. `cut`, `half_open`
+    and `truncate` are done to the connections of that moment; later ones are passed on as ever.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -32,6 +29,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._listener: socket.socket | None = None
         self._pairs: dict[Pair, asyncio.Task[None]] = {}
+        self._next_left_bytes: dict[Way, int] = {}
 
     def __enter__(self) -> Self:
         """Start passing on."""
@@ -95,8 +93,16 @@ class Proxy:
             self._do(lane.flowing.set)
 
     def truncate(self, after_bytes: int, way: Way) -> None:
-        """Pass on so many bytes more, then end the connection whose next byte it is."""
-        self._do(lambda: setattr(self.lanes[way], "left_bytes", after_bytes))
+        """Pass on so many bytes more of each connection, then end it."""
+
+        def limit(pair: Pair) -> None:
+            pair.left_bytes[way] = after_bytes
+
+        self._do(lambda: self._each(limit))
+
+    def truncate_next(self, after_bytes: int, way: Way) -> None:
+        """Do so to the next connection, from its first byte."""
+        self._do(lambda: self._next_left_bytes.update({way: after_bytes}))
 
     def delay(self, seconds: float) -> None:
         """Pass each piece on later by so much."""
@@ -129,6 +135,7 @@ class Proxy:
     def _take(self, listener: socket.socket) -> None:
         self.accepted += 1
         pair = Pair(listener.accept()[0], socket.socket())
+        pair.left_bytes, self._next_left_bytes = self._next_left_bytes, {}
         serving = pair.serve(self._server, self.lanes["up"], self.lanes["down"])
         self._pairs[pair] = self._loop.create_task(serving)
         self._pairs[pair].add_done_callback(lambda _: self._forget(pair))

@@ -118,6 +118,27 @@ def test_so_many_bytes_more_reach_the_server_and_then_it_ends(wire, server, clie
     eventually(lambda: server.heard == b"hello123")
 
 
+def test_each_connection_has_so_many_bytes_more_and_a_later_one_all(wire, client, connect):
+    other = connect()
+    assert said(other, b"x") == b"x"
+    wire.truncate(3, "down")
+
+    for sock in (client, other):
+        assert said(sock, b"123456") == b"123"
+        assert sock.recv(1) == b""
+    assert said(connect(), b"123456") == b"123456"
+
+
+def test_the_next_connection_has_so_many_bytes_and_the_one_after_it_all(wire, client, connect):
+    wire.truncate_next(3, "down")
+
+    assert said(client, b"123456") == b"123456"
+    following = connect()
+    assert said(following, b"123456") == b"123"
+    assert following.recv(1) == b""
+    assert said(connect(), b"123456") == b"123456"
+
+
 def test_nobody_gets_in_until_it_accepts_again(wire, client, connect):
     wire.refuse()
     with pytest.raises(ConnectionRefusedError):

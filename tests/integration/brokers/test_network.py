@@ -168,7 +168,7 @@ def test_a_handshake_cut_anywhere_is_made_again(
 
     told = set()
     for offset in range(0, size, 41):
-        wire.truncate(offset, way)
+        wire.truncate_next(offset, way)
         wire.cut()
         sent.append(greet.send(offset))
         told.add(broker._publisher._link.trouble)
