@@ -1,7 +1,13 @@
 """Uploads, and what became of them."""
 
+import contextlib
+import functools
 import io
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,6 +18,8 @@ from workshed import db, images, people
 from workshed.storage import storage
 
 __all__ = ["_no_credentials_of_this_machine", "bucket", "s3_server"]
+
+KILLED_AT = Path(__file__).parent.with_name("killed_at.py")
 
 
 @pytest.fixture
@@ -106,3 +114,22 @@ def content():
             return image
 
     return read
+
+
+@pytest.fixture
+def killed():
+    """`killed(7, "import_users", 1)`: run it until its seventh line; whether it came to its end."""
+    with contextlib.ExitStack() as running:
+
+        @functools.cache  # not before the test has set its variables
+        def forks():
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            return running.enter_context(subprocess.Popen([sys.executable, KILLED_AT], **pipes))
+
+        def run(*words):
+            print(*words, file=forks().stdin, flush=True)
+            code = int(forks().stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            return code == 0
+
+        yield run

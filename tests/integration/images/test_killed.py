@@ -1,10 +1,6 @@
 """The job may be killed at any line, and come again: it has made and told everything once."""
 
 import hashlib
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +8,6 @@ from actors import process_image
 from workshed import db, images, people
 from workshed.storage import storage
 
-SCRIPT = Path(__file__).parent.with_name("killed_at.py")
 MOST_LINES = 1_000
 
 
@@ -40,15 +35,13 @@ def one(query, *args):
 
 
 @pytest.mark.timeout(3600)
-def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, scale, tmp_path):
+def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, killed, scale, tmp_path):
     """At full scale at each; otherwise at a few."""
     step = 31 - scale(30)
     for line in range(1, MOST_LINES, step):
         attachment = attach(line)
 
-        words = [SCRIPT, str(line), "process_image", str(attachment)]
-        first = subprocess.run([sys.executable, *words], check=False)
-        assert first.returncode in (0, -signal.SIGKILL)
+        ended = killed(line, "process_image", attachment)
         process_image.fn(attachment)
 
         made = one(
@@ -60,7 +53,7 @@ def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, scale, tm
             assert hashlib.sha256(file.read()).hexdigest() == made
         told = "SELECT count(*) FROM product.notifications WHERE data->>'attachment_id' = %s"
         assert one(told, str(attachment)) == 1
-        if first.returncode == 0:
+        if ended:
             break
     else:
         pytest.fail("it never came to its end")

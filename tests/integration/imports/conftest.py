@@ -6,11 +6,11 @@ import io
 import pytest
 
 import actors
-from tests.integration.images.conftest import told
+from tests.integration.images.conftest import killed, told
 from workshed import blobs, db, imports, people
 from workshed.storage import storage
 
-__all__ = ["told"]
+__all__ = ["killed", "told"]
 
 
 @pytest.fixture

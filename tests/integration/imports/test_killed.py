@@ -1,10 +1,6 @@
 """The jobs may be killed at any line, and come again: each row is counted once."""
 
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +9,6 @@ from workshed import blobs, db, imports, people
 from workshed.settings import settings
 from workshed.storage import storage
 
-SCRIPT = Path(__file__).parent.with_name("killed_at.py")
 MOST_LINES = 2_000
 ROWS, CHUNK = 12, 4
 
@@ -38,18 +33,6 @@ def hand_in(database, broker, tmp_path, monkeypatch):
             return start_import(conn, owner.id, "people.csv", blob)
 
     return start
-
-
-@pytest.fixture
-def killed():
-    """`killed(7, "import_users", 1)`: run it until its seventh line; whether it came to its end."""
-
-    def run(line, *words):
-        done = subprocess.run([sys.executable, SCRIPT, *map(str, (line, *words))], check=False)
-        assert done.returncode in (0, -signal.SIGKILL)
-        return done.returncode == 0
-
-    return run
 
 
 def one(query, *args):

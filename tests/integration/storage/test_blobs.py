@@ -448,17 +448,18 @@ from datetime import timedelta
 from workshed import blobs
 from workshed.storage import storage
 
-left = int(sys.argv[2])
-
-def trace(frame, event, _):
-    global left
-    name = frame.f_code.co_filename
-    if not ("/workshed/blobs" in name or "/workshed/storage/" in name):
-        return None
-    if event == "line":
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+def dies_at(line):
+    left = line
+    def trace(frame, event, _):
+        nonlocal left
+        name = frame.f_code.co_filename
+        if not ("/workshed/blobs" in name or "/workshed/storage/" in name):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
     return trace
 
 def keep():
@@ -469,9 +470,14 @@ def keep():
 def sweep():
     blobs.sweep(timedelta(hours=1), 10)
 
-sys.settrace(trace)
-{"keep": keep, "sweep": sweep}[sys.argv[1]]()
-sys.settrace(None)
+for line in map(int, sys.stdin):
+    if os.fork() == 0:
+        sys.settrace(dies_at(line))
+        {"keep": keep, "sweep": sweep}[sys.argv[1]]()
+        sys.settrace(None)
+        sys.exit()
+    _, status = os.wait()
+    print(line, os.waitstatus_to_exitcode(status), flush=True)
 """
 
 
@@ -481,10 +487,12 @@ def test_a_process_that_is_killed_at_any_line_leaves_no_content_without_a_row(
 ):
     """And what is stored after it is there."""
     content = b"hello" * 1000
+    child = python(KILLED, what, stdin=subprocess.PIPE)
     for line in range(1, 200, 4):
         if what == "sweep":
             stored(content, hours=2)
-        survived = python(KILLED, what, line).wait(60) == 0
+        print(line, file=child.stdin, flush=True)
+        survived = child.stdout.readline() == f"{line} 0\n"
 
         assert len(configured.visible()) <= len(known(rows))
         assert kept(stored(content))
