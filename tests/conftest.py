@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from prometheus_client import REGISTRY
 from psycopg import sql
 
-from brokers import build
+from brokers import build, link
 from console.servers import Servers
 from console.servers.mail import MailCatcher
 from tests.faults.proxy import Proxy
@@ -343,6 +343,7 @@ def broker(vhost, database, monkeypatch):
         monkeypatch.setattr(found, name, getattr(used, name))
     found._execution.use(found.middleware)
     yield found
+    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", 0.5)  # a test may have made it deaf
     found.close()
 
 
