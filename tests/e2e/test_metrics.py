@@ -303,8 +303,13 @@ def supervised(environment, tmp_path):
             with self.log.open("wb") as out:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "console", "worker", "work", "-p", "2", "-t", "2"],
-                    # As many as it has threads: what one holds beyond that no other can run.
-                    env={**os.environ, **environment, "dramatiq_queue_prefetch": "2"},
+                    env={
+                        **os.environ,
+                        **environment,
+                        # As many as it has threads: what one holds beyond that no other can run.
+                        "dramatiq_queue_prefetch": "2",
+                        "WORKSHED_SHUTDOWN_GRACE": "1",  # some jobs hang
+                    },
                     cwd=tmp_path,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
