@@ -83,6 +83,12 @@ def folders(tmp_path):
 
 
 @pytest.fixture
+def numbers():
+    """Workers show theirs."""
+    return {}
+
+
+@pytest.fixture
 def environment(environment, free_port, folders, tmp_path):
     """The variables of a process that measures."""
     (tmp_path / "work.py").write_text(ACTORS)
