@@ -11,14 +11,13 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from workshed.settings import settings
-from workshed.zones import zone_problem
+from workshed.zones import TIME, instants, offset, zone_problem
 
 Kind = Literal["daily", "cron", "every"]
 Late = Literal["skip", "once", "all"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 SHORTEST_EVERY = timedelta(seconds=10)
 """The sweeper looks every 5 s, so it never finds two of a job at one look."""
@@ -232,7 +231,7 @@ def _next(expression: str, zone: ZoneInfo, instant: datetime) -> datetime:
     wall, again = local.replace(tzinfo=None), timedelta() if named else _repeated(local)
     best: datetime | None = None
     for shown in CronSim(expression, wall - again):
-        for at in _instants(shown, zone, named=named):
+        for at in instants(shown, zone, named=named):
             if at > instant and (best is None or at < best):
                 best = at
         if best is not None and shown > wall:  # what is shown later is shown first later
@@ -244,37 +243,7 @@ def _repeated(wall: datetime) -> timedelta:
     """Return how far the clocks will be put back, where they will soon show this time again."""
     if wall.fold:
         return timedelta()
-    return max(_offset(wall) - _offset(wall.replace(fold=1)), timedelta())
-
-
-def _instants(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
-    """Return when the clocks of a zone show a time, in order; also the moment they pass over it.
-
-    A `named` time is one instant: the first, or the first after it would have come.
-    """
-    both = [shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    real = sorted({at for at in both if at.astimezone(zone).replace(tzinfo=None) == shown})
-    if not named:
-        return real
-    return real[:1] or [_change(zone, both[1], both[0])]
-
-
-def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """Return the second between two instants at which the clocks of a zone are changed."""
-    offset = _offset(before.astimezone(zone))
-    while after - before > SECOND:
-        middle = before + (after - before) // (2 * SECOND) * SECOND
-        if _offset(middle.astimezone(zone)) == offset:
-            before = middle
-        else:
-            after = middle
-    return after
-
-
-def _offset(wall: datetime) -> timedelta:
-    found = wall.utcoffset()
-    assert found is not None  # noqa: S101 -- it has a zone
-    return found
+    return max(offset(wall) - offset(wall.replace(fold=1)), timedelta())
 
 
 def _span(seconds: int) -> str:

@@ -1,7 +1,12 @@
-"""Names of time zones."""
+"""Time zones: their names, and when their clocks show a time."""
 
 import difflib
+import re
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
+
+TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+SECOND = timedelta(seconds=1)
 
 
 def zone_problem(name: str) -> str | None:
@@ -13,3 +18,34 @@ def zone_problem(name: str) -> str | None:
         hint = f"; did you mean {close[0]}?" if close else ", as in Europe/Paris"
         return f"no time zone has this name{hint}"
     return None
+
+
+def instants(shown: datetime, zone: ZoneInfo, *, named: bool) -> list[datetime]:
+    """Return when the clocks of a zone show a time, in order; also the moment they pass over it.
+
+    A `named` time is one instant: the first, or the first after it would have come.
+    """
+    both = [shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    real = sorted({at for at in both if at.astimezone(zone).replace(tzinfo=None) == shown})
+    if not named:
+        return real
+    return real[:1] or [_change(zone, both[1], both[0])]
+
+
+def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Return the second between two instants at which the clocks of a zone are changed."""
+    was = offset(before.astimezone(zone))
+    while after - before > SECOND:
+        middle = before + (after - before) // (2 * SECOND) * SECOND
+        if offset(middle.astimezone(zone)) == was:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def offset(wall: datetime) -> timedelta:
+    """Return how far a time of a zone is ahead of UTC."""
+    found = wall.utcoffset()
+    assert found is not None  # noqa: S101 -- it has a zone
+    return found
