@@ -175,6 +175,11 @@ class Job:
         return None if planned is None else datetime.fromtimestamp(planned / 1000, UTC)
 
     @property
+    def sent_at(self) -> datetime:
+        """When it was sent; no hop changes that."""
+        return datetime.fromtimestamp(self.message.message_timestamp / 1000, UTC)
+
+    @property
     def transactional(self) -> bool:
         """It was stored together with its sender's data, so that data is visible or gone."""
         return self.message.options.get("origin") == "transaction"

@@ -1,6 +1,6 @@
 """Rows about jobs, and what a job may say or ask while it runs."""
 
-from workshed.jobs.current import cancelled, checkpoint, once, planned_at
+from workshed.jobs.current import cancelled, checkpoint, once, planned_at, sent_at
 from workshed.jobs.signals import Cancelled, Discard, RecordMissing, RetryAfter, Signal, Snooze
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "checkpoint",
     "once",
     "planned_at",
+    "sent_at",
 ]

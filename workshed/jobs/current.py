@@ -28,6 +28,10 @@ class Current(Protocol):
     def planned_at(self) -> datetime | None:
         """The time it is for, of a run of a periodic job."""
 
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent, by its sender's clock."""
+
 
 _current: ContextVar[Current | None] = ContextVar("current job", default=None)
 
@@ -73,6 +77,16 @@ def planned_at() -> datetime | None:
     """
     current = _current.get()
     return None if current is None else current.planned_at
+
+
+def sent_at() -> datetime | None:
+    """Return when this job was sent, in UTC, by its sender's clock.
+
+    It is the same whenever and however often the job runs, also when it is wanted back from the
+    dead. `None` outside a job.
+    """
+    current = _current.get()
+    return None if current is None else current.sent_at
 
 
 def once(conn: Connection, key: str) -> bool:

@@ -14,7 +14,7 @@ from middleware.recurring import Recurring
 from workshed import db
 from workshed.cron import cron, daily, every
 from workshed.errors import WorkshedError
-from workshed.jobs import occurrences, planned_at, recurring
+from workshed.jobs import occurrences, planned_at, recurring, sent_at
 from workshed.settings import settings
 
 HOUR = timedelta(hours=1)
@@ -305,6 +305,28 @@ def test_a_job_learns_the_time_it_is_for_and_so_do_its_retries(
         eventually(lambda: len(found) == 3)
 
     assert found == [hour] * 3
+
+
+def test_a_job_learns_when_it_was_sent_and_so_do_its_retries(
+    actor, working, relaying, eventually, tell_time
+):
+    found = []
+
+    @actor(actor_name="report", queue_name="low", min_backoff=1, max_backoff=1)
+    def report():
+        found.append(sent_at())
+        if len(found) < 3:
+            raise ValueError("not yet")
+
+    before = tell_time()
+    message = report.send()
+    after = tell_time()
+    with working("low"), relaying():
+        eventually(lambda: len(found) == 3)
+
+    assert found == [message.message_datetime] * 3
+    assert before - timedelta(milliseconds=1) <= found[0] <= after
+    assert sent_at() is None
 
 
 def test_a_job_that_somebody_sent_has_no_such_time(report, ran, working, eventually):
