@@ -183,6 +183,25 @@ def transaction() -> Generator[Connection]:
 
 
 @contextmanager
+def snapshot() -> Generator[Connection]:
+    """Let the block read the database as it is at one moment, whatever others commit meanwhile.
+
+    It writes nothing. Raises `RuntimeError` in the transaction of an actor with `once=True`.
+    """
+    if _joined.get() is not None:
+        raise RuntimeError(
+            "db.snapshot() is a transaction of its own, so it cannot be a part of that of an actor "
+            "with once=True; leave out once=True, and let what it writes be written twice without "
+            "harm"
+        )
+    with _borrowed() as conn:
+        # Of this transaction alone: nothing is left to be taken back before the next one.
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        _limit_statements(conn)
+        yield conn
+
+
+@contextmanager
 def statement() -> Generator[Connection]:
     """Run the one statement of the block as `transaction` does: a round trip, instead of three.
 

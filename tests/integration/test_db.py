@@ -174,6 +174,52 @@ def test_a_statement_whose_connection_ends_may_have_committed(database, conn):
         assert tx.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_snapshot_sees_nothing_that_is_committed_after_its_first_look(database, conn):
+    with db.snapshot() as tx:
+        tx.execute("SELECT")
+        conn.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        conn.commit()
+        assert tx.execute("SELECT count(*) FROM jobs.settled").fetchone() == (0,)
+
+    with db.snapshot() as tx:
+        assert tx.execute("SELECT count(*) FROM jobs.settled").fetchone() == (1,)
+
+
+def test_a_snapshot_writes_nothing_and_leaves_a_connection_that_does(database):
+    with db.snapshot() as tx:
+        pid = tx.info.backend_pid
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+
+    with db.transaction() as tx:
+        assert tx.info.backend_pid == pid
+        assert tx.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
+        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+
+
+def test_the_time_limit_of_a_job_holds_in_its_snapshot(database):
+    token = db.until.set(time.monotonic() + 60)
+    try:
+        with db.snapshot() as tx:
+            (timeout,) = tx.execute("SHOW statement_timeout").fetchone()
+            assert tx.execute("SHOW transaction_isolation").fetchone() == ("repeatable read",)
+    finally:
+        db.until.reset(token)
+
+    assert timeout not in ("0", "")
+
+
+def test_a_snapshot_cannot_be_a_part_of_a_transaction(database):
+    """Whose first statement has chosen what it sees."""
+    with (
+        db.transaction() as outer,
+        db.joined(outer),
+        pytest.raises(RuntimeError, match="leave out once=True"),
+        db.snapshot(),
+    ):
+        pass
+
+
 def test_a_server_that_is_away_is_named_without_its_password(monkeypatch):
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/shop")
 
