@@ -6,7 +6,7 @@ from typing import TextIO
 from workshed.db import Connection
 from workshed.imports import stored
 from workshed.imports.header import PASSED_OVER, WANTED, Header, folded
-from workshed.imports.shield import shielded
+from workshed.shield import shielded
 
 AT_A_TIME = 1_000
 

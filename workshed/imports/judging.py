@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workshed.imports.header import Header
-from workshed.imports.shield import unshielded
 from workshed.imports.table import Row
 from workshed.people import InvalidAddressError, InvalidNameError, addresses, names
+from workshed.shield import unshielded
 
 Problem = Literal[
     "columns",  # more or fewer than the header has
