@@ -108,6 +108,7 @@ def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:
          WHERE b.stored_at < jobs.now() - %(older_than)s
            AND NOT EXISTS (SELECT FROM product.attachments a WHERE a.sha256 = b.sha256)
            AND NOT EXISTS (SELECT FROM product.imports i WHERE i.sha256 = b.sha256)
+           AND NOT EXISTS (SELECT FROM product.email_files f WHERE f.sha256 = b.sha256)
            AND NOT EXISTS (SELECT FROM product.image_variants v WHERE v.sha256 = b.sha256)
            AND NOT EXISTS (SELECT FROM product.image_variants v WHERE v.original = b.sha256)
          ORDER BY b.stored_at

@@ -13,11 +13,13 @@ from workshed.mail.errors import (
     MailTimeoutError,
     RecipientRejectedError,
 )
+from workshed.mail.files import File
 from workshed.mail.onboarding import claim_welcome, remind
 
 __all__ = [
     "Draft",
     "Email",
+    "File",
     "MailError",
     "MailFateUnknownError",
     "MailLoginRefusedError",

@@ -8,31 +8,40 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from workshed.mail.emails import Draft
+from workshed.mail.files import File
 from workshed.mail.filters import isolated, shortened
 from workshed.mail.sender import sender
 from workshed.people import User
 from workshed.settings import settings
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def welcome(user: User) -> Draft:
     """Write the mail that follows a sign-up."""
-    return _to(user, "welcome")
+    return to(user, "welcome")
 
 
 def reminder(user: User) -> Draft:
     """Write the mail to somebody who signed up and did not come back."""
-    return _to(user, "reminder")
+    return to(user, "reminder")
 
 
 def import_failed(user: User, import_id: int, filename: str, error: str) -> Draft:
     """Write the mail to somebody whose file could not be imported."""
     found = {"filename": filename, "error": error}
-    return _to(user, "import_failed", about=f"import {import_id}", found=found)
+    return to(user, "import_failed", about=f"import {import_id}", found=found)
 
 
-def _to(user: User, kind: str, *, about: str = "", found: Mapping[str, str] = NOTHING) -> Draft:
+def to(
+    user: User,
+    kind: str,
+    *,
+    about: str = "",
+    found: Mapping[str, object] = NOTHING,
+    files: tuple[File, ...] = (),
+) -> Draft:
+    """Write a mail of the templates of its kind, which are given what was `found`."""
     known = {
         "name": user.name,
         "email": user.email,
@@ -49,10 +58,11 @@ def _to(user: User, kind: str, *, about: str = "", found: Mapping[str, str] = NO
         subject=render(f"{kind}.subject", known).strip(),
         text_body=render(f"{kind}.txt", known),
         html_body=_inliner().inline(render(f"{kind}.html", known)),
+        files=files,
     )
 
 
-def render(template: str, about: dict[str, str]) -> str:
+def render(template: str, about: Mapping[str, object]) -> str:
     """Fill in a template of `templates/`; a value it lacks is an error."""
     return _templates().get_template(template).render(about)
 

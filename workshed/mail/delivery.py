@@ -11,6 +11,7 @@ from workshed.mail.envelope import Envelope
 from workshed.mail.errors import Left, MailError
 from workshed.mail.server import Server
 from workshed.settings import settings
+from workshed.storage import ContentMissingError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +22,16 @@ def deliver(email: Email) -> None:
     """Return when the server of `WORKSHED_SMTP_URL` has accepted the mail.
 
     Call it with no transaction open, after the claim has committed, and then `mark_sent`.
-    Raises a `MailServerError` when the mail waits for another attempt, and a `PermanentError` when
-    it was refused for good; its row says so already.
+    Raises a `MailServerError` when the mail waits for another attempt, or a `StorageError` where
+    its files cannot be read now, and a `PermanentError` when it was refused for good; its row says
+    so already.
     """
     try:
         _hand_over(wire.envelope(email))
     except MailError as err:
         _give_back(email, err.leaves, err)
         raise
-    except SettingsError as err:
+    except (SettingsError, StorageError, ContentMissingError) as err:
         _give_back(email, "pending", err)
         raise
 

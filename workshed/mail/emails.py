@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -10,8 +10,9 @@ from psycopg.rows import args_row, class_row
 
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
-from workshed.mail import timer
+from workshed.mail import files, timer
 from workshed.mail.errors import Left
+from workshed.mail.files import File
 from workshed.mail.sender import sender
 from workshed.settings import settings
 
@@ -39,6 +40,7 @@ class Draft:
     """Tells two mails of a kind to one person apart, such as a date."""
     priority: int = 2
     """RabbitMQ's, high first: alerts 4, single mails 2, bulk 0."""
+    files: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Email:
     attempts: int
     ambiguous: int
     created_at: datetime
+    files: tuple[File, ...] = ()
 
 
 def message_id(draft: Draft) -> str:
@@ -72,7 +75,7 @@ def message_id(draft: Draft) -> str:
 
 
 def store(conn: Connection, draft: Draft) -> int:
-    """Store the intent to send a mail, once; return the id of its row, old or new."""
+    """Store the intent to send a mail, once, with its files; return the id, old or new."""
     query = """
         INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
                                     text_body, html_body, priority, message_id)
@@ -84,7 +87,9 @@ def store(conn: Connection, draft: Draft) -> int:
     """
     row = asdict(draft) | {"message_id": message_id(draft)}
     with conn.cursor(row_factory=args_row(int)) as cur:
-        return next(cur.execute(query, row))
+        email_id = next(cur.execute(query, row))
+    files.attach(conn, email_id, draft.files)
+    return email_id
 
 
 def claim(conn: Connection, email_id: int) -> Email | None:
@@ -110,12 +115,13 @@ def claim(conn: Connection, email_id: int) -> Email | None:
         email = cur.execute(query, row).fetchone()
     if email is None:
         _snooze_while_claimed(conn, email_id)
-    elif email.ambiguous:
+        return None
+    if email.ambiguous:
         logger.warning(
             "mail %d may have arrived before, ambiguous sends: %d; sending it again as %s",
             *(email.id, email.ambiguous, email.message_id),
         )
-    return email
+    return replace(email, files=files.of(conn, email_id))
 
 
 def _snooze_while_claimed(conn: Connection, email_id: int) -> None:

@@ -2,20 +2,20 @@
 
 import unicodedata
 
-# Phones show some 60 characters of a subject; the words around the name need the rest.
 NAME_IN_SUBJECT = 40
+"""Phones show some 60 characters of a subject; the words around the name need the rest."""
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 ZERO_WIDTH_JOINER = "\u200d"
 
 
-def shortened(name: str) -> str:
-    """Cut a long name to 40 characters, at a space if one is near, and never inside a letter."""
-    if len(name) <= NAME_IN_SUBJECT:
+def shortened(name: str, most: int = NAME_IN_SUBJECT) -> str:
+    """Cut a long name to so many characters, at a space if one is near, never inside a letter."""
+    if len(name) <= most:
         return name
-    last = NAME_IN_SUBJECT - 1  # the ellipsis takes one
-    cut = name.rfind(" ", NAME_IN_SUBJECT // 2, last + 1)
+    last = most - 1  # the ellipsis takes one
+    cut = name.rfind(" ", most // 2, last + 1)
     cut = last if cut < 0 else cut
     while cut > 1 and (_clings(name[cut]) or name[cut - 1] == ZERO_WIDTH_JOINER):
         cut -= 1

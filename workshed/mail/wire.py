@@ -4,10 +4,13 @@ from datetime import UTC
 from email import utils
 from email.headerregistry import Address
 from email.message import EmailMessage
+from typing import Any
 
+from workshed.mail import files
 from workshed.mail.emails import Email
 from workshed.mail.envelope import Envelope
 from workshed.mail.errors import RecipientRejectedError
+from workshed.mail.files import File
 from workshed.mail.folding import POLICY
 from workshed.mail.sender import sender
 from workshed.people import InvalidAddressError, addresses
@@ -18,7 +21,7 @@ MALFORMED = 553  # what a server would answer (RFC 5321, 4.2.2)
 def envelope(email: Email) -> Envelope:
     """Address the mail for its server; the same each time but for the MIME boundary.
 
-    Raises `RecipientRejectedError` for an address no server would take.
+    Raises `RecipientRejectedError` for an address no server would take, and what `files.read` does.
     """
     try:
         recipient = addresses.on_the_wire(email.recipient)
@@ -28,7 +31,10 @@ def envelope(email: Email) -> Envelope:
 
 
 def message(email: Email, recipient: str) -> EmailMessage:
-    """Write the mail down, its text always in plain and, where it has one, in HTML."""
+    """Write the mail down, its text always in plain and, where it has one, in HTML.
+
+    Its HTML brings the files that it shows; the others stand behind both.
+    """
     written = EmailMessage(POLICY)
     written["From"] = sender()
     written["To"] = mailbox(email.recipient_name, recipient)
@@ -40,7 +46,21 @@ def message(email: Email, recipient: str) -> EmailMessage:
     written.set_content(email.text_body)
     if email.html_body is not None:
         written.add_alternative(email.html_body, subtype="html")
+    page = written.get_body(("html",))
+    for file in email.files:
+        content, what = files.read(file), kind(file)
+        if page is not None and file.content_id is not None:
+            page.add_related(content, cid=f"<{file.content_id}>", disposition="inline", **what)
+        else:
+            written.add_attachment(content, **what)
     return written
+
+
+def kind(file: File) -> dict[str, Any]:
+    """Say what a file is; a text is UTF-8, and its bytes stay as they are."""
+    main, _, sub = file.media_type.partition("/")
+    params = {"charset": "utf-8"} if main == "text" else {}
+    return {"maintype": main, "subtype": sub, "filename": file.filename, "params": params}
 
 
 def mailbox(name: str, address: str) -> Address:
