@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
-from workshed.zones import zone_problem
+from workshed.zones import TIME, zone_problem
 
 PREFIX = "WORKSHED_"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -134,6 +134,14 @@ class Settings(BaseSettings):
     """Seconds after which the history of runs is deleted, by whole days."""
     time_zone: str = "UTC"
     """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
+    report_time: str = "09:00"
+    """When the report of the day before is made and mailed, each day: `HH:MM`."""
+    report_time_zone: str = ""
+    """Zone of that time, and of the days that are reported; `WORKSHED_TIME_ZONE` if not set."""
+    report_currency: str = "EUR"
+    """Currency that each report shows, also where nothing was sold in it; a code of ISO 4217."""
+    report_retention: SomeSeconds = timedelta(days=730)
+    """Seconds for which reports are kept, and the mails that brought them."""
     relay_fork: bool = True
     """Run a relay beside the workers of each `dramatiq` master."""
     ready_fd: int | None = Field(default=None, ge=3)
@@ -192,10 +200,29 @@ class Settings(BaseSettings):
             raise ValueError("must be like https://key@host/project")
         return dsn
 
-    @field_validator("time_zone")
+    @property
+    def report_zone(self) -> str:
+        """Name of the zone whose days are reported."""
+        return self.report_time_zone or self.time_zone
+
+    @field_validator("report_time")
+    @classmethod
+    def _time_of_day(cls, time: str) -> str:
+        if not TIME.fullmatch(time):
+            raise ValueError(f"must be HH:MM, from 00:00 to 23:59, not {time!r}")
+        return time
+
+    @field_validator("report_currency")
+    @classmethod
+    def _code_of_currency(cls, code: str) -> str:
+        if not re.fullmatch("[A-Z]{3}", code):
+            raise ValueError(f"must be three capital letters, as in EUR, not {code!r}")
+        return code
+
+    @field_validator("time_zone", "report_time_zone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        if problem := zone_problem(name):
+        if name and (problem := zone_problem(name)):
             raise ValueError(f"{problem}: {name!r}")
         return name
 

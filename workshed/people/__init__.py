@@ -9,6 +9,7 @@ from workshed.people.errors import (
 from workshed.people.users import (
     User,
     activate,
+    admins,
     create,
     find,
     mark_welcomed,
@@ -24,6 +25,7 @@ __all__ = [
     "PersonError",
     "User",
     "activate",
+    "admins",
     "create",
     "find",
     "mark_welcomed",

@@ -77,6 +77,19 @@ def with_address(conn: Connection, address: str) -> User | None:
     return _user(conn, query, address)
 
 
+def admins(conn: Connection) -> list[User]:
+    """Return the admins who have activated their account, in the order in which they came."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE admin AND activated_at IS NOT NULL
+         ORDER BY id
+    """
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        return cur.execute(query).fetchall()
+
+
 def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
     """Note that the welcome mail is out and which scheduled message will remind them."""
     query = """
