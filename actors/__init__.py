@@ -18,11 +18,14 @@ from actors.people import (
     sign_up,
     unsubscribe,
 )
+from actors.reports import cleanup_old_reports, daily_report
 
 __all__ = [
     "activate",
     "attach_image",
     "check_import_completion",
+    "cleanup_old_reports",
+    "daily_report",
     "deliver_email",
     "end_import_rows",
     "fail_import",

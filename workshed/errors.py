@@ -9,7 +9,7 @@
 
 Errors of a part stand beside it: `brokers.errors` (sending and consuming), `workshed.mail.errors`,
 `workshed.storage.errors`, `workshed.images.errors`, `workshed.imports.errors`,
-`workshed.notifications.errors`.
+`workshed.notifications.errors`, `workshed.reports.errors`.
 What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordMissing`) is no error of
 ours and lives in `workshed.jobs`.
 """

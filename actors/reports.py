@@ -1,0 +1,48 @@
+"""Report each business day to the active admins."""
+
+import logging
+
+import dramatiq
+
+from actors.mail import deliver_with
+from brokers import broker, schedule
+from workshed import db, reports
+from workshed.cron import daily
+from workshed.duration import ms
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+
+@dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=10))
+def cleanup_old_reports() -> None:
+    """Delete reports, and the mails that brought them, after their retention.
+
+    Twice: a copy passes over what the other deletes, and finds the rest gone.
+    Half-way: what was deleted is committed; the next run goes on.
+    """
+    deleted = reports.prune(settings().report_retention)
+    logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="scheduled",
+    time_limit=ms(minutes=10),
+    periodic=daily(settings().report_time, tz=settings().report_time_zone or None),
+)
+def daily_report(date: str | None = None) -> None:
+    """Store the numbers of a business day, and mail them to each active admin.
+
+    Without a date it is the day before the time that this run is for, whenever it runs. Twice: the
+    numbers of a day are stored once, and an admin's mail about it is. Half-way: the numbers stay,
+    and the next run mails those; the mails commit together, with the jobs that deliver them.
+    """
+    with db.transaction() as conn:
+        day = reports.asked(conn, date, settings().report_zone)
+    report = reports.of(day)
+    files = reports.files_of(report)
+    with db.transaction() as conn:
+        for email_id in reports.store_mails(conn, report, files):
+            deliver_with(conn, email_id)
+        schedule.send(conn, cleanup_old_reports.message())

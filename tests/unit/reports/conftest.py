@@ -1,0 +1,31 @@
+"""Reports that were never stored."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from workshed.reports import Numbers, Product, Report, Sales, days
+
+
+@pytest.fixture
+def sales():
+    """`sales("EUR", "12.50", products)`: nothing before the day, and so much on it."""
+
+    def make(currency="EUR", revenue="0", top=(), before="0"):
+        trend = (Decimal(before),) * 29 + (Decimal(revenue),)
+        products = tuple(Product(name, units, Decimal(amount)) for name, units, amount in top)
+        return Sales(currency, trend, products)
+
+    return make
+
+
+@pytest.fixture
+def report():
+    """`report(sales, …)`: of 1 March 2026 in Paris, or another day."""
+
+    def make(*sales, of="2026-03-01", zone="Europe/Paris", users=(3, 2)):
+        day = days.day(date.fromisoformat(of), zone)
+        return Report(day, Numbers(*users, sales), datetime(2026, 3, 2, 8, tzinfo=UTC))
+
+    return make

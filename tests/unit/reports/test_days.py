@@ -1,0 +1,113 @@
+"""When business days begin and end, in every zone there is."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import given
+from hypothesis.strategies import dates, datetimes, sampled_from
+
+from workshed.reports import days
+
+ZONES = sorted(available_timezones() - {"localtime"})
+A_DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+FIRST, LAST = date(2024, 1, 1), date(2035, 12, 31)
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+
+zones = sampled_from(ZONES)
+
+
+def local(instant, zone):
+    return instant.astimezone(ZoneInfo(zone)).date()
+
+
+def changing(zone):
+    """The dates around each change of the clocks, found by looking at them every noon."""
+    noons = [NOON + n * A_DAY for n in range((LAST - FIRST).days + 1)]
+    offsets = [noon.astimezone(ZoneInfo(zone)).utcoffset() for noon in noons]
+    for at, (before, after) in enumerate(pairwise(offsets)):
+        if before != after:
+            yield from (noons[at].date() + n * A_DAY for n in (-1, 0, 1, 2))
+
+
+def check(of, zone):
+    """A day begins where the one before ends, and holds what its clocks call by its date."""
+    found = days.day(of, zone)
+
+    assert found.ends_at == days.day(of + A_DAY, zone).starts_at
+    assert found.starts_at < found.ends_at
+    assert local(found.starts_at, zone) == local(found.ends_at - days.MOMENT, zone) == of
+    assert local(found.starts_at - days.MOMENT, zone) < of < local(found.ends_at, zone)
+    at = found.starts_at
+    while at < found.ends_at:
+        assert local(at, zone) == of
+        at += HOUR / 4
+    assert days.before(found.starts_at, zone) == days.day(of - A_DAY, zone)
+    assert days.before(found.ends_at - days.MOMENT, zone) == days.day(of - A_DAY, zone)
+    assert days.before(found.ends_at, zone) == found
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_days_leave_no_gap_where_clocks_are_changed(part):
+    seen = 0
+    for zone in ZONES[part::8]:
+        for of in changing(zone):
+            check(of, zone)
+            seen += 1
+    assert seen > 1_000
+
+
+@given(of=dates(FIRST, LAST), zone=zones)
+def test_days_leave_no_gap(of, zone):
+    check(of, zone)
+
+
+@given(at=datetimes(datetime(2024, 1, 3), datetime(2035, 12, 29)), zone=zones)  # noqa: DTZ001
+def test_each_instant_is_of_the_day_that_its_clocks_show(at, zone):
+    at = at.replace(tzinfo=UTC)
+
+    found = days.day(local(at, zone), zone)
+
+    assert found.starts_at <= at < found.ends_at
+    assert days.before(at, zone).ends_at == found.starts_at
+
+
+@pytest.mark.parametrize(
+    ("of", "zone", "starts_at", "hours"),
+    [
+        ("2026-03-28", "Europe/Paris", "2026-03-27T23:00", 24),
+        ("2026-03-29", "Europe/Paris", "2026-03-28T23:00", 23),
+        ("2026-10-25", "Europe/Paris", "2026-10-24T22:00", 25),
+        ("2026-03-08", "America/New_York", "2026-03-08T05:00", 23),
+        # Midnight is passed over, and comes twice.
+        ("2026-03-08", "America/Havana", "2026-03-08T05:00", 23),
+        ("2026-11-01", "America/Havana", "2026-11-01T04:00", 25),
+        ("2026-04-05", "Australia/Lord_Howe", "2026-04-04T13:00", 24.5),
+        # A day that never was: the date line was moved.
+        ("2011-12-29", "Pacific/Apia", "2011-12-29T10:00", 24),
+        ("2011-12-30", "Pacific/Apia", "2011-12-30T10:00", 0),
+        ("2011-12-31", "Pacific/Apia", "2011-12-30T10:00", 24),
+        # The clocks passed over the half hour before midnight, and the one after it.
+        ("1919-03-31", "America/Toronto", "1919-03-31T04:30", 23.5),
+    ],
+)
+def test_how_long_days_are(of, zone, starts_at, hours):
+    found = days.day(date.fromisoformat(of), zone)
+
+    assert found.starts_at == datetime.fromisoformat(starts_at).replace(tzinfo=UTC)
+    assert (found.ends_at - found.starts_at) / HOUR == hours
+
+
+def test_before_a_day_that_never_was_is_the_one_before_it():
+    noon = datetime(2011, 12, 30, 22, tzinfo=UTC)  # of the 31st
+
+    assert days.before(noon, "Pacific/Apia") == days.day(date(2011, 12, 29), "Pacific/Apia")
+
+
+def test_the_dates_of_a_trend_end_with_its_day():
+    assert days.up_to(date(2026, 3, 1), 3) == [
+        date(2026, 2, 27),
+        date(2026, 2, 28),
+        date(2026, 3, 1),
+    ]

@@ -1,0 +1,33 @@
+"""Names of products in mails."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis.strategies import characters, text
+
+from workshed.reports.mail import LONGEST_NAME, label
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Desk", "Desk"),
+        ("two\r\nlines\u2028and\tmore  ", "two lines and more"),
+        ("\n", "(no name)"),
+        ("\u202eevil", "evil"),
+        ("مكتب", "مكتب"),
+        ("x" * 10_000, "x" * (LONGEST_NAME - 1) + "…"),
+    ],
+)
+def test_a_name_is_one_short_line(name, shown):
+    assert label(name) == shown
+
+
+@given(text(characters(codec="utf-8"), min_size=1))
+def test_whatever_the_name_it_is_one_short_line(name):
+    shown = label(name)
+
+    assert 1 <= len(shown) <= LONGEST_NAME
+    assert len(shown.splitlines()) == 1
+    assert not any(unicodedata.category(c) == "Cc" for c in shown)

@@ -1,0 +1,17 @@
+"""What can be wrong with the day that a report is asked for; none of it changes by trying again.
+
+PermanentError
+└── DayRefusedError     the day cannot be reported
+"""
+
+from workshed.errors import PermanentError
+
+
+class DayRefusedError(PermanentError):
+    """The day cannot be reported; nothing was stored or mailed."""
+
+    def __init__(self, date: object, reason: str) -> None:
+        """Keep the date as given; the message shows it escaped."""
+        super().__init__(f"no report of {str(date)[:100]!a}: {reason}")
+        self.date = date
+        self.reason = reason
