@@ -237,6 +237,28 @@ def test_a_variant_that_nobody_forgot_keeps_its_original(rows, stored):
     assert known(rows) == [original, variant]
 
 
+def test_the_file_of_a_mail_stays_as_long_as_the_mail_does(rows, stored):
+    """Nor does it keep others from being swept, though it is the oldest."""
+    kept_one, other = stored(b"chart", hours=3), stored(b"other", hours=2)
+    rows(
+        """WITH mail AS (
+               INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body,
+                                           message_id)
+               VALUES ('daily_report', 'a@example.org', 'Ada', 'Report', '', '<1@x>')
+               RETURNING id)
+           INSERT INTO product.email_files
+           SELECT id, 1, 'a.png', 'image/png', 'a@x', %s FROM mail RETURNING 1""",
+        kept_one,
+    )
+
+    assert [blobs.sweep(HOUR, 1) for _ in range(2)] == [1, 0]
+    assert (kept(kept_one), kept(other)) == (True, False)
+    rows("DELETE FROM product.emails RETURNING 1")
+
+    assert blobs.sweep(HOUR, 1) == 1
+    assert not kept(kept_one)
+
+
 def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, attach):
     original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
     attach(original), attach(original)
