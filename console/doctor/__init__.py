@@ -6,6 +6,7 @@ mends it. It leaves everything as it was, and is a line in `CHECKS`.
 
 from console.doctor import (
     actors,
+    charts,
     environment,
     jobs,
     permissions,
@@ -51,6 +52,7 @@ CHECKS = (
     Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
     Check("mail", smtp.check, reads=("smtp_url",)),
     Check("storage", storage.check, reads=("storage_url",)),
+    Check("charts", charts.check),
 )
 
 

@@ -608,6 +608,20 @@ def test_mails_into_a_folder(examined, healthy, tmp_path, env):
     assert "mails cannot be written to" in only(examined()["mail"]).said
 
 
+# Reports
+
+
+def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
+    assert levels(examined()["charts"]) == ["ok"]
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "workshed.reports.chart", raising=False)
+
+    found = only(examined()["charts"])
+    assert (found.level, found.mend) == ("warning", "pip install 'workshed[report]'")
+    assert levels(examined(packages=("tests.other",))["charts"]) == ["ok"]
+
+
 # It changes nothing
 
 

@@ -1,0 +1,18 @@
+"""What draws the chart of the daily report: an extra, without which its mails have none."""
+
+from collections.abc import Iterator
+
+from console.doctor.finding import Finding, ok, warning
+from console.doctor.surroundings import Surroundings
+from workshed.reports.files import drawing
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Load it as the job does, where the job is here."""
+    if "actors" not in here.packages:
+        yield ok("no report is made by these actors, so none has a chart")
+    elif drawing() is None:
+        said = "Matplotlib is missing, so the mails of the daily report have no chart"
+        yield warning(said, "pip install 'workshed[report]'")
+    else:
+        yield ok("the mails of the daily report have a chart")
