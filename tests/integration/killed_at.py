@@ -1,9 +1,10 @@
-"""Run jobs that are killed at their n-th line: `N import_users 7` on each line of its input.
+"""Run jobs that are killed at their n-th line: `[N, "import_users", 7]` on each line of its input.
 
 Each runs in a fork, whose exit code is a line of output: to import all of this again for each of
 them takes far longer than they run.
 """
 
+import json
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import actors
 import workshed
+import workshed.reports.chart  # else each fork would load Matplotlib again
 from workshed.imports import reading
 
 HERE = Path(workshed.__file__).parent
@@ -24,6 +26,12 @@ PARTS = (
     "imports/rows",
     "imports/stored",
     "imports/ending",
+    "mail/emails",
+    "mail/files",
+    "reports/asked",
+    "reports/files",
+    "reports/mail",
+    "reports/snapshots",
 )
 OURS = (str(Path(actors.__file__).parent), *(str(HERE / name) for name in PARTS))
 
@@ -50,10 +58,9 @@ def run(line, actor, *args):
 def main():
     """Run one after the other; a fork ends as any process does."""
     for words in sys.stdin:
-        line, actor, *args = words.split()
         pid = os.fork()
         if not pid:
-            run(int(line), actor, *map(int, args))
+            run(*json.loads(words))
             return
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 -- the test reads it

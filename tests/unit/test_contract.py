@@ -3,6 +3,8 @@
 import inspect
 
 from actors import (
+    cleanup_old_reports,
+    daily_report,
     deliver_email,
     maintain,
     process_image,
@@ -10,8 +12,18 @@ from actors import (
     send_welcome_email,
 )
 
-ACTORS = (deliver_email, maintain, process_image, send_onboarding_reminder, send_welcome_email)
+ACTORS = (
+    cleanup_old_reports,
+    daily_report,
+    deliver_email,
+    maintain,
+    process_image,
+    send_onboarding_reminder,
+    send_welcome_email,
+)
 CONTRACT = {
+    "cleanup_old_reports": ("low", []),
+    "daily_report": ("scheduled", ["date"]),
     "deliver_email": ("emails", ["email_id"]),
     "maintain": ("low", []),
     "process_image": ("images", ["attachment_id", "width", "height", "quality"]),

@@ -127,7 +127,7 @@ def killed():
             return running.enter_context(subprocess.Popen([sys.executable, KILLED_AT], **pipes))
 
         def run(*words):
-            print(*words, file=forks().stdin, flush=True)
+            print(json.dumps(words), file=forks().stdin, flush=True)
             code = int(forks().stdout.readline())
             assert code in (0, -signal.SIGKILL)
             return code == 0

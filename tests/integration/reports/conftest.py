@@ -3,14 +3,20 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 import actors
+from tests.integration.images.conftest import killed
 from workshed import db
 from workshed.settings import settings
+
+__all__ = ["killed"]
 
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """09:00 in Paris, when the report of Sunday, 1 March is due."""
@@ -113,3 +119,19 @@ def cells():
 def planned(jobs):
     """`planned(MONDAY)`: send the run that is planned for a time."""
     return lambda at: actors.daily_report.send_with_options(planned=int(at.timestamp() * 1000))
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """`run_python("print(1)", NAME=value)`: what a program of its own prints."""
+
+    def run(code, **env):
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(
+            words, env={**os.environ, **env}, cwd=tmp_path, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
