@@ -13,6 +13,7 @@ from bench.scenarios.latency import both, latency
 from bench.scenarios.options import options
 from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
+from bench.scenarios.reports import reports
 from bench.size import Size
 from bench.world import World
 
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
     "options": options,
     "pictures": pictures,
     "imports": imports,
+    "reports": reports,
     "growth": growth,
     "ceiling": ceiling,
 }

@@ -45,7 +45,7 @@ CREATE TABLE product.order_lines (
     -- Exact, with as many places as it came with; what is no number or infinite is above the limit.
     unit_price numeric NOT NULL
         CONSTRAINT order_lines_unit_price CHECK (
-            unit_price >= 0 AND unit_price < 1e15 AND scale(unit_price) <= 12
+            unit_price >= 0 AND unit_price < 1e15 AND min_scale(unit_price) <= 12
         ),
     PRIMARY KEY (order_id, number)
 );

@@ -1,0 +1,124 @@
+"""The report of a day in a shop with many orders: how long it takes."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+
+from bench.measurement import Measurement, alone, medians
+from bench.size import Size
+from bench.world import BenchError, World
+from workshed.migrate import migrate
+
+DATE, ZONE = "2026-03-01", "Europe/Paris"
+DAYS, ADMINS, USERS, PRODUCTS = 30, 100, 50_000, 1_000
+WITHIN_S = 600.0
+CODE = """
+import json, sys, time
+from datetime import date
+import actors
+from workshed import db, reports
+from workshed.reports import days
+
+with db.transaction() as conn:  # whoever works has a connection
+    conn.execute("SELECT")
+began = time.perf_counter()
+made = reports.of(days.day(date.fromisoformat(sys.argv[1]), sys.argv[2]))
+stored = time.perf_counter()
+actors.daily_report(sys.argv[1])
+print(json.dumps({
+    "stored": stored - began,
+    "mailed": time.perf_counter() - began,
+    "revenue": str(made.numbers.sales[0].revenue),
+}))
+"""
+
+
+def reports(world: World, size: Size) -> list[Measurement]:
+    """Fill a shop, and report its last day; in a process of its own, as a worker does."""
+    with world.database() as conn:
+        migrate(conn, ("jobs", "product"))
+        fill(conn, size.ordered)
+        revenue = counted(conn)
+    rounds = [_reported(world, revenue) for _ in range(size.rounds)]
+    found, count = medians(rounds), f"{size.ordered:,}".replace(",", " ")
+    return [
+        alone(f"report of {count} orders, stored", found["stored"], "s", at_most=10),
+        alone(f"the same, with chart and {ADMINS} mails", found["mailed"], "s"),
+    ]
+
+
+def fill(conn: psycopg.Connection[Any], orders: int) -> None:
+    """Sell for thirty days, each of two currencies, two lines an order on average."""
+    conn.execute("TRUNCATE product.users, product.products, product.orders CASCADE")
+    conn.execute(
+        """INSERT INTO product.users (name, email, created_at, admin, activated_at)
+           SELECT 'Ada', 'a' || n || '@example.org', %(end)s::timestamptz - n * interval '1 minute',
+                  n <= %(admins)s, %(end)s
+             FROM generate_series(1, %(users)s) AS n""",
+        {"end": f"{DATE} 12:00Z", "admins": ADMINS, "users": USERS},
+    )
+    conn.execute(
+        "INSERT INTO product.products (name) SELECT 'Product ' || n FROM generate_series(1, %s) n",
+        (PRODUCTS,),
+    )
+    conn.execute(
+        """INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
+           SELECT u.first + n %% %(users)s, CASE WHEN n %% 10 = 0 THEN 'USD' ELSE 'EUR' END, at,
+                  CASE WHEN n %% 20 > 0 THEN at + interval '5 minutes' END
+             FROM (SELECT min(id) AS first FROM product.users) AS u
+            CROSS JOIN generate_series(1, %(orders)s) AS n
+            CROSS JOIN LATERAL (
+                  SELECT %(end)s::timestamptz
+                       - n * interval '1 day' * %(days)s / %(orders)s AS at) AS placed""",
+        {"end": f"{DATE} 23:00Z", "users": USERS, "orders": orders, "days": DAYS},
+    )
+    conn.execute(
+        """INSERT INTO product.order_lines (order_id, number, product_id, quantity, unit_price)
+           SELECT o.id, n, p.first + (o.id * 7 + n * 13) %% %(products)s, 1 + (o.id + n) %% 5,
+                  (1 + (o.id * n) %% 20000) / 100.0
+             FROM (SELECT min(id) AS first FROM product.products) AS p
+            CROSS JOIN product.orders AS o
+            CROSS JOIN LATERAL generate_series(1, 1 + o.id %% 3) AS n""",
+        {"products": PRODUCTS},
+    )
+    # As autovacuum has, in a shop that was not filled a moment ago.
+    conn.execute("VACUUM (ANALYZE)")
+
+
+def counted(conn: psycopg.Connection[Any]) -> str:
+    """Return the revenue of the day, by PostgreSQL's own calendar."""
+    query = """
+        SELECT sum(l.quantity * l.unit_price)
+          FROM product.orders AS o JOIN product.order_lines AS l ON l.order_id = o.id
+         WHERE o.currency = 'EUR' AND (o.paid_at AT TIME ZONE %s)::date = %s
+    """
+    found = conn.execute(query, (ZONE, DATE)).fetchone()
+    return str(found and found[0])
+
+
+def _reported(world: World, revenue: str) -> dict[str, float]:
+    with world.database() as conn:
+        conn.execute("TRUNCATE product.daily_report_snapshots, product.emails CASCADE")
+    environment = world.environment(
+        "ours",
+        WORKSHED_STORAGE_URL=f"file:{world.folder}/contents",
+        WORKSHED_REPORT_TIME_ZONE=ZONE,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, DATE, ZONE],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"the report failed: {done.stderr[-2_000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    if found.pop("revenue") != revenue:
+        raise BenchError(f"the report says {found}, and {revenue} was paid")
+    return found
