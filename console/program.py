@@ -81,14 +81,15 @@ def load(packages: Iterable[str]) -> None:
 
 
 @contextmanager
-def database() -> Generator[Connection]:
-    """Hold a connection, in autocommit, to a database that is migrated.
+def database(*streams: migrate.Stream) -> Generator[Connection]:
+    """Hold a connection, in autocommit, to a database that is migrated, in these streams too.
 
     Raises `DatabaseUnreachableError` or `MigrationError`, which say what to do.
     """
     try:
         with db.connect() as conn:
-            migrate.require(conn, "jobs")
+            for stream in ("jobs", *streams):
+                migrate.require(conn, stream)
             yield conn
     except psycopg.OperationalError as err:
         place = db.address(settings().database_url.get_secret_value())

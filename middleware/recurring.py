@@ -18,10 +18,11 @@ from middleware.metrics import serve_own
 from middleware.uniqueness import Uniqueness
 from workshed import db, migrate
 from workshed.cron import Spec
-from workshed.db import PASSING_ERRORS
+from workshed.db import PASSING_ERRORS, Connection
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import SAY_EVERY, Declared
 from workshed.metrics import meters
+from workshed.migrate import STREAMS
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ class Recurring(Middleware):
     could make is made by a relay.
 
     *Order:* below what adds options to messages, for the same reason as there: who makes a run
-    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cron`).
+    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cron`);
+    `needs=` (a stream of migrations, without which it does not run by itself: the jobs that ship
+    with Workshed are nothing to who brings jobs of their own).
     """
 
     def __init__(self) -> None:
@@ -54,11 +57,14 @@ class Recurring(Middleware):
     @property
     def actor_options(self) -> set[str]:
         """When an actor runs by itself."""
-        return {"periodic"}
+        return {"periodic", "needs"}
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Refuse what could not run by itself."""
         self._broker = broker
+        needs = actor.options.get("needs", "jobs")
+        if needs not in STREAMS:
+            raise ValueError(f"{actor.actor_name}: needs={needs!r}: one of {', '.join(STREAMS)}")
         spec = actor.options.get("periodic")
         if spec is None or isinstance(spec, Clocked):
             return
@@ -87,8 +93,9 @@ class Recurring(Middleware):
         actor.options["periodic"] = Clocked(spec, self._say_once)
         self._said = False
 
-    def jobs(self, broker: Broker) -> list[Declared]:
-        """Return the periodic jobs of a program."""
+    def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
+        """Return the periodic jobs of a program for which the database has the tables."""
+        lacks = {stream for stream in STREAMS if migrate.pending(conn, (stream,))}
         return [
             Declared(
                 actor.actor_name,
@@ -96,16 +103,16 @@ class Recurring(Middleware):
                 actor.options["periodic"].spec,
                 carried(broker, actor),
             )
-            for actor in broker.actors.values()
-            if isinstance(actor.options.get("periodic"), Clocked)
+            for actor in periodic(broker)
+            if actor.options.get("needs") not in lacks
         ]
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Note the jobs of this release; from now on, that it still has them."""
-        jobs = self.jobs(broker)
-        if not jobs:
+        if not periodic(broker):
             return
         with db.transaction() as conn:
+            jobs = self.jobs(broker, conn)
             recurring.declare(conn, jobs)
         self._over = over = threading.Event()
         names = [job.name for job in jobs]
@@ -174,11 +181,20 @@ class Recurring(Middleware):
         try:
             with db.transaction() as conn:
                 migrate.require(conn, "jobs")
-                recurring.declare(conn, self.jobs(self._broker))
+                recurring.declare(conn, self.jobs(self._broker, conn))
             self._said = True
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
+
+
+def periodic(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
+    """Return the actors of a program that run by themselves."""
+    return [
+        actor
+        for actor in broker.actors.values()
+        if isinstance(actor.options.get("periodic"), Clocked)
+    ]
 
 
 def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from workshed.errors import MigrationError
 
 Stream = Literal["jobs", "product"]
 STREAMS: tuple[Stream, ...] = ("jobs", "product")
+COMMANDS: dict[Stream, str] = {
+    "jobs": "workshed migrate",
+    "product": "workshed migrate --with-product",
+}
 
 # Any number; it only has to be the same in every release, so that two deploys wait for each other.
 LOCK = 0x776F726B
@@ -90,7 +94,7 @@ def require(conn: Connection, stream: Stream) -> None:
     if missing:
         raise MigrationError(
             f"the database lacks {len(missing)} migrations of stream {stream!r}, the first is "
-            f"{missing[0].name!r}: run `workshed migrate`"
+            f"{missing[0].name!r}: run `{COMMANDS[stream]}`"
         )
 
 

@@ -46,7 +46,7 @@ def import_people(
     from console.program import database, rabbitmq
 
     rabbitmq()
-    with database() as conn:
+    with database("product") as conn:
         user = importing.owner(conn, owner)
         import_id = importing.hand_in(file, user.id, welcome=welcome, again=again)
         if not wait:

@@ -62,7 +62,7 @@ def tell_time(rows):
 
 def declared(broker, clock):
     with db.transaction() as conn:
-        recurring.declare(conn, clock.jobs(broker))
+        recurring.declare(conn, clock.jobs(broker, conn))
 
 
 def fire(actor, at):
@@ -71,6 +71,37 @@ def fire(actor, at):
     if actor.options["periodic"].validate(at):
         return actor.send_with_options(scheduled_at=str(at))
     return None
+
+
+# Which jobs there are
+
+
+def test_what_ships_with_workshed_runs_only_where_its_tables_are(actor, broker, clock, rows):
+    @actor(actor_name="ours", periodic=daily("09:00"), needs="product")
+    def ours():
+        pass
+
+    @actor(actor_name="theirs", periodic=daily("09:00"))
+    def theirs():
+        pass
+
+    declared(broker, clock)
+    assert {"ours", "theirs"} <= names(rows)
+
+    rows("DELETE FROM jobs.recurring RETURNING 1")
+    rows("DELETE FROM jobs.migrations WHERE stream = 'product' RETURNING 1")
+    declared(broker, clock)
+    assert "theirs" in names(rows)
+    assert "ours" not in names(rows)
+
+
+def test_what_a_job_needs_is_a_stream_of_migrations(actor):
+    with pytest.raises(ValueError, match="needs='shop': one of jobs, product"):
+        actor(actor_name="ours", periodic=daily("09:00"), needs="shop")(lambda: None)
+
+
+def names(rows):
+    return {name for (name,) in rows("SELECT name FROM jobs.recurring")}
 
 
 # What a clock makes
