@@ -29,7 +29,9 @@ def cleanup_old_reports() -> None:
     broker=broker,
     queue_name="scheduled",
     time_limit=ms(minutes=10),
-    periodic=daily(settings().report_time, tz=settings().report_time_zone or None),
+    max_retries=8,  # the last of them an hour later
+    periodic=daily(settings().report_time, tz=settings().report_time_zone or None, late="all"),
+    needs="product",
 )
 def daily_report(date: str | None = None) -> None:
     """Store the numbers of a business day, and mail them to each active admin.
