@@ -19,6 +19,7 @@ from actors.people import (
     unsubscribe,
 )
 from actors.reports import cleanup_old_reports, daily_report
+from actors.sync import start_syncs, sync_critical_data, sync_record, tell_of_dead_sync
 
 __all__ = [
     "activate",
@@ -38,5 +39,9 @@ __all__ = [
     "send_welcome_email",
     "sign_up",
     "start_import",
+    "start_syncs",
+    "sync_critical_data",
+    "sync_record",
+    "tell_of_dead_sync",
     "unsubscribe",
 ]

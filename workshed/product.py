@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from workshed import blobs, db, imports, notifications
+from workshed import blobs, db, imports, notifications, sync
+from workshed.db import Connection
 from workshed.jobs import retention
 from workshed.jobs.current import checkpoint
 from workshed.settings import Settings
@@ -20,6 +21,7 @@ def prune(config: Settings) -> dict[str, int]:
         return {}
     return {
         "notifications": retention.all_of(notifications.prune, config.notification_retention),
+        "changes of sources": retention.all_of(sync.prune, config.sync_retention),
         "imports": retention.all_of(imports.prune, config.import_retention),
         "variants": retention.all_of(blobs.forget_variants, config.blob_grace),
         "contents": _contents(config.blob_grace),
@@ -30,8 +32,13 @@ def prune(config: Settings) -> dict[str, int]:
 def is_there() -> bool:
     """Tell whether the product has tables: who brings actors of their own needs none."""
     with db.transaction() as conn:
-        found = conn.execute("SELECT to_regclass('product.blobs') IS NOT NULL").fetchone()
-    return bool(found and found[0])
+        return has(conn, "blobs")
+
+
+def has(conn: Connection, table: str) -> bool:
+    """Tell whether the product has this table."""
+    query = "SELECT to_regclass('product.' || %s) IS NOT NULL"
+    return bool(next(iter(conn.execute(query, (table,))))[0])
 
 
 def _contents(older_than: timedelta) -> int:

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
+from workshed.origins import parse
 from workshed.zones import TIME, zone_problem
 
 PREFIX = "WORKSHED_"
@@ -103,6 +104,23 @@ class Settings(BaseSettings):
     """Rows of an imported file that one job makes users of; `1` gives one job per row."""
     import_retention: SomeSeconds = timedelta(days=90)
     """Seconds for which an import that ended is kept, with its rows; its users stay."""
+    sync_origins: str = ""
+    """Where data may be fetched from: `https://api.example.org`, several separated by spaces. What
+    is inside is named with its network: `https://crm.internal=10.0.0.0/8`, or by its address."""
+    sync_tokens: SecretStr = SecretStr("")
+    """What sources are shown as `Authorization: Bearer …`: `crm=token`, separated by spaces."""
+    sync_ca_file: Path | None = None
+    """Certificates of authorities that sources are trusted by, besides those of the system."""
+    sync_every: SomeSeconds = timedelta(minutes=15)
+    """Seconds between two readings of all that a source has; whole ones, at least 10."""
+    sync_timeout: SomeSeconds = timedelta(seconds=10)
+    """Longest wait for a part of an answer, in seconds; the whole may take six times that."""
+    sync_max_bytes: PositiveInt = 10_000_000
+    """Bytes of the largest answer that is read, unfolded."""
+    sync_alert_window: SomeSeconds = timedelta(hours=1)
+    """Seconds in which the admins get one mail about a source, however many of its jobs fail."""
+    sync_retention: SomeSeconds = timedelta(days=90)
+    """Seconds for which changes, and records that are gone at their source, are remembered."""
     blob_grace: SomeSeconds = timedelta(hours=24)
     """Seconds for which a content that nothing refers to is kept."""
     notification_retention: SomeSeconds = timedelta(days=30)
@@ -235,6 +253,28 @@ class Settings(BaseSettings):
             _refuse_unreadable(url.get_secret_value())
         return url
 
+    @field_validator("sync_origins")
+    @classmethod
+    def _readable_origins(cls, origins: str) -> str:
+        parse(origins)
+        return origins
+
+    @field_validator("sync_every")
+    @classmethod
+    def _calendar_span(cls, span: timedelta) -> timedelta:
+        if span < timedelta(seconds=10) or span > timedelta(days=366) or span.microseconds:
+            raise ValueError("must be whole seconds, from 10 to 31622400")
+        return span
+
+    @field_validator("sync_tokens")
+    @classmethod
+    def _named_tokens(cls, tokens: SecretStr) -> SecretStr:
+        if not all(
+            re.fullmatch(r"[^=]+=[!-~]+", part) for part in tokens.get_secret_value().split()
+        ):
+            raise ValueError("must be like crm=token")
+        return tokens
+
     @field_validator("secret_key")
     @classmethod
     def _long_keys(cls, keys: SecretStr) -> SecretStr:
@@ -249,6 +289,11 @@ class Settings(BaseSettings):
         if not url.get_secret_value().startswith(("smtp://", "smtps://", "maildir:")):
             raise ValueError("must start with smtp://, smtps:// or maildir:")
         return url
+
+    def sync_token(self, source: str) -> str | None:
+        """Return what a source is shown; `None`: nothing."""
+        pairs = (part.partition("=") for part in self.sync_tokens.get_secret_value().split())
+        return {name: token for name, _, token in pairs}.get(source)
 
 
 @cache

@@ -32,6 +32,10 @@ PARTS = (
     "reports/files",
     "reports/mail",
     "reports/snapshots",
+    "sync/listing",
+    "sync/records",
+    "sync/runs",
+    "sync/sources",
 )
 OURS = (str(Path(actors.__file__).parent), *(str(HERE / name) for name in PARTS))
 

@@ -1,6 +1,7 @@
 """What the mails say."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 
@@ -13,6 +14,10 @@ from workshed.mail.filters import isolated, shortened
 from workshed.mail.sender import sender
 from workshed.people import User
 from workshed.settings import settings
+
+ALERT, SINGLE = 4, 2
+"""RabbitMQ's priorities of a mail; bulk mail has 0."""
+SHOWN = "%Y-%m-%d %H:%M UTC"
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -33,6 +38,20 @@ def import_failed(user: User, import_id: int, filename: str, error: str) -> Draf
     return to(user, "import_failed", about=f"import {import_id}", found=found)
 
 
+def sync_failing(admin: User, source: str, reason: str, since: str, window: datetime) -> Draft:
+    """Write the mail to an admin about a source that is in trouble, once per window."""
+    found = {"source": source, "reason": reason, "since": since}
+    about = f"{source} {window.isoformat()}"
+    return to(admin, "sync_failing", about=about, found=found, priority=ALERT)
+
+
+def sync_recovered(admin: User, source: str, since: datetime, until: datetime) -> Draft:
+    """Write the mail to an admin about a source that is out of trouble."""
+    found = {"source": source, "since": f"{since:{SHOWN}}", "until": f"{until:{SHOWN}}"}
+    about = f"{source} {since.isoformat()}"
+    return to(admin, "sync_recovered", about=about, found=found, priority=ALERT)
+
+
 def to(
     user: User,
     kind: str,
@@ -40,6 +59,7 @@ def to(
     about: str = "",
     found: Mapping[str, object] = NOTHING,
     files: tuple[File, ...] = (),
+    priority: int = SINGLE,
 ) -> Draft:
     """Write a mail of the templates of its kind, which are given what was `found`."""
     known = {
@@ -59,6 +79,7 @@ def to(
         text_body=render(f"{kind}.txt", known),
         html_body=_inliner().inline(render(f"{kind}.html", known)),
         files=files,
+        priority=priority,
     )
 
 

@@ -108,6 +108,14 @@ OCCURRENCES = Counter(
     ("actor", "by"),
 )
 
+# The sources that are synced.
+SYNC_REQUESTS = Counter(
+    "sync_requests",
+    "Requests to a source by what became of them: `answered`, or a failure that is to be `retry`, "
+    "`alert` or `dead`.",
+    ("source", "outcome"),
+)
+
 # What a relay sees of the whole, every 10 s or less often, so that it takes 1 % of the time at
 # most. Every relay tells the same: take the `max`.
 LAG = Gauge(
@@ -135,4 +143,14 @@ OLDEST = Gauge(
     "unstarted with a worker.",
     ("queue",),
     mode="livemax",
+)
+
+SYNC_AGE = Gauge(
+    "sync_age_seconds",
+    "How long ago a listing of the source was read to its end, or since when none was.",
+    ("source",),
+    mode="livemax",
+)
+SYNC_FAILED = Gauge(
+    "sync_failed_runs", "Runs of the source that failed since.", ("source",), mode="livemax"
 )

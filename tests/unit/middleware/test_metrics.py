@@ -103,6 +103,10 @@ def test_each_send_has_a_word_of_the_closed_set(changes, how):
     assert how in get_args(How)
 
 
+NAMES = {"actor", "queue", "outcome", "how", "connection", "state", "by", "source"}
+"""Each of a closed set: what this program declares, and the sources that somebody has added."""
+
+
 def test_each_metric_says_what_it_is_in_base_units():
     names = [one.full_name for one in METERS]
 
@@ -114,7 +118,7 @@ def test_each_metric_says_what_it_is_in_base_units():
         assert isinstance(one, Counter | Gauge | Histogram)
         assert isinstance(one, Histogram) <= one.full_name.endswith("_seconds")
         assert isinstance(one, Counter) == one.full_name.endswith("_total")
-        assert set(one.labels) <= {"actor", "queue", "outcome", "how", "connection", "state", "by"}
+        assert set(one.labels) <= NAMES
 
 
 def test_all_that_is_told_can_be_read_as_a_page(metrics):

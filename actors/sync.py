@@ -1,0 +1,121 @@
+"""Keep what we have of other systems as they have it."""
+
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+
+from actors.mail import deliver_with
+from brokers import broker, schedule
+from middleware import RetryOn, Unique
+from middleware.waits import polynomial
+from workshed import db, sync
+from workshed.cron import every
+from workshed.db import Connection
+from workshed.duration import ms
+from workshed.jobs import checkpoint
+from workshed.settings import settings
+
+ALERT = 4
+"""RabbitMQ's priority of the mail of an alert."""
+
+by_attempts = polynomial()
+
+
+def as_asked(attempt: int, error: BaseException) -> timedelta:
+    """Wait as long as the source asks, else attempt⁴ seconds and up to 30 more."""
+    asked = error.delay if isinstance(error, sync.SourceBusyError) else None
+    return asked or by_attempts(attempt, error)
+
+
+RETRY = RetryOn(sync.SourceError, attempts=10, wait=as_asked)
+
+
+@dramatiq.actor(broker=broker, queue_name="critical", time_limit=ms(minutes=1))
+def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
+    """Mail the admins that a job of a source is dead.
+
+    Twice: each mail is there once. Half-way: mails and their jobs commit together.
+    """
+    source = message["args"][0] if message["args"] else message["kwargs"]["source"]
+    with db.transaction() as conn:
+        deliver(conn, sync.died(conn, source, reason))
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="critical",
+    time_limit=ms(minutes=2),
+    retry_on=RETRY,
+    unique=Unique(),
+    on_dead=tell_of_dead_sync,
+)
+def sync_record(source: str, external_id: str) -> None:
+    """Fetch a record, and write what it has become, its associations and the line of the log.
+
+    Twice: what is as new as ours changes nothing. Half-way: all of it commits together.
+    """
+    with db.transaction() as conn:
+        leave = sync.admit(conn, source)
+    record = sync.fetch(leave, external_id)
+    with db.transaction() as conn:
+        sync.write(conn, leave, external_id, record)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="critical",
+    time_limit=ms(minutes=25),
+    retry_on=RETRY,
+    unique=Unique(key=["source"]),
+    on_dead=tell_of_dead_sync,
+)
+def sync_critical_data(source: str, cursor: str | None = None) -> None:
+    """Read all that a source has, page by page, and send a job for each record that is newer.
+
+    Twice: a page is landed once, and whoever comes second leaves the rest to the first. Half-way:
+    each page commits with its jobs and the next cursor, where the next run goes on.
+    """
+    try:
+        while not read_page(source, cursor):
+            checkpoint()
+    except sync.SourceError as err:
+        with db.transaction() as conn:
+            deliver(conn, sync.failed(conn, err))
+        raise
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="critical",
+    time_limit=ms(minutes=1),
+    periodic=every(settings().sync_every, late="skip"),
+    needs="product",
+)
+def start_syncs() -> None:
+    """Begin to sync each source.
+
+    Twice: one that is being synced is left alone. Half-way: the rest is begun the next time.
+    """
+    with db.transaction() as conn:
+        for source in sync.names(conn):
+            schedule.send(conn, sync_critical_data.message(source))
+
+
+def read_page(source: str, start: str | None) -> bool:
+    """Read and land the next page, and send the jobs of its records; True after the last."""
+    with db.transaction() as conn:
+        turn = sync.turn(conn, source, start)
+    page = sync.read(turn)
+    with db.transaction() as conn:
+        landed = sync.land(conn, turn, page)
+        for external_id in landed.wanted:
+            schedule.send(conn, sync_record.message(source, external_id))
+        deliver(conn, landed.mails)
+    return landed.ended
+
+
+def deliver(conn: Connection, mails: list[int]) -> None:
+    """Send the jobs of alerts."""
+    for email_id in mails:
+        deliver_with(conn, email_id, priority=ALERT)

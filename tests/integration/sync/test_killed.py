@@ -1,0 +1,161 @@
+"""The jobs may be killed at any line, and come again: each change is written and logged once."""
+
+import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from actors import sync_critical_data, sync_record
+from workshed import db, sync
+
+SCRIPT = Path(__file__).parent.with_name("killed_at.py")
+MOST_LINES = 1_000
+STAYING = "abcde"
+
+
+@pytest.fixture
+def source(database, broker, api):
+    """Two pages, of whose records one will be gone."""
+    with db.transaction() as conn:
+        sync.add(conn, "crm", api.origin)
+    return api
+
+
+@pytest.fixture
+def version(source, rows):
+    """`version(7)`: another version of all that stays, and one more that is about to go."""
+
+    def change(number):
+        for name in STAYING:
+            source.put(name, number, associations=[("owner", name), ("turn", str(number))])
+        source.put(f"x{number}", number)
+        sync_record.fn("crm", f"x{number}")
+        del source.records[f"x{number}"]
+        with db.transaction() as conn:
+            conn.execute("TRUNCATE jobs.schedule, jobs.unique_locks")
+
+    return change
+
+
+@pytest.fixture
+def killed():
+    """`killed(7, "sync_record", "crm", "a")`: run it until its seventh line; whether it ended."""
+
+    def run(line, actor, *args):
+        words = [str(line), actor, *map(json.dumps, args)]
+        done = subprocess.run([sys.executable, SCRIPT, *words], check=False)
+        assert done.returncode in (0, -signal.SIGKILL)
+        return done.returncode == 0
+
+    return run
+
+
+@pytest.fixture
+def logged(rows):
+    """`logged(7)`: (id, change) of each line of the log about a version."""
+
+    def read(number):
+        query = """
+            SELECT external_id, change FROM product.sync_log WHERE version = %s
+             ORDER BY external_id, id
+        """
+        return rows(query, number)
+
+    return read
+
+
+@pytest.fixture
+def sent(rows):
+    """The records whose jobs wait."""
+
+    def read():
+        query = """
+            SELECT body::json #>> '{args,1}' FROM jobs.schedule WHERE actor = 'sync_record'
+             ORDER BY 1
+        """
+        return [name for (name,) in rows(query)]
+
+    return read
+
+
+@pytest.mark.timeout(3600)
+def test_a_listing_is_killed_at_any_line(source, version, killed, sent, logged, kept, state, scale):
+    """At full scale at each; otherwise at a few."""
+    step = 61 - scale(60)
+    for line in range(1, MOST_LINES, step):
+        version(line)
+
+        ended = killed(line, "sync_critical_data", "crm")
+        sync_critical_data.fn("crm")
+
+        assert sent() == [*STAYING, f"x{line}"]
+        assert state().listing_since is None
+        assert state().failed_runs == 0
+        for name in sent():
+            sync_record.fn("crm", name)
+        assert kept() == dict.fromkeys(STAYING, line)
+        if ended:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert line > 50
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.timeout(3600)
+def test_a_deletion_is_killed_at_any_line(source, version, killed, logged, scale):
+    step = 61 - scale(60)
+    for line in range(1, MOST_LINES, step):
+        version(line)
+        sync_critical_data.fn("crm")
+
+        ended = killed(line, "sync_record", "crm", f"x{line}")
+        sync_record.fn("crm", f"x{line}")
+        sync_record.fn("crm", f"x{line}")
+
+        assert logged(line) == [(f"x{line}", "created"), (f"x{line}", "deleted")]
+        if ended:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert line > 30
+
+
+def test_a_record_is_killed_at_any_line(source, version, killed, logged, kept, rows, scale):
+    step = 61 - scale(60)
+    for line in range(1, MOST_LINES, step):
+        version(line)
+
+        ended = killed(line, "sync_record", "crm", "a")
+        sync_record.fn("crm", "a")
+        sync_record.fn("crm", "a")
+
+        change = "created" if line == 1 else "updated"
+        assert logged(line)[0] == ("a", change)
+        assert [name for name, _ in logged(line)] == ["a", f"x{line}"]
+        assert kept()["a"] == line
+        query = "SELECT kind, other_id FROM product.sync_associations WHERE external_id = 'a'"
+        assert sorted(rows(query)) == [("owner", "a"), ("turn", str(line))]
+        if ended:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert line > 30
+
+
+def test_copies_that_run_at_once_write_all_once(source, version, sent, logged, kept):
+    for turn in range(1, 6):
+        version(turn)
+
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(sync_critical_data.fn, ["crm"] * 6))
+            wanted = [*STAYING, f"x{turn}"]
+            assert sent() == wanted
+            list(threads.map(sync_record.fn, ["crm"] * 18, wanted * 3))
+
+        assert kept() == dict.fromkeys(STAYING, turn)
+        assert [name for name, _ in logged(turn)] == [*wanted, f"x{turn}"]

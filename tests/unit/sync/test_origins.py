@@ -1,0 +1,93 @@
+"""Which hosts may be asked."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from workshed.errors import SettingsError
+from workshed.origins import origin_of, parse
+from workshed.settings import settings
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://api.example.org/v1/records?x=1", "https://api.example.org"),
+        ("HTTPS://API.Example.ORG:443", "https://api.example.org"),
+        ("https://api.example.org.", "https://api.example.org"),
+        ("http://[::1]:8080/x", "http://[::1]:8080"),
+        ("https://bücher.example/", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_a_url_leads_to_an_origin(url, origin):
+    assert str(origin_of(url)) == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.example.org",
+        "ftp://api.example.org",
+        "https://",
+        "https:///path",
+        "https://good.example@evil.example/",
+        "https://good.example\\@evil.example/",
+        "https://good.example /",
+        "https://good.example\t/",
+        "http://[fe80::1%25eth0]/",
+        "https://api.example.org:99999",
+        "https://api.example.org:x",
+        "https://[::1",
+    ],
+)
+def test_what_programs_read_differently_is_refused(url):
+    with pytest.raises(ValueError):  # noqa: PT011 -- each says something else
+        origin_of(url)
+
+
+def test_an_origin_may_be_where_it_is_said_to_be():
+    public, inside, literal = parse(
+        "https://api.example.org https://crm.internal=10.0.0.0/8 http://192.168.0.7:8080/"
+    )
+
+    assert public.holds(ip_address("1.1.1.1"))
+    assert not public.holds(ip_address("10.0.0.1"))
+    assert inside.holds(ip_address("10.0.0.1"))
+    assert not inside.holds(ip_address("1.1.1.1"))
+    assert literal.holds(ip_address("192.168.0.7"))
+    assert not literal.holds(ip_address("192.168.0.8"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api.example.org",
+        "https://a.example/path",
+        "https://a.example=inside",
+        "https://a=10.0.0.1/8",
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_named(monkeypatch, text):
+    monkeypatch.setenv("WORKSHED_SYNC_ORIGINS", text)
+
+    with pytest.raises(SettingsError, match=r"WORKSHED_SYNC_ORIGINS: .* is not like https://host"):
+        settings()
+
+
+def test_tokens_are_of_sources(monkeypatch):
+    monkeypatch.setenv("WORKSHED_SYNC_TOKENS", "crm=abc=d== shop=x")
+
+    assert [settings().sync_token(name) for name in ("crm", "shop", "other")] == [
+        "abc=d==",
+        "x",
+        None,
+    ]
+    assert "abc" not in repr(settings())
+
+
+@pytest.mark.parametrize("span", ["9", "0.5", "10.5", "99999999"])
+def test_a_span_the_calendar_does_not_have_is_refused(monkeypatch, span):
+    monkeypatch.setenv("WORKSHED_SYNC_EVERY", span)
+
+    with pytest.raises(SettingsError, match="WORKSHED_SYNC_EVERY: must be whole seconds"):
+        settings()

@@ -1,0 +1,93 @@
+"""The newer one wins, in whatever order."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+
+from workshed.sync.answers import page, record
+from workshed.sync.errors import WrongAnswerError
+from workshed.sync.records import Stored, judge
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+EARLIER, LATER = NOON - timedelta(seconds=1), NOON + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("stored", "version", "since", "change"),
+    [
+        (Stored(None, None, None), 0, NOON, "created"),
+        (Stored(1, None, None), 2, NOON, "updated"),
+        (Stored(1, NOON, None), 2, LATER, "updated"),
+        (Stored(2, None, None), 2, NOON, None),
+        (Stored(3, None, None), 2, NOON, None),
+        (Stored(5, EARLIER, NOON), 9, EARLIER, None),
+        (Stored(5, EARLIER, NOON), 1, LATER, "restored"),
+        (Stored(5, None, None), None, NOON, None),
+        (Stored(5, NOON, None), None, EARLIER, None),
+        (Stored(5, NOON, None), None, LATER, "deleted"),
+        (Stored(5, EARLIER, NOON), None, LATER, None),
+        (Stored(None, None, None), None, LATER, None),
+    ],
+)
+def test_what_follows_from_two_versions(stored, version, since, change):
+    assert judge(stored, version, since) == change
+
+
+@pytest.mark.parametrize("order", list(permutations([1, 2, 3, 4])))
+def test_in_any_order_the_newest_stays(order):
+    stored = Stored(None, None, None)
+    for version in order:
+        if judge(stored, version, NOON):
+            stored = Stored(version, None, None)
+
+    assert stored.version == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([], "answer: "),
+        ({"items": [], "total": 0}, "next: Field required"),
+        ({"items": [], "next": None}, "total: Field required"),
+        ({"items": [{"id": "../x", "version": 1}], "next": None, "total": 1}, "items.0.id"),
+        ({"items": [{"id": "a", "version": "1"}], "next": None, "total": 1}, "items.0.version"),
+        ({"items": [{"id": "a", "version": True}], "next": None, "total": 1}, "items.0.version"),
+        ({"items": [{"id": "a", "version": 2**63}], "next": None, "total": 1}, "items.0.version"),
+        ({"items": [{"id": "..", "version": 1}], "next": None, "total": 1}, "items.0.id"),
+        ({"items": "ab", "next": None, "total": 1}, "items: "),
+        ({"items": [], "next": "", "total": 1}, "next: "),
+        ({"items": [], "next": "\0", "total": 1}, "no database can hold"),
+    ],
+)
+def test_a_page_that_is_not_as_agreed_is_named(answer, reason):
+    with pytest.raises(WrongAnswerError) as caught:
+        page("crm", answer)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": "b"}, "asked for 'a', it answers with 'b'"),
+        ({"name": "N\0L"}, "no database can hold"),
+        ({"data": {"x": [{"y": "\ud800"}]}}, "no database can hold"),
+        ({"data": {"x": float("nan")}}, "no database can hold nan"),
+        ({"data": {"\0": 1}}, "no database can hold"),
+        ({"data": []}, "data: "),
+        ({"associations": [{"kind": "", "id": "b"}]}, "associations.0.kind"),
+        ({"name": ""}, "name: "),
+    ],
+)
+def test_a_record_that_is_not_as_agreed_is_named(change, reason):
+    answer = {"id": "a", "version": 1, "name": "A", "data": {}, "associations": []}
+
+    with pytest.raises(WrongAnswerError) as caught:
+        record("crm", "a", answer | change)
+    assert reason in str(caught.value)
+
+
+def test_what_a_source_has_besides_is_left_unread():
+    answer = {"id": "a", "version": 1, "name": "A", "data": {}, "associations": [], "new": 1}
+
+    assert record("crm", "a", answer).name == "A"

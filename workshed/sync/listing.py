@@ -1,0 +1,168 @@
+"""Read all that a source has, page by page; only what a whole listing lacks may be gone.
+
+Each page commits by itself, with the cursor of the next: a run goes on where the last one stopped.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from workshed.db import Connection
+from workshed.sync import answers, runs, sources
+from workshed.sync.answers import Page
+from workshed.sync.client import ask
+from workshed.sync.errors import IncompleteListingError, RepeatedCursorError
+from workshed.sync.sources import Leave
+
+LONGEST_LISTING = timedelta(hours=6)
+"""One that was begun longer ago begins anew: its cursors mean nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The page of a listing that is read next."""
+
+    leave: Leave
+    listing: int
+    cursor: str | None
+    """`None`: the first."""
+    whole: bool
+    """It was begun with the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What follows from a page."""
+
+    wanted: list[str]
+    """Records of which there is more than we have, or perhaps nothing any more."""
+    ended: bool
+    mails: list[int] = field(default_factory=list)
+    """Of somebody who is told that the source has recovered."""
+
+
+def turn(conn: Connection, source: str, start: str | None) -> Turn:
+    """Return what is read next: of the listing that was begun at `start`, or of a new one.
+
+    Raises `Snooze` while the source is held, and `RecordMissing`.
+    """
+    leave = sources.admit(conn, source)
+    query = """
+        SELECT listing, cursor, listing_from IS NULL
+          FROM product.sync_sources
+         WHERE name = %(name)s AND listing_from IS NOT DISTINCT FROM %(start)s
+           AND listing_since > jobs.now() - %(longest)s
+    """
+    values = {"name": source, "start": start, "longest": LONGEST_LISTING}
+    row = conn.execute(query, values).fetchone() or _begin(conn, source, start)
+    return Turn(leave, *row)
+
+
+def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str | None, bool]:
+    query = """
+        UPDATE product.sync_sources
+           SET listing = listing + 1, listing_since = jobs.now(), listing_from = %(start)s,
+               cursor = %(start)s
+         WHERE name = %(name)s
+        RETURNING listing
+    """
+    cur = conn.execute(query, {"name": source, "start": start})
+    ((number,),) = cur.fetchall()
+    conn.execute("DELETE FROM product.sync_cursors WHERE source = %s", (source,))
+    return number, start, start is None
+
+
+def read(now: Turn) -> Page:
+    """Fetch a page; call it with no transaction open. Raises a `SourceError`."""
+    params = {} if now.cursor is None else {"cursor": now.cursor}
+    with sources.asking(now.leave):
+        return answers.page(now.leave.name, ask(now.leave.name, now.leave.url, "records", **params))
+
+
+def land(conn: Connection, now: Turn, page: Page) -> Landed:
+    """Note what a page names, and go on to the next; after the last, what is missing.
+
+    Where a copy of the job has landed it nothing is done, and the rest is that one's. Raises
+    `RepeatedCursorError` or `IncompleteListingError`: nothing of the page is to be kept then.
+    """
+    query = """
+        UPDATE product.sync_sources
+           SET cursor = %(next)s
+         WHERE name = %(name)s AND listing = %(listing)s AND listing_since IS NOT NULL
+           AND cursor IS NOT DISTINCT FROM %(cursor)s
+    """
+    values = {
+        "name": now.leave.name,
+        "listing": now.listing,
+        "cursor": now.cursor,
+        "next": page.next,
+    }
+    if not conn.execute(query, values).rowcount:
+        return Landed([], ended=True)
+    wanted = _note(conn, now, page)
+    if page.next is None:
+        if now.whole:
+            wanted += _missing(conn, now, page.total)
+        return Landed(
+            wanted, ended=True, mails=runs.succeeded(conn, now.leave.name, whole=now.whole)
+        )
+    _pass(conn, now.leave.name, page.next)
+    return Landed(wanted, ended=False)
+
+
+def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
+    """Note which records there are; return those of which there is more than we have."""
+    query = """
+        INSERT INTO product.sync_records AS r (source, external_id, listed_in, listed_version)
+        SELECT %(source)s, id, %(listing)s, max(version)
+          FROM unnest(%(ids)s::text[], %(versions)s::bigint[]) AS item (id, version)
+         GROUP BY id
+         ORDER BY id  -- all lock in one order
+            ON CONFLICT (source, external_id)
+            DO UPDATE SET listed_in = excluded.listed_in, listed_version = excluded.listed_version
+        RETURNING external_id,
+                  version IS NULL OR version < listed_version OR deleted_at IS NOT NULL
+    """
+    values = {
+        "source": now.leave.name,
+        "listing": now.listing,
+        "ids": [item.id for item in page.items],
+        "versions": [item.version for item in page.items],
+    }
+    return [external_id for external_id, is_wanted in conn.execute(query, values) if is_wanted]
+
+
+def _pass(conn: Connection, source: str, cursor: str) -> None:
+    """Note a cursor; raises `RepeatedCursorError` for one that was there before."""
+    query = """
+        INSERT INTO product.sync_cursors (source, cursor) VALUES (%s, %s) ON CONFLICT DO NOTHING
+    """
+    if not conn.execute(query, (source, cursor)).rowcount:
+        raise RepeatedCursorError(source, f"its listing goes round: {cursor!r} comes again")
+
+
+def _missing(conn: Connection, now: Turn, total: int) -> list[str]:
+    """Note what a whole listing lacks, but what was fetched since it was begun; return that.
+
+    The source is asked for each: a listing of what comes and goes meanwhile may lack what is there.
+    """
+    query = "SELECT count(*) FROM product.sync_records WHERE source = %s AND listed_in = %s"
+    ((listed,),) = conn.execute(query, (now.leave.name, now.listing)).fetchall()
+    if listed < total:
+        raise IncompleteListingError(
+            now.leave.name, f"its listing has {listed} of the {total} records it says there are"
+        )
+    values = {"source": now.leave.name, "listing": now.listing}
+    never_fetched = """
+        DELETE FROM product.sync_records
+         WHERE source = %(source)s AND listed_in < %(listing)s AND version IS NULL
+    """
+    conn.execute(never_fetched, values)
+    missing = """
+        UPDATE product.sync_records AS r
+           SET missing_since = jobs.now()
+          FROM product.sync_sources AS s
+         WHERE s.name = %(source)s AND r.source = s.name AND r.listed_in < %(listing)s
+           AND r.deleted_at IS NULL AND r.fetched_at < s.listing_since
+        RETURNING r.external_id
+    """
+    return [external_id for (external_id,) in conn.execute(missing, values)]
