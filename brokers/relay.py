@@ -31,6 +31,7 @@ from brokers.relay_fork import die_with_parent, set_outside
 from brokers.remake import remake
 from brokers.resend import Resend
 from brokers.sweeper import sweep
+from brokers.sync_age import SyncAge
 from middleware.metrics import serve_own
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
@@ -281,6 +282,7 @@ def run(stop: threading.Event) -> None:
         watch_lag,
         overview,
         Oldest(publisher),
+        SyncAge(),
     ]
     logger.info("relay is at work")
     Relay(publisher, stop, declared=found.declared.values(), duties=duties).run()

@@ -1,0 +1,63 @@
+"""How old what we have of each source is, as relays tell it."""
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from brokers.sync_age import SyncAge
+from workshed import db, sync
+from workshed.sync.errors import SourceFailedError
+
+ORIGIN = "https://crm.example.org"
+
+
+@pytest.fixture
+def conn(connect, database, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SYNC_ORIGINS", ORIGIN)
+    found = connect(autocommit=True)
+    sync.add(found, "crm", ORIGIN)
+    return found
+
+
+@pytest.fixture
+def look(conn, counted):
+    """`look()`: age in seconds and failed runs of `crm`, after a look."""
+    duty = SyncAge()
+
+    def once():
+        assert duty(conn) >= 10
+        return [counted(name, source="crm") for name in ("sync_age_seconds", "sync_failed_runs")]
+
+    return once
+
+
+def test_it_is_the_time_since_the_last_success(conn, look):
+    query = "UPDATE product.sync_sources SET created_at = created_at - %s"
+    conn.execute(query, (timedelta(hours=2),))
+    age, failed = look()
+    assert 7200 <= age < 7300
+    assert failed == 0
+
+    conn.execute("UPDATE product.sync_sources SET last_success_at = jobs.now()")
+    assert look()[0] < 60
+
+    with db.transaction() as own:
+        sync.failed(own, SourceFailedError("crm", "500"))
+    assert look()[1] == 1
+
+
+def test_of_a_source_that_is_gone_nothing_is_known(conn, look):
+    look()
+    conn.execute("DELETE FROM product.sync_sources")
+
+    age, failed = look()
+
+    assert math.isnan(age)
+    assert failed == 0
+
+
+def test_without_the_product_there_is_nothing_to_tell(conn, look):
+    conn.execute("DROP SCHEMA product CASCADE")
+
+    assert look()[1] == 0
