@@ -1,0 +1,79 @@
+"""`workshed sync`: how each source is."""
+
+from datetime import timedelta
+
+import pytest
+
+from workshed import db, sync
+from workshed.sync.errors import SourceFailedError
+
+pytestmark = pytest.mark.usefixtures("database")
+ORIGIN = "https://crm.example.org"
+
+
+@pytest.fixture
+def added(env, workshed):
+    env(SYNC_ORIGINS=ORIGIN)
+    return workshed("sync", "add", "crm", f"{ORIGIN}/v1")
+
+
+def test_a_source_that_is_added_is_listed(workshed, added):
+    assert (added.code, added.out) == (0, f"crm  {ORIGIN}/v1\n")
+
+    done = workshed("sync")
+
+    assert done.code == 0
+    assert done.lines[0].split() == ["source", "records", "all", "read", "now"]
+    assert done.lines[1].split() == ["crm", "0", "never", "well"]
+    assert max(map(len, done.lines)) <= 80
+    [found] = workshed("sync", "list", "--json").json
+    assert (found["name"], found["records"], found["failed_runs"]) == ("crm", 0, 0)
+
+
+def test_what_is_wrong_with_it_is_said(workshed, added, conn):
+    for _ in range(2):
+        with db.transaction() as own:
+            sync.failed(own, SourceFailedError("crm", "500 Internal Server Error"))
+    conn.execute(
+        "UPDATE product.sync_sources SET held_at = jobs.now(), held_until = jobs.now() + %s",
+        (timedelta(minutes=10),),
+    )
+
+    said = " ".join(workshed("sync").out.split())
+
+    assert "failing 0 s ago, 2 runs" in said
+    assert "asked again in 10 min" in said
+    assert "crm: 500 Internal Server" in said
+
+
+def test_a_source_that_is_held_may_be_released(workshed, added, conn):
+    assert workshed("sync", "release", "crm").out == "crm  was not held\n"
+    query = """
+        UPDATE product.sync_sources SET held_at = jobs.now(), held_until = jobs.now() + '1 h'
+    """
+    conn.execute(query)
+
+    assert workshed("sync", "release", "crm").out == "crm  is asked again\n"
+    with db.transaction() as own:
+        assert sync.admit(own, "crm").held
+    done = workshed("sync", "release", "shop")
+    assert (done.code, done.err) == (5, "workshed: no source 'shop'; there are crm\n")
+
+
+def test_a_host_that_is_not_allowed_is_refused(workshed, env):
+    env(SYNC_ORIGINS=ORIGIN)
+
+    done = workshed("sync", "add", "crm", "https://evil.example.org")
+
+    assert done.code == 1
+    assert "WORKSHED_SYNC_ORIGINS does not name it" in done.err
+    assert workshed("sync").err.startswith("No source is known")
+
+
+def test_without_the_tables_of_the_product_the_command_is_named(workshed, conn):
+    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
+
+    done = workshed("sync")
+
+    assert done.code == 2
+    assert "workshed migrate --with-product" in done.err
