@@ -58,7 +58,9 @@ def environment(database, vhost, mail_server, tmp_path):
     """The variables with which a process finds the servers of this test."""
     # The folder of the test's own actors, and the tree that is tested where it is not this one.
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths)}
+    # The calendar is to begin no sync in the middle of a test.
+    seldom = {"WORKSHED_SYNC_EVERY": "31536000"}
+    return {"PYTHONPATH": os.pathsep.join(paths), **seldom}
 
 
 @pytest.fixture

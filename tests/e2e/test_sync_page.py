@@ -1,0 +1,148 @@
+"""docs/sync.md: its example, with real workers and a source that misbehaves."""
+
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from actors import sync_critical_data, sync_record
+from console.demo.api import FAULTS, Api
+from tests.integration.sync.test_client import MEANING
+from workshed import db, people
+from workshed.settings import PREFIX, Settings
+from workshed.sync import sources
+from workshed.sync.errors import FatalSourceError, SourceError
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sync.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def api():
+    with Api(token="s3cret", page=3) as found:
+        for name in "abcdef":
+            found.put(name, associations=[("owner", "a")])
+        yield found
+
+
+@pytest.fixture
+def setting(api, environment, tmp_path):
+    """The environment of the example, beside which it lies."""
+    (tmp_path / NAME).write_text(TEXT)
+    return {
+        **environment,
+        "WORKSHED_SYNC_ORIGINS": api.origin,
+        "WORKSHED_SYNC_TOKENS": "crm=s3cret",
+        "WORKSHED_SYNC_TIMEOUT": "5",
+    }
+
+
+def test_the_example_keeps_what_the_source_has(api, setting, run, start_worker, count, eventually):
+    worker = start_worker(env=setting)
+
+    code, said = run(NAME, api.origin, **setting)
+    assert code == 0, said
+    kept = "product.sync_records WHERE version = {} AND deleted_at IS NULL"
+    eventually(lambda: count(kept.format(1)) == 6, within_s=30)
+
+    api.put("c", 2)
+    code, said = run(NAME, "changed", "c", **setting)
+    assert code == 0, said
+    eventually(lambda: count(kept.format(2)) == 1, within_s=30)
+    age = eventually(lambda: told(worker, "sync_age_seconds"), within_s=40)
+    assert 0 <= float(age['{source="crm"}']) < 600
+    requests = told(worker, "sync_requests_total")
+    assert float(requests['{outcome="answered",source="crm"}']) >= 9
+
+
+def test_a_sync_that_is_dead_is_told(
+    api, setting, run, start_worker, count, eventually, sentry, workshed
+):
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada", email="ada@example.org")
+        conn.execute(
+            "UPDATE product.users SET admin = true, activated_at = jobs.now() WHERE id = %s",
+            (user.id,),
+        )
+    api.misbehave("401")
+    worker = start_worker(env={**setting, "WORKSHED_SENTRY_DSN": sentry.dsn})
+
+    code, said = run(NAME, api.origin, **setting)
+
+    assert code == 0, said
+    eventually(lambda: count("product.emails WHERE state = 'sent' AND kind = 'sync_failing'"), 30)
+    assert count("jobs.dead WHERE actor = 'sync_critical_data'") == 1
+    assert "crm: 401 Unauthorized" in workshed("sync")
+    assert worker.stop() == 0
+    [event] = sentry.of("event")
+    assert event["exception"]["values"][-1]["type"] == "RefusedRequestError"
+    assert "RefusedRequestError" in worker.text()
+    assert "s3cret" not in worker.text()
+
+
+def test_the_server_of_the_page_misbehaves_when_it_is_told_to():
+    with subprocess.Popen(
+        [sys.executable, "-m", "console.demo.api"], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = server.stdout.readline().strip()
+            words = re.search(r"--data '([^']+)'", PAGE)[1]
+            base = url.removesuffix("/records")
+            urllib.request.urlopen(f"{base}/misbehave", words.encode()).close()  # noqa: S310 -- ours
+            statuses = [status_of(url) for _ in range(4)]
+        finally:
+            server.terminate()
+    assert statuses == [429, 500, 200, 200]
+
+
+def test_what_the_page_says_of_errors_is_so():
+    rows = re.findall(r"^\| .+? \| (`\w+`(?:, `\w+`)*) \| (retry|alert|dead)", PAGE, re.MULTILINE)
+    said = {name: verdict for names, verdict in rows for name in re.findall(r"`(\w+)`", names)}
+
+    known = leaves(SourceError)
+    assert said == {one.__name__: one.verdict for one in known}
+    assert set(MEANING.values()) <= known
+    assert all(issubclass(one, FatalSourceError) == (one.verdict == "dead") for one in known)
+    assert set(FAULTS) >= {"429", "500", "cut-json"}
+
+
+def status_of(url):
+    try:
+        with urllib.request.urlopen(url) as answer:  # noqa: S310 -- ours
+            return answer.status
+    except urllib.error.HTTPError as err:
+        err.close()
+        return err.code
+
+
+def leaves(error):
+    below = error.__subclasses__()
+    return set().union(*map(leaves, below)) if below else {error}
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code():
+    assert "five times in a row" in PAGE
+    assert sources.TRIPS_AT == 5
+    assert (sources.FIRST_REST.seconds, sources.LONGEST_REST.seconds) == (30, 900)
+    rule = sync_critical_data.options["retry_on"]
+    assert rule is sync_record.options["retry_on"]
+    assert rule.group.attempts == 10
+
+
+def test_the_settings_of_the_page_exist():
+    names = {name.removeprefix(PREFIX) for name in re.findall(rf"({PREFIX}\w+)", PAGE)}
+
+    assert names <= {name.upper() for name in Settings.model_fields}
+
+
+def told(worker, name):
+    """Return the lines of a metric on the page of a worker, by their labels."""
+    [url] = re.findall(r"metrics are at (http://\S+?/metrics)", worker.text())
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 -- ours
+        page = answer.read().decode()
+    lines = re.findall(rf"^workshed_{name}(\{{.*?\}}) (\S+)$", page, re.MULTILINE)
+    return dict(lines)
