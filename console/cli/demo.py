@@ -1,4 +1,4 @@
-"""`workshed demo`: sign-ups become mails, uploads pictures, a file users, on private servers."""
+"""`workshed demo`: what the shipped jobs do, on private servers."""
 
 import json
 import sys
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from console.demo.imports import Handed
+    from console.demo.api import Api
+    from console.demo.part import Part
     from console.demo.people import Person
     from console.demo.pictures import Upload
     from console.demo.watch import Sighting
@@ -22,21 +23,24 @@ if TYPE_CHECKING:
 LOOK_S = 0.1
 LONGEST_S = 90
 WIDTH = 132
+CHART = Path("var/report.png")
+"""Here, so that it is there when the demo is over."""
 WORKER = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "4"]
 
 
 def demo() -> None:
-    """Watch mails arrive, a picture in a browser, and a file of people imported.
+    """Watch mails, a picture, an import, a report, and a sync that recovers.
 
     Starts private servers, a worker and a web page, signs people up, hands in
-    10 000 more in a CSV, and shows what happens to each. On a terminal
-    everything stays up until Ctrl-C; otherwise it stops, and the exit code is 0
-    only if every step was seen.
+    10 000 more in a CSV, sells for 30 days, reads an API that misbehaves, and
+    shows what happens to each. On a terminal everything stays up until Ctrl-C;
+    otherwise it stops, and the exit code is 0 only if every step was seen.
     """
     from rich.console import Console
 
     from console.cli.dev import apply_migrations, talk, until_told_to_stop
     from console.demo import pictures
+    from console.demo.api import Api
     from console.demo.people import people
     from console.demo.running import running
     from console.servers import Servers
@@ -48,12 +52,12 @@ def demo() -> None:
     missing: list[str] = []
     with until_told_to_stop():
         console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
-        with Servers(fresh=True, talk=talk, busy_once=busy) as servers:
-            use(servers.environment())
+        with Servers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
+            use({**servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
             with running(WORKER, log) as worker, pictures.pages(log) as port:
-                missing = watch(console, servers, cast, worker, log, port)
+                missing = watch(console, servers, cast, worker, log, port, api)
                 if sys.stdout.isatty() and sys.stdin.isatty():
                     stay(console, servers)
     if missing:
@@ -67,10 +71,10 @@ def watch(
     process: "subprocess.Popen[bytes]",
     log: Path,
     port: int,
+    api: "Api",
 ) -> list[str]:
-    """Sign everybody up, hand in what is theirs, look until all is seen; return what was not."""
-    from console.demo import imports, pictures
-    from console.demo.show import Show, imported, summary, told, where
+    """Sign everybody up, begin the rest, look until all is seen; return what was not."""
+    from console.demo import imports, pictures, shop, show, sources
     from console.demo.watch import look
     from workshed import db
 
@@ -79,27 +83,33 @@ def watch(
     sightings = [sign_up(person) for person in cast]
     who = sightings[0].user_id
     uploads = pictures.upload(who)
-    handed = imports.hand_in(who)
-    where(console, servers, str(log))
+    parts: list[Part] = [
+        imports.hand_in(who),
+        shop.open_shop(CHART),
+        sources.begin(api, len(shop.ADMINS)),
+    ]
+    show.where(console, servers, str(log))
     console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
     leaving = sum(person.role == "leaves" for person in cast)
     with (
         db.connect() as conn,
-        Show(console, len(cast), len(cast) - leaving) as show,
+        show.Show(console, len(cast), len(cast) - leaving) as bars,
         pictures.Browser(port, who) as browser,
     ):
-        missing = unseen(sightings, uploads, handed, ours=mailbox is not None)
+        missing = unseen(sightings, uploads, parts, ours=mailbox is not None)
         while missing and time.monotonic() - started < LONGEST_S and process.poll() is None:
             look(conn, mailbox, sightings)
             pictures.look(browser, uploads)
-            imports.look(conn, handed)
-            show.update(sightings)
-            missing = unseen(sightings, uploads, handed, ours=mailbox is not None)
+            for part in parts:
+                part.look(conn)
+            bars.update(sightings)
+            missing = unseen(sightings, uploads, parts, ours=mailbox is not None)
             time.sleep(LOOK_S)
-    summary(console, sightings)
-    told(console, cast[0], uploads)
-    imported(console, handed)
+    show.summary(console, sightings)
+    show.told(console, cast[0], uploads)
+    for part in parts:
+        show.part(console, part)
     for line in missing:
         console.print(f"not seen: {line}", style="red", soft_wrap=True)
     if process.poll() is not None:
@@ -128,7 +138,7 @@ def sign_up(person: "Person") -> "Sighting":
 
 
 def unseen(
-    sightings: "list[Sighting]", uploads: "list[Upload]", handed: "Handed", *, ours: bool
+    sightings: "list[Sighting]", uploads: "list[Upload]", parts: "list[Part]", *, ours: bool
 ) -> list[str]:
     """Name everything that is still to be seen."""
     mails = [
@@ -136,7 +146,8 @@ def unseen(
         for sighting in sightings
         for what in sighting.missing(mailbox_is_ours=ours)
     ]
-    return mails + [what for upload in uploads for what in upload.missing] + handed.missing
+    rest = [what for upload in uploads for what in upload.missing]
+    return mails + rest + [what for part in parts for what in part.missing]
 
 
 def stay(console: "Console", servers: "Servers") -> None:

@@ -39,6 +39,16 @@ class Handed:
     kinds: list[Kind] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """Say what became of the file."""
+        found = self.found
+        if found is None or found.ended_at is None:
+            return "people.csv became -"
+        seconds = (found.ended_at - found.created_at).total_seconds()
+        rows = f"{found.succeeded} users and {found.failed} failed rows"
+        return f"people.csv became {rows} in {seconds:.1f} s"
+
+    @property
     def missing(self) -> list[str]:
         """Name what is expected and was not seen yet."""
         found = self.found
@@ -48,14 +58,16 @@ class Handed:
         )
         return [] if done else [f"people.csv: {ROWS - self.wrong} of {ROWS} people imported"]
 
+    def look(self, conn: Connection) -> None:
+        """Look once."""
+        if self.found is None or not self.found.is_over:
+            self.found = imports.find(conn, self.import_id)
+            if self.found.is_over:
+                self.kinds = imports.problems(conn, self.import_id)
+
     def stories(self) -> list[str]:
-        """Say in lines what has become of it."""
-        found = self.found
-        if found is None or found.ended_at is None:
-            return ["-"]
-        seconds = (found.ended_at - found.created_at).total_seconds()
-        rows = f"{found.succeeded} users and {found.failed} failed rows in {seconds:.1f} s"
-        return [rows, *(f"{one.rows:5} {one.problem:<11} {one.reason}" for one in self.kinds)]
+        """Say why rows have failed."""
+        return [f"{one.rows:5} {one.problem:<11} {one.reason}" for one in self.kinds]
 
 
 def hand_in(owner_id: int) -> Handed:
@@ -72,11 +84,3 @@ def hand_in(owner_id: int) -> Handed:
         path.write_text("\n".join(lines), "utf-8")
         import_id = importing.hand_in(path, owner_id, welcome=False, again=False)
     return Handed(import_id, wrong)
-
-
-def look(conn: Connection, handed: Handed) -> None:
-    """Look once."""
-    if handed.found is None or not handed.found.is_over:
-        handed.found = imports.find(conn, handed.import_id)
-        if handed.found.is_over:
-            handed.kinds = imports.problems(conn, handed.import_id)

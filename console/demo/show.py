@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from console.demo.imports import Handed
+from console.demo.part import Part
 from console.demo.people import Person
 from console.demo.pictures import Upload
 from console.demo.watch import Sighting
@@ -110,11 +110,10 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
     console.print(table)
 
 
-def imported(console: Console, handed: Handed) -> None:
-    """Say what became of the people in the file."""
-    first, *rest = handed.stories()
-    console.print(f"people.csv became {first}:")
-    for line in rest:
+def part(console: Console, of: Part) -> None:
+    """Say what became of a part."""
+    console.print(Text(f"{of.title}:"), soft_wrap=True)
+    for line in of.stories():
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 

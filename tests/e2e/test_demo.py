@@ -9,7 +9,7 @@ DEMO = "import sys; sys.argv[1:] = ['demo']; import actors, console.cli; console
 """Imports our actors whatever the folder holds; the worker it starts looks in the folder first."""
 
 
-def test_every_step_is_seen_and_everything_stops(run):
+def test_every_step_is_seen_and_everything_stops(run, tmp_path):
     code, said = run("-P", "-c", DEMO)
 
     assert code == 0, said
@@ -33,6 +33,13 @@ def test_every_step_is_seen_and_everything_stops(run):
         "nul",
     ):
         assert re.search(rf"^ +\d+ {kind} ", said, re.MULTILINE)
+    assert "2 new users, 13 active" in said
+    assert "mailed to 2 admins; its chart is in var/report.png" in said
+    assert (tmp_path / "var" / "report.png").read_bytes().startswith(b"\x89PNG")
+    for error in ("429 Too Many Requests", "500 Internal Server Error", "its answer is no JSON"):
+        assert re.search(rf"^  {error}.* waits \d+ s, run at once$", said, re.MULTILINE)
+    assert "40 records, and the admins told of both" in said
+    assert "does not answer" not in said
     assert not _left_behind(said)
 
 
@@ -45,6 +52,8 @@ def test_a_step_that_was_not_seen_is_named_and_fails(run, tmp_path):
     assert code == 1
     assert "not seen: ada@example.org: sent" in said
     assert "not seen: beach.jpg: image_processed in the browser" in said
+    assert "not seen: report of yesterday: stored" in said
+    assert "not seen: crm: its recovery" in said
     assert "the worker ended with code 2" in said
 
 

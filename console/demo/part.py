@@ -1,0 +1,24 @@
+"""What each part of the demo is to whoever shows it."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from workshed.db import Connection
+
+
+class Part(Protocol):
+    """Something that was begun, and of which more is seen with each look."""
+
+    @property
+    def title(self) -> str:
+        """Say what it is."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Name what is expected and was not seen yet."""
+
+    def look(self, conn: Connection) -> None:
+        """Look once."""
+
+    def stories(self) -> Iterable[str]:
+        """Say in lines what has become of it."""
