@@ -1,6 +1,7 @@
 """The job may be killed at any line, and come again: one report, and one mail to each admin."""
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 

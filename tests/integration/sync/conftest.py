@@ -3,8 +3,11 @@
 import pytest
 
 from console.demo.api import Api
+from tests.integration.images.conftest import killed
 from workshed import db, people, sync
 from workshed.settings import settings
+
+__all__ = ["killed"]
 
 
 @pytest.fixture

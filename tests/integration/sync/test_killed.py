@@ -1,18 +1,12 @@
 """The jobs may be killed at any line, and come again: each change is written and logged once."""
 
-import json
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from actors import sync_critical_data, sync_record
 from workshed import db, sync
 
-SCRIPT = Path(__file__).parent.with_name("killed_at.py")
 MOST_LINES = 1_000
 STAYING = "abcde"
 
@@ -39,19 +33,6 @@ def version(source, rows):
             conn.execute("TRUNCATE jobs.schedule, jobs.unique_locks")
 
     return change
-
-
-@pytest.fixture
-def killed():
-    """`killed(7, "sync_record", "crm", "a")`: run it until its seventh line; whether it ended."""
-
-    def run(line, actor, *args):
-        words = [str(line), actor, *map(json.dumps, args)]
-        done = subprocess.run([sys.executable, SCRIPT, *words], check=False)
-        assert done.returncode in (0, -signal.SIGKILL)
-        return done.returncode == 0
-
-    return run
 
 
 @pytest.fixture
