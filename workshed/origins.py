@@ -63,7 +63,8 @@ def origin_of(url: str) -> Origin:
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError(f"{url!r} is not like https://host/path")
     if "@" in parts.netloc or not url.isprintable() or re.search(r"[\s\\]", url):
-        raise ValueError(f"{url!r} has a user, a space or a backslash in it")
+        # Not quoted: what stands before the `@` may be a password.
+        raise ValueError("the URL has a user, a space or a backslash in it")
     host = parts.hostname.rstrip(".")
     if "%" in host:
         raise ValueError(f"{url!r} names a network interface")

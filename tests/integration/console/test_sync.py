@@ -70,6 +70,16 @@ def test_a_host_that_is_not_allowed_is_refused(workshed, env):
     assert workshed("sync").err.startswith("No source is known")
 
 
+def test_a_password_in_a_url_is_refused_and_not_shown(workshed, env):
+    env(SYNC_ORIGINS=ORIGIN)
+
+    done = workshed("sync", "add", "crm", "https://me:s3cret@crm.example.org")
+
+    assert done.code == 1
+    assert "has a user" in done.err
+    assert "s3cret" not in done.err
+
+
 def test_without_the_tables_of_the_product_the_command_is_named(workshed, conn):
     conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
 
