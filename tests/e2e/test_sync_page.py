@@ -30,6 +30,12 @@ def api():
 
 
 @pytest.fixture
+def numbers():
+    """Workers show their own page."""
+    return {}
+
+
+@pytest.fixture
 def setting(api, environment, tmp_path):
     """The environment of the example, beside which it lies."""
     (tmp_path / NAME).write_text(TEXT)

@@ -44,6 +44,7 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
     jobs.advance(hours=2)
     assert product.prune(settings()) == {
         "notifications": 0,
+        "changes of sources": 0,
         "imports": 0,
         "variants": 1,
         "contents": 2,
