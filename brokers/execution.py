@@ -97,6 +97,7 @@ class Execution:
         delivery.begun = True
         job = delivery.job
         current.begin(job)
+        job.leaving = self._inbox.stopping
         job.began, delivery.began = time.time(), time.monotonic()
         self._look_again()
         for began in self._beginning:

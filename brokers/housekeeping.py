@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import cancels, effects, relays, rules, settled, turns, unique, workers
+from workshed.jobs import cancels, effects, relays, rules, settled, steps, turns, unique, workers
 
 EVERY_S = 3600.0
 BATCH = 1_000
@@ -24,7 +24,7 @@ class Housekeeping:
         workers.forget(conn, SILENT_FOR)
         deleted = [
             prune(conn, self._retention, BATCH)
-            for prune in (settled.prune, effects.prune, cancels.prune, rules.prune)
+            for prune in (settled.prune, effects.prune, cancels.prune, rules.prune, steps.prune)
         ]
         deleted += [prune(conn, BATCH) for prune in (unique.prune, turns.prune)]
         return 0.0 if BATCH in deleted else EVERY_S

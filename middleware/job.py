@@ -1,5 +1,6 @@
 """The job a worker runs, the outcome it comes to, and what middleware may write about it."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,10 @@ class Job:
     """Its right to run, where one with its key runs at a time."""
     successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""
+    advanced = False
+    """It has saved a cursor: its failures are counted anew."""
+    leaving: threading.Event | None = None
+    """Set while its worker stops."""
     cancelled = False
     """Somebody cancelled it, and it runs: it was told so."""
     absorbed = ""
@@ -125,6 +130,11 @@ class Job:
     def message_id(self) -> str:
         """The same on every hop of a message."""
         return self.message.message_id
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its worker stops."""
+        return self.leaving is not None and self.leaving.is_set()
 
     @property
     def attempt(self) -> int:

@@ -107,13 +107,16 @@ def run_of(job: Job) -> Run:
     """Collect the facts of a run that a verdict needs."""
     sent = timedelta(milliseconds=job.message.message_timestamp)
     now = timedelta(seconds=time.time())
+    options = job.message.options
+    # What has come further than the run before did not fail at the same again.
+    begins = job.advanced or (job.attempt == 1 and "failures" not in options)
     return Run(
         attempt=job.attempt,
         hop=job.hop,
         transactional=job.transactional,
         age=now - sent,
-        failures=job.message.options.get("failures", {} if job.attempt == 1 else None),
-        failing_since=job.message.options.get("failing_since", {}),
+        failures={} if begins else options.get("failures"),
+        failing_since={} if job.advanced else options.get("failing_since", {}),
         now_ms=now // MILLISECOND,
     )
 

@@ -133,6 +133,8 @@ _of_the_parent: list[ConnectionPool[WatchedConnection]] = []
 _patience: ContextVar[float | None] = ContextVar("patience", default=None)
 """How long whoever borrows a connection waits for an answer on it; `None`: for ever."""
 _joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
+_open: ContextVar[int] = ContextVar("open", default=0)
+"""How many transactions of the pool this thread is in."""
 
 until: ContextVar[float | None] = ContextVar("until", default=None)
 """When what this thread runs is to have ended, by `time.monotonic`; set by a time limit."""
@@ -231,11 +233,14 @@ def _borrowed(*, autocommit: bool = False) -> Generator[WatchedConnection]:
     with gate().shut(), answering():
         connections.open()  # does nothing when open
         conn = connections.getconn()
+        outside = _open.get()
         try:
             conn.autocommit = autocommit
+            _open.set(outside + 1)
             with conn, gate().opened(), _Limited(caller):
                 yield conn
         finally:
+            _open.set(outside)
             conn.used_at = time.monotonic()
             connections.putconn(conn)
 
@@ -275,6 +280,11 @@ def joined(conn: Connection) -> Generator[None]:
         yield
     finally:
         _joined.reset(token)
+
+
+def is_open() -> bool:
+    """Tell whether this thread is in a transaction, of its own or one that it has joined."""
+    return _joined.get() is not None or _open.get() > 0
 
 
 def joined_connection() -> Connection | None:

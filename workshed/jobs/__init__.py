@@ -2,17 +2,22 @@
 
 from workshed.jobs.current import cancelled, checkpoint, once, planned_at, sent_at
 from workshed.jobs.signals import Cancelled, Discard, RecordMissing, RetryAfter, Signal, Snooze
+from workshed.jobs.steps import OpenTransactionError, Progress, StepError, step
 
 __all__ = [
     "Cancelled",
     "Discard",
+    "OpenTransactionError",
+    "Progress",
     "RecordMissing",
     "RetryAfter",
     "Signal",
     "Snooze",
+    "StepError",
     "cancelled",
     "checkpoint",
     "once",
     "planned_at",
     "sent_at",
+    "step",
 ]

@@ -15,6 +15,12 @@ class Current(Protocol):
 
     cancelled: bool
     """Whether somebody cancelled it since it started."""
+    advanced: bool
+    """Whether it has saved a cursor since it started."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its worker stops, and it had better leave where it can go on."""
 
     @property
     def message_id(self) -> str:

@@ -1,0 +1,352 @@
+"""Long jobs in steps: each goes on where it stopped, and writes once what it writes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from workshed import db
+from workshed.jobs import (
+    Cancelled,
+    OpenTransactionError,
+    Progress,
+    StepError,
+    current,
+    step,
+    steps,
+)
+
+TEN = list(range(1, 11))
+
+
+@pytest.fixture
+def written(database):
+    """`written()`: the numbers that are in the table."""
+    with db.transaction() as conn:
+        conn.execute("DROP TABLE IF EXISTS public.written")
+        conn.execute("CREATE TABLE public.written (number integer)")
+
+    def read():
+        with db.transaction() as conn:
+            return [number for (number,) in conn.execute("SELECT * FROM written ORDER BY 1")]
+
+    return read
+
+
+@pytest.fixture
+def calls():
+    """The names of the steps that were called."""
+    return []
+
+
+@pytest.fixture
+def count(actor, calls, written):
+    """An actor that writes 1 to 10, one by one, then says so; it fails before each of `.fails`."""
+    fails = []
+
+    def numbers(progress):
+        calls.append(f"numbers from {progress.cursor}")
+        while (number := (progress.cursor or 0) + 1) <= 10:
+            if number in fails:
+                fails.remove(number)
+                raise OSError(f"no {number}")
+            with progress.saving() as conn:
+                conn.execute("INSERT INTO written VALUES (%s)", (number,))
+                progress.cursor = number
+
+    def say(progress):
+        calls.append("say")
+
+    @actor(queue_name="default", actor_name="count", max_retries=1)
+    def count():
+        step("numbers", numbers)
+        step("say", say)
+
+    count.fails = fails
+    return count
+
+
+def rows():
+    with db.transaction() as conn:
+        return conn.execute("SELECT name, cursor, done FROM jobs.steps ORDER BY name").fetchall()
+
+
+def test_each_step_is_done_once(jobs, count, calls, written):
+    count.send()
+    jobs.drain()
+
+    assert calls == ["numbers from None", "say"]
+    assert written() == TEN
+    assert rows() == [("numbers", 10, True), ("say", None, True)]
+
+
+def test_the_next_run_goes_on_where_the_last_one_stopped(jobs, count, calls, written):
+    count.fails.append(4)
+    count.send()
+    with jobs.expect_retry():
+        jobs.drain()
+    jobs.advance(minutes=1)
+    jobs.drain()
+
+    assert calls == ["numbers from None", "numbers from 3", "say"]
+    assert written() == TEN
+
+
+def test_a_failure_after_progress_is_counted_anew(jobs, count, written):
+    """One retry is what it has; it fails three times, each time further on."""
+    count.fails.extend([4, 6, 8])
+    count.send()
+    for _ in range(3):
+        with jobs.expect_retry():
+            jobs.drain()
+        jobs.advance(minutes=1)
+    jobs.drain()
+
+    assert jobs.dead == []
+    assert written() == TEN
+
+
+def test_a_failure_without_progress_is_not(jobs, count, written):
+    count.fails.extend([4, 4, 4])
+    count.send()
+    with jobs.expect_retry():
+        jobs.drain()
+    jobs.advance(minutes=1)
+    with pytest.raises(OSError, match="no 4"):
+        jobs.drain()
+
+    assert [dead.attempt for dead in jobs.dead] == [2]
+    assert written() == [1, 2, 3]
+
+
+def test_a_block_that_fails_saves_nothing(jobs, actor, written):
+    @actor(queue_name="default", actor_name="bad", max_retries=0)
+    def bad():
+        step("numbers", numbers)
+
+    def numbers(progress):
+        with progress.saving() as conn:
+            conn.execute("INSERT INTO written VALUES (1)")
+            progress.cursor = 1
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        jobs.perform(bad)
+    assert written() == rows() == []
+
+
+def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, written):
+    message = count.send()
+    jobs.drain()
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM jobs.settled WHERE message_id = %s", (message.message_id,))
+    current.begin(Running(message.message_id))
+
+    count.fn()
+
+    assert calls == ["numbers from None", "say"]
+    assert written() == TEN
+
+
+class Running:
+    """A job, as far as its steps ask."""
+
+    cancelled = False
+    advanced = False
+    stopping = False
+    planned_at = sent_at = None
+    actor = "count"
+
+    def __init__(self, message_id="m"):
+        self.message_id = message_id
+
+
+@pytest.fixture(autouse=True)
+def _no_job():
+    yield
+    current.end()
+
+
+def test_of_copies_that_run_at_once_one_goes_on(written, database):
+    """Whatever they wrote with their cursor is there once; who comes second looks again later."""
+    start = Barrier(2)
+
+    def numbers(progress):
+        start.wait()
+        while (number := (progress.cursor or 0) + 1) <= 10:
+            with progress.saving() as conn:
+                conn.execute("INSERT INTO written VALUES (%s)", (number,))
+                progress.cursor = number
+
+    def run(_):
+        current.begin(Running())
+        try:
+            step("numbers", numbers)
+        except steps.Snooze as later:
+            return str(later)
+        finally:
+            current.end()
+        return "done"
+
+    with ThreadPoolExecutor(2) as threads:
+        ends = sorted(threads.map(run, range(2)))
+
+    assert written() == TEN or written() == list(range(1, len(written()) + 1))
+    assert len(written()) == len(set(written()))
+    assert any("a copy of it has come further in step 'numbers'" in end for end in ends)
+
+
+def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, database):
+    job = Running()
+    current.begin(job)
+
+    def numbers(progress):
+        for number in (1, 2, 3):
+            with progress.saving() as conn:
+                conn.execute("INSERT INTO written VALUES (%s)", (number,))
+                progress.cursor = number
+            job.cancelled = number == 2
+
+    with pytest.raises(Cancelled):
+        step("numbers", numbers)
+    assert written() == [1, 2]
+
+
+def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
+    job = Running()
+    current.begin(job)
+
+    def numbers(progress):
+        for number in range((progress.cursor or 0) + 1, 4):
+            with progress.saving() as conn:
+                conn.execute("INSERT INTO written VALUES (%s)", (number,))
+                progress.cursor = number
+            job.stopping = number == 2
+
+    with pytest.raises(steps.Snooze, match="its worker stops; it goes on in step 'numbers'"):
+        step("numbers", numbers)
+    assert written() == [1, 2]
+    current.begin(Running())
+    step("numbers", numbers)
+    assert written() == [1, 2, 3]
+
+
+# What is refused
+
+
+def test_a_step_in_an_open_transaction_is_refused(jobs, actor):
+    @actor(queue_name="default", actor_name="open", max_retries=0)
+    def open_one():
+        with db.transaction():
+            step("numbers", print)
+
+    with pytest.raises(OpenTransactionError, match="is begun in an open transaction"):
+        jobs.perform(open_one)
+
+
+def test_a_step_of_an_actor_that_runs_once_is_refused(jobs, actor):
+    """Its transaction is undone by a failure, with all cursors in it."""
+
+    @actor(queue_name="default", actor_name="once", max_retries=0, once=True)
+    def once_one():
+        step("numbers", print)
+
+    with pytest.raises(OpenTransactionError, match="once=True"):
+        jobs.perform(once_one)
+
+
+def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
+    current.begin(Running())
+
+    def numbers(progress):
+        with db.transaction(), progress.saving():
+            pass
+
+    with pytest.raises(OpenTransactionError, match="saving"):
+        step("numbers", numbers)
+    assert rows() == []
+
+
+def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, written):
+    current.begin(Running())
+    conn = connect(autocommit=True)
+
+    def numbers(progress):
+        with conn.transaction():
+            conn.execute("INSERT INTO written VALUES (1)")
+            progress.save(conn, {"after": [1, "x"]})
+        with pytest.raises(OpenTransactionError, match="has none open"):
+            progress.save(conn, 2)
+
+    step("numbers", numbers)
+    assert rows() == [("numbers", {"after": [1, "x"]}, True)]
+
+
+@pytest.mark.parametrize(
+    ("cursor", "reason"),
+    [
+        ({1, 2}, "does not survive JSON"),
+        ((1, 2), "does not survive JSON"),
+        (float("nan"), "does not survive JSON"),
+        ("N\0L", "does not survive JSON"),
+        (2**70, "does not survive JSON"),
+        ({1: 2}, "does not survive JSON"),
+        ("x" * 9000, "9002 bytes"),
+    ],
+)
+def test_a_cursor_that_would_come_back_as_something_else_is_refused(database, cursor, reason):
+    current.begin(Running())
+
+    def numbers(progress):
+        with progress.saving():
+            progress.cursor = cursor
+
+    with pytest.raises(StepError, match=reason):
+        step("numbers", numbers)
+    assert rows() == []
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\nb"])
+def test_a_name_that_is_none_is_refused(database, name):
+    with pytest.raises(StepError, match="printable"):
+        step(name, print)
+
+
+def test_a_name_that_comes_twice_is_refused(jobs, actor):
+    @actor(queue_name="default", actor_name="twice", max_retries=0)
+    def twice():
+        step("numbers", lambda _: None)
+        step("numbers", lambda _: None)
+
+    with pytest.raises(StepError, match="comes twice"):
+        jobs.perform(twice)
+
+
+def test_outside_a_job_it_is_called_and_nothing_is_saved(database, written):
+    def numbers(progress, last, *, first):
+        assert isinstance(progress, Progress)
+        with progress.saving() as conn:
+            conn.execute("INSERT INTO written VALUES (%s), (%s)", (first, last))
+            progress.cursor = last
+
+    step("numbers", numbers, 2, first=1)
+
+    assert written() == [1, 2]
+    assert rows() == []
+
+
+def test_steps_are_forgotten_when_no_copy_can_come(jobs, count):
+    count.send()
+    jobs.drain()
+    with db.transaction() as conn:
+        assert steps.prune(conn, jobs_kept(), 100) == 0
+    jobs.advance(days=31)
+
+    with db.transaction() as conn:
+        assert steps.prune(conn, jobs_kept(), 100) == 2
+
+
+def jobs_kept():
+    from workshed.settings import settings  # noqa: PLC0415
+
+    return settings().fence_retention

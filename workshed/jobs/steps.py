@@ -1,0 +1,203 @@
+"""Long jobs in steps: each goes on where it stopped, after a crash, a deploy or a failure."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec
+
+import orjson
+from psycopg.pq import TransactionStatus
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from workshed import db
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs.current import Current, checkpoint, running
+from workshed.jobs.signals import Snooze
+
+P = ParamSpec("P")
+
+LONGEST_NAME = 100
+LARGEST_CURSOR_BYTES = 8 << 10
+COPY_LOOKS_AGAIN = timedelta(seconds=10)
+
+
+class OpenTransactionError(WorkshedError):
+    """A cursor cannot be saved here: it would not commit together with what it stands for."""
+
+
+class StepError(WorkshedError):
+    """A step, or its cursor, is none that can be saved."""
+
+
+@dataclass(slots=True)
+class Saved:
+    """A row of `jobs.steps`."""
+
+    cursor: Any = None
+    version: int = 0
+    """`0`: there is none."""
+    done: bool = False
+
+
+class Progress:
+    """How far a step has come."""
+
+    def __init__(self, name: str, saved: Saved, job: Current | None) -> None:
+        """Go on with what was saved; outside a job nothing is."""
+        self.name = name
+        self.cursor = saved.cursor
+        """What was saved last, as JSON gives it back; `None` at first. Set it inside `saving`."""
+        self._version = saved.version
+        self._job = job
+
+    @contextmanager
+    def saving(self) -> Generator[Connection]:
+        """Run the block in one transaction, at whose end the cursor is saved in it.
+
+        Before it begins the job leaves where it was cancelled, or where its worker stops: that
+        costs no attempt, and it goes on here. A copy of the job that has come further makes this
+        one leave, and undoes the block. Raises `OpenTransactionError` inside `db.transaction()`
+        and in an actor with `once=True`, whose transaction is undone as a whole by a failure.
+        """
+        if db.is_open():
+            raise OpenTransactionError(
+                f"step {self.name!r}: saving() is a transaction of its own, and one is open here: "
+                "leave out that one, or once=True of the actor"
+            )
+        checkpoint()
+        if self._job is not None and self._job.stopping:
+            raise Snooze(timedelta(), f"its worker stops; it goes on in step {self.name!r}")
+        with db.transaction() as conn:
+            yield conn
+            self.save(conn, self.cursor)
+
+    def save(self, conn: Connection, cursor: object) -> None:
+        """Save the cursor in the caller's transaction, as `saving` does at its end.
+
+        Raises `OpenTransactionError` where `conn` has none open, `StepError` for what is no JSON
+        or more than 8 KiB of it, and `Snooze` where a copy of the job has come further.
+        """
+        if conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
+            raise OpenTransactionError(
+                f"step {self.name!r}: save() needs the transaction that writes what the cursor "
+                "stands for, and this connection has none open"
+            )
+        _check_cursor(self.name, cursor)
+        if self._job is not None:
+            self._write(conn, self._job, cursor, done=False)
+        self.cursor = cursor
+
+    def finish(self) -> None:
+        """Note that the step is done: it is not run again."""
+        if self._job is not None:
+            with db.transaction() as conn:
+                self._write(conn, self._job, self.cursor, done=True)
+
+    def _write(self, conn: Connection, job: Current, cursor: object, *, done: bool) -> None:
+        query = """
+            INSERT INTO jobs.steps AS s (message_id, name, cursor, version, done)
+            VALUES (%(id)s, %(name)s, %(cursor)s, %(version)s + 1, %(done)s)
+                ON CONFLICT (message_id, name)
+                DO UPDATE SET cursor = excluded.cursor, version = excluded.version,
+                              done = excluded.done, saved_at = jobs.now()
+                 WHERE s.version = %(version)s
+        """
+        values = {
+            "id": job.message_id,
+            "name": self.name,
+            "cursor": Jsonb(cursor),
+            "version": self._version,
+            "done": done,
+        }
+        if not conn.execute(query, values).rowcount:
+            # Not left to the copy: the delivery of that one may be gone, and it may yet die.
+            raise Snooze(COPY_LOOKS_AGAIN, f"a copy of it has come further in step {self.name!r}")
+        self._version += 1
+        job.advanced = True
+
+
+_begun: ContextVar[tuple[Current, set[str]] | None] = ContextVar("steps begun", default=None)
+
+
+def step(
+    name: str,
+    function: Callable[Concatenate[Progress, P], object],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> None:
+    """Call `function(progress, …)` unless this job has done this step before.
+
+    Steps are known by their names, one of which a job uses once. When a step fails, or its worker
+    dies, the next run passes over the steps that are done and calls this one with the cursor that
+    it saved last. Outside a job it is called, and nothing is saved. Raises `StepError` for a name
+    that comes twice, and `OpenTransactionError` where a transaction is open.
+    """
+    _check_name(name)
+    if db.is_open():
+        raise OpenTransactionError(
+            f"step {name!r} is begun in an open transaction, with which all of it would be undone: "
+            "leave out that one, or once=True of the actor"
+        )
+    checkpoint()
+    job = running()
+    saved = Saved() if job is None else _saved(job, name)
+    if not saved.done:
+        progress = Progress(name, saved, job)
+        function(progress, *args, **kwargs)
+        progress.finish()
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete steps no copy of whose job can come any more, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.steps
+         WHERE (message_id, name) IN (
+               SELECT message_id, name FROM jobs.steps AS s
+                WHERE saved_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (SELECT FROM jobs.schedule WHERE message_id = s.message_id)
+                  AND NOT EXISTS (SELECT FROM jobs.dead WHERE message_id = s.message_id)
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def _saved(job: Current, name: str) -> Saved:
+    begun = _begun.get()
+    if begun is None or begun[0] is not job:
+        begun = (job, set())
+        _begun.set(begun)
+    if name in begun[1]:
+        raise StepError(f"step {name!r} comes twice in one job; each has a name of its own")
+    begun[1].add(name)
+    query = "SELECT cursor, version, done FROM jobs.steps WHERE message_id = %s AND name = %s"
+    with db.transaction() as conn, conn.cursor(row_factory=class_row(Saved)) as cur:
+        return cur.execute(query, (job.message_id, name)).fetchone() or Saved()
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise StepError(f"step {name!r:.200}: a name has 1 to {LONGEST_NAME} printable characters")
+
+
+def _check_cursor(name: str, cursor: object) -> None:
+    """Refuse what would come back as something else."""
+    try:
+        text = orjson.dumps(cursor)
+        same = orjson.loads(text) == cursor and b"\\u0000" not in text
+    except orjson.JSONEncodeError:
+        same = False
+    if not same:
+        raise StepError(
+            f"step {name!r}: the cursor {cursor!r:.100} does not survive JSON; save numbers, texts "
+            "and lists of them"
+        )
+    if len(text) > LARGEST_CURSOR_BYTES:
+        raise StepError(
+            f"step {name!r}: the cursor has {len(text)} bytes of JSON, {LARGEST_CURSOR_BYTES} at "
+            "most; save where it goes on, and not what it has"
+        )
