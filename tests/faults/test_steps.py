@@ -1,0 +1,79 @@
+"""Long jobs in steps, on workers that are killed: each block has its effect once."""
+
+import contextlib
+import functools
+
+import pytest
+from dramatiq import Message
+
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, Result, experiment
+from workshed import db
+
+BLOCKS = 40
+ACTORS = """
+import dramatiq
+
+from brokers import broker
+from workshed.jobs import step
+
+
+def write(progress, job, blocks):
+    while (number := (progress.cursor or 0) + 1) <= blocks:
+        with progress.saving() as conn:
+            conn.execute("INSERT INTO blocks VALUES (%s, %s, pg_sleep(0.02)::text)", (job, number))
+            progress.cursor = number
+
+
+@dramatiq.actor(broker=broker, queue_name="low", min_backoff=1, max_backoff=1)
+def long_job(job, blocks):
+    step("write", write, job, blocks)
+"""
+
+
+@pytest.fixture
+def start_one(start_worker, broker, tmp_path):
+    (tmp_path / "longjobs.py").write_text(ACTORS)
+    with db.transaction() as conn:
+        conn.execute("CREATE TABLE public.blocks (job integer, number integer, slept text)")
+    return functools.partial(start_worker, "longjobs", threads=4)
+
+
+@experiment(
+    "steps",
+    fault="kill -9 of a worker master every second",
+    load="200 jobs of 40 blocks each",
+    remedy=Remedy(
+        "workshed/jobs/steps.py",
+        "return cur.execute(query, (job.message_id, name)).fetchone() or Saved()",
+        "found = cur.execute(query, (job.message_id, name)).fetchone() or Saved()\n"
+        "        return Saved(None, found.version)",
+    ),
+)
+def test_each_block_has_its_effect_once(
+    start_one, kill_a_worker, connect, broker, judged, scale, eventually
+):
+    count = scale(200)
+    conn = connect(autocommit=True)
+
+    def one(query):
+        return conn.execute(query).fetchone()[0]
+
+    def done():
+        return one("SELECT count(*) FROM jobs.steps WHERE done")
+
+    with Every(1, kill_a_worker) as kills:
+        for number in range(count):
+            broker.enqueue(Message("low", "long_job", (number, BLOCKS), {}, {}))
+        with contextlib.suppress(AssertionError):  # what is missing is counted
+            eventually(lambda: done() == count and kills.times > 0, within_s=240)
+
+    distinct = one("SELECT count(DISTINCT (job, number)) FROM blocks")
+    judged(
+        Result(
+            lost=count * BLOCKS - distinct,
+            duplicated=one("SELECT count(*) FROM blocks") - distinct,
+            stuck=count - done(),
+            notes={"jobs": count, "kills": kills.times},
+        )
+    )
