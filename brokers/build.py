@@ -18,8 +18,10 @@ from middleware import (
     DatabasePool,
     Deadline,
     Discard,
+    EventLoop,
     Expiry,
     Fence,
+    Groups,
     Lifeline,
     Lineage,
     LogContext,
@@ -27,6 +29,7 @@ from middleware import (
     Once,
     Recurring,
     Redaction,
+    Results,
     Retries,
     Runs,
     Sentry,
@@ -68,6 +71,7 @@ def middleware(config: Settings) -> list[Middleware]:
         DatabasePool(),  # first: all below use it
         Stock(),  # refuses at declaration, before anything wraps the function
         Redaction(),  # before anything wraps the function: its parameters are read
+        EventLoop(),  # innermost of the wrappers: all others see a function
         Lineage(),
         LogContext(),  # above the rest, so that what they log names the job
         *tracing(config),  # its span is there before other observers begin, and after they end
@@ -76,6 +80,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Cancel(),  # before the fence: it writes nothing, and may change what all below write
         Fence(config.fence_retention),  # before anything is written: a copy writes nothing
         Expiry(),  # below the fence: what has its outcome is absorbed, however late
+        Results(),  # within the limit and `Once`, as the next
         Callbacks(),  # within the limit and `Once`: a result that cannot be handed on is a failure
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
@@ -83,6 +88,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Recurring(),  # below what adds options to messages, which it notes
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
+        Groups(),
         Runs(config.runs, config.release),
         RelayFork(wanted=config.relay_fork),
         MetricsFork(wanted=config.metrics and multiprocess_folder() is None),

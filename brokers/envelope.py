@@ -1,6 +1,5 @@
 """The message as it travels: a JSON object people can read, decoded strictly."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,9 @@ from brokers.frames import Stamp
 from middleware.rules import LONGEST_KEY as LONGEST_GROUP
 from middleware.rules import MOST_GROUPS
 from middleware.stock import OF_A_MESSAGE
+from workshed import exact
 from workshed.jobs import tags, traces
 
-EXACT_INTEGERS = range(-(2**63), 2**64)
 LARGEST_NUMBER = 2**31 - 1
 LATEST_MS = 253_402_300_799_999  # the year 9999
 LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
@@ -143,6 +142,13 @@ def _piped(value: Any) -> str | None:
     return None
 
 
+def _grouped(value: Any) -> str | None:
+    """Check the messages that follow a group."""
+    if not isinstance(value, list):
+        return f"must be a list of messages, not {value!r:.50}"
+    return next(filter(None, map(_piped, value)), None)
+
+
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
 # and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
 OPTIONS: dict[str, Callable[[Any], str | None]] = {
@@ -153,6 +159,10 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "pipe_target": _piped,  # the message that is sent with this one's success and result
+    "group_completion_uuid": _id,  # the group that is counted with its success
+    "group_completion_callbacks": _grouped,  # and what is sent after the last
+    "store_results": _flag,  # what it returns is kept for whoever waits
+    "result_ttl": _number(1),  # and for how many ms
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
@@ -248,39 +258,9 @@ def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
 
 
 def refuse_inexact(value: object, path: str) -> None:
-    """Raise `RefusedArgumentError` for what JSON would change on its way.
-
-    orjson itself writes NaN as null, and dates and UUIDs as strings, without a word.
-    """
-    match value:
-        case None | bool():
-            return
-        case int() if type(value) is int and value in EXACT_INTEGERS:
-            return
-        case float() if type(value) is float and math.isfinite(value):
-            return
-        case str() if type(value) is str:
-            _refuse_surrogates(value, path)
-        case list() if type(value) is list:
-            for index, item in enumerate(value):
-                refuse_inexact(item, f"{path}[{index}]")
-        case dict() if type(value) is dict:
-            for key, item in value.items():
-                if type(key) is not str:
-                    raise RefusedArgumentError(f"{path}: key {key!r} is not a string")
-                refuse_inexact(item, f"{path}[{key!r}]")
-        case _:
-            raise RefusedArgumentError(
-                f"{path}: {value!r:.80} ({type(value).__name__}) does not survive JSON exactly; "
-                "pass an id, a string or a number"
-            )
-
-
-def _refuse_surrogates(value: str, path: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise RefusedArgumentError(f"{path}: {value!r:.80} is not valid Unicode") from None
+    """Raise `RefusedArgumentError` for what JSON would change on its way."""
+    if problem := exact.problem(value, path):
+        raise RefusedArgumentError(f"{problem}; pass an id, a string or a number")
 
 
 def refuse_large(message: dramatiq.Message[Any]) -> None:

@@ -3,7 +3,19 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import cancels, effects, relays, rules, settled, steps, turns, unique, workers
+from workshed.jobs import (
+    cancels,
+    counters,
+    effects,
+    relays,
+    results,
+    rules,
+    settled,
+    steps,
+    turns,
+    unique,
+    workers,
+)
 
 EVERY_S = 3600.0
 BATCH = 1_000
@@ -26,5 +38,8 @@ class Housekeeping:
             prune(conn, self._retention, BATCH)
             for prune in (settled.prune, effects.prune, cancels.prune, rules.prune, steps.prune)
         ]
-        deleted += [prune(conn, BATCH) for prune in (unique.prune, turns.prune)]
+        deleted += [
+            prune(conn, BATCH)
+            for prune in (unique.prune, turns.prune, results.prune, counters.prune)
+        ]
         return 0.0 if BATCH in deleted else EVERY_S

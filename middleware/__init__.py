@@ -5,8 +5,10 @@ from middleware.cancel import Cancel, cancelled
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline, HardTimeLimitExceeded
 from middleware.discard import Discard
+from middleware.event_loop import EventLoop
 from middleware.expiry import Expiry
 from middleware.fence import Fence
+from middleware.groups import Groups
 from middleware.job import (
     AloneError,
     ConcludedError,
@@ -18,6 +20,7 @@ from middleware.job import (
     TurnLostError,
 )
 from middleware.lifeline import Lifeline
+from middleware.limiters import PostgresLimiters
 from middleware.lineage import Lineage
 from middleware.log_context import LogContext
 from middleware.metrics import Metrics
@@ -26,6 +29,7 @@ from middleware.once import Once
 from middleware.policy import INTERRUPTED, Policy, verdict
 from middleware.recurring import Recurring
 from middleware.redaction import Redaction
+from middleware.results import PostgresResults, Results
 from middleware.retries import Retries
 from middleware.rules import RetryOn
 from middleware.runs import Runs
@@ -44,8 +48,10 @@ __all__ = [
     "DatabasePool",
     "Deadline",
     "Discard",
+    "EventLoop",
     "Expiry",
     "Fence",
+    "Groups",
     "HardTimeLimitExceeded",
     "Job",
     "Label",
@@ -57,8 +63,11 @@ __all__ = [
     "Once",
     "Outcome",
     "Policy",
+    "PostgresLimiters",
+    "PostgresResults",
     "Recurring",
     "Redaction",
+    "Results",
     "Retries",
     "RetryOn",
     "Runs",

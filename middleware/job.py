@@ -62,6 +62,9 @@ class Job:
     """Its right to run, where one with its key runs at a time."""
     successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""
+    has_result = False
+    result: object = None
+    """What it returned, where that is stored."""
     advanced = False
     """It has saved a cursor: its failures are counted anew."""
     leaving: threading.Event | None = None

@@ -185,6 +185,16 @@ def transaction() -> Generator[Connection]:
 
 
 @contextmanager
+def apart() -> Generator[Connection]:
+    """Run the block in a transaction of its own, also inside one that this thread has joined.
+
+    It takes a second connection of the pool there, and commits whatever becomes of the other.
+    """
+    with _borrowed() as conn:
+        yield conn
+
+
+@contextmanager
 def snapshot() -> Generator[Connection]:
     """Let the block read the database as it is at one moment, whatever others commit meanwhile.
 

@@ -1,5 +1,6 @@
 """Long jobs in steps: each goes on where it stopped, after a crash, a deploy or a failure."""
 
+import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -7,12 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec
 
-import orjson
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from workshed import db
+from workshed import db, exact
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs.current import Current, checkpoint, running
@@ -186,16 +186,11 @@ def _check_name(name: str) -> None:
 
 def _check_cursor(name: str, cursor: object) -> None:
     """Refuse what would come back as something else."""
-    try:
-        text = orjson.dumps(cursor)
-        same = orjson.loads(text) == cursor and b"\\u0000" not in text
-    except orjson.JSONEncodeError:
-        same = False
-    if not same:
-        raise StepError(
-            f"step {name!r}: the cursor {cursor!r:.100} does not survive JSON; save numbers, texts "
-            "and lists of them"
-        )
+    problem = exact.problem(cursor, f"step {name!r}: the cursor")
+    if problem is None and "\\u0000" in (text := json.dumps(cursor)):
+        problem = f"step {name!r}: the cursor has a NUL in it, which PostgreSQL does not hold"
+    if problem is not None:
+        raise StepError(f"{problem}; save numbers, texts and lists of them")
     if len(text) > LARGEST_CURSOR_BYTES:
         raise StepError(
             f"step {name!r}: the cursor has {len(text)} bytes of JSON, {LARGEST_CURSOR_BYTES} at "

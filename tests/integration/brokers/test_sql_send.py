@@ -11,9 +11,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from brokers import schedule
-from brokers.envelope import EXACT_INTEGERS, FIELDS, OPTIONS, decode
+from brokers.envelope import FIELDS, OPTIONS, decode
 from brokers.publisher import Publisher
 from brokers.relay import Relay
+from workshed.exact import INTEGERS
 from workshed.jobs import queues, unique
 from workshed.jobs.queues import Actor
 
@@ -180,7 +181,7 @@ def test_null_is_not_taken_for_nothing(conn, name):
         conn.execute(f"SELECT jobs.send('greet', {name} => NULL)")
 
 
-@pytest.mark.parametrize("number", [EXACT_INTEGERS[0], EXACT_INTEGERS[-1], 0, -1])
+@pytest.mark.parametrize("number", [INTEGERS[0], INTEGERS[-1], 0, -1])
 def test_integers_of_64_bits_are_sent(send, stored, number):
     send(args=[number])
 

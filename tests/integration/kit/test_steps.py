@@ -288,9 +288,9 @@ def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, w
         ({1, 2}, "does not survive JSON"),
         ((1, 2), "does not survive JSON"),
         (float("nan"), "does not survive JSON"),
-        ("N\0L", "does not survive JSON"),
+        ("N\0L", "has a NUL"),
         (2**70, "does not survive JSON"),
-        ({1: 2}, "does not survive JSON"),
+        ({1: 2}, "is not a string"),
         ("x" * 9000, "9002 bytes"),
     ],
 )

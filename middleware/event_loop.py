@@ -1,0 +1,57 @@
+"""The loop on which async actors run."""
+
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+Function = Callable[..., Any]
+
+
+class EventLoop(Middleware):
+    """Run `async def` actors on one event loop, which starts with the first of them.
+
+    A worker's thread waits for each, so that what is around a job is the same. dramatiq's own
+    `AsyncIO` starts a loop in each worker, async actors or not.
+
+    *Order:* before anything wraps the function.
+    """
+
+    def __init__(self) -> None:
+        """No loop runs yet."""
+        self._starting = threading.Lock()
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Let an async actor start the loop where there is none."""
+        if inspect.iscoroutinefunction(inspect.unwrap(actor.fn)):
+            actor.fn = self._looped(actor.fn)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Stop the loop."""
+        loop = get_event_loop_thread()
+        if loop is not None:
+            loop.stop()  # type: ignore[no-untyped-call]  # dramatiq's
+            set_event_loop_thread(None)
+
+    def _looped(self, function: Function) -> Function:
+        @functools.wraps(function)
+        def looped(*args: Any, **kwargs: Any) -> Any:
+            with self._starting:
+                if get_event_loop_thread() is None:
+                    loop = EventLoopThread(logger)
+                    loop.daemon = True  # it holds up nobody's end
+                    loop.start(timeout=10)
+                    set_event_loop_thread(loop)
+            return function(*args, **kwargs)
+
+        return looped

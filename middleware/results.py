@@ -1,0 +1,124 @@
+"""What a job returns, stored with its outcome."""
+
+import functools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.results import Missing, ResultBackend
+from dramatiq.results import Results as Stock
+
+from middleware.callbacks import ResultError
+from middleware.job import Job, Outcome, Settling
+from workshed import db, exact
+from workshed.db import Connection
+from workshed.jobs import results
+from workshed.jobs.current import running
+
+LARGEST_BYTES = 1 << 20
+MILLISECOND = timedelta(milliseconds=1)
+NOT_RUN = None
+"""What is stored of a job that was discarded, as dramatiq does of one that was skipped."""
+
+
+class PostgresResults(ResultBackend):
+    """Keeps results in `jobs.results` until they expire.
+
+    `message.get_result(block=True, timeout=10_000)` looks again and again, less and less often.
+    """
+
+    def _get(self, message_key: str) -> Any:
+        with db.transaction() as conn:
+            body = results.get(conn, message_key)
+        return Missing if body is None else self.encoder.decode(body)
+
+    def _store(self, message_key: str, result: Any, ttl: int) -> None:
+        with db.transaction() as conn:
+            results.put(conn, message_key, self.encoder.encode(result), ttl * MILLISECOND)
+
+
+class Results(Stock, Settling):
+    """dramatiq's `Results`, whose results commit with the outcome of their jobs.
+
+    So a result is there when its job is done, and a job that is tried again has none. Of a dead job
+    it is its error, which `get_result` raises as `ResultFailure`; of a discarded one it is `None`.
+
+    *Order:* above `Once` and `Deadline`, whose wrappers are then around this one, so that what a
+    job returns is looked at while it can still fail. *Options:* `store_results=` (bool),
+    `result_ttl=` (milliseconds, 10 minutes).
+    """
+
+    def __init__(self, backend: ResultBackend | None = None) -> None:
+        """Keep them in PostgreSQL, unless `backend` does."""
+        super().__init__(  # type: ignore[no-untyped-call]  # dramatiq's
+            backend=backend or PostgresResults()
+        )
+        self._broker: Broker | None = None
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Wrap the function; its signature and name stay."""
+        self._broker = broker
+        actor.fn = self._noting(actor.fn, always=bool(actor.options.get("store_results")))
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether a result is wanted, and known."""
+        if outcome.kind == "done":
+            return job.has_result
+        return outcome.ends and self._options(job)[0]
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Store it."""
+        ttl = self._options(job)[1]
+        with db.joined(conn):
+            if outcome.kind == "dead":
+                error = outcome.error if isinstance(outcome.error, Exception) else None
+                shown = error or RuntimeError(outcome.reason)
+                self.backend.store_exception(job.message, shown, ttl)
+            else:
+                found = job.result if outcome.kind == "done" else NOT_RUN
+                self.backend.store_result(job.message, found, ttl)
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Do nothing: it is stored by now, and a failure here would lose it."""
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Do nothing, as above."""
+
+    def after_nack(self, broker: Broker, message: MessageProxy) -> None:
+        """Do nothing, as above."""
+
+    def _options(self, job: Job) -> tuple[bool, int]:
+        actor = None if self._broker is None else self._broker.actors.get(job.actor)
+        options = {**(actor.options if actor else {}), **job.message.options}
+        return bool(options.get("store_results")), options.get("result_ttl", self.result_ttl)
+
+    def _noting(self, function: Callable[..., Any], *, always: bool) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            job = running()
+            if isinstance(job, Job) and job.message.options.get("store_results", always):
+                job.result, job.has_result = self._checked(result), True
+            return result
+
+        return noting
+
+    def _checked(self, result: object) -> object:
+        """Return a result as it will come back; raises `ResultError` where it would be another."""
+        if problem := exact.problem(result, "its result"):
+            raise ResultError(f"{problem}; return an id, a string, a number, or a list of them")
+        size = len(self.backend.encoder.encode(result))
+        if size > LARGEST_BYTES:
+            raise ResultError(
+                f"its result has {size} bytes, {LARGEST_BYTES} at most; store it, and return its id"
+            )
+        return result

@@ -1,0 +1,392 @@
+"""dramatiq's results, groups, pipelines, limiters and async actors, on PostgreSQL."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import dramatiq
+import pytest
+from dramatiq.rate_limits import (
+    Barrier,
+    BucketRateLimiter,
+    ConcurrentRateLimiter,
+    WindowRateLimiter,
+)
+from dramatiq.rate_limits.backends import StubBackend
+from dramatiq.results import ResultFailure, ResultMissing, ResultTimeout
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from middleware import PostgresLimiters
+from middleware.callbacks import ResultError
+from workshed import db
+from workshed.jobs import Discard, counters, current, results
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def add(actor):
+    @actor(queue_name="default", actor_name="add", store_results=True, max_retries=1)
+    def add(x, y):
+        return x + y
+
+    return add
+
+
+# Results
+
+
+def test_a_result_is_there_when_its_job_is_done(jobs, add):
+    message = add.send(1, 2)
+    with pytest.raises(ResultMissing):
+        message.get_result()
+
+    jobs.drain()
+
+    assert message.get_result() == 3
+    assert message.get_result(block=True, timeout=1000) == 3
+
+
+def test_who_waits_in_vain_is_told(jobs, add):
+    with pytest.raises(ResultTimeout):
+        add.send(1, 2).get_result(block=True, timeout=200)
+
+
+def test_who_waits_gets_it(jobs, add):
+    message = add.send(1, 2)
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(message.get_result, block=True, timeout=60_000)
+        jobs.drain()
+
+        assert found.result() == 3
+
+
+def test_a_job_that_is_tried_again_has_none_until_it_is_done(jobs, add):
+    message = add.send(1, 2)
+    jobs.fail_next(add, OSError("away"))
+    with jobs.expect_retry():
+        jobs.drain()
+    with pytest.raises(ResultMissing):
+        message.get_result()
+
+    jobs.advance(minutes=1)
+    jobs.drain()
+
+    assert message.get_result() == 3
+
+
+def test_of_a_dead_job_it_is_its_error(jobs, add):
+    message = add.send(1, "x")
+    for _ in range(2):
+        with pytest.raises(TypeError) if _ else jobs.expect_retry():
+            jobs.drain()
+        jobs.advance(minutes=1)
+
+    with pytest.raises(ResultFailure, match="actor raised TypeError: unsupported operand"):
+        message.get_result()
+
+
+def test_of_a_discarded_job_it_is_none(jobs, actor):
+    @actor(queue_name="default", actor_name="leave", store_results=True)
+    def leave():
+        raise Discard("nothing to do")
+
+    message = leave.send()
+    jobs.drain()
+
+    assert message.get_result() is None
+
+
+def test_it_is_forgotten_after_its_time(jobs, actor):
+    @actor(queue_name="default", actor_name="brief", store_results=True, result_ttl=60_000)
+    def brief():
+        return 1
+
+    message = brief.send()
+    jobs.drain()
+    assert message.get_result() == 1
+    jobs.advance(minutes=2)
+
+    with pytest.raises(ResultMissing):
+        message.get_result()
+    with db.transaction() as conn:
+        assert results.prune(conn, 100) == 1
+
+
+def test_it_may_be_wanted_of_one_message(jobs, actor):
+    @actor(queue_name="default", actor_name="seldom")
+    def seldom():
+        return 1
+
+    wanted, other = seldom.send_with_options(store_results=True), seldom.send()
+    jobs.drain()
+
+    assert wanted.get_result() == 1
+    with pytest.raises(ResultMissing):
+        other.get_result()
+
+
+def test_it_commits_with_the_outcome(jobs, actor):
+    """A copy that ends second has neither."""
+
+    @actor(queue_name="default", actor_name="once", store_results=True, once=True)
+    def once():
+        return 1
+
+    message = once.send()
+    jobs.drain()
+
+    assert message.get_result() == 1
+
+
+@pytest.mark.parametrize("result", [{1, 2}, float("nan"), b"x", "x" * (1 << 20)])
+def test_one_that_cannot_be_stored_is_a_failure(jobs, actor, result):
+    @actor(queue_name="default", actor_name="odd", store_results=True)
+    def odd():
+        return result
+
+    message = odd.send()
+    with pytest.raises(ResultError):
+        jobs.drain()
+
+    assert len(jobs.dead) == 1
+    with pytest.raises(ResultFailure):
+        message.get_result()
+
+
+# Groups and pipelines
+
+
+def test_a_pipeline_has_the_result_of_its_last(jobs, add):
+    pipe = add.message(1, 2) | add.message(3) | add.message(4)
+    pipe.run()
+    jobs.drain()
+
+    assert pipe.get_result() == 10
+    assert list(pipe.get_results()) == [3, 6, 10]
+
+
+def test_a_group_has_all_results(jobs, add):
+    group = dramatiq.group([add.message(n, n) for n in range(4)]).run()
+    assert group.completed_count == 0
+    jobs.drain()
+
+    assert list(group.get_results()) == [0, 2, 4, 6]
+    assert group.completed
+
+
+@pytest.fixture
+def told(actor):
+    calls = []
+    return actor(queue_name="default", actor_name="tell")(calls.append), calls
+
+
+def test_what_follows_a_group_is_sent_once_after_its_last(jobs, add, told):
+    tell, calls = told
+    group = dramatiq.group(
+        [add.message(1, 1), add.message(1, 2), add.message(1, 1) | add.message(5)]
+    )
+    group.add_completion_callback(tell.message("done"))
+    group.run()
+    jobs.fail_next(add, OSError("away"))
+    with jobs.expect_retry():
+        jobs.drain()
+    assert calls == []
+
+    jobs.advance(minutes=1)
+    jobs.drain()
+
+    assert calls == ["done"]
+
+
+def test_a_member_that_comes_twice_is_counted_once(jobs, add, told):
+    tell, calls = told
+    group = dramatiq.group([add.message(1, 1), add.message(1, 2)])
+    group.add_completion_callback(tell.message("done"))
+    group.run()
+    first, _ = jobs.enqueued
+    for _ in range(3):  # as of a plain job, whose outcome no fence has
+        jobs._run(first.message_id)
+        with db.transaction() as conn:
+            conn.execute("DELETE FROM jobs.settled WHERE message_id = %s", (first.message_id,))
+        jobs._broker.enqueue(first.message)
+    assert calls == []
+
+    jobs.drain()
+
+    assert calls == ["done"]
+
+
+def test_a_group_with_a_dead_member_is_complete_when_that_is_put_back(jobs, add, told):
+    tell, calls = told
+    group = dramatiq.group([add.message(1, 1), add.message(1, "x")])
+    group.add_completion_callback(tell.message("done"))
+    group.run()
+    for turn in range(2):
+        with pytest.raises(TypeError) if turn else jobs.expect_retry():
+            jobs.drain()
+        jobs.advance(minutes=1)
+
+    assert calls == []
+
+
+# Limiters
+
+
+@pytest.fixture
+def limiters(jobs):
+    return PostgresLimiters()
+
+
+def test_a_concurrent_limiter_lets_so_many_in(limiters):
+    mutex = ConcurrentRateLimiter(limiters, "printer", limit=2)
+    inside, most = [], []
+
+    def print_one(_):
+        with mutex.acquire(raise_on_failure=False) as got:
+            if got:
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.01)
+                inside.pop()
+            return got
+
+    with ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(print_one, range(40)))
+
+    assert any(got)
+    assert max(most) <= 2
+    with mutex.acquire(), mutex.acquire():
+        assert mutex.acquire(raise_on_failure=False).__enter__() is False
+
+
+def test_a_slot_of_one_that_died_is_free_after_its_time(jobs, limiters):
+    mutex = ConcurrentRateLimiter(limiters, "printer", limit=1, ttl=60_000)
+    mutex._acquire()
+    assert not mutex._acquire()
+
+    jobs.advance(minutes=2)
+
+    assert mutex._acquire()
+
+
+def test_a_bucket_empties(limiters):
+    bucket = BucketRateLimiter(limiters, "mails", limit=3, bucket=3_600_000)
+
+    assert [bucket._acquire() for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_a_window_is_never_exceeded_by_many_at_once(limiters):
+    window = WindowRateLimiter(limiters, "calls", limit=5, window=3_600)
+
+    with ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(lambda _: window._acquire(), range(24)))
+
+    assert sum(got) == 5
+
+
+def test_a_barrier_lets_all_go_when_the_last_has_come(limiters):
+    barrier = Barrier(limiters, "start", ttl=60_000)
+    assert barrier.create(parties=3)
+    assert not barrier.create(parties=3)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert all(threads.map(lambda _: barrier.wait(timeout=30_000), range(3)))
+
+
+def test_who_waits_for_a_barrier_in_vain_is_told(limiters):
+    barrier = Barrier(limiters, "start", ttl=60_000)
+    barrier.create(parties=2)
+
+    assert barrier.wait(timeout=200) is False
+
+
+def test_what_is_taken_in_an_actor_that_runs_once_is_taken_at_once(jobs, actor, limiters):
+    seen = []
+
+    @actor(queue_name="default", actor_name="once", once=True, max_retries=0)
+    def once():
+        ConcurrentRateLimiter(limiters, "printer", limit=1)._acquire()
+        with ThreadPoolExecutor(1) as threads:
+            other = ConcurrentRateLimiter(limiters, "printer", limit=1)
+            seen.append(threads.submit(other._acquire).result(30))
+        raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        jobs.perform(once)
+    assert seen == [False]
+
+
+def keys():
+    return ["a@1", "a@2"]
+
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(-3, 3)),
+        st.tuples(st.just("incr"), st.integers(0, 4), st.integers(-2, 6)),
+        st.tuples(st.just("decr"), st.integers(0, 4), st.integers(-6, 2)),
+        st.tuples(st.just("incr_and_sum"), st.integers(0, 4), st.integers(-2, 6)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(done=operations)
+def test_it_counts_as_dramatiqs_own_does(limiters, done):
+    stub = StubBackend()
+    with db.transaction() as conn:
+        conn.execute("TRUNCATE jobs.counters")
+
+    for name, *numbers in done:
+        values = ["a@1", *([keys] if "sum" in name else []), *numbers]
+
+        ours = getattr(limiters, name)(*values, 3_600_000)
+
+        assert bool(ours) == bool(getattr(stub, name)(*values, 3_600_000)), done
+
+
+def test_numbers_that_have_expired_are_deleted(jobs, limiters):
+    limiters.add("a", 1, 60_000)
+    limiters.add("b", 1, 600_000)
+    jobs.advance(minutes=2)
+
+    with db.transaction() as conn:
+        assert counters.prune(conn, 100) == 1
+        assert counters.is_counted(conn, "b")
+
+
+# Async actors
+
+
+def test_an_async_actor_runs_on_the_loop(jobs, actor):
+    seen = []
+
+    @actor(queue_name="default", actor_name="fetch", store_results=True)
+    async def fetch(number):
+        await asyncio.sleep(0)
+        seen.append((threading.current_thread().name, current.running().message_id))
+        return number + 1
+
+    message = fetch.send(1)
+    jobs.drain()
+
+    assert message.get_result() == 2
+    [(thread, message_id)] = seen
+    assert thread != threading.current_thread().name
+    assert message_id == message.message_id
+
+
+def test_one_that_fails_is_tried_again(jobs, actor):
+    @actor(queue_name="default", actor_name="fetch")
+    async def fetch():
+        await asyncio.sleep(0)
+        raise OSError("away")
+
+    fetch.send()
+    with jobs.expect_retry():
+        jobs.drain()

@@ -1,0 +1,48 @@
+"""What JSON gives back as it was.
+
+orjson itself writes NaN as null, and dates and UUIDs as strings, without a word.
+"""
+
+import math
+
+INTEGERS = range(-(2**63), 2**64)
+
+
+def problem(value: object, path: str) -> str | None:
+    """Say what JSON would change of a value, and where in it; nothing where it would not."""
+    match value:
+        case list() if type(value) is list:
+            inner = (problem(item, f"{path}[{at}]") for at, item in enumerate(value))
+            return next(filter(None, inner), None)
+        case dict() if type(value) is dict:
+            return next(filter(None, (_of_item(key, value[key], path) for key in value)), None)
+        case str() if type(value) is str:
+            return _of_text(value, path)
+    if _is_exact(value):
+        return None
+    return f"{path}: {value!r:.80} ({type(value).__name__}) does not survive JSON exactly"
+
+
+def _is_exact(value: object) -> bool:
+    match value:
+        case None | bool():
+            return True
+        case int():
+            return type(value) is int and value in INTEGERS
+        case float():
+            return type(value) is float and math.isfinite(value)
+    return False
+
+
+def _of_item(key: object, value: object, path: str) -> str | None:
+    if type(key) is not str:
+        return f"{path}: key {key!r} is not a string"
+    return problem(value, f"{path}[{key!r}]")
+
+
+def _of_text(value: str, path: str) -> str | None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return f"{path}: {value!r:.80} is not valid Unicode"
+    return None

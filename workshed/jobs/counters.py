@@ -1,0 +1,100 @@
+"""Numbers that many processes count, each until it expires; one that has, or is not there, is 0."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from workshed.db import Connection
+
+MOST = 2**62
+"""No number comes near it."""
+
+
+def add(conn: Connection, key: str, value: int, ttl: timedelta) -> bool:
+    """Begin to count at a number, unless it is counted already."""
+    query = """
+        INSERT INTO jobs.counters AS c (key, value, expires_at)
+        VALUES (%(key)s, %(value)s, jobs.now() + %(ttl)s)
+            ON CONFLICT (key)
+            DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
+             WHERE c.expires_at <= jobs.now()
+    """
+    return conn.execute(query, {"key": key, "value": value, "ttl": ttl}).rowcount == 1
+
+
+def change(
+    conn: Connection,
+    key: str,
+    by: int,
+    ttl: timedelta,
+    *,
+    lowest: int | None = None,
+    highest: int | None = None,
+) -> bool:
+    """Count on, unless that leads below `lowest` or above `highest`; `ttl` begins anew."""
+    _ensure(conn, key)
+    query = """
+        UPDATE jobs.counters
+           SET value = CASE WHEN expires_at > jobs.now() THEN value ELSE 0 END + %(by)s,
+               expires_at = jobs.now() + %(ttl)s
+         WHERE key = %(key)s
+           AND CASE WHEN expires_at > jobs.now() THEN value ELSE 0 END + %(by)s
+               BETWEEN COALESCE(%(lowest)s, %(most)s * -1) AND COALESCE(%(highest)s, %(most)s)
+    """
+    values = {
+        "key": key,
+        "by": by,
+        "ttl": ttl,
+        "lowest": lowest,
+        "highest": highest,
+        "most": MOST,
+    }
+    return conn.execute(query, values).rowcount == 1
+
+
+def change_of_sum(
+    conn: Connection,
+    key: str,
+    keys: Callable[[], Sequence[str]],
+    by: int,
+    ttl: timedelta,
+    *,
+    highest: int,
+) -> bool:
+    """Count on, unless the number or the sum of all of `keys` would be above `highest`.
+
+    Keys that share what is before their `@` take turns, as those of one window do; the keys are
+    asked for when it is this one's.
+    """
+    query = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+    conn.execute(query, (f"jobs.counters {key.rpartition('@')[0]}",))
+    add(conn, key, 0, ttl)
+    total = """
+        SELECT COALESCE(sum(value), 0) FROM jobs.counters
+         WHERE key = ANY (%s) AND expires_at > jobs.now()
+    """
+    ((counted,),) = conn.execute(total, (list(keys()),)).fetchall()
+    return counted + by <= highest and change(conn, key, by, ttl, highest=highest)
+
+
+def is_counted(conn: Connection, key: str) -> bool:
+    """Tell whether a number is there, and has not expired."""
+    query = "SELECT FROM jobs.counters WHERE key = %s AND expires_at > jobs.now()"
+    return conn.execute(query, (key,)).rowcount > 0
+
+
+def prune(conn: Connection, limit: int) -> int:
+    """Delete what has expired, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.counters
+         WHERE key IN (SELECT key FROM jobs.counters WHERE expires_at <= jobs.now()
+                        LIMIT %s FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, (limit,)).rowcount
+
+
+def _ensure(conn: Connection, key: str) -> None:
+    query = """
+        INSERT INTO jobs.counters (key, value, expires_at) VALUES (%s, 0, '-infinity')
+            ON CONFLICT DO NOTHING
+    """
+    conn.execute(query, (key,))

@@ -1,0 +1,32 @@
+"""What jobs return, kept for a while for whoever waits for it."""
+
+from datetime import timedelta
+
+from workshed.db import Connection
+
+
+def put(conn: Connection, key: str, body: bytes, ttl: timedelta) -> None:
+    """Keep a result, in place of an earlier one."""
+    query = """
+        INSERT INTO jobs.results (key, body, expires_at)
+        VALUES (%(key)s, %(body)s, jobs.now() + %(ttl)s)
+            ON CONFLICT (key) DO UPDATE SET body = excluded.body, expires_at = excluded.expires_at
+    """
+    conn.execute(query, {"key": key, "body": body, "ttl": ttl})
+
+
+def get(conn: Connection, key: str) -> bytes | None:
+    """Return a result; `None` where there is none, or none any more."""
+    query = "SELECT body FROM jobs.results WHERE key = %s AND expires_at > jobs.now()"
+    row = conn.execute(query, (key,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def prune(conn: Connection, limit: int) -> int:
+    """Delete what has expired, at most `limit`; return how many."""
+    query = """
+        DELETE FROM jobs.results
+         WHERE key IN (SELECT key FROM jobs.results WHERE expires_at <= jobs.now()
+                        LIMIT %s FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, (limit,)).rowcount
