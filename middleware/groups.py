@@ -6,7 +6,8 @@ from typing import Any
 
 import dramatiq
 from dramatiq import Message
-from dramatiq.broker import Broker, MessageProxy
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
 from dramatiq.middleware.group_callbacks import GroupCallbacks
 
 from middleware.job import Job, Outcome, Settling
@@ -39,15 +40,8 @@ class Groups(GroupCallbacks, Settling):
         """Know where callbacks are sent."""
         self._broker = broker
 
-    def after_process_message(
-        self,
-        broker: Broker,
-        message: MessageProxy,
-        *,
-        result: object = None,
-        exception: BaseException | None = None,
-    ) -> None:
-        """Do nothing: it is counted by now, and only once."""
+    # It is counted by now, and only once. This is called of no job.
+    after_process_message = Middleware.after_process_message
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether a job of a group is done whose end somebody waits for."""

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import dramatiq
-from dramatiq.broker import Broker, MessageProxy
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
 from dramatiq.results import Missing, ResultBackend
 from dramatiq.results import Results as Stock
 
@@ -80,21 +81,10 @@ class Results(Stock, Settling):
                 found = job.result if outcome.kind == "done" else NOT_RUN
                 self.backend.store_result(job.message, found, ttl)
 
-    def after_process_message(
-        self,
-        broker: Broker,
-        message: MessageProxy,
-        *,
-        result: object = None,
-        exception: BaseException | None = None,
-    ) -> None:
-        """Do nothing: it is stored by now, and a failure here would lose it."""
-
-    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Do nothing, as above."""
-
-    def after_nack(self, broker: Broker, message: MessageProxy) -> None:
-        """Do nothing, as above."""
+    # It is stored by now, and a failure in a hook would lose it. These are called of no job.
+    after_process_message = Middleware.after_process_message
+    after_skip_message = Middleware.after_skip_message
+    after_nack = Middleware.after_nack
 
     def _options(self, job: Job) -> tuple[bool, int]:
         actor = None if self._broker is None else self._broker.actors.get(job.actor)

@@ -50,7 +50,9 @@ def test_a_queue_without_an_actor_is_refused(boot):
     code, said = boot("-Q", "bulk")
 
     assert code == 2
-    assert "no actor of this program is on that queue; they are on critical, default, emails" in said
+    assert (
+        "no actor of this program is on that queue; they are on critical, default, emails" in said
+    )
 
 
 def test_every_problem_of_the_environment_is_said_at_once(boot):
