@@ -1,5 +1,6 @@
 """docs/sync.md: its example, with real workers and a source that misbehaves."""
 
+import json
 import re
 import subprocess
 import sys
@@ -86,7 +87,9 @@ def test_a_sync_that_is_dead_is_told(
     assert worker.stop() == 0
     [event] = sentry.of("event")
     assert event["exception"]["values"][-1]["type"] == "RefusedRequestError"
-    assert "RefusedRequestError" in worker.text()
+    lines = [json.loads(line) for line in worker.text().splitlines() if line.startswith("{")]
+    traces = [str(line["exception"]) for line in lines if line.get("exception")]
+    assert any("RefusedRequestError" in trace and "'_read'" in trace for trace in traces)
     assert "s3cret" not in worker.text()
 
 
