@@ -1,13 +1,15 @@
 """Contents that have a row: kept while something refers to them, and then swept.
 
 The row comes before the content and goes, under its lock, after it: a content without a row is one
-that nobody would ever delete.
+that nobody would ever delete, so it is given one.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import BinaryIO
 
 from psycopg.errors import ForeignKeyViolation
@@ -17,6 +19,8 @@ from workshed import db
 from workshed.db import Connection
 from workshed.errors import PermanentError
 from workshed.storage import storage
+
+ADOPTED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,20 @@ def sweep(older_than: timedelta, limit: int) -> int:
     return sum(_delete(sha256, older_than) for sha256 in found)
 
 
+def adopt() -> int:
+    """Give a row to each content that has none; return how many.
+
+    Such are left where PostgreSQL was restored from an older backup than the contents. Nothing
+    refers to them, so they are swept after their grace like all others, and under the same lock.
+    Raises `StorageError`.
+    """
+    found, total = storage().contents(), 0
+    while batch := list(islice(found, ADOPTED_AT_ONCE)):
+        with db.transaction() as conn:
+            total += _adopt(conn, batch)
+    return total
+
+
 def forget_variants(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete rows of variants whose original nothing holds any more; return how many.
 
@@ -98,6 +116,17 @@ def _note(conn: Connection, blob: Blob) -> None:
             ON CONFLICT (sha256) DO UPDATE SET stored_at = jobs.now()
     """
     conn.execute(query, (blob.sha256, blob.size_bytes))
+
+
+def _adopt(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
+    query = """
+        INSERT INTO product.blobs (sha256, size_bytes)
+        SELECT * FROM unnest(%s::text[], %s::bigint[]) AS found (sha256, size_bytes)
+         ORDER BY 1
+            ON CONFLICT (sha256) DO NOTHING
+    """
+    names, sizes = zip(*contents, strict=True)
+    return conn.execute(query, (list(names), list(sizes))).rowcount
 
 
 def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:

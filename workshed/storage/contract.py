@@ -1,5 +1,6 @@
 """What a place for contents can do."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import BinaryIO, Protocol
@@ -34,6 +35,12 @@ class Storage(Protocol):
 
     def delete(self, sha256: str) -> None:
         """Delete a content; one that is not there is fine."""
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """Yield name and bytes of all contents, in any order; what is none of ours is left out.
+
+        One that comes or goes meanwhile may be among them or not.
+        """
 
     def stale_drafts(self, older_than: timedelta) -> int:
         """Delete drafts of processes that died, written to so long ago; return how many."""

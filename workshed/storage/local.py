@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from workshed.errors import SettingsError
 from workshed.storage.errors import ContentDamagedError, ContentMissingError, StorageError
-from workshed.storage.names import key
+from workshed.storage.names import key, name
 
 DRAFTS = ".drafts"
 MODE = 0o644
@@ -89,6 +89,15 @@ class LocalStorage:
             path.unlink(missing_ok=True)
             # Else it may be back after a power cut, and nobody knows of it.
             _sync(path.parent)
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """Walk through the folders."""
+        with self._usable():
+            for path in self.root.glob("??/??/*"):
+                found = name(path.relative_to(self.root).as_posix())
+                size = _size(path)
+                if found is not None and size is not None:
+                    yield found, size
 
     def stale_drafts(self, older_than: timedelta) -> int:
         """Delete what lies among the drafts and was not written to for so long."""

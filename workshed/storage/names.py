@@ -15,3 +15,9 @@ def key(sha256: str) -> str:
     if not NAME.fullmatch(sha256):
         raise ContentNameError(sha256)
     return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def name(path: str) -> str | None:
+    """Return the name of the content whose key this is; `None` for what is no content of ours."""
+    last = path.rpartition("/")[2]
+    return last if NAME.fullmatch(last) and key(last) == path else None

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import BinaryIO
@@ -12,7 +12,7 @@ import obstore
 from obstore.store import S3Store
 
 from workshed.storage.errors import ContentDamagedError, ContentMissingError, StorageError
-from workshed.storage.names import key
+from workshed.storage.names import key, name
 from workshed.storage.patience import Patience
 from workshed.storage.s3_address import S3Address
 from workshed.storage.s3_client import client, lost_its_threads
@@ -22,6 +22,7 @@ PART_BYTES = 5 << 20
 """Of what is sent in parts; the least that S3 takes."""
 PARTS_AT_ONCE = 2
 """Each has a part in memory, and the line to itself for less time the more there are."""
+LISTED_AT_ONCE = 1_000
 PIECE_BYTES = 1 << 20
 """Of what is received, in memory at once."""
 NOT_TAKEN = "there is no such bucket, or this is no S3; make it, or correct the endpoint"
@@ -68,6 +69,16 @@ class S3Storage:
         at = self._key(sha256)
         with suppress(FileNotFoundError), self._asking():
             obstore.delete(self._store, at)
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """List the bucket below its prefix, a thousand at a time."""
+        prefix = self.address.prefix
+        with self._asking():
+            for page in obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE):
+                for one in page:
+                    path = one["path"].removeprefix(f"{prefix}/") if prefix else one["path"]
+                    if (found := name(path)) is not None:
+                        yield found, one["size"]
 
     def stale_drafts(self, older_than: timedelta) -> int:  # noqa: ARG002 -- as `Storage` has it
         """Find none: they have no name, and go with their process.

@@ -205,6 +205,22 @@ def test_what_nothing_refers_to_is_deleted_after_its_time(rows, stored):
     assert (kept(old), kept(young)) == (False, True)
 
 
+def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, stored, monkeypatch):
+    """As after a restore of PostgreSQL, to before it was stored."""
+    monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 2)
+    names = [stored(text) for text in (b"one", b"two", b"three")]
+    stays = stored(b"four")
+    rows("DELETE FROM product.blobs WHERE sha256 <> %s RETURNING 1", stays)
+
+    assert blobs.adopt() == 3
+    assert blobs.adopt() == 0
+
+    assert blobs.sweep(HOUR, 10) == 0
+    rows("UPDATE product.blobs SET stored_at = stored_at - %s RETURNING 1", 2 * HOUR)
+    assert blobs.sweep(HOUR, 10) == 4
+    assert not any(kept(name) for name in names)
+
+
 def test_what_somebody_has_stays(rows, stored, attach):
     sha256 = stored(b"hello", hours=2)
     attach(sha256)

@@ -97,6 +97,27 @@ def test_a_content_is_deleted_once_and_deleting_it_again_is_fine(kept, store):
     assert kept.visible() == {path(b"hello"): b"hello"}
 
 
+def test_all_contents_are_named_and_nothing_else(kept, store):
+    assert list(kept.storage.contents()) == []
+    contents = [b"hello", b"", b"x" * 1000]
+    for content in contents:
+        store(kept.storage, content)
+    if kept.bucket is None:
+        (kept.folder / "ab" / "cd").mkdir(parents=True, exist_ok=True)
+        (kept.folder / "ab" / "cd" / "notes.txt").write_bytes(b"of somebody else")
+        (kept.folder / "ab" / "cd" / named(b"elsewhere")).write_bytes(b"not where it belongs")
+    else:
+        kept.bucket.put("contents/ab/cd/notes.txt", b"of somebody else")
+        kept.bucket.put(f"contents/ab/cd/{named(b'elsewhere')}", b"not where it belongs")
+        kept.bucket.put(path(b"other"), b"outside the prefix")
+
+    with kept.storage.draft() as draft:
+        draft.write(b"a draft")
+        found = sorted(kept.storage.contents())
+
+    assert found == sorted((named(content), len(content)) for content in contents)
+
+
 def test_a_content_that_was_never_there_is_deleted(kept):
     kept.storage.delete(named(b"x"))
 
