@@ -31,23 +31,33 @@ def as_asked(attempt: int, error: BaseException) -> timedelta:
 RETRY = RetryOn(sync.SourceError, attempts=10, wait=as_asked)
 
 
-@dramatiq.actor(broker=broker, queue_name="critical", time_limit=ms(minutes=1))
-def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
-    """Mail the admins that a job of a source is dead.
-
-    Twice: each mail is there once. Half-way: mails and their jobs commit together.
-    """
-    source = message["args"][0] if message["args"] else message["kwargs"]["source"]
-    with db.transaction() as conn:
-        deliver(conn, sync.died(conn, source, reason))
+def source_of(message: dict[str, Any], _reason: str = "") -> str:
+    """Return the source of a job."""
+    source: str = message["args"][0] if message["args"] else message["kwargs"]["source"]
+    return source
 
 
 @dramatiq.actor(
     broker=broker,
     queue_name="critical",
-    time_limit=ms(minutes=2),
+    time_limit=ms(minutes=1),
+    unique=Unique(key=source_of),  # of many that die, one tells
+)
+def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
+    """Mail the admins that a job of a source is dead.
+
+    Twice: each mail is there once. Half-way: mails and their jobs commit together.
+    """
+    with db.transaction() as conn:
+        deliver(conn, sync.died(conn, source_of(message), reason))
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="critical",
+    time_limit=ms(minutes=4),  # longer than the slowest exchange
     retry_on=RETRY,
-    unique=Unique(),
+    unique=Unique("until_executing"),  # what changes while it fetches is to be fetched again
     on_dead=tell_of_dead_sync,
 )
 def sync_record(source: str, external_id: str) -> None:
@@ -73,8 +83,8 @@ def sync_record(source: str, external_id: str) -> None:
 def sync_critical_data(source: str, cursor: str | None = None) -> None:
     """Read all that a source has, page by page, and send a job for each record that is newer.
 
-    Twice: a page is landed once, and whoever comes second leaves the rest to the first. Half-way:
-    each page commits with its jobs and the next cursor, where the next run goes on.
+    Twice: a page is landed once, and whoever comes second looks again later. Half-way: each page
+    commits with its jobs and the next cursor, where the next run goes on.
     """
     try:
         while not read_page(source, cursor):
@@ -112,6 +122,8 @@ def read_page(source: str, start: str | None) -> bool:
         for external_id in landed.wanted:
             schedule.send(conn, sync_record.message(source, external_id))
         deliver(conn, landed.mails)
+    if landed.problem:
+        raise landed.problem
     return landed.ended
 
 

@@ -113,8 +113,9 @@ class Settings(BaseSettings):
     """Certificates of authorities that sources are trusted by, besides those of the system."""
     sync_every: SomeSeconds = timedelta(minutes=15)
     """Seconds between two readings of all that a source has; whole ones, at least 10."""
-    sync_timeout: SomeSeconds = timedelta(seconds=10)
-    """Longest wait for a part of an answer, in seconds; the whole may take six times that."""
+    sync_timeout: Annotated[SomeSeconds, Field(le=timedelta(seconds=15))] = timedelta(seconds=10)
+    """Longest wait for a part of an answer, in seconds, at most 15; the whole may take six times
+    that."""
     sync_max_bytes: PositiveInt = 10_000_000
     """Bytes of the largest answer that is read, unfolded."""
     sync_alert_window: SomeSeconds = timedelta(hours=1)

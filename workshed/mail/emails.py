@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -90,6 +91,25 @@ def store(conn: Connection, draft: Draft) -> int:
         email_id = next(cur.execute(query, row))
     files.attach(conn, email_id, draft.files)
     return email_id
+
+
+def store_new(conn: Connection, drafts: Iterable[Draft]) -> list[int]:
+    """Store mails, once each; return the ids of those that were not there before."""
+    query = """
+        INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
+                                    text_body, html_body, priority, message_id)
+        VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
+                %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
+            ON CONFLICT ON CONSTRAINT emails_once DO NOTHING
+        RETURNING id
+    """
+    found = []
+    for draft in drafts:
+        row = asdict(draft) | {"message_id": message_id(draft)}
+        for (email_id,) in conn.execute(query, row):
+            files.attach(conn, email_id, draft.files)
+            found.append(email_id)
+    return found
 
 
 def claim(conn: Connection, email_id: int) -> Email | None:

@@ -107,8 +107,9 @@ class Client:
 
     def _elsewhere(self, url: str, response: httpx2.Response) -> str:
         """Return where a redirect leads, on the same server."""
-        target = urljoin(url, response.headers.get("location", ""))
+        target = response.headers.get("location", "")
         try:
+            target = urljoin(url, target)
             same = origin_of(target) == self._origin
         except ValueError:
             same = False

@@ -27,12 +27,15 @@ from workshed.errors import PermanentError, WorkshedError
 
 Verdict = Literal["retry", "alert", "dead"]
 
+UNKNOWN_TO_IT = (401, 403)
+"""Statuses that say the same to every request: our token is not good."""
+
 
 class SourceError(WorkshedError):
     """A request to a source has failed."""
 
     verdict: ClassVar[Verdict] = "retry"
-    holds: ClassVar[bool] = False
+    holds: bool = False
     """Whether the source as a whole is in trouble, so that after some of these nothing asks it."""
     ends_listing: ClassVar[bool] = False
     """Whether the listing begins anew, since what was read of it leads nowhere."""
@@ -125,6 +128,7 @@ class RefusedRequestError(FatalSourceError):
         """Keep the status of HTTP."""
         super().__init__(source, reason)
         self.status = status
+        self.holds = status in UNKNOWN_TO_IT
 
 
 class OversizedAnswerError(FatalSourceError):

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from workshed.db import Connection
+from workshed.jobs import Snooze
 from workshed.sync import answers, runs, sources
 from workshed.sync.answers import Page
 from workshed.sync.client import ask
 from workshed.sync.errors import IncompleteListingError, RepeatedCursorError
 from workshed.sync.sources import Leave
 
+COPY_LOOKS_AGAIN = timedelta(seconds=10)
+ASKED_AGAIN = timedelta(hours=1)
+"""A record is asked for again after this, where it is still behind."""
 LONGEST_LISTING = timedelta(hours=6)
 """One that was begun longer ago begins anew: its cursors mean nothing any more."""
 
@@ -36,6 +40,8 @@ class Landed:
     wanted: list[str]
     """Records of which there is more than we have, or perhaps nothing any more."""
     ended: bool
+    problem: IncompleteListingError | None = None
+    """What is to be raised once the page has committed."""
     mails: list[int] = field(default_factory=list)
     """Of somebody who is told that the source has recovered."""
 
@@ -81,12 +87,13 @@ def read(now: Turn) -> Page:
 def land(conn: Connection, now: Turn, page: Page) -> Landed:
     """Note what a page names, and go on to the next; after the last, what is missing.
 
-    Where a copy of the job has landed it nothing is done, and the rest is that one's. Raises
-    `RepeatedCursorError` or `IncompleteListingError`: nothing of the page is to be kept then.
+    Where a copy of the job has landed it nothing is done: raises `Snooze` while that one reads on,
+    since it may yet die. Raises `RepeatedCursorError`: nothing of the page is to be kept then.
     """
     query = """
         UPDATE product.sync_sources
-           SET cursor = %(next)s
+           SET cursor = %(next)s,
+               listing_total = CASE WHEN cursor IS NULL THEN %(total)s ELSE listing_total END
          WHERE name = %(name)s AND listing = %(listing)s AND listing_since IS NOT NULL
            AND cursor IS NOT DISTINCT FROM %(cursor)s
     """
@@ -95,22 +102,38 @@ def land(conn: Connection, now: Turn, page: Page) -> Landed:
         "listing": now.listing,
         "cursor": now.cursor,
         "next": page.next,
+        "total": page.total,
     }
     if not conn.execute(query, values).rowcount:
+        _snooze_while_read(conn, now)
         return Landed([], ended=True)
     wanted = _note(conn, now, page)
-    if page.next is None:
-        if now.whole:
-            wanted += _missing(conn, now, page.total)
-        return Landed(
-            wanted, ended=True, mails=runs.succeeded(conn, now.leave.name, whole=now.whole)
-        )
-    _pass(conn, now.leave.name, page.next)
-    return Landed(wanted, ended=False)
+    if page.next is not None:
+        _pass(conn, now.leave.name, page.next)
+        return Landed(wanted, ended=False)
+    if not now.whole:
+        runs.ended(conn, now.leave.name)
+        return Landed(wanted, ended=True)
+    if problem := _incomplete(conn, now, page.total):
+        return Landed(wanted, ended=True, problem=problem)
+    wanted += _missing(conn, now)
+    return Landed(wanted, ended=True, mails=runs.succeeded(conn, now.leave.name))
+
+
+def _snooze_while_read(conn: Connection, now: Turn) -> None:
+    query = """
+        SELECT FROM product.sync_sources
+         WHERE name = %s AND listing = %s AND listing_since IS NOT NULL
+    """
+    if conn.execute(query, (now.leave.name, now.listing)).rowcount:
+        raise Snooze(COPY_LOOKS_AGAIN, f"a copy of this job reads {now.leave.name}")
 
 
 def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
-    """Note which records there are; return those of which there is more than we have."""
+    """Note which records there are; return those of which there is more than we have.
+
+    Not what was asked for lately: its job waits, or tries again.
+    """
     query = """
         INSERT INTO product.sync_records AS r (source, external_id, listed_in, listed_version)
         SELECT %(source)s, id, %(listing)s, max(version)
@@ -118,17 +141,28 @@ def _note(conn: Connection, now: Turn, page: Page) -> list[str]:
          GROUP BY id
          ORDER BY id  -- all lock in one order
             ON CONFLICT (source, external_id)
-            DO UPDATE SET listed_in = excluded.listed_in, listed_version = excluded.listed_version
+            DO UPDATE SET listed_in = excluded.listed_in, listed_version = excluded.listed_version,
+                          missing_since = NULL
         RETURNING external_id,
-                  version IS NULL OR version < listed_version OR deleted_at IS NOT NULL
+                  (version IS NULL OR version < listed_version OR deleted_at IS NOT NULL)
+                  AND (asked_version IS DISTINCT FROM listed_version
+                       OR asked_at < jobs.now() - %(again)s OR asked_at < deleted_at)
     """
     values = {
         "source": now.leave.name,
         "listing": now.listing,
         "ids": [item.id for item in page.items],
         "versions": [item.version for item in page.items],
+        "again": ASKED_AGAIN,
     }
-    return [external_id for external_id, is_wanted in conn.execute(query, values) if is_wanted]
+    wanted = [external_id for external_id, is_wanted in conn.execute(query, values) if is_wanted]
+    asked = """
+        UPDATE product.sync_records
+           SET asked_version = listed_version, asked_at = jobs.now()
+         WHERE source = %s AND external_id = ANY (%s)
+    """
+    conn.execute(asked, (now.leave.name, wanted))
+    return wanted
 
 
 def _pass(conn: Connection, source: str, cursor: str) -> None:
@@ -140,17 +174,29 @@ def _pass(conn: Connection, source: str, cursor: str) -> None:
         raise RepeatedCursorError(source, f"its listing goes round: {cursor!r} comes again")
 
 
-def _missing(conn: Connection, now: Turn, total: int) -> list[str]:
+def _incomplete(conn: Connection, now: Turn, total: int) -> IncompleteListingError | None:
+    """Tell a listing that lacks what was there all the time: by neither of its ends so many."""
+    query = """
+        SELECT least(%(total)s, listing_total),
+               (SELECT count(*) FROM product.sync_records
+                 WHERE source = %(source)s AND listed_in = %(listing)s)
+          FROM product.sync_sources
+         WHERE name = %(source)s
+    """
+    values = {"source": now.leave.name, "listing": now.listing, "total": total}
+    ((said, listed),) = conn.execute(query, values).fetchall()
+    if listed >= said:
+        return None
+    return IncompleteListingError(
+        now.leave.name, f"its listing has {listed} of the {said} records it says there are"
+    )
+
+
+def _missing(conn: Connection, now: Turn) -> list[str]:
     """Note what a whole listing lacks, but what was fetched since it was begun; return that.
 
     The source is asked for each: a listing of what comes and goes meanwhile may lack what is there.
     """
-    query = "SELECT count(*) FROM product.sync_records WHERE source = %s AND listed_in = %s"
-    ((listed,),) = conn.execute(query, (now.leave.name, now.listing)).fetchall()
-    if listed < total:
-        raise IncompleteListingError(
-            now.leave.name, f"its listing has {listed} of the {total} records it says there are"
-        )
     values = {"source": now.leave.name, "listing": now.listing}
     never_fetched = """
         DELETE FROM product.sync_records

@@ -59,6 +59,8 @@ def write(conn: Connection, leave: Leave, external_id: str, record: Record | Non
     change = judge(stored, None if record is None else record.version, leave.since)
     if record is None and change is None and stored.deleted_at is None:
         raise RecordMissing(f"record of {leave.name}", external_id)
+    if change is None and record is not None and stored.missing_since is not None:
+        _found(conn, leave.name, external_id)
     if change is not None:
         if record is None:
             _delete(conn, leave.name, external_id)
@@ -89,17 +91,11 @@ def judge(stored: Stored, version: int | None, since: datetime) -> Change | None
 
 def _stored(conn: Connection, source: str, external_id: str) -> Stored:
     """Return what there is, locked until the transaction ends."""
-    conn.execute(
-        """
-        INSERT INTO product.sync_records (source, external_id) VALUES (%s, %s)
-            ON CONFLICT DO NOTHING
-        """,
-        (source, external_id),
-    )
     query = """
-        SELECT version, missing_since, deleted_at FROM product.sync_records
-         WHERE source = %s AND external_id = %s
-           FOR UPDATE
+        INSERT INTO product.sync_records (source, external_id) VALUES (%s, %s)
+            ON CONFLICT (source, external_id)
+            DO UPDATE SET external_id = excluded.external_id  -- changes nothing, but locks the row
+        RETURNING version, missing_since, deleted_at
     """
     with conn.cursor(row_factory=class_row(Stored)) as cur:
         return next(iter(cur.execute(query, (source, external_id))))
@@ -121,6 +117,15 @@ def _write(conn: Connection, leave: Leave, record: Record) -> None:
         "since": leave.since,
     }
     conn.execute(query, values)
+
+
+def _found(conn: Connection, source: str, external_id: str) -> None:
+    """Note that a record which a listing lacked is there."""
+    query = """
+        UPDATE product.sync_records SET missing_since = NULL
+         WHERE source = %s AND external_id = %s AND deleted_at IS NULL
+    """
+    conn.execute(query, (source, external_id))
 
 
 def _delete(conn: Connection, source: str, external_id: str) -> None:

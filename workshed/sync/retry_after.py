@@ -19,7 +19,7 @@ def delay_of(header: str | None, now: datetime) -> timedelta | None:
     else:
         try:
             at = parsedate_to_datetime(text)
-        except ValueError:
+            found = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+        except (ValueError, OverflowError):  # no date, or none that a calendar has
             return None
-        found = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
     return min(max(found, SHORTEST), LONGEST)

@@ -66,8 +66,14 @@ def died(conn: Connection, source: str, reason: str) -> list[int]:
     return _tell(conn, source, reason, "one of its jobs is dead")
 
 
-def succeeded(conn: Connection, source: str, *, whole: bool) -> list[int]:
-    """Note that a listing came to its end; return the mails that tell of a recovery."""
+def ended(conn: Connection, source: str) -> None:
+    """Note that a part of a listing was read to its end, which says nothing of the whole."""
+    query = "UPDATE product.sync_sources SET listing_since = NULL, cursor = NULL WHERE name = %s"
+    conn.execute(query, (source,))
+
+
+def succeeded(conn: Connection, source: str) -> list[int]:
+    """Note that all of a source was read; return the mails that tell of a recovery."""
     query = """
         WITH before AS (
             SELECT name, failed_runs, failing_since, alerted, jobs.now() AS now
@@ -77,27 +83,28 @@ def succeeded(conn: Connection, source: str, *, whole: bool) -> list[int]:
         UPDATE product.sync_sources AS s
            SET listing_since = NULL, cursor = NULL, failed_runs = 0, failing_since = NULL,
                last_error = NULL, alerted = false,
-               last_success_at = CASE WHEN %(whole)s THEN jobs.now() ELSE last_success_at END
+               last_success_at = jobs.now()
           FROM before
          WHERE s.name = before.name
         RETURNING before.*
     """
     with conn.cursor(row_factory=class_row(Trouble)) as cur:
-        before = cur.execute(query, {"name": source, "whole": whole}).fetchone()
+        before = cur.execute(query, {"name": source}).fetchone()
     if before is None or not before.alerted:
         return []
-    return [
-        emails.store(conn, compose.sync_recovered(admin, source, before.failing_since, before.now))
+    drafts = [
+        compose.sync_recovered(admin, source, before.failing_since, before.now)
         for admin in people.admins(conn)
     ]
+    return emails.store_new(conn, drafts)
 
 
 def _tell(conn: Connection, source: str, reason: str, since: str) -> list[int]:
-    """Store the mail of this window to each admin, where it is not there yet."""
+    """Store the mail of this window to each admin; return those that were not there yet."""
     ((now,),) = conn.execute("SELECT jobs.now()").fetchall()
     span = settings().sync_alert_window
     window = EPOCH + (now - EPOCH) // span * span
-    return [
-        emails.store(conn, compose.sync_failing(admin, source, reason, since, window))
-        for admin in people.admins(conn)
+    drafts = [
+        compose.sync_failing(admin, source, reason, since, window) for admin in people.admins(conn)
     ]
+    return emails.store_new(conn, drafts)

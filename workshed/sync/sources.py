@@ -6,6 +6,7 @@ held for longer.
 """
 
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 TRIPS_AT = 5
 FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)
-PROBE = timedelta(seconds=90)
-"""Longer than one exchange may take."""
-LONGEST_SNOOZE = timedelta(seconds=30)
+PROBE = timedelta(seconds=150)
+"""Longer than one exchange may take, and finding its address."""
+SHORTEST_SNOOZE, LONGEST_SNOOZE = timedelta(seconds=1), timedelta(minutes=15)
 """A source that is held may be free sooner, once the one that asks has its answer."""
 
 
@@ -135,8 +136,9 @@ def admit(conn: Connection, name: str) -> Leave:
     if not leave.held:
         return leave
     if left > timedelta() or not _probe(conn, leave):
-        pause = min(max(left, timedelta(seconds=1)), LONGEST_SNOOZE)
-        raise Snooze(pause, f"{name} is held")
+        # Not all at once, and not so often that waiting is work.
+        share = left * random.uniform(0.5, 1)  # noqa: S311
+        raise Snooze(min(max(share, SHORTEST_SNOOZE), LONGEST_SNOOZE), f"{name} is held")
     return leave
 
 

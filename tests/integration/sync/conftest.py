@@ -26,7 +26,7 @@ def use(monkeypatch):
 def api(use):
     """A source that is named in the settings, and wants a token."""
     with Api(token="sesame", page=3) as found:
-        use(SYNC_ORIGINS=found.origin, SYNC_TOKENS="crm=sesame", SYNC_TIMEOUT="20")
+        use(SYNC_ORIGINS=found.origin, SYNC_TOKENS="crm=sesame", SYNC_TIMEOUT="15")
         yield found
 
 

@@ -384,6 +384,115 @@ def test_a_host_that_is_no_longer_allowed_is_dead_at_once(jobs, six, use):
         sync.add(conn, "shop", six.origin)
 
 
+def test_a_record_that_stays_behind_is_asked_for_once_an_hour(jobs, six, rows):
+    """Its job tries again by itself; each listing would else send another."""
+    six.misbehave("nul", at="/records/c")
+    for _ in range(3):
+        sync_critical_data.send("crm")
+        drain(jobs)
+    assert len(sent(jobs, sync_record)) == 1
+
+    jobs.advance(minutes=61)
+    six.misbehave(*["nul"] * 2, at="/records/c")
+    sync_critical_data.send("crm")
+    drain(jobs)
+    assert len(sent(jobs, sync_record)) == 2
+
+
+def test_what_changes_while_a_record_is_fetched_is_fetched_again(jobs, six, kept, monkeypatch):
+    """The key of its job is free by then, so the next is no copy of it."""
+    real = sync.fetch
+
+    def fetch_and_change(leave, external_id):
+        found = real(leave, external_id)
+        if six.records["a"]["version"] == 1:
+            six.put("a", 2)
+            sync_record.send("crm", "a")
+        return found
+
+    monkeypatch.setattr(sync, "fetch", fetch_and_change)
+    sync_record.send("crm", "a")
+    jobs.drain()
+
+    assert kept() == {"a": 2}
+
+
+def test_records_that_come_while_it_is_read_do_not_make_a_listing_fail(
+    jobs, six, kept, monkeypatch
+):
+    """The newest come first here: the last page counts what no page has named."""
+    real = actors.sync.sync.read
+
+    def read(turn):
+        page = real(turn)
+        if page.next is not None:
+            six.put("0new")
+        return page
+
+    monkeypatch.setattr(actors.sync.sync, "read", read)
+    sync_critical_data.send("crm")
+    jobs.drain()
+
+    assert sorted(kept()) == list(SIX)
+
+
+def test_a_last_page_that_is_not_whole_has_its_records_all_the_same(jobs, six, kept):
+    six.page = 10
+    six.misbehave("short", at="/records")
+    sync_critical_data.send("crm")
+    drain(jobs)
+
+    assert sorted(kept()) == list("bcdef")
+
+
+def test_what_was_found_again_is_not_deleted_by_a_later_answer(jobs, six, kept):
+    """One listing lacked it, weeks ago."""
+    sync_critical_data.send("crm")
+    jobs.drain()
+    six.page = 10
+    six.misbehave("fewer", at="/records")
+    sync_critical_data.send("crm")
+    jobs.drain()
+
+    six.misbehave("404", at="/records/a")
+    with jobs.expect_discard():
+        jobs.perform(sync_record, "crm", "a")
+    assert "a" in kept()
+
+
+def test_a_token_that_is_revoked_is_told_once_and_asked_no_more(jobs, six, state):
+    six.misbehave(*["401"] * 20)
+    for name in SIX:
+        sync_record.send("crm", name)
+    drain(jobs)
+
+    assert len(six.requests) == sources.TRIPS_AT
+    assert state().held_until is not None
+    assert len(jobs.mailbox) == 2
+    assert sum(run.message.actor_name == "deliver_email" for run in jobs.runs) == 2
+
+
+def test_a_part_of_a_listing_says_nothing_of_the_whole(jobs, six, state):
+    six.misbehave(*["500"] * 4)
+    sync_critical_data.send("crm")
+    for _ in range(4):
+        drain(jobs)
+        jobs.advance(hours=1)
+    assert state().failed_runs == 4
+    jobs.drain()
+    before = len(jobs.mailbox)
+    assert state().failed_runs == 0
+
+    with pytest.raises(SourceFailedError):
+        six.misbehave("500")
+        jobs.perform(sync_critical_data, "crm", cursor="c")
+    assert state().failed_runs == 1
+    jobs.advance(minutes=1)
+    jobs.drain()
+    assert state().failed_runs == 1
+    assert len(jobs.mailbox) == before
+
+
 def test_a_record_of_the_wrong_form_keeps_no_other_from_coming(jobs, six, kept):
     six.misbehave("nul", at="/records/c")
     sync_critical_data.send("crm")
@@ -639,6 +748,11 @@ def test_a_copy_of_the_job_leaves_the_rest_to_the_other(jobs, six):
 
     with db.transaction() as conn:
         assert sync.land(conn, mine, page).wanted == list("abc")
+    reads = pytest.raises(sources.Snooze, match="a copy of this job reads crm")
+    with reads, db.transaction() as conn:  # it may yet die
+        sync.land(conn, other, page)
+    while not actors.sync.read_page("crm", None):
+        pass
     with db.transaction() as conn:
         again = sync.land(conn, other, page)
     assert (again.wanted, again.ended) == ([], True)

@@ -63,6 +63,7 @@ MEANING = {
     "redirect://169.254.169.254/latest/meta-data": ForeignRedirectError,
     "redirect:http://[::1]:80@evil/": ForeignRedirectError,
     "redirect:gopher://127.0.0.1": ForeignRedirectError,
+    "redirect:https://[": ForeignRedirectError,
 }
 JUDGED_LATER = {
     "list", "nan", "wrong-type", "other-id", "nul", "no-next", "same-cursor", "first-again",

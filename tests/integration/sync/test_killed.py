@@ -1,11 +1,13 @@
 """The jobs may be killed at any line, and come again: each change is written and logged once."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from actors import sync_critical_data, sync_record
 from workshed import db, sync
+from workshed.jobs import Snooze
 
 MOST_LINES = 1_000
 STAYING = "abcde"
@@ -128,12 +130,18 @@ def test_a_record_is_killed_at_any_line(source, version, killed, logged, kept, r
     assert line > 30
 
 
+def read_all(_):
+    """Be one of several copies, of which but one goes on."""
+    with contextlib.suppress(Snooze):
+        sync_critical_data.fn("crm")
+
+
 def test_copies_that_run_at_once_write_all_once(source, version, sent, logged, kept):
     for turn in range(1, 6):
         version(turn)
 
         with ThreadPoolExecutor(6) as threads:
-            list(threads.map(sync_critical_data.fn, ["crm"] * 6))
+            list(threads.map(read_all, range(6)))
             wanted = [*STAYING, f"x{turn}"]
             assert sent() == wanted
             list(threads.map(sync_record.fn, ["crm"] * 18, wanted * 3))

@@ -31,7 +31,18 @@ def test_it_says_how_long_to_wait(header, seconds):
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "soon", "-5", "1.5", "٣", "Wed, 99 Nov 2026 12:02:00 GMT"]
+    "header",
+    [
+        None,
+        "",
+        "soon",
+        "-5",
+        "1.5",
+        "٣",
+        "Wed, 99 Nov 2026 12:02:00 GMT",
+        "Wed, 25 Nov 99999999999 12:02:00 GMT",
+        "Wed, 25 Nov 2026 12:02:00 +99999999999",
+    ],
 )
 def test_what_cannot_be_read_says_nothing(header):
     assert delay_of(header, NOW) is None

@@ -15,6 +15,8 @@ CREATE TABLE product.sync_sources (
     listing_from    text,
     -- Of the page that is read next; null: the first.
     cursor          text,
+    -- How many records the source said it has, when its first page was read.
+    listing_total   bigint,
     last_success_at timestamptz,
     -- Runs that failed since the last success, since when, and with what.
     failed_runs     integer NOT NULL DEFAULT 0,
@@ -46,6 +48,9 @@ CREATE TABLE product.sync_records (
     -- The last listing that had it, and the version it had there.
     listed_in      bigint NOT NULL DEFAULT 0,
     listed_version bigint,
+    -- The version for which a job was sent last, and when.
+    asked_version  bigint,
+    asked_at       timestamptz,
     -- What was fetched; null until then.
     version        bigint,
     name           text,
