@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec
+from uuid import UUID, uuid4
 
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
@@ -33,35 +34,34 @@ class StepError(WorkshedError):
     """A step, or its cursor, is none that can be saved."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Saved:
-    """A row of `jobs.steps`."""
+    """What a step has saved."""
 
     cursor: Any = None
-    version: int = 0
-    """`0`: there is none."""
     done: bool = False
 
 
 class Progress:
     """How far a step has come."""
 
-    def __init__(self, name: str, saved: Saved, job: Current | None) -> None:
+    def __init__(self, name: str, saved: Saved, job: Current | None, owner: UUID) -> None:
         """Go on with what was saved; outside a job nothing is."""
         self.name = name
         self.cursor = saved.cursor
         """What was saved last, as JSON gives it back; `None` at first. Set it inside `saving`."""
-        self._version = saved.version
         self._job = job
+        self._owner = owner
 
     @contextmanager
     def saving(self) -> Generator[Connection]:
         """Run the block in one transaction, at whose end the cursor is saved in it.
 
         Before it begins the job leaves where it was cancelled, or where its worker stops: that
-        costs no attempt, and it goes on here. A copy of the job that has come further makes this
-        one leave, and undoes the block. Raises `OpenTransactionError` inside `db.transaction()`
-        and in an actor with `once=True`, whose transaction is undone as a whole by a failure.
+        costs no attempt, and it goes on here. Where another run of the job has begun this step the
+        block is undone, and this run leaves. Raises `OpenTransactionError` inside
+        `db.transaction()` and in an actor with `once=True`, whose transaction is undone as a whole
+        by a failure.
         """
         if db.is_open():
             raise OpenTransactionError(
@@ -71,15 +71,22 @@ class Progress:
         checkpoint()
         if self._job is not None and self._job.stopping:
             raise Snooze(timedelta(), f"its worker stops; it goes on in step {self.name!r}")
-        with db.transaction() as conn:
-            yield conn
-            self.save(conn, self.cursor)
+        before = json.dumps(self.cursor)
+        try:
+            with db.transaction() as conn:
+                yield conn
+                self.save(conn, self.cursor)
+        except BaseException:
+            self.cursor = json.loads(before)
+            raise
+        if self._job is not None and json.dumps(self.cursor) != before:
+            self._job.advanced = True
 
     def save(self, conn: Connection, cursor: object) -> None:
         """Save the cursor in the caller's transaction, as `saving` does at its end.
 
         Raises `OpenTransactionError` where `conn` has none open, `StepError` for what is no JSON
-        or more than 8 KiB of it, and `Snooze` where a copy of the job has come further.
+        or more than 8 KiB of it, and `Snooze` where another run of the job has begun this step.
         """
         if conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
             raise OpenTransactionError(
@@ -96,28 +103,24 @@ class Progress:
         if self._job is not None:
             with db.transaction() as conn:
                 self._write(conn, self._job, self.cursor, done=True)
+            self._job.advanced = True
 
     def _write(self, conn: Connection, job: Current, cursor: object, *, done: bool) -> None:
         query = """
-            INSERT INTO jobs.steps AS s (message_id, name, cursor, version, done)
-            VALUES (%(id)s, %(name)s, %(cursor)s, %(version)s + 1, %(done)s)
-                ON CONFLICT (message_id, name)
-                DO UPDATE SET cursor = excluded.cursor, version = excluded.version,
-                              done = excluded.done, saved_at = jobs.now()
-                 WHERE s.version = %(version)s
+            UPDATE jobs.steps
+               SET cursor = %(cursor)s, done = %(done)s, saved_at = jobs.now()
+             WHERE message_id = %(id)s AND name = %(name)s AND owner = %(owner)s
         """
         values = {
             "id": job.message_id,
             "name": self.name,
+            "owner": self._owner,
             "cursor": Jsonb(cursor),
-            "version": self._version,
             "done": done,
         }
         if not conn.execute(query, values).rowcount:
-            # Not left to the copy: the delivery of that one may be gone, and it may yet die.
-            raise Snooze(COPY_LOOKS_AGAIN, f"a copy of it has come further in step {self.name!r}")
-        self._version += 1
-        job.advanced = True
+            # Not left to the other: its delivery may be gone, and it may yet die.
+            raise Snooze(COPY_LOOKS_AGAIN, f"another run of it has begun step {self.name!r}")
 
 
 _begun: ContextVar[tuple[Current, set[str]] | None] = ContextVar("steps begun", default=None)
@@ -143,10 +146,10 @@ def step(
             "leave out that one, or once=True of the actor"
         )
     checkpoint()
-    job = running()
-    saved = Saved() if job is None else _saved(job, name)
+    job, owner = running(), uuid4()
+    saved = Saved() if job is None else _begun_by(job, name, owner)
     if not saved.done:
-        progress = Progress(name, saved, job)
+        progress = Progress(name, saved, job, owner)
         function(progress, *args, **kwargs)
         progress.finish()
 
@@ -166,7 +169,8 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def _saved(job: Current, name: str) -> Saved:
+def _begun_by(job: Current, name: str, owner: UUID) -> Saved:
+    """Begin a step: from now on no other run of the job writes for it."""
     begun = _begun.get()
     if begun is None or begun[0] is not job:
         begun = (job, set())
@@ -174,9 +178,13 @@ def _saved(job: Current, name: str) -> Saved:
     if name in begun[1]:
         raise StepError(f"step {name!r} comes twice in one job; each has a name of its own")
     begun[1].add(name)
-    query = "SELECT cursor, version, done FROM jobs.steps WHERE message_id = %s AND name = %s"
+    query = """
+        INSERT INTO jobs.steps (message_id, name, owner) VALUES (%s, %s, %s)
+            ON CONFLICT (message_id, name) DO UPDATE SET owner = excluded.owner
+        RETURNING cursor, done
+    """
     with db.transaction() as conn, conn.cursor(row_factory=class_row(Saved)) as cur:
-        return cur.execute(query, (job.message_id, name)).fetchone() or Saved()
+        return next(iter(cur.execute(query, (job.message_id, name, owner))))
 
 
 def _check_name(name: str) -> None:

@@ -1,5 +1,6 @@
 """Long jobs in steps: each goes on where it stopped, and writes once what it writes."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -132,7 +133,49 @@ def test_a_block_that_fails_saves_nothing(jobs, actor, written):
 
     with pytest.raises(OSError, match="no"):
         jobs.perform(bad)
-    assert written() == rows() == []
+    assert written() == []
+    assert rows() == [("numbers", None, False)]
+
+
+def test_a_block_that_changes_nothing_is_no_progress(jobs, actor, written):
+    """It looks whether there is more, and then fails each time: that is one failure, again."""
+
+    @actor(queue_name="default", actor_name="stuck", max_retries=1)
+    def stuck():
+        step("numbers", numbers)
+
+    def numbers(progress):
+        with progress.saving():
+            pass
+        raise OSError("no")
+
+    stuck.send()
+    with jobs.expect_retry():
+        jobs.drain()
+    jobs.advance(minutes=1)
+    with pytest.raises(OSError, match="no"):
+        jobs.drain()
+    assert len(jobs.dead) == 1
+
+
+def test_what_was_undone_can_be_saved_again(database, connect, written):
+    current.begin(Running())
+    conn = connect(autocommit=True)
+
+    def numbers(progress):
+        for failing in (True, False):
+            with contextlib.suppress(OSError), conn.transaction():
+                progress.save(conn, 1)
+                conn.execute("INSERT INTO written VALUES (1)")
+                if failing:
+                    raise OSError("no")
+        with contextlib.suppress(OSError), progress.saving():
+            progress.cursor = 2
+            raise OSError("no")
+        assert progress.cursor == 1
+
+    step("numbers", numbers)
+    assert written() == [1]
 
 
 def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, written):
@@ -193,7 +236,7 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
 
     assert written() == TEN or written() == list(range(1, len(written()) + 1))
     assert len(written()) == len(set(written()))
-    assert any("a copy of it has come further in step 'numbers'" in end for end in ends)
+    assert any("another run of it has begun step 'numbers'" in end for end in ends)
 
 
 def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, database):
@@ -264,7 +307,7 @@ def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
 
     with pytest.raises(OpenTransactionError, match="saving"):
         step("numbers", numbers)
-    assert rows() == []
+    assert rows() == [("numbers", None, False)]
 
 
 def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, written):
@@ -303,7 +346,7 @@ def test_a_cursor_that_would_come_back_as_something_else_is_refused(database, cu
 
     with pytest.raises(StepError, match=reason):
         step("numbers", numbers)
-    assert rows() == []
+    assert rows() == [("numbers", None, False)]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\nb"])

@@ -6,8 +6,8 @@ CREATE TABLE jobs.steps (
         CONSTRAINT steps_name CHECK (length(name) BETWEEN 1 AND 100),
     -- Where it goes on: null, or what the job has made of it. Written with what it stands for.
     cursor     jsonb NOT NULL DEFAULT 'null',
-    -- How often it was written: a copy of the job that has read an older one writes nothing more.
-    version    bigint NOT NULL DEFAULT 1,
+    -- The run that began it last: an earlier one, or a copy of the job, writes nothing more.
+    owner      uuid NOT NULL,
     done       boolean NOT NULL DEFAULT false,
     saved_at   timestamptz NOT NULL DEFAULT jobs.now(),
     PRIMARY KEY (message_id, name)
