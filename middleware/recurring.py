@@ -115,9 +115,11 @@ class Recurring(Middleware):
             jobs = self.jobs(broker, conn)
             recurring.declare(conn, jobs)
         self._over = over = threading.Event()
-        names = [job.name for job in jobs]
+        known = {job.name for job in jobs}
+        if lacking := {actor.actor_name for actor in periodic(broker)} - known:
+            logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
         threading.Thread(
-            target=_go_on_saying, args=[names, over], name="recurring", daemon=True
+            target=self._go_on_saying, args=[broker, known, over], name="recurring", daemon=True
         ).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -166,6 +168,25 @@ class Recurring(Middleware):
             return message.copy(message_id=made.message_id)
         return message
 
+    def _go_on_saying(self, broker: Broker, known: set[str], over: threading.Event) -> None:
+        """Say every minute that these jobs are still in a release that runs.
+
+        And note those whose tables were not there before: a worker may start ahead of `migrate`.
+        """
+        pause_s = SAY_EVERY.total_seconds()
+        while not over.wait(pause_s):
+            try:
+                with db.transaction() as conn:
+                    if len(known) < len(periodic(broker)):
+                        late = [job for job in self.jobs(broker, conn) if job.name not in known]
+                        recurring.declare(conn, late)
+                        known.update(job.name for job in late)
+                    recurring.seen(conn, known)
+                pause_s = SAY_EVERY.total_seconds()
+            except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
+                logger.debug("periodic jobs are not noted: %s", str(err).strip())
+                pause_s = PAUSE_S
+
     @property
     def _rests(self) -> bool:
         return time.monotonic() < self._rests_until
@@ -181,8 +202,9 @@ class Recurring(Middleware):
         try:
             with db.transaction() as conn:
                 migrate.require(conn, "jobs")
-                recurring.declare(conn, self.jobs(self._broker, conn))
-            self._said = True
+                jobs = self.jobs(self._broker, conn)
+                recurring.declare(conn, jobs)
+            self._said = len(jobs) == len(periodic(self._broker))
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
@@ -204,16 +226,3 @@ def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:
         if isinstance(middleware, (Cancel, Uniqueness)):
             middleware.before_enqueue(broker, message, None)
     return message.options
-
-
-def _go_on_saying(names: list[str], over: threading.Event) -> None:
-    """Say every minute that these jobs are still in a release that runs."""
-    pause_s = SAY_EVERY.total_seconds()
-    while not over.wait(pause_s):
-        try:
-            with db.transaction() as conn:
-                recurring.seen(conn, names)
-            pause_s = SAY_EVERY.total_seconds()
-        except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
-            logger.debug("periodic jobs are not noted: %s", str(err).strip())
-            pause_s = PAUSE_S
