@@ -75,17 +75,18 @@ def sweep(older_than: timedelta, limit: int) -> int:
     return sum(_delete(sha256, older_than) for sha256 in found)
 
 
-def adopt() -> int:
+def adopt(*, only_count: bool = False) -> int:
     """Give a row to each content that has none; return how many.
 
     Such are left where PostgreSQL was restored from an older backup than the contents. Nothing
     refers to them, so they are swept after their grace like all others, and under the same lock.
-    Raises `StorageError`.
+    Never by itself: where two databases share a place, each has contents of which the other knows
+    nothing. Raises `StorageError`.
     """
     found, total = storage().contents(), 0
     while batch := list(islice(found, ADOPTED_AT_ONCE)):
         with db.transaction() as conn:
-            total += _adopt(conn, batch)
+            total += _unknown(conn, batch) if only_count else _adopt(conn, batch)
     return total
 
 
@@ -127,6 +128,15 @@ def _adopt(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     """
     names, sizes = zip(*contents, strict=True)
     return conn.execute(query, (list(names), list(sizes))).rowcount
+
+
+def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
+    query = """
+        SELECT count(*) FROM unnest(%s::text[]) AS found (sha256)
+         WHERE NOT EXISTS (SELECT FROM product.blobs b WHERE b.sha256 = found.sha256)
+    """
+    ((count,),) = conn.execute(query, ([name for name, _ in contents],)).fetchall()
+    return int(count)
 
 
 def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:

@@ -15,8 +15,7 @@ BATCH = 100
 def prune(config: Settings) -> dict[str, int]:
     """Delete all of it, and return how many of each; none where the product has no tables.
 
-    A content without a row is given one, to be deleted after its grace as any other. Imports, and
-    variants of what nobody holds any more, go before the contents that they refer to.
+    Imports, and variants of what nobody holds any more, go before the contents that they refer to.
     """
     if not is_there():
         return {}
@@ -26,7 +25,6 @@ def prune(config: Settings) -> dict[str, int]:
         "imports": retention.all_of(imports.prune, config.import_retention),
         "variants": retention.all_of(blobs.forget_variants, config.blob_grace),
         "contents": _contents(config.blob_grace),
-        "contents without a row": blobs.adopt(),
         "drafts of contents": storage().stale_drafts(config.blob_grace),
     }
 

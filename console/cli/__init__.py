@@ -33,6 +33,7 @@ COMMANDS = {
     "recurring": "console.cli.recurring:recurring",
     "relay": "console.cli.relay:relay",
     "scheduled": "console.cli.scheduled:scheduled",
+    "storage": "console.cli.storage:storage",
     "sync": "console.cli.sync:sync",
     "unique": "console.cli.unique:unique",
     "worker": "console.cli.worker:worker",

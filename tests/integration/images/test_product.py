@@ -48,7 +48,6 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
         "imports": 0,
         "variants": 1,
         "contents": 2,
-        "contents without a row": 0,
         "drafts of contents": 0,
     }
     jobs.advance(days=30)

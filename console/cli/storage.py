@@ -1,0 +1,33 @@
+"""`workshed storage`: what is kept in WORKSHED_STORAGE_URL."""
+
+import typer
+
+from console.cli.options import DryRun, Yes
+
+storage = typer.Typer(add_completion=False, help="The contents in WORKSHED_STORAGE_URL.")
+
+
+@storage.callback()
+def group() -> None:
+    """The contents in WORKSHED_STORAGE_URL."""  # noqa: D401 -- a title
+
+
+@storage.command()
+def adopt(*, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let contents that this database knows nothing of be deleted by `maintain`.
+
+    A restore of PostgreSQL from an older backup leaves such. They go after
+    WORKSHED_BLOB_GRACE, unless they are stored again. Where another database keeps its
+    contents in the same place, they are its contents: look with --dry-run first.
+    """
+    from console.cli.asking import agreed
+    from console.program import database
+    from workshed import blobs
+    from workshed.storage import storage as place
+
+    with database("product"):
+        count = blobs.adopt(only_count=True)
+    if count and not dry_run:
+        agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
+        count = blobs.adopt()
+    print(f"{count} contents without a row in {place()}{'' if dry_run else ', adopted'}")

@@ -1,0 +1,33 @@
+"""`workshed storage adopt`: contents that PostgreSQL knows nothing of."""
+
+import pytest
+
+from workshed import blobs, db
+from workshed.storage import storage
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def strays(env, tmp_path):
+    """Two contents whose rows are lost, and one that has its own."""
+    env(STORAGE_URL=f"file:{tmp_path}/contents")
+    for text in (b"one", b"two", b"three"):
+        with storage().draft() as draft:
+            draft.write(text)
+            blob = blobs.keep(draft)
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM product.blobs WHERE sha256 <> %s", (blob.sha256,))
+    return f"file:{tmp_path}/contents"
+
+
+def test_they_are_counted_and_adopted(workshed, strays):
+    assert (
+        workshed("storage", "adopt", "--dry-run").out == f"2 contents without a row in {strays}\n"
+    )
+    assert workshed("storage", "adopt").code == 2  # without a terminal nobody is asked
+
+    done = workshed("storage", "adopt", "--yes")
+
+    assert (done.code, done.out) == (0, f"2 contents without a row in {strays}, adopted\n")
+    assert workshed("storage", "adopt", "--dry-run").out.startswith("0 contents")
