@@ -11,6 +11,7 @@ import dramatiq
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
+from dramatiq.threading import Interrupt
 from dramatiq.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,14 @@ class EventLoop(Middleware):
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
         """Let an async actor start the loop where there is none."""
-        if inspect.iscoroutinefunction(inspect.unwrap(actor.fn)):
-            actor.fn = self._looped(actor.fn)
+        if not inspect.iscoroutinefunction(inspect.unwrap(actor.fn)):
+            return
+        if actor.options.get("once"):
+            raise ValueError(
+                f"{actor.actor_name}: once=True of an async actor: what is interrupted may go on "
+                "for a moment, in a transaction that is over; say once(conn, key) inside it"
+            )
+        actor.fn = self._looped(actor.fn)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop the loop."""
@@ -52,6 +59,11 @@ class EventLoop(Middleware):
                     loop.daemon = True  # it holds up nobody's end
                     loop.start(timeout=10)
                     set_event_loop_thread(loop)
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except RuntimeError as err:
+                if isinstance(err.__cause__, Interrupt):  # whose coroutine did not end within 1 s
+                    raise err.__cause__ from None
+                raise
 
         return looped

@@ -14,6 +14,7 @@ from middleware.job import Job, Outcome, Settling
 from middleware.limiters import PostgresLimiters
 from workshed import db
 from workshed.db import Connection
+from workshed.errors import DuplicateJobError
 from workshed.jobs import counters, effects
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ class Groups(GroupCallbacks, Settling):
     """dramatiq's `GroupCallbacks`, whose count commits with the outcomes that it counts.
 
     `group(messages)` with `add_completion_callback(message)`: each callback is sent once, in the
-    transaction in which the last of the jobs is done, however often any of them was delivered. A
-    group one of whose jobs is dead is not complete; it is when somebody puts that one back.
+    transaction in which the last of the jobs is done, however often any of them was delivered. One
+    that was discarded had nothing left to do, and counts. A group one of whose jobs is dead is not
+    complete until somebody has put that one back; nor is one of which a job was cancelled.
     """
 
     def __init__(self) -> None:
@@ -45,7 +47,11 @@ class Groups(GroupCallbacks, Settling):
 
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether a job of a group is done whose end somebody waits for."""
-        return outcome.kind == "done" and "group_completion_uuid" in job.message.options
+        if "group_completion_uuid" not in job.message.options:
+            return False
+        return outcome.kind == "done" or (
+            outcome.kind == "discarded" and outcome.called != "cancelled"
+        )
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Count it, once; after the last send what was to follow."""
@@ -65,4 +71,7 @@ class Groups(GroupCallbacks, Settling):
         with db.joined(conn):
             for fields in callbacks:
                 message: Message[Any] = Message(**{**fields, "args": tuple(fields["args"])})
-                self._broker.enqueue(message.copy(options={"origin": "transaction"}))
+                try:
+                    self._broker.enqueue(message.copy(options={"origin": "transaction"}))
+                except DuplicateJobError as err:  # no reason to keep the outcome of a job
+                    logger.warning("%s is not sent: %s", message, err)

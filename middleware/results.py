@@ -16,6 +16,7 @@ from middleware.job import Job, Outcome, Settling
 from workshed import db, exact
 from workshed.db import Connection
 from workshed.jobs import results
+from workshed.jobs.attempts import LONGEST_ERROR, storable, text_of
 from workshed.jobs.current import running
 
 LARGEST_BYTES = 1 << 20
@@ -29,6 +30,10 @@ class PostgresResults(ResultBackend):
 
     `message.get_result(block=True, timeout=10_000)` looks again and again, less and less often.
     """
+
+    def build_message_key(self, message: dramatiq.Message[Any]) -> str:
+        """Leave the queue out: what is tried again may be in another than its sender knows."""
+        return f"{self.namespace}:{message.actor_name}:{message.message_id}"
 
     def _get(self, message_key: str) -> Any:
         with db.transaction() as conn:
@@ -74,9 +79,7 @@ class Results(Stock, Settling):
         ttl = self._options(job)[1]
         with db.joined(conn):
             if outcome.kind == "dead":
-                error = outcome.error if isinstance(outcome.error, Exception) else None
-                shown = error or RuntimeError(outcome.reason)
-                self.backend.store_exception(job.message, shown, ttl)
+                self.backend.store_exception(job.message, _shown(job, outcome), ttl)
             else:
                 found = job.result if outcome.kind == "done" else NOT_RUN
                 self.backend.store_result(job.message, found, ttl)
@@ -112,3 +115,12 @@ class Results(Stock, Settling):
                 f"its result has {size} bytes, {LARGEST_BYTES} at most; store it, and return its id"
             )
         return result
+
+
+def _shown(job: Job, outcome: Outcome) -> Exception:
+    """Return the error of a dead job as everybody may see it: in words that can be stored."""
+    error = outcome.error
+    text = outcome.reason if error is None else text_of(error)
+    name = "RuntimeError" if error is None else type(error).__name__
+    kind: type[Exception] = type(name, (Exception,), {})
+    return kind(job.shown(storable(text))[:LONGEST_ERROR])
