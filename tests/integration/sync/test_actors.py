@@ -483,8 +483,8 @@ def test_a_part_of_a_listing_says_nothing_of_the_whole(jobs, six, state):
     before = len(jobs.mailbox)
     assert state().failed_runs == 0
 
+    six.misbehave("500")
     with pytest.raises(SourceFailedError):
-        six.misbehave("500")
         jobs.perform(sync_critical_data, "crm", cursor="c")
     assert state().failed_runs == 1
     jobs.advance(minutes=1)
