@@ -77,6 +77,24 @@ def test_an_async_actor_is_interrupted_by_its_limit(
     eventually(lambda: count("jobs.dead WHERE error_class LIKE '%TimeLimitExceeded'") == 1, 30)
 
 
+def test_one_whose_loop_is_busy_is_interrupted_all_the_same(
+    start_worker, broker, tmp_path, count, conn, eventually
+):
+    """dramatiq waits for a second, and then says that it has timed out."""
+    busy = SLOW.replace("await asyncio.sleep(600)", "import time; time.sleep(4)")
+    (tmp_path / "sleepers.py").write_text(busy)
+    conn.autocommit = True
+    conn.execute("CREATE TABLE public.begun (number integer)")
+    worker = start_worker("sleepers", env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
+    broker.enqueue(Message("default", "waits", (), {}, {}))
+    eventually(lambda: count("begun") == 1, 30)
+
+    worker.stop()
+
+    assert count("jobs.schedule WHERE actor = 'waits' AND reason = 'refund'") == 1
+    assert count("jobs.dead") == 0
+
+
 def test_an_async_actor_is_interrupted_by_a_shutdown(
     start_worker, broker, tmp_path, count, conn, eventually
 ):

@@ -19,7 +19,7 @@ from dramatiq.results import ResultFailure, ResultMissing, ResultTimeout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from middleware import PostgresLimiters
+from middleware import PostgresLimiters, RetryOn, Unique
 from middleware.callbacks import ResultError
 from workshed import db
 from workshed.jobs import Discard, counters, current, results
@@ -157,6 +157,61 @@ def test_one_that_cannot_be_stored_is_a_failure(jobs, actor, result):
         message.get_result()
 
 
+def test_an_error_whose_own_words_fail_costs_the_job_no_outcome(jobs, actor):
+    class OddError(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    @actor(queue_name="default", actor_name="odd", store_results=True, max_retries=0)
+    def odd():
+        raise OddError
+
+    message = odd.send()
+    with pytest.raises(OddError):
+        jobs.drain()
+
+    assert len(jobs.dead) == 1
+    with pytest.raises(ResultFailure, match="actor raised OddError"):
+        message.get_result()
+
+
+def test_an_error_shows_no_secret_of_its_job(jobs, actor):
+    @actor(
+        queue_name="default", actor_name="pay", store_results=True, max_retries=0, redact=["card"]
+    )
+    def pay(card):
+        raise OSError(f"no answer for {card}")
+
+    message = pay.send("4111-1111")
+    with pytest.raises(OSError, match="no answer"):
+        jobs.drain()
+
+    with pytest.raises(ResultFailure) as failure:
+        message.get_result()
+    assert "4111" not in str(failure.value)
+
+
+def test_it_is_found_by_who_sent_it_whatever_queue_ran_it(jobs, actor):
+    @actor(
+        queue_name="default",
+        actor_name="moved",
+        store_results=True,
+        retry_on=RetryOn(OSError, queue="low"),
+    )
+    def moved():
+        return 1
+
+    message = moved.send()
+    jobs.fail_next(moved, OSError("away"))
+    with jobs.expect_retry():
+        jobs.drain()
+    jobs.advance(minutes=1)
+    jobs.drain()
+
+    assert jobs.runs[-1].message.queue_name == "low"
+    assert message.get_result() == 1
+
+
 # Groups and pipelines
 
 
@@ -231,6 +286,36 @@ def test_a_group_with_a_dead_member_is_complete_when_that_is_put_back(jobs, add,
         jobs.advance(minutes=1)
 
     assert calls == []
+
+
+def test_a_callback_whose_key_is_held_costs_nobody_an_outcome(jobs, add, actor):
+    @actor(queue_name="default", actor_name="only", unique=Unique(on_conflict="raise"))
+    def only():
+        pass
+
+    only.send_with_options(delay=3_600_000)
+    group = dramatiq.group([add.message(1, 1)])
+    group.add_completion_callback(only.message())
+    group.run()
+
+    jobs.drain()
+
+    assert [run.outcome.kind for run in jobs.runs] == ["done"]
+
+
+def test_a_member_that_was_discarded_counts(jobs, actor, told):
+    tell, calls = told
+
+    @actor(queue_name="default", actor_name="leave")
+    def leave():
+        raise Discard("nothing to do")
+
+    group = dramatiq.group([leave.message()])
+    group.add_completion_callback(tell.message("done"))
+    group.run()
+    jobs.drain()
+
+    assert calls == ["done"]
 
 
 # Limiters
@@ -361,6 +446,14 @@ def test_numbers_that_have_expired_are_deleted(jobs, limiters):
 
 
 # Async actors
+
+
+def test_one_that_runs_once_is_refused(jobs, actor):
+    async def fetch():
+        pass
+
+    with pytest.raises(ValueError, match="once=True of an async actor"):
+        actor(queue_name="default", actor_name="fetch", once=True)(fetch)
 
 
 def test_an_async_actor_runs_on_the_loop(jobs, actor):
