@@ -1,14 +1,12 @@
 """What an actor says about its uniqueness, and the key that follows from its arguments."""
 
-import hashlib
-import inspect
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
 import dramatiq
-import orjson
+
+from middleware.key import Key, check_key, readable, value_of
 
 Strategy = Literal[
     "until_executing",
@@ -18,10 +16,6 @@ Strategy = Literal[
     "until_and_while_executing",
 ]
 OnConflict = Literal["log", "raise", "replace", "reschedule"]
-Key = Sequence[str] | Callable[..., object]
-
-LONGEST_BYTES = 200
-"""Of a key people can read; a longer one is its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +98,8 @@ class Unique:
 
     def check(self, actor: dramatiq.Actor[..., Any]) -> None:
         """Refuse a key of arguments that the actor does not have."""
-        if self.key is None or callable(self.key):
-            return
-        if isinstance(self.key, str):
-            raise TypeError(f"{actor.actor_name}: key={self.key!r}: a list of argument names")
-        known = inspect.signature(actor.fn).parameters
-        for name in self.key:
-            if name not in known:
-                raise ValueError(
-                    f"{actor.actor_name}: key={list(self.key)!r}: it has no argument {name!r}, "
-                    f"only {', '.join(known) or 'none'}"
-                )
+        if self.key is not None:
+            check_key(actor, self.key)
 
     def key_of(self, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any]) -> str:
         """Return the key of a message; positional and named arguments, and defaults, are one.
@@ -122,25 +107,4 @@ class Unique:
         Raises what the function given as `key` raises, and `ValueError` for a result that is no
         JSON.
         """
-        if callable(self.key):
-            value = self.key(*message.args, **message.kwargs)
-        else:
-            bound = inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
-            bound.apply_defaults()
-            arguments = bound.arguments
-            names = list(arguments) if self.key is None else self.key
-            value = [arguments[name] for name in names]
-        return readable(actor.actor_name, value)
-
-
-def readable(actor_name: str, value: object) -> str:
-    """Write a key people can read: `process_image:[7]`; a long one ends in its hash."""
-    try:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except TypeError as err:
-        raise ValueError(f"{actor_name}: the key {value!r:.80} is no JSON: {err}") from None
-    key = f"{actor_name}:{text}"
-    # PostgreSQL has no NUL in a text; JSON writes it as an escape, so none is here.
-    if len(key.encode()) <= LONGEST_BYTES:
-        return key
-    return f"{actor_name}:{hashlib.sha256(text.encode()).hexdigest()}"
+        return readable(actor.actor_name, value_of(actor, message, self.key))
