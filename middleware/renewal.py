@@ -2,14 +2,17 @@
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import turns
-from workshed.jobs.turns import LEASE, Turn
+from workshed.jobs.turns import LEASE
 
 logger = logging.getLogger(__name__)
+
+Renew = Callable[[Connection, Sequence[UUID]], int]
+"""Holds leases for longer, by their tokens; returns how many rows of them are still there."""
 
 EVERY_S = LEASE.total_seconds() / 6
 
@@ -17,8 +20,10 @@ EVERY_S = LEASE.total_seconds() / 6
 class Renewal:
     """A thread that renews what was added and not dropped; four renewals of five may fail."""
 
-    def __init__(self) -> None:
-        """Start nothing."""
+    def __init__(self, what: str, renew: Renew) -> None:
+        """Start nothing. `what` names the leases in the log."""
+        self._what = what
+        self._renew = renew
         self._tokens: set[UUID] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -32,22 +37,22 @@ class Renewal:
         """Renew no more."""
         self._over.set()
 
-    def add(self, turn: Turn) -> None:
+    def add(self, token: UUID) -> None:
         """Hold a lease."""
         with self._lock:
-            self._tokens.add(turn.token)
+            self._tokens.add(token)
 
-    def drop(self, turn: Turn) -> None:
+    def drop(self, token: UUID) -> None:
         """Let go of one."""
         with self._lock:
-            self._tokens.discard(turn.token)
+            self._tokens.discard(token)
 
     def renew(self, conn: Connection) -> None:
         """Renew all of them now."""
         with self._lock:
             tokens = list(self._tokens)
-        if tokens and turns.renew(conn, tokens) < len(tokens):
-            logger.debug("a job has ended meanwhile, or has lost its turn")
+        if tokens and self._renew(conn, tokens) < len(tokens):
+            logger.debug("a job has ended meanwhile, or has lost its lease (%s)", self._what)
 
     def _run(self, over: threading.Event) -> None:
         while not over.wait(EVERY_S):
@@ -57,4 +62,5 @@ class Renewal:
                         self.renew(conn)
                         over.wait(EVERY_S)
             except Exception as err:  # noqa: BLE001 -- it tries again, whatever it was
-                logger.warning("turns are not renewed: %s; trying again", str(err).strip())
+                said = str(err).strip()
+                logger.warning("%s are not renewed: %s; trying again", self._what, said)

@@ -44,7 +44,7 @@ class Uniqueness(Settling):
 
     def __init__(self) -> None:
         """No turn is taken."""
-        self._renewal = Renewal()
+        self._renewal = Renewal("turns", turns.renew)
         self._refused = threading.local()
 
     @property
@@ -107,19 +107,19 @@ class Uniqueness(Settling):
         job.has_key = has_key(job)
         job.message.options.pop("waits_for_key", None)  # it had it: a later hop waits for none
         if job.turn is not None:
-            self._renewal.add(job.turn)
+            self._renewal.add(job.turn.token)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
     ) -> None:
         """Renew its turn no longer; it is free, or free when its lease ends."""
         if message.job.turn is not None:
-            self._renewal.drop(message.job.turn)
+            self._renewal.drop(message.job.turn.token)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Do so for a job that a later check has stopped."""
         if message.job.turn is not None:
-            self._renewal.drop(message.job.turn)
+            self._renewal.drop(message.job.turn.token)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Nothing runs any more."""
