@@ -7,6 +7,7 @@ from workshed.jobs import (
     cancels,
     counters,
     effects,
+    limits,
     relays,
     results,
     rules,
@@ -24,7 +25,7 @@ SILENT_FOR = timedelta(hours=1)
 
 
 class Housekeeping:
-    """Prunes fences, keys, tombstones, rules and expired locks; any number may."""
+    """Prunes fences, keys, tombstones, rules, expired locks and idle limits; any number may."""
 
     def __init__(self, retention: timedelta) -> None:
         """Delete what is older than `retention`."""
@@ -40,6 +41,6 @@ class Housekeeping:
         ]
         deleted += [
             prune(conn, BATCH)
-            for prune in (unique.prune, turns.prune, results.prune, counters.prune)
+            for prune in (unique.prune, turns.prune, results.prune, counters.prune, limits.prune)
         ]
         return 0.0 if BATCH in deleted else EVERY_S

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 from brokers.background import Background, Duty
 from brokers.build import broker
+from brokers.caller import call_waiting
 from brokers.depth import AskingPublisher
 from brokers.envelope import decode, stamp
 from brokers.errors import BrokerBlockedError, EnvelopeError, PublishRefusedError, exit_code
@@ -279,6 +280,7 @@ def run(stop: threading.Event) -> None:
         Resend(publisher, found.declared, settings().resend_after),
         Housekeeping(settings().fence_retention),
         sweep,
+        call_waiting,
         watch_lag,
         overview,
         Oldest(publisher),

@@ -25,6 +25,9 @@ SHIFTABLE = """
     CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz
         LANGUAGE sql STABLE PARALLEL SAFE
         RETURN (SELECT COALESCE(stopped_at, statement_timestamp() + shift) FROM jobs.clock);
+    CREATE OR REPLACE FUNCTION jobs.moment() RETURNS timestamptz
+        LANGUAGE sql VOLATILE PARALLEL SAFE
+        RETURN (SELECT COALESCE(stopped_at, clock_timestamp() + shift) FROM jobs.clock);
     ALTER TABLE jobs.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
 """
 

@@ -1,0 +1,519 @@
+"""Limits as rows: never exceeded, in the order of arrival, all or none, and whose time is over."""
+
+import heapq
+import itertools
+import math
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brokers.caller import call_waiting
+from brokers.testing.scratch import SHIFTABLE
+from workshed.jobs import cancels, limits, schedule
+from workshed.jobs.limits import Ask, Start
+
+SECOND = timedelta(seconds=1)
+BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
+ONE = Ask("all", "concurrent", 1)
+
+
+@pytest.fixture
+def own(connect):
+    """A connection in autocommit, to a database whose clock is ours."""
+    conn = connect(autocommit=True)
+    conn.execute(SHIFTABLE)
+    return conn
+
+
+@pytest.fixture
+def at(own):
+    """`at(3.5)`: it is so many seconds later than the beginning."""
+
+    def stop(seconds):
+        own.execute("UPDATE jobs.clock SET stopped_at = %s", (BEGIN + seconds * SECOND,))
+
+    stop(0)
+    return stop
+
+
+class Crowd:
+    """Jobs that come to limits, as workers bring them."""
+
+    def __init__(self, conn):
+        self.conn = conn
+        self.starts = {}
+        self.hops = Counter()
+        self.waits = {}
+
+    def come(self, job, *asks):
+        """Start a job, or store that it waits; True where it has started."""
+        start = Start(uuid4(), job, "sync", "here", 1)
+        if limits.take(self.conn, sorted_by_key(asks), start) is None:
+            self.starts[job] = start
+            self.waits.pop(job, None)
+            return True
+        self.hops[job] += 1
+        self.waits[job] = limits.wait(self.conn, sorted_by_key(asks), job, self.hops[job])
+        row = schedule.Row(job, self.hops[job], "default", "sync", "{}", "snooze")
+        schedule.insert(self.conn, row, delay=self.waits[job].again_in)
+        return False
+
+    def end(self, job, *asks):
+        """Store that a job is done."""
+        keys = sorted(ask.key for ask in asks if ask.is_held)
+        return limits.leave(self.conn, keys, self.starts.pop(job).token, job, None)
+
+    def due(self):
+        """Take what a relay would send now."""
+        query = """
+            DELETE FROM jobs.schedule WHERE due_at <= jobs.now()
+            RETURNING message_id, due_at, number
+        """
+        found = self.conn.execute(query).fetchall()
+        return [job for job, *_ in sorted(found, key=lambda row: row[1:])]
+
+
+def sorted_by_key(asks):
+    return sorted(asks, key=lambda ask: ask.key)
+
+
+@pytest.fixture
+def crowd(own, at):
+    return Crowd(own)
+
+
+def tenants(count, jobs):
+    """`a0 b0 a1 b1 …`."""
+    return [f"{tenant}{n}" for n in range(jobs) for tenant in "abcdefgh"[:count]]
+
+
+# Never exceeded
+
+
+def greedy(ask, arrivals):
+    """When each is to start who comes at these times, in this order; by hand."""
+    size, found = ask.size, []
+    full_at = BEGIN - timedelta(days=1)
+    for come in arrivals:
+        start = max(come, *found[-1:], BEGIN)
+        if ask.kind == "window":
+            if len(found) >= size:
+                start = max(start, found[-size] + ask.span)
+        else:
+            start = max(start, full_at + ask.span * (1 - size))
+            full_at = max(full_at, start) + ask.span
+        found.append(start)
+    return found
+
+
+def starts_of(crowd, at, ask, arrivals, late):
+    """Let them come; each again when its row is due, and `late()` later."""
+    crowd.conn.execute("DELETE FROM jobs.limits; DELETE FROM jobs.limit_starts")
+    crowd.conn.execute("DELETE FROM jobs.limit_waits; DELETE FROM jobs.schedule")
+    crowd.starts.clear()
+    events = [(come, 1, number) for number, come in enumerate(arrivals)]
+    heapq.heapify(events)
+    started = {}
+    while events:
+        now, _, number = heapq.heappop(events)
+        at((now - BEGIN) / SECOND)
+        if crowd.come(f"{number}", ask):
+            started[number] = now
+        else:
+            wait = crowd.waits[f"{number}"].again_in
+            heapq.heappush(events, (now + wait + late(), 0, number))
+    return [started[number] for number in range(len(arrivals))]
+
+
+asked = st.one_of(
+    st.builds(
+        lambda size, ms: Ask("w", "window", size, timedelta(milliseconds=ms)),
+        st.integers(1, 5),
+        st.integers(1, 5_000),
+    ),
+    st.builds(
+        lambda size, us: Ask("b", "bucket", size, timedelta(microseconds=us)),
+        st.integers(1, 5),
+        st.integers(1, 2_000_000),
+    ),
+)
+comings = st.lists(st.integers(0, 4_000_000), min_size=1, max_size=14).map(
+    lambda gaps: [BEGIN + timedelta(microseconds=us) for us in itertools.accumulate(gaps)]
+)
+slow = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+@slow
+@given(ask=asked, arrivals=comings, seed=st.integers(0, 1_000))
+def test_no_interval_has_more_starts_whoever_is_late(crowd, at, ask, arrivals, seed):
+    """Counted when they were planned for, jobs that are late start together with the next."""
+    dice = random.Random(seed)  # noqa: S311 -- dice
+
+    starts = starts_of(crowd, at, ask, arrivals, lambda: dice.random() * 2 * ask.span)
+
+    starts.sort()
+    for first, last in itertools.combinations(range(len(starts)), 2):
+        span, count = starts[last] - starts[first], last - first + 1
+        if ask.kind == "window":
+            assert count <= ask.size or span >= ask.span
+        else:
+            assert count <= ask.size + math.floor(span / ask.span)
+
+
+@slow
+@given(ask=asked, arrivals=comings)
+def test_each_starts_as_early_as_it_may_in_the_order_of_arrival(crowd, at, ask, arrivals):
+    """The slot of each is told when it is put back: it comes once more, and starts."""
+    crowd.hops.clear()
+
+    starts = starts_of(crowd, at, ask, arrivals, timedelta)
+
+    assert starts == greedy(ask, arrivals)
+    assert max(crowd.hops.values(), default=0) <= 1
+
+
+def test_a_window_of_a_day_is_24_hours_long_on_every_day(crowd, own, at):
+    """PostgreSQL's `1 day` has 23 hours where the clocks go forward."""
+    own.execute("SET TIME ZONE 'Europe/Paris'")
+    ask = Ask("w", "window", 1, timedelta(days=1))
+    own.execute("UPDATE jobs.clock SET stopped_at = '2030-03-30 12:00Z'")
+    assert crowd.come("a", ask)
+
+    own.execute("UPDATE jobs.clock SET stopped_at = '2030-03-31 11:30Z'")
+
+    assert not crowd.come("b", ask)
+
+
+@pytest.mark.parametrize(
+    "ask", [Ask("w", "window", 1, timedelta(hours=1)), Ask("b", "bucket", 1, timedelta(hours=1))]
+)
+def test_a_clock_that_is_put_back_holds_nobody_for_longer_than_the_span(ask, crowd, at):
+    at(1_000_000)
+    crowd.come("a", ask)
+
+    at(0)
+
+    crowd.come("b", ask)
+    assert crowd.waits["b"].opens_in == timedelta(hours=1)
+
+
+def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads):
+    ask = Ask("all", "concurrent", 3)
+    got = []
+
+    def come(number):
+        with connect() as conn:
+            start = Start(uuid4(), f"{number}", "sync", "here", 1)
+            if limits.take(conn, [ask], start) is None:
+                got.append(number)
+            conn.commit()
+
+    in_threads(come, range(40), threads=8)
+
+    assert len(got) == 3
+
+
+def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
+    """Locked in the order in which each actor names them, two jobs wait for each other."""
+    asks = [Ask("a", "concurrent", 2), Ask("b", "window", 1_000, SECOND), Ask("c", "concurrent", 9)]
+
+    def work(number):
+        with connect(autocommit=True) as conn:
+            mine = list(itertools.permutations(asks))[number % 6]
+            start = Start(uuid4(), f"{number}", "sync", "here", 1)
+            with conn.transaction():
+                refused = limits.take(conn, mine, start)
+            with conn.transaction():
+                if refused is None:
+                    limits.leave(conn, [mine[0].key, mine[-1].key], start.token, f"{number}", None)
+                else:
+                    limits.wait(conn, mine, f"{number}", 1)
+
+    in_threads(work, range(120), threads=6)
+
+
+def test_asked_again_for_the_same_start_it_takes_one_slot(own, at):
+    """The answer to the first time was lost."""
+    ask, start = Ask("all", "concurrent", 1), Start(uuid4(), "a", "sync", "here", 1)
+
+    assert limits.take(own, [ask], start) is None
+    assert limits.take(own, [ask], start) is None
+
+    assert limits.leave(own, ["all"], start.token, "a", None) == 1
+
+
+# In the order of arrival
+
+
+def test_who_waits_is_called_in_order_by_who_ends(crowd):
+    for job in "abcd":
+        crowd.come(job, ONE)
+    assert crowd.due() == []
+
+    for ends, called in itertools.pairwise("abcd"):
+        crowd.end(ends, ONE)
+        assert crowd.due() == [called]
+        assert crowd.come(called, ONE)
+
+
+def test_nobody_who_comes_later_gets_the_slot_of_one_who_was_called(crowd):
+    """Else a stream of newcomers lets the oldest wait for ever."""
+    for job in "ab":
+        crowd.come(job, ONE)
+    crowd.end("a", ONE)
+
+    assert not crowd.come("c", ONE)
+
+    assert crowd.come("b", ONE)
+
+
+def test_the_slot_of_one_who_does_not_come_is_the_next_ones_and_it_is_first_when_it_comes(
+    crowd, own, at
+):
+    for job in "abcd":
+        crowd.come(job, ONE)
+    crowd.end("a", ONE)
+    assert crowd.due() == ["b"]
+
+    at(limits.KEPT / SECOND + 1)
+    call_waiting(own)
+
+    assert crowd.due() == ["c"]
+    assert crowd.come("b", ONE)
+    assert not crowd.come("c", ONE)
+    crowd.end("b", ONE)
+    assert crowd.due() == ["c"]
+
+
+def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
+    for job in "abc":
+        crowd.come(job, ONE)
+    assert cancels.cancel(own, "b") == "deleted"
+
+    crowd.end("a", ONE)
+
+    assert crowd.due() == ["c"]
+    assert crowd.come("c", ONE)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [Ask("w", "window", 1, timedelta(minutes=1)), Ask("b", "bucket", 1, timedelta(minutes=1))],
+)
+def test_the_time_of_one_that_was_cancelled_is_the_next_ones(ask, crowd, own, at):
+    for job in "abc":
+        crowd.come(job, ask)
+    cancels.cancel(own, "b")
+    at(59)
+    call_waiting(own)
+
+    at(60)
+    call_waiting(own)
+
+    assert crowd.due() == ["c"]
+    assert crowd.come("c", ask)
+
+
+def test_one_that_cannot_start_for_another_reason_gives_up_its_slot_and_keeps_its_ticket(
+    crowd, own
+):
+    """Of the next one of its tenant, while the first one runs."""
+    for job in "abc":
+        crowd.come(job, ONE)
+    crowd.end("a", ONE)
+
+    limits.leave(own, [ONE.key], None, "b", 2)
+
+    assert crowd.due() == ["b", "c"]
+    assert crowd.come("b", ONE)
+
+
+def test_one_that_waits_for_two_limits_lets_others_have_what_it_cannot_use(crowd):
+    """Held for it meanwhile, the slots of all would be those of the tenant that has no more."""
+    of_all, of_a, of_b = Ask("all", "concurrent", 2), *(Ask(k, "concurrent", 1) for k in "ab")
+    assert crowd.come("a1", of_all, of_a)
+    assert not crowd.come("a2", of_all, of_a)
+    assert crowd.waits["a2"].key == "a"
+
+    assert crowd.come("b1", of_all, of_b)
+
+    crowd.end("a1", of_all, of_a)
+    assert crowd.due() == ["a2"]
+    assert crowd.come("a2", of_all, of_a)
+
+
+def test_one_that_is_called_by_a_limit_and_stopped_by_another_passes_the_slot_on(crowd):
+    of_all, of_a = Ask("all", "concurrent", 1), Ask("a", "concurrent", 1)
+    crowd.come("x", of_all)
+    crowd.come("a1", of_all, of_a)
+    crowd.come("y", of_all)
+    crowd.come("other", of_a)
+    crowd.end("x", of_all)
+    assert crowd.due() == ["a1"]
+
+    assert not crowd.come("a1", of_all, of_a)
+
+    assert crowd.waits["a1"].key == "a"
+    assert crowd.due() == ["y"]
+
+
+# Whose time is over
+
+
+def test_the_slot_of_a_dead_worker_is_free_when_its_lease_is_over(crowd, own, at):
+    crowd.come("a", ONE)
+    crowd.come("b", ONE)
+    at(limits.LEASE / SECOND - 1)
+    call_waiting(own)
+    assert crowd.due() == []
+
+    at(limits.LEASE / SECOND)
+    call_waiting(own)
+
+    assert crowd.due() == ["b"]
+    assert crowd.come("b", ONE)
+
+
+def test_a_slot_that_is_renewed_is_held(crowd, own, at):
+    crowd.come("a", ONE)
+    at(20)
+    assert limits.renew(own, [crowd.starts["a"].token]) == 1
+
+    at(40)
+
+    assert not crowd.come("b", ONE)
+
+
+# Shares
+
+
+def shared(tenant, kind="concurrent", size=6, span=None):
+    return Ask("all", kind, size, span, share=tenant)
+
+
+def test_one_that_is_alone_has_all_and_a_crowd_has_the_same_each(crowd):
+    """In the order of arrival, the tenant that came first with many has all for long."""
+    for n in range(30):
+        crowd.come(f"a{n}", shared("a"))
+    assert len(crowd.starts) == 6
+    for tenant in "bc":
+        for n in range(30):
+            crowd.come(f"{tenant}{n}", shared(tenant))
+
+    held = []
+    for _ in range(12):
+        crowd.end(next(iter(crowd.starts)), shared("?"))
+        [called] = crowd.due()
+        assert crowd.come(called, shared(called[0]))
+        held.append(Counter(job[0] for job in crowd.starts))
+
+    assert held[-1] == {"a": 2, "b": 2, "c": 2}
+
+
+def test_slots_are_shared_and_not_starts(crowd):
+    """Shared by starts, who has long jobs gets all the slots in the end."""
+    for tenant in "ab":
+        for n in range(40):
+            crowd.come(f"{tenant}{n}", shared(tenant))
+
+    for n in range(30):  # those of b end twice as often
+        tenant = "a" if n % 3 == 0 else "b"
+        ends = next((job for job in crowd.starts if job[0] == tenant), "a5")
+        crowd.end(ends, shared("?"))
+        [called] = crowd.due()
+        crowd.come(called, shared(called[0]))
+
+    assert Counter(job[0] for job in crowd.starts) == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "span"), [("window", 6, timedelta(minutes=1)), ("bucket", 1, 10 * SECOND)]
+)
+def test_starts_within_a_span_are_shared_among_those_who_wait(kind, size, span, crowd, own, at):
+    def ask(tenant):
+        return shared(tenant, kind, size, span)
+
+    for n in range(60):
+        crowd.come(f"a{n}", ask("a"))
+    for tenant in "bc":
+        for n in range(20):
+            crowd.come(f"{tenant}{n}", ask(tenant))
+    crowd.starts.clear()
+
+    for second in range(1, 240):
+        at(second)
+        call_waiting(own)
+        for job in crowd.due():
+            crowd.come(job, ask(job[0]))
+
+    counts = Counter(job[0] for job in crowd.starts)
+    assert sum(counts.values()) in {18, 23}
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+# What people see, and what is deleted
+
+
+def test_how_much_is_used_and_when_the_next_slot_is_free_is_told(crowd, own, at):
+    window, bucket = Ask("w", "window", 2, 60 * SECOND), Ask("b", "bucket", 3, 10 * SECOND)
+    for job in "abc":
+        crowd.come(f"c{job}", ONE)
+        crowd.come(f"w{job}", window)
+        crowd.come(f"b{job}", bucket)
+    at(5)
+
+    found = {state.key: state for state in limits.states(own)}
+
+    def of(key):
+        state = found[key]
+        next_in = state.next_at and (state.next_at - BEGIN) / SECOND
+        return state.used, state.size, state.waiting, next_in
+
+    assert of("all") == (1, 1, 2, None)
+    assert of("w") == (2, 2, 1, 60)
+    assert of("b") == (3, 3, 0, 10)
+    assert found["w"].waits_since == BEGIN
+    assert [state.key for state in limits.states(own, waiting=True)] == ["all", "w"]
+    at(60)
+    assert found["w"] != (state := limits.states(own, key="w")[0])
+    assert (state.used, state.next_at - BEGIN) == (0, 60 * SECOND)
+
+
+def test_a_limit_that_remembers_nothing_is_deleted_and_no_other(crowd, own, at):
+    asks = ONE, Ask("w", "window", 2, 60 * SECOND), Ask("b", "bucket", 3, 10 * SECOND)
+    for ask in asks:
+        crowd.come(f"{ask.key}1", ask)
+
+    at(59)
+    assert limits.prune(own, 100) == 1
+    assert [state.key for state in limits.states(own)] == ["all", "w"]
+
+    crowd.end("all1", ONE)
+    at(61)
+    assert limits.prune(own, 100) == 2
+    query = "SELECT count(*) FROM jobs.limit_starts"
+    assert own.execute(query).fetchone() == (0,)
+
+
+def test_who_never_came_has_no_ticket_after_a_day(crowd, own, at):
+    crowd.come("a", ONE)
+    crowd.come("b", ONE)
+    crowd.end("a", ONE)
+
+    at(86_401)
+    assert limits.prune(own, 100) == 1
+    assert limits.states(own, waiting=True) == []
+
+
+def test_a_limit_that_was_changed_holds_from_the_next_job_on(crowd, at):
+    for job in "abc":
+        crowd.come(job, Ask("all", "concurrent", 2))
+
+    assert crowd.come("d", Ask("all", "concurrent", 4))
+    crowd.end("d", ONE)
+    assert not crowd.come("e", ONE)

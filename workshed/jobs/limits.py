@@ -1,0 +1,254 @@
+"""How many jobs run at a time, or start within a span, per key; and who waits for that.
+
+What is counted are starts. Each limit has a row that whoever takes of it, gives back to it or waits
+for it holds until its transaction ends; several are locked in the order of their keys. A job that
+is over a limit waits in the order of arrival, and nobody who comes later gets its slot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+from workshed.jobs.turns import LEASE
+
+Kind = Literal["concurrent", "window", "bucket"]
+
+KEPT = timedelta(seconds=10)
+"""For so long a slot is kept for the job that was called for it."""
+LOOK_AGAIN = timedelta(hours=1)
+"""Who waits for others to end is called then; it comes by itself after this, whatever happens."""
+FORGOTTEN = timedelta(days=1)
+"""Who was called so long ago, and did not come, has no ticket any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one job asks of one limit.
+
+    `size`: at a time, within `span`, or at once of a full bucket, which has one more after each
+    `span`. `share`: on whose behalf; what is free is divided among those that wait.
+    """
+
+    key: str
+    kind: Kind
+    size: int
+    span: timedelta | None = None
+    share: str = ""
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether its slot is held while the job runs, and given back with its outcome."""
+        return self.kind == "concurrent"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start of a job that asks; `token` is of no other start."""
+
+    token: UUID
+    message_id: str
+    actor: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """For which limit a job waits: a slot is its own `opens_in`, and `again_in` it looks again."""
+
+    key: str
+    opens_in: timedelta | None
+    again_in: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A limit as people read it.
+
+    `used`: runs now, has started within the span, or is missing in the bucket. `next_at`: when one
+    who comes now gets a slot; `None`: when one that runs has ended.
+    """
+
+    key: str
+    kind: Kind
+    used: int
+    size: int
+    span: timedelta | None
+    waiting: int
+    waits_since: datetime | None
+    next_at: datetime | None
+
+
+def take(conn: Connection, asks: Sequence[Ask], start: Start) -> str | None:
+    """Take a slot of each limit, or of none; return the key of one that has none now."""
+    query = """
+        SELECT jobs.take_limits(
+               %(keys)s, %(kinds)s, %(sizes)s::int[], %(spans)s::interval[],
+               %(shares)s,
+               %(token)s, %(message_id)s, %(actor)s, %(host)s, %(pid)s, %(lease)s, %(kept)s)
+    """
+    values = {
+        **_values(asks),
+        "token": start.token,
+        "message_id": start.message_id,
+        "actor": start.actor,
+        "host": start.host,
+        "pid": start.pid,
+        "lease": LEASE,
+        "kept": KEPT,
+    }
+    found = conn.execute(query, values).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    refused: str | None = found[0]
+    return refused
+
+
+def wait(conn: Connection, asks: Sequence[Ask], message_id: str, hop: int) -> Wait:
+    """Let the next hop of a job wait for the limit that has its slot last."""
+    query = """
+        SELECT awaited, opens_in, again_in
+          FROM jobs.wait_for_limits(
+               %(keys)s, %(kinds)s, %(sizes)s::int[], %(spans)s::interval[],
+               %(shares)s,
+               %(message_id)s, %(hop)s, %(kept)s, %(at_most)s)
+    """
+    values = {
+        **_values(asks),
+        "message_id": message_id,
+        "hop": hop,
+        "kept": KEPT,
+        "at_most": LOOK_AGAIN,
+    }
+    found = conn.execute(query, values).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return Wait(*found)
+
+
+def leave(
+    conn: Connection, keys: Sequence[str], token: UUID | None, message_id: str, hop: int | None
+) -> int:
+    """Give back what a start has taken, and call who waits for it; return how many slots it had.
+
+    `hop` is the next one; `None`: the job has ended, and waits for nothing.
+    """
+    query = "SELECT jobs.leave_limits(%s::text[], %s, %s, %s, %s)"
+    found = conn.execute(query, (sorted(keys), token, message_id, hop, KEPT)).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return int(found[0])
+
+
+def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
+    """Hold slots for longer; return how many of them are still held."""
+    query = "UPDATE jobs.limit_slots SET expires_at = jobs.now() + %s WHERE token = ANY(%s)"
+    return conn.execute(query, (LEASE, list(tokens))).rowcount
+
+
+def awaited(conn: Connection) -> list[str]:
+    """Return the limits that jobs wait for; by leaps, however many wait."""
+    query = """
+        WITH RECURSIVE keys (key) AS (
+            (SELECT key FROM jobs.limit_waits ORDER BY key LIMIT 1)
+            UNION ALL
+            SELECT (SELECT w.key FROM jobs.limit_waits AS w
+                     WHERE w.key > k.key ORDER BY w.key LIMIT 1)
+              FROM keys AS k
+             WHERE k.key IS NOT NULL
+        )
+        SELECT key FROM keys WHERE key IS NOT NULL
+    """
+    return [key for (key,) in conn.execute(query)]
+
+
+def call(conn: Connection, key: str) -> int:
+    """Give what is free of a limit to those who wait for it; return how many were called."""
+    found = conn.execute("SELECT jobs.call_waiting(%s, %s)", (key, KEPT)).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return int(found[0])
+
+
+def states(
+    conn: Connection, *, key: str | None = None, waiting: bool = False, limit: int = 1_000
+) -> list[State]:
+    """Return limits by key, of which one was taken lately: one named, or those awaited only."""
+    query = """
+        SELECT l.key, l.kind, LEAST(l.size, CASE l.kind
+                   WHEN 'concurrent' THEN (SELECT count(*) FROM jobs.limit_slots AS s
+                                            WHERE s.key = l.key AND s.expires_at > jobs.now())
+                   WHEN 'window' THEN (SELECT count(*) FROM jobs.limit_starts AS s
+                                        WHERE s.key = l.key AND s.number > l.starts - l.size
+                                          AND s.at > jobs.now() - l.span)
+                   ELSE ceil(extract(epoch FROM GREATEST(l.busy_until, jobs.now()) - jobs.now())
+                             / extract(epoch FROM l.span))
+               END)::int AS used,
+               l.size, l.span, w.waiting, w.waits_since,
+               NULLIF(jobs.limit_opens(l, w.waiting, jobs.now()), 'infinity') AS next_at
+          FROM jobs.limits AS l
+         CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(since) AS waits_since
+                               FROM jobs.limit_waits AS w WHERE w.key = l.key) AS w
+         WHERE (%(key)s::text IS NULL OR l.key = %(key)s)
+           AND (NOT %(waiting)s OR w.waiting > 0)
+         ORDER BY l.key
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(State)) as cur:
+        values = {"key": key, "waiting": waiting, "limit": limit}
+        return cur.execute(query, values).fetchall()
+
+
+def prune(conn: Connection, limit: int) -> int:
+    """Delete what no longer counts, at most `limit` of each; return how many at the most."""
+    slots = """
+        DELETE FROM jobs.limit_slots
+         WHERE (token, key) IN (SELECT token, key FROM jobs.limit_slots
+                                 WHERE expires_at < jobs.now() - %(forgotten)s
+                                 LIMIT %(limit)s
+                                   FOR UPDATE SKIP LOCKED)
+    """
+    waits = """
+        DELETE FROM jobs.limit_waits
+         WHERE message_id IN (SELECT message_id FROM jobs.limit_waits
+                               WHERE called_at < jobs.now() - %(forgotten)s
+                               LIMIT %(limit)s
+                                 FOR UPDATE SKIP LOCKED)
+    """
+    # By a column of the row itself: it is looked at again once its lock was waited for.
+    idle = """
+        WITH idle AS (
+            DELETE FROM jobs.limits
+             WHERE key IN (SELECT l.key FROM jobs.limits AS l
+                            WHERE l.busy_until < jobs.now()
+                              AND NOT EXISTS (SELECT FROM jobs.limit_slots WHERE key = l.key)
+                              AND NOT EXISTS (SELECT FROM jobs.limit_waits WHERE key = l.key)
+                            LIMIT %(limit)s
+                              FOR UPDATE SKIP LOCKED)
+            RETURNING key
+        ), starts AS (
+            DELETE FROM jobs.limit_starts USING idle WHERE limit_starts.key = idle.key
+        )
+        SELECT count(*) FROM idle
+    """
+    values = {"limit": limit, "forgotten": FORGOTTEN}
+    most = max(conn.execute(query, values).rowcount for query in (slots, waits))
+    found = conn.execute(idle, values).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return max(most, int(found[0]))
+
+
+def _values(asks: Sequence[Ask]) -> dict[str, Any]:
+    """Return the columns of asks, in the one order in which all lock them.
+
+    Spans are in seconds, since a day of PostgreSQL need not have 24 hours.
+    """
+    asks = sorted(asks, key=lambda ask: ask.key)
+    return {
+        "keys": [ask.key for ask in asks],
+        "kinds": [ask.kind for ask in asks],
+        "sizes": [ask.size for ask in asks],
+        "spans": [ask.span and f"{ask.span.total_seconds():.6f} s" for ask in asks],
+        "shares": [ask.share for ask in asks],
+    }
