@@ -23,6 +23,7 @@ from middleware import (
     Fence,
     Groups,
     Lifeline,
+    Limits,
     Lineage,
     LogContext,
     Metrics,
@@ -85,6 +86,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Deadline(),  # wraps the actor's function; its hook only notes the limit
         Once(),  # around the limit: none strikes in the commit
         Uniqueness(),
+        Limits(),  # asked last: what a start takes of a window is spent
         Recurring(),  # below what adds options to messages, which it notes
         Retries(config.max_retries, config.not_visible_for),
         Discard(),

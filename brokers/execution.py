@@ -224,11 +224,12 @@ class Execution:
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
         """Let each middleware write what follows from an outcome; return it.
 
-        It is another one where the first of them says so, before anything is written.
+        It is another one where the first of them says so, before anything is written; and a later
+        one may know better when the job runs again.
         """
         try:
             for middleware in self._concerned(job, outcome):
-                middleware.settle(conn, job, outcome)
+                outcome = middleware.settle(conn, job, outcome) or outcome
         except ConcludedError as instead:
             return self.settle(conn, job, instead.outcome)
         return outcome

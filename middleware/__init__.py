@@ -20,7 +20,9 @@ from middleware.job import (
     TurnLostError,
 )
 from middleware.lifeline import Lifeline
+from middleware.limit import Limit
 from middleware.limiters import PostgresLimiters
+from middleware.limits import Limits
 from middleware.lineage import Lineage
 from middleware.log_context import LogContext
 from middleware.metrics import Metrics
@@ -56,6 +58,8 @@ __all__ = [
     "Job",
     "Label",
     "Lifeline",
+    "Limit",
+    "Limits",
     "Lineage",
     "LogContext",
     "Metrics",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 import dramatiq
 from dramatiq.middleware import Middleware
@@ -12,6 +13,7 @@ from dramatiq.middleware import Middleware
 from middleware.unique import Unique
 from workshed.db import Connection
 from workshed.jobs import traces
+from workshed.jobs.limits import Ask
 from workshed.jobs.rules import Traits
 from workshed.jobs.shown import without
 from workshed.jobs.turns import Turn
@@ -60,6 +62,12 @@ class Job:
     """It runs with a key that is its own until it ends."""
     turn: Turn | None = None
     """Its right to run, where one with its key runs at a time."""
+    asks: Sequence[Ask] = ()
+    """What it takes of its actor's limits."""
+    permit: UUID | None = None
+    """Names what this start has taken of them."""
+    limited = False
+    """It is over one of them, and does not run now."""
     successors: Sequence[dramatiq.Message[Any]] = ()
     """What is sent with its success."""
     has_result = False
@@ -246,8 +254,11 @@ class Settling(Middleware):
         """Tell whether this middleware writes anything; where none does, nothing is opened."""
         return outcome.kind != "done"
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
-        """Write what follows from the outcome."""
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
+        """Write what follows from the outcome.
+
+        May return the same one with another time or reason, for those below and for observers.
+        """
         raise NotImplementedError
 
 

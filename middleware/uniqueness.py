@@ -93,7 +93,8 @@ class Uniqueness(Settling):
         self._refused.__dict__.clear()
         if rule is not None and rule.locks_when_run and job.turn is None:
             job.turn = turn_of(actor, rule, job)
-        ends = rule is not None and rule.ends_at_start
+        # Of a job with limits it ends with these, which may yet keep it from its start.
+        ends = rule is not None and rule.ends_at_start and "limit" not in actor.options
         if not (waits or job.turn or ends):
             job.has_key = has_key(job)
             return

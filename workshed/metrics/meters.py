@@ -35,6 +35,9 @@ WITHOUT_LOCK = Counter(
     "Unique jobs that ran although their key was gone: it had expired, or was released by hand.",
     ("actor",),
 )
+LIMITED = Counter(
+    "jobs_limited", "Starts that were put off, since the job was over a limit.", ("actor",)
+)
 GIVEN_BACK = Counter(
     "jobs_given_back",
     "Deliveries that RabbitMQ got back: not started in time, or while their outcome could not be "

@@ -38,6 +38,8 @@ from middleware import (
     Expiry,
     Fence,
     Job,
+    Limit,
+    Limits,
     Once,
     Outcome,
     Retries,
@@ -48,7 +50,18 @@ from middleware import (
 )
 from middleware.retries import run_of
 from workshed import db
-from workshed.jobs import cancels, dead, leases, queues, relays, rules, schedule, unique, windows
+from workshed.jobs import (
+    cancels,
+    dead,
+    leases,
+    limits,
+    queues,
+    relays,
+    rules,
+    schedule,
+    unique,
+    windows,
+)
 from workshed.jobs.schedule import Row
 from workshed.jobs.unique import Claim
 
@@ -56,13 +69,14 @@ NOW = timedelta()
 LEASE = timedelta(hours=1)
 TABLES = (
     "schedule, relays, settled, attempts, dead, starts, once, unique_locks, run_locks, tombstones, "
-    "cancel_rules"
+    "cancel_rules, limits, limit_slots, limit_starts, limit_waits"
 )
 FENCE = Fence(timedelta(days=30))
 EXPIRY = Expiry()
 UNIQUENESS = Uniqueness()
+LIMITS = Limits()
 RETRIES = Retries(3, NOW)
-CHAIN = [Cancel(), FENCE, UNIQUENESS, RETRIES, Discard()]
+CHAIN = [Cancel(), FENCE, UNIQUENESS, LIMITS, RETRIES, Discard()]
 ONCE = Once()
 HOUR = timedelta(hours=1)
 STRATEGIES = {
@@ -73,16 +87,30 @@ STRATEGIES = {
     "while_executing": Unique("while_executing"),
     "until_and_while_executing": Unique("until_and_while_executing"),
 }
+LIMITED = "limited "
+AT_A_TIME, OF_A_KEY, WITHIN = 2, 1, 4
+ITS_LIMITS = [
+    Limit.concurrent(AT_A_TIME, name="all"),
+    Limit.concurrent(OF_A_KEY, key=["key"], name="each"),
+    Limit.window(WITHIN, per=HOUR, name="all"),
+]
 
 
 def actor_of(name):
     """An actor as far as middleware asks it."""
-    options = {} if STRATEGIES[name] is None else {"unique": STRATEGIES[name]}
+    rule = STRATEGIES[name.removeprefix(LIMITED)]
+    options = {} if rule is None else {"unique": rule}
+    if name.startswith(LIMITED):
+        options["limit"] = ITS_LIMITS
     return SimpleNamespace(actor_name=name, fn=lambda key=None: None, options=options)
 
 
-ACTORS = {name: actor_of(name) for name in STRATEGIES}
+ACTORS = {
+    name: actor_of(name) for strategy in STRATEGIES for name in (strategy, LIMITED + strategy)
+}
 BROKER = SimpleNamespace(actors=ACTORS, get_actor=ACTORS.__getitem__)
+for limited in ACTORS.values():
+    LIMITS.before_declare_actor(BROKER, limited)
 DUE = """
     UPDATE jobs.schedule AS s
        SET due_at = jobs.now() - first.place * interval '1 ms'
@@ -119,6 +147,8 @@ class Run:
 
     copy: Copy
     job: Job
+    silent: bool = False
+    """Its process was stopped for longer than its leases."""
 
 
 @dataclass
@@ -135,10 +165,14 @@ class Sent:
     """How often what it writes once was committed."""
     ended: str | None = None
     cancelled: bool = False
+    started: bool = False
 
 
 class Jobs(RuleBasedStateMachine):
     """Senders, relays and workers, each of which may die at any time."""
+
+    prefix = ""
+    """Of the actors."""
 
     def __init__(self):
         super().__init__()
@@ -207,7 +241,9 @@ class Jobs(RuleBasedStateMachine):
     )
     def send_a_unique_one(self, strategy, key, how, once, delayed, at_once):
         """In a transaction, as `schedule.send` does; a delay changes only when it is due."""
-        message = self._message("quorum", once, actor=strategy, args=(key,), on_conflict=how)
+        message = self._message(
+            "quorum", once, actor=self.prefix + strategy, args=(key,), on_conflict=how
+        )
         sent = self.sent[message.message_id]
         UNIQUENESS.before_enqueue(BROKER, message, None)
         claim = claim_of(message, NOW)
@@ -239,7 +275,11 @@ class Jobs(RuleBasedStateMachine):
     def a_turn_runs_out(self):
         """A process was stopped for longer than its lease."""
         with db.transaction() as conn:
-            conn.execute("UPDATE jobs.run_locks SET expires_at = jobs.now() - interval '1 s'")
+            for leased in ("run_locks", "limit_slots"):
+                query = f"UPDATE jobs.{leased} SET expires_at = jobs.now() - interval '1 s'"  # noqa: S608 -- of constants
+                conn.execute(query)
+        for run in self.open:
+            run.silent = True
 
     @rule()
     def a_span_is_over(self):
@@ -272,10 +312,10 @@ class Jobs(RuleBasedStateMachine):
     # Relays
 
     @rule()
-    def relay_takes_a_window(self):
+    def relay_takes_a_window(self, most=3):
         with db.transaction() as conn:
             conn.execute(DUE)
-            found = windows.adopt(conn, self.relay, 100) or windows.take(conn, self.relay, 3)
+            found = windows.adopt(conn, self.relay, 100) or windows.take(conn, self.relay, most)
         for taken in found:
             message = dramatiq.Message.decode(taken.body.encode())
             self._publish(message, via=True, again=taken.again)
@@ -347,6 +387,7 @@ class Jobs(RuleBasedStateMachine):
             return None
         assert not self.sent[run.job.message_id].cancelled or not run.job.copied
         self.sent[run.job.message_id].waits = False
+        self.sent[run.job.message_id].started = True
         self.open.append(run)
         return run
 
@@ -444,6 +485,9 @@ class Jobs(RuleBasedStateMachine):
         for message_id, sent in self.sent.items():
             if sent.strategy == "until_executed" and not (sent.ended or sent.waits):
                 assert message_id in held, f"{message_id} lives without its lock"
+            at_start = sent.strategy in {"until_executing", "until_and_while_executing"}
+            if at_start and not (sent.started or sent.ended or sent.waits):
+                assert message_id in held, f"{message_id} waits without its lock"
 
     @invariant()
     def one_has_the_turn(self):
@@ -462,7 +506,8 @@ class Jobs(RuleBasedStateMachine):
             self.a_turn_runs_out()
             self.a_span_is_over()
             self._resend()
-            self.relay_takes_a_window()
+            self._time_passes()
+            self.relay_takes_a_window(most=100)
             self.relay_marks_what_was_confirmed()
             while self.bag:
                 self._work_off(self.bag.pop())
@@ -476,8 +521,9 @@ class Jobs(RuleBasedStateMachine):
 
     def _all_ended(self):
         with db.transaction() as conn:
-            conn.execute("DELETE FROM jobs.unique_locks WHERE actor = 'until_expired'")
-            for table in ("schedule", "starts", "unique_locks"):
+            conn.execute("DELETE FROM jobs.unique_locks WHERE actor LIKE '%until_expired'")
+            conn.execute("DELETE FROM jobs.limit_slots WHERE expires_at <= jobs.now()")
+            for table in ("schedule", "starts", "unique_locks", "limit_slots", "limit_waits"):
                 query = f"SELECT * FROM jobs.{table}"  # noqa: S608 -- of a constant
                 rows = conn.execute(query).fetchall()
                 assert rows == [], f"{table} has rows left"
@@ -504,6 +550,15 @@ class Jobs(RuleBasedStateMachine):
         else:
             self._conclude(run, Outcome("done"))
 
+    def _time_passes(self):
+        """Each start leaves its window; no slot is kept for who was called; and a relay looks."""
+        with db.transaction() as conn:
+            conn.execute("UPDATE jobs.limit_starts SET at = at - interval '1 hour'")
+            conn.execute("UPDATE jobs.limit_waits SET called_at = called_at - interval '1 hour'")
+        with db.transaction() as conn:
+            for key in limits.awaited(conn):
+                limits.call(conn, key)
+
     def _new_relay(self):
         self.relay = uuid4()
         self.taken = []
@@ -522,13 +577,13 @@ class Jobs(RuleBasedStateMachine):
         """Make the checks before a job, in their order."""
         self.execution._refuse_cancelled(job)
         message = SimpleNamespace(job=job, actor_name=job.message.actor_name)
-        for middleware in (FENCE, EXPIRY, UNIQUENESS):
+        for middleware in (FENCE, EXPIRY, UNIQUENESS, LIMITS):
             middleware.before_process_message(BROKER, message)
 
     def _message(self, kind, once, actor="work", args=(), **options):
         name = f"m{len(self.refused) + len(self.sent)}"
         message = dramatiq.Message(KINDS[kind], actor, args, {}, options, message_id=name)
-        self.sent[message.message_id] = Sent(once=once, strategy=actor)
+        self.sent[message.message_id] = Sent(once=once, strategy=actor.removeprefix(LIMITED))
         return message
 
     def _publish(self, message, *, via, again=False):
@@ -569,9 +624,9 @@ class Jobs(RuleBasedStateMachine):
             return
         assert not before
         assert run.job.concluded
-        if wrote and self._has_key(run.job.message_id):
-            sent.effects += 1
-        sent.ended = "done"
+        if self._has_key(run.job.message_id):  # else a copy of it had an outcome before
+            sent.effects += bool(wrote)
+            sent.ended = "done"
 
     def _has_turn(self, turn):
         with db.transaction() as conn:
@@ -630,15 +685,80 @@ class UniqueJobs(Jobs):
     send_while_rabbitmq_is_away = send_one_that_expires = classic_queues_are_lost = None
 
 
+class LimitedJobs(UniqueJobs):
+    """The same of jobs that have limits too, which keep each other from starting."""
+
+    prefix = LIMITED
+
+    @rule(key=st.sampled_from(["a", "b"]), once=st.booleans())
+    def send_a_limited_one(self, key, once):
+        """Whose limits alone keep it from running."""
+        message = self._message("quorum", once, actor=LIMITED + "work", args=(key,))
+        with db.transaction() as conn:
+            schedule.insert(conn, row(message, "send"))
+        self.relay_takes_a_window()
+
+    @rule()
+    def time_passes(self):
+        self._time_passes()
+
+    @rule()
+    def a_relay_calls_who_waits(self):
+        """Then no slot is free while somebody waits who was not called."""
+        with db.transaction() as conn:
+            for key in limits.awaited(conn):
+                limits.call(conn, key)
+            query = """
+                SELECT l.key,
+                       l.size - (SELECT count(*) FROM jobs.limit_slots AS s
+                                  WHERE s.key = l.key AND s.expires_at > jobs.now())
+                              - (SELECT count(*) FROM jobs.limit_waits AS w
+                                  WHERE w.key = l.key AND w.called_at > jobs.now() - %s),
+                       (SELECT count(*) FROM jobs.limit_waits AS w
+                         WHERE w.key = l.key AND w.called_at IS NULL)
+                  FROM jobs.limits AS l
+                 WHERE l.kind = 'concurrent'
+            """
+            for key, free, uncalled in conn.execute(query, (limits.KEPT,)):
+                assert free <= 0 or not uncalled, f"{key} has a slot, and nobody is called"
+
+    @invariant()
+    def no_limit_is_exceeded(self):
+        with db.transaction() as conn:
+            running = conn.execute(
+                "SELECT s.key, count(*), max(l.size) FROM jobs.limit_slots AS s "
+                "JOIN jobs.limits AS l USING (key) WHERE expires_at > jobs.now() GROUP BY 1"
+            ).fetchall()
+            (started,) = conn.execute(
+                "SELECT count(*) FROM jobs.limit_starts WHERE at > jobs.now() - interval '50 min'"
+            ).fetchone()
+        assert all(count <= size for _, count, size in running)
+        assert started <= WITHIN
+
+    @invariant()
+    def who_runs_has_all_its_slots(self):
+        """Two of each: of all, and of its key."""
+        with db.transaction() as conn:
+            query = "SELECT token, count(*) FROM jobs.limit_slots GROUP BY 1"
+            held = dict(conn.execute(query).fetchall())
+        for run in self.open:
+            if run.job.permit is not None and not run.silent:
+                assert held.get(run.job.permit) == 2, "it runs without its slots"
+        assert set(held.values()) <= {2}, "only a part of its limits was taken"
+
+
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("machine", [Jobs, UniqueJobs])
-def test_any_history_loses_nothing_and_repeats_no_effect(machine, scale):
+@pytest.mark.parametrize(
+    ("machine", "histories"), [(Jobs, 1_500), (UniqueJobs, 1_500), (LimitedJobs, 1_000)]
+)
+def test_any_history_loses_nothing_and_repeats_no_effect(machine, histories, scale):
     """Without the fence at its start or end, kept rows or hops of locks it fails; of unique jobs
-    also where a retry frees its key."""
+    also where a retry frees its key, of those with limits where a start keeps its key no longer
+    than to the check, or takes its limits one by one."""
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=scale(1_500),
+            max_examples=scale(histories),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

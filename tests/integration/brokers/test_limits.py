@@ -1,0 +1,277 @@
+"""Limits of real workers: never more than may be, in their order, and no slot is left over."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from brokers.caller import call_waiting
+from middleware import Limit, Unique, renewal
+from workshed import db
+from workshed.jobs import Discard, Snooze, cancels, limits, turns
+
+SLOTS = "SELECT key, message_id FROM jobs.limit_slots"
+WAITS = "SELECT message_id FROM jobs.limit_waits ORDER BY ticket"
+SCHEDULED = "SELECT message_id FROM jobs.schedule"
+DUE = "SELECT due_at - jobs.now() FROM jobs.schedule"
+
+
+@pytest.fixture
+def sync(actor):
+    """`sync(Limit…)`: an actor with limits; `.ran` are its runs, `.most` so many were together."""
+
+    def declare(*rules, then=lambda number: None, name="sync", **options):
+        together, lock = [], threading.Lock()
+
+        @actor(queue_name="default", actor_name=name, limit=rules, **options)
+        def sync(number):
+            with lock:
+                sync.ran.append(number)
+                together.append(number)
+                sync.most = max(sync.most, len(together))
+            try:
+                then(number)
+            finally:
+                with lock:
+                    together.remove(number)
+
+        sync.ran, sync.most = [], 0
+        return sync
+
+    return declare
+
+
+@pytest.fixture
+def gate():
+    """A job that waits at it says so: `gate.enter()`; it goes on after `gate.open.set()`."""
+
+    class Gate:
+        def __init__(self):
+            self.entered, self.open = threading.Semaphore(0), threading.Event()
+
+        def __call__(self, _number):
+            self.entered.release()
+            assert self.open.wait(30)
+
+        def enter(self):
+            assert self.entered.acquire(timeout=30)
+
+    found = Gate()
+    yield found
+    found.open.set()
+
+
+@pytest.fixture
+def none_left(rows, eventually):
+    """No slot, nobody who waits, and no row is left."""
+    return lambda: eventually(
+        lambda: (rows(SLOTS), rows(WAITS), rows(SCHEDULED)) == ([], [], []), within_s=20
+    )
+
+
+def test_no_more_run_at_a_time_than_may_and_all_run(sync, working, relaying, none_left, eventually):
+    pause = threading.Event()
+    job = sync(Limit.concurrent(2), then=lambda _: pause.wait(0.01))
+    with working("default", threads=8), relaying():
+        for number in range(40):
+            job.send(number)
+        eventually(lambda: len(job.ran) == 40, within_s=30)
+        none_left()
+
+    assert job.most == 2
+    assert sorted(job.ran) == list(range(40))
+
+
+def test_those_who_wait_run_in_the_order_in_which_they_came(
+    sync, gate, working, relaying, none_left, rows, eventually
+):
+    job = sync(Limit.concurrent(1), then=gate)
+    with working("default", threads=4), relaying():
+        job.send(0)
+        gate.enter()
+        for number in range(1, 10):
+            job.send(number)
+            eventually(lambda n=number: len(rows(WAITS)) == n)
+        gate.open.set()
+        none_left()
+
+    assert job.ran == list(range(10))
+
+
+@pytest.mark.parametrize("failure", [Discard("gone"), OSError("no"), Snooze(timedelta(hours=1))])
+def test_a_slot_is_free_whatever_its_job_comes_to(failure, sync, working, rows, eventually):
+    def fail(number):
+        if number == 1:
+            raise failure
+
+    job = sync(Limit.concurrent(1), then=fail)
+    with working("default"):
+        job.send(1)
+        eventually(lambda: job.ran == [1] and rows(SLOTS) == [])
+        job.send(2)
+        eventually(lambda: job.ran == [1, 2] and rows(SLOTS) == [])
+
+
+def test_one_over_its_limit_spends_no_attempt_and_is_counted(
+    sync, gate, working, rows, counted, eventually
+):
+    before = counted("jobs_limited_total", actor="sync")
+    job = sync(Limit.concurrent(1), then=gate)
+    body = "SELECT body::json #>> '{options,attempt}', reason FROM jobs.schedule"
+    with working("default"):
+        job.send(1)
+        gate.enter()
+        job.send(2)
+        found = eventually(lambda: rows(body))
+        gate.open.set()
+        eventually(lambda: rows(SLOTS) == [])
+
+    assert found == [("1", "snooze")]
+    assert counted("jobs_limited_total", actor="sync") == before + 1
+    assert rows("SELECT 1 FROM jobs.attempts") == []
+
+
+def test_what_is_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, eventually):
+    job = sync(Limit.window(1, per=timedelta(hours=1)))
+    with working("default"):
+        for number in range(3):
+            job.send(number)
+        eventually(lambda: len(rows(SCHEDULED)) == 2)
+
+    hours = sorted(round(span / timedelta(hours=1), 1) for (span,) in rows(DUE))
+    assert hours == [1, 2]
+
+
+def test_slots_are_renewed_while_their_job_runs(sync, gate, working, rows, monkeypatch, eventually):
+    """Without renewal they are free after 30 s, and more run than may."""
+    monkeypatch.setattr(renewal, "EVERY_S", 0.05)
+    job = sync(Limit.concurrent(1), then=gate)
+    query = "SELECT expires_at FROM jobs.limit_slots"
+    with working("default"):
+        job.send(1)
+        gate.enter()
+        [first] = rows(query)
+        eventually(lambda: rows(query) != [first])
+        gate.open.set()
+        eventually(lambda: rows(query) == [])
+
+
+def test_a_run_whose_slot_was_lost_is_done_all_the_same(
+    sync, gate, working, rows, connect, caplog, eventually
+):
+    """It is not undone: what a limit protects is elsewhere, and was used."""
+    job = sync(Limit.concurrent(1), then=gate)
+    with working("default"):
+        job.send(1)
+        gate.enter()
+        connect(autocommit=True).execute("DELETE FROM jobs.limit_slots")
+        gate.open.set()
+        eventually(lambda: "ran without its slot of sync:concurrent" in caplog.text)
+
+    assert rows(SCHEDULED) == []
+
+
+def test_no_thread_renews_where_no_actor_has_slots(sync, working):
+    def renewing():
+        return sum(thread.name == "renewal" for thread in threading.enumerate())
+
+    before = renewing()
+    sync(Limit.window(1, per=timedelta(hours=1)))
+    with working("default"):
+        assert renewing() == before + 1  # that of turns
+        with_window = renewing()
+    sync(Limit.concurrent(1), name="other")
+    with working("default"):
+        assert renewing() > with_window
+
+
+def test_a_job_that_is_cancelled_while_it_waits_lets_the_next_one_run(
+    sync, gate, working, relaying, none_left, rows, eventually
+):
+    job = sync(Limit.concurrent(1), then=gate)
+    with working("default"), relaying():
+        job.send(1)
+        gate.enter()
+        second = job.send(2)
+        eventually(lambda: len(rows(WAITS)) == 1)
+        job.send(3)
+        eventually(lambda: len(rows(WAITS)) == 2)
+        with db.transaction() as conn:
+            assert cancels.cancel(conn, second.message_id) == "deleted"
+        gate.open.set()
+        none_left()
+
+    assert job.ran == [1, 3]
+
+
+def test_the_slot_of_a_worker_that_died_is_given_to_who_waits(
+    sync, gate, working, relaying, connect, none_left, rows, eventually
+):
+    own = connect(autocommit=True)
+    job = sync(Limit.concurrent(1))
+    start = limits.Start("00000000-0000-0000-0000-00000000000a", "dead", "sync", "gone", 1)
+    ask = limits.Ask("sync:concurrent", "concurrent", 1)
+    assert limits.take(own, [ask], start) is None
+    with working("default"), relaying():
+        job.send(1)
+        eventually(lambda: len(rows(WAITS)) == 1)
+        own.execute("UPDATE jobs.limit_slots SET expires_at = jobs.now() - interval '1 ms'")
+        call_waiting(own)
+        eventually(lambda: job.ran == [1])
+        own.execute("DELETE FROM jobs.limit_slots WHERE message_id = 'dead'")
+        none_left()
+
+
+def test_several_actors_have_one_limit_together(
+    sync, gate, working, relaying, none_left, rows, eventually
+):
+    limit = Limit.concurrent(1, name="api")
+    first, second = sync(limit, then=gate), sync(limit, name="fetch")
+    with working("default"), relaying():
+        first.send(1)
+        gate.enter()
+        second.send(2)
+        eventually(lambda: len(rows(WAITS)) == 1)
+        assert second.ran == []
+        gate.open.set()
+        none_left()
+    assert second.ran == [2]
+
+
+def test_a_unique_job_that_waits_for_a_limit_has_its_key(
+    sync, gate, working, relaying, none_left, rows, eventually
+):
+    job = sync(Limit.concurrent(1), then=gate, unique=Unique())
+    with working("default"), relaying():
+        job.send(1)
+        gate.enter()
+        second = job.send(2)
+        eventually(lambda: len(rows(WAITS)) == 1)
+        assert job.send(2).message_id == second.message_id
+        gate.open.set()
+        none_left()
+
+    assert job.ran == [1, 2]
+    assert rows("SELECT key FROM jobs.unique_locks") == []
+
+
+def test_a_turn_and_a_slot_are_both_given_back(
+    sync, gate, working, relaying, none_left, rows, monkeypatch, eventually
+):
+    """Kept by one that waits for a limit, its turn would hold up its own kind."""
+    unique = Unique("while_executing", key=lambda number: number % 2)
+    job = sync(Limit.concurrent(1), then=gate, unique=unique)
+    with working("default", threads=4), relaying():
+        job.send(1)
+        gate.enter()
+        job.send(2)
+        eventually(lambda: len(rows(WAITS)) == 1)
+        assert len(rows("SELECT 1 FROM jobs.run_locks")) == 1
+        gate.open.set()
+        none_left()
+
+    assert job.ran == [1, 2]
+
+
+def test_its_leases_are_those_of_turns():
+    assert limits.LEASE is turns.LEASE
