@@ -1,0 +1,32 @@
+"""An actor with a limit that notes from when to when it ran, so that it is seen who ran together.
+
+Its leases are short: an experiment has to wait for those of the workers it kills.
+"""
+
+import os
+import time
+from datetime import timedelta
+
+import dramatiq
+
+from brokers import Queue, broker
+from middleware import Limit, renewal
+from workshed import db
+from workshed.jobs import limits
+
+AT_A_TIME = 3
+limits.LEASE = timedelta(seconds=5)
+renewal.EVERY_S = 0.5
+
+broker.add_queue(Queue("parts"))
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", limit=Limit.concurrent(AT_A_TIME))
+def work(number):
+    """Twice: a second row, also of a run that was killed."""
+    began = "INSERT INTO runs (number, pid, began) VALUES (%s, %s, clock_timestamp()) RETURNING id"
+    with db.transaction() as conn:
+        (run,) = conn.execute(began, (number, os.getpid())).fetchone()
+    time.sleep(0.05)
+    with db.transaction() as conn:
+        conn.execute("UPDATE runs SET ended = clock_timestamp() WHERE id = %s", (run,))

@@ -1,0 +1,91 @@
+"""Jobs with a limit, on workers that are killed while they hold its slots."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+from tests.faults.experiment import Remedy, Result, experiment
+
+PROGRAM = (Path(__file__).parent / "limited.py").read_text()
+AT_A_TIME = 3
+TABLE = """
+    CREATE TABLE public.runs (
+        id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        number integer NOT NULL,
+        pid    integer NOT NULL,
+        began  timestamptz NOT NULL,
+        ended  timestamptz,
+        killed boolean NOT NULL DEFAULT false)
+"""
+KILLED = "UPDATE runs SET ended = clock_timestamp(), killed = true WHERE ended IS NULL"
+TOGETHER = """
+    SELECT COALESCE(max(together), 0)
+      FROM (SELECT sum(change) OVER (ORDER BY at, change) AS together
+              FROM (SELECT began AS at, 1 AS change FROM runs
+                    UNION ALL
+                    SELECT ended, -1 FROM runs) AS changes) AS counted
+"""
+LEFT = """
+    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.limit_waits)
+         + (SELECT count(*) FROM jobs.limit_slots WHERE expires_at > jobs.now())
+         + (SELECT count(*) FROM jobs.starts)
+"""
+
+
+@pytest.fixture
+def rows(connect):
+    conn = connect(autocommit=True)
+    conn.execute(TABLE)
+    return lambda query: conn.execute(query).fetchall()
+
+
+@experiment(
+    "limited-workers",
+    fault="kill -9 of all workers while they hold all slots of a limit, three times",
+    load="600 jobs of which three may run at a time",
+    remedy=Remedy("brokers/relay.py", "        call_waiting,\n", ""),
+)
+def test_no_more_run_together_and_none_waits_for_ever(
+    broker, rows, tmp_path, start_worker, judged, connect, scale, eventually
+):
+    """Without the look of the relay who waits for the slots of the dead is called by nobody."""
+    broker.add_queue(Queue("parts"))
+    (tmp_path / "limited.py").write_text(PROGRAM)
+    own, count = connect(autocommit=True), scale(600)
+
+    def done():
+        return rows(
+            "SELECT count(DISTINCT number) FROM runs WHERE ended IS NOT NULL AND NOT killed"
+        )
+
+    def killed():
+        workers = [start_worker("limited", threads=8) for _ in range(2)]
+        ran = done()[0][0]
+        eventually(lambda: done()[0][0] > ran, within_s=60)
+        for worker in workers:
+            worker.kill()
+        own.execute(KILLED)
+
+    for number in range(count):
+        broker.enqueue(Message("parts", "work", (number,), {}, {}))
+    for _ in range(3):
+        killed()
+    for _ in range(2):
+        start_worker("limited", threads=8)
+    with contextlib.suppress(AssertionError):  # what is missing is counted
+        eventually(lambda: rows(LEFT) == [(0,)] and done() == [(count,)], within_s=120)
+
+    [(together,)] = rows(TOGETHER)
+    judged(
+        Result(
+            lost=count - done()[0][0],
+            duplicated=max(0, together - AT_A_TIME),
+            stuck=rows(LEFT)[0][0],
+            notes={"together": together, "killed": len(rows("SELECT FROM runs WHERE killed"))},
+        )
+    )
+    assert together == AT_A_TIME
+    del broker.declared["parts"]
