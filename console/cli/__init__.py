@@ -28,6 +28,7 @@ COMMANDS = {
     "import": "console.cli.import_people:import_people",
     "job": "console.cli.job:job",
     "jobs": "console.cli.jobs:jobs",
+    "limits": "console.cli.limits:limits",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
     "recurring": "console.cli.recurring:recurring",

@@ -1,0 +1,74 @@
+"""`workshed limits`: how much is used, who waits, and when the next slot is free."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from workshed.jobs import limits
+from workshed.jobs.limits import Ask, Start
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def come(conn):
+    """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
+
+    def come(job, ask):
+        if limits.take(conn, [ask], Start(uuid4(), job, "sync", "here", 1)) is not None:
+            limits.wait(conn, [ask], job, 1)
+        conn.commit()
+
+    return come
+
+
+def test_they_are_listed_with_what_is_used_and_who_waits(workshed, come):
+    for job in "abc":
+        come(f"{job}1", Ask('sync:concurrent:["acme"]', "concurrent", 2))
+        come(f"{job}2", Ask("sync:window", "window", 1, timedelta(minutes=10)))
+    come("d", Ask("mail:bucket", "bucket", 20, timedelta(hours=2)))
+
+    done = workshed("limits")
+
+    assert done.code == 0
+    assert max(map(len, done.lines)) <= 80
+    assert [line.split() for line in done.lines[1:]] == [
+        ["mail:bucket", "1/20", "0", "-", "now"],
+        ["bucket", "one", "per", "2", "h"],
+        ['sync:concurrent:["acme"]', "2/2", "1", "0", "s", "-"],
+        ["concurrent"],
+        ["sync:window", "1/1", "2", "0", "s", "in", "30", "min"],
+        ["window", "per", "10", "min"],
+    ]
+
+
+def test_the_json_has_the_time_of_the_next_slot(workshed, come):
+    for job in "ab":
+        come(job, Ask("sync:window", "window", 1, timedelta(minutes=10)))
+
+    [found] = workshed("limits", "list", "--waiting", "--json").json
+
+    assert (found["key"], found["used"], found["size"], found["waiting"]) == (
+        "sync:window",
+        1,
+        1,
+        1,
+    )
+    assert found["span"] == 600
+    assert found["next_at"] > found["waits_since"]
+
+
+def test_one_alone_is_shown(workshed, come):
+    for key in ("sync:concurrent", "mail:concurrent"):
+        come(key, Ask(key, "concurrent", 2))
+
+    found = workshed("limits", "--key", "mail:concurrent", "--json").json
+
+    assert [one["key"] for one in found] == ["mail:concurrent"]
+    assert found[0]["next_at"]
+
+
+def test_none_is_said(workshed):
+    assert workshed("limits").err == "No limit is in use.\n"
+    assert workshed("limits", "--waiting").err == "No job waits for a limit.\n"
