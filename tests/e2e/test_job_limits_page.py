@@ -1,0 +1,33 @@
+"""The example of docs/limits.md, run as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def sent(tmp_path, conn, run, environment, broker):
+    """What the page sends."""
+    conn.execute("CREATE SCHEMA shop")
+    conn.execute("CREATE TABLE shop.fetches (tenant integer, page integer, at timestamptz)")
+    conn.commit()
+    (tmp_path / NAME).write_text(TEXT)
+    broker.ensure_queues({"low"})
+    code, said = run(NAME, **environment)
+    assert code == 0, said
+
+
+@pytest.mark.usefixtures("sent")
+def test_those_over_the_limit_wait_and_all_start(start_worker, workshed, conn, count, eventually):
+    attempts = "SELECT max(body::json #>> '{options,attempt}') FROM jobs.schedule"
+    start_worker("tenants", threads=4)
+
+    eventually(lambda: count("jobs.limit_waits WHERE key = 'api:window'"))
+    assert "api:window" in workshed("limits", "--waiting")
+    assert conn.execute(attempts).fetchone() in {("1",), (None,)}
+    eventually(lambda: count("shop.fetches") == 8, within_s=60)
+    eventually(lambda: count("jobs.limit_slots") == count("jobs.limit_waits") == 0)
