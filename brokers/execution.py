@@ -324,10 +324,12 @@ class Execution:
 
     def _settle(self, job: Job, outcome: Outcome) -> Outcome:
         """Write in one transaction; in none where no middleware has anything to write."""
-        if self._concerned(job, outcome):
-            with db.transaction() as conn:
-                return self.settle(conn, job, outcome)
-        return outcome
+        concerned = self._concerned(job, outcome)
+        if not concerned:
+            return outcome
+        alone = len(concerned) == 1 and concerned[0].is_one_statement
+        with db.statement() if alone else db.transaction() as conn:
+            return self.settle(conn, job, outcome)
 
     def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
         self._look_again()

@@ -250,6 +250,9 @@ class Settling(Middleware):
     swallowed. A passing one is repeated in place, any other sends the delivery to the dead queue.
     """
 
+    is_one_statement = False
+    """Where nobody else writes, its step needs no transaction around it."""
+
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether this middleware writes anything; where none does, nothing is opened."""
         return outcome.kind != "done"

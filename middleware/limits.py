@@ -38,6 +38,8 @@ class Limits(Settling):
     *Options:* `limit=` (a `Limit`, or several).
     """
 
+    is_one_statement = True
+
     def __init__(self) -> None:
         """Nothing is taken."""
         self._renewal = Renewal("slots", limits.renew)

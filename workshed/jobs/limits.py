@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
 from workshed.db import Connection
@@ -134,10 +135,13 @@ def leave(
 ) -> int:
     """Give back what a start has taken, and call who waits for it; return how many slots it had.
 
-    `hop` is the next one; `None`: the job has ended, and waits for nothing.
+    `hop` is the next one; `None`: the job has ended, and waits for nothing. In autocommit, where
+    nothing else is written, it is not waited for the disk: what a crash brings back is a lease.
     """
-    query = "SELECT jobs.leave_limits(%s::text[], %s, %s, %s, %s)"
-    found = conn.execute(query, (sorted(keys), token, message_id, hop, KEPT)).fetchone()
+    query = "SELECT jobs.leave_limits(%s::text[], %s, %s, %s, %s, %s)"
+    alone = conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
+    values = (sorted(keys), token, message_id, hop, KEPT, not alone)
+    found = conn.execute(query, values).fetchone()
     assert found is not None  # noqa: S101 -- one row by construction
     return int(found[0])
 

@@ -4,6 +4,7 @@ import heapq
 import itertools
 import math
 import random
+import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -218,6 +219,29 @@ def test_in_many_threads_no_more_hold_a_slot_than_there_are(connect, in_threads)
     assert len(got) == 3
 
 
+def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventually):
+    """By the time at which it began to wait, its place would be free again too early."""
+    ask = Ask("w", "window", 2, timedelta(minutes=1))
+    first, second, looking = connect(), connect(), connect(autocommit=True)
+    limits.take(first, [ask], Start(uuid4(), "a", "sync", "here", 1))
+    waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+    pid = second.info.backend_pid
+
+    def come():
+        limits.take(second, [ask], Start(uuid4(), "b", "sync", "here", 1))
+        second.commit()
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    eventually(lambda: looking.execute(waits, (pid,)).fetchone() == (True,))
+    (freed,) = looking.execute("SELECT clock_timestamp()").fetchone()
+    first.commit()
+    thread.join(10)
+
+    counted = looking.execute("SELECT at FROM jobs.limit_starts ORDER BY number").fetchall()
+    assert counted[0][0] < freed <= counted[1][0]
+
+
 def test_limits_in_opposite_order_wait_for_no_deadlock(connect, in_threads):
     """Locked in the order in which each actor names them, two jobs wait for each other."""
     asks = [Ask("a", "concurrent", 2), Ask("b", "window", 1_000, SECOND), Ask("c", "concurrent", 9)]
@@ -387,6 +411,17 @@ def test_a_slot_that_is_renewed_is_held(crowd, own, at):
     at(40)
 
     assert not crowd.come("b", ONE)
+
+
+def test_what_is_given_back_with_other_writes_is_on_disk_with_them(crowd, own):
+    """Else an outcome that was said to be stored may be gone after a crash."""
+    waits_for_disk = "SELECT current_setting('synchronous_commit')"
+    for job in "ab":
+        crowd.come(job, ONE)
+
+    with own.transaction():
+        crowd.end("a", ONE)
+        assert own.execute(waits_for_disk).fetchone() == ("on",)
 
 
 # Shares

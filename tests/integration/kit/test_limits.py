@@ -89,7 +89,8 @@ def test_each_key_has_a_limit_of_its_own(jobs, sync):
 def test_of_several_limits_all_are_taken_or_none(jobs, sync):
     """Taken one by one, what waits for its tenant's limit uses up that of all."""
     jobs.freeze()
-    of_all, of_one = Limit.window(2, per=MINUTE), Limit.bucket(1, per=MINUTE, key=["tenant"])
+    of_all = Limit.window(2, per=MINUTE, name="all")  # asked first: in the order of their keys
+    of_one = Limit.bucket(1, per=MINUTE, key=["tenant"], name="one")
     job = sync(of_all, of_one)
     for number, tenant in enumerate(["a", "a", "a", "b"]):
         job.send(tenant, number)

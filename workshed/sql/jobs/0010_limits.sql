@@ -362,9 +362,10 @@ $$;
 
 -- Give back what a run of a job has taken, and call who waits for it; return how many slots it had. A
 -- job that has ended (`next_hop` is NULL) waits no more; one that could not start for another reason
--- keeps its ticket, and not its slot.
+-- keeps its ticket, and not its slot. Where nothing else is written it need not be on disk (`lasting`):
+-- a slot that is back after a crash of PostgreSQL is free when its lease ends.
 CREATE FUNCTION jobs.leave_limits(
-    keys text[], run uuid, id text, next_hop integer, kept interval
+    keys text[], run uuid, id text, next_hop integer, kept interval, lasting boolean
 ) RETURNS integer
     LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_bitmapscan = off
@@ -373,6 +374,9 @@ DECLARE
     had integer := 0;
     one text;
 BEGIN
+    IF NOT lasting THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     FOREACH one IN ARRAY keys LOOP
         PERFORM FROM jobs.limits AS l WHERE l.key = one FOR UPDATE;
     END LOOP;
