@@ -153,7 +153,8 @@ class World:
                         connection.channel().queue_purge(name)
         with self.database() as conn:
             conn.execute("TRUNCATE jobs.schedule, jobs.settled, jobs.once, jobs.unique_locks, "
-                         "jobs.runs, jobs.attempts, jobs.dead, jobs.starts")  # fmt: skip
+                         "jobs.runs, jobs.attempts, jobs.dead, jobs.starts, jobs.limits, "
+                         "jobs.limit_slots, jobs.limit_starts, jobs.limit_waits")  # fmt: skip
 
     def connections(self) -> int:
         """Count the AMQP connections of all virtual hosts."""

@@ -9,7 +9,7 @@ import dramatiq
 from bench.jobs import PREFETCH
 from bench.marks import mark
 from brokers import Queue, broker
-from middleware import RetryOn, Unique
+from middleware import Limit, RetryOn, Unique
 
 QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = 0.005
@@ -46,6 +46,25 @@ def once(sent_ns: int) -> None:
 @dramatiq.actor(broker=broker, queue_name=QUEUES[0], time_limit=60_000, unique=Unique())
 def unique(sent_ns: int) -> None:
     """Do nothing, one at a time for each argument."""
+    mark(sent_ns)
+
+
+@dramatiq.actor(
+    broker=broker, queue_name=QUEUES[0], time_limit=60_000, limit=Limit.concurrent(1_000)
+)
+def concurrent(sent_ns: int) -> None:
+    """Do nothing, with a slot of its own."""
+    mark(sent_ns)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name=QUEUES[0],
+    time_limit=60_000,
+    limit=Limit.bucket(1_000_000, per=timedelta(seconds=1)),
+)
+def bucket(sent_ns: int) -> None:
+    """Do nothing, and count it."""
     mark(sent_ns)
 
 

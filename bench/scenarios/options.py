@@ -16,6 +16,7 @@ def options(world: World, size: Size) -> list[Measurement]:
         "without metrics": ("noop", {"WORKSHED_METRICS": "false"}),
         "once": ("once", {}),
         "unique": ("unique", {}),
+        "limit": ("concurrent", {}),
     }
 
     def measure(way: str) -> dict[str, float]:
@@ -38,8 +39,9 @@ def options(world: World, size: Size) -> list[Measurement]:
         ),
         beside("once, drain", rate["once"], "jobs/s", "without", rate["all"]),
         beside("unique, drain", rate["unique"], "jobs/s", "without", rate["all"]),
+        beside("limit, drain", rate["limit"], "jobs/s", "without", rate["all"]),
     ]
-    return made + _unique_sends(world, size)
+    return made + _unique_sends(world, size) + _limited(world, size)
 
 
 def _unique_sends(world: World, size: Size) -> list[Measurement]:
@@ -61,3 +63,20 @@ def _unique_sends(world: World, size: Size) -> list[Measurement]:
         alone("unique, added to send", added, "ms", at_most=1.5),
         alone("unique, enqueue to start, p50", found["unique"]["p50"], "ms", at_most=3),
     ]
+
+
+def _limited(world: World, size: Size) -> list[Measurement]:
+    """Work the same jobs off in one thread, where nothing hides what each of them waits for."""
+
+    def measure(job: str) -> dict[str, float]:
+        found = drained(world, "ours", job, size.sent_slowly, 1, threads=1)
+        return {"each_ms": 1000 / found["rate"]}
+
+    found = alternating(size.rounds, ("noop", "concurrent", "bucket"), measure)
+    plain = found["noop"]["each_ms"]
+    return [
+        alone("limit on those that run, added to a job", found["concurrent"]["each_ms"] - plain,
+              "ms", at_most=1),
+        alone("limit on starts, added to a job", found["bucket"]["each_ms"] - plain,
+              "ms", at_most=1),
+    ]  # fmt: skip
