@@ -296,8 +296,9 @@ def test_nobody_who_comes_later_gets_the_slot_of_one_who_was_called(crowd):
     assert crowd.come("b", ONE)
 
 
-def test_the_slot_of_one_who_does_not_come_is_the_next_ones_and_it_is_first_when_it_comes(
-    crowd, own, at
+@pytest.mark.parametrize(("first", "second"), ["bc", "cb"])
+def test_the_slot_of_one_who_does_not_come_in_time_is_that_of_the_next_who_does(
+    first, second, crowd, own, at
 ):
     for job in "abcd":
         crowd.come(job, ONE)
@@ -306,12 +307,12 @@ def test_the_slot_of_one_who_does_not_come_is_the_next_ones_and_it_is_first_when
 
     at(limits.KEPT / SECOND + 1)
     call_waiting(own)
+    assert crowd.due() == ["c"]
+    assert crowd.come(first, ONE)
+    assert not crowd.come(second, ONE)
 
-    assert crowd.due() == ["c"]
-    assert crowd.come("b", ONE)
-    assert not crowd.come("c", ONE)
-    crowd.end("b", ONE)
-    assert crowd.due() == ["c"]
+    crowd.end(first, ONE)
+    assert crowd.due() == [second]
 
 
 def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
