@@ -147,8 +147,8 @@ class Settings(BaseSettings):
     dead_retention: SomeSeconds = timedelta(days=180)
     """Seconds after which dead jobs are deleted, whether or not anybody looked at them."""
     attempt_retention: SomeSeconds = timedelta(days=90)
-    """Seconds after which failed attempts of jobs that ended, and runs of periodic jobs, are
-    deleted."""
+    """Seconds after which failed attempts of jobs that ended, runs of periodic jobs, and batches
+    that are complete, are deleted."""
     runs_retention: SomeSeconds = timedelta(days=30)
     """Seconds after which the history of runs is deleted, by whole days."""
     time_zone: str = "UTC"

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from workshed.db import Connection
-from workshed.jobs import settled, unique
+from workshed.jobs import batches, settled, unique
 from workshed.jobs.rules import Traits
 
 Cancelled = Literal["deleted", "will be skipped", "told to stop"]
@@ -23,18 +23,20 @@ def cancel(conn: Connection, message_id: str) -> Cancelled:
         DELETE FROM jobs.schedule
          WHERE message_id = %s
            AND taken_by IS NULL AND sent_at IS NULL AND NOT again AND reason <> 'lease'
-        RETURNING hop
+        RETURNING hop, position('"batch"' IN body) > 0
     """
     # Its worker may store the next hop just now; it asks under this lock, `jobs.was_cancelled`.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 6))", (message_id,))
-    hops = [hop for (hop,) in conn.execute(query, (message_id,))]
+    gone: dict[int, bool] = dict(conn.execute(query, (message_id,)).fetchall())
     # A row that stays brings the message to a worker, which skips it and frees what it holds.
-    whole = bool(hops) and not _has_row(conn, message_id)
+    whole = bool(gone) and not _has_row(conn, message_id)
     told = _bury(conn, message_id, reached=not whole)
     if whole:
-        hop = max(hops)
+        hop = max(gone)
         settled.settle(conn, message_id, hop)
         unique.free(conn, message_id, hop)
+        if gone[hop]:
+            batches.end(conn, message_id, "cancelled")
         return "deleted"
     return "told to stop" if told else "will be skipped"
 

@@ -128,6 +128,11 @@ def retry(conn: Connection, message_id: str) -> bool:
             DELETE FROM jobs.dead
              WHERE message_id = %(message_id)s AND hop = %(hop)s
             RETURNING message_id, hop, queue, actor
+        ), pending_again AS (
+            UPDATE jobs.batch_jobs AS j
+               SET state = 'pending', ended_at = NULL
+              FROM moved
+             WHERE j.message_id = moved.message_id AND j.state = 'dead'
         )
         INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
         SELECT message_id, hop + 1, queue, actor, %(body)s, 'redrive', jobs.now() FROM moved
@@ -148,6 +153,11 @@ def discard(conn: Connection, message_id: str, reason: str) -> bool:
             DELETE FROM jobs.dead
              WHERE message_id = %(message_id)s
             RETURNING message_id, hop, attempt, queue, actor
+        ), given_up AS (  -- of a batch: it cannot be retried any more
+            UPDATE jobs.batch_jobs AS j
+               SET state = 'cancelled', ended_at = jobs.now()
+              FROM gone
+             WHERE j.message_id = gone.message_id AND j.state = 'dead'
         )
         INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason)
         SELECT message_id, hop, attempt, queue, COALESCE(actor, %(nobody)s), 'discarded',

@@ -8,7 +8,7 @@ from psycopg.errors import LockNotAvailable
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import attempts, dead, occurrences, recurring, runs
+from workshed.jobs import attempts, batch_rows, dead, occurrences, recurring, runs
 from workshed.jobs.current import checkpoint
 from workshed.settings import Settings
 
@@ -23,11 +23,12 @@ Prune = Callable[[Connection, timedelta, int], int]
 def rules(config: Settings) -> Iterator[tuple[str, Prune, timedelta]]:
     """Yield what is deleted, how, and after how long.
 
-    The dead before their attempts, which are kept as long as they are. Fences are no matter of
-    days, so relays delete them every hour.
+    The dead before their attempts and batches, which are kept as long as they are. Fences are no
+    matter of days, so relays delete them every hour.
     """
     yield "dead", dead.prune, config.dead_retention
     yield "attempts", attempts.prune, config.attempt_retention
+    yield "batches", batch_rows.prune, config.attempt_retention
     yield "recurring", recurring.prune, config.attempt_retention
     yield "occurrences", occurrences.prune, config.attempt_retention
 

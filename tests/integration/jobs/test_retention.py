@@ -1,12 +1,13 @@
 """What the nightly job deletes, and what it leaves."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from actors import maintain
 from workshed.cron import daily
-from workshed.jobs import attempts, dead, occurrences, recurring, retention, schedule
+from workshed.jobs import attempts, batches, dead, occurrences, recurring, retention, schedule
 from workshed.jobs.recurring import Declared
 from workshed.settings import settings
 
@@ -145,6 +146,37 @@ def test_runs_that_may_still_be_made_late_are_remembered(database, rows, noted, 
     assert ages(rows) == [20, 10]
 
 
+def test_batches_are_deleted_three_months_after_they_were_complete(
+    database, rows, conn, died, monkeypatch
+):
+    """With all that is about them; one of which a job may still be retried is kept."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    ended = {"old": 91, "young": 89, "dead": 91, "again": 91, "open": None}
+    for number, (name, days) in enumerate(ended.items()):
+        batch = str(UUID(int=number))
+        told = schedule.Row(f"told of {name}", 0, "low", "greet", "{}", "send")
+        conn.execute(*batches.opening(batch, name, {"success": told}))
+        conn.execute(*batches.joining(batch, [f"{name} {n}" for n in range(3)]))
+        if days is not None:
+            conn.execute(
+                "UPDATE jobs.batches SET completed_at = jobs.now() - %s WHERE id = %s",
+                (timedelta(days=days), batch),
+            )
+    conn.execute("UPDATE jobs.batch_jobs SET state = 'succeeded', ended_at = jobs.now()")
+    conn.execute("UPDATE jobs.batch_jobs SET state = 'dead' WHERE message_id = 'dead 1'")
+    conn.execute(
+        "UPDATE jobs.batch_jobs SET state = 'pending', ended_at = NULL WHERE message_id = 'again 1'"
+    )
+    died("dead 1", days=91)
+
+    retention.prune(settings())
+
+    kept = [("again",), ("dead",), ("open",), ("young",)]
+    assert rows("SELECT description FROM jobs.batches ORDER BY 1") == kept
+    assert rows("SELECT count(*) FROM jobs.batch_callbacks") == [(4,)]
+    assert rows("SELECT count(*) FROM jobs.batch_jobs") == [(12,)]
+
+
 def test_much_is_deleted_in_small_transactions(database, rows, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 10)
     rows("""
@@ -160,7 +192,7 @@ def test_much_is_deleted_in_small_transactions(database, rows, monkeypatch):
     deleted = retention.prune(settings())
 
     assert deleted["dead"] == 25
-    assert len(transactions) == 3 + 4  # and one for each of the other tables
+    assert len(transactions) == 3 + 5  # and one for each of the other tables
 
 
 def test_the_nightly_job_does_all_this(database, rows, died, caplog):

@@ -1,0 +1,342 @@
+"""Jobs of a batch that end at once: the last one is noticed, and none waits without need."""
+
+import random
+import threading
+from uuid import uuid4
+
+import dramatiq
+import psycopg
+import pytest
+from psycopg.errors import LockNotAvailable
+
+from workshed.jobs import batch_cancels, batch_rows, batches, dead, schedule
+from workshed.jobs.schedule import Row
+
+THREADS = 6
+
+
+def row(message_id, **options):
+    message = dramatiq.Message("default", "tell", (), {}, options, message_id, 1)
+    return Row(message_id, 0, "default", "tell", message.encode().decode(), "send")
+
+
+@pytest.fixture
+def make(connect):
+    """`make("a", "b")`: a closed batch of these jobs, which tells of all its events; its id."""
+    conn = connect(autocommit=True)
+
+    def make(*message_ids, close=True):
+        batch = str(uuid4())
+        told = {event: row(f"{event} {batch}") for event in ("success", "complete", "death")}
+        with conn.transaction():
+            conn.execute(*batches.opening(batch, "", told))
+            conn.execute(*batches.joining(batch, message_ids))
+            if close:
+                conn.execute(*batches.closing(batch))
+        return batch
+
+    return make
+
+
+@pytest.fixture
+def told(connect):
+    """`told(batch)`: what was sent of it, each as often as it was."""
+    conn = connect(autocommit=True)
+    query = "SELECT split_part(message_id, ' ', 1) FROM jobs.schedule WHERE message_id LIKE %s"
+    return lambda batch: sorted(name for (name,) in conn.execute(query, (f"% {batch}",)))
+
+
+@pytest.fixture
+def impatient(connect):
+    """`impatient()`: a connection that does not wait for a lock."""
+
+    def one():
+        conn = connect()
+        conn.execute("SET lock_timeout = '50ms'")
+        conn.commit()
+        return conn
+
+    return one
+
+
+def test_of_two_that_end_at_once_one_waits_only_where_it_must(make, told, impatient):
+    """Without the lock on the other one both would commit, and each would have left it to the
+    other."""
+    batch = make("a", "b", "c")
+    first, second, third = impatient(), impatient(), impatient()
+
+    batches.end(first, "a", "succeeded")  # leaves it to b
+    batches.end(third, "c", "succeeded")  # to b, too
+
+    with pytest.raises(LockNotAvailable):
+        batches.end(second, "b", "succeeded")
+    second.rollback()
+    first.commit()
+    third.commit()
+    assert told(batch) == []
+    batches.end(second, "b", "succeeded")
+    second.commit()
+    assert told(batch) == ["complete", "success"]
+
+
+def test_those_that_end_wait_for_nobody_else(make, impatient):
+    """With one counter each would wait for all before it."""
+    make(*(f"{number:02}" for number in range(10)))
+    open_ones = [impatient() for _ in range(5)]
+
+    for number, conn in enumerate(open_ones):
+        assert batches.end(conn, f"{2 * number:02}", "succeeded")
+
+
+def test_one_that_is_rolled_back_has_not_ended(make, told, connect):
+    batch, first, second = make("a", "b"), connect(), connect()
+    batches.end(first, "a", "dead")
+    first.rollback()
+
+    batches.end(second, "b", "succeeded")
+    second.commit()
+
+    assert told(batch) == []
+    batches.end(first, "a", "succeeded")
+    first.commit()
+    assert told(batch) == ["complete", "success"]
+
+
+def test_a_second_end_changes_nothing(make, told, conn):
+    batch = make("a", "b")
+
+    assert batches.end(conn, "a", "succeeded")
+    assert not batches.end(conn, "a", "dead")
+    assert not batches.end(conn, "nobody's", "dead")
+    conn.commit()
+
+    assert batch_rows.progress(conn, batch).succeeded == 1
+    assert told(batch) == []
+
+
+def test_what_was_told_is_not_told_again(make, told, connect):
+    """Its callback has run, so nothing but its own row remembers that it was sent."""
+    conn = connect(autocommit=True)
+    batch = make("a")
+    batches.end(conn, "a", "dead")
+    assert told(batch) == ["complete", "death"]
+    conn.execute("DELETE FROM jobs.schedule")
+
+    conn.execute("UPDATE jobs.batch_jobs SET state = 'pending', ended_at = NULL")
+    batches.end(conn, "a", "succeeded")
+
+    assert told(batch) == ["success"]
+
+
+def test_what_is_added_in_the_same_transaction_keeps_it_open(make, told, conn):
+    batch = make("a")
+
+    assert conn.execute(*batches.refusal(batch, "a")).fetchone() == ("",)
+    conn.execute(*batches.joining(batch, ["b"]))
+    batches.end(conn, "a", "succeeded")
+    conn.commit()
+
+    assert told(batch) == []
+    batches.end(conn, "b", "succeeded")
+    conn.commit()
+    assert told(batch) == ["complete", "success"]
+
+
+def test_who_adds_to_an_open_one_keeps_it_from_being_closed(make, impatient):
+    """Else it would be complete, and have a job more after that."""
+    batch, adder, closer = make(close=False), impatient(), impatient()
+
+    assert adder.execute(*batches.refusal(batch, None)).fetchone() == ("",)
+
+    for statement in (batches.closing(batch), batches.cancelling(batch)):
+        with pytest.raises(LockNotAvailable):
+            closer.execute(*statement)
+        closer.rollback()
+    adder.execute(*batches.joining(batch, ["a"]))
+    adder.commit()
+    assert closer.execute(*batches.closing(batch)).fetchone() == ("true",)
+    assert closer.execute(*batches.refusal(batch, None)).fetchone() != ("",)
+
+
+def test_who_adds_from_within_keeps_its_job_from_ending(make, impatient):
+    """A copy of it may end just now."""
+    batch, adder, copy = make("a"), impatient(), impatient()
+
+    assert adder.execute(*batches.refusal(batch, "a")).fetchone() == ("",)
+
+    with pytest.raises(LockNotAvailable):
+        batches.end(copy, "a", "succeeded")
+
+
+def test_a_callback_is_a_job_of_the_moment_it_is_sent(make, conn):
+    """By the time its batch was made it may have expired, or a rule may cancel it."""
+    batch = make("a")
+
+    batches.end(conn, "a", "succeeded")
+
+    query = "SELECT body::json FROM jobs.schedule WHERE message_id = %s"
+    (body,) = conn.execute(query, (f"success {batch}",)).fetchone()
+    assert body["message_timestamp"] > 1_700_000_000_000
+    assert body["message_id"] == f"success {batch}"
+    (kept,) = conn.execute("SELECT count(body) FROM jobs.batch_callbacks").fetchone()
+    assert kept == 1  # of its death
+
+
+def storm(connect, work, rounds):
+    """Let each thread do its part of each round at the same moment; return what went wrong."""
+    barrier, errors = threading.Barrier(THREADS), []
+
+    def run(number):
+        conn = connect()
+        try:
+            for turn in rounds:
+                barrier.wait(60)
+                work(conn, turn, number)
+        except Exception as err:  # noqa: BLE001 -- raised below
+            errors.append(err)
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise ExceptionGroup("in threads", errors)
+
+
+@pytest.mark.parametrize("adding", [False, True])
+def test_the_last_of_many_that_end_at_once_is_noticed(make, told, connect, scale, adding):
+    """Fails where a plain look replaces the lock, or where those that see none do not ask one by
+    one; in a deadlock too."""
+    rounds = scale(1_500)
+    made = [make(*(f"{turn}-{n}" for n in range(THREADS))) for turn in range(rounds)]
+    dice = random.Random(7)  # noqa: S311 -- dice
+    rolled_back = {
+        (turn, n) for turn in range(rounds) for n in range(THREADS) if dice.random() < 0.2
+    }
+
+    def work(conn, turn, number):
+        mine = f"{turn}-{number}"
+        if (turn, number) in rolled_back:
+            batches.end(conn, mine, "succeeded")
+            conn.rollback()
+        if adding and number % 2:
+            assert conn.execute(*batches.refusal(made[turn], mine)).fetchone() == ("",)
+            conn.execute(*batches.joining(made[turn], [f"{mine}-more"]))
+        batches.end(conn, mine, "succeeded")
+        conn.commit()
+        if adding and number % 2:
+            batches.end(conn, f"{mine}-more", "succeeded")
+            conn.commit()
+
+    storm(connect, work, range(rounds))
+
+    for batch in made:
+        assert told(batch) == ["complete", "success"]
+
+
+def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect, scale):
+    rounds = scale(500)
+    made = [make(*(f"{turn}-{n}" for n in range(THREADS))) for turn in range(rounds)]
+
+    def work(conn, turn, number):
+        mine = f"{turn}-{number}"
+        dead.bury(
+            conn,
+            message_id=mine,
+            hop=0,
+            attempt=1,
+            queue="default",
+            actor="tell",
+            body=row(mine).body.encode(),
+            reason="no",
+        )
+        batches.end(conn, mine, "dead")
+        conn.commit()
+        assert dead.retry(conn, mine)
+        conn.commit()
+        batches.end(conn, mine, "succeeded")
+        conn.commit()
+
+    storm(connect, work, range(rounds))
+
+    for batch in made:
+        assert told(batch) == ["complete", "death", "success"]
+
+
+def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scale):
+    rounds = scale(500)
+    made = [make(*(f"{turn}-{n}" for n in range(1, THREADS))) for turn in range(rounds)]
+
+    def work(conn, turn, number):
+        if number == 0:
+            conn.execute(*batches.cancelling(made[turn]))
+        else:
+            batches.end(conn, f"{turn}-{number}", "succeeded")
+        conn.commit()
+
+    storm(connect, work, range(rounds))
+
+    conn = connect()
+    for batch in made:
+        found = batch_rows.progress(conn, batch)
+        assert found.succeeded == THREADS - 1
+        assert told(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
+
+
+# Cancel
+
+
+def test_a_relay_deletes_what_waits_of_a_cancelled_one(make, told, connect):
+    """Also a row of a transaction that was open when the batch was cancelled."""
+    conn, late = connect(autocommit=True), connect()
+    batch = make("a", "b")
+    for name in ("a", "b"):
+        schedule.insert(conn, row(name, batch=batch))
+    late.execute(*batches.refusal(batch, "a"))
+    schedule.insert(late, row("late", batch=batch))
+    late.execute(*batches.joining(batch, ["late"]))
+
+    conn.execute(*batches.cancelling(batch))
+    late.commit()
+
+    assert sorted(batch_cancels.cancel_some(conn, 2)) == ["a", "b"]
+    assert batch_cancels.cancel_some(conn, 2) == ["late"]
+    assert batch_cancels.cancel_some(conn, 2) == []
+    assert told(batch) == ["complete"]
+    assert batch_rows.progress(conn, batch).cancelled == 3
+
+
+def test_one_on_its_way_is_left_to_the_worker(make, connect):
+    conn = connect(autocommit=True)
+    batch = make("a")
+    conn.execute(*batches.cancelling(batch))
+
+    assert batch_cancels.cancel_some(conn, 10) == []
+
+    assert batch_rows.progress(conn, batch).pending == 1
+    query = "SELECT reached FROM jobs.tombstones WHERE message_id = 'a'"
+    assert conn.execute(query).fetchone() == (True,)
+
+
+def test_one_that_a_relay_has_taken_meanwhile_is_told(make, connect):
+    """It waited when its batch was cancelled, so no worker was to hold its id in memory."""
+    conn = connect(autocommit=True)
+    batch = make("a")
+    schedule.insert(conn, row("a", batch=batch))
+    conn.execute(*batches.cancelling(batch))
+    conn.execute("DELETE FROM jobs.schedule")
+
+    assert batch_cancels.cancel_some(conn, 10) == ["a"]
+    assert batch_cancels.cancel_some(conn, 10) == []
+
+    query = "SELECT reached FROM jobs.tombstones WHERE message_id = 'a'"
+    assert conn.execute(query).fetchone() == (True,)
+
+
+def test_the_second_of_a_job_is_refused(make, conn):
+    make("a")
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        conn.execute(*batches.joining(str(uuid4()), ["a"]))

@@ -1,0 +1,30 @@
+"""The waiting jobs of cancelled batches, whose rows are deleted a few at a time."""
+
+from workshed.db import Connection
+from workshed.jobs import cancels
+
+
+def cancel_some(conn: Connection, limit: int, batch: str | None = None) -> list[str]:
+    """Cancel jobs of cancelled batches that still wait, or do not know it; return their ids.
+
+    Each in a transaction of its own, so `conn` is in autocommit. Also finds those that were about
+    to be stored, or put back on their way, when their batch was cancelled.
+    """
+    query = """
+        SELECT j.message_id
+          FROM jobs.batches AS b
+          JOIN jobs.batch_jobs AS j ON j.batch_id = b.id AND j.state = 'pending'
+         WHERE b.cancelled_at IS NOT NULL AND b.completed_at IS NULL
+           AND (%(batch)s::uuid IS NULL OR b.id = %(batch)s::uuid)
+           AND (NOT EXISTS (SELECT FROM jobs.tombstones AS t
+                             WHERE t.message_id = j.message_id AND t.reached)
+                OR EXISTS (SELECT FROM jobs.schedule AS s
+                            WHERE s.message_id = j.message_id
+                              AND s.taken_by IS NULL AND s.sent_at IS NULL AND NOT s.again))
+         LIMIT %(limit)s
+    """
+    ids = [found for (found,) in conn.execute(query, {"batch": batch, "limit": limit})]
+    for message_id in ids:
+        with conn.transaction():
+            cancels.cancel(conn, message_id)
+    return ids
