@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from brokers import schedule
+    from brokers.batch import Batch
     from brokers.queues import Queue
     from brokers.rabbitmq import RabbitMQ
     from brokers.stub import Stub
 
     broker: RabbitMQ | Stub
 
-__all__ = ["Queue", "broker", "schedule"]
+__all__ = ["Batch", "Queue", "broker", "schedule"]
 
 
 def __getattr__(name: str) -> object:
     match name:
+        case "Batch":
+            return importlib.import_module("brokers.batch").Batch
         case "broker":
             return importlib.import_module("brokers.build").broker()
         case "Queue":

@@ -198,6 +198,20 @@ class DeclaredBroker(Broker):
 
         That tells who has its key, if it has one; whoever executes it says so to `stored`.
         """
+        message, row = self.prepared(message, delay, at, reason)
+        claim = claim_of(message, timedelta())
+        if claim is None:
+            return message, schedule.insertion(row, delay, at)
+        return message, unique.storing(row, claim, delay, at, waiting_body(message))
+
+    def prepared(
+        self,
+        message: dramatiq.Message[Any],
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> tuple[dramatiq.Message[Any], schedule.Row]:
+        """Check a message; return it as it is stored, and its row."""
         self.check(message)
         if reason == "delay":
             message = message.copy(options={"due": due_ms(delay, at)})
@@ -210,10 +224,7 @@ class DeclaredBroker(Broker):
             body=message.encode().decode(),
             reason=reason,
         )
-        claim = claim_of(message, timedelta())
-        if claim is None:
-            return message, schedule.insertion(row, delay, at)
-        return message, unique.storing(row, claim, delay, at, waiting_body(message))
+        return message, row
 
     def stored(
         self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None

@@ -13,6 +13,7 @@ from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
 from middleware import (
+    Batches,
     Callbacks,
     Cancel,
     DatabasePool,
@@ -91,6 +92,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Retries(config.max_retries, config.not_visible_for),
         Discard(),
         Groups(),
+        Batches(),  # last of those that write: what it locks, others wait for until the commit
         Runs(config.runs, config.release),
         RelayFork(wanted=config.relay_fork),
         MetricsFork(wanted=config.metrics and multiprocess_folder() is None),

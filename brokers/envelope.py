@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import dramatiq
 import orjson
@@ -91,6 +92,14 @@ def _id(value: object) -> str | None:
     return None
 
 
+def _uuid(value: object) -> str | None:
+    try:
+        known = isinstance(value, str) and str(UUID(value)) == value
+    except ValueError:
+        known = False
+    return None if known else f"must be the id of a batch, not {value!r:.50}"
+
+
 def _one_of(*words: str) -> Callable[[Any], str | None]:
     """Make a check for one of some words."""
 
@@ -168,6 +177,8 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
     "planned": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
     "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
+    "batch": _uuid,  # the batch it is in
+    "callback_of": _uuid,  # the batch of whose end it tells
     "parent": _id,  # the message id of the job that sent it
     "trace": traces.problem,  # headers of the trace it was sent in
     "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue

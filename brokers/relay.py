@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from brokers.background import Background, Duty
+from brokers.batch_cancels import cancel_batches
 from brokers.build import broker
 from brokers.caller import call_waiting
 from brokers.depth import AskingPublisher
@@ -37,7 +38,7 @@ from middleware.metrics import serve_own
 from workshed import db, logs, migrate
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.jobs import dead, queues, relays, windows
+from workshed.jobs import batches, dead, queues, relays, windows
 from workshed.jobs.windows import Taken
 from workshed.metrics import meters
 from workshed.metrics.meter import Counter
@@ -266,6 +267,7 @@ def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> Non
             error=error,
         )
         windows.drop(conn, relay, row)
+        batches.end(conn, row.message_id, "dead")
 
 
 def run(stop: threading.Event) -> None:
@@ -281,6 +283,7 @@ def run(stop: threading.Event) -> None:
         Housekeeping(settings().fence_retention),
         sweep,
         call_waiting,
+        cancel_batches,
         watch_lag,
         overview,
         Oldest(publisher),

@@ -1,5 +1,6 @@
 """What happens around every job: one concern per file."""
 
+from middleware.batches import Batches
 from middleware.callbacks import Callbacks
 from middleware.cancel import Cancel, cancelled
 from middleware.database_pool import DatabasePool
@@ -43,6 +44,7 @@ from middleware.uniqueness import Uniqueness
 __all__ = [
     "INTERRUPTED",
     "AloneError",
+    "Batches",
     "Callbacks",
     "Cancel",
     "ConcludedError",

@@ -190,6 +190,12 @@ class Job:
         return max(self.began - self.published.timestamp(), 0.0)
 
     @property
+    def batch(self) -> str | None:
+        """The id of the batch it is in, or whose end it is told of."""
+        options = self.message.options
+        return options.get("batch") or options.get("callback_of")
+
+    @property
     def planned_at(self) -> datetime | None:
         """The time a periodic job is for."""
         planned = self.message.options.get("planned")

@@ -31,6 +31,10 @@ class Current(Protocol):
         """The name of its actor."""
 
     @property
+    def batch(self) -> str | None:
+        """The id of the batch it is in, or whose end it is told of."""
+
+    @property
     def planned_at(self) -> datetime | None:
         """The time it is for, of a run of a periodic job."""
 

@@ -83,9 +83,14 @@ def insertion(row: Row, delay: timedelta, at: datetime | None) -> Statement:
 
 def insert_many(conn: Connection, rows: Sequence[Row], delay: timedelta) -> None:
     """Store messages that are due after `delay`, in one statement; raises as `insert` does."""
-    query = """
+    conn.execute(*insertions(rows, delay, None))
+
+
+def insertions(rows: Sequence[Row], delay: timedelta, at: datetime | None) -> Statement:
+    """Return what stores messages that are due at `at`, or after `delay`."""
+    query: LiteralString = """
         INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
-        SELECT r.*, jobs.now() + %(delay)s
+        SELECT r.*, COALESCE(%(at)s::timestamptz, jobs.now() + %(delay)s::interval)
           FROM unnest(%(ids)s::text[], %(hops)s::int[], %(queues)s::text[], %(actors)s::text[],
                       %(bodies)s::text[], %(reasons)s::text[], %(again)s::bool[]) AS r
     """
@@ -97,9 +102,10 @@ def insert_many(conn: Connection, rows: Sequence[Row], delay: timedelta) -> None
         "bodies": [row.body for row in rows],
         "reasons": [row.reason for row in rows],
         "again": [row.again for row in rows],
+        "at": at,
         "delay": delay,
     }
-    conn.execute(query, values)
+    return Statement(query, values)
 
 
 def run_now(conn: Connection, message_id: str) -> Moved:

@@ -1,0 +1,419 @@
+"""Batches in a test: their rows are those of production, and callbacks are jobs that wait."""
+
+import uuid
+
+import pytest
+
+from brokers import Batch
+from brokers.batch import BatchError
+from middleware import Unique
+from workshed import db
+from workshed.jobs import Discard, batch_rows, cancels, dead
+
+
+@pytest.fixture
+def work(actor):
+    """An actor whose runs are noted; some numbers fail, are discarded, or are added from within."""
+    done = []
+
+    @actor(actor_name="work", max_retries=0)
+    def work(number):
+        if number == "gone":
+            raise Discard("nothing to do")
+        done.append(number)
+
+    work.done = done
+    return work
+
+
+@pytest.fixture
+def tell(actor):
+    """`tell("success")`: a callback; `.told` is what was told."""
+    told = []
+    declared = actor(actor_name="tell")(told.append)
+    declared.told = told
+    return declared
+
+
+@pytest.fixture
+def started(work, tell):
+    """`started(1, 2)`: a batch of these numbers, committed, that tells of everything."""
+
+    def start(*numbers, **options):
+        batch = Batch(
+            on_success=tell.message("success"),
+            on_complete=tell.message("complete"),
+            on_death=tell.message("death"),
+            **options,
+        )
+        with db.transaction() as conn, batch.adding(conn):
+            batch.add(conn, *map(work.message, numbers))
+        return batch
+
+    return start
+
+
+def progress(batch):
+    with db.transaction() as conn:
+        return batch.progress(conn)
+
+
+def test_the_end_of_all_is_told_once(jobs, started, work, tell):
+    batch = started(1, 2, 3, description="three numbers")
+
+    assert (progress(batch).state, progress(batch).pending) == ("running", 3)
+    jobs.drain()
+
+    assert work.done == [1, 2, 3]
+    assert sorted(tell.told) == ["complete", "success"]
+    found = progress(batch)
+    assert (found.state, found.total, found.succeeded) == ("succeeded", 3, 3)
+    assert found.description == "three numbers"
+
+
+def test_nothing_is_told_before_the_last_has_ended(jobs, started, tell):
+    batch = started(1, 2)
+
+    jobs._run()
+
+    assert tell.told == []
+    assert (progress(batch).pending, progress(batch).succeeded) == (1, 1)
+
+
+def test_an_empty_one_has_succeeded_when_it_is_closed(jobs, started, tell):
+    batch = started()
+
+    jobs.drain()
+
+    assert sorted(tell.told) == ["complete", "success"]
+    assert progress(batch).state == "succeeded"
+
+
+def test_what_is_rolled_back_never_was(jobs, work, tell):
+    batch = Batch(on_complete=tell)
+
+    with db.transaction() as conn:
+        with batch.adding(conn):
+            batch.add(conn, work.message(1))
+        conn.rollback()
+
+    assert jobs.drain() == 0
+    with pytest.raises(BatchError):
+        progress(batch)
+
+
+def test_it_is_not_closed_where_adding_failed(jobs, work, tell):
+    batch = Batch(on_complete=tell)
+
+    with db.transaction() as conn, pytest.raises(RuntimeError), batch.adding(conn):
+        raise RuntimeError
+    with db.transaction() as conn:
+        assert progress(batch).state == "open"
+        batch.add(conn, work.message(1))
+    jobs.drain()
+
+    assert (work.done, tell.told) == ([1], [])
+    with db.transaction() as conn:
+        assert batch.close(conn)
+        assert not batch.close(conn)
+    jobs.drain()
+    assert tell.told == [batch.id]
+
+
+def test_a_discarded_job_had_nothing_to_do_which_is_success(jobs, started, tell):
+    batch = started(1, "gone")
+
+    jobs.drain()
+
+    assert sorted(tell.told) == ["complete", "success"]
+    assert (progress(batch).discarded, progress(batch).succeeded) == (1, 1)
+
+
+def test_the_first_death_is_told_at_once_and_no_other(jobs, started, work, tell):
+    batch = started(1, 2, 3)
+    jobs.fail_next(work, OSError("no"))
+    jobs.fail_next(work, OSError("no"))
+
+    with pytest.raises(OSError, match="no"):
+        jobs.drain()
+
+    assert sorted(tell.told) == ["complete", "death"]
+    found = progress(batch)
+    assert (found.state, found.dead, found.succeeded) == ("failed", 2, 1)
+
+
+def test_success_is_told_when_the_dead_have_been_retried(jobs, started, work, tell):
+    batch = started(1, 2)
+    jobs.fail_next(work, OSError("no"))
+    with pytest.raises(OSError, match="no"):
+        jobs.drain()
+    tell.told.clear()
+
+    with db.transaction() as conn:
+        [message_id] = batch_rows.dead(conn, batch.id)
+        assert dead.retry(conn, message_id)
+    assert progress(batch).state == "running"
+    jobs.drain()
+
+    assert tell.told == ["success"]
+    assert (progress(batch).state, progress(batch).dead) == ("succeeded", 0)
+
+
+def test_one_that_is_discarded_when_dead_will_not_succeed(jobs, started, work, tell):
+    batch = started(1)
+    jobs.fail_next(work, OSError("no"))
+    with pytest.raises(OSError, match="no"):
+        jobs.drain()
+
+    with db.transaction() as conn:
+        [message_id] = batch_rows.dead(conn, batch.id)
+        assert dead.discard(conn, message_id, "not needed")
+
+    found = progress(batch)
+    assert (found.state, found.dead, found.cancelled) == ("failed", 0, 1)
+    assert "success" not in tell.told
+
+
+def test_a_retried_job_is_pending_until_it_ends(jobs, started, actor, tell):
+    flaky = actor(actor_name="flaky")(lambda: None)
+    batch = Batch(on_success=tell)
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, flaky.message())
+    jobs.fail_next(flaky, OSError("no"))
+
+    with jobs.expect_retry():
+        jobs.drain()
+
+    assert progress(batch).pending == 1
+    jobs.advance(minutes=1)
+    jobs.drain()
+    assert tell.told == [batch.id]
+
+
+def test_an_actor_as_callback_is_sent_the_id(jobs, tell):
+    batch = Batch(on_complete=tell)
+
+    with db.transaction() as conn, batch.adding(conn):
+        pass
+    jobs.drain()
+
+    assert tell.told == [batch.id]
+
+
+# From within
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_job_adds_to_its_batch(jobs, actor, work, tell, once):
+    @actor(actor_name="plan", once=once)
+    def plan(count):
+        with db.transaction() as conn:
+            Batch.current().add(conn, *map(work.message, range(count)))
+
+    batch = Batch(on_success=tell)
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, plan.message(3))
+
+    jobs._run()
+    assert (progress(batch).pending, tell.told) == (3, [])
+    jobs.drain()
+
+    assert (work.done, tell.told) == ([0, 1, 2], [batch.id])
+    assert progress(batch).total == 4
+
+
+def test_nobody_else_adds_to_a_closed_one(jobs, started, work):
+    batch = started(1)
+
+    with db.transaction() as conn, pytest.raises(BatchError, match="closed"):
+        batch.add(conn, work.message(2))
+
+    assert jobs.drain() == 3
+    assert work.done == [1]
+
+
+def test_a_copy_that_comes_after_the_end_adds_nothing(jobs, actor, work, tell):
+    """Without the question whether it is pending, a complete batch gets another job."""
+    refused = []
+
+    @actor(actor_name="plan")
+    def plan():
+        batch = Batch.current()
+        with db.transaction() as conn:  # the other copy ends meanwhile
+            conn.execute("SELECT jobs.end_batch_job(message_id, 'succeeded') FROM jobs.batch_jobs")
+        with db.transaction() as conn, pytest.raises(BatchError):
+            batch.add(conn, work.message(1))
+        refused.append(batch.id)
+
+    batch = Batch(on_complete=tell)
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, plan.message())
+    jobs.drain()
+
+    assert refused == [batch.id]
+    assert (work.done, tell.told) == ([], [batch.id])
+
+
+def test_outside_a_job_there_is_no_current_one(jobs):
+    with pytest.raises(BatchError, match="no batch here"):
+        Batch.current()
+
+
+def test_a_callback_knows_whose_it_is_and_makes_the_next(jobs, actor, work, tell):
+    @actor(actor_name="next_stage")
+    def next_stage(number):
+        last = Batch.current()
+        with db.transaction() as conn:
+            with pytest.raises(BatchError):
+                last.add(conn, work.message(number))
+            assert last.progress(conn).succeeded == 1
+            batch = Batch(on_success=tell)
+            with batch.adding(conn):
+                batch.add(conn, work.message(number))
+
+    first = Batch(on_success=next_stage.message(2))
+    with db.transaction() as conn, first.adding(conn):
+        first.add(conn, work.message(1))
+    jobs.drain()
+
+    assert work.done == [1, 2]
+    assert len(tell.told) == 1
+    assert tell.told != [first.id]
+
+
+def test_a_job_of_one_makes_another(jobs, actor, started, tell):
+    made = []
+
+    @actor(actor_name="nest")
+    def nest():
+        made.append(started(7))
+
+    outer = Batch(on_success=tell)
+    with db.transaction() as conn, outer.adding(conn):
+        outer.add(conn, nest.message())
+    jobs.drain()
+
+    assert sorted(tell.told) == sorted([outer.id, "complete", "success"])
+    assert progress(made[0]).state == progress(outer).state == "succeeded"
+
+
+# Unique jobs
+
+
+def test_a_unique_job_that_is_dropped_is_no_job_of_it(jobs, actor, tell):
+    built = []
+    build = actor(actor_name="build", unique=Unique())(built.append)
+    batch = Batch(on_success=tell)
+    other = build.send(7)
+
+    with db.transaction() as conn, batch.adding(conn):
+        same, _ = batch.add(conn, build.message(7), build.message(8))
+    assert same.message_id == other.message_id
+    assert progress(batch).total == 1
+    jobs.drain()
+
+    assert (built, tell.told) == ([7, 8], [batch.id])
+
+
+def test_a_job_that_another_replaces_has_ended_there(jobs, actor, tell):
+    """Without the end in `replace_holder` its batch would wait for it for ever."""
+    build = actor(actor_name="build", unique=Unique(on_conflict="replace"))(lambda _: None)
+    batch = Batch(on_complete=tell)
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, build.message(7))
+
+    build.send(7)
+
+    assert progress(batch).cancelled == 1
+    jobs.drain()
+    assert tell.told == [batch.id]
+
+
+def test_a_callback_whose_key_another_has_waits_for_it(jobs, actor):
+    """Its send cannot be refused: nobody would repeat it."""
+    told = []
+    tell = actor(actor_name="tell", unique=Unique(key=[]))(told.append)
+    tell.send_with_options(args=("another",), delay=60_000)
+
+    with db.transaction() as conn, Batch(on_complete=tell.message("of the batch")).adding(conn):
+        pass
+
+    jobs.drain()
+    assert told == []
+    jobs.advance(minutes=1)
+    jobs.drain()
+    jobs.advance(seconds=6)
+    jobs.drain()
+    assert told == ["another", "of the batch"]
+
+
+# Cancel
+
+
+def test_of_a_cancelled_one_nothing_runs_and_its_end_is_told(jobs, started, work, tell):
+    batch = started(1, 2)
+
+    with db.transaction() as conn:
+        assert batch.cancel(conn)
+    assert progress(batch).state == "cancelling"
+    jobs.drain()
+
+    assert (work.done, tell.told) == ([], ["complete"])
+    found = progress(batch)
+    assert (found.state, found.cancelled) == ("cancelled", 2)
+
+
+def test_nothing_is_added_to_a_cancelled_one(jobs, actor, work, tell):
+    refused = []
+
+    @actor(actor_name="plan")
+    def plan():
+        batch = Batch.current()
+        with db.transaction() as conn:
+            batch.cancel(conn)
+        with db.transaction() as conn, pytest.raises(BatchError, match="cancelled"):
+            batch.add(conn, work.message(1))
+        refused.append(batch.id)
+
+    batch = Batch(on_complete=tell)
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, plan.message())
+    jobs.drain()
+
+    assert refused == tell.told == [batch.id]
+
+
+def test_a_cancelled_job_ends_its_batch_without_success(jobs, work, tell):
+    batch = Batch(on_success=tell.message("success"), on_complete=tell.message("complete"))
+    with db.transaction() as conn, batch.adding(conn):
+        [sent] = batch.add(conn, work.message(1))
+
+    with db.transaction() as conn:
+        assert cancels.cancel(conn, sent.message_id) == "deleted"
+    jobs.drain()
+
+    assert (work.done, tell.told) == ([], ["complete"])
+    assert progress(batch).cancelled == 1
+
+
+def test_one_that_has_ended_is_not_cancelled(jobs, started):
+    batch = started(1)
+    jobs.drain()
+
+    with db.transaction() as conn:
+        assert not batch.cancel(conn)
+        assert not Batch.with_id(str(uuid.uuid4())).cancel(conn)
+
+    assert progress(batch).state == "succeeded"
+
+
+def test_an_open_one_that_is_cancelled_is_closed(jobs, work, tell):
+    batch = Batch(on_complete=tell)
+    with db.transaction() as conn:
+        batch.open(conn)
+
+    with db.transaction() as conn:
+        assert batch.cancel(conn)
+    jobs.drain()
+
+    assert tell.told == [batch.id]
