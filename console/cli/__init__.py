@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from workshed.errors import WorkshedError
 
 COMMANDS = {
+    "batches": "console.cli.batches:batches",
     "broker": "console.cli.broker:broker",
     "dead": "console.cli.dead:dead",
     "demo": "console.cli.demo:demo",

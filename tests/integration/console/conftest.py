@@ -104,8 +104,9 @@ def body(message_id, actor, args, queue, **options):
 def store(conn):
     """`store("a", due="2 hours")`: a job that waits."""
 
-    def store(message_id, *, due="1 hour", actor="greet", queue="default", reason="delay", hop=0):
-        text = body(message_id, actor, [7], queue, hop=hop).decode()
+    def store(message_id, *, due="1 hour", queue="default", reason="delay", hop=0, **options):
+        actor = options.pop("actor", "greet")
+        text = body(message_id, actor, [7], queue, hop=hop, **options).decode()
         schedule.insert(conn, schedule.Row(message_id, hop, queue, actor, text, reason))
         query = "UPDATE jobs.schedule SET due_at = jobs.now() + %s::interval WHERE message_id = %s"
         conn.execute(query, (due, message_id))

@@ -1,0 +1,76 @@
+"""The example of docs/batches.md, run as it stands there, on real workers."""
+
+import json
+import re
+from pathlib import Path
+
+PAGE = (Path(__file__).parents[2] / "docs" / "batches.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+FAILS = """
+    import pathlib
+    from workshed.errors import PermanentError
+    if customer == 2 and not pathlib.Path("mended").exists():
+        raise PermanentError("no")
+"""
+SEND = "from invoices import send_invoices\nprint(send_invoices('June').id)\n"
+
+
+def test_the_report_is_sent_once_all_invoices_are(
+    tmp_path, run, environment, start_worker, workshed, eventually
+):
+    (tmp_path / NAME).write_text(TEXT)
+    (tmp_path / "send.py").write_text(SEND)
+    worker = start_worker("invoices", threads=2)
+
+    code, batch = run("send.py", **environment)
+
+    assert code == 0, batch
+    eventually(lambda: "June: 4 of 4 jobs have succeeded" in worker.text())
+    assert worker.text().count("jobs have succeeded") == 1
+    found = json.loads(workshed("batches", "show", batch.strip(), "--json"))
+    assert (found["description"], found["state"]) == ("invoices of June", "succeeded")
+    assert [one["event"] for one in found["callbacks"] if one["sent_at"]] == ["success"]
+
+
+def test_a_death_is_told_and_a_retry_makes_up_for_it(
+    tmp_path, run, environment, start_worker, workshed, eventually
+):
+    (tmp_path / NAME).write_text(TEXT.replace('"""Twice: one invoice."""', FAILS))
+    (tmp_path / "send.py").write_text(SEND)
+    worker = start_worker("invoices", threads=2)
+    _, batch = run("send.py", **environment)
+    batch = batch.strip()
+    told = f"a job has died: workshed batches show {batch}"
+    eventually(lambda: told in worker.text())
+
+    (tmp_path / "mended").touch()
+    done = workshed("batches", "retry", batch, "--yes")
+
+    assert done.strip().endswith("retried")
+    eventually(lambda: "June: 4 of 4 jobs have succeeded" in worker.text())
+
+
+def test_of_a_cancelled_batch_what_waits_is_deleted_by_the_relay(
+    tmp_path, run, environment, start_worker, count, eventually
+):
+    (tmp_path / NAME).write_text(TEXT)
+    send = """
+from datetime import timedelta
+from invoices import Batch, db, invoice
+
+batch = Batch(on_complete=invoice.message(0, "June"))
+with db.transaction() as conn, batch.adding(conn):
+    batch.add(conn, *(invoice.message(n, "June") for n in range(250)), delay=timedelta(days=1))
+with db.transaction() as conn:
+    assert batch.cancel(conn)
+"""
+    (tmp_path / "send.py").write_text(send)
+    code, said = run("send.py", **environment)
+    assert code == 0, said
+    assert count("jobs.schedule") == 250
+
+    start_worker("invoices", threads=2)
+
+    eventually(lambda: count("jobs.batch_jobs WHERE state = 'cancelled'") == 250)
+    eventually(lambda: count("jobs.batches WHERE completed_at IS NOT NULL") == 1)
+    eventually(lambda: count("jobs.schedule") == 0)

@@ -1,0 +1,154 @@
+"""`workshed batches`: how far they are, and what is done with the jobs that are not."""
+
+from uuid import uuid4
+
+import dramatiq
+import pytest
+
+from workshed.jobs import batch_rows, batches, schedule
+from workshed.jobs.schedule import Row
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def make(conn, store):
+    """`make("a", "b")`: a closed batch of jobs that wait; its id."""
+
+    def make(*message_ids, description="June's invoices"):
+        batch = str(uuid4())
+        message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
+        told = Row(message.message_id, 0, "default", "report", message.encode().decode(), "send")
+        with conn.transaction():
+            conn.execute(*batches.opening(batch, description, {"success": told}))
+            conn.execute(*batches.joining(batch, message_ids))
+            conn.execute(*batches.closing(batch))
+        for message_id in message_ids:
+            store(message_id, batch=batch)
+        return batch
+
+    return make
+
+
+@pytest.fixture
+def dies(conn, bury):
+    """`dies("a")`: a job of a batch is dead."""
+
+    def dies(message_id):
+        conn.execute("DELETE FROM jobs.schedule WHERE message_id = %s", (message_id,))
+        bury(message_id)
+        batches.end(conn, message_id, "dead")
+
+    return dies
+
+
+def test_they_are_listed_with_how_far_they_are(workshed, make, dies, conn):
+    first = make("a", "b", "c")
+    second = make("d")
+    batches.end(conn, "a", "succeeded")
+    dies("b")
+    conn.execute(
+        "UPDATE jobs.batches SET created_at = created_at - interval '1 h' WHERE id = %s", (first,)
+    )
+    batches.end(conn, "d", "cancelled")
+
+    done = workshed("batches")
+
+    assert done.code == 0
+    assert "June's invoices" in done.out
+    assert "2 of 3, 1 dead" in done.out
+    assert max(map(len, done.lines)) <= 80
+    found = workshed("batches", "list", "--json").json
+    assert [(one["id"], one["state"], one["ended"], one["total"]) for one in found] == [
+        (second, "failed", 1, 1),
+        (first, "running", 2, 3),
+    ]
+
+
+def test_those_that_have_succeeded_are_left_out_when_that_is_said(workshed, make, conn):
+    running, _ = make("a"), make()
+
+    found = workshed("batches", "--unfinished", "--json").json
+
+    assert [one["id"] for one in found] == [running]
+
+
+def test_none_is_said(workshed):
+    done = workshed("batches")
+
+    assert (done.out, done.err) == ("", "There is no batch.\n")
+
+
+def test_one_is_shown_with_what_it_tells_and_its_dead(workshed, make, dies):
+    batch = make("a", "b")
+    dies("b")
+
+    done = workshed("batches", "show", batch)
+
+    assert done.code == 0
+    assert f"report told of {batch}, not sent" in " ".join(done.out.split())
+    assert "dead job" in done.out
+    found = workshed("batches", "show", batch, "--json").json
+    assert (found["pending"], found["dead"], found["dead_jobs"]) == (1, 1, ["b"])
+    assert [one["event"] for one in found["callbacks"]] == ["success"]
+
+
+@pytest.mark.parametrize("batch", ["nobody's", str(uuid4())])
+@pytest.mark.parametrize("command", ["show", "retry", "cancel"])
+def test_one_that_is_not_there_is_unknown(workshed, command, batch):
+    done = workshed("batches", command, batch)
+
+    assert (done.code, done.out) == (5, "")
+    assert "see `workshed batches`" in done.err
+
+
+def test_its_dead_are_retried(workshed, make, dies, conn):
+    batch = make("a", "b")
+    dies("a")
+    dies("b")
+
+    assert workshed("batches", "retry", batch).code == 2  # nobody can be asked
+    assert workshed("batches", "retry", batch, "--dry-run").lines[0] == "a  would be retried"
+    assert batch_rows.progress(conn, batch).dead == 2
+    done = workshed("batches", "retry", batch, "--yes")
+
+    assert (done.code, done.lines) == (0, ["a  retried", "b  retried"])
+    assert batch_rows.progress(conn, batch).pending == 2
+    assert {row.reason for row in schedule.find(conn)} == {"redrive"}
+    assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
+
+
+def test_one_is_cancelled(workshed, make, conn):
+    batch = make("a", "b")
+
+    assert workshed("batches", "cancel", batch).code == 2
+    assert workshed("batches", "cancel", batch, "--dry-run").out == f"{batch}  would be cancelled\n"
+    assert batch_rows.progress(conn, batch).state == "running"
+    done = workshed("batches", "cancel", batch, "--yes")
+
+    assert done.out == f"{batch}  cancelled\n"
+    assert done.err == "2 jobs cancelled, 0 on their way or running.\n"
+    assert schedule.find(conn) == []
+
+
+def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make, conn):
+    batch = make("a", "b")
+    conn.execute("DELETE FROM jobs.schedule WHERE message_id = 'a'")
+
+    done = workshed("batches", "cancel", batch, "--yes", "--json")
+
+    assert (done.json["state"], done.json["pending"], done.json["cancelled"]) == (
+        "cancelling",
+        1,
+        1,
+    )
+
+
+def test_one_that_has_ended_cannot_be_cancelled(workshed, make, conn):
+    batch = make("a")
+    batches.end(conn, "a", "succeeded")
+
+    done = workshed("batches", "cancel", batch, "--yes")
+
+    assert (done.code, done.out) == (1, "")
+    assert "have ended" in done.err
