@@ -132,13 +132,6 @@ def dead(conn: Connection, batch: str) -> list[str]:
     return [message_id for (message_id,) in conn.execute(query, (batch,))]
 
 
-def of_job(conn: Connection, message_id: str) -> str | None:
-    """Return the batch that a job belongs to."""
-    query = "SELECT batch_id::text FROM jobs.batch_jobs WHERE message_id = %s"
-    found = conn.execute(query, (message_id,)).fetchone()
-    return None if found is None else f"{found[0]}"
-
-
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete batches that were complete long ago, at most `limit` rows; return how many.
 

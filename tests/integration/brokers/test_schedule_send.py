@@ -20,7 +20,8 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
-from brokers import schedule
+from brokers import Batch, schedule
+from brokers.batch import BatchError
 from brokers.envelope import decode
 from brokers.errors import RefusedArgumentError, UnknownConnectionError
 from brokers.publisher import Publisher
@@ -208,6 +209,30 @@ def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
     message = decode(found["payload"].encode(), "default")
     assert (message.args, message.options) == ((2,), {"origin": "transaction"})
     assert message.message_id == sent.message_id == found["properties"]["message_id"]
+
+
+def test_a_batch_is_made_in_it_too_unless_it_is_awaited(begin, greet, rows):
+    """Where it is, its jobs would be stored by statements that nobody has awaited."""
+    for commits in (False, True):
+        batch = Batch(on_complete=greet, description="two")
+        with begin(commit=commits) as (conn, _, wait):
+            if wait is not returned:
+                with pytest.raises(UnknownConnectionError, match="to_thread"):
+                    batch.open(conn)
+                return
+            with batch.adding(conn):
+                batch.add(conn, greet.message(1), greet.message(2), delay=timedelta(days=1))
+            with pytest.raises(BatchError, match="closed"):
+                batch.add(conn, greet.message(3))
+            assert not batch.close(conn)
+
+    counts = "SELECT count(*) FROM jobs.batch_jobs WHERE batch_id = %s AND state = 'pending'"
+    assert rows(counts, batch.id) == [(2,)]
+    assert rows("SELECT count(*) FROM jobs.batches") == [(1,)]
+    assert rows("SELECT count(*) FROM jobs.schedule WHERE due_at > jobs.now()") == [(2,)]
+    with begin() as (conn, _, _):
+        assert batch.cancel(conn)
+    assert rows("SELECT count(*) FROM jobs.tombstones") == [(2,)]
 
 
 def test_it_is_due_when_it_was_asked_for(begin, greet, rows):

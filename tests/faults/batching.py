@@ -1,0 +1,47 @@
+"""Jobs of batches: some fail, some add others, some die until they are cured."""
+
+import random
+import time
+from datetime import timedelta
+
+import dramatiq
+
+from brokers import Batch, Queue, broker
+from middleware import RetryOn
+from workshed import db
+from workshed.errors import PermanentError
+
+broker.add_queue(Queue("parts"))
+
+SOON = RetryOn(OSError, attempts=50, wait=timedelta(milliseconds=50))
+GROWING = 3
+"""The number of the job that adds another one, which ends alone, to every fourth batch."""
+BEAT_S = 0.02
+"""Jobs end on it, so that the last ones of a batch end at once."""
+ILL = 5
+"""The number of the job that dies, of every third batch."""
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
+def step(number, place):
+    """Twice: one row. Fails now and then; adds to its batch in its own transaction."""
+    with db.transaction() as conn:
+        if place == ILL and number % 3 == 0 and not conn.execute("SELECT FROM cured").rowcount:
+            raise PermanentError("ill")
+        if place == GROWING and number % 4 == 0:
+            Batch.current().add(conn, step.message(number, -place))
+        conn.execute("INSERT INTO steps VALUES (%s, %s)", (number, place))
+    if random.random() < 0.05:  # noqa: S311 -- a die
+        raise OSError("told to fail")
+    time.sleep(BEAT_S - time.time() % BEAT_S)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
+def tell(number, event):
+    """Twice: one row. With it, how many of its jobs had ended by then."""
+    with db.transaction() as conn:
+        found = Batch.current().progress(conn)
+        conn.execute(
+            "INSERT INTO told VALUES (%s, %s, %s, %s)",
+            (number, event, found.pending, found.succeeded),
+        )

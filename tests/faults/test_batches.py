@@ -1,0 +1,116 @@
+"""Batches whose workers are killed."""
+
+import contextlib
+import functools
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from brokers import Batch, Queue
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, Result, experiment
+from workshed import db
+from workshed.jobs import batch_rows, dead
+
+PROGRAM = Path(__file__).parent / "batching.py"
+SIZE = 8
+"""Jobs of a batch when it is made."""
+EVENTS = ("success", "complete", "death")
+TABLES = """
+    CREATE TABLE public.steps (number integer, place integer);
+    CREATE TABLE public.told (number integer, event text, pending integer, succeeded integer);
+    CREATE TABLE public.cured ();
+"""
+PENDING = "SELECT count(*) FROM jobs.batch_jobs WHERE state = 'pending'"
+WAITING = "SELECT count(*) FROM jobs.schedule"
+
+
+@pytest.fixture
+def start_one(program, start_worker):
+    return functools.partial(start_worker, "batching", threads=8)
+
+
+@pytest.fixture
+def program(broker, tmp_path, connect):
+    """The actors of the load, known here and to the workers."""
+    connect(autocommit=True).execute(TABLES)
+    (tmp_path / "batching.py").write_text(PROGRAM.read_text())
+    before = dict(broker.actors), dict(broker.queues)
+    broker.add_queue(Queue("parts"))
+    spec = importlib.util.spec_from_file_location("batching", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    for kept, now in zip(before, (broker.actors, broker.queues), strict=True):
+        now.clear()
+        now.update(kept)
+    del broker.declared["parts"]
+
+
+@experiment(
+    "batches",
+    fault="kill -9 of a worker master every second",
+    load="1 500 batches of 8 jobs; one of each third dies at first, one of each fourth adds one",
+    remedy=Remedy(
+        "workshed/sql/jobs/0011_batches.sql",
+        "            FOR SHARE SKIP LOCKED;",
+        "            ;",
+    ),
+)
+def test_each_batch_tells_its_end_once(program, kill_a_worker, connect, judged, scale, eventually):
+    """Before all of its jobs have ended none does, and none is forgotten; nor is one that died, and
+    is retried."""
+    count = scale(1_500)
+    conn = connect(autocommit=True)
+    made = []
+
+    def one(query, *values):
+        return conn.execute(query, values).fetchone()[0]
+
+    def idle():
+        return one(PENDING) == one(WAITING) == 0
+
+    def make(number):
+        events = {f"on_{name}": program.tell.message(number, name) for name in EVENTS}
+        batch = Batch(**events)
+        with db.transaction() as conn, batch.adding(conn):
+            batch.add(conn, *(program.step.message(number, place) for place in range(SIZE)))
+        made.append(batch.id)
+
+    with Every(1, kill_a_worker) as kills:
+        for number in range(count):
+            make(number)
+        with contextlib.suppress(AssertionError):  # what is missing is counted
+            eventually(lambda: kills.times > 1 and idle(), within_s=180)
+        conn.execute("INSERT INTO cured DEFAULT VALUES")
+        for batch in made:
+            for message_id in batch_rows.dead(conn, batch):
+                assert dead.retry(conn, message_id)
+        with contextlib.suppress(AssertionError):
+            eventually(idle, within_s=60)
+
+    wanted = {(number, name) for number in range(count) for name in ("success", "complete")}
+    wanted |= {(number, "death") for number in range(0, count, 3)}
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: idle() and one("SELECT count(*) FROM told") >= len(wanted), within_s=60)
+
+    told = [tuple(row) for row in conn.execute("SELECT number, event FROM told")]
+    # Of one whose dead are retried, jobs may be pending again when its completion is told.
+    early = """
+        SELECT count(*) FROM told
+         WHERE (event = 'complete' AND mod(number, 3) <> 0 AND pending > 0)
+            OR (event = 'success'
+                AND (pending > 0 OR succeeded <> %s + (mod(number, 4) = 0)::integer))
+    """
+    jobs = count * SIZE + len(range(0, count, 4))
+    steps = one("SELECT count(*) FROM steps")
+    judged(
+        Result(
+            lost=len(wanted - set(told)) + max(0, jobs - steps),
+            ghost=len(set(told) - wanted) + one(early, SIZE),
+            duplicated=len(told) - len(set(told)) + max(0, steps - jobs),
+            stuck=one(PENDING) + one(WAITING),
+            notes={"batches": count, "kills": kills.times},
+        )
+    )
