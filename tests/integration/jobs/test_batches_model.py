@@ -76,8 +76,8 @@ class BatchJobs(base.Jobs):
 
     # No rules here: what is seldom of use keeps the others from being chosen.
 
-    def relay_takes_a_window(self):
-        super().relay_takes_a_window()
+    def relay_takes_a_window(self, most=3):
+        super().relay_takes_a_window(most)
 
     def relay_marks_what_was_confirmed(self):
         super().relay_marks_what_was_confirmed()
