@@ -2,6 +2,7 @@
 
 import random
 import threading
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import dramatiq
@@ -9,8 +10,11 @@ import psycopg
 import pytest
 from psycopg.errors import LockNotAvailable
 
+from brokers import relay
+from brokers.errors import EnvelopeError
 from workshed.jobs import batch_cancels, batch_rows, batches, dead, schedule
 from workshed.jobs.schedule import Row
+from workshed.jobs.windows import Taken
 
 THREADS = 6
 
@@ -283,6 +287,16 @@ def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scal
         found = batch_rows.progress(conn, batch)
         assert found.succeeded == THREADS - 1
         assert told(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
+
+
+def test_a_row_that_no_consumer_could_read_has_died(make, told, connect):
+    """Its batch would wait for it for ever."""
+    conn, batch = connect(autocommit=True), make("a")
+    taken = Taken("a", 0, "default", "{}", datetime.now(UTC), again=False)
+
+    relay.bury(conn, uuid4(), taken, EnvelopeError("not JSON"))
+
+    assert told(batch) == ["complete", "death"]
 
 
 # Cancel
