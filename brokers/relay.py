@@ -98,6 +98,7 @@ class Relay:
         self._since: datetime | None = None
         self._looked_at = math.inf
         self._swept_at: datetime | None = None
+        self._latest: datetime | None = None
         self._sweep_at = 0.0
         self._known: set[str] = set()
 
@@ -167,8 +168,11 @@ class Relay:
         now = windows.clock(conn)
         if self._swept_at is not None and now < self._swept_at:
             logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
-            windows.hurry(conn)
         self._swept_at = now
+        if self._latest is not None and now < self._latest:
+            # Each time, until it has caught up: a transaction may have been open meanwhile.
+            windows.hurry(conn)
+        self._latest = max(now, self._latest or now)
         rows = windows.take(conn, self.id, WINDOW)
         self._since = now - COMMIT_TIME
         ended = time.monotonic()

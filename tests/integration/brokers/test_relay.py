@@ -458,10 +458,9 @@ def test_a_row_that_is_due_since_the_last_look_is_not_waited_for(store, conn, br
     assert len(relay._take(conn)) == 1
 
 
-def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
-    greet, relaying, connect, rows, eventually
-):
-    """It was due a moment ago, and would be again in 20 minutes; what was delayed still is."""
+@pytest.fixture
+def ahead(connect):
+    """PostgreSQL's clock is 20 minutes ahead; calling it puts it right."""
     conn = connect(autocommit=True)
     conn.execute("CREATE TABLE public.clock (shift interval)")
     conn.execute("INSERT INTO public.clock VALUES ('20 min')")
@@ -469,13 +468,36 @@ def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
         CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz LANGUAGE sql STABLE
             RETURN (SELECT statement_timestamp() + shift FROM public.clock)
     """)
+    return lambda: conn.execute("UPDATE public.clock SET shift = '0'")
+
+
+def test_what_commits_after_the_clock_was_put_back_is_sent_at_once_too(
+    greet, relaying, connect, rows, ahead, eventually
+):
+    """It was stored before that, in a transaction that was open when the relay noticed."""
+    conn = connect(autocommit=True)
+    with relaying() as relay:
+        eventually(lambda: relay._swept_at is not None)
+        with conn.transaction():
+            outbox.send(conn, greet.message(1))
+            ahead()
+            eventually(lambda: relay._swept_at < relay._latest)
+
+        eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [])
+
+
+def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
+    greet, relaying, connect, rows, ahead, eventually
+):
+    """It was due a moment ago, and would be again in 20 minutes; what was delayed still is."""
+    conn = connect(autocommit=True)
 
     with relaying() as relay:
         eventually(lambda: relay._swept_at is not None)
         with conn.transaction():
             outbox.send(conn, greet.message(1))
             outbox.send(conn, greet.message(2), delay=timedelta(minutes=10))
-            conn.execute("UPDATE public.clock SET shift = '0'")
+        ahead()
 
         eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [("delay",)])
 

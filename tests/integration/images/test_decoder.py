@@ -324,7 +324,7 @@ def test_an_image_that_takes_too_long_is_refused(run, decoder, configure):
 def test_each_image_has_its_own_time(run, decoder, configure):
     """Together they take more than a second."""
     configure(image_cpu=1)
-    for _ in range(12):
+    for _ in range(20):
         run(photo("PNG", (2000, 1500)), width=1900, height=1900)
 
     (pid,) = pids(decoder)

@@ -90,7 +90,7 @@ def test_of_a_dead_job_it_is_its_error(jobs, add):
 
 
 def test_of_a_discarded_job_it_is_none(jobs, actor):
-    @actor(queue_name="default", actor_name="leave", store_results=True)
+    @actor(queue_name="default", actor_name="leaves_it", store_results=True)
     def leave():
         raise Discard("nothing to do")
 
@@ -306,7 +306,7 @@ def test_a_callback_whose_key_is_held_costs_nobody_an_outcome(jobs, add, actor):
 def test_a_member_that_was_discarded_counts(jobs, actor, told):
     tell, calls = told
 
-    @actor(queue_name="default", actor_name="leave")
+    @actor(queue_name="default", actor_name="leaves_it")
     def leave():
         raise Discard("nothing to do")
 
