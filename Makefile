@@ -29,9 +29,9 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/browser
-	@$(BIN)/pytest tests/e2e tests/integration/jobs/test_model.py tests/integration/notifications \
+	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports \
-		tests/unit/pixels --full
+		tests/integration/sync tests/unit/pixels --full
 	@$(BIN)/python -m tests.faults --scale full
 	@$(BIN)/python -m tests.faults.numbers
 
