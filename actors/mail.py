@@ -8,9 +8,6 @@ from workshed import db, mail
 from workshed.db import Connection
 from workshed.duration import ms
 
-SINGLE = 2
-"""RabbitMQ's priority of a mail to one person; alerts have 4, bulk mail 0."""
-
 
 @dramatiq.actor(
     broker=broker,
@@ -32,7 +29,7 @@ def deliver_email(email_id: int) -> None:
             mail.mark_sent(conn, email)
 
 
-def deliver_with(conn: Connection, email_id: int, *, priority: int = SINGLE) -> None:
+def deliver_with(conn: Connection, email_id: int, *, priority: int = mail.SINGLE) -> None:
     """Send `deliver_email` in the transaction that stores the mail."""
     message = deliver_email.message_with_options(args=(email_id,), broker_priority=priority)
     schedule.send(conn, message)

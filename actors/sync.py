@@ -9,15 +9,12 @@ from actors.mail import deliver_with
 from brokers import broker, schedule
 from middleware import RetryOn, Unique
 from middleware.waits import polynomial
-from workshed import db, sync
+from workshed import db, mail, sync
 from workshed.cron import every
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import checkpoint
 from workshed.settings import settings
-
-ALERT = 4
-"""RabbitMQ's priority of the mail of an alert."""
 
 by_attempts = polynomial()
 
@@ -130,4 +127,4 @@ def read_page(source: str, start: str | None) -> bool:
 def deliver(conn: Connection, mails: list[int]) -> None:
     """Send the jobs of alerts."""
     for email_id in mails:
-        deliver_with(conn, email_id, priority=ALERT)
+        deliver_with(conn, email_id, priority=mail.ALERT)

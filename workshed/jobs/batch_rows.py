@@ -66,33 +66,24 @@ class Callback:
 
 def progress(conn: Connection, batch: str) -> Progress | None:
     """Return a batch and its counts, which are of one moment."""
-    query = """
-        SELECT b.id::text, b.description, b.created_at, b.closed_at, b.cancelled_at, b.died_at,
-               b.completed_at, b.succeeded_at, c.*
-          FROM jobs.batches AS b
-         CROSS JOIN LATERAL (
-               SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-                      count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
-                      count(*) FILTER (WHERE state = 'discarded') AS discarded,
-                      count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
-                      count(*) FILTER (WHERE state = 'dead') AS dead
-                 FROM jobs.batch_jobs AS j
-                WHERE j.batch_id = b.id) AS c
-         WHERE b.id = %s::uuid
+    return next(iter(find(conn, batch=batch)), None)
+
+
+def find(
+    conn: Connection, *, batch: str | None = None, unfinished: bool = False, limit: int = 100
+) -> list[Progress]:
+    """Return batches with their counts, the latest first, or the one of that id.
+
+    `unfinished` are those that have not succeeded.
     """
-    with conn.cursor(row_factory=class_row(Progress)) as cur:
-        return cur.execute(query, (batch,)).fetchone()
-
-
-def find(conn: Connection, *, unfinished: bool = False, limit: int = 100) -> list[Progress]:
-    """Return batches, the latest first; `unfinished` are those that have not succeeded."""
     query = """
         SELECT b.id::text, b.description, b.created_at, b.closed_at, b.cancelled_at, b.died_at,
                b.completed_at, b.succeeded_at, c.*
           FROM (SELECT *
                   FROM jobs.batches
-                 WHERE NOT %(unfinished)s
-                    OR (succeeded_at IS NULL AND (cancelled_at IS NULL OR completed_at IS NULL))
+                 WHERE (%(batch)s::uuid IS NULL OR id = %(batch)s::uuid)
+                   AND (NOT %(unfinished)s OR (succeeded_at IS NULL
+                        AND (cancelled_at IS NULL OR completed_at IS NULL)))
                  ORDER BY created_at DESC, id
                  LIMIT %(limit)s) AS b
          CROSS JOIN LATERAL (
@@ -105,8 +96,9 @@ def find(conn: Connection, *, unfinished: bool = False, limit: int = 100) -> lis
                 WHERE j.batch_id = b.id) AS c
          ORDER BY b.created_at DESC, b.id
     """
+    values = {"batch": batch, "unfinished": unfinished, "limit": limit}
     with conn.cursor(row_factory=class_row(Progress)) as cur:
-        return cur.execute(query, {"unfinished": unfinished, "limit": limit}).fetchall()
+        return cur.execute(query, values).fetchall()
 
 
 def callbacks(conn: Connection, batch: str) -> list[Callback]:

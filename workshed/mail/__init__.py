@@ -1,7 +1,16 @@
 """Mails: stored before they are sent, claimed by one worker at a time, delivered by SMTP."""
 
 from workshed.mail.delivery import deliver
-from workshed.mail.emails import Draft, Email, claim, give_back, mark_sent, store
+from workshed.mail.emails import (
+    ALERT,
+    SINGLE,
+    Draft,
+    Email,
+    claim,
+    give_back,
+    mark_sent,
+    store,
+)
 from workshed.mail.errors import (
     MailError,
     MailFateUnknownError,
@@ -17,6 +26,8 @@ from workshed.mail.files import File
 from workshed.mail.onboarding import claim_welcome, remind
 
 __all__ = [
+    "ALERT",
+    "SINGLE",
     "Draft",
     "Email",
     "File",

@@ -8,15 +8,13 @@ from types import MappingProxyType
 from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from workshed.mail.emails import Draft
+from workshed.mail.emails import ALERT, SINGLE, Draft
 from workshed.mail.files import File
 from workshed.mail.filters import isolated, shortened
 from workshed.mail.sender import sender
 from workshed.people import User
 from workshed.settings import settings
 
-ALERT, SINGLE = 4, 2
-"""RabbitMQ's priorities of a mail; bulk mail has 0."""
 SHOWN = "%Y-%m-%d %H:%M UTC"
 
 NOTHING: Mapping[str, object] = MappingProxyType({})

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from typing import LiteralString
 from uuid import UUID, uuid4
 
 from psycopg.rows import args_row, class_row
@@ -26,6 +27,10 @@ MARGIN = timedelta(seconds=10)
 A_MOMENT = timedelta(seconds=1)
 
 
+ALERT, SINGLE = 4, 2
+"""RabbitMQ's priorities of a mail, high first: an alert, and a mail to one person."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A mail that is to be stored."""
@@ -39,8 +44,7 @@ class Draft:
     user_id: int | None = None
     about: str = ""
     """Tells two mails of a kind to one person apart, such as a date."""
-    priority: int = 2
-    """RabbitMQ's, high first: alerts 4, single mails 2, bulk 0."""
+    priority: int = SINGLE
     files: tuple[File, ...] = ()
 
 
@@ -75,41 +79,36 @@ def message_id(draft: Draft) -> str:
     return f"<{draft.kind}.{digest}@{sender().domain}>"
 
 
+INSERT = """
+    INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
+                                text_body, html_body, priority, message_id)
+    VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
+            %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
+        ON CONFLICT ON CONSTRAINT emails_once
+"""
+
+
 def store(conn: Connection, draft: Draft) -> int:
     """Store the intent to send a mail, once, with its files; return the id, old or new."""
-    query = """
-        INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
-                                    text_body, html_body, priority, message_id)
-        VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
-                %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
-            ON CONFLICT ON CONSTRAINT emails_once
-            DO UPDATE SET kind = excluded.kind  -- changes nothing, but returns the row
-        RETURNING id
-    """
-    row = asdict(draft) | {"message_id": message_id(draft)}
-    with conn.cursor(row_factory=args_row(int)) as cur:
-        email_id = next(cur.execute(query, row))
-    files.attach(conn, email_id, draft.files)
-    return email_id
+    # It changes nothing, but returns the row.
+    found = _stored(conn, INSERT + "DO UPDATE SET kind = excluded.kind RETURNING id", draft)
+    assert found is not None  # noqa: S101 -- as that says
+    return found
 
 
 def store_new(conn: Connection, drafts: Iterable[Draft]) -> list[int]:
     """Store mails, once each; return the ids of those that were not there before."""
-    query = """
-        INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
-                                    text_body, html_body, priority, message_id)
-        VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
-                %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
-            ON CONFLICT ON CONSTRAINT emails_once DO NOTHING
-        RETURNING id
-    """
-    found = []
-    for draft in drafts:
-        row = asdict(draft) | {"message_id": message_id(draft)}
-        for (email_id,) in conn.execute(query, row):
-            files.attach(conn, email_id, draft.files)
-            found.append(email_id)
-    return found
+    found = (_stored(conn, INSERT + "DO NOTHING RETURNING id", draft) for draft in drafts)
+    return [email_id for email_id in found if email_id is not None]
+
+
+def _stored(conn: Connection, query: LiteralString, draft: Draft) -> int | None:
+    row = asdict(draft) | {"message_id": message_id(draft)}
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        email_id = cur.execute(query, row).fetchone()
+    if email_id is not None:
+        files.attach(conn, email_id, draft.files)
+    return email_id
 
 
 def claim(conn: Connection, email_id: int) -> Email | None:
