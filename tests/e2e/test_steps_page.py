@@ -9,16 +9,16 @@ from dramatiq import Message
 PAGE = (Path(__file__).parents[2] / "docs" / "steps.md").read_text("utf-8")
 [(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 ORDERS = 400
-SLOW = """
-import time
+GATE = """
 from workshed.jobs import steps
 real = steps.Progress.save
 def save(self, conn, cursor):
+    if cursor == 60:
+        conn.execute("SELECT pg_advisory_xact_lock(60)")
     real(self, conn, cursor)
-    time.sleep(0.1)
 steps.Progress.save = save
 """
-"""So that it is in the middle for long enough to be met there."""
+"""The sixth block waits there until the test has let go of the lock."""
 
 
 @pytest.fixture
@@ -30,27 +30,57 @@ def shop(conn, broker, tmp_path):
     conn.execute("CREATE TABLE shop.moved (order_id integer)")
     conn.execute("INSERT INTO shop.shops VALUES (7)")
     conn.execute("INSERT INTO shop.orders SELECT n, 7 FROM generate_series(1, %s) n", (ORDERS,))
-    (tmp_path / NAME).write_text(TEXT.replace("BATCH = 100", "BATCH = 10") + SLOW)
+    (tmp_path / NAME).write_text(TEXT.replace("BATCH = 100", "BATCH = 10") + GATE)
     return broker.enqueue(Message("low", "move_shop", (7,), {}, {}))
 
 
-@pytest.mark.parametrize("way", ["stop", "kill"])
-def test_it_goes_on_where_it_stopped(shop, start_worker, count, eventually, way, conn):
-    first = start_worker("moves")
-    eventually(lambda: count("shop.moved") > 50, within_s=30)
+@pytest.fixture
+def in_the_sixth_block(shop, start_worker, conn, eventually):
+    """A worker whose job has moved 50 orders and is about to commit ten more."""
+    conn.execute("SELECT pg_advisory_lock(60)")
+    worker = start_worker("moves")
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    eventually(lambda: conn.execute(waits).fetchone()[0], within_s=30)
+    return worker
 
-    if way == "stop":
-        assert first.stop() == 0
-        assert "goes on in step 'orders'" in first.text()
-        assert count("shop.moved") < ORDERS
-    else:
-        first.kill()
-    start_worker("moves")
 
-    eventually(lambda: count("shop.shops WHERE closed") == 1, within_s=60)
-    assert count("shop.moved") == ORDERS
-    assert conn.execute("SELECT count(DISTINCT order_id) FROM shop.moved").fetchone() == (ORDERS,)
-    assert count("jobs.attempts") == 0
+@pytest.fixture
+def all_is_moved_once(conn, start_worker, count, eventually):
+    """Another worker goes on, and no run has cost an attempt."""
+
+    def check():
+        start_worker("moves")
+        eventually(lambda: count("shop.shops WHERE closed") == 1, within_s=60)
+        distinct = conn.execute("SELECT count(DISTINCT order_id) FROM shop.moved").fetchone()
+        assert (count("shop.moved"), *distinct) == (ORDERS, ORDERS)
+        assert count("jobs.attempts") == 0
+
+    return check
+
+
+def test_a_worker_that_stops_waits_for_one_block(
+    in_the_sixth_block, conn, count, eventually, all_is_moved_once
+):
+    worker = in_the_sixth_block
+    worker.process.terminate()
+    eventually(lambda: "this worker stops" in worker.text())
+    conn.execute("SELECT pg_advisory_unlock(60)")
+
+    assert worker.process.wait(30) == 0
+
+    assert count("shop.moved") == 60
+    assert "goes on in step 'orders'" in worker.text()
+    all_is_moved_once()
+
+
+def test_what_a_worker_that_is_killed_had_committed_stays(
+    in_the_sixth_block, conn, count, all_is_moved_once
+):
+    in_the_sixth_block.kill()
+    conn.execute("SELECT pg_advisory_unlock(60)")
+
+    assert count("shop.moved") == 50
+    all_is_moved_once()
 
 
 def test_the_example_moves_a_shop(shop, start_worker, count, eventually, tmp_path):

@@ -217,3 +217,23 @@ def failing(connect):
         conn.execute(f"DROP TRIGGER fail ON {table}")
 
     return failing
+
+
+@pytest.fixture
+def gate():
+    """A job that waits at it says so: `gate.entered`; it goes on after `gate.open`."""
+
+    class Gate:
+        def __init__(self):
+            self.entered, self.open = threading.Semaphore(0), threading.Event()
+
+        def __call__(self, _number):
+            self.entered.release()
+            assert self.open.wait(30)
+
+        def enter(self):
+            assert self.entered.acquire(timeout=30)
+
+    found = Gate()
+    yield found
+    found.open.set()

@@ -42,26 +42,6 @@ def sync(actor):
 
 
 @pytest.fixture
-def gate():
-    """A job that waits at it says so: `gate.enter()`; it goes on after `gate.open.set()`."""
-
-    class Gate:
-        def __init__(self):
-            self.entered, self.open = threading.Semaphore(0), threading.Event()
-
-        def __call__(self, _number):
-            self.entered.release()
-            assert self.open.wait(30)
-
-        def enter(self):
-            assert self.entered.acquire(timeout=30)
-
-    found = Gate()
-    yield found
-    found.open.set()
-
-
-@pytest.fixture
 def none_left(rows, eventually):
     """No slot, nobody who waits, and no row is left."""
     return lambda: eventually(

@@ -37,26 +37,6 @@ def resize(actor):
 
 
 @pytest.fixture
-def gate():
-    """A job that waits at it says so: `gate.entered`; it goes on after `gate.open`."""
-
-    class Gate:
-        def __init__(self):
-            self.entered, self.open = threading.Semaphore(0), threading.Event()
-
-        def __call__(self, _number):
-            self.entered.release()
-            assert self.open.wait(30)
-
-        def enter(self):
-            assert self.entered.acquire(timeout=30)
-
-    found = Gate()
-    yield found
-    found.open.set()
-
-
-@pytest.fixture
 def soon(monkeypatch):
     """What is put off tries again at once."""
     monkeypatch.setattr(unique, "WAIT", timedelta(milliseconds=50))

@@ -120,7 +120,7 @@ def test_a_reminder_goes_with_the_priority_of_single_mails(jobs, sign_up):
 
     jobs.perform(send_onboarding_reminder, user.id)
 
-    jobs.assert_enqueued(deliver_email, queue="emails", priority=actors.mail.SINGLE)
+    jobs.assert_enqueued(deliver_email, queue="emails", priority=mail.SINGLE)
 
 
 def test_a_reminder_nobody_needs_is_discarded_with_its_reason(jobs, sign_up):

@@ -1,13 +1,19 @@
 """A source over real sockets, and what was made of it."""
 
+import contextlib
+
 import pytest
 
 from console.demo.api import Api
 from tests.integration.images.conftest import killed
 from workshed import db, people, sync
 from workshed.settings import settings
+from workshed.sync.errors import SourceError
 
 __all__ = ["killed"]
+
+SIX = "abcdef"
+"""The records of `six`."""
 
 
 @pytest.fixture
@@ -89,3 +95,38 @@ def state(database):
         return found
 
     return read
+
+
+@pytest.fixture
+def six(crm):
+    """The source with six records on two pages; `b` belongs to `a`."""
+    for name in SIX:
+        crm.put(name, data={"letter": name}, associations=[("owner", "a")] if name == "b" else ())
+    return crm
+
+
+def sent(jobs, actor):
+    return [job for job in jobs.enqueued if job.actor == actor.actor_name]
+
+
+def drain(jobs):
+    """Run all that is due, whatever becomes of it."""
+    with contextlib.suppress(SourceError):
+        jobs.drain()
+
+
+def fetch(name):
+    """Ask for a record, as its job does."""
+    with db.transaction() as conn:
+        leave = sync.admit(conn, "crm")
+    return sync.fetch(leave, name)
+
+
+def run_all(jobs):
+    """Run all that waits, each wait at once, until nothing is left but the calendar."""
+    for _ in range(60):
+        drain(jobs)
+        if not jobs.enqueued:
+            return
+        jobs.advance(hours=2)
+    pytest.fail(f"still {jobs.enqueued}")
