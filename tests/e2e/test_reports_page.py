@@ -1,7 +1,9 @@
 """docs/reports.md: its example, run with real workers."""
 
 import re
+from datetime import datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -36,6 +38,34 @@ def test_the_example_of_the_page_is_mailed(
     (mail,) = eventually(lambda: mail_server.received, within_s=60)
     assert mail.recipients == ("grace@example.org",)
     assert mail.message["Subject"] == SUBJECT
+
+
+def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
+    grace, start_worker, mail_server, conn, count, eventually
+):
+    """Nobody was there for two days: each has its own report, of the day before it was due."""
+    conn.autocommit = True
+    conn.execute("UPDATE product.users SET admin = true")
+    paris = ZoneInfo("Europe/Paris")
+    two_days_ago = datetime.now(paris).date() - timedelta(days=2)
+    due = [
+        datetime.combine(two_days_ago + timedelta(days=number), time(0, 1), paris)
+        for number in range(3)
+    ]
+    start_worker(env={"WORKSHED_REPORT_TIME": "00:01", "WORKSHED_REPORT_TIME_ZONE": paris.key})
+    eventually(lambda: count("jobs.recurring WHERE name = 'daily_report'") == 1, within_s=30)
+    conn.execute("UPDATE jobs.recurring SET next_at = %s WHERE name = 'daily_report'", (due[0],))
+
+    past = [at for at in due if at < datetime.now(paris)]
+    eventually(lambda: len(mail_server.received) >= len(past), within_s=60)
+
+    planned = "SELECT planned FROM jobs.occurrences WHERE job = 'daily_report' ORDER BY planned"
+    dates = "SELECT business_date FROM product.daily_report_snapshots ORDER BY business_date"
+    assert len(past) >= 2
+    assert [at for (at,) in conn.execute(planned)][: len(past)] == past
+    reported = [of for (of,) in conn.execute(dates)]
+    assert reported[: len(past)] == [at.date() - timedelta(days=1) for at in past]
+    assert len({str(one.message["Subject"]) for one in mail_server.received}) >= len(past)
 
 
 def test_the_settings_of_the_page_are_those_there_are():

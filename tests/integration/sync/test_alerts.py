@@ -6,6 +6,7 @@ import actors
 from actors import sync_critical_data, sync_record
 from console.demo.api import FAULTS
 from tests.integration.sync.conftest import SIX, drain, run_all, sent
+from workshed import db, sync
 from workshed.sync.errors import (
     WrongAnswerError,
 )
@@ -43,6 +44,19 @@ def test_in_one_window_there_is_one(jobs, six, use):
 
     failing = [mail for mail in subjects(jobs) if mail[1] == "crm: the sync fails"]
     assert len(failing) == 2
+
+
+def test_each_source_is_told_by_itself(jobs, six, use):
+    use(SYNC_ALERT_WINDOW="86400000", SYNC_TOKENS="crm=sesame shop=sesame")
+    with db.transaction() as conn:
+        sync.add(conn, "shop", six.origin)
+    six.misbehave("html", "html")
+    for source in ("crm", "shop"):
+        sync_critical_data.send(source)
+    drain(jobs)
+
+    told = [subject for _, subject in subjects(jobs)]
+    assert sorted(told) == ["crm: the sync fails"] * 2 + ["shop: the sync fails"] * 2
 
 
 def test_it_is_told_when_it_is_over(jobs, six, state, use):

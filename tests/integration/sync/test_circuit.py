@@ -45,6 +45,21 @@ def test_then_one_asks_and_the_others_wait_for_what_comes_of_it(jobs, six, state
         assert sync.admit(conn, "crm").failures == 0
 
 
+def test_a_source_that_is_held_holds_no_other(jobs, six, use):
+    with db.transaction() as conn:
+        sync.add(conn, "shop", six.origin)
+    use(SYNC_TOKENS="crm=sesame shop=sesame")
+    six.misbehave("429:40")
+    with pytest.raises(SourceBusyError):
+        fetch("a")
+
+    for source in ("crm", "shop"):
+        sync_record.send(source, "a")
+    jobs.drain()
+
+    assert [run.outcome.kind for run in jobs.runs] == ["snooze", "done"]
+
+
 def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
     six.misbehave("429:40")
     with pytest.raises(SourceBusyError):
