@@ -56,6 +56,8 @@ def flaky(number):
 """
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 TWO_WINDOWS = 1_000
+COUNTED = 2
+"""How often a relay counts the rows, for metrics, at most: once when it starts and every 10 s."""
 
 
 @pytest.fixture
@@ -355,10 +357,11 @@ def test_a_million_rows_of_next_year_do_not_delay_a_retry(
     start_relay()
     scans = scans_of(conn)
 
-    late = retry()
+    late = [retry() for _ in range(5)]
 
-    assert timedelta() < late < timedelta(seconds=1)
-    assert scans_of(conn) == scans
+    assert timedelta() < min(late)
+    assert max(late) < timedelta(seconds=1)
+    assert scans_of(conn) - scans <= COUNTED
 
 
 def test_a_million_rows_stored_while_it_runs_do_not_slow_it(
