@@ -24,8 +24,9 @@ from console.web.hub import Hub
 from console.web.rows import Rows
 from console.web.stream import Stream
 from console.web.uploads import Attach, in_mb, take
+from workshed import keys
 from workshed.db import PASSING_ERRORS
-from workshed.notifications import TokenError, live, tokens
+from workshed.notifications import TokenError, live
 from workshed.settings import settings
 from workshed.storage import ContentMissingError, StorageError
 
@@ -112,7 +113,7 @@ class Pictures:
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         """Refuse to start where no token can be read; close what was opened."""
-        tokens.require_keys()
+        keys.require()
         yield
         await self._hub.close()
         await self._rows.close()

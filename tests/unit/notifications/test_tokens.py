@@ -54,7 +54,7 @@ def test_a_token_of_another_key_is_refused(keys):
 
 def test_a_token_for_another_purpose_is_refused(keys):
     """The key alone does not tell them apart: a link to unsubscribe would open the stream."""
-    other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=tokens.SIGNER).dumps(7)
+    other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=keys.SIGNER).dumps(7)
 
     with pytest.raises(TokenError):
         user_of(other)
@@ -62,7 +62,7 @@ def test_a_token_for_another_purpose_is_refused(keys):
 
 @pytest.mark.parametrize("payload", ["7", [7], {"user": 7}, None, True, 7.0])
 def test_a_token_that_says_something_else_is_refused(keys, payload):
-    odd = URLSafeTimedSerializer(NEW, salt=tokens.SALT, signer_kwargs=tokens.SIGNER).dumps(payload)
+    odd = URLSafeTimedSerializer(NEW, salt=tokens.PURPOSE, signer_kwargs=keys.SIGNER).dumps(payload)
 
     with pytest.raises(TokenError):
         user_of(odd)

@@ -1,0 +1,38 @@
+"""The keys that sign what browsers bring back."""
+
+import hashlib
+from typing import Any
+
+from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
+
+from workshed.errors import SettingsError
+from workshed.settings import settings
+
+SIGNER: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+"""By default it would be SHA-1."""
+
+
+def signed(purpose: str) -> URLSafeSerializer:
+    """Return what signs and reads values of a purpose, which no other's are taken for."""
+    return URLSafeSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
+
+
+def timed(purpose: str) -> URLSafeTimedSerializer:
+    """Return what signs and reads values of a purpose, with the time at which each was signed."""
+    return URLSafeTimedSerializer(_newest_last(), salt=purpose, signer_kwargs=SIGNER)
+
+
+def require() -> None:
+    """Raise `SettingsError` where nothing could be signed or read."""
+    _newest_last()
+
+
+def _newest_last() -> list[str]:
+    keys = [key.strip() for key in settings().secret_key.get_secret_value().split(",")]
+    if keys == [""]:
+        raise SettingsError(
+            "WORKSHED_SECRET_KEY is not set, so no token can be signed; make one with "
+            'python -c "import secrets; print(secrets.token_urlsafe(32))" and give it to every '
+            "process that makes or reads tokens"
+        )
+    return keys[::-1]
