@@ -208,13 +208,14 @@ def test_nothing_is_sent_again_after_the_final_dot(send, scripted):
 
 
 @pytest.mark.parametrize("verb", ["RCPT", "DOT"])
-def test_a_refusal_says_good_bye_and_the_next_mail_begins_afresh(send, scripted, verb):
+def test_a_refusal_says_good_bye_and_the_next_mail_begins_afresh(send, scripted, verb, eventually):
     scripted.says(**{verb: "550 no"})
     with pytest.raises(PermanentError):
         send()
 
     send()
 
+    eventually(lambda: "QUIT" in scripted.heard)  # nobody waits for the answer to it
     assert scripted.heard.count("QUIT") == 1
     assert scripted.connections == 2
 
