@@ -67,7 +67,7 @@ def activate(conn: Connection, user_id: int) -> None:
 
 
 def unsubscribe(conn: Connection, user_id: int) -> None:
-    """Note that a person wants no reminders, and cancel the one that waits."""
+    """Note that a person wants no reminders and no mails to many; cancel the one that waits."""
     cancel_reminder(conn, people.unsubscribe(conn, user_id))
 
 

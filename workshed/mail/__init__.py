@@ -3,6 +3,7 @@
 from workshed.mail.delivery import deliver
 from workshed.mail.emails import (
     ALERT,
+    BULK,
     SINGLE,
     Draft,
     Email,
@@ -27,6 +28,7 @@ from workshed.mail.onboarding import claim_welcome, remind
 
 __all__ = [
     "ALERT",
+    "BULK",
     "SINGLE",
     "Draft",
     "Email",

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from workshed.mail.emails import ALERT, SINGLE, Draft
 from workshed.mail.files import File
-from workshed.mail.filters import isolated, shortened
+from workshed.mail.filters import FILTERS
 from workshed.mail.sender import sender
 from workshed.people import User
 from workshed.settings import settings
@@ -60,13 +60,7 @@ def to(
     priority: int = SINGLE,
 ) -> Draft:
     """Write a mail of the templates of its kind, which are given what was `found`."""
-    known = {
-        "name": user.name,
-        "email": user.email,
-        "product": sender().display_name or sender().domain,
-        "site_url": settings().site_url,
-        **found,
-    }
+    known = {**about_user(user), **found}
     return Draft(
         kind=kind,
         user_id=user.id,
@@ -75,10 +69,25 @@ def to(
         recipient_name=user.name,
         subject=render(f"{kind}.subject", known).strip(),
         text_body=render(f"{kind}.txt", known),
-        html_body=_inliner().inline(render(f"{kind}.html", known)),
+        html_body=inlined(render(f"{kind}.html", known)),
         files=files,
         priority=priority,
     )
+
+
+def about_user(user: User) -> dict[str, object]:
+    """Return what each mail may say of whom it is for, and of who sends it."""
+    return {
+        "name": user.name,
+        "email": user.email,
+        "product": sender().display_name or sender().domain,
+        "site_url": settings().site_url,
+    }
+
+
+def inlined(page: str) -> str:
+    """Put the rules of a page's style sheets where they apply, since mail programs drop sheets."""
+    return _inliner().inline(page)
 
 
 def render(template: str, about: Mapping[str, object]) -> str:
@@ -95,11 +104,11 @@ def _templates() -> Environment:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters |= {"shortened": shortened, "isolated": isolated}
+    env.filters |= FILTERS
     return env
 
 
 @cache
 def _inliner() -> CSSInliner:
-    """Most mail programs drop style sheets; those that know dark colours keep `@media` rules."""
+    """Mail programs that know dark colours keep `@media` rules."""
     return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

@@ -27,8 +27,8 @@ MARGIN = timedelta(seconds=10)
 A_MOMENT = timedelta(seconds=1)
 
 
-ALERT, SINGLE = 4, 2
-"""RabbitMQ's priorities of a mail, high first: an alert, and a mail to one person."""
+ALERT, SINGLE, BULK = 4, 2, 0
+"""RabbitMQ's priorities of a mail, high first: an alert, a mail to one person, and one to many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +153,37 @@ def _snooze_while_claimed(conn: Connection, email_id: int) -> None:
         raise Snooze(left or A_MOMENT, f"mail {email_id} is being sent by another worker")
 
 
+def hold(conn: Connection, email_id: int) -> bool:
+    """Leave a mail as it is that may have arrived; False for one whose fate is known, or claimed.
+
+    Of mails to many, where one that is missing does less harm than one that comes twice.
+    """
+    query = """
+        UPDATE product.emails
+           SET state = 'unknown', claim = NULL, claimed_until = NULL,
+               last_error = COALESCE(last_error, 'whoever sent it has died')
+         WHERE id = %s
+           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now())
+    """
+    return conn.execute(query, (email_id,)).rowcount == 1
+
+
 def mark_sent(conn: Connection, email: Email) -> bool:
     """Note that the mail was accepted; False, and nothing written, if the claim was taken over."""
     query = """
         UPDATE product.emails
            SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
          WHERE id = %(id)s AND claim = %(claim)s
+    """
+    return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
+
+
+def mark_arrived(conn: Connection, email: Email) -> bool:
+    """Note that a mail was accepted, also when it was held meanwhile; False if it was before."""
+    query = """
+        UPDATE product.emails
+           SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
+         WHERE id = %(id)s AND (claim = %(claim)s OR state = 'unknown')
     """
     return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
 

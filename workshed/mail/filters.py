@@ -32,3 +32,7 @@ def isolated(name: str) -> str:
 def _clings(c: str) -> bool:
     """Whether a character is part of the one before it: accents, joiners, skin tones."""
     return c == ZERO_WIDTH_JOINER or unicodedata.category(c) in ("Mn", "Mc", "Me", "Sk")
+
+
+FILTERS = {"shortened": shortened, "isolated": isolated}
+"""By their names in templates."""

@@ -31,6 +31,8 @@ class Folding(EmailPolicy):
                 text = ",\r\n ".join(written(name, address) for address in value.addresses)
             case "message-id" | "date" | "auto-submitted":
                 text = str(value)
+            case "list-unsubscribe" | "list-unsubscribe-post":
+                text = str(value)  # who reads it decodes no words
             case _:
                 return super().fold_binary(name, value)
         return f"{name}: {text}\r\n".encode()

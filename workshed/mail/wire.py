@@ -7,13 +7,13 @@ from email.message import EmailMessage
 from typing import Any
 
 from workshed.mail import files
-from workshed.mail.emails import Email
+from workshed.mail.emails import BULK, Email
 from workshed.mail.envelope import Envelope
 from workshed.mail.errors import RecipientRejectedError
 from workshed.mail.files import File
 from workshed.mail.folding import POLICY
 from workshed.mail.sender import sender
-from workshed.people import InvalidAddressError, addresses
+from workshed.people import InvalidAddressError, addresses, unsubscribing
 
 MALFORMED = 553  # what a server would answer (RFC 5321, 4.2.2)
 
@@ -43,6 +43,10 @@ def message(email: Email, recipient: str) -> EmailMessage:
     written["Message-ID"] = email.message_id
     # RFC 3834: out-of-office replies and the like leave it alone.
     written["Auto-Submitted"] = "auto-generated"
+    if email.priority == BULK and email.user_id is not None:
+        # RFC 8058: mail programs show a button, and ask nothing.
+        written["List-Unsubscribe"] = f"<{unsubscribing.link(email.user_id)}>"
+        written["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     written.set_content(email.text_body)
     if email.html_body is not None:
         written.add_alternative(email.html_body, subtype="html")

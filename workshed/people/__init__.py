@@ -5,6 +5,7 @@ from workshed.people.errors import (
     InvalidAddressError,
     InvalidNameError,
     PersonError,
+    UnsubscribeTokenError,
 )
 from workshed.people.users import (
     User,
@@ -23,6 +24,7 @@ __all__ = [
     "InvalidAddressError",
     "InvalidNameError",
     "PersonError",
+    "UnsubscribeTokenError",
     "User",
     "activate",
     "admins",

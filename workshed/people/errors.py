@@ -5,9 +5,10 @@ PermanentError
     ├── InvalidNameError        the name cannot stand in a mail
     ├── InvalidAddressError     the address is not one a mail can be sent to
     └── AddressTakenError       somebody with this address exists already
+UnsubscribeTokenError           a link by which nobody can unsubscribe
 """
 
-from workshed.errors import PermanentError
+from workshed.errors import PermanentError, WorkshedError
 
 
 class PersonError(PermanentError):
@@ -41,3 +42,11 @@ class AddressTakenError(PersonError):
         """Keep the address that is taken."""
         super().__init__(f"the address {address} is taken")
         self.address = address
+
+
+class UnsubscribeTokenError(WorkshedError):
+    """The last part of a link to unsubscribe is not one of ours, or not whole."""
+
+    def __init__(self) -> None:
+        """Quote nothing of it."""
+        super().__init__("the link to unsubscribe is not one of ours, or not whole")

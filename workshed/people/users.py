@@ -118,7 +118,7 @@ def activate(conn: Connection, user_id: int) -> str | None:
 
 
 def unsubscribe(conn: Connection, user_id: int) -> str | None:
-    """Note that the person wants no more reminders; otherwise like `activate`."""
+    """Note that the person wants no reminders and no mails to many; else like `activate`."""
     query = """
         UPDATE product.users
            SET unsubscribed_at = jobs.now()

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis.strategies import characters, text
 
-from workshed.mail import RecipientRejectedError, wire
-from workshed.people import InvalidNameError, names
+from workshed.mail import BULK, RecipientRejectedError, wire
+from workshed.people import InvalidNameError, names, unsubscribing
 
 
 def read(email):
@@ -38,6 +38,17 @@ def test_the_headers_a_mail_must_have(email):
     assert parsed["Message-ID"] == "<welcome.0123@workshed.invalid>"
     assert parsed["Auto-Submitted"] == "auto-generated"
     assert parsedate_to_datetime(parsed["Date"]) == email().created_at
+
+
+def test_a_mail_to_many_says_in_plain_words_how_to_unsubscribe(email, configure):
+    """RFC 8058; who reads it decodes nothing."""
+    configure(secret_key="k" * 40, site_url=f"https://app.example.org/{'long/' * 20}")
+
+    parsed = read(email(user_id=7, priority=BULK))
+
+    assert parsed["List-Unsubscribe"] == f"<{unsubscribing.link(7)}>"
+    assert parsed["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert read(email(user_id=7))["List-Unsubscribe"] is None
 
 
 def test_every_delivery_is_the_same_mail(email):

@@ -1,0 +1,105 @@
+"""Campaigns over the kit: people, templates, and what became of each recipient."""
+
+import secrets
+from collections import Counter
+
+import pytest
+
+import actors
+from tests.integration.reports.conftest import run_python
+from workshed import campaigns, db
+from workshed.settings import settings
+
+__all__ = ["run_python"]
+
+TEXT = "Hello {{ name }}, {{ product }} has news.\n\nNo more of these: {{ unsubscribe_url }}\n"
+HTML = """<style>p { color: #123456 }</style>
+<p>Hello {{ name }}</p><p><a href="{{ unsubscribe_url }}">No more of these</a></p>"""
+
+
+class Post:
+    """What a test does with campaigns, each step in a transaction of its own."""
+
+    def people(self, count, *, active=False, prefix="user"):
+        """So many users; their ids."""
+        query = """
+            INSERT INTO product.users (name, email, activated_at)
+            SELECT 'Ada ' || n, %s || n || '@example.org', CASE WHEN %s THEN now() END
+              FROM generate_series(1, %s) AS n
+            RETURNING id
+        """
+        with db.transaction() as conn:
+            rows = conn.execute(query, (prefix, active, count)).fetchall()
+        return [user_id for (user_id,) in rows]
+
+    def draft(self, **given):
+        """A campaign that is a draft; its id."""
+        said = {"name": "News", "subject": "News for {{ name }}", "text": TEXT, "html": HTML}
+        with db.transaction() as conn:
+            return campaigns.create(conn, **said | given).id
+
+    def start(self, campaign_id):
+        with db.transaction() as conn:
+            actors.start_campaign(conn, campaign_id)
+
+    def pause(self, campaign_id):
+        with db.transaction() as conn:
+            return campaigns.pause(conn, campaign_id)
+
+    def resume(self, campaign_id):
+        with db.transaction() as conn:
+            actors.resume_campaign(conn, campaign_id)
+
+    def cancel(self, campaign_id):
+        with db.transaction() as conn:
+            actors.cancel_campaign(conn, campaign_id)
+
+    def unsubscribe(self, user_id):
+        with db.transaction() as conn:
+            actors.unsubscribe(conn, user_id)
+
+    def find(self, campaign_id):
+        with db.transaction() as conn:
+            return campaigns.find(conn, campaign_id)
+
+    def progress(self, campaign_id):
+        """How many recipients are in which state; those in none are left out."""
+        with db.transaction() as conn:
+            found = campaigns.progress(conn, campaign_id)
+        counts = {name: getattr(found, name) for name in found.__slots__}
+        return {name: count for name, count in counts.items() if count}
+
+    def reasons(self, campaign_id):
+        with db.transaction() as conn:
+            found = campaigns.recipients(
+                conn, campaign_id, states=campaigns.Progress.__slots__, limit=10_000
+            )
+        return {one.user_id: one.reason for one in found if one.reason}
+
+    def one(self, query, *values):
+        with db.transaction() as conn:
+            return conn.execute(query, values).fetchone()[0]
+
+
+@pytest.fixture(autouse=True)
+def configured(monkeypatch):
+    """`configured(bulk_batch="2")`: settings of this test, beside a key that signs."""
+
+    def change(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(f"WORKSHED_{name.upper()}", value)
+        settings.cache_clear()
+
+    change(secret_key=secrets.token_urlsafe(32))
+    return change
+
+
+@pytest.fixture
+def post():
+    return Post()
+
+
+@pytest.fixture
+def received(jobs):
+    """`received()`: how many mails each address has."""
+    return lambda: Counter(mail["To"].addresses[0].addr_spec for mail in jobs.mailbox)
