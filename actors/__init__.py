@@ -1,5 +1,13 @@
 """What can be sent: one module per job family, thin actors only."""
 
+from actors.campaigns import (
+    cancel_campaign,
+    end_campaign_batch,
+    resume_campaign,
+    send_bulk_email,
+    send_campaign_email,
+    start_campaign,
+)
 from actors.images import attach_image, process_image, replace_image
 from actors.imports import (
     check_import_completion,
@@ -24,10 +32,12 @@ from actors.sync import start_syncs, sync_critical_data, sync_record, tell_of_de
 __all__ = [
     "activate",
     "attach_image",
+    "cancel_campaign",
     "check_import_completion",
     "cleanup_old_reports",
     "daily_report",
     "deliver_email",
+    "end_campaign_batch",
     "end_import_rows",
     "fail_import",
     "import_user_rows",
@@ -35,9 +45,13 @@ __all__ = [
     "maintain",
     "process_image",
     "replace_image",
+    "resume_campaign",
+    "send_bulk_email",
+    "send_campaign_email",
     "send_onboarding_reminder",
     "send_welcome_email",
     "sign_up",
+    "start_campaign",
     "start_import",
     "start_syncs",
     "sync_critical_data",

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from workshed import blobs, db, imports, notifications, sync
+from workshed import blobs, campaigns, db, imports, notifications, sync
 from workshed.db import Connection
 from workshed.jobs import retention
 from workshed.jobs.current import checkpoint
@@ -22,6 +22,7 @@ def prune(config: Settings) -> dict[str, int]:
     return {
         "notifications": retention.all_of(notifications.prune, config.notification_retention),
         "changes of sources": retention.all_of(sync.prune, config.sync_retention),
+        "rows of campaigns": retention.all_of(campaigns.prune, config.campaign_retention),
         "imports": retention.all_of(imports.prune, config.import_retention),
         "variants": retention.all_of(blobs.forget_variants, config.blob_grace),
         "contents": _contents(config.blob_grace),

@@ -19,6 +19,8 @@ HERE = Path(workshed.__file__).parent
 # What changes something: not the loops that only look at a file.
 PARTS = (
     "blobs.py",
+    "campaigns/recipients",
+    "campaigns/stored",
     "images",
     "storage",
     "notifications",

@@ -1,0 +1,161 @@
+"""Send campaigns: a mail each to many, behind the mails to one."""
+
+import logging
+from datetime import timedelta
+
+import dramatiq
+
+from brokers import Batch, broker, schedule
+from brokers.batch import BatchError
+from brokers.parcel import Message
+from middleware import Limit, RetryOn
+from workshed import campaigns, db, mail
+from workshed.campaigns import Unsent
+from workshed.db import Connection
+from workshed.duration import ms
+from workshed.jobs import Discard
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+A_MINUTE = timedelta(minutes=1)
+RATE = settings().bulk_rate
+PER_MINUTE = (
+    # After a pause, at most those of one second at once.
+    Limit.bucket(RATE, per=A_MINUTE, burst=max(1, RATE // 60), name="bulk mail") if RATE else ()
+)
+
+
+@dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
+def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
+    """Begin a campaign, or hand out the next recipients behind `after`, and send itself again.
+
+    Twice: the second finds that it has begun, or is past there. Half-way: who was handed out, their
+    jobs and the next of this commit together.
+    """
+    if after is None:
+        begin_campaign(campaign_id)
+    else:
+        hand_out(campaign_id, after)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="emails",
+    time_limit=ms(minutes=3),
+    retry_on=RetryOn(mail.MailServerError, attempts=5, wait="exponential"),
+    discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailFateUnknownError),
+    limit=PER_MINUTE,
+)
+def send_campaign_email(campaign_id: int, user_id: int) -> None:
+    """Send one recipient the mail of a campaign, unless it is paused or they have unsubscribed.
+
+    Twice: a copy finds it sent, and does nothing. Half-way: after the claim ends it is held, since
+    it may have arrived, and counted; it is not sent again.
+    """
+    with db.transaction() as conn:
+        email = campaigns.claim(conn, campaign_id, user_id)
+    if isinstance(email, Unsent):
+        raise Discard(email.reason)
+    try:
+        mail.deliver(email)
+    except mail.MailError as err:
+        with db.transaction() as conn:
+            campaigns.note_error(conn, campaign_id, user_id, err)
+        raise
+    with db.transaction() as conn:
+        campaigns.arrived(conn, campaign_id, email)
+
+
+@dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
+def end_campaign_batch(campaign_id: int) -> None:
+    """Note that all jobs of a batch have ended; the campaign has, when nobody waits any more.
+
+    Twice: the second changes nothing. Half-way: likewise.
+    """
+    with db.transaction() as conn:
+        if campaigns.end_batch(conn, campaign_id, Batch.current().id):
+            logger.info("sent campaign %d: %s", campaign_id, campaigns.progress(conn, campaign_id))
+
+
+def start_campaign(conn: Connection, campaign_id: int) -> None:
+    """Send a draft's first job, in the caller's transaction; it takes the audience.
+
+    Raises `CampaignStateError`, and what `campaigns.check` does: nothing is sent then.
+    """
+    found = campaigns.find(conn, campaign_id)
+    if found.state != "draft":
+        raise campaigns.CampaignStateError(campaign_id, found.state, "started")
+    campaigns.check(found)
+    schedule.send(conn, send_bulk_email.message(campaign_id))
+
+
+def resume_campaign(conn: Connection, campaign_id: int) -> None:
+    """Let a campaign that is paused go on; raises `CampaignStateError`."""
+    batch = batch_of(campaign_id)
+    found = campaigns.resume(conn, campaign_id, batch.id)
+    if found.batch == batch.id:
+        batch.open(conn)
+    schedule.send(conn, send_bulk_email.message(campaign_id, found.reached))
+
+
+def cancel_campaign(conn: Connection, campaign_id: int) -> None:
+    """Let no more of a campaign be sent, ever; raises `CampaignStateError`."""
+    for batch in campaigns.cancel(conn, campaign_id):
+        Batch.with_id(batch).cancel(conn)
+
+
+def begin_campaign(campaign_id: int) -> None:
+    """Try its templates, take its audience, and hand out the first of them."""
+    with db.transaction() as conn:
+        found = campaigns.find(conn, campaign_id)
+    try:
+        campaigns.check(found)
+    except campaigns.TemplateError as err:
+        with db.transaction() as conn:
+            campaigns.refuse(conn, campaign_id, str(err))
+        raise
+    batch = batch_of(campaign_id)
+    with db.transaction() as conn:
+        if not campaigns.begin(conn, campaign_id, batch.id):
+            raise Discard(f"campaign {campaign_id} has begun before")
+        batch.open(conn)
+        schedule.send(conn, send_bulk_email.message(campaign_id, 0))
+
+
+def hand_out(campaign_id: int, after: int) -> None:
+    """Send the jobs of the next recipients, and in a moment itself; the last close the batch."""
+    try:
+        with db.transaction() as conn:
+            handed = campaigns.hand_out(conn, campaign_id, after, settings().bulk_batch)
+            if handed is None:
+                raise Discard(f"campaign {campaign_id} is past user {after}, or not being sent")
+            batch = Batch.with_id(handed.batch)
+            batch.add(conn, *(mail_to(campaign_id, user_id) for user_id in handed.users))
+            if handed.is_last:
+                batch.close(conn)
+            else:
+                following = send_bulk_email.message(campaign_id, handed.users[-1])
+                schedule.send(conn, following, delay=pause_after(len(handed.users)))
+    except BatchError as err:  # somebody cancelled it
+        with db.transaction() as conn:
+            campaigns.leave_batch(conn, campaign_id, str(err))
+        raise Discard(str(err)) from err
+
+
+def mail_to(campaign_id: int, user_id: int) -> Message:
+    """Return the job of one recipient, which comes after mails to one person."""
+    args = (campaign_id, user_id)
+    return send_campaign_email.message_with_options(args=args, broker_priority=mail.BULK)
+
+
+def pause_after(mails: int) -> timedelta:
+    """Return how long to wait before more are handed out: they would only stand in the queue."""
+    per_mail = A_MINUTE / RATE if RATE else timedelta()
+    return max(settings().bulk_pause, mails * per_mail)
+
+
+def batch_of(campaign_id: int) -> Batch:
+    """Return a batch for mails of a campaign, which is not open yet."""
+    told = end_campaign_batch.message(campaign_id)
+    return Batch(on_complete=told, description=f"campaign {campaign_id}")

@@ -1,0 +1,297 @@
+"""Campaigns: what each says, and the one place in which its state changes."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, LiteralString
+
+from psycopg.rows import args_row, class_row
+
+from workshed.campaigns.errors import CampaignStateError
+from workshed.db import Connection
+from workshed.jobs import RecordMissing
+
+State = Literal["draft", "sending", "paused", "sent", "cancelled", "refused"]
+Audience = Literal["everyone", "active", "inactive"]
+
+ONE: Final = """
+    SELECT id, name, audience, subject, text_body, html_body, state, error, batch::text, reached,
+           created_at, started_at, ended_at
+      FROM product.campaigns
+"""
+AUDIENCE: Final = """
+          FROM product.campaigns AS c
+          JOIN product.users AS u
+            ON u.unsubscribed_at IS NULL
+           AND (c.audience = 'everyone' OR (c.audience = 'active') = (u.activated_at IS NOT NULL))
+         WHERE c.id = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A row of `product.campaigns`."""
+
+    id: int
+    name: str
+    audience: Audience
+    subject: str
+    text_body: str
+    html_body: str | None
+    state: State
+    error: str | None
+    """Why it was refused, or paused by itself."""
+    batch: str | None
+    """Id of the batch that recipients are handed out to, while they are."""
+    reached: int
+    """The recipient who was handed out last."""
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Recipients who are handed out together, in the order of their ids."""
+
+    batch: str
+    users: list[int]
+    is_last: bool
+    """Whether there are no more, so that the batch can be closed."""
+
+
+def create(
+    conn: Connection,
+    *,
+    name: str,
+    subject: str,
+    text: str,
+    html: str | None = None,
+    audience: Audience = "everyone",
+) -> Campaign:
+    """Store a draft; subject, text and HTML are templates, which `check` tries out."""
+    query = """
+        INSERT INTO product.campaigns (name, audience, subject, text_body, html_body)
+        VALUES (%s, %s, %s, %s, %s) RETURNING id
+    """
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        campaign_id = cur.execute(query, (name, audience, subject, text, html)).fetchone()
+    assert campaign_id is not None  # noqa: S101 -- it was stored
+    return find(conn, campaign_id)
+
+
+def find(conn: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign; raises `RecordMissing` when there is none."""
+    return _campaign(conn, ONE + "WHERE id = %s", campaign_id)
+
+
+def lock(conn: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign as it is until the transaction ends; raises `RecordMissing`.
+
+    Before any of its recipients is locked: all who lock both do it in this order.
+    """
+    return _campaign(conn, ONE + "WHERE id = %s FOR NO KEY UPDATE", campaign_id)
+
+
+def share(conn: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign as it is until the transaction ends, for many at a time; like `lock`."""
+    return _campaign(conn, ONE + "WHERE id = %s FOR SHARE", campaign_id)
+
+
+def every(conn: Connection, limit: int) -> list[Campaign]:
+    """Return campaigns, the latest first."""
+    with conn.cursor(row_factory=class_row(Campaign)) as cur:
+        return cur.execute(ONE + "ORDER BY id DESC LIMIT %s", (limit,)).fetchall()
+
+
+def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
+    """End a draft of which nothing can be sent."""
+    query = """
+        UPDATE product.campaigns SET state = 'refused', error = %s, ended_at = jobs.now()
+         WHERE id = %s AND state = 'draft'
+    """
+    conn.execute(query, (reason, campaign_id))
+
+
+def audience(conn: Connection, campaign_id: int) -> int:
+    """Count who would be its recipients if it began now."""
+    query = f"SELECT count(*) {AUDIENCE}"
+    (count,) = conn.execute(query, (campaign_id,)).fetchone() or (0,)
+    return int(count)
+
+
+def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
+    """Take the audience of a draft, in one statement; False where it has begun before."""
+    if lock(conn, campaign_id).state != "draft":
+        return False
+    query = f"""
+        INSERT INTO product.campaign_recipients (campaign_id, user_id)
+        SELECT c.id, u.id {AUDIENCE} ORDER BY u.id
+    """
+    conn.execute(query, (campaign_id,))
+    query = """
+        UPDATE product.campaigns SET state = 'sending', started_at = jobs.now(), batch = %s
+         WHERE id = %s
+    """
+    conn.execute(query, (batch, campaign_id))
+    return True
+
+
+def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Handed | None:
+    """Return the next recipients, at most so many, for whom the caller sends jobs with this commit.
+
+    `after` is who was reached when the caller was sent: of several that were sent with the same
+    one only the first is given any. `None`: nothing is to be done, nor afterwards.
+    """
+    found = lock(conn, campaign_id)
+    if found.state != "sending" or found.batch is None or found.reached != after:
+        return None
+    query = """
+        UPDATE product.campaign_recipients
+           SET state = 'handed', reason = NULL, batch = %(batch)s
+         WHERE campaign_id = %(id)s
+           AND user_id IN (
+               SELECT user_id FROM product.campaign_recipients
+                WHERE campaign_id = %(id)s AND user_id > %(after)s AND state = 'waiting'
+                ORDER BY user_id
+                LIMIT %(most)s
+                  FOR UPDATE)
+        RETURNING user_id
+    """
+    values = {"id": campaign_id, "after": after, "most": most, "batch": found.batch}
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        users = sorted(cur.execute(query, values))
+    handed = Handed(found.batch, users, is_last=len(users) < most)
+    query = """
+        UPDATE product.campaigns
+           SET reached = %(reached)s, batch = CASE WHEN %(is_last)s THEN NULL ELSE batch END
+         WHERE id = %(id)s
+    """
+    reached = {"reached": max([after, *users]), "is_last": handed.is_last}
+    conn.execute(query, {"id": campaign_id, **reached})
+    return handed
+
+
+def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
+    """Let no more of it be sent; False where it is not being sent. `error`: why, if by itself."""
+    query = """
+        UPDATE product.campaigns SET state = 'paused', error = %s
+         WHERE id = %s AND state = 'sending'
+    """
+    return conn.execute(query, (error, campaign_id)).rowcount == 1
+
+
+def resume(conn: Connection, campaign_id: int, batch: str) -> Campaign:
+    """Let it be sent on; the caller hands out from `reached` on, and opens the batch if it is new.
+
+    Also of one that is being sent, where what hands it out was lost. Raises `CampaignStateError`.
+    """
+    found = lock(conn, campaign_id)
+    if found.state not in ("sending", "paused"):
+        raise CampaignStateError(campaign_id, found.state, "resumed")
+    query = """
+        UPDATE product.campaigns
+           SET state = 'sending', error = NULL, batch = COALESCE(batch, %(batch)s),
+               -- Who was put back while it was paused comes first.
+               reached = LEAST(reached, (
+                   SELECT min(user_id) - 1 FROM product.campaign_recipients
+                    WHERE campaign_id = %(id)s AND state = 'waiting'))
+         WHERE id = %(id)s
+    """
+    conn.execute(query, {"id": campaign_id, "batch": batch})
+    return find(conn, campaign_id)
+
+
+def cancel(conn: Connection, campaign_id: int) -> list[str]:
+    """Let it never be sent on; return the ids of the batches that it had.
+
+    Raises `CampaignStateError`.
+    """
+    found = lock(conn, campaign_id)
+    if found.ended_at is not None:
+        raise CampaignStateError(campaign_id, found.state, "cancelled")
+    query = """
+        UPDATE product.campaigns SET state = 'cancelled', batch = NULL, ended_at = jobs.now()
+         WHERE id = %s
+    """
+    conn.execute(query, (campaign_id,))
+    query = """
+        SELECT DISTINCT batch::text FROM product.campaign_recipients
+         WHERE campaign_id = %s AND state = 'handed'
+    """
+    batches = {batch for (batch,) in conn.execute(query, (campaign_id,))}
+    return sorted(batches | ({found.batch} if found.batch else set()))
+
+
+def leave_batch(conn: Connection, campaign_id: int, reason: str) -> None:
+    """Pause a campaign whose batch was cancelled; it goes on in another."""
+    query = """
+        UPDATE product.campaigns SET state = 'paused', batch = NULL, error = %s
+         WHERE id = %s AND state = 'sending'
+    """
+    conn.execute(query, (reason, campaign_id))
+
+
+def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
+    """Note that all jobs of a batch have ended; return whether the campaign has with them.
+
+    Who has no outcome by then will get none, unless his job is retried.
+    """
+    lock(conn, campaign_id)
+    failed = """
+        UPDATE product.campaign_recipients
+           SET state = 'failed', reason = 'its job died, or was cancelled'
+         WHERE campaign_id = %s AND batch = %s AND state = 'handed'
+    """
+    conn.execute(failed, (campaign_id, batch))
+    query = """
+        UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now()
+         WHERE id = %(id)s AND state = 'sending' AND batch IS NULL
+           AND NOT EXISTS (
+               SELECT FROM product.campaign_recipients
+                WHERE campaign_id = %(id)s AND state IN ('waiting', 'handed'))
+    """
+    return conn.execute(query, {"id": campaign_id}).rowcount == 1
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete campaigns that ended so long ago, at most `limit` rows; return how many.
+
+    Their mails and recipients go first, so that one that is gone leaves nothing.
+    """
+    values = {"older_than": older_than, "limit": limit}
+    recipients = """
+        WITH gone AS (
+            DELETE FROM product.campaign_recipients
+             WHERE (campaign_id, user_id) IN (
+                   SELECT r.campaign_id, r.user_id
+                     FROM product.campaigns AS c
+                     JOIN product.campaign_recipients AS r ON r.campaign_id = c.id
+                    WHERE c.ended_at < jobs.now() - %(older_than)s
+                    LIMIT %(limit)s
+                      FOR UPDATE OF r SKIP LOCKED)
+            RETURNING email_id
+        ), mails AS (
+            DELETE FROM product.emails USING gone WHERE emails.id = gone.email_id
+        )
+        SELECT FROM gone
+    """
+    deleted = conn.execute(recipients, values).rowcount
+    campaigns = """
+        DELETE FROM product.campaigns
+         WHERE id IN (
+               SELECT id FROM product.campaigns AS c
+                WHERE ended_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (
+                      SELECT FROM product.campaign_recipients WHERE campaign_id = c.id)
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return deleted + conn.execute(campaigns, values | {"limit": limit - deleted}).rowcount
+
+
+def _campaign(conn: Connection, query: LiteralString, campaign_id: int) -> Campaign:
+    with conn.cursor(row_factory=class_row(Campaign)) as cur:
+        found = cur.execute(query, (campaign_id,)).fetchone()
+    if found is None:
+        raise RecordMissing("campaign", campaign_id)
+    return found
