@@ -20,6 +20,7 @@ from workshed.errors import WorkshedError
 COMMANDS = {
     "batches": "console.cli.batches:batches",
     "broker": "console.cli.broker:broker",
+    "campaigns": "console.cli.campaigns:campaigns",
     "dead": "console.cli.dead:dead",
     "demo": "console.cli.demo:demo",
     "dev": "console.cli.dev:dev",

@@ -1,0 +1,306 @@
+"""`workshed campaigns`: mails to many, from the draft to what became of each."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console.cli.listing import ListByDefault
+from console.cli.options import DryRun, Json, Limit, Yes
+
+if TYPE_CHECKING:
+    from workshed.campaigns import Campaign, Progress
+    from workshed.db import Connection
+
+campaigns = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Mails to many, and what became of each."
+)
+
+CampaignId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
+LOOK_S = 0.2
+
+
+@campaigns.command("list")
+def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
+    """List the campaigns, the latest first; `workshed campaigns` does the same."""
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from workshed.campaigns import every, progress
+    from workshed.jobs.windows import clock
+
+    with database("product") as conn:
+        found = [(one, progress(conn, one.id)) for one in every(conn, limit)]
+        now = clock(conn)
+    if as_json:
+        output.print_json([as_data(*one) for one in found])
+    elif found:
+        lines = [
+            (one.id, one.name, one.state, f"{of.ended} of {of.total}", ago(one.created_at, now))
+            for one, of in found
+        ]
+        output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
+    else:
+        output.talk("There is no campaign; `workshed campaigns add NAME` makes a draft.")
+
+
+@campaigns.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    subject: Annotated[str, typer.Option(metavar="TEMPLATE", help="May have {{ name }}.")],
+    text: Annotated[
+        Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Template.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Template.")
+    ] = None,
+    audience: Annotated[
+        str, typer.Option(metavar="everyone|active|inactive", help="Who has not unsubscribed.")
+    ] = "everyone",
+    as_json: Json = False,
+) -> None:
+    """Store a draft, and print its id; nothing is sent.
+
+    Templates are of jinja2, and know name, email, product, site_url, campaign and unsubscribe_url,
+    which both texts must show. They are filled in for a sample recipient first.
+    """
+    from typing import get_args
+
+    from console.cli import output
+    from console.program import database
+    from workshed import db
+    from workshed.campaigns import Audience, check, create
+
+    if audience not in get_args(Audience):
+        raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
+    with database("product"), db.transaction() as conn:
+        found = create(
+            conn,
+            name=name,
+            subject=subject,
+            text=text.read_text("utf-8"),
+            html=html.read_text("utf-8") if html else None,
+            audience=audience,  # type: ignore[arg-type]  # as was just asked
+        )
+        check(found)
+    output.print_json({"campaign_id": found.id}) if as_json else print(found.id)
+
+
+@campaigns.command()
+def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
+    """Print the mail that a sample recipient would get."""
+    from console.cli import output
+    from console.program import database
+    from workshed.campaigns import check
+
+    with database("product") as conn:
+        found = check(known(conn, campaign))
+    if as_json:
+        parts = ("recipient", "recipient_name", "subject", "text_body", "html_body")
+        output.print_json({part: getattr(found, part) for part in parts})
+        return
+    output.fields([("to", f"{found.recipient_name} <{found.recipient}>")])
+    output.fields([("subject", found.subject)])
+    print(f"\n{output.visible(found.text_body)}")
+
+
+@campaigns.command()
+def start(
+    campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Send a draft to everybody of its audience."""
+    from actors import start_campaign
+    from console.cli import output
+    from console.cli.asking import agreed
+    from console.program import database, rabbitmq
+    from workshed import db
+    from workshed.campaigns import CampaignStateError, audience, check
+
+    rabbitmq()
+    with database("product") as conn:
+        found = known(conn, campaign)
+        if found.state != "draft":
+            raise CampaignStateError(found.id, found.state, "started")
+        check(found)
+        people = audience(conn, found.id)
+        if not dry_run:
+            agreed(f"Send {found.name!r} to {people} people", yes=yes)
+            with db.transaction() as own:
+                start_campaign(own, found.id)
+    if as_json:
+        output.print_json({"campaign_id": found.id, "recipients": people, "started": not dry_run})
+    elif dry_run:
+        print(f"{found.id}  would be sent to {people} people")
+    else:
+        print(f"{found.id}  sending")
+        output.talk(f"`workshed campaigns show {found.id} --watch` shows how far it is.")
+
+
+@campaigns.command()
+def show(
+    campaign: CampaignId,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Until it is over or paused.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what became of the recipients of a campaign."""
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from workshed.campaigns import progress
+    from workshed.jobs.windows import clock
+
+    with database("product") as conn:
+        found = watched(conn, campaign) if watch else known(conn, campaign)
+        of, now = progress(conn, found.id), clock(conn)
+    if as_json:
+        output.print_json(as_data(found, of))
+        return
+    times = {"made": found.created_at, "started": found.started_at, "ended": found.ended_at}
+    output.fields(
+        [
+            ("id", found.id),
+            ("name", found.name),
+            ("audience", found.audience),
+            ("state", found.state),
+            *([("because", found.error)] if found.error else []),
+            *((name, ago(at, now)) for name, at in times.items() if at is not None),
+            ("recipients", f"{of.ended} of {of.total}"),
+            *((name, count) for name, count in counts(of).items() if count),
+        ]
+    )
+    if of.ended - of.sent:
+        output.talk(f"\n`workshed campaigns recipients {found.id}` tells who did not get it.")
+
+
+@campaigns.command()
+def recipients(
+    campaign: CampaignId,
+    *,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only these; else all who did not get it.")
+    ] = None,
+    after: Annotated[int, typer.Option(metavar="USER", help="Only behind this user.")] = 0,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """List recipients with their state, and why they did not get it."""
+    from typing import get_args
+
+    from console.cli import output
+    from console.program import database
+    from workshed.campaigns import Outcome, Progress
+    from workshed.campaigns import recipients as rows
+
+    states = Progress.__slots__
+    if state is not None and state not in states:
+        raise typer.BadParameter(f"--state is one of {', '.join(states)}")
+    wanted = [state] if state else [one for one in get_args(Outcome) if one != "sent"]
+    with database("product") as conn:
+        found = rows(conn, known(conn, campaign).id, states=wanted, after=after, limit=limit)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [(one.user_id, one.email or "-", one.state, one.reason or "") for one in found]
+        output.table(("user", "address", "state", "because"), lines, elastic=3)
+        if len(found) == limit:
+            output.talk(f"There may be more: --after {found[-1].user_id}")
+    else:
+        output.talk("Of nobody there is anything to tell.")
+
+
+@campaigns.command()
+def pause(campaign: CampaignId) -> None:
+    """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    from console.program import database
+    from workshed import db
+    from workshed.campaigns import CampaignStateError
+    from workshed.campaigns import pause as hold
+
+    with database("product") as conn, db.transaction() as own:
+        if not hold(own, known(conn, campaign).id):
+            raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
+    print(f"{campaign}  paused")
+
+
+@campaigns.command()
+def resume(campaign: CampaignId) -> None:
+    """Let a campaign go on; also one that is being sent, but whose jobs were purged."""
+    from actors import resume_campaign
+    from console.program import database, rabbitmq
+    from workshed import db
+
+    rabbitmq()
+    with database("product") as conn, db.transaction() as own:
+        resume_campaign(own, known(conn, campaign).id)
+    print(f"{campaign}  sending")
+
+
+@campaigns.command()
+def cancel(campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let no more of a campaign be sent, ever."""
+    from actors import cancel_campaign
+    from console.cli.asking import agreed
+    from console.program import database
+    from workshed import db
+    from workshed.campaigns import progress
+
+    with database("product") as conn:
+        found = known(conn, campaign)
+        left = progress(conn, found.id)
+        if not dry_run:
+            unsent = left.waiting + left.handed
+            agreed(f"Cancel {found.name!r}, which {unsent} people have yet to get", yes=yes)
+            with db.transaction() as own:
+                cancel_campaign(own, found.id)
+    print(f"{found.id}  {'would be cancelled' if dry_run else 'cancelled'}")
+
+
+def known(conn: "Connection", campaign_id: int) -> "Campaign":
+    """Return a campaign; raises `NotFoundError`."""
+    from console.errors import NotFoundError
+    from workshed.campaigns import find
+    from workshed.jobs import RecordMissing
+
+    try:
+        return find(conn, campaign_id)
+    except RecordMissing:
+        raise NotFoundError(
+            f"there is no campaign {campaign_id}; see `workshed campaigns`"
+        ) from None
+
+
+def watched(conn: "Connection", campaign_id: int) -> "Campaign":
+    """Show how far it is, on a terminal as a bar, until it is not being sent; return it then."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from workshed.campaigns import progress
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("mails"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("", total=None)
+        while (found := known(conn, campaign_id)).state == "sending":
+            of = progress(conn, campaign_id)
+            bar.update(task, total=of.total, completed=of.ended)
+            time.sleep(LOOK_S)
+    return found
+
+
+def counts(of: "Progress") -> dict[str, int]:
+    """Return how many are in which state."""
+    return {name: getattr(of, name) for name in of.__slots__}
+
+
+def as_data(found: "Campaign", of: "Progress") -> dict[str, Any]:
+    """Return a campaign as programs read it; its templates are not part of that."""
+    parts = ("id", "name", "audience", "state", "error", "created_at", "started_at", "ended_at")
+    return {part: getattr(found, part) for part in parts} | {
+        "recipients": {"total": of.total, "ended": of.ended, **counts(of)}
+    }
