@@ -1,0 +1,133 @@
+"""A campaign whose jobs come twice, to workers that are killed, while somebody signs up."""
+
+import contextlib
+import functools
+import time
+from collections import Counter
+
+import pytest
+
+from actors import send_campaign_email, sign_up, start_campaign
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, Result, experiment
+from workshed import campaigns, db
+from workshed.settings import settings
+
+TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"
+PEOPLE = """
+    INSERT INTO product.users (name, email)
+    SELECT 'Ada', 'ada' || n || '@example.org' FROM generate_series(1, %s) AS n
+"""
+HANDED = """
+    SELECT user_id FROM product.campaign_recipients
+     WHERE campaign_id = %s AND state <> 'waiting' ORDER BY user_id DESC LIMIT 50
+"""
+LEFT = "SELECT count(*) FROM jobs.schedule WHERE actor LIKE 'send_%'"
+WELCOME_S = 2.0
+"""Within which somebody who signs up meanwhile has their welcome, where a worker is up."""
+
+
+@pytest.fixture
+def start_one(start_worker):
+    return functools.partial(start_worker, "actors", threads=4)
+
+
+@pytest.fixture
+def campaign(broker, monkeypatch):
+    """`campaign(100)`: a draft for so many people; before the workers start."""
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "1")  # a claim of the dead is over after that
+    settings.cache_clear()
+
+    def create(count):
+        with db.transaction() as conn:
+            conn.execute(PEOPLE, (count,))
+            found = campaigns.create(conn, name="News", subject="News", text=TEXT)
+        return found.id
+
+    return create
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "campaign",
+    fault="kill -9 of a worker master every 3 s; jobs of the mails delivered twice",
+    load="a campaign of 10 000",
+    remedy=Remedy(
+        "workshed/campaigns/recipients.py",
+        "if email_id is not None and emails.hold(conn, email_id):",
+        "if False:",
+    ),
+)
+def test_each_recipient_has_one_mail_or_is_counted(
+    campaign, kill_a_worker, mail_server, connect, judged, scale, eventually
+):
+    wanted = scale(10_000)
+    conn = connect(autocommit=True)
+    number = campaign(wanted)
+
+    def copies():
+        for (user_id,) in conn.execute(HANDED, (number,)).fetchall():
+            send_campaign_email.send(number, user_id)
+
+    def is_over():
+        return campaigns.find(conn, number).state == "sent"
+
+    with db.transaction() as own:
+        start_campaign(own, number)
+    with Every(3, kill_a_worker) as kills, contextlib.suppress(AssertionError):
+        with Every(1, copies):
+            eventually(is_over, within_s=600)
+        eventually(lambda: kills.times > 0)
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not conn.execute(LEFT).fetchone()[0], within_s=120)
+
+    came = Counter(mail.recipients[0] for mail in mail_server.received)
+    of = campaigns.progress(conn, number)
+    addresses = {f"ada{n}@example.org" for n in range(1, wanted + 1)}
+    judged(
+        Result(
+            # Who is counted as unknown has one mail or none.
+            lost=max(0, len(addresses - came.keys()) - of.unknown),
+            ghost=len(came.keys() - addresses),
+            duplicated=sum(came.values()) - len(came),
+            stuck=conn.execute(LEFT).fetchone()[0] + (not is_over()) + wanted - of.ended,
+            notes={
+                "recipients": wanted,
+                "kills": kills.times,
+                "unknown": of.unknown,
+                "of these without a mail": len(addresses - came.keys()),
+            },
+        )
+    )
+
+
+@pytest.mark.timeout(900)
+def test_a_welcome_passes_all_mails_of_a_campaign(
+    campaign, start_one, mail_server, conn, scale, eventually
+):
+    """While none of the campaign's is done, nobody who signs up waits for them."""
+    wanted = scale(10_000)
+    number = campaign(wanted)
+    start_one()
+    with db.transaction() as own:
+        start_campaign(own, number)
+    eventually(lambda: len(mail_server.received) > wanted // 20, within_s=60)
+
+    late = []
+    while campaigns.find(conn, number).state == "sending" and len(late) < 10:
+        address = f"new{len(late)}@example.com"
+        begun = time.monotonic()
+        with db.transaction() as own:
+            sign_up(own, name="New", email=address)
+        eventually(functools.partial(has_come, mail_server, address), within_s=30)
+        late.append(time.monotonic() - begun)
+
+    assert len(late) == 10
+    assert max(late) < WELCOME_S
+    eventually(lambda: campaigns.find(conn, number).state == "sent", within_s=300)
+    assert campaigns.progress(conn, number).sent == wanted
+
+
+def has_come(mail_server, address):
+    return any(mail.recipients == (address,) for mail in mail_server.received)

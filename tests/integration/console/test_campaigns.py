@@ -1,0 +1,155 @@
+"""`workshed campaigns`: mails to many, from the draft to what became of each."""
+
+import pytest
+
+import actors
+from workshed import campaigns, db
+
+pytestmark = pytest.mark.usefixtures("database", "broker")
+
+TEXT = "Hello {{ name }}\n\n{{ unsubscribe_url }}\n"
+
+
+@pytest.fixture
+def text(env, tmp_path):
+    """The file of a template that can be sent."""
+    env(SECRET_KEY="k" * 40)
+    path = tmp_path / "news.txt"
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.fixture
+def added(workshed, text):
+    """The id of a draft, as the command printed it."""
+    done = workshed("campaigns", "add", "News", "--subject", "For {{ name }}", "--text", text)
+    assert done.code == 0, done.err
+    return done.out.strip()
+
+
+@pytest.fixture
+def people(conn):
+    """Two who are of its audience; their ids."""
+    query = """
+        INSERT INTO product.users (name, email)
+        VALUES ('Ada', 'ada@example.org'), ('Bob', 'bob@example.org') RETURNING id
+    """
+    return [user_id for (user_id,) in conn.execute(query)]
+
+
+def begun(number, people):
+    """Begin it, and give one of them an outcome."""
+    actors.campaigns.begin_campaign(int(number))
+    with db.transaction() as conn:
+        campaigns.hand_out(conn, int(number), 0, 10)
+        conn.execute(
+            "UPDATE product.campaign_recipients SET state = 'rejected', reason = 'no such user'"
+            " WHERE user_id = %s",
+            (people[1],),
+        )
+
+
+def test_a_draft_is_listed(workshed, added):
+    done = workshed("campaigns")
+
+    assert done.lines[0].split() == ["id", "campaign", "state", "recipients", "made"]
+    assert done.lines[1].split()[:6] == [added, "News", "draft", "0", "of", "0"]
+    [found] = workshed("campaigns", "list", "--json").json
+    assert (found["name"], found["state"], found["recipients"]["total"]) == ("News", "draft", 0)
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        ("{{ nam }}", "workshed: the subject cannot be sent: UndefinedError: 'nam' is undefined\n"),
+        ("{{", "workshed: the subject cannot be sent: line 1: unexpected 'end of template'\n"),
+    ],
+)
+def test_a_draft_that_cannot_be_sent_is_refused_with_its_reason(workshed, text, subject, said):
+    done = workshed("campaigns", "add", "News", "--subject", subject, "--text", text)
+
+    assert (done.code, done.out, done.err) == (1, "", said)
+    assert workshed("campaigns", "list", "--json").json == []
+
+
+def test_an_audience_that_is_none_is_refused(workshed, text):
+    done = workshed("campaigns", "add", "N", "--subject", "S", "--text", text, "--audience", "all")
+
+    assert done.code == 2
+    assert "everyone, active, inactive" in done.err
+
+
+def test_the_mail_of_a_sample_recipient_is_shown(workshed, added):
+    done = workshed("campaigns", "preview", added)
+
+    assert "For Zoë <Sample> O'Neill & Sons" in done.out
+    assert "Hello Zoë <Sample>" in done.out
+    assert "/unsubscribe/" in done.out
+
+
+def test_it_is_not_started_without_a_yes(workshed, added, people):
+    done = workshed("campaigns", "start", added)
+    assert done.code == 2
+    assert "Send 'News' to 2 people" in done.err
+    assert workshed("campaigns", "start", added, "--dry-run").out == (
+        f"{added}  would be sent to 2 people\n"
+    )
+    with db.transaction() as conn:
+        assert campaigns.find(conn, int(added)).state == "draft"
+        assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+
+
+def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
+    done = workshed("campaigns", "start", added, "--yes")
+
+    assert done.out == f"{added}  sending\n"
+    with db.transaction() as conn:
+        sent = conn.execute("SELECT actor FROM jobs.schedule").fetchall()
+    assert sent == [("send_bulk_email",)]
+
+
+def test_what_became_of_its_recipients_is_told(workshed, added, people):
+    begun(added, people)
+
+    done = workshed("campaigns", "show", added)
+    said = dict(line.strip().split(None, 1) for line in done.lines if " " in line)
+    assert (said["state"], said["recipients"]) == ("sending", "1 of 2")
+    assert (said["handed"], said["rejected"]) == ("1", "1")
+    [one] = workshed("campaigns", "recipients", added, "--json").json
+    assert one == {
+        "user_id": people[1],
+        "state": "rejected",
+        "reason": "no such user",
+        "email": "bob@example.org",
+    }
+    assert "ada@example.org" in workshed("campaigns", "recipients", added, "--state=handed").out
+    assert workshed("campaigns", "recipients", added, "--state=nowhere").code == 2
+
+
+def test_it_is_paused_resumed_and_cancelled(workshed, added, people):
+    begun(added, people)
+
+    assert workshed("campaigns", "pause", added).out == f"{added}  paused\n"
+    again = workshed("campaigns", "pause", added)
+    assert (again.code, again.err) == (
+        1,
+        f"workshed: campaign {added} is paused: it cannot be paused\n",
+    )
+    assert workshed("campaigns", "resume", added).out == f"{added}  sending\n"
+    assert workshed("campaigns", "cancel", added, "--dry-run").out == (
+        f"{added}  would be cancelled\n"
+    )
+    assert workshed("campaigns", "cancel", added, "--yes").out == f"{added}  cancelled\n"
+    late = workshed("campaigns", "resume", added)
+    assert (late.code, late.err) == (
+        1,
+        f"workshed: campaign {added} is cancelled: it cannot be resumed\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "preview", "start", "pause", "resume", "cancel"])
+def test_what_is_not_there_is_said(workshed, command):
+    done = workshed("campaigns", command, "404")
+
+    assert done.code == 5
+    assert done.err == "workshed: there is no campaign 404; see `workshed campaigns`\n"
