@@ -10,10 +10,12 @@ import typer
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
     from rich.console import Console
 
     from console.demo.api import Api
+    from console.demo.mailbox import Mailbox
     from console.demo.part import Part
     from console.demo.people import Person
     from console.demo.pictures import Upload
@@ -21,20 +23,22 @@ if TYPE_CHECKING:
     from console.servers import Servers
 
 LOOK_S = 0.1
-LONGEST_S = 90
+LONGEST_S = 180
 WIDTH = 132
 CHART = Path("var/report.png")
 """Here, so that it is there when the demo is over."""
-WORKER = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "4"]
+LOAD = "console.demo.load"
+WORKER = [sys.executable, "-m", "dramatiq", "actors", LOAD, "--processes", "1", "--threads", "4"]
 
 
 def demo() -> None:
-    """Watch mails, a picture, an import, a report, and a sync that recovers.
+    """Watch mails, a picture, an import, a report, a sync, a campaign, full queues.
 
     Starts private servers, a worker and a web page, signs people up, hands in
-    10 000 more in a CSV, sells for 30 days, reads an API that misbehaves, and
-    shows what happens to each. On a terminal everything stays up until Ctrl-C;
-    otherwise it stops, and the exit code is 0 only if every step was seen.
+    10 000 more in a CSV, sells for 30 days, reads an API that misbehaves, mails
+    500 customers, fills five queues, and shows what happens to each. On a
+    terminal everything stays up until Ctrl-C; otherwise it stops, and the exit
+    code is 0 only if every step was seen.
     """
     from rich.console import Console
 
@@ -44,6 +48,7 @@ def demo() -> None:
     from console.demo.people import people
     from console.demo.running import running
     from console.servers import Servers
+    from console.servers.ports import free_ports
     from workshed.settings import use
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
@@ -56,7 +61,9 @@ def demo() -> None:
             use({**servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
-            with running(WORKER, log) as worker, pictures.pages(log) as port:
+            [port] = free_ports(1)
+            use({"WORKSHED_SITE_URL": pictures.site(port)})
+            with running(WORKER, log) as worker, pictures.pages(port, log):
                 missing = watch(console, servers, cast, worker, log, port, api)
                 if sys.stdout.isatty() and sys.stdin.isatty():
                     stay(console, servers)
@@ -74,12 +81,13 @@ def watch(
     api: "Api",
 ) -> list[str]:
     """Sign everybody up, begin the rest, look until all is seen; return what was not."""
-    from console.demo import imports, pictures, shop, show, sources
+    from console.demo import campaign, imports, pictures, shop, show, sources, tally, weights
+    from console.demo.mailbox import Mailbox
     from console.demo.watch import look
     from workshed import db
 
     started = time.monotonic()
-    mailbox = servers.maildir
+    mailbox = Mailbox(servers.maildir)
     sightings = [sign_up(person) for person in cast]
     who = sightings[0].user_id
     uploads = pictures.upload(who)
@@ -87,6 +95,7 @@ def watch(
         imports.hand_in(who),
         shop.open_shop(CHART),
         sources.begin(api, len(shop.ADMINS)),
+        campaign.begin(servers.mail.refuse_with if servers.mail else None),
     ]
     show.where(console, servers, str(log))
     console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
@@ -97,19 +106,29 @@ def watch(
         show.Show(console, len(cast), len(cast) - leaving) as bars,
         pictures.Browser(port, who) as browser,
     ):
-        missing = unseen(sightings, uploads, parts, ours=mailbox is not None)
-        while missing and time.monotonic() - started < LONGEST_S and process.poll() is None:
+
+        def is_over() -> bool:
+            """Look once, and tell whether all that was begun was seen, or will not be."""
+            mailbox.look()
             look(conn, mailbox, sightings)
             pictures.look(browser, uploads)
             for part in parts:
                 part.look(conn)
-            bars.update(sightings)
-            missing = unseen(sightings, uploads, parts, ours=mailbox is not None)
-            time.sleep(LOOK_S)
+            bars.update(sightings, parts)
+            is_late = time.monotonic() - started > LONGEST_S or process.poll() is not None
+            return is_late or not unseen(sightings, uploads, parts, mailbox)
+
+        wait_until(is_over)
+        if not unseen(sightings, uploads, parts, mailbox):
+            parts.append(weights.fill())  # of a worker that has nothing else to do
+            wait_until(is_over)
+        missing = unseen(sightings, uploads, parts, mailbox)
+        counted = list(tally.rows(conn, mailbox))
     show.summary(console, sightings)
     show.told(console, cast[0], uploads)
     for part in parts:
         show.part(console, part)
+    show.tally(console, counted)
     for line in missing:
         console.print(f"not seen: {line}", style="red", soft_wrap=True)
     if process.poll() is not None:
@@ -118,6 +137,12 @@ def watch(
         took = time.monotonic() - started
         console.print(f"Every step was seen, {took:.0f} s after the first sign-up.")
     return missing
+
+
+def wait_until(is_over: "Callable[[], bool]") -> None:
+    """Ask again and again."""
+    while not is_over():
+        time.sleep(LOOK_S)
 
 
 def sign_up(person: "Person") -> "Sighting":
@@ -138,13 +163,13 @@ def sign_up(person: "Person") -> "Sighting":
 
 
 def unseen(
-    sightings: "list[Sighting]", uploads: "list[Upload]", parts: "list[Part]", *, ours: bool
+    sightings: "list[Sighting]", uploads: "list[Upload]", parts: "list[Part]", mailbox: "Mailbox"
 ) -> list[str]:
     """Name everything that is still to be seen."""
     mails = [
         f"{sighting.person.email}: {what}"
         for sighting in sightings
-        for what in sighting.missing(mailbox_is_ours=ours)
+        for what in sighting.missing(mailbox_is_ours=mailbox.is_ours)
     ]
     rest = [what for upload in uploads for what in upload.missing]
     return mails + rest + [what for part in parts for what in part.missing]

@@ -49,6 +49,12 @@ class Handed:
         return f"people.csv became {rows} in {seconds:.1f} s"
 
     @property
+    def bar(self) -> tuple[str, int, int]:
+        """How many rows have ended."""
+        found = self.found
+        return "rows", 0 if found is None else found.succeeded + found.failed, ROWS
+
+    @property
     def missing(self) -> list[str]:
         """Name what is expected and was not seen yet."""
         found = self.found

@@ -14,6 +14,10 @@ class Part(Protocol):
         """Say what it is."""
 
     @property
+    def bar(self) -> tuple[str, int, int]:
+        """Name what is counted, how many there are by now, and how many there will be."""
+
+    @property
     def missing(self) -> list[str]:
         """Name what is expected and was not seen yet."""
 

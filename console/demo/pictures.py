@@ -18,7 +18,6 @@ from PIL import Image
 
 from actors import attach_image
 from console.demo.running import running
-from console.servers.ports import free_ports
 from workshed import db, images
 from workshed.notifications import token
 from workshed.storage import storage
@@ -96,18 +95,22 @@ class Browser:
 
 
 @contextmanager
-def pages(log: Path) -> Generator[int]:
-    """Serve the page of pictures for as long as the block runs; yield its port."""
-    [port] = free_ports(1)
-    command = [sys.executable, "-m", "uvicorn", "console.web.pictures:app", "--no-access-log"]
+def pages(port: int, log: Path) -> Generator[None]:
+    """Serve the pages of people for as long as the block runs."""
+    command = [sys.executable, "-m", "uvicorn", "console.demo.site:app", "--no-access-log"]
     with running([*command, "--host", HOST, "--port", str(port)], log) as process:
         _await(process, port)
-        yield port
+        yield
+
+
+def site(port: int) -> str:
+    """Return where the pages are."""
+    return f"http://{HOST}:{port}"
 
 
 def address(port: int, user_id: int) -> str:
     """Return where a person sees the pictures of this user."""
-    return f"http://{HOST}:{port}/?token={quote(token(user_id))}"
+    return f"{site(port)}/?token={quote(token(user_id))}"
 
 
 def upload(user_id: int) -> list[Upload]:

@@ -44,6 +44,11 @@ class Reported:
         return f"{DAYS} days of orders; `daily_report` says of yesterday"
 
     @property
+    def bar(self) -> tuple[str, int, int]:
+        """How many admins were mailed."""
+        return "reports", self.mails, len(ADMINS)
+
+    @property
     def missing(self) -> list[str]:
         """Name what is expected and was not seen yet."""
         seen = {

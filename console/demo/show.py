@@ -1,5 +1,6 @@
 """Show the demo to a person, or tell it line by line to a log."""
 
+from collections.abc import Iterable
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from rich.text import Text
 from console.demo.part import Part
 from console.demo.people import Person
 from console.demo.pictures import Upload
+from console.demo.tally import Row
 from console.demo.watch import Sighting
 from console.servers import Servers
 
@@ -19,7 +21,7 @@ BAR_WIDTH = 30
 
 
 class Show:
-    """Four bars on a terminal; without one, a line for each thing when it is first seen."""
+    """A bar for each thing on a terminal; without one, a line when a mail is first seen."""
 
     def __init__(self, console: Console, people: int, welcomed: int) -> None:
         """Know how many are expected of each."""
@@ -52,8 +54,12 @@ class Show:
         """Stop drawing."""
         self._progress.stop()
 
-    def update(self, sightings: list[Sighting]) -> None:
+    def update(self, sightings: list[Sighting], parts: list[Part]) -> None:
         """Draw what is seen by now, and tell what is new."""
+        for name, number, total in (one.bar for one in parts):
+            if name not in self._bars:
+                self._bars[name] = self._progress.add_task(name, total=total)
+            self._progress.update(self._bars[name], completed=number)
         for sighting in sightings:
             self._tell(sighting)
         seen = {
@@ -107,6 +113,18 @@ def summary(console: Console, sightings: list[Sighting]) -> None:
             f"{s.reminder_at:%a %d %b %H:%M}" if s.reminder_at else "-",
             Text(s.story()),
         )
+    console.print(table)
+
+
+def tally(console: Console, rows: Iterable[Row]) -> None:
+    """Print what was done, refused and retried, and how fast."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("what", "done", "refused", "retried", "how fast", "found again"):
+        is_number = column in ("done", "refused", "retried")
+        table.add_column(column, no_wrap=True, justify="right" if is_number else "left")
+    for row in rows:
+        numbers = (str(number) for number in (row.done, row.refused, row.retried))
+        table.add_row(row.what, *numbers, row.speed, row.found)
     console.print(table)
 
 

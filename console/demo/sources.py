@@ -39,6 +39,11 @@ class Synced:
         return f"{NAME}, an API that misbehaves, was synced by `sync_critical_data`"
 
     @property
+    def bar(self) -> tuple[str, int, int]:
+        """How many records are kept."""
+        return "records", self.records, RECORDS
+
+    @property
     def missing(self) -> list[str]:
         """Name what is expected and was not seen yet."""
         seen = {

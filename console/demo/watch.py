@@ -1,13 +1,11 @@
 """What became of each person's welcome, read from PostgreSQL and from the mailbox."""
 
-import mailbox
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.header import decode_header, make_header
-from pathlib import Path
 
 from psycopg.rows import class_row
 
+from console.demo.mailbox import Mailbox
 from console.demo.people import Person
 from workshed.db import Connection
 from workshed.jobs import attempts
@@ -71,9 +69,9 @@ class Progress:
     reminder_at: datetime | None
 
 
-def look(conn: Connection, maildir: Path | None, sightings: list[Sighting]) -> None:
+def look(conn: Connection, mailbox: Mailbox, sightings: list[Sighting]) -> None:
     """Look once; what was seen stays seen."""
-    arrived = mails(maildir) if maildir else {}
+    arrived = mailbox.subjects()
     for sighting in sightings:
         progress = progress_of(conn, sighting.user_id)
         sighting.sent_at = progress.sent_at or sighting.sent_at
@@ -95,16 +93,3 @@ def progress_of(conn: Connection, user_id: int) -> Progress:
     with conn.cursor(row_factory=class_row(Progress)) as cur:
         found = cur.execute(query, {"id": user_id}).fetchone()
     return found or Progress(None, None, None)
-
-
-def mails(maildir: Path) -> dict[str, str]:
-    """Read the mailbox: the subject of each mail by its Message-ID."""
-    found = {}
-    for mail in mailbox.Maildir(maildir, create=True):
-        subject = str(make_header(decode_header(str(mail["Subject"]))))
-        found[str(mail["Message-ID"])] = "".join(c for c in subject if c not in ISOLATES)
-    return found
-
-
-ISOLATES = "\u2066\u2067\u2068\u2069"
-"""Marks around a name that may run from right to left."""

@@ -39,6 +39,34 @@ def test_every_step_is_seen_and_everything_stops(run, tmp_path):
     for error in ("429 Too Many Requests", "500 Internal Server Error", "its answer is no JSON"):
         assert re.search(rf"^  {error}.* waits \d+ s, run at once$", said, re.MULTILINE)
     assert "40 records, and the admins told of both" in said
+    assert re.search(
+        r"^  paused at \d+, customer\d+@shop.example unsubscribed, resumed$", said, re.MULTILINE
+    )
+    assert "  498 sent, 1 unsubscribed, 1 rejected" in said
+    for queue, weight in (
+        ("critical", 3),
+        ("default", 2),
+        ("imports", 2),
+        ("emails", 1),
+        ("low", 1),
+    ):
+        assert re.search(
+            rf"^  {queue} +weight {weight} +\d+ of the first 810, ", said, re.MULTILINE
+        )
+    assert {
+        what: numbers
+        for what, *numbers in re.findall(
+            r"^ (\w[\w ]*?) +(\d+) +(\d+) +(\d+) +\S.*?  (\d+) ", said, re.MULTILINE
+        )
+    } == {
+        "welcome mails": ["11", "1", "1", "11"],
+        "pictures": ["1", "1", "0", "6"],
+        "imported rows": ["9697", "303", "0", "9697"],
+        "report mails": ["2", "0", "0", "2"],
+        "synced changes": ["40", "0", "3", "40"],
+        "campaign mails": ["498", "2", "0", "498"],
+        "jobs of full queues": ["1500", "0", "0", "5"],
+    }
     assert "does not answer" not in said
     assert not _left_behind(said)
 
@@ -54,6 +82,7 @@ def test_a_step_that_was_not_seen_is_named_and_fails(run, tmp_path):
     assert "not seen: beach.jpg: image_processed in the browser" in said
     assert "not seen: report of yesterday: stored" in said
     assert "not seen: crm: its recovery" in said
+    assert "not seen: campaign: sent to its end" in said
     assert "the worker ended with code 2" in said
 
 

@@ -1,0 +1,27 @@
+"""Jobs that take a moment, an actor for each of the queues that are shown under load."""
+
+import time
+
+import dramatiq
+
+from brokers import broker
+from workshed.duration import ms
+
+QUEUES = ("critical", "default", "imports", "emails", "low")
+TAKES_S = 0.01
+
+
+def wait_in(queue: str) -> dramatiq.Actor[[int], None]:
+    """Declare the actor of a queue."""
+
+    @dramatiq.actor(
+        broker=broker, queue_name=queue, actor_name=f"wait_in_{queue}", time_limit=ms(minutes=1)
+    )
+    def wait(number: int) -> None:  # noqa: ARG001 -- tells jobs apart
+        """Take a moment. Twice: another one. Half-way: likewise."""
+        time.sleep(TAKES_S)
+
+    return wait
+
+
+ACTORS = {queue: wait_in(queue) for queue in QUEUES}
