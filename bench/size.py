@@ -28,6 +28,8 @@ class Size:
     """Rows of the largest one."""
     ordered: int
     """Orders of the thirty days of a report."""
+    mailed: int
+    """Recipients of a campaign."""
 
 
 FULL = Size(
@@ -47,6 +49,7 @@ FULL = Size(
     100_000,
     1_000_000,
     1_000_000,
+    10_000,
 )
 QUICK = Size(
     1,
@@ -65,6 +68,7 @@ QUICK = Size(
     20_000,
     20_000,
     100_000,
+    2_000,
 )
-SMOKE = Size(1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000)
+SMOKE = Size(1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000, 50)
 """To see that it runs; its figures say nothing."""

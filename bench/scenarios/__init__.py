@@ -10,6 +10,7 @@ from bench.scenarios.footprint import footprint, idle
 from bench.scenarios.growth import growth
 from bench.scenarios.imports import imports
 from bench.scenarios.latency import both, latency
+from bench.scenarios.mails import mails
 from bench.scenarios.options import options
 from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
@@ -33,8 +34,9 @@ SCENARIOS: dict[str, Scenario] = {
     "pictures": pictures,
     "imports": imports,
     "reports": reports,
+    "mails": mails,
     "growth": growth,
     "ceiling": ceiling,
 }
-NOT_IN_A_HURRY = ("footprint", "idle", "options", "imports", "growth", "ceiling")
+NOT_IN_A_HURRY = ("footprint", "idle", "options", "imports", "mails", "growth", "ceiling")
 """What `--quick` leaves out; `--only` measures one of them."""

@@ -1,0 +1,127 @@
+"""A campaign: how many mails a second, beside a loop that only talks to the mail server."""
+
+import itertools
+import os
+import secrets
+import smtplib
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
+from pathlib import Path
+
+from bench.measurement import Measurement, alternating, beside
+from bench.processes import BenchError, Tree
+from bench.size import Size
+from bench.world import THREADS, World, settle
+from console.servers.mail import MailCatcher
+from workshed.migrate import migrate
+
+WITHIN_S = 900.0
+READY = "Worker process is ready for action."
+OURS, BARE = "a campaign", "smtplib in as many threads"
+TEXT = "Hello {{ name }}, here is what is new.\n\n{{ unsubscribe_url }}\n"
+HTML = (
+    '<style>p { color: #123 }</style><p>Hello {{ name }}</p><a href="{{ unsubscribe_url }}">Out</a>'
+)
+PEOPLE = """
+    INSERT INTO product.users (name, email)
+    SELECT 'Ada Lovelace', 'ada' || n || '@example.org' FROM generate_series(1, %s) AS n
+"""
+
+
+def mails(world: World, size: Size) -> list[Measurement]:
+    """Mail to many, by a worker, and by nothing but the protocol, to the same kind of server."""
+    with world.database() as conn:
+        migrate(conn, ("jobs", "product"))
+
+    def measure(way: str) -> dict[str, float]:
+        rate = _campaign if way == OURS else _bare
+        with (
+            tempfile.TemporaryDirectory(prefix="workshed-bench-mail-") as folder,
+            MailCatcher(Path(folder) / "mail") as server,
+        ):
+            return {"rate": rate(world, server, size.mailed)}
+
+    found = alternating(size.rounds, (OURS, BARE), measure)
+    count = f"{size.mailed:,}".replace(",", " ")
+    return [
+        beside(f"campaign of {count}", found[OURS]["rate"], "mails/s", BARE, found[BARE]["rate"])
+    ]
+
+
+def _campaign(world: World, server: MailCatcher, count: int) -> float:
+    """Send one with fresh tables and workers; from its start until the last mail is accepted."""
+    world.empty()
+    with world.database() as conn:
+        conn.execute(
+            "TRUNCATE product.users, product.campaigns, product.campaign_recipients, "
+            "jobs.batches, jobs.batch_jobs, jobs.batch_callbacks CASCADE"
+        )
+        conn.execute(PEOPLE, (count,))
+    environment = world.environment(
+        "ours",
+        WORKSHED_SMTP_URL=server.url,
+        WORKSHED_SECRET_KEY=secrets.token_urlsafe(32),
+        WORKSHED_LOG_LEVEL="INFO",
+    )
+    command = [sys.executable, "-m", "dramatiq", "actors", "-p", "1", "-t", str(THREADS)]
+    with Tree(command, environment, world.folder / "mails.log") as tree:
+        tree.until(lambda: READY in tree.log.read_text(), WITHIN_S)
+        tree.quiet(WITHIN_S)
+        text, page = world.folder / "news.txt", world.folder / "news.html"
+        text.write_text(TEXT)
+        page.write_text(HTML)
+        parts = ("--subject=News", f"--text={text}", f"--html={page}")
+        added = _workshed(environment, "campaigns", "add", "News", *parts)
+        _workshed(environment, "campaigns", "start", added, "--yes")
+        _workshed(environment, "campaigns", "show", added, "--watch")
+        with world.database() as conn:
+            query = """
+                SELECT state, error, extract(epoch FROM ended_at - started_at)
+                  FROM product.campaigns
+            """
+            [(state, error, seconds)] = conn.execute(query).fetchall()
+    settle()
+    if state != "sent" or len(server.received) != count:
+        raise BenchError(f"it is {state}, {error}: {len(server.received)} of {count} have arrived")
+    return count / float(seconds)
+
+
+def _bare(_world: World, server: MailCatcher, count: int) -> float:
+    """Send as many over connections that stay open, and remember nothing."""
+    numbers = itertools.count(1)
+
+    def send(_: int) -> None:
+        with smtplib.SMTP("127.0.0.1", server.port or 0) as client:
+            while (number := next(numbers)) <= count:
+                mail = EmailMessage()
+                mail["From"], mail["To"] = "news@example.org", f"ada{number}@example.org"
+                mail["Subject"] = "News"
+                mail.set_content(TEXT)
+                mail.add_alternative(HTML, subtype="html")
+                client.send_message(mail)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(send, range(THREADS)))
+    seconds = time.monotonic() - began
+    if len(server.received) != count:
+        raise BenchError(f"{len(server.received)} of {count} mails have arrived")
+    return count / seconds
+
+
+def _workshed(environment: dict[str, str], *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "console", *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"workshed {' '.join(words)} said {done.stderr[-2_000:]}")
+    return done.stdout.strip()
