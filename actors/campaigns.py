@@ -1,6 +1,7 @@
 """Send campaigns: a mail each to many, behind the mails to one."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 import dramatiq
@@ -10,7 +11,7 @@ from brokers.batch import BatchError
 from brokers.parcel import Message
 from middleware import Limit, RetryOn
 from workshed import campaigns, db, mail
-from workshed.campaigns import Unsent
+from workshed.campaigns import Again, Unsent
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
@@ -81,22 +82,23 @@ def end_campaign_batch(campaign_id: int) -> None:
 def start_campaign(conn: Connection, campaign_id: int) -> None:
     """Send a draft's first job, in the caller's transaction; it takes the audience.
 
-    Raises `CampaignStateError`, and what `campaigns.check` does: nothing is sent then.
+    Raises `CampaignStateError`, and what `campaigns.check` does: roll back then.
     """
-    found = campaigns.find(conn, campaign_id)
-    if found.state != "draft":
-        raise campaigns.CampaignStateError(campaign_id, found.state, "started")
-    campaigns.check(found)
+    campaigns.check(campaigns.start(conn, campaign_id))
     schedule.send(conn, send_bulk_email.message(campaign_id))
 
 
-def resume_campaign(conn: Connection, campaign_id: int) -> None:
-    """Let a campaign that is paused go on; raises `CampaignStateError`."""
+def resume_campaign(conn: Connection, campaign_id: int, again: Sequence[Again] = ()) -> None:
+    """Let a campaign that is paused go on, or be sent to some once more.
+
+    Raises `CampaignStateError`.
+    """
     batch = batch_of(campaign_id)
-    found = campaigns.resume(conn, campaign_id, batch.id)
+    found = campaigns.resume(conn, campaign_id, batch.id, again)
     if found.batch == batch.id:
         batch.open(conn)
-    schedule.send(conn, send_bulk_email.message(campaign_id, found.reached))
+    after = None if found.state == "starting" else found.reached
+    schedule.send(conn, send_bulk_email.message(campaign_id, after))
 
 
 def cancel_campaign(conn: Connection, campaign_id: int) -> None:

@@ -134,7 +134,7 @@ def start(
     elif dry_run:
         print(f"{found.id}  would be sent to {people} people")
     else:
-        print(f"{found.id}  sending")
+        print(f"{found.id}  starting")
         output.talk(f"`workshed campaigns show {found.id} --watch` shows how far it is.")
 
 
@@ -226,15 +226,39 @@ def pause(campaign: CampaignId) -> None:
 
 
 @campaigns.command()
-def resume(campaign: CampaignId) -> None:
-    """Let a campaign go on; also one that is being sent, but whose jobs were purged."""
+def resume(
+    campaign: CampaignId,
+    *,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="rejected|unknown|failed", help="Send it to these once more."),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Let a campaign go on; also one that is being sent, but whose jobs were purged.
+
+    With --again, also to those who did not get it; of unknown ones some may
+    get it twice.
+    """
+    from typing import get_args
+
     from actors import resume_campaign
+    from console.cli.asking import agreed
     from console.program import database, rabbitmq
     from workshed import db
+    from workshed.campaigns import Again, progress
 
+    wanted = again or []
+    if not set(wanted) <= set(get_args(Again)):
+        raise typer.BadParameter(f"--again is one of {', '.join(get_args(Again))}")
     rabbitmq()
-    with database("product") as conn, db.transaction() as own:
-        resume_campaign(own, known(conn, campaign).id)
+    with database("product") as conn:
+        found = known(conn, campaign)
+        if wanted:
+            people = sum(counts(progress(conn, found.id))[state] for state in wanted)
+            agreed(f"Send {found.name!r} to {people} people once more", yes=yes)
+        with db.transaction() as own:
+            resume_campaign(own, found.id, wanted)  # type: ignore[arg-type]  # as was just asked
     print(f"{campaign}  sending")
 
 
@@ -273,7 +297,7 @@ def known(conn: "Connection", campaign_id: int) -> "Campaign":
 
 
 def watched(conn: "Connection", campaign_id: int) -> "Campaign":
-    """Show how far it is, on a terminal as a bar, until it is not being sent; return it then."""
+    """Show how far it is, on a terminal as a bar, until nothing more is sent; return it then."""
     import time
 
     from rich.console import Console
@@ -286,7 +310,7 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
         *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
     ) as bar:
         task = bar.add_task("", total=None)
-        while (found := known(conn, campaign_id)).state == "sending":
+        while (found := known(conn, campaign_id)).state in ("starting", "sending"):
             of = progress(conn, campaign_id)
             bar.update(task, total=of.total, completed=of.ended)
             time.sleep(LOOK_S)

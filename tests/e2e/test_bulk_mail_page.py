@@ -63,7 +63,7 @@ def test_the_commands_of_the_page_send_a_mail_to_each(
 
     assert added == "1\n"
     assert "News for Zoë <Sample> O'Neill & Sons" in preview
-    assert started == "1  sending\n"
+    assert started == "1  starting\n"
     assert re.search(r"^state +sent", shown, re.MULTILINE)
     assert re.search(r"^recipients +3 of 3", shown, re.MULTILINE)
     assert sorted(mail.recipients for mail in mail_server.received) == [

@@ -13,6 +13,7 @@ from workshed.campaigns.recipients import (
 )
 from workshed.campaigns.recipients import find as recipients
 from workshed.campaigns.stored import (
+    Again,
     Audience,
     Campaign,
     Handed,
@@ -29,10 +30,12 @@ from workshed.campaigns.stored import (
     prune,
     refuse,
     resume,
+    start,
 )
 from workshed.campaigns.templates import check
 
 __all__ = [
+    "Again",
     "Audience",
     "Campaign",
     "CampaignStateError",
@@ -61,4 +64,5 @@ __all__ = [
     "recipients",
     "refuse",
     "resume",
+    "start",
 ]

@@ -134,8 +134,8 @@ def note(
 def note_error(conn: Connection, campaign_id: int, user_id: int, error: MailError) -> None:
     """Write down what follows from a mail that was not accepted.
 
-    One that is refused for its sender would be for everybody: the campaign is paused, and says why.
-    Of one that will be tried again, nothing.
+    One that is refused for its sender would be for everybody: the campaign is paused, and says why;
+    so it is when most are refused for their text. Of one that will be tried again, nothing.
     """
     match error:
         case MailFateUnknownError():
@@ -143,7 +143,10 @@ def note_error(conn: Connection, campaign_id: int, user_id: int, error: MailErro
         case MailRefusedError(step=step) if step == SENDER:
             stored.pause(conn, campaign_id, str(error))
             put_back(conn, campaign_id, user_id)
-        case RecipientRejectedError() | MailRefusedError():
+        case MailRefusedError():
+            stored.pause_where_most_are_refused(conn, campaign_id, str(error))
+            note(conn, campaign_id, user_id, "rejected", str(error))
+        case RecipientRejectedError():
             note(conn, campaign_id, user_id, "rejected", str(error))
 
 

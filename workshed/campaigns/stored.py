@@ -1,5 +1,6 @@
 """Campaigns: what each says, and the one place in which its state changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, LiteralString
@@ -10,7 +11,7 @@ from workshed.campaigns.errors import CampaignStateError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
-State = Literal["draft", "sending", "paused", "sent", "cancelled", "refused"]
+State = Literal["draft", "starting", "sending", "paused", "sent", "cancelled", "refused"]
 Audience = Literal["everyone", "active", "inactive"]
 
 ONE: Final = """
@@ -18,6 +19,11 @@ ONE: Final = """
            created_at, started_at, ended_at
       FROM product.campaigns
 """
+Again = Literal["rejected", "unknown", "failed"]
+"""Who has no mail, and might get one after all."""
+FEW: Final = 10
+"""So many refusals are nobody's fault but theirs."""
+UNBEGUN: Final = ("draft", "starting")
 AUDIENCE: Final = """
           FROM product.campaigns AS c
           JOIN product.users AS u
@@ -104,10 +110,10 @@ def every(conn: Connection, limit: int) -> list[Campaign]:
 
 
 def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
-    """End a draft of which nothing can be sent."""
+    """End a campaign of which nothing can be sent."""
     query = """
         UPDATE product.campaigns SET state = 'refused', error = %s, ended_at = jobs.now()
-         WHERE id = %s AND state = 'draft'
+         WHERE id = %s AND state IN ('draft', 'starting')
     """
     conn.execute(query, (reason, campaign_id))
 
@@ -119,9 +125,18 @@ def audience(conn: Connection, campaign_id: int) -> int:
     return int(count)
 
 
+def start(conn: Connection, campaign_id: int) -> Campaign:
+    """Let a draft be sent, by the job that the caller sends; raises `CampaignStateError`."""
+    found = lock(conn, campaign_id)
+    if found.state != "draft":
+        raise CampaignStateError(campaign_id, found.state, "started")
+    conn.execute("UPDATE product.campaigns SET state = 'starting' WHERE id = %s", (campaign_id,))
+    return found
+
+
 def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
-    """Take the audience of a draft, in one statement; False where it has begun before."""
-    if lock(conn, campaign_id).state != "draft":
+    """Take the audience, in one statement; False where that was done before."""
+    if lock(conn, campaign_id).state not in UNBEGUN:
         return False
     query = f"""
         INSERT INTO product.campaign_recipients (campaign_id, user_id)
@@ -180,17 +195,42 @@ def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
     return conn.execute(query, (error, campaign_id)).rowcount == 1
 
 
-def resume(conn: Connection, campaign_id: int, batch: str) -> Campaign:
+def pause_where_most_are_refused(conn: Connection, campaign_id: int, error: str) -> None:
+    """Pause a campaign whose text the mail server refuses to most: to the rest it would as well."""
+    query = """
+        UPDATE product.campaigns SET state = 'paused', error = %(error)s
+         WHERE id = %(id)s AND state = 'sending'
+           AND (SELECT count(*) FILTER (WHERE state = 'rejected')
+                       > GREATEST(%(few)s, count(*) FILTER (WHERE state = 'sent'))
+                  FROM product.campaign_recipients WHERE campaign_id = %(id)s)
+    """
+    conn.execute(query, {"id": campaign_id, "error": error, "few": FEW})
+
+
+def resume(conn: Connection, campaign_id: int, batch: str, again: Sequence[Again] = ()) -> Campaign:
     """Let it be sent on; the caller hands out from `reached` on, and opens the batch if it is new.
 
-    Also of one that is being sent, where what hands it out was lost. Raises `CampaignStateError`.
+    Also of one that is being sent, where what hands it out was lost; of one that is starting
+    nothing changes, and the caller sends its first job again. `again`: to whom it is sent anew,
+    also of one that was sent; of `unknown` some may get it twice. Raises `CampaignStateError`.
     """
     found = lock(conn, campaign_id)
-    if found.state not in ("sending", "paused"):
+    if found.state == "starting":
+        return found
+    if found.state not in ("sending", "paused", *(["sent"] if again else [])):
         raise CampaignStateError(campaign_id, found.state, "resumed")
+    back = """
+        WITH back AS (
+            UPDATE product.campaign_recipients SET state = 'waiting', reason = NULL
+             WHERE campaign_id = %s AND state = ANY (%s)
+            RETURNING email_id)
+        UPDATE product.emails SET state = 'pending' FROM back
+         WHERE emails.id = back.email_id AND emails.state = 'unknown'
+    """
+    conn.execute(back, (campaign_id, list(again)))
     query = """
         UPDATE product.campaigns
-           SET state = 'sending', error = NULL, batch = COALESCE(batch, %(batch)s),
+           SET state = 'sending', error = NULL, ended_at = NULL, batch = COALESCE(batch, %(batch)s),
                -- Who was put back while it was paused comes first.
                reached = LEAST(reached, (
                    SELECT min(user_id) - 1 FROM product.campaign_recipients

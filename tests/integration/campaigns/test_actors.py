@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+import actors
 from actors import send_bulk_email, send_campaign_email
 from actors.campaigns import pause_after
 from brokers import Batch
@@ -189,8 +190,11 @@ def test_a_campaign_that_is_started_twice_is_sent_once(jobs, post, received, hun
     post.people(5)
     number = post.draft()
 
-    for _ in range(3):
+    post.start(number)
+    with pytest.raises(CampaignStateError, match="is starting: it cannot be started"):
         post.start(number)
+    for _ in range(2):
+        send_bulk_email.send(number)
     run_out(jobs)
 
     assert received() == addresses(range(1, 6))
@@ -345,6 +349,18 @@ def test_it_ends_when_the_jobs_of_all_its_batches_have(jobs, post, received):
     assert received() == addresses(range(1, 4))
 
 
+def test_one_whose_first_job_was_lost_is_started_by_resuming_it(jobs, post, received):
+    post.people(1)
+    post.start(number := post.draft())
+    with db.transaction() as conn:
+        conn.execute("DELETE FROM jobs.schedule")
+
+    post.resume(number)
+    run_out(jobs)
+
+    assert received() == addresses([1])
+
+
 def test_a_campaign_that_is_cancelled_sends_no_more(jobs, post, received, hundred):
     post.people(5)
     post.start(number := post.draft())
@@ -394,7 +410,9 @@ def refusing(monkeypatch):
             if email.recipient == address and left[0]:
                 left[0] -= 1
                 with db.transaction() as conn:
-                    mail.give_back(conn, email, state=error.leaves, error=str(error))
+                    mail.give_back(
+                        conn, email, state=getattr(error, "leaves", "pending"), error=str(error)
+                    )
                 raise error
             deliver(email)
 
@@ -445,6 +463,58 @@ def test_a_sender_that_is_refused_pauses_it_for_all(jobs, post, received, refusi
     run_out(jobs)
     assert received() == addresses(range(1, 4))
     assert post.find(number).state == "sent"
+
+
+def test_a_text_that_is_refused_to_most_pauses_it(jobs, post, monkeypatch):
+    """Else all its recipients are spent on one bad day of the mail server."""
+    post.people(30)
+    error = mail.MailRefusedError("the text of the mail", 554, "no")
+
+    def refuse(email):
+        with db.transaction() as conn:
+            mail.give_back(conn, email, state=error.leaves, error=str(error))
+        raise error
+
+    with monkeypatch.context() as bad:
+        bad.setattr(mail, "deliver", refuse)
+        post.start(number := post.draft())
+        run_out(jobs)
+
+    assert (post.find(number).state, post.find(number).error) == ("paused", str(error))
+    assert post.progress(number) == {"rejected": 12, "waiting": 18}
+    with db.transaction() as conn:
+        actors.resume_campaign(conn, number, ["rejected"])
+    run_out(jobs)
+    assert post.progress(number) == {"sent": 30}
+    assert len(jobs.mailbox) == 30
+
+
+@pytest.mark.parametrize("again", ["rejected", "unknown", "failed"])
+def test_one_that_was_sent_is_sent_once_more_to_those_who_have_it_not(
+    jobs, post, received, refusing, again
+):
+    post.people(3)
+    error = {
+        "rejected": mail.RecipientRejectedError(SECOND, 550, "no such user"),
+        "unknown": mail.MailFateUnknownError("mail:25", "it hung up"),
+        "failed": TemplateError("text", "on this one day"),
+    }[again]
+    refusing(error, SECOND, times=1)
+    post.start(number := post.draft())
+    with contextlib.suppress(TemplateError):
+        run_out(jobs)
+    run_out(jobs)
+    assert post.progress(number) == {"sent": 2, again: 1}
+
+    with db.transaction() as conn:
+        actors.resume_campaign(conn, number, [again])
+    run_out(jobs)
+
+    assert received() == addresses(range(1, 4))
+    assert post.progress(number) == {"sent": 3}
+    assert post.find(number).state == "sent"
+    with pytest.raises(CampaignStateError, match="is sent: it cannot be resumed"):
+        post.resume(number)
 
 
 def test_one_whose_job_dies_has_failed_and_can_be_retried(jobs, post, received, refusing):
@@ -530,6 +600,7 @@ def test_templates_are_tried_before_the_first_mail_leaves(jobs, post, wrong, sai
 
     with pytest.raises(TemplateError, match="cannot be sent"):
         post.start(number)
+    assert post.find(number).state == "draft"
     jobs.refute_enqueued(send_bulk_email)
     send_bulk_email.send(number)  # also where nobody asked before
     with pytest.raises(TemplateError):

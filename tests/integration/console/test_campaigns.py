@@ -102,7 +102,9 @@ def test_it_is_not_started_without_a_yes(workshed, added, people):
 def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
     done = workshed("campaigns", "start", added, "--yes")
 
-    assert done.out == f"{added}  sending\n"
+    assert done.out == f"{added}  starting\n"
+    again = workshed("campaigns", "start", added, "--yes")
+    assert again.err == f"workshed: campaign {added} is starting: it cannot be started\n"
     with db.transaction() as conn:
         sent = conn.execute("SELECT actor FROM jobs.schedule").fetchall()
     assert sent == [("send_bulk_email",)]
@@ -145,6 +147,18 @@ def test_it_is_paused_resumed_and_cancelled(workshed, added, people):
         1,
         f"workshed: campaign {added} is cancelled: it cannot be resumed\n",
     )
+
+
+def test_it_is_sent_once_more_to_those_who_have_it_not(workshed, added, people):
+    begun(added, people)
+
+    asked = workshed("campaigns", "resume", added, "--again", "rejected")
+    assert asked.code == 2
+    assert "Send 'News' to 1 people once more" in asked.err
+    assert workshed("campaigns", "resume", added, "--again=rejected", "--yes").code == 0
+    of = workshed("campaigns", "show", added, "--json").json["recipients"]
+    assert (of["rejected"], of["waiting"]) == (0, 1)
+    assert workshed("campaigns", "resume", added, "--again=sent").code == 2
 
 
 @pytest.mark.parametrize("command", ["show", "preview", "start", "pause", "resume", "cancel"])

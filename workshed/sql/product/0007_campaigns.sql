@@ -13,9 +13,10 @@ CREATE TABLE product.campaigns (
     subject    text NOT NULL,
     text_body  text NOT NULL,
     html_body  text,
+    -- `starting`: its job is sent, and has yet to take the audience.
     state      text NOT NULL DEFAULT 'draft'
         CONSTRAINT campaigns_state CHECK (
-            state IN ('draft', 'sending', 'paused', 'sent', 'cancelled', 'refused')
+            state IN ('draft', 'starting', 'sending', 'paused', 'sent', 'cancelled', 'refused')
         ),
     -- Why it was refused, or paused by itself.
     error      text,
@@ -27,7 +28,8 @@ CREATE TABLE product.campaigns (
     started_at timestamptz,
     ended_at   timestamptz,
     CONSTRAINT campaigns_started CHECK (
-        state IN ('cancelled', 'refused') OR (started_at IS NULL) = (state = 'draft')
+        state IN ('cancelled', 'refused')
+        OR (started_at IS NULL) = (state IN ('draft', 'starting'))
     ),
     CONSTRAINT campaigns_ended CHECK (
         (ended_at IS NOT NULL) = (state IN ('sent', 'cancelled', 'refused'))
