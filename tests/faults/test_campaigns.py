@@ -24,7 +24,7 @@ HANDED = """
      WHERE campaign_id = %s AND user_id > %s AND state <> 'waiting' ORDER BY user_id LIMIT 200
 """
 LEFT = "SELECT count(*) FROM jobs.schedule WHERE actor LIKE 'send_%'"
-AWAY_S = 0.01
+AWAY_S = 0.05
 WELCOME_S = 2.0
 """Within which somebody who signs up meanwhile has their welcome, where a worker is up."""
 
@@ -65,7 +65,7 @@ def campaign(broker, monkeypatch, far_away):
 @pytest.mark.timeout(1800)
 @experiment(
     "campaign",
-    fault="kill -9 of a worker master every 5 s; each job sent twice; a mail server 10 ms away",
+    fault="kill -9 of a worker master every 3 s; each job sent twice; a mail server 50 ms away",
     load="a campaign of 10 000",
     remedy=Remedy(
         "workshed/campaigns/recipients.py",
@@ -92,7 +92,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
 
     with db.transaction() as own:
         start_campaign(own, number)
-    with Every(5, kill_a_worker) as kills, contextlib.suppress(AssertionError):
+    with Every(3, kill_a_worker) as kills, contextlib.suppress(AssertionError):
         with Every(1, copies):
             eventually(is_over, within_s=600)
         eventually(lambda: kills.times > 0)
