@@ -8,10 +8,11 @@ from collections import Counter
 import pytest
 
 from actors import send_campaign_email, sign_up, start_campaign
+from actors.mail import deliver_with
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
-from workshed import campaigns, db
+from workshed import campaigns, db, mail
 from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"
@@ -26,7 +27,7 @@ HANDED = """
 LEFT = "SELECT count(*) FROM jobs.schedule WHERE actor LIKE 'send_%'"
 AWAY_S = 0.05
 WELCOME_S = 2.0
-"""Within which somebody who signs up meanwhile has their welcome, where a worker is up."""
+"""Within which a mail to one person has come meanwhile, where a worker is up."""
 
 
 @pytest.fixture
@@ -60,6 +61,19 @@ def campaign(broker, monkeypatch, far_away):
         return found.id
 
     return create
+
+
+def welcome(address):
+    """Sign somebody up, whose welcome is sent by a job of another queue."""
+    with db.transaction() as conn:
+        sign_up(conn, name="New", email=address)
+
+
+def mail_to_one(address):
+    """Send somebody a mail by a job of the same queue."""
+    draft = mail.Draft("test", address, "New", "Hello", "Hello.", about=address)
+    with db.transaction() as conn:
+        deliver_with(conn, mail.store(conn, draft))
 
 
 @pytest.mark.timeout(1800)
@@ -99,7 +113,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
     with contextlib.suppress(AssertionError):
         eventually(lambda: not conn.execute(LEFT).fetchone()[0], within_s=120)
 
-    came = Counter(mail.recipients[0] for mail in mail_server.received)
+    came = Counter(one.recipients[0] for one in mail_server.received)
     of = campaigns.progress(conn, number)
     addresses = {f"ada{n}@example.org" for n in range(1, wanted + 1)}
     judged(
@@ -121,10 +135,11 @@ def test_each_recipient_has_one_mail_or_is_counted(
 
 
 @pytest.mark.timeout(900)
-def test_a_welcome_passes_all_mails_of_a_campaign(
-    campaign, start_one, mail_server, conn, scale, eventually
+@pytest.mark.parametrize("single", [welcome, mail_to_one])
+def test_a_mail_to_one_passes_all_mails_of_a_campaign(
+    campaign, start_one, mail_server, conn, scale, eventually, single
 ):
-    """While none of the campaign's is done, nobody who signs up waits for them."""
+    """Whoever is to have one waits for none of those, also where both are in one queue."""
     wanted = scale(10_000)
     number = campaign(wanted)
     start_one()
@@ -136,8 +151,7 @@ def test_a_welcome_passes_all_mails_of_a_campaign(
     while campaigns.find(conn, number).state == "sending" and len(late) < 10:
         address = f"new{len(late)}@example.com"
         begun = time.monotonic()
-        with db.transaction() as own:
-            sign_up(own, name="New", email=address)
+        single(address)
         eventually(functools.partial(has_come, mail_server, address), within_s=30)
         late.append(time.monotonic() - begun)
 
@@ -148,4 +162,4 @@ def test_a_welcome_passes_all_mails_of_a_campaign(
 
 
 def has_come(mail_server, address):
-    return any(mail.recipients == (address,) for mail in mail_server.received)
+    return any(one.recipients == (address,) for one in mail_server.received)
