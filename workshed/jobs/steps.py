@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec
 from uuid import UUID, uuid4
 
+import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -51,7 +52,7 @@ class Progress:
         self.cursor = saved.cursor
         """What was saved last, as JSON gives it back; `None` at first. Set it inside `saving`."""
         self._job = job
-        self._owner = owner
+        self._owner: UUID | None = owner
 
     @contextmanager
     def saving(self) -> Generator[Connection]:
@@ -72,12 +73,16 @@ class Progress:
         if self._job is not None and self._job.stopping:
             raise Snooze(timedelta(), f"its worker stops; it goes on in step {self.name!r}")
         before = json.dumps(self.cursor)
+        saved = False
         try:
             with db.transaction() as conn:
                 yield conn
                 self.save(conn, self.cursor)
-        except BaseException:
+                saved = True
+        except BaseException as err:
             self.cursor = json.loads(before)
+            if saved and not (isinstance(err, psycopg.Error) and not db.is_unsaid(err)):
+                self._owner = None  # it may have committed, and would be written again from here
             raise
         if self._job is not None and json.dumps(self.cursor) != before:
             self._job.advanced = True
@@ -119,8 +124,11 @@ class Progress:
             "done": done,
         }
         if not conn.execute(query, values).rowcount:
+            reason = f"another run of it has begun step {self.name!r}"
+            if self._owner is None:
+                reason = f"a block of step {self.name!r} may have committed unheard"
             # Not left to the other: its delivery may be gone, and it may yet die.
-            raise Snooze(COPY_LOOKS_AGAIN, f"another run of it has begun step {self.name!r}")
+            raise Snooze(COPY_LOOKS_AGAIN, reason)
 
 
 _begun: ContextVar[tuple[Current, set[str]] | None] = ContextVar("steps begun", default=None)
@@ -155,7 +163,20 @@ def step(
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete steps no copy of whose job can come any more, at most `limit`; return how many."""
+    """Delete steps no copy of whose job can come any more, at most `limit`; return how many.
+
+    Those of jobs that wait or are dead are renewed at half that age: no row tells that a job lives
+    once RabbitMQ has it, which may be soon, and it has to find them there.
+    """
+    renew = """
+        UPDATE jobs.steps SET saved_at = jobs.now()
+         WHERE (message_id, name) IN (
+               SELECT message_id, name FROM jobs.steps AS s
+                WHERE saved_at < jobs.now() - %(older_than)s / 2
+                  AND (EXISTS (SELECT FROM jobs.schedule WHERE message_id = s.message_id)
+                       OR EXISTS (SELECT FROM jobs.dead WHERE message_id = s.message_id))
+                  FOR UPDATE SKIP LOCKED)
+    """
     query = """
         DELETE FROM jobs.steps
          WHERE (message_id, name) IN (
@@ -166,11 +187,15 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
+    conn.execute(renew, {"older_than": older_than})
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
 def _begun_by(job: Current, name: str, owner: UUID) -> Saved:
-    """Begin a step: from now on no other run of the job writes for it."""
+    """Begin a step: from now on no other run of the job writes for it.
+
+    One that is done is as new again, too: the job may go on for longer than its steps are kept.
+    """
     begun = _begun.get()
     if begun is None or begun[0] is not job:
         begun = (job, set())
@@ -180,7 +205,8 @@ def _begun_by(job: Current, name: str, owner: UUID) -> Saved:
     begun[1].add(name)
     query = """
         INSERT INTO jobs.steps (message_id, name, owner) VALUES (%s, %s, %s)
-            ON CONFLICT (message_id, name) DO UPDATE SET owner = excluded.owner
+            ON CONFLICT (message_id, name) DO UPDATE
+               SET owner = excluded.owner, saved_at = jobs.now()
         RETURNING cursor, done
     """
     with db.transaction() as conn, conn.cursor(row_factory=class_row(Saved)) as cur:

@@ -5,8 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from dramatiq.middleware import TimeLimitExceeded
+from psycopg import OperationalError
+from psycopg.errors import UniqueViolation
 
 from workshed import db
+from workshed.interrupts import gate
 from workshed.jobs import (
     Cancelled,
     OpenTransactionError,
@@ -72,6 +76,17 @@ def rows():
         return conn.execute("SELECT name, cursor, done FROM jobs.steps ORDER BY name").fetchall()
 
 
+def die(jobs, count):
+    """Let it fail at 4, and again at 4."""
+    count.fails.extend([4, 4])
+    count.send()
+    with jobs.expect_retry():
+        jobs.drain()
+    jobs.advance(minutes=1)
+    with pytest.raises(OSError, match="no 4"):
+        jobs.drain()
+
+
 def test_each_step_is_done_once(jobs, count, calls, written):
     count.send()
     jobs.drain()
@@ -108,13 +123,7 @@ def test_a_failure_after_progress_is_counted_anew(jobs, count, written):
 
 
 def test_a_failure_without_progress_is_not(jobs, count, written):
-    count.fails.extend([4, 4, 4])
-    count.send()
-    with jobs.expect_retry():
-        jobs.drain()
-    jobs.advance(minutes=1)
-    with pytest.raises(OSError, match="no 4"):
-        jobs.drain()
+    die(jobs, count)
 
     assert [dead.attempt for dead in jobs.dead] == [2]
     assert written() == [1, 2, 3]
@@ -173,6 +182,40 @@ def test_what_was_undone_can_be_saved_again(database, connect, written):
             progress.cursor = 2
             raise OSError("no")
         assert progress.cursor == 1
+
+    step("numbers", numbers)
+    assert written() == [1]
+
+
+@pytest.mark.parametrize("error", [OperationalError, TimeLimitExceeded])
+def test_a_block_that_committed_unheard_is_not_written_again(database, written, error):
+    """The answer was lost, or an interrupt waited for the commit; and the step tries again."""
+    current.begin(Running())
+
+    def numbers(progress):
+        for _ in range(2):
+            with contextlib.suppress(error), progress.saving() as conn:
+                conn.execute("INSERT INTO written VALUES (%s)", ((progress.cursor or 0) + 1,))
+                progress.cursor = (progress.cursor or 0) + 1
+                gate()._waiting = error  # as `strike` does in a commit
+
+    with pytest.raises(steps.Snooze, match="a block of step 'numbers' may have committed unheard"):
+        step("numbers", numbers)
+    assert written() == [1]
+    assert rows() == [("numbers", 1, False)]
+
+
+def test_a_block_that_was_refused_at_its_commit_can_be_written_again(database, written):
+    current.begin(Running())
+    with db.transaction() as conn:
+        conn.execute("ALTER TABLE written ADD UNIQUE (number) DEFERRABLE INITIALLY DEFERRED")
+
+    def numbers(progress):
+        for twice in (True, False):
+            with contextlib.suppress(UniqueViolation), progress.saving() as conn:
+                values = [(1,), (1,)] if twice else [(1,)]
+                conn.cursor().executemany("INSERT INTO written VALUES (%s)", values)
+                progress.cursor = 1
 
     step("numbers", numbers)
     assert written() == [1]
@@ -387,6 +430,31 @@ def test_steps_are_forgotten_when_no_copy_can_come(jobs, count):
 
     with db.transaction() as conn:
         assert steps.prune(conn, jobs_kept(), 100) == 2
+
+
+def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
+    """Of a dead one, which is retried; on its way through RabbitMQ no row tells that it lives."""
+    die(jobs, count)
+    jobs.advance(days=16)
+
+    with db.transaction() as conn:
+        assert steps.prune(conn, jobs_kept(), 100) == 0
+        conn.execute("DELETE FROM jobs.dead")
+    jobs.advance(days=16)
+
+    with db.transaction() as conn:
+        assert steps.prune(conn, jobs_kept(), 100) == 0
+
+
+def test_a_step_that_is_done_is_kept_while_its_job_goes_on(jobs, count, calls):
+    """As long as a run passes over it now and then, whatever the age of what it has saved."""
+    for _ in range(3):
+        current.begin(Running())
+        count.fn()
+        jobs.advance(days=20)
+        with db.transaction() as conn:
+            assert steps.prune(conn, jobs_kept(), 100) == 0
+    assert calls == ["numbers from None", "say"]
 
 
 def jobs_kept():
