@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.warm import Warm
+
 READY = "Worker process is ready for action."
 RELAY_READY = "relay is at work"
 
@@ -16,17 +18,11 @@ RELAY_READY = "relay is at work"
 class Worker:
     """A `dramatiq` master with its workers and relay, in a process group of its own."""
 
-    def __init__(self, modules, options, environment, log: Path):
+    def __init__(self, warm, words, environment, log: Path):
         self.log = log
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dramatiq", *modules, *options],
-                env={**os.environ, **environment},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                cwd=log.parent,
-                start_new_session=True,
-            )
+        self.log.touch()
+        env = {**os.environ, **environment}
+        self.process = warm.start("dramatiq", *words, env=env, log=log)
 
     def text(self):
         return self.log.read_text()
@@ -74,15 +70,22 @@ def numbers(tmp_path):
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
 
 
+@pytest.fixture(scope="session")
+def warm():
+    """Where workers are forked from; what starts them from nothing is in `test_worker.py`."""
+    with Warm() as process:
+        yield process
+
+
 @pytest.fixture
-def start_worker(environment, numbers, broker, tmp_path, eventually):
+def start_worker(warm, environment, numbers, broker, tmp_path, eventually):
     """Start `dramatiq actors -p 1 -t 8`, or another; returns once it is ready."""
     workers = []
 
     def start(*modules, processes=1, threads=8, options=(), env=None, ready=True):
         worker = Worker(
-            modules or ("actors",),
-            ["-p", str(processes), "-t", str(threads), *options],
+            warm,
+            [*(modules or ["actors"]), "-p", str(processes), "-t", str(threads), *options],
             {**environment, **numbers, **(env or {})},
             tmp_path / f"worker-{len(workers)}.log",
         )

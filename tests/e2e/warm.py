@@ -1,0 +1,132 @@
+"""Programs that start where the packages of others are imported already: most of a start is that.
+
+As a script it is the process from which they are forked; see `Warm` for its requests.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+# None that reads its environment as it is imported, as dramatiq does; and nothing of ours.
+PACKAGES = [
+    *("asyncio", "multiprocessing.connection", "smtplib"),
+    *("cronsim", "css_inline", "email_validator", "httpx2", "itsdangerous", "jinja2", "orjson"),
+    *("pika", "psycopg", "psycopg_pool", "pydantic_settings", "structlog"),
+]
+
+
+class Program:
+    """What was forked; as much of `subprocess.Popen` as tests ask of it."""
+
+    def __init__(self, pid, status):
+        self.pid = pid
+        self.returncode = None
+        self._status = status
+
+    def poll(self):
+        """Its exit code, below 0 for the signal that ended it; None while it runs."""
+        with contextlib.suppress(FileNotFoundError):
+            if text := self._status.read_text():
+                self.returncode = int(text)
+        return self.returncode
+
+    def wait(self, timeout):
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self._status), timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+class Warm:
+    """The process from which programs are forked; it ends with the block, or with this process."""
+
+    def __enter__(self):
+        pipe = subprocess.PIPE
+        self._asking = threading.Lock()
+        self._process = subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe)
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+    def start(self, *words, env, log):
+        """`python -m WORDS` in the folder of its log, as the leader of a process group."""
+        status = log.with_name(f"{log.name}.exit")
+        wanted = {"words": words, "env": env, "log": str(log), "status": str(status)}
+        with self._asking:
+            self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
+            self._process.stdin.flush()
+            return Program(int(self._process.stdout.readline()), status)
+
+
+def serve():
+    """Fork a program for each line that is read; write its exit code when it has ended."""
+    for name in PACKAGES:
+        importlib.import_module(name)
+    gc.freeze()
+    running = {}
+
+    def ended(*_):
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                pid, status = found
+                Path(running.pop(pid)).write_text(str(os.waitstatus_to_exitcode(status)))
+
+    signal.signal(signal.SIGCHLD, ended)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which end it
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        pid = os.fork()
+        if pid == 0:
+            become(**wanted)
+            return
+        running[pid] = wanted["status"]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+
+
+def become(words, env, log, status):
+    """Do as a new Python does with these words, variables and files."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    with Path(os.devnull).open() as nothing, Path(log).open("ab") as out:
+        for file, number in ((nothing, 0), (out, 1), (out, 2)):
+            os.dup2(file.fileno(), number)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder := Path(log).parent)
+    sys.path[:1] = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv[1:] = words[1:]
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    serve()
