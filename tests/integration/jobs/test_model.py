@@ -120,6 +120,8 @@ DUE = """
 """
 """In one order, whatever lies where in the table: hypothesis runs a history again."""
 KINDS = {"quorum": "default", "classic": "emails"}
+WENT = {"replaced", "cancelled"}
+"""How a job ends that waits in the schedule."""
 
 
 OUTCOMES = st.sampled_from(
@@ -451,10 +453,9 @@ class Jobs(RuleBasedStateMachine):
         """A job that has not ended is somewhere: in a row, in RabbitMQ, or with a worker."""
         somewhere = {copy.message.message_id for copy in self.bag}
         somewhere |= {run.job.message_id for run in self.open}
-        with db.transaction() as conn:
-            for table in ("schedule", "dead"):
-                query = f"SELECT message_id FROM jobs.{table}"  # noqa: S608 -- of a constant
-                somewhere |= {message_id for (message_id,) in conn.execute(query)}
+        with db.statement() as conn:
+            query = "SELECT message_id FROM jobs.schedule UNION SELECT message_id FROM jobs.dead"
+            somewhere |= {message_id for (message_id,) in conn.execute(query)}
         for message_id, sent in self.sent.items():
             assert sent.ended or message_id in somewhere, f"{message_id} is lost"
 
@@ -470,7 +471,7 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def a_lock_has_a_job(self):
         """One without a job would keep its key for ever."""
-        with db.transaction() as conn:
+        with db.statement() as conn:
             held = conn.execute("SELECT key, message_id FROM jobs.unique_locks").fetchall()
         for key, message_id in held:
             sent = self.sent[message_id]
@@ -480,7 +481,7 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def a_job_has_its_lock(self):
         """Whoever sends another of its key meanwhile is told of this one."""
-        with db.transaction() as conn:
+        with db.statement() as conn:
             held = {m for (m,) in conn.execute("SELECT message_id FROM jobs.unique_locks")}
         for message_id, sent in self.sent.items():
             if sent.strategy == "until_executed" and not (sent.ended or sent.waits):
@@ -492,7 +493,7 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def one_has_the_turn(self):
         """Others that run beside it, since their lease ran out, come to no outcome."""
-        with db.transaction() as conn:
+        with db.statement() as conn:
             held = {token for (token,) in conn.execute("SELECT token FROM jobs.run_locks")}
         turns = Counter(
             run.job.turn.key for run in self.open if run.job.turn and run.job.turn.token in held
@@ -523,6 +524,12 @@ class Jobs(RuleBasedStateMachine):
         with db.transaction() as conn:
             conn.execute("DELETE FROM jobs.unique_locks WHERE actor LIKE '%until_expired'")
             conn.execute("DELETE FROM jobs.limit_slots WHERE expires_at <= jobs.now()")
+            # Who was called and went before it came is forgotten after a day.
+            gone = [name for name, sent in self.sent.items() if sent.ended in WENT]
+            prune = (
+                "DELETE FROM jobs.limit_waits WHERE called_at < jobs.now() AND message_id = ANY(%s)"
+            )
+            conn.execute(prune, (gone,))
             for table in ("schedule", "starts", "unique_locks", "limit_slots", "limit_waits"):
                 query = f"SELECT * FROM jobs.{table}"  # noqa: S608 -- of a constant
                 rows = conn.execute(query).fetchall()
@@ -629,13 +636,13 @@ class Jobs(RuleBasedStateMachine):
             sent.ended = "done"
 
     def _has_turn(self, turn):
-        with db.transaction() as conn:
+        with db.statement() as conn:
             query = "SELECT FROM jobs.run_locks WHERE token = %s"
             return conn.execute(query, (turn.token,)).rowcount == 1
 
     def _has_key(self, message_id):
         """Tell whether the transaction of this run committed: else its key is not there."""
-        with db.transaction() as conn:
+        with db.statement() as conn:
             query = "SELECT FROM jobs.once WHERE key = %s"
             return conn.execute(query, (message_id,)).rowcount == 1
 
@@ -724,11 +731,12 @@ class LimitedJobs(UniqueJobs):
 
     @invariant()
     def no_limit_is_exceeded(self):
-        with db.transaction() as conn:
+        with db.statement() as conn:
             running = conn.execute(
                 "SELECT s.key, count(*), max(l.size) FROM jobs.limit_slots AS s "
                 "JOIN jobs.limits AS l USING (key) WHERE expires_at > jobs.now() GROUP BY 1"
             ).fetchall()
+        with db.statement() as conn:
             (started,) = conn.execute(
                 "SELECT count(*) FROM jobs.limit_starts WHERE at > jobs.now() - interval '50 min'"
             ).fetchone()
@@ -738,7 +746,7 @@ class LimitedJobs(UniqueJobs):
     @invariant()
     def who_runs_has_all_its_slots(self):
         """Two of each: of all, and of its key."""
-        with db.transaction() as conn:
+        with db.statement() as conn:
             query = "SELECT token, count(*) FROM jobs.limit_slots GROUP BY 1"
             held = dict(conn.execute(query).fetchall())
         for run in self.open:
