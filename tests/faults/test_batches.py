@@ -36,13 +36,14 @@ def program(broker, tmp_path, connect):
     """The actors of the load, known here and to the workers."""
     connect(autocommit=True).execute(TABLES)
     (tmp_path / "batching.py").write_text(PROGRAM.read_text())
-    before = dict(broker.actors), dict(broker.queues)
+    known = broker.actors, broker.queues, broker._signatures
+    before = [dict(one) for one in known]
     broker.add_queue(Queue("parts"))
     spec = importlib.util.spec_from_file_location("batching", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    for kept, now in zip(before, (broker.actors, broker.queues), strict=True):
+    for kept, now in zip(before, known, strict=True):
         now.clear()
         now.update(kept)
     del broker.declared["parts"]

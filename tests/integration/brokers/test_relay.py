@@ -200,7 +200,6 @@ def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
     store, relaying, connect, rows, eventually, monkeypatch
 ):
     """It would be, beside the copy that the next one to take its row sends, and without a mark."""
-    monkeypatch.setattr(relay_module, "CONFIRM_S", 1)
     with relaying() as relay:
         publisher = relay._publisher
         channel = eventually(lambda: publisher._channel)
@@ -210,6 +209,7 @@ def test_what_was_in_flight_when_postgresql_was_lost_is_not_published_later(
         eventually(lambda: rows(taken) == [(WINDOW + 1,)])
         first = relay.id
         cut_all(connect)
+        monkeypatch.setattr(relay_module, "CONFIRM_S", 1)  # not before the second window is taken
         eventually(lambda: relay.id != first, within_s=20)  # the first window had no confirm
 
         publisher._channel = channel

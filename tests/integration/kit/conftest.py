@@ -17,9 +17,10 @@ from brokers import broker
 @pytest.fixture
 def actor():
     """Declare an actor for this test: `@actor(queue_name="default", …)`."""
-    before = dict(broker.actors), dict(broker.queues)
+    known = broker.actors, broker.queues, broker._signatures
+    before = [dict(one) for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)
-    for kept, now in zip(before, (broker.actors, broker.queues), strict=True):
+    for kept, now in zip(before, known, strict=True):
         now.clear()
         now.update(kept)
 

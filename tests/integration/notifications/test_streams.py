@@ -104,7 +104,7 @@ def test_nothing_is_lost_or_comes_twice_across_fifty_reconnects(
     telling.start()
     token = notifications.token(ada)
     while len(seen) < total:
-        most = random.randint(0, min(2 * total // 60, total - len(seen)))
+        most = random.randint(0, min(total // 50, total - len(seen)))
         with Reader(wire, token, last=seen[-1] if seen else 0) as stream:
             seen += numbers(itertools.islice(stream, most))
             if random.random() < 0.5:
