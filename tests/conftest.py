@@ -25,6 +25,7 @@ from console.servers import Servers
 from console.servers.mail import MailCatcher
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
+from tests.warm import Warm
 from workshed import db
 from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
@@ -102,6 +103,13 @@ def _forget_settings():
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def warm():
+    """`warm.start("dramatiq", "actors", env=…, log=…)`: Python, with less to import."""
+    with Warm() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.warm import Warm
-
 READY = "Worker process is ready for action."
 RELAY_READY = "relay is at work"
 
@@ -20,7 +18,6 @@ class Worker:
 
     def __init__(self, warm, words, environment, log: Path):
         self.log = log
-        self.log.touch()
         env = {**os.environ, **environment}
         self.process = warm.start("dramatiq", *words, env=env, log=log)
 
@@ -70,16 +67,12 @@ def numbers(tmp_path):
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
 
 
-@pytest.fixture(scope="session")
-def warm():
-    """Where workers are forked from; what starts them from nothing is in `test_worker.py`."""
-    with Warm() as process:
-        yield process
-
-
 @pytest.fixture
 def start_worker(warm, environment, numbers, broker, tmp_path, eventually):
-    """Start `dramatiq actors -p 1 -t 8`, or another; returns once it is ready."""
+    """Start `dramatiq actors -p 1 -t 8`, or another; returns once it is ready.
+
+    From a warm process: what starts one from nothing is in `test_worker.py`.
+    """
     workers = []
 
     def start(*modules, processes=1, threads=8, options=(), env=None, ready=True):

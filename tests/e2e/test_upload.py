@@ -25,7 +25,7 @@ def page(broker, environment, start_worker, tmp_path, monkeypatch):
     with db.transaction() as conn:
         user = people.create(conn, name="Ada", email="ada@example.org")
     start_worker(threads=2)
-    served = Served(tmp_path / "page.log", command=PAGE)
+    served = Served.started(tmp_path / "page.log", *PAGE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         page = browser.new_page()

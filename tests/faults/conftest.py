@@ -10,20 +10,11 @@ import pytest
 from dramatiq import Message
 
 from brokers import Queue, schedule
-from tests.e2e.conftest import (
-    READY,
-    RELAY_READY,
-    count,
-    environment,
-    numbers,
-    run,
-    start_worker,
-    warm,
-)
+from tests.e2e.conftest import READY, RELAY_READY, count, environment, numbers, run, start_worker
 from tests.faults.experiment import Result
 from workshed import db
 
-__all__ = ["count", "environment", "numbers", "run", "start_worker", "warm"]
+__all__ = ["count", "environment", "numbers", "run", "start_worker"]
 
 ACTORS = (Path(__file__).parent / "load.py").read_text()
 KINDS = ("plain", "once", "retried", "mailed")

@@ -55,13 +55,18 @@ def tell(connect):
 
 
 @pytest.fixture
-def serve(database, tmp_path):
-    """`serve(port=0, sweep_s=15, send_s=60)`: serve the page on the database of this test."""
+def serve(database, tmp_path, warm):
+    """`serve(port=0, sweep_s=15, send_s=60)`: serve the page on the database of this test.
+
+    `serve("-m", "uvicorn", …)`: by these words to Python.
+    """
     started = []
 
-    def serve(**options):
-        started.append(Served(tmp_path / f"served-{len(started)}.log", **options))
-        return started[-1]
+    def serve(*words, **options):
+        log = tmp_path / f"served-{len(started)}.log"
+        one = Served.started(log, *words) if words else Served.forked(warm, log, **options)
+        started.append(one)
+        return one
 
     yield serve
     for one in started:

@@ -11,25 +11,37 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent.parent
-OURS = ("-m", "tests.integration.notifications.serving")
+OURS = "tests.integration.notifications.serving"
 AT = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 
 
 class Served:
     """`console.web.pictures` in a process of its own, on a free port or a given one."""
 
-    def __init__(self, log, *, port=0, sweep_s=15, send_s=60, command=None):
+    def __init__(self, process, log):
+        self.process = process
         self.log = log
+        self.port = self._wait()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    @classmethod
+    def forked(cls, warm, log, *, port=0, sweep_s=15, send_s=60):
+        """Serve it as most tests want it; returns once it answers."""
+        words, env = (str(port), str(sweep_s), str(send_s)), {**os.environ, "PYTHONPATH": str(ROOT)}
+        return cls(warm.start(OURS, *words, env=env, log=log), log)
+
+    @classmethod
+    def started(cls, log, *words):
+        """Serve it by these words to Python."""
         with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, *(command or (*OURS, str(port), str(sweep_s), str(send_s)))],
+            process = subprocess.Popen(
+                [sys.executable, *words],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
-        self.port = self._wait()
-        self.url = f"http://127.0.0.1:{self.port}"
+        return cls(process, log)
 
     def _wait(self, within_s=30):
         deadline = time.monotonic() + within_s

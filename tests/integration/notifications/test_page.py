@@ -431,7 +431,7 @@ uvicorn.run(Starlette(routes=[Mount("/pictures", create_app(sweep_s=15))]), port
 
 
 def test_it_works_under_a_prefix_of_an_application_that_does_not_start_it(serve, tell, ada):
-    served, token = serve(command=("-c", MOUNTED)), notifications.token(ada)
+    served, token = serve("-c", MOUNTED), notifications.token(ada)
 
     _, headers, _ = served.ask(f"/pictures/?token={token}")
     assert "Path=/pictures" in headers["Set-Cookie"].split("; ")

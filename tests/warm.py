@@ -75,6 +75,7 @@ class Warm:
 
     def start(self, *words, env, log):
         """`python -m WORDS` in the folder of its log, as the leader of a process group."""
+        log.touch()  # it can be read at once
         status = log.with_name(f"{log.name}.exit")
         wanted = {"words": words, "env": env, "log": str(log), "status": str(status)}
         with self._asking:
