@@ -72,7 +72,7 @@ def test_the_commands_of_the_page_send_a_mail_to_each(
 
     mail = mail_server.received[0].message
     link = urlsplit(mail["List-Unsubscribe"].strip("<>"))
-    page = Served(tmp_path / "page.log", command=SERVING)
+    page = Served.started(tmp_path / "page.log", *SERVING)
     try:
         status, _, _ = page.ask(
             link.path,

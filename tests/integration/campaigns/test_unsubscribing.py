@@ -25,7 +25,7 @@ def ada(database):
 
 @pytest.fixture
 def page(serve) -> Served:
-    return serve(command=("-m", "tests.integration.campaigns.serving"))
+    return serve("-m", "tests.integration.campaigns.serving")
 
 
 def is_out(user_id):
