@@ -27,18 +27,18 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from console.cli import output
     from console.program import database
     from console.words import ago
-    from workshed.campaigns import every, progress
+    from workshed.campaigns import every, progress_of_each
     from workshed.jobs.windows import clock
 
     with database("product") as conn:
-        found = [(one, progress(conn, one.id)) for one in every(conn, limit)]
-        now = clock(conn)
+        found = every(conn, limit)
+        counted, now = progress_of_each(conn, [one.id for one in found]), clock(conn)
     if as_json:
-        output.print_json([as_data(*one) for one in found])
+        output.print_json([as_data(one, counted[one.id]) for one in found])
     elif found:
         lines = [
-            (one.id, one.name, one.state, f"{of.ended} of {of.total}", ago(one.created_at, now))
-            for one, of in found
+            (one.id, one.name, one.state, ended(counted[one.id]), ago(one.created_at, now))
+            for one in found
         ]
         output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
     else:
@@ -80,8 +80,8 @@ def add(
             conn,
             name=name,
             subject=subject,
-            text=text.read_text("utf-8"),
-            html=html.read_text("utf-8") if html else None,
+            text=template(text),
+            html=template(html) if html else None,
             audience=audience,  # type: ignore[arg-type]  # as was just asked
         )
         check(found)
@@ -117,6 +117,7 @@ def start(
     from console.program import database, rabbitmq
     from workshed import db
     from workshed.campaigns import CampaignStateError, audience, check
+    from workshed.settings import settings
 
     rabbitmq()
     with database("product") as conn:
@@ -136,6 +137,8 @@ def start(
     else:
         print(f"{found.id}  starting")
         output.talk(f"`workshed campaigns show {found.id} --watch` shows how far it is.")
+    if not settings().site_url.startswith("https:"):
+        output.talk("WORKSHED_SITE_URL is not https, so mail programs show no button to leave.")
 
 
 @campaigns.command()
@@ -167,7 +170,7 @@ def show(
             ("state", found.state),
             *([("because", found.error)] if found.error else []),
             *((name, ago(at, now)) for name, at in times.items() if at is not None),
-            ("recipients", f"{of.ended} of {of.total}"),
+            ("recipients", ended(of)),
             *((name, count) for name, count in counts(of).items() if count),
         ]
     )
@@ -282,6 +285,14 @@ def cancel(campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False) -
     print(f"{found.id}  {'would be cancelled' if dry_run else 'cancelled'}")
 
 
+def template(path: Path) -> str:
+    """Read a file; refuses one that is not UTF-8."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path} is not UTF-8") from None
+
+
 def known(conn: "Connection", campaign_id: int) -> "Campaign":
     """Return a campaign; raises `NotFoundError`."""
     from console.errors import NotFoundError
@@ -311,10 +322,16 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
     ) as bar:
         task = bar.add_task("", total=None)
         while (found := known(conn, campaign_id)).state in ("starting", "sending"):
+            began = time.monotonic()
             of = progress(conn, campaign_id)
             bar.update(task, total=of.total, completed=of.ended)
-            time.sleep(LOOK_S)
+            time.sleep(max(LOOK_S, time.monotonic() - began))
     return found
+
+
+def ended(of: "Progress") -> str:
+    """Write how far it is: `9990 of 10000`."""
+    return f"{of.ended} of {of.total}"
 
 
 def counts(of: "Progress") -> dict[str, int]:

@@ -4,9 +4,10 @@ import logging
 import re
 
 from console.web.caller import QUERY
+from workshed.people.unsubscribing import PATH
 
-HIDDEN = rf"\1{QUERY}=***"
-_TOKEN = re.compile(rf"([?&]){QUERY}=[^&\s]*")
+HIDDEN = r"\1***"
+_TOKEN = re.compile(rf"([?&]{QUERY}=|{PATH})[^&/?\s]+")
 
 
 def hide_tokens() -> None:

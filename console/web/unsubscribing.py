@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, ExceptionHandler
 
 import actors
 from console.web import answers
+from console.web.access_log import hide_tokens
 from console.web.headers import SafeHeaders
 from workshed import db, people
 from workshed.db import PASSING_ERRORS
@@ -25,6 +26,7 @@ STATIC = Path(__file__).parent / "static"
 
 def create_app() -> ASGIApp:
     """Make the application; mount it where links in mails lead, `WORKSHED_SITE_URL`/unsubscribe."""
+    hide_tokens()
     routes = [
         Route("/{token}", ask),
         Route("/{token}", leave, methods=["POST"]),

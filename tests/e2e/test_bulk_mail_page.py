@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from actors import start_campaign
 from tests.integration.notifications.served import Served
-from workshed import db, people
+from workshed import campaigns, db, people
 from workshed.campaigns import Progress
 from workshed.settings import PREFIX, Settings, settings
 
@@ -28,6 +29,7 @@ SERVING = ("-m", "tests.integration.campaigns.serving")
 def users(broker, environment, monkeypatch):
     """People whom the links of mails lead to a page of this machine; environment of all."""
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    monkeypatch.setenv("WORKSHED_SITE_URL", "https://shop.example")
     settings.cache_clear()
     with db.transaction() as conn:
         return [people.create(conn, name="Someone", email=email).id for email in PEOPLE]
@@ -86,6 +88,28 @@ def test_the_commands_of_the_page_send_a_mail_to_each(
     with db.transaction() as conn:
         left = people.with_address(conn, mail_server.received[0].recipients[0])
     assert left.unsubscribed_at is not None
+
+
+def test_no_more_are_sent_per_minute_than_may_be(
+    users, start_worker, mail_server, conn, eventually
+):
+    """Two a second, and two at once: eight take three seconds."""
+    wanted = 8 - len(users)
+    with db.transaction() as own:
+        for number in range(wanted):
+            people.create(own, name="One", email=f"one{number}@example.org")
+        found = campaigns.create(own, name="News", subject="News", text="{{ unsubscribe_url }}")
+        start_campaign(own, found.id)
+
+    start_worker(env={"WORKSHED_BULK_RATE": "120"})
+
+    query = """
+        SELECT count(*), extract(epoch FROM max(sent_at) - min(sent_at)) FROM product.emails
+         WHERE state = 'sent'
+    """
+    conn.autocommit = True
+    eventually(lambda: conn.execute(query).fetchone()[0] == 8, within_s=60)
+    assert conn.execute(query).fetchone()[1] > 2.5
 
 
 def test_the_states_of_the_page_are_those_there_are():

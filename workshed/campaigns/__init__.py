@@ -1,6 +1,6 @@
 """Mails to many: what each says, who is to have it, and what became of every one."""
 
-from workshed.campaigns.errors import CampaignStateError, TemplateError
+from workshed.campaigns.errors import CampaignNameError, CampaignStateError, TemplateError
 from workshed.campaigns.recipients import (
     Outcome,
     Progress,
@@ -10,6 +10,7 @@ from workshed.campaigns.recipients import (
     claim,
     note_error,
     progress,
+    progress_of_each,
 )
 from workshed.campaigns.recipients import find as recipients
 from workshed.campaigns.stored import (
@@ -38,6 +39,7 @@ __all__ = [
     "Again",
     "Audience",
     "Campaign",
+    "CampaignNameError",
     "CampaignStateError",
     "Handed",
     "Outcome",
@@ -60,6 +62,7 @@ __all__ = [
     "note_error",
     "pause",
     "progress",
+    "progress_of_each",
     "prune",
     "recipients",
     "refuse",

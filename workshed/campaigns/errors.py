@@ -1,11 +1,22 @@
 """What can be wrong with a campaign; none of it changes by trying again.
 
 PermanentError
+├── CampaignNameError       its name cannot be stored
 ├── TemplateError           a template cannot be filled in, or says too little
 └── CampaignStateError      it is not in a state in which that can be done
 """
 
 from workshed.errors import PermanentError
+
+
+class CampaignNameError(PermanentError):
+    """The name of a campaign cannot be stored; nothing was."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Keep the name as given; the message shows it escaped."""
+        super().__init__(f"the name {name[:100]!a} cannot be used: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class TemplateError(PermanentError):

@@ -109,8 +109,8 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
 def arrived(conn: Connection, campaign_id: int, email: Email) -> None:
     """Note that the mail of a recipient was accepted, also when it was held meanwhile."""
     assert email.user_id is not None  # noqa: S101 -- of a campaign, each is somebody's
+    note(conn, campaign_id, email.user_id, "sent")  # first: a copy locks them in this order
     emails.mark_arrived(conn, email)
-    note(conn, campaign_id, email.user_id, "sent")
 
 
 def note(
@@ -141,17 +141,21 @@ def note_error(conn: Connection, campaign_id: int, user_id: int, error: MailErro
         case MailFateUnknownError():
             note(conn, campaign_id, user_id, "unknown", str(error))
         case MailRefusedError(step=step) if step == SENDER:
+            stored.lock(conn, campaign_id)  # or somebody resumes it before this one is back
             stored.pause(conn, campaign_id, str(error))
             put_back(conn, campaign_id, user_id)
         case MailRefusedError():
-            stored.pause_where_most_are_refused(conn, campaign_id, str(error))
+            stored.pause_where_most_are_refused(conn, campaign_id, user_id, str(error))
             note(conn, campaign_id, user_id, "rejected", str(error))
         case RecipientRejectedError():
             note(conn, campaign_id, user_id, "rejected", str(error))
 
 
 def put_back(conn: Connection, campaign_id: int, user_id: int) -> None:
-    """Let a recipient who was handed out wait for the campaign to be resumed."""
+    """Let a recipient who was handed out wait until the campaign is resumed.
+
+    The caller has it locked: who resumes it looks for them.
+    """
     query = """
         UPDATE product.campaign_recipients SET state = 'waiting'
          WHERE campaign_id = %s AND user_id = %s AND state = 'handed'
@@ -161,11 +165,19 @@ def put_back(conn: Connection, campaign_id: int, user_id: int) -> None:
 
 def progress(conn: Connection, campaign_id: int) -> Progress:
     """Count the recipients of a campaign by their state."""
+    return progress_of_each(conn, [campaign_id])[campaign_id]
+
+
+def progress_of_each(conn: Connection, campaign_ids: Sequence[int]) -> dict[int, Progress]:
+    """Count the recipients of some campaigns by their state."""
     query = """
-        SELECT state, count(*) FROM product.campaign_recipients
-         WHERE campaign_id = %s GROUP BY state
+        SELECT campaign_id, state, count(*) FROM product.campaign_recipients
+         WHERE campaign_id = ANY (%s) GROUP BY campaign_id, state
     """
-    return Progress(**dict(conn.execute(query, (campaign_id,)).fetchall()))
+    counts: dict[int, dict[str, int]] = {campaign_id: {} for campaign_id in campaign_ids}
+    for campaign_id, state, count in conn.execute(query, (list(campaign_ids),)):
+        counts[campaign_id][state] = count
+    return {campaign_id: Progress(**found) for campaign_id, found in counts.items()}
 
 
 def find(

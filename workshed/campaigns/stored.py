@@ -1,5 +1,6 @@
 """Campaigns: what each says, and the one place in which its state changes."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +8,7 @@ from typing import Final, Literal, LiteralString
 
 from psycopg.rows import args_row, class_row
 
-from workshed.campaigns.errors import CampaignStateError
+from workshed.campaigns.errors import CampaignNameError, CampaignStateError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
@@ -21,6 +22,8 @@ ONE: Final = """
 """
 Again = Literal["rejected", "unknown", "failed"]
 """Who has no mail, and might get one after all."""
+LONGEST_NAME: Final = 200
+NOT_IN_A_NAME: Final = ("Cc", "Cs", "Zl", "Zp")
 FEW: Final = 10
 """So many refusals are nobody's fault but theirs."""
 UNBEGUN: Final = ("draft", "starting")
@@ -74,7 +77,12 @@ def create(
     html: str | None = None,
     audience: Audience = "everyone",
 ) -> Campaign:
-    """Store a draft; subject, text and HTML are templates, which `check` tries out."""
+    """Store a draft; subject, text and HTML are templates, which `check` tries out.
+
+    Raises `CampaignNameError`.
+    """
+    if problem := _problem(name):
+        raise CampaignNameError(name, problem)
     query = """
         INSERT INTO product.campaigns (name, audience, subject, text_body, html_body)
         VALUES (%s, %s, %s, %s, %s) RETURNING id
@@ -160,21 +168,9 @@ def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Hande
     found = lock(conn, campaign_id)
     if found.state != "sending" or found.batch is None or found.reached != after:
         return None
-    query = """
-        UPDATE product.campaign_recipients
-           SET state = 'handed', reason = NULL, batch = %(batch)s
-         WHERE campaign_id = %(id)s
-           AND user_id IN (
-               SELECT user_id FROM product.campaign_recipients
-                WHERE campaign_id = %(id)s AND user_id > %(after)s AND state = 'waiting'
-                ORDER BY user_id
-                LIMIT %(most)s
-                  FOR UPDATE)
-        RETURNING user_id
-    """
-    values = {"id": campaign_id, "after": after, "most": most, "batch": found.batch}
+    query = "SELECT product.hand_out(%s, %s, %s, %s)"
     with conn.cursor(row_factory=args_row(int)) as cur:
-        users = sorted(cur.execute(query, values))
+        users = sorted(cur.execute(query, (campaign_id, after, most, found.batch)))
     handed = Handed(found.batch, users, is_last=len(users) < most)
     query = """
         UPDATE product.campaigns
@@ -195,16 +191,19 @@ def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
     return conn.execute(query, (error, campaign_id)).rowcount == 1
 
 
-def pause_where_most_are_refused(conn: Connection, campaign_id: int, error: str) -> None:
-    """Pause a campaign whose text the mail server refuses to most: to the rest it would as well."""
+def pause_where_most_are_refused(
+    conn: Connection, campaign_id: int, user_id: int, error: str
+) -> None:
+    """Pause a campaign whose text the mail server refuses to most: to the rest it would as well.
+
+    Of the thousand up to this user.
+    """
     query = """
         UPDATE product.campaigns SET state = 'paused', error = %(error)s
          WHERE id = %(id)s AND state = 'sending'
-           AND (SELECT count(*) FILTER (WHERE state = 'rejected')
-                       > GREATEST(%(few)s, count(*) FILTER (WHERE state = 'sent'))
-                  FROM product.campaign_recipients WHERE campaign_id = %(id)s)
+           AND product.most_are_refused(%(id)s, %(user_id)s, %(few)s)
     """
-    conn.execute(query, {"id": campaign_id, "error": error, "few": FEW})
+    conn.execute(query, {"id": campaign_id, "user_id": user_id, "error": error, "few": FEW})
 
 
 def resume(conn: Connection, campaign_id: int, batch: str, again: Sequence[Again] = ()) -> Campaign:
@@ -220,14 +219,21 @@ def resume(conn: Connection, campaign_id: int, batch: str, again: Sequence[Again
     if found.state not in ("sending", "paused", *(["sent"] if again else [])):
         raise CampaignStateError(campaign_id, found.state, "resumed")
     back = """
-        WITH back AS (
-            UPDATE product.campaign_recipients SET state = 'waiting', reason = NULL
-             WHERE campaign_id = %s AND state = ANY (%s)
-            RETURNING email_id)
-        UPDATE product.emails SET state = 'pending' FROM back
-         WHERE emails.id = back.email_id AND emails.state = 'unknown'
+        WITH chosen AS (
+            SELECT user_id, state, email_id FROM product.campaign_recipients
+             WHERE campaign_id = %(id)s AND state = ANY (%(again)s)
+               FOR UPDATE
+        ), back AS (
+            UPDATE product.campaign_recipients AS r SET state = 'waiting', reason = NULL
+              FROM chosen
+             WHERE r.campaign_id = %(id)s AND r.user_id = chosen.user_id
+        )
+        UPDATE product.emails AS e SET state = 'pending', claim = NULL, claimed_until = NULL
+          FROM chosen
+         WHERE e.id = chosen.email_id AND chosen.state = 'unknown'
+           AND (e.state = 'unknown' OR e.state = 'sending' AND e.claimed_until <= jobs.now())
     """
-    conn.execute(back, (campaign_id, list(again)))
+    conn.execute(back, {"id": campaign_id, "again": list(again)})
     query = """
         UPDATE product.campaigns
            SET state = 'sending', error = NULL, ended_at = NULL, batch = COALESCE(batch, %(batch)s),
@@ -262,13 +268,13 @@ def cancel(conn: Connection, campaign_id: int) -> list[str]:
     return sorted(batches | ({found.batch} if found.batch else set()))
 
 
-def leave_batch(conn: Connection, campaign_id: int, reason: str) -> None:
+def leave_batch(conn: Connection, campaign_id: int, batch: str, reason: str) -> None:
     """Pause a campaign whose batch was cancelled; it goes on in another."""
     query = """
         UPDATE product.campaigns SET state = 'paused', batch = NULL, error = %s
-         WHERE id = %s AND state = 'sending'
+         WHERE id = %s AND state = 'sending' AND batch = %s
     """
-    conn.execute(query, (reason, campaign_id))
+    conn.execute(query, (reason, campaign_id, batch))
 
 
 def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
@@ -278,11 +284,18 @@ def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
     """
     lock(conn, campaign_id)
     failed = """
-        UPDATE product.campaign_recipients
-           SET state = 'failed', reason = 'its job died, or was cancelled'
-         WHERE campaign_id = %s AND batch = %s AND state = 'handed'
+        UPDATE product.campaign_recipients AS r
+           SET state = CASE WHEN m.may_have_come THEN 'unknown' ELSE 'failed' END,
+               reason = CASE WHEN m.may_have_come THEN 'it may or may not have arrived'
+                             ELSE 'its job died, or was cancelled' END
+          FROM (SELECT r.user_id, COALESCE(e.state IN ('sending', 'unknown'), false)
+                  FROM product.campaign_recipients AS r
+                  LEFT JOIN product.emails AS e ON e.id = r.email_id
+                 WHERE r.campaign_id = %(id)s AND r.batch = %(batch)s AND r.state = 'handed'
+               ) AS m (user_id, may_have_come)
+         WHERE r.campaign_id = %(id)s AND r.user_id = m.user_id
     """
-    conn.execute(failed, (campaign_id, batch))
+    conn.execute(failed, {"id": campaign_id, "batch": batch})
     query = """
         UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now()
          WHERE id = %(id)s AND state = 'sending' AND batch IS NULL
@@ -327,6 +340,14 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
                   FOR UPDATE SKIP LOCKED)
     """
     return deleted + conn.execute(campaigns, values | {"limit": limit - deleted}).rowcount
+
+
+def _problem(name: str) -> str:
+    if not 1 <= len(name) <= LONGEST_NAME:
+        return f"it has {len(name)} characters, and not 1 to {LONGEST_NAME}"
+    if any(unicodedata.category(c) in NOT_IN_A_NAME for c in name):
+        return "it holds a control character, or half of one"
+    return ""
 
 
 def _campaign(conn: Connection, query: LiteralString, campaign_id: int) -> Campaign:

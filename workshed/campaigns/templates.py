@@ -59,6 +59,7 @@ def draft(campaign: Campaign, user: User) -> Draft:
     if not subject:
         raise TemplateError("subject", "it is empty")
     page = campaign.html_body
+    inlined = None if page is None else _inlined(_filled("HTML", page, known))
     return Draft(
         kind=KIND,
         user_id=user.id,
@@ -67,7 +68,7 @@ def draft(campaign: Campaign, user: User) -> Draft:
         recipient_name=user.name,
         subject=shortened(subject, LONGEST_SUBJECT),
         text_body=_filled("text", campaign.text_body, known),
-        html_body=compose.inlined(_filled("HTML", page, known)) if page is not None else None,
+        html_body=inlined,
         priority=BULK,
     )
 
@@ -75,6 +76,7 @@ def draft(campaign: Campaign, user: User) -> Draft:
 def _filled(part: str, source: str, known: dict[str, object]) -> str:
     try:
         text = _template(source, is_page=part == "HTML").render(known)
+        text.encode()  # half of a character can be neither stored nor sent
     except jinja2.TemplateSyntaxError as err:
         raise TemplateError(part, f"line {err.lineno}: {err.message}") from err
     except Exception as err:  # whatever an expression of somebody's may raise
@@ -84,6 +86,13 @@ def _filled(part: str, source: str, known: dict[str, object]) -> str:
     if "\0" in text:
         raise TemplateError(part, "it has a NUL, which no mail may have")
     return text
+
+
+def _inlined(page: str) -> str:
+    try:
+        return compose.inlined(page)
+    except ValueError as err:
+        raise TemplateError("HTML", f"its style cannot be read: {err}") from err
 
 
 @functools.lru_cache(maxsize=32)

@@ -44,9 +44,10 @@ def message(email: Email, recipient: str) -> EmailMessage:
     # RFC 3834: out-of-office replies and the like leave it alone.
     written["Auto-Submitted"] = "auto-generated"
     if email.priority == BULK and email.user_id is not None:
-        # RFC 8058: mail programs show a button, and ask nothing.
-        written["List-Unsubscribe"] = f"<{unsubscribing.link(email.user_id)}>"
-        written["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        link = unsubscribing.link(email.user_id)
+        written["List-Unsubscribe"] = f"<{link}>"
+        if link.startswith("https:"):  # RFC 8058: then mail programs show a button, and ask nothing
+            written["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     written.set_content(email.text_body)
     if email.html_body is not None:
         written.add_alternative(email.html_body, subtype="html")

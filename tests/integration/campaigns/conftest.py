@@ -90,7 +90,7 @@ def configured(monkeypatch):
             monkeypatch.setenv(f"WORKSHED_{name.upper()}", value)
         settings.cache_clear()
 
-    change(secret_key=secrets.token_urlsafe(32))
+    change(secret_key=secrets.token_urlsafe(32), site_url="https://shop.example")
     return change
 
 

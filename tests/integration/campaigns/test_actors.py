@@ -1,6 +1,7 @@
 """The actors that send campaigns, with all that is around a job."""
 
 import contextlib
+import threading
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from actors import send_bulk_email, send_campaign_email
 from actors.campaigns import pause_after
 from brokers import Batch
 from workshed import campaigns, db, mail, product
-from workshed.campaigns import CampaignStateError, TemplateError
+from workshed.campaigns import CampaignNameError, CampaignStateError, TemplateError
 from workshed.jobs import dead
 from workshed.people import unsubscribing
 from workshed.settings import settings
@@ -91,6 +92,7 @@ def test_mail_programs_are_told_how_to_unsubscribe_by_one_click(jobs, post):
 
     (mail,) = jobs.mailbox
     assert mail["List-Unsubscribe"] == f"<{unsubscribing.link(user_id)}>"
+    assert mail["List-Unsubscribe"].startswith("<https://")
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
@@ -422,6 +424,16 @@ def refusing(monkeypatch):
 
 
 SECOND = "user2@example.org"
+NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
+BLOCKED = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+def note(number, user_id, error):
+    with db.transaction() as conn:
+        campaigns.note_error(conn, number, user_id, error)
 
 
 @pytest.mark.parametrize(
@@ -450,14 +462,13 @@ def test_one_that_is_not_accepted_for_good_is_an_outcome_and_no_dead_job(
 
 def test_a_sender_that_is_refused_pauses_it_for_all(jobs, post, received, refusing):
     post.people(3)
-    error = mail.MailRefusedError("MAIL FROM", 550, "who are you")
-    refusing(error, SECOND, times=1)
+    refusing(NOT_OURS, SECOND, times=1)
 
     post.start(number := post.draft())
     run_out(jobs)
 
     assert post.find(number).state == "paused"
-    assert post.find(number).error == str(error)
+    assert post.find(number).error == str(NOT_OURS)
     assert sum(received().values()) + post.progress(number)["waiting"] == 3
     post.resume(number)
     run_out(jobs)
@@ -487,6 +498,92 @@ def test_a_text_that_is_refused_to_most_pauses_it(jobs, post, monkeypatch):
     run_out(jobs)
     assert post.progress(number) == {"sent": 30}
     assert len(jobs.mailbox) == 30
+
+
+def test_one_that_may_have_come_is_no_failed_one(jobs, post, received):
+    """Killed when it knew, and before it noted it; the batch is cancelled before it comes back."""
+    (user_id,) = post.people(1)
+    number = handed_out(jobs, post)
+    batch = post.one("SELECT batch::text FROM product.campaign_recipients")
+    with db.transaction() as conn:
+        email = campaigns.claim(conn, number, user_id)
+    mail.deliver(email)
+    with db.transaction() as conn:
+        mail.give_back(conn, email, state="unknown", error="it hung up")
+        Batch.with_id(batch).cancel(conn)
+
+    run_out(jobs)
+
+    assert post.progress(number) == {"unknown": 1}
+    with db.transaction() as conn:
+        actors.resume_campaign(conn, number, ["failed"])
+    run_out(jobs)
+    assert received() == addresses([1])
+
+
+def test_who_is_put_back_while_it_is_resumed_is_not_left_behind(
+    jobs, post, received, hundred, eventually
+):
+    """Refused for its sender, as another was that paused it, which somebody resumes just then."""
+    users = post.people(5)
+    post.start(number := post.draft())
+    jobs.drain()
+    jobs.perform(send_bulk_email, number, users[1])
+    post.pause(number)
+    refused = threading.Thread(target=note, args=(number, users[2], NOT_OURS))
+    with db.transaction() as conn:
+        campaigns.resume(conn, number, "00000000-0000-0000-0000-000000000000")
+        refused.start()
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: not refused.is_alive(), within_s=1)
+        assert refused.is_alive()
+    refused.join()
+
+    assert post.find(number).state == "paused"
+    post.resume(number)
+    run_out(jobs)
+    assert received() == addresses(range(1, 6))
+    assert post.find(number).state == "sent"
+
+
+def test_who_was_only_slow_and_a_copy_lock_in_one_order(jobs, post, eventually):
+    (user_id,) = post.people(1)
+    number = handed_out(jobs, post)
+    with db.transaction() as conn:
+        slow = campaigns.claim(conn, number, user_id)
+    jobs.advance(hours=1)
+
+    def arrive():
+        with db.transaction() as conn:
+            campaigns.arrived(conn, number, slow)
+
+    late = threading.Thread(target=arrive)
+    with db.transaction() as conn:
+        conn.execute("SELECT FROM product.campaign_recipients FOR UPDATE")
+        late.start()
+        eventually(lambda: post.one(BLOCKED))
+        assert mail.emails.hold(conn, slow.id)
+    late.join()
+
+    assert post.progress(number) == {"sent": 1}
+    assert post.one("SELECT state FROM product.emails") == "sent"
+
+
+def test_a_batch_that_was_left_is_not_left_again(jobs, post, hundred):
+    """A copy that met a cancelled batch comes late: the campaign is in another one by now."""
+    post.people(5)
+    post.start(number := post.draft())
+    jobs.drain()
+    old = post.find(number).batch
+    with db.transaction() as conn:
+        campaigns.leave_batch(conn, number, old, "it was cancelled")
+    post.resume(number)
+
+    with db.transaction() as conn:
+        campaigns.leave_batch(conn, number, old, "it was cancelled")
+
+    assert post.find(number).state == "sending"
+    assert post.find(number).batch not in (None, old)
 
 
 @pytest.mark.parametrize("again", ["rejected", "unknown", "failed"])
@@ -591,6 +688,11 @@ def test_one_who_was_only_slow_is_sent_after_all(jobs, post):
         ({"text": "{{ name.__class__.__mro__ }}"}, "the text cannot be sent: SecurityError"),
         ({"text": "{{ 1 // 0 }}"}, "the text cannot be sent: ZeroDivisionError"),
         ({"text": "{% include 'welcome.txt' %}"}, "the text cannot be sent: TypeError"),
+        ({"text": "{{ '\\ud800' }}"}, "the text cannot be sent: UnicodeEncodeError"),
+        (
+            {"html": "<style>p{color:red}</style><p style='margin:0; color'>"},
+            "the HTML cannot be sent: its style cannot be read",
+        ),
         ({"text": "{{ 'a' * 2000000 }}"}, "the text cannot be sent: it has 2000000 characters"),
     ],
 )
@@ -651,6 +753,34 @@ def test_one_recipient_a_template_cannot_be_filled_in_for_is_dead(jobs, post, re
 
     assert received() == addresses([1])
     assert post.progress(number) == {"sent": 1, "failed": 1}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "\u2028", "\ud800"])
+def test_a_name_that_cannot_be_stored_is_refused(jobs, post, name):
+    with pytest.raises(CampaignNameError, match="cannot be used: it h"):
+        post.draft(name=name)
+
+
+# When there are many
+
+
+def test_to_hand_out_some_reads_no_others(jobs, post, scale):
+    """Of a campaign that the planner knows nothing of; by itself it sorts all for each hundred."""
+    post.people(scale(1_000_000))
+    number = post.draft()
+    read = """
+        SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables
+         WHERE relname = 'campaign_recipients'
+    """
+    with db.transaction() as conn:
+        assert campaigns.begin(conn, number, "00000000-0000-0000-0000-000000000000")
+
+    with db.transaction() as conn:
+        handed = campaigns.hand_out(conn, number, 0, 100)
+        rows = conn.execute(read).fetchone()[0]
+
+    assert len(handed.users) == 100
+    assert rows < 1_000
 
 
 # When they are old

@@ -95,6 +95,16 @@ def test_a_link_of_nobody_unsubscribes_nobody(page, ada, method):
     assert not is_out(ada)
 
 
+def test_a_link_is_not_in_the_log(page, ada):
+    """It holds for as long as the keys do."""
+    page.ask(path_of(ada))
+    page.ask(f"{path_of(ada)}?a=1", method="POST")
+
+    assert '"GET /unsubscribe/*** ' in page.text()
+    assert '"POST /unsubscribe/***?a=1 ' in page.text()
+    assert unsubscribing.token(ada) not in page.text()
+
+
 def test_who_unsubscribes_is_not_reminded(page, ada):
     """As by any other way to unsubscribe."""
     page.ask(path_of(ada), method="POST")

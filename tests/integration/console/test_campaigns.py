@@ -72,6 +72,22 @@ def test_a_draft_that_cannot_be_sent_is_refused_with_its_reason(workshed, text, 
     assert workshed("campaigns", "list", "--json").json == []
 
 
+def test_a_file_that_is_not_utf_8_is_refused(workshed, text, tmp_path):
+    (tmp_path / "latin.txt").write_bytes("Zoë {{ unsubscribe_url }}".encode("latin-1"))
+
+    done = workshed(
+        "campaigns", "add", "N", "--subject", "S", "--text", str(tmp_path / "latin.txt")
+    )
+
+    assert done.code == 2
+    assert "is not UTF-8" in done.err
+    refused = workshed("campaigns", "add", "", "--subject", "S", "--text", text)
+    assert (refused.code, refused.err) == (
+        1,
+        "workshed: the name '' cannot be used: it has 0 characters, and not 1 to 200\n",
+    )
+
+
 def test_an_audience_that_is_none_is_refused(workshed, text):
     done = workshed("campaigns", "add", "N", "--subject", "S", "--text", text, "--audience", "all")
 
@@ -103,6 +119,7 @@ def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
     done = workshed("campaigns", "start", added, "--yes")
 
     assert done.out == f"{added}  starting\n"
+    assert "WORKSHED_SITE_URL is not https" in done.err
     again = workshed("campaigns", "start", added, "--yes")
     assert again.err == f"workshed: campaign {added} is starting: it cannot be started\n"
     with db.transaction() as conn:

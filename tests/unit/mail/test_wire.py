@@ -51,6 +51,16 @@ def test_a_mail_to_many_says_in_plain_words_how_to_unsubscribe(email, configure)
     assert read(email(user_id=7))["List-Unsubscribe"] is None
 
 
+def test_a_link_without_tls_is_for_no_button(email, configure):
+    """RFC 8058, 3.1."""
+    configure(secret_key="k" * 40, site_url="http://app.example.org")
+
+    parsed = read(email(user_id=7, priority=BULK))
+
+    assert parsed["List-Unsubscribe"] == f"<{unsubscribing.link(7)}>"
+    assert parsed["List-Unsubscribe-Post"] is None
+
+
 def test_every_delivery_is_the_same_mail(email):
     first, second = (
         re.sub(rb"={15}\d+==", b"BOUNDARY", wire.envelope(email()).payload) for _ in range(2)

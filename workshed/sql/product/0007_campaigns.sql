@@ -59,3 +59,37 @@ CREATE TABLE product.campaign_recipients (
     email_id    bigint,
     PRIMARY KEY (campaign_id, user_id)
 ) WITH (fillfactor = 50);
+
+-- The next recipients behind one of them, at most so many, who are handed out to a batch.
+--
+-- Planned for any number of rows: of a campaign that has just begun the planner knows nothing, and
+-- would read all of a million recipients for each hundred.
+CREATE FUNCTION product.hand_out(campaign bigint, behind bigint, most integer, to_batch uuid)
+    RETURNS SETOF bigint
+    LANGUAGE sql
+    SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+    UPDATE product.campaign_recipients
+       SET state = 'handed', reason = NULL, batch = to_batch
+     WHERE ctid = ANY (ARRAY(
+           SELECT ctid FROM product.campaign_recipients
+            WHERE campaign_id = campaign AND user_id > behind AND state = 'waiting'
+            ORDER BY user_id
+            LIMIT most
+              FOR UPDATE))
+    RETURNING user_id
+$$;
+
+-- Whether more were refused than have got it, and more than a few, of the thousand up to one.
+CREATE FUNCTION product.most_are_refused(campaign bigint, up_to bigint, few integer)
+    RETURNS boolean
+    LANGUAGE sql STABLE
+    SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+    SELECT count(*) FILTER (WHERE state = 'rejected')
+           > GREATEST(few, count(*) FILTER (WHERE state = 'sent'))
+      FROM (SELECT state FROM product.campaign_recipients
+             WHERE campaign_id = campaign AND user_id <= up_to
+             ORDER BY user_id DESC
+             LIMIT 1000) AS last
+$$;
