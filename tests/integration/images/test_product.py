@@ -45,6 +45,7 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
     assert product.prune(settings()) == {
         "notifications": 0,
         "changes of sources": 0,
+        "rows of campaigns": 0,
         "imports": 0,
         "variants": 1,
         "contents": 2,

@@ -10,6 +10,7 @@ from hypothesis.strategies import text
 from itsdangerous import URLSafeTimedSerializer
 
 from workshed.errors import SettingsError
+from workshed.keys import SIGNER
 from workshed.notifications import TokenError, read, token, tokens, user_of
 from workshed.settings import settings
 
@@ -54,7 +55,7 @@ def test_a_token_of_another_key_is_refused(keys):
 
 def test_a_token_for_another_purpose_is_refused(keys):
     """The key alone does not tell them apart: a link to unsubscribe would open the stream."""
-    other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=keys.SIGNER).dumps(7)
+    other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=SIGNER).dumps(7)
 
     with pytest.raises(TokenError):
         user_of(other)
@@ -62,7 +63,7 @@ def test_a_token_for_another_purpose_is_refused(keys):
 
 @pytest.mark.parametrize("payload", ["7", [7], {"user": 7}, None, True, 7.0])
 def test_a_token_that_says_something_else_is_refused(keys, payload):
-    odd = URLSafeTimedSerializer(NEW, salt=tokens.PURPOSE, signer_kwargs=keys.SIGNER).dumps(payload)
+    odd = URLSafeTimedSerializer(NEW, salt=tokens.PURPOSE, signer_kwargs=SIGNER).dumps(payload)
 
     with pytest.raises(TokenError):
         user_of(odd)
