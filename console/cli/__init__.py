@@ -75,6 +75,12 @@ class LazyCommands(TyperGroup):
 
     # `Any` below: typer's classes of contexts and commands are in a private module.
 
+    def __init__(self, **attrs: Any) -> None:
+        """Know their names, so that a misspelt one is answered by the likely one."""
+        super().__init__(**attrs)
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)
+        self.commands = names
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Name all commands, in the table's order."""
         return list(COMMANDS)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console.cli import completing
 from console.words import INSTANT, SPAN, due, instant, span
 
 if TYPE_CHECKING:
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def enqueue(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The actor's name.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The actor's name.", autocompletion=completing.imported_actors
+        ),
+    ],
     words: Annotated[
         list[str] | None, typer.Argument(metavar="ARG|KEY=ARG", show_default=False)
     ] = None,
@@ -23,7 +29,10 @@ def enqueue(
     at: Annotated[
         datetime | None, typer.Option(parser=instant, metavar=INSTANT, help="With a time zone.")
     ] = None,
-    queue: Annotated[str | None, typer.Option(help="Instead of the actor's own.")] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(help="Instead of the actor's own.", autocompletion=completing.queues),
+    ] = None,
     priority: Annotated[
         int | None, typer.Option(min=0, max=255, help="RabbitMQ's, the highest first.")
     ] = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completing
 from console.words import SPAN, span
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID", show_default=False)]
@@ -13,8 +14,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
-ActorName = Annotated[str | None, typer.Option(help="Only jobs of this actor.")]
-QueueName = Annotated[str | None, typer.Option(help="Only jobs of this queue.")]
+ActorName = Annotated[
+    str | None, typer.Option(help="Only jobs of this actor.", autocompletion=completing.actors)
+]
+QueueName = Annotated[
+    str | None, typer.Option(help="Only jobs of this queue.", autocompletion=completing.queues)
+]
 TagName = Annotated[str | None, typer.Option(help="Only jobs with this tag.")]
 OlderThan = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least so long ago.")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completing
 from console.cli.listing import ListByDefault
 from console.cli.options import Json
 
@@ -11,7 +12,10 @@ queues = typer.Typer(
     cls=ListByDefault, add_completion=False, help="How much is where, and which queues are paused."
 )
 
-Names = Annotated[list[str], typer.Argument(metavar="QUEUE", show_default=False)]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="QUEUE", show_default=False, autocompletion=completing.queues),
+]
 
 
 @queues.command("list")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console.cli import completing
 from console.cli.listing import ListByDefault
 from console.cli.options import Json
 
@@ -17,7 +18,10 @@ recurring = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
 )
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME", show_default=False)]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", show_default=False, autocompletion=completing.periodic),
+]
 
 
 @recurring.command("list")

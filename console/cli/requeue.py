@@ -4,11 +4,19 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completing
 from console.cli.options import DryRun, Json, Yes
 
 
 def requeue(
-    name: Annotated[str, typer.Argument(metavar="QUEUE", help="Such as emails, for emails.dead.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUEUE",
+            help="Such as emails, for emails.dead.",
+            autocompletion=completing.queues,
+        ),
+    ],
     *,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     yes: Yes = False,

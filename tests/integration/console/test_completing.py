@@ -1,0 +1,110 @@
+"""What a shell offers: commands, options, and the names of actors, queues and periodic jobs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from workshed.cron import daily
+from workshed.jobs import queues, recurring
+from workshed.jobs.queues import Actor
+from workshed.jobs.recurring import Declared
+
+
+@pytest.fixture
+def offered(workshed, monkeypatch):
+    """`offered("dead", "--queue", "em")`: what bash is told when the last word is not whole."""
+
+    def complete(*words):
+        monkeypatch.setenv("_WORKSHED_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", " ".join(["workshed", *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        done = workshed()
+        assert (done.code, done.err) == (0, "")
+        return [line for line in done.lines if line]  # bash is told of nothing by an empty one
+
+    return complete
+
+
+@pytest.fixture
+def known(broker, conn):
+    """Workers of another program have declared a queue, two actors, and a periodic job."""
+    queues.declare(conn, {"embroidery": "quorum"})
+    queues.declare_actors(conn, [Actor("knit", "embroidery"), Actor("knot", "embroidery")])
+    recurring.declare(conn, [Declared("nightly", "embroidery", daily("03:00"))])
+
+
+def test_commands(offered):
+    assert offered("dea") == ["dead"]
+    assert {"list", "show", "retry"} <= set(offered("dead", ""))
+
+
+def test_the_options_of_the_list_that_a_group_shows_by_itself(offered):
+    assert "--group" in offered("dead", "--")
+    assert "--group" not in offered("queues", "--")
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    "words", [("dead", "--actor"), ("dead", "retry", "--all", "--actor"), ("jobs", "--actor")]
+)
+def test_actors_that_any_worker_has_declared(offered, words):
+    assert offered(*words, "kn") == ["knit", "knot"]
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    "words",
+    [("dead", "--queue"), ("queues", "pause"), ("enqueue", "knit", "--queue"), ("dead", "requeue")],
+)
+def test_queues_that_are_declared_here_or_by_any_worker(offered, words):
+    assert offered(*words, "em") == ["emails", "embroidery"]
+
+
+@pytest.mark.usefixtures("known")
+def test_periodic_jobs(offered):
+    assert offered("recurring", "pause", "ni") == ["nightly"]
+
+
+@pytest.mark.usefixtures("broker")
+def test_what_can_be_sent_is_what_can_be_imported(offered, tmp_path, monkeypatch):
+    """Actors of a worker elsewhere are none that `enqueue` knows."""
+    (tmp_path / "noisy.py").write_text("print('noise')\n1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    assert offered("enqueue", "deliver_") == ["deliver_email"]
+    assert offered("enqueue", "--import", "noisy", "") == []
+
+
+def test_with_postgresql_away_or_an_environment_that_cannot_be_read_nothing_is_said(offered, env):
+    env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
+    assert offered("dead", "--actor", "") == []
+
+    env(POOL_SIZE="many")
+    assert offered("recurring", "pause", "") == []
+
+
+def test_a_misspelt_command_is_answered_by_the_likely_one(workshed):
+    done = workshed("deed")
+
+    assert done.code == 2
+    assert "No such command 'deed'. Did you mean 'dead'?" in " ".join(done.err.split())
+
+
+def test_help_imports_nothing_that_a_command_works_with():
+    """It is to be there at once: these take longer than all the rest."""
+    heavy = {"dramatiq", "pika", "psycopg", "pydantic", "starlette", "orjson", "jinja2", "PIL"}
+    program = (
+        "import sys\n"
+        "from console.cli import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "--install-completion" in done.stdout
+    assert done.stderr == "[]\n"
