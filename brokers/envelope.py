@@ -172,6 +172,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "group_completion_callbacks": _grouped,  # and what is sent after the last
     "store_results": _flag,  # what it returns is kept for whoever waits
     "result_ttl": _number(1),  # and for how many ms
+    "awaited": _yes,  # that it has ended is kept, for as long, without what it returns
     "pipe_ignore": _flag,  # this one is sent without the result of the one before it
     "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
     "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start

@@ -4,6 +4,7 @@ WorkshedError
 ├── NotFoundError          nothing has this id or name
 │   └── UnknownActorError  no actor of this name is in the packages that were imported
 ├── NotConfirmedError      nobody is there to be asked, and `--yes` was not given
+├── StillWaitingError      a job has not ended within `--timeout`
 ├── PartlyError            some of what was asked for was done; each one's fate was printed
 └── ManagementError        RabbitMQ's management API does not answer, or not as hoped
 """
@@ -33,6 +34,10 @@ class UnknownActorError(NotFoundError):
 
 class NotConfirmedError(WorkshedError):
     """Nobody is there to be asked, and `--yes` was not given."""
+
+
+class StillWaitingError(WorkshedError):
+    """A job has not ended within `--timeout`; it may yet."""
 
 
 class PartlyError(WorkshedError):

@@ -21,6 +21,7 @@ from workshed.jobs.current import running
 
 LARGEST_BYTES = 1 << 20
 MILLISECOND = timedelta(milliseconds=1)
+AWAITED = "awaited"
 NOT_RUN = None
 """What is stored of a job that was discarded, as dramatiq does of one that was skipped."""
 
@@ -53,7 +54,8 @@ class Results(Stock, Settling):
 
     *Order:* above `Once` and `Deadline`, whose wrappers are then around this one, so that what a
     job returns is looked at while it can still fail. *Options:* `store_results=` (bool),
-    `result_ttl=` (milliseconds, 10 minutes).
+    `result_ttl=` (milliseconds, 10 minutes); of a message `awaited=`: store that it has ended,
+    whatever it returns.
     """
 
     def __init__(self, backend: ResultBackend | None = None) -> None:
@@ -71,7 +73,7 @@ class Results(Stock, Settling):
     def concerns(self, job: Job, outcome: Outcome) -> bool:
         """Tell whether a result is wanted, and known."""
         if outcome.kind == "done":
-            return job.has_result
+            return job.has_result or AWAITED in job.message.options
         return outcome.ends and self._options(job)[0]
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
@@ -92,7 +94,8 @@ class Results(Stock, Settling):
     def _options(self, job: Job) -> tuple[bool, int]:
         actor = None if self._broker is None else self._broker.actors.get(job.actor)
         options = {**(actor.options if actor else {}), **job.message.options}
-        return bool(options.get("store_results")), options.get("result_ttl", self.result_ttl)
+        kept = bool(options.get("store_results")) or AWAITED in options
+        return kept, options.get("result_ttl", self.result_ttl)
 
     def _noting(self, function: Callable[..., Any], *, always: bool) -> Callable[..., Any]:
         @functools.wraps(function)

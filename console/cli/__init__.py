@@ -53,6 +53,7 @@ CODES = {
     70: "a thread of a worker died, or its I/O loop hung",
     71: "a job of a worker did not end at its hard time limit",
     72: "a child of `workshed worker` did not stop in time, and was killed",
+    124: "a job has not ended within `--timeout`",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.
@@ -66,6 +67,7 @@ EXIT_CODES = {
     "BrokerUnreachableError": 3,
     "DatabaseUnreachableError": 4,
     "NotFoundError": 5,
+    "StillWaitingError": 124,
 }
 FAILED = 1
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import dramatiq
 
 
-def enqueue(
+def enqueue(  # noqa: PLR0913 -- an option each
     name: Annotated[
         str,
         typer.Argument(
@@ -24,7 +24,8 @@ def enqueue(
     ] = None,
     *,
     delay: Annotated[
-        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="From now on.")
+        timedelta | None,
+        typer.Option("--in", "--delay", parser=span, metavar=SPAN, help="From now on."),
     ] = None,
     at: Annotated[
         datetime | None, typer.Option(parser=instant, metavar=INSTANT, help="With a time zone.")
@@ -40,6 +41,11 @@ def enqueue(
         list[str] | None,
         typer.Option("--import", metavar="PACKAGE", help="Where actors are, instead of `actors`."),
     ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended.")] = False,
+    timeout: Annotated[
+        timedelta | None,
+        typer.Option(parser=span, metavar=SPAN, help="With --wait: at most so long."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Send a job and print its message id.
@@ -47,19 +53,34 @@ def enqueue(
     An ARG is JSON where it reads as JSON: 7, true, '"7"', '["a"]'; else it is
     a string. KEY=ARG passes it by name; write a string that looks like that
     as JSON: '"a=b"'. Put -- before a negative number.
+
+    With --wait the exit code is 0 when the job is done, 1 when it is dead, was
+    discarded or cancelled, and 124 when it has not ended within --timeout. What
+    its actor returns is printed where it is stored: store_results=True.
     """
     from console.cli import output
+    from console.cli.awaiting import await_end
+    from workshed.errors import WorkshedError
 
     if delay is not None and at is not None:
-        raise typer.BadParameter("say --delay or --at, not both")
-    options = {} if priority is None else {"broker_priority": priority}
-    message, due_at, said = send(built(name, words or [], queue, options, packages), delay, at)
-    if as_json:
-        sent = {"message_id": message.message_id, "queue": message.queue_name, "due_at": due_at}
-        output.print_json(sent)
-    else:
+        raise typer.BadParameter("say --in or --at, not both")
+    if timeout is not None and not wait:
+        raise typer.BadParameter("--timeout is of --wait")
+    options: dict[str, Any] = {"awaited": True} if wait else {}
+    if priority is not None:
+        options["broker_priority"] = priority
+    wanted = built(name, words or [], queue, options, packages)
+    message, due_at, said = send(wanted, delay, at)
+    sent = {"message_id": message.message_id, "queue": message.queue_name, "due_at": due_at}
+    if not as_json:
         print(message.message_id, flush=True)
+    elif not wait:
+        output.print_json(sent)
     output.talk(f"{name} on {message.queue_name}: {said}")
+    if wait and message.message_id != wanted.message_id:
+        raise WorkshedError(f"not sent: job {message.message_id} has its key; it can be followed")
+    if wait:
+        await_end(message, timeout, sent if as_json else None)
 
 
 def built(

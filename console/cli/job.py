@@ -41,16 +41,22 @@ def shown(
     context: typer.Context,
     message_id: Annotated[str, typer.Argument(metavar="ID")],
     *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print what happens until it has ended.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a job with its timeline, wherever it is; or cancel it.
+    """Show a job with its timeline, wherever it is; follow it; or cancel it.
 
     One that was sent without a delay and has not started is on RabbitMQ, and
-    has no row here; it can be cancelled all the same.
+    has no row here; it can be cancelled and followed all the same. --follow ends
+    with 0 when the job is done, else with 1; its --json is one value per line. Of
+    what is done it learns from the history: WORKSHED_RUNS=all.
     """
     from dataclasses import asdict
 
     from console import timeline
+    from console.cli import following
     from console.cli.body import for_programs
     from console.cli.output import print_json
     from console.errors import NotFoundError
@@ -61,6 +67,9 @@ def shown(
     if context.invoked_subcommand:
         return
     with database() as conn:
+        if follow:
+            following.follow(conn, message_id, as_json=as_json)
+            return
         known, now = timeline.get(conn, message_id), clock(conn)
     if not known.is_known:
         raise NotFoundError(

@@ -99,6 +99,30 @@ def test_a_job_of_next_week_runs_now_or_never(mended, worker, workshed, count, e
     assert count("notes") == 1
 
 
+def test_who_waits_is_told_how_a_job_has_ended(worker, workshed, conn, count):
+    words = ("enqueue", "note", "7", "--import", "note_jobs", "--wait", "--json")
+
+    dead = json.loads(workshed(*words, code=1))
+
+    assert dead["outcome"] == "dead"
+    assert dead["reason"] == "failed once: RuntimeError: not mended yet"
+    conn.execute("INSERT INTO mended VALUES (now())")
+
+    done = json.loads(workshed(*words))
+
+    assert (done["outcome"], done["reason"], done["result"]) == ("done", "", None)
+    assert count("notes") == 1
+
+
+def test_a_job_is_followed_to_its_end(mended, worker, workshed):
+    words = ("--import", "note_jobs", "--in", "2s")
+    message_id = workshed("enqueue", "note", "7", *words).strip()
+
+    events = map(json.loads, workshed("job", message_id, "--follow", "--json").splitlines())
+
+    assert [event["what"] for event in events] == ["sent", "due", "started", "done"]
+
+
 def test_what_was_put_back_twice_runs_once(
     environment, workshed, broker, start_worker, mended, rabbitmq, count, eventually
 ):

@@ -2,11 +2,12 @@
 
 import json
 import sys
+import threading
 
 import pytest
 
 from console.cli.arguments import arguments
-from workshed.jobs import schedule
+from workshed.jobs import cancels, schedule
 
 
 @pytest.fixture
@@ -16,9 +17,12 @@ def package(broker, tmp_path, monkeypatch):
     (tmp_path / "shop_jobs.py").write_text(
         "import dramatiq\n"
         "from brokers import Queue, broker\n"
+        "from middleware import Unique\n"
         'broker.add_queue(Queue("invoices"))\n'
         "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
         "def send_invoice(order_id, note='', *, copies=1): ...\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices', unique=Unique('until_executed'))\n"
+        "def close_order(order_id): ...\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -71,6 +75,7 @@ def test_another_queue_and_priority(enqueue, rabbitmq):
 @pytest.mark.parametrize(
     ("option", "value", "due"),
     [
+        ("--in", "3d", "in 3 d"),
         ("--delay", "3d", "in 3 d"),
         ("--at", "2100-01-01T00:00+01:00", "in 26"),
         ("--at", "2020-01-01T00:00Z", "since"),
@@ -141,7 +146,8 @@ def test_key_and_value_are_an_argument_by_name(word, kwargs):
         (("send_invoice", "7", "--queue", "emial"), 2, "(did you mean 'emails'?)"),
         (("send_invoice", "7", "copies=1", "copies=2"), 2, "copies is given twice"),
         (("send_invoice", "7", "--delay", "1h", "--at", "2100-01-01T00:00Z"), 2, "not both"),
-        (("send_invoice", "7", "--delay", "1 hour"), 2, "is no span like 3d"),
+        (("send_invoice", "7", "--in", "1 hour"), 2, "is no span like 3d"),
+        (("send_invoice", "7", "--timeout", "1s"), 2, "--timeout is of --wait"),
         (("send_invoice", "7", "--at", "2100-01-01T00:00"), 2, "needs a time zone"),
         (
             ("send_invoice", "7", "--priority", "256"),
@@ -175,6 +181,53 @@ def test_an_error_in_a_package_is_shown_as_it_is(package, workshed, tmp_path):
 
     with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
         workshed("enqueue", "--import", package, "send_invoice", "7")
+
+
+# Until it has ended; what real workers make of it is in `tests/e2e/test_operating.py`
+
+
+def test_who_waits_too_long_is_told_so(enqueue, rabbitmq):
+    """As `timeout` has it; a job that is late is no job that failed."""
+    done = enqueue("send_invoice", "7", "--wait", "--timeout", "0.1s")
+
+    [message] = arrived(rabbitmq, "invoices")
+    assert (done.code, done.out) == (124, f"{message['message_id']}\n")
+    assert "No worker is on invoices now" in done.err
+    assert f"`workshed job {message['message_id']} --follow` shows when it does" in done.err
+
+
+def test_as_json_it_is_one_value_that_leaves_the_end_open(enqueue):
+    done = enqueue("send_invoice", "7", "--wait", "--timeout", "0s", "--json")
+
+    assert done.code == 124
+    assert (done.json["queue"], done.json["outcome"]) == ("invoices", None)
+
+
+def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventually):
+    """No worker meets it, so none would ever say so."""
+    other = connect(autocommit=True)
+
+    def cancel():
+        [row] = eventually(lambda: schedule.find(other), within_s=60)
+        with other.transaction():
+            cancels.cancel(other, row.message_id)
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
+    done = enqueue("send_invoice", "7", "--in", "1h", "--wait", "--timeout", "60s")
+    cancelling.join()
+
+    assert done.code == 1
+    assert "send_invoice was cancelled: before it ran" in done.err
+
+
+def test_the_job_that_has_the_key_is_not_waited_for(enqueue):
+    first = enqueue("close_order", "7").out.strip()
+
+    done = enqueue("close_order", "7", "--wait")
+
+    assert (done.code, done.out) == (1, f"{first}\n")
+    assert f"not sent: job {first} has its key" in done.err
 
 
 # Servers away

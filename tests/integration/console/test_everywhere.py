@@ -31,7 +31,8 @@ COMMANDS = [
     ("recurring",),
     ("recurring", "run", "maintain"),
     ("recurring", "pause", "maintain"),
-    ("enqueue", "deliver_email", "7", "--delay", "1h"),
+    ("enqueue", "deliver_email", "7", "--in", "1h", "--wait"),
+    ("job", "a", "--follow"),
 ]
 
 

@@ -1,10 +1,12 @@
 """`workshed job ID`: one job is looked at, or cancelled, wherever it is."""
 
+import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from console.cli import job
+from console.cli import following, job
 from workshed.jobs import attempts, cancels, schedule
 
 
@@ -80,6 +82,28 @@ def test_what_is_left_of_a_job_that_ended(workshed, conn):
 
     assert "discarded  user 7 does not exist" in workshed("job", "a").out
     assert workshed("job", "a", "--json").json["attempts"][0]["outcome"] == "discarded"
+
+
+def test_one_that_has_ended_is_followed_no_further(workshed, bury):
+    bury("a")
+
+    done = workshed("job", "a", "--follow")
+
+    assert done.code == 1
+    assert [line.split()[2] for line in done.lines] == ["sent", "dead"]
+    assert done.err == "workshed: a is dead\n"
+
+
+def test_one_that_postgresql_does_not_know_yet_is_followed_from_its_start_on(
+    workshed, bury, monkeypatch
+):
+    """Its id is printed before a worker has met it; asked for then, it is no mistake."""
+    monkeypatch.setattr(following, "time", SimpleNamespace(sleep=lambda _: bury("a")))
+
+    done = workshed("job", "a", "--follow", "--json")
+
+    assert [json.loads(line)["what"] for line in done.lines] == ["sent", "dead"]
+    assert "PostgreSQL knows nothing of it yet" in done.err
 
 
 def test_an_unknown_job_is_not_shown(workshed):

@@ -63,6 +63,20 @@ def test_who_waits_gets_it(jobs, add):
         assert found.result() == 3
 
 
+def test_of_a_job_that_is_awaited_it_is_kept_that_it_has_ended(jobs, actor):
+    """What it returns is nobody's, so it may be anything, and the job is done all the same."""
+
+    @actor(queue_name="default", actor_name="look")
+    def look():
+        return object()
+
+    message = look.send_with_options(awaited=True)
+    jobs.drain()
+
+    assert message.get_result() is None
+    assert jobs.dead == []
+
+
 def test_a_job_that_is_tried_again_has_none_until_it_is_done(jobs, add):
     message = add.send(1, 2)
     jobs.fail_next(add, OSError("away"))

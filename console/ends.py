@@ -1,0 +1,65 @@
+"""How a job ended, for whoever has sent it and waits."""
+
+import math
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq.results import ResultFailure
+
+from middleware.results import PostgresResults
+from workshed.db import Connection
+from workshed.jobs import attempts, cancels, results, settled, workers
+
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What became of a job."""
+
+    outcome: str
+    """`done`, `dead`, `discarded` or `cancelled`."""
+    reason: str = ""
+    result: Any = None
+    """What its actor returned, where that is stored."""
+
+
+def wait(conn: Connection, message: dramatiq.Message[Any], timeout: timedelta | None) -> End | None:
+    """Return how a message with the option `awaited` ended; `None` where it has not in time."""
+    backend = PostgresResults()
+    key = backend.build_message_key(message)
+    until = time.monotonic() + (math.inf if timeout is None else timeout.total_seconds())
+    while True:
+        body = results.get(conn, key)
+        if body is not None:
+            return ended(conn, message.message_id, backend, backend.encoder.decode(body))
+        if is_withdrawn(conn, message.message_id):
+            return End("cancelled", "before it ran")
+        if time.monotonic() >= until:
+            return None
+        time.sleep(LOOK_S)
+
+
+def ended(conn: Connection, message_id: str, backend: PostgresResults, stored: Any) -> End:
+    """Tell the ends apart, whose rows commit with what is stored: a discard is no result."""
+    tried = attempts.of_message(conn, message_id)
+    if tried and tried[-1].outcome in ("dead", "discarded"):
+        return End(tried[-1].outcome, tried[-1].reason)
+    try:
+        result = backend.unwrap_result(stored)  # type: ignore[no-untyped-call]  # dramatiq's
+    except ResultFailure as failure:  # dead, and erased or put back since
+        return End("dead", str(failure))
+    return End("done", result=result)
+
+
+def is_withdrawn(conn: Connection, message_id: str) -> bool:
+    """Tell whether it was cancelled while it waited, so that no worker meets it."""
+    return cancels.is_cancelled(conn, message_id) and settled.is_settled(conn, message_id, 0)
+
+
+def is_worked_on(conn: Connection, queue: str) -> bool:
+    """Tell whether a worker that beats is on a queue."""
+    return any(one.alive and queue in one.queues for one in workers.find(conn))
