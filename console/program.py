@@ -44,17 +44,23 @@ def queue_names(conn: Connection) -> list[str]:
     return list(dict.fromkeys([*rabbitmq().declared, *(one.name for one in queues.find(conn))]))
 
 
-def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
-    """Return the names if each is a queue's; those no worker has declared yet are noted.
-
-    Raises `NotFoundError` before anything is written.
-    """
-    declared, known = rabbitmq().declared, queue_names(conn)
+def check_queues(conn: Connection, names: Iterable[str]) -> None:
+    """Raise `NotFoundError` for a name that no queue has."""
+    known = queue_names(conn)
     for name in names:
         if name not in known:
             raise NotFoundError(
                 f"no queue {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
             )
+
+
+def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
+    """Return the names if each is a queue's; those no worker has declared yet are noted.
+
+    Raises `NotFoundError` before anything is written.
+    """
+    check_queues(conn, names)
+    declared = rabbitmq().declared
     missing = {*names} - {one.name for one in queues.find(conn)}
     queues.declare(conn, {name: declared[name].kind for name in missing})
     return list(dict.fromkeys(names))

@@ -1,12 +1,19 @@
 """`workshed queues`: how much is where, and which queues rest."""
 
-from typing import Annotated
+import contextlib
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.cli import completing
 from console.cli.listing import ListByDefault
 from console.cli.options import Json
+from console.cli.purge import purge
+
+if TYPE_CHECKING:
+    from console.queue_states import QueueState
+    from workshed.db import Connection
 
 queues = typer.Typer(
     cls=ListByDefault, add_completion=False, help="How much is where, and which queues are paused."
@@ -18,32 +25,36 @@ Names = Annotated[
 ]
 
 
+LOOK_S = 2.0
+
+
 @queues.command("list")
-def listed(*, as_json: Json = False) -> None:
+def listed(
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again every 2 s, until Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the queues; `workshed queues` does the same. A dash is what nobody here knows.
 
     How many jobs workers hold (unacked) only the management API tells:
     WORKSHED_MANAGEMENT_URL. Exit code 3 when RabbitMQ could not be asked.
+    --watch goes on then, and its --json is one value per line.
     """
     from console.cli import output
     from console.program import database, management, rabbitmq
     from console.queue_states import states
 
     with database() as conn:
+        if watch:
+            again(conn, as_json=as_json)
+            return
         found, trouble = states(conn, rabbitmq(), management())
     if as_json:
         output.print_json(found)
     else:
-        columns = ("queue", "kind/levels", "weight", "ready", "unacked", "workers", "waiting")
-        lines = [
-            (
-                f"{one.name} (paused)" if one.paused_at else one.name,
-                f"{one.kind}/{one.levels}" if one.levels else one.kind,
-                *(one.weight, one.ready, one.unacked, one.workers, one.waiting, one.dead),
-            )
-            for one in found
-        ]
-        output.table((*columns, "dead"), lines)
+        print_states(found)
     for one in found:
         if one.dead_queue:
             output.talk(
@@ -52,6 +63,45 @@ def listed(*, as_json: Json = False) -> None:
             )
     if trouble:
         raise trouble[0]
+
+
+def print_states(found: "list[QueueState]") -> None:
+    """Print them as a table."""
+    from console.cli.output import table
+
+    columns = ("queue", "kind/levels", "weight", "ready", "unacked", "workers", "waiting", "dead")
+    lines = [
+        (
+            f"{one.name} (paused)" if one.paused_at else one.name,
+            f"{one.kind}/{one.levels}" if one.levels else one.kind,
+            *(one.weight, one.ready, one.unacked, one.workers, one.waiting, one.dead),
+        )
+        for one in found
+    ]
+    table(columns, lines)
+
+
+def again(conn: "Connection", *, as_json: bool) -> None:
+    """Print them again and again; on a terminal, in the place of the last ones."""
+    import json
+    from dataclasses import asdict
+
+    from console.cli import output
+    from console.program import management, rabbitmq
+    from console.queue_states import states
+
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            found, trouble = states(conn, rabbitmq(), management())
+            if as_json:
+                print(json.dumps([asdict(one) for one in found], default=output.plain), flush=True)
+            else:
+                output.console().clear()  # writes nothing where there is no terminal
+                print_states(found)
+                print(flush=True)
+            for one in trouble:
+                output.talk(str(one))
+            time.sleep(LOOK_S)
 
 
 @queues.command()
@@ -78,3 +128,6 @@ def resume(names: Names) -> None:
         for queue in known_queues(conn, names):
             rows.resume(conn, queue)
             print(f"{queue}  resumed")
+
+
+queues.command()(purge)

@@ -1,9 +1,16 @@
 """`workshed queues`: how much is where, and which queues rest."""
 
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+
+import dramatiq
 import pytest
 
 from brokers import topology
-from workshed.jobs import queues
+from console import ends
+from console.cli import queues as command
+from workshed.jobs import attempts, batches, dead, queues, settled, unique
 
 
 @pytest.fixture
@@ -112,6 +119,146 @@ def test_with_the_management_api_away_the_rest_is_shown(workshed, known, env):
     assert done.json[0]["ready"] == 0
     assert "management API does not answer at 127.0.0.1:9" in done.err
     assert "secret" not in done.err
+
+
+# Watch
+
+
+def test_watched_they_are_looked_at_again_and_again(workshed, known, store, monkeypatch):
+    looks = []
+
+    def sleep(_):
+        looks.append("")
+        if len(looks) > 1:
+            raise KeyboardInterrupt
+        store("a", queue="emails")
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep))
+    done = workshed("queues", "--watch", "--json")
+
+    assert (done.code, done.err) == (0, "")
+    waiting = [{one["name"]: one["waiting"] for one in json.loads(line)} for line in done.lines]
+    assert [one["emails"] for one in waiting] == [0, 1]
+
+
+def test_watching_goes_on_while_rabbitmq_is_away(workshed, known, monkeypatch):
+    def sleep(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(known, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    done = workshed("queues", "--watch")
+
+    assert done.code == 0
+    assert done.lines[0].split()[0] == "queue"
+    assert "\x1b" not in done.out  # what clears a terminal is for terminals
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in done.err
+
+
+# Purge
+
+
+@pytest.fixture
+def send(known, rabbitmq, eventually):
+    """`send("emails")`: a job that RabbitMQ has ready; its message."""
+
+    def send(queue, **options):
+        message = dramatiq.Message(queue, "greet", (7,), {}, options)
+        before = rabbitmq.depth(queue)
+        with topology.opened(known.urls) as connection:
+            connection.channel().basic_publish("", queue, message.encode())
+        eventually(lambda: rabbitmq.depth(queue) == before + 1)
+        return message
+
+    return send
+
+
+def test_what_is_purged_is_recorded_and_gone(workshed, send, rabbitmq, conn, eventually):
+    first, second = send("emails"), send("emails")
+    other = send("bulk")
+
+    done = workshed("queues", "purge", "emails", "--yes")
+
+    assert (done.code, done.out, done.err) == (0, "2\n", "2 jobs discarded.\n")
+    eventually(lambda: rabbitmq.depth("emails") == 0)
+    for message in (first, second):
+        [row] = attempts.of_message(conn, message.message_id)
+        assert (row.outcome, row.reason) == ("discarded", "purged by an operator")
+    assert rabbitmq.depth("bulk") == 1
+    assert attempts.of_message(conn, other.message_id) == []
+
+
+def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send, conn):
+    """RabbitMQ's own purge leaves a key that nobody can take, and a batch that never ends."""
+    batch = "00000000-0000-4000-8000-000000000001"
+    message = send("emails", unique_key="greet 7", batch=batch, awaited=True)
+    claim = unique.Claim("greet 7", message.message_id, 0, "greet", "emails", None)
+    assert unique.take(conn, claim) == message.message_id
+    with conn.transaction():
+        conn.execute(*batches.opening(batch, "greetings", {}))
+        conn.execute(*batches.joining(batch, [message.message_id]))
+        conn.execute(*batches.closing(batch))
+
+    workshed("queues", "purge", "emails", "--yes")
+
+    assert unique.find(conn, "greet 7") is None
+    states = conn.execute("SELECT state FROM jobs.batch_jobs").fetchall()
+    assert states == [("cancelled",)]
+    end = ends.wait(conn, message, timedelta())
+    assert end == ends.End("discarded", "purged by an operator")
+
+
+def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send, conn):
+    message = send("emails")
+    settled.settle(conn, message.message_id, 0)
+
+    assert workshed("queues", "purge", "emails", "--yes", "--json").json["purged"] == 1
+    assert attempts.of_message(conn, message.message_id) == []
+
+
+def test_what_nobody_can_read_is_dead_with_its_body(workshed, known, conn, rabbitmq, eventually):
+    publish(known, "emails", 1)
+    eventually(lambda: rabbitmq.depth("emails") == 1)
+
+    done = workshed("queues", "purge", "emails", "--yes", "--json")
+
+    assert done.json == {"queue": "emails", "found": 1, "purged": 0, "unreadable": 1}
+    [row] = dead.find(conn)
+    assert (row.body, row.queue, row.actor) == (b"x", "emails", None)
+
+
+def test_it_says_how_many_and_does_nothing_until_somebody_agrees(workshed, send, store, rabbitmq):
+    send("emails")
+    store("a", queue="emails")
+
+    looked = workshed("queues", "purge", "emails", "--dry-run")
+
+    assert (looked.code, looked.out) == (0, "1\n")
+    assert looked.err.startswith("1 job would be discarded.\nPostgreSQL has 1 more: ")
+
+    refused = workshed("queues", "purge", "emails")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "Discard 1 job of emails: there is no terminal to ask at, so say --yes" in refused.err
+    assert rabbitmq.depth("emails") == 1
+
+
+def test_a_queue_with_nothing_in_it_needs_nobody_to_agree(workshed, known):
+    done = workshed("queues", "purge", "emails")
+
+    assert (done.code, done.out, done.err) == (0, "0\n", "0 jobs discarded.\n")
+
+
+@pytest.mark.parametrize(
+    ("queue", "said"),
+    [("emials", "did you mean 'emails'?"), ("emails", "has no queue 'emails' yet")],
+)
+def test_a_queue_that_is_not_there_is_not_purged(workshed, broker, queue, said):
+    done = workshed("queues", "purge", queue, "--yes")
+
+    assert (done.code, done.out) == (5, "")
+    assert said in done.err
 
 
 # Pause

@@ -1,0 +1,56 @@
+"""`workshed queues purge`: what waits on RabbitMQ and is not wanted any more."""
+
+from typing import Annotated
+
+import typer
+
+from console.cli import completing
+from console.cli.options import DryRun, Json, Yes
+
+
+def purge(
+    name: Annotated[
+        str, typer.Argument(metavar="QUEUE", autocompletion=completing.queues, show_default=False)
+    ],
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Discard the jobs that RabbitMQ has ready in QUEUE, so many as it says that there are.
+
+    One by one: each is recorded, its key is free, its batch goes on. What workers
+    hold, and what waits in PostgreSQL, stays. What nobody can read becomes dead.
+    """
+    from console import purging, waiting
+    from console.cli.asking import agreed
+    from console.cli.output import print_json, talk
+    from console.cli.progress import progress
+    from console.depths import depths
+    from console.errors import NotFoundError
+    from console.program import check_queues, database, rabbitmq
+    from console.words import jobs
+
+    broker = rabbitmq()
+    with database() as conn:
+        check_queues(conn, [name])
+        found = depths(broker.urls, [name])
+        if name not in found:
+            raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
+        count = found[name].ready
+        done = purging.Purged()
+        if count and not dry_run:
+            agreed(f"Discard {jobs(count)} of {name}", yes=yes)
+            with progress(count) as step:
+                done = purging.purge(broker, conn, name, count, step)
+        left = waiting.counts(conn).get(name, 0)
+    if as_json:
+        told = {"queue": name, "found": count, "purged": done.ended, "unreadable": done.unreadable}
+        print_json(told)
+    else:
+        print(count if dry_run else done.ended)
+    talk(f"{jobs(count)} would be discarded." if dry_run else f"{jobs(done.ended)} discarded.")
+    if done.unreadable:
+        talk(f"{done.unreadable} could not be read and are dead; see `workshed dead`.")
+    if left:
+        talk(f"PostgreSQL has {left} more: `workshed scheduled cancel --all --queue {name}`.")

@@ -1,0 +1,86 @@
+"""End what waits in a queue of RabbitMQ, each job as a worker ends one that was cancelled.
+
+RabbitMQ's own purge knows nothing of what a job holds: its key would stay taken, its batch would
+never end, and what a classic queue has lost is sent again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pika.exceptions import ChannelClosedByBroker
+
+from brokers.envelope import decode
+from brokers.errors import EnvelopeError, PublishRefusedError
+from brokers.misfits import unnamed
+from brokers.rabbitmq import RabbitMQ
+from console.amqp import lasting
+from middleware import CopyError, Job, Outcome
+from workshed.db import Connection
+from workshed.jobs import dead
+
+BLOCKED = timedelta(seconds=30)
+"""As nothing is published, RabbitMQ blocks only who has published before."""
+PURGED = Outcome("discarded", "purged by an operator", called="cancelled")
+
+
+@dataclass(slots=True)
+class Purged:
+    """How many of a queue have ended."""
+
+    ended: int = 0
+    unreadable: int = 0
+    """Of which nobody knows what they are: they are dead, with their bodies."""
+
+
+def purge(
+    broker: RabbitMQ, conn: Connection, name: str, limit: int, step: Callable[[], None]
+) -> Purged:
+    """End up to `limit` messages, in the order in which workers would get them.
+
+    Each has its outcome before it is acked: who is killed in between leaves a copy, which the
+    worker that gets it absorbs. Raises `BrokerUnreachableError` or `PublishRefusedError`.
+    """
+    done = Purged()
+    with lasting(broker.urls, "purge", BLOCKED) as connection:
+        channel: Any = connection.channel()
+        try:
+            for _ in range(limit):
+                method, _properties, body = channel.basic_get(name)
+                if method is None:
+                    break
+                if end(broker, conn, name, body):
+                    done.ended += 1
+                else:
+                    done.unreadable += 1
+                channel.basic_ack(method.delivery_tag)
+                step()
+        except ChannelClosedByBroker as err:
+            raise PublishRefusedError(f"queue {name!r}: {err.reply_text}") from None
+    return done
+
+
+def end(broker: RabbitMQ, conn: Connection, queue: str, body: bytes) -> bool:
+    """Write the outcome of one message; False where it cannot be read, and is dead."""
+    try:
+        message = decode(body, queue)
+    except EnvelopeError as err:
+        dead.bury(
+            conn,
+            message_id=unnamed(body),
+            hop=0,
+            attempt=0,
+            queue=queue,
+            actor=None,
+            body=body,
+            reason=str(err),
+            error=err,
+        )
+        return False
+    try:
+        with conn.transaction():
+            broker.settle(conn, Job(message, copied=True), PURGED)
+    except CopyError:
+        pass  # it has an outcome already, and this was a copy
+    return True
