@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 from base64 import b64encode
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -33,6 +35,7 @@ class Management:
         self.user = unquote(parts.username or "guest")
         self._tls = parts.scheme == "https"
         self._at = parts.hostname, port or (TLS_PORT if self._tls else PORT)
+        self._date: str | None = None
         self._root = parts.path.rstrip("/")
         login = f"{self.user}:{unquote(parts.password or 'guest')}"
         self._login = b64encode(login.encode()).decode()
@@ -74,6 +77,11 @@ class Management:
         kinds = sorted({str(alarm.get("resource")) for alarm in answer.get("alarms", [])})
         return f"{answer.get('reason')}: {', '.join(kinds)}"
 
+    def clock(self) -> datetime | None:
+        """Return the time of its host, to the second, if it says so."""
+        self.get("whoami")
+        return None if self._date is None else parsedate_to_datetime(self._date)
+
     def get(self, path: str) -> Any:
         """Return the JSON of one answer."""
         status, text = self._ask(path)
@@ -92,6 +100,7 @@ class Management:
                 headers = {"Authorization": f"Basic {self._login}"}
                 connection.request("GET", f"{self._root}/api/{path}", headers=headers)
                 answer = connection.getresponse()
+                self._date = answer.getheader("Date")
                 return answer.status, answer.read()
             except (OSError, http.client.HTTPException) as err:
                 raise ManagementError(

@@ -1,9 +1,12 @@
 """`workshed doctor`: all that is wrong, at once, each with the line that mends it."""
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from console.words import SPAN, span
 
 if TYPE_CHECKING:
     from console.doctor import Finding, Level
@@ -27,6 +30,12 @@ def doctor(
         int | None, typer.Option(min=1, help="Of `dramatiq` on this host; by default one per CPU.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 8,
+    stop_within: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=span, metavar=SPAN, help="What systemd or Kubernetes gives a worker to stop."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at everything a worker needs; change nothing.
@@ -38,7 +47,8 @@ def doctor(
     from console.doctor import CHECKS, examine, look_around
     from console.program import PACKAGES
 
-    here = look_around(tuple(packages or PACKAGES), processes or os.cpu_count() or 1, threads)
+    many = processes or os.cpu_count() or 1
+    here = look_around(tuple(packages or PACKAGES), many, threads, stop_within)
     found = examine(here, CHECKS)
     levels = [finding.level for findings in found.values() for finding in findings]
     if as_json:

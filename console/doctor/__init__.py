@@ -4,19 +4,24 @@ A check is a function from the surroundings to what it found, each with its caus
 mends it. It leaves everything as it was, and is a line in `CHECKS`.
 """
 
+from datetime import timedelta
+
 from console.doctor import (
     actors,
     charts,
     environment,
     jobs,
+    measuring,
     permissions,
     postgresql,
     queues,
     rabbitmq,
+    sentry,
     smtp,
     storage,
     timeouts,
     versions,
+    workers,
 )
 from console.doctor.finding import Finding, Level
 from console.doctor.run import Check, examine
@@ -34,6 +39,7 @@ CHECKS = (
     Check("versions", versions.check),
     Check("actors", actors.check, needs=("environment",)),
     Check("time limits", timeouts.limits, needs=ACTORS),
+    Check("shutdown", timeouts.shutdown, reads=("shutdown_grace",)),
     Check("PostgreSQL", postgresql.reachable, reads=("database_url",)),
     Check("PostgreSQL version", postgresql.version, needs=DATABASE),
     Check("migrations", postgresql.migrations, needs=DATABASE),
@@ -48,15 +54,23 @@ CHECKS = (
     Check("alarms", rabbitmq.alarms, needs=BROKER),
     # After the actors, whose modules may declare queues.
     Check("queues", queues.declared, needs=BROKER, after=ACTORS),
+    Check("workers", workers.check, needs=BROKER, after=ACTORS),
     Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
     Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
     Check("mail", smtp.check, reads=("smtp_url",)),
     Check("storage", storage.check, reads=("storage_url",)),
     Check("charts", charts.check),
+    Check("Sentry", sentry.check, reads=("sentry_dsn",)),
+    Check("metrics", measuring.check, reads=("metrics",)),
 )
 
 
-def look_around(packages: tuple[str, ...], processes: int, threads: int) -> Surroundings:
+def look_around(
+    packages: tuple[str, ...],
+    processes: int,
+    threads: int,
+    stop_within: timedelta | None = None,
+) -> Surroundings:
     """Read the environment, as far as that is possible."""
     settings, problems, unreadable = environment.read()
-    return Surroundings(settings, problems, unreadable, packages, processes, threads)
+    return Surroundings(settings, problems, unreadable, packages, processes, threads, stop_within)

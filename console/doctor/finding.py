@@ -1,9 +1,13 @@
 """What a check found: how bad it is, its cause, and the line that mends it."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 Level = Literal["ok", "warning", "failed", "not checked"]
+
+SKEW = timedelta(seconds=5)
+"""By more than this clocks may not differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,9 @@ def failed(said: str, mend: str) -> Finding:
 def unchecked(said: str, mend: str = "") -> Finding:
     """Nobody knows."""
     return Finding("not checked", said, mend)
+
+
+def apart(skew: timedelta) -> Finding:
+    """Tell that the clock of a server is not that of this host."""
+    said = f"its clock and this host's are {skew.total_seconds():.0f} s apart"
+    return warning(said, "timedatectl set-ntp true  (on the host whose clock is wrong)")

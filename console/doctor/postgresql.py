@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from console.doctor.finding import Finding, failed, ok, warning
+from console.doctor.finding import SKEW, Finding, apart, failed, ok, warning
 from console.doctor.surroundings import Surroundings
 from workshed import migrate
 from workshed.errors import MigrationError
@@ -13,7 +13,6 @@ from workshed.migrate import STREAMS, Stream
 
 OLDEST = 15
 NEWEST = 18
-SKEW = timedelta(seconds=5)
 WITH_PRODUCT = "workshed migrate --with-product"
 BESIDE_POOL = 2
 """Connections of a worker beside its pool: one for the flags, one for the rows of what it sends."""
@@ -51,8 +50,7 @@ def version(here: Surroundings) -> Iterator[Finding]:
     else:
         yield ok(f"PostgreSQL {found}")
     if skew > SKEW:
-        said = f"its clock and this host's are {skew.total_seconds():.0f} s apart"
-        yield warning(said, "timedatectl set-ntp true  (on the host whose clock is wrong)")
+        yield apart(skew)
 
 
 def migrations(here: Surroundings) -> Iterator[Finding]:

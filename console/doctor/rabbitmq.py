@@ -1,6 +1,7 @@
 """RabbitMQ: reachable, of a supported version, taking messages; its management API."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pika
@@ -8,7 +9,7 @@ import pika
 from brokers import address, topology
 from brokers.build import STUB
 from console.doctor import probe
-from console.doctor.finding import Finding, failed, ok, unchecked, warning
+from console.doctor.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
 from console.doctor.surroundings import CONNECT_S, Surroundings
 from console.errors import ManagementError
 
@@ -66,10 +67,14 @@ def management(here: Surroundings) -> Iterator[Finding]:
             return
         api.overview()
         api.queues()
+        clock = api.clock()
     except ManagementError as err:
         yield failed(str(err), line)
     else:
         yield ok(f"the management API answers at {api.address}")
+        skew = timedelta() if clock is None else abs(datetime.now(UTC) - clock)
+        if skew > SKEW:
+            yield apart(skew)
 
 
 def alarms(here: Surroundings) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 from brokers import build
@@ -33,6 +34,8 @@ class Surroundings:
     processes: int = 1
     threads: int = 8
     """Of a `dramatiq` master on this host."""
+    stop_within: timedelta | None = None
+    """How long systemd, Kubernetes or the like waits after SIGTERM before it kills a worker."""
 
     @property
     def urls(self) -> list[str]:

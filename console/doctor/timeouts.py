@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from brokers import build
-from console.doctor.finding import Finding, failed, ok
+from console.doctor.finding import Finding, failed, ok, unchecked
 from console.doctor.surroundings import Surroundings
+from console.supervisor import RELAY_AFTER_S
 from console.words import in_words
 from middleware import Deadline
 from middleware.retries import retry_queues
@@ -47,3 +48,30 @@ def limits(_: Surroundings) -> Iterator[Finding]:
             )
     if not wrong:
         yield ok(f"the time limits of {len(broker.actors)} actors fit their queues")
+
+
+def shutdown(here: Surroundings) -> Iterator[Finding]:
+    """Compare what a worker takes to stop with what it is given; only its operator knows that."""
+    grace = here.settings.shutdown_grace
+    whole = grace + timedelta(seconds=RELAY_AFTER_S)
+    takes = f"a worker may take {seconds(whole)} to stop ({seconds(grace)} for its jobs)"
+    given = here.stop_within
+    if given is None:
+        line = f"workshed doctor --stop-within {whole.total_seconds():g}s"
+        unknown = "TimeoutStopSec, or terminationGracePeriodSeconds, was not named"
+        yield unchecked(f"{takes}: {unknown}", f"{line}  (or what it is)")
+    elif given < whole:
+        fits = max(timedelta(), given - timedelta(seconds=RELAY_AFTER_S))
+        yield failed(
+            f"{takes} and is killed after {seconds(given)}: what it cuts short is not stored, "
+            "and counts as a crash",
+            f"export WORKSHED_SHUTDOWN_GRACE={fits.total_seconds():g}  (or let it have "
+            f"{seconds(whole)})",
+        )
+    else:
+        yield ok(f"{takes}, and has {seconds(given)}")
+
+
+def seconds(length: timedelta) -> str:
+    """Write it as the settings and systemd have it."""
+    return f"{length.total_seconds():g} s"

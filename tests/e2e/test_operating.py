@@ -183,7 +183,8 @@ def test_beside_a_worker_the_doctor_finds_all_well(
     eventually(lambda: count("jobs.relays") == 1)
     eventually(lambda: len(rabbitmq.queues()) == 2 * len(broker.declared))
 
-    found = json.loads(workshed("doctor", "--json", "--processes", "1"))
+    words = ("--processes", "1", "--import", "note_jobs")
+    found = json.loads(workshed("doctor", "--json", *words))
 
     assert found["ok"] is True
     assert [one["check"] for one in found["checks"] if one["level"] == "warning"] == []

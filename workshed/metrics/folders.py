@@ -70,13 +70,23 @@ def reserve(file: Path, size_bytes: int) -> None:
 
 def base() -> Path:
     """Return the folder of all masters of this user, made if there is none."""
-    found = Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{space()}"
+    found = place()
     found.mkdir(OURS, exist_ok=True)
-    state = found.lstat()  # a link would lead wherever its maker wants
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+    if not is_ours(found):
         raise ForeignFolderError(f"{found} is not a folder of ours; no metrics until it is gone")
     found.chmod(OURS)
     return found
+
+
+def place() -> Path:
+    """Say where that folder is, or would be."""
+    return Path(tempfile.gettempdir()) / f"workshed-metrics-{os.getuid()}{space()}"
+
+
+def is_ours(folder: Path) -> bool:
+    """Tell whether a folder is one, and of this user."""
+    state = folder.lstat()  # a link would lead wherever its maker wants
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid()
 
 
 def sweep() -> None:

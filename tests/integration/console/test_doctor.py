@@ -1,8 +1,10 @@
 """`workshed doctor`: all that is wrong, at once, each with its cause and the line that mends it."""
 
 import sys
+import tempfile
 import time
 import tomllib
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +13,16 @@ import pytest
 
 from brokers import topology
 from brokers.publisher import EXCHANGE
-from console.doctor import CHECKS, Check, examine, look_around, versions
+from console.doctor import (
+    CHECKS,
+    Check,
+    examine,
+    look_around,
+    postgresql,
+    rabbitmq,
+    sentry,
+    versions,
+)
 from console.doctor.finding import ok
 from console.doctor.run import DEADLINE_S
 from console.doctor.smtp import STEP
@@ -21,7 +32,8 @@ from workshed.cron import daily
 from workshed.duration import ms
 from workshed.jobs import queues, recurring, relays
 from workshed.jobs.recurring import Declared
-from workshed.settings import settings
+from workshed.metrics import folders
+from workshed.settings import MULTIPROCESS, settings
 
 ROOT = Path(__file__).parents[3]
 ALL = [check.name for check in CHECKS]
@@ -31,8 +43,8 @@ ALL = [check.name for check in CHECKS]
 def examined():
     """What the checks find now, by name."""
 
-    def run(*, packages=("actors",), processes=1, threads=8):
-        return examine(look_around(packages, processes, threads), CHECKS)
+    def run(*, packages=("actors",), processes=1, threads=8, stop_within=None):
+        return examine(look_around(packages, processes, threads, stop_within), CHECKS)
 
     return run
 
@@ -52,6 +64,15 @@ def healthy(broker, relay, management, mail_server):
     return broker
 
 
+@pytest.fixture
+def worked(healthy):
+    """A consumer is on each queue, as of a worker."""
+    with topology.opened(healthy.urls) as connection:
+        for name in healthy.declared:
+            connection.channel().basic_consume(name, lambda *_: None)
+        yield healthy
+
+
 def levels(findings):
     return [finding.level for finding in findings]
 
@@ -64,8 +85,8 @@ def only(findings):
 # All of it
 
 
-def test_all_is_well(workshed, healthy):
-    done = workshed("doctor", "--processes", "1")
+def test_all_is_well(workshed, worked):
+    done = workshed("doctor", "--processes", "1", "--stop-within", "30s")
 
     assert done.code == 0, done.out
     assert {line.split()[0] for line in done.lines if line[0] != " "} == {"ok"}
@@ -73,7 +94,19 @@ def test_all_is_well(workshed, healthy):
     assert done.err.endswith(" ok\n")
 
 
-def test_as_json_it_is_one_value_and_nothing_else(workshed, healthy, bury):
+@pytest.mark.usefixtures("database")
+def test_colours_are_for_terminals_and_for_none_with_no_color(workshed, monkeypatch):
+    green = "\x1b[32m"
+    assert "\x1b" not in workshed("doctor").out
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert green in workshed("doctor").out
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert green not in workshed("doctor").out
+
+
+def test_as_json_it_is_one_value_and_nothing_else(workshed, worked, bury):
     bury("a")
 
     done = workshed("doctor", "--json")
@@ -279,6 +312,19 @@ def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch
     assert "there is no module 'no_such_jobs'" in missing.said
 
 
+def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):
+    """Its jobs are cut short without a word, and each deploy looks like a crash."""
+    env(SHUTDOWN_GRACE="60")
+
+    found = only(examined(stop_within=timedelta(seconds=30))["shutdown"])
+
+    assert found.level == "failed"
+    assert "may take 65 s to stop (60 s for its jobs) and is killed after 30 s" in found.said
+    assert found.mend == "export WORKSHED_SHUTDOWN_GRACE=25  (or let it have 65 s)"
+    assert only(examined(stop_within=timedelta(seconds=65))["shutdown"]).level == "ok"
+    assert only(examined()["shutdown"]).level == "not checked"
+
+
 def test_limits_of_nothing(examined, database, env):
     env(PUBLISH_TIMEOUT="0", SMTP_TIMEOUT="0")
 
@@ -332,6 +378,24 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
     assert threads.mend == "export WORKSHED_POOL_SIZE=8"
     assert "workers and a relay may open 2503 of" in server.said
     assert "ALTER SYSTEM SET max_connections = 2523" in server.mend
+
+
+def test_a_clock_that_is_wrong(examined, healthy, monkeypatch):
+    """Delays and deadlines are counted by several; ours is moved, as theirs cannot be."""
+
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + timedelta(minutes=1)
+
+    for module in (postgresql, rabbitmq):
+        monkeypatch.setattr(module, "datetime", Late)
+
+    found = examined()
+
+    for name in ("PostgreSQL version", "management"):
+        assert levels(found[name]) == ["ok", "warning"]
+        assert "its clock and this host's are 6" in found[name][1].said
 
 
 # The jobs
@@ -452,6 +516,32 @@ def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy
 
     assert "export WORKSHED_MANAGEMENT_URL=http://" in only(found["management"]).mend
     assert levels(found["queues"]) == ["ok", "not checked"]
+
+
+def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
+    """RabbitMQ keeps what is sent there, and no other check fails."""
+    with topology.opened(healthy.urls) as connection:
+        connection.channel().basic_publish("", "bulk", b"x")
+    eventually(lambda: rabbitmq.depth("bulk") == 1)
+
+    full, empty = examined()["workers"]
+
+    assert (full.level, full.mend) == ("failed", "workshed worker")
+    assert full.said == "no worker is on bulk (1 ready): their jobs wait"
+    assert empty.level == "warning"
+    assert "emails" in empty.said
+    assert "bulk" not in empty.said
+
+
+def test_a_queue_without_jobs_and_without_actors_needs_no_worker(examined, healthy, actor):
+    """Whoever has actors of his own leaves most of the queues alone."""
+    healthy.actors.clear()
+    actor(queue_name="default", actor_name="crawl")(lambda: None)
+
+    found = only(examined(packages=("json",))["workers"])
+
+    assert found.said == "no worker is on default, where nothing waits"
+    assert found.mend == "workshed worker json"
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -620,6 +710,56 @@ def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
     found = only(examined()["charts"])
     assert (found.level, found.mend) == ("warning", "pip install 'workshed[report]'")
     assert levels(examined(packages=("tests.other",))["charts"]) == ["ok"]
+
+
+# Sentry and metrics
+
+
+def test_sentry_is_wanted_and_its_sdk_is_missing(examined, database, env, monkeypatch):
+    env(SENTRY_DSN="https://key@sentry.example.org/1")
+    monkeypatch.setattr(sentry, "SDK", "no_such_sdk")
+
+    found = only(examined()["Sentry"])
+
+    assert (found.level, found.mend) == ("failed", "pip install 'workshed[sentry]'")
+
+    monkeypatch.setattr(sentry, "SDK", "json")
+    assert only(examined()["Sentry"]).said == "failures are reported to sentry.example.org"
+
+
+def test_a_dsn_that_cannot_be_read(examined, database, env):
+    env(SENTRY_DSN="https://sentry.example.org")
+
+    found = examined()
+
+    assert "WORKSHED_SENTRY_DSN: must be like https://key@host" in found["environment"][0].said
+    assert only(found["Sentry"]).said == "WORKSHED_SENTRY_DSN cannot be read"
+
+
+def test_numbers_that_cannot_be_written(examined, database, env, monkeypatch, tmp_path):
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path / "gone"))
+    found = only(examined()["metrics"])
+    assert (found.level, found.said.endswith("nothing is measured")) == ("warning", True)
+
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    assert only(examined()["metrics"]).said == f"numbers are gathered in {tmp_path}"
+
+    env(METRICS="false")
+    assert "WORKSHED_METRICS" in only(examined()["metrics"]).said
+
+
+def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeypatch, tmp_path):
+    """Its owner could read and forge them, so workers do without."""
+    monkeypatch.delenv(MULTIPROCESS, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert only(examined()["metrics"]).level == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+    folders.place().symlink_to(tmp_path)
+
+    found = only(examined()["metrics"])
+    assert found.level == "warning"
+    assert "belongs to somebody else" in found.said
 
 
 # It changes nothing

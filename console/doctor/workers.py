@@ -1,0 +1,34 @@
+"""The workers: one on each queue that has actors, or jobs."""
+
+from collections.abc import Iterator
+
+from brokers import build
+from console.depths import depths
+from console.doctor.finding import Finding, failed, ok, warning
+from console.doctor.surroundings import Surroundings
+from console.program import PACKAGES
+from middleware.retries import retry_queues
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Look for queues without a consumer: nothing else says that nobody takes their jobs."""
+    found = depths(here.urls, [queue.name for queue in here.queues])
+    alone = {name: one.ready for name, one in found.items() if not one.consumers}
+    full = [f"{name} ({ready} ready)" for name, ready in alone.items() if ready]
+    empty = [name for name in sorted(with_actors(here)) if alone.get(name) == 0]
+    modules = () if here.packages == PACKAGES else here.packages
+    start = " ".join(("workshed worker", *modules))
+    if full:
+        yield failed(f"no worker is on {', '.join(full)}: their jobs wait", start)
+    if empty:
+        yield warning(f"no worker is on {', '.join(empty)}, where nothing waits", start)
+    if not (full or empty):
+        yield ok("a worker is on each queue that has jobs, or actors that were imported")
+
+
+def with_actors(here: Surroundings) -> set[str]:
+    """Name the queues that the imported actors work off."""
+    if here.problems:  # no broker can be built then
+        return set()
+    actors = build.broker().actors.values()
+    return {queue for actor in actors for queue in (actor.queue_name, *retry_queues(actor))}
