@@ -7,9 +7,16 @@ UNKNOWN = "unknown"
 
 
 def each(
-    ids: Sequence[str], do: Callable[[str], str], *, good: Collection[str], as_json: bool
+    ids: Sequence[str],
+    do: Callable[[str], str],
+    *,
+    good: Collection[str],
+    as_json: bool,
+    kind: str = "message_id",
 ) -> list[str]:
     """Print the id of each job and the answer of `do`; return the answers if all are `good`.
+
+    `kind` is what the ids are, in JSON.
 
     Raises `NotFoundError` when one is unknown, else `PartlyError`.
     """
@@ -26,7 +33,7 @@ def each(
                 print(f"{visible(message_id)}  {answers[message_id]}", flush=True)
             step()
     if as_json:
-        print_json([{"message_id": one, "answer": answer} for one, answer in answers.items()])
+        print_json([{kind: one, "answer": answer} for one, answer in answers.items()])
     bad = {one: answer for one, answer in answers.items() if answer not in good}
     unknown = [one for one, answer in bad.items() if answer == UNKNOWN]
     if unknown:

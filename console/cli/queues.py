@@ -105,29 +105,35 @@ def again(conn: "Connection", *, as_json: bool) -> None:
 
 
 @queues.command()
-def pause(names: Names) -> None:
+def pause(names: Names, *, as_json: Json = False) -> None:
     """Let workers start no more jobs of a queue; those that run end, the others stay there."""
+    from console.cli.each import UNKNOWN, each
     from console.cli.output import talk
     from console.program import database, known_queues
     from workshed.jobs import queues as rows
 
     with database() as conn:
-        for queue in known_queues(conn, names):
-            rows.pause(conn, queue)
-            print(f"{queue}  paused")
+
+        def one(queue: str) -> str:
+            return "paused" if rows.pause(conn, queue) else UNKNOWN
+
+        each(known_queues(conn, names), one, good=("paused",), as_json=as_json, kind="queue")
     talk(f"Workers follow within 2 s; `workshed queues resume {' '.join(names)}` lets them go on.")
 
 
 @queues.command()
-def resume(names: Names) -> None:
+def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs of a queue again."""
+    from console.cli.each import UNKNOWN, each
     from console.program import database, known_queues
     from workshed.jobs import queues as rows
 
     with database() as conn:
-        for queue in known_queues(conn, names):
-            rows.resume(conn, queue)
-            print(f"{queue}  resumed")
+
+        def one(queue: str) -> str:
+            return "resumed" if rows.resume(conn, queue) else UNKNOWN
+
+        each(known_queues(conn, names), one, good=("resumed",), as_json=as_json, kind="queue")
 
 
 queues.command()(purge)

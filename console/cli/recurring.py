@@ -50,59 +50,70 @@ def listed(*, as_json: Json = False) -> None:
 
 
 @recurring.command()
-def run(names: Names) -> None:
+def run(names: Names, *, as_json: Json = False) -> None:
     """Run periodic jobs once more, now; each is told that it is for this moment.
 
     Runs also what is paused. Exit code 1 when one is unique and still runs.
     """
+    from console.cli.each import each
     from console.cli.output import talk
-    from console.errors import PartlyError
     from console.program import database
     from console.recurring import known
     from workshed.jobs import occurrences
 
-    held = []
+    sent = set()
     with database() as conn:
-        for job in known(conn, names):
-            made = occurrences.make_now(conn, job.name)
-            print(f"{job.name}  {said(made)}", flush=True)
-            if made is None or made.held_by:
-                held.append(job.name)
-            if not job.live:
-                talk(f"No worker that runs has {job.name}; it waits for one.")
-    if held:
-        raise PartlyError(f"not sent: {', '.join(held)}")
+        jobs = {job.name: job for job in known(conn, names)}
+
+        def one(name: str) -> str:
+            made = occurrences.make_now(conn, name)
+            answer = said(made)
+            if made is not None and not made.held_by:
+                sent.add(answer)
+            if not jobs[name].live:
+                talk(f"No worker that runs has {name}; it waits for one.")
+            return answer
+
+        each(list(jobs), one, good=sent, as_json=as_json, kind="name")
 
 
 @recurring.command()
-def pause(names: Names) -> None:
+def pause(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
+    from console.cli.each import each
     from console.cli.output import talk
     from console.program import database
     from console.recurring import known
     from workshed.jobs import recurring as rows
 
     with database() as conn:
-        for job in known(conn, names):
-            rows.pause(conn, job.name)
-            print(f"{job.name}  paused")
+        jobs = [job.name for job in known(conn, names)]
+
+        def one(name: str) -> str:
+            rows.pause(conn, name)
+            return "paused"
+
+        each(jobs, one, good=("paused",), as_json=as_json, kind="name")
     talk(f"`workshed recurring resume {' '.join(names)}` lets them go on.")
 
 
 @recurring.command()
-def resume(names: Names) -> None:
+def resume(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs go on with their next time."""
+    from console.cli.each import each
     from console.cli.output import talk
     from console.program import database
     from console.recurring import known
     from workshed.jobs import recurring as rows
 
+    good = ("resumed", "was not paused")
     with database() as conn:
-        for job in known(conn, names):
-            if rows.resume(conn, job):
-                print(f"{job.name}  resumed")
-            else:
-                print(f"{job.name}  was not paused")
+        jobs = {job.name: job for job in known(conn, names)}
+
+        def one(name: str) -> str:
+            return good[0] if rows.resume(conn, jobs[name]) else good[1]
+
+        each(list(jobs), one, good=good, as_json=as_json, kind="name")
     talk("`workshed recurring` shows when they run.")
 
 

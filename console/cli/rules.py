@@ -50,4 +50,6 @@ def end(
         def one(number: str) -> str:
             return "ended" if rows.end(conn, int(number)) else UNKNOWN
 
-        each([str(number) for number in numbers], one, good=("ended",), as_json=as_json)
+        each(
+            [str(number) for number in numbers], one, good=("ended",), as_json=as_json, kind="rule"
+        )

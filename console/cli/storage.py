@@ -2,7 +2,7 @@
 
 import typer
 
-from console.cli.options import DryRun, Yes
+from console.cli.options import DryRun, Json, Yes
 
 storage = typer.Typer(add_completion=False, help="The contents in WORKSHED_STORAGE_URL.")
 
@@ -13,7 +13,7 @@ def group() -> None:
 
 
 @storage.command()
-def adopt(*, yes: Yes = False, dry_run: DryRun = False) -> None:
+def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Let contents that this database knows nothing of be deleted by `maintain`.
 
     A restore of PostgreSQL from an older backup leaves such. They go after
@@ -21,6 +21,7 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False) -> None:
     contents in the same place, they are its contents: look with --dry-run first.
     """
     from console.cli.asking import agreed
+    from console.cli.output import print_json
     from console.program import database
     from workshed import blobs
     from workshed.storage import storage as place
@@ -30,4 +31,7 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False) -> None:
     if count and not dry_run:
         agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
         count = blobs.adopt()
+    if as_json:
+        print_json({"storage": str(place()), "contents": count, "adopted": not dry_run})
+        return
     print(f"{count} contents without a row in {place()}{'' if dry_run else ', adopted'}")

@@ -98,4 +98,4 @@ def release(
                 return UNKNOWN
             return done if dry_run or locks.release(conn, lock) else "held by another by now"
 
-        each(keys, one, good=(done,), as_json=as_json)
+        each(keys, one, good=(done,), as_json=as_json, kind="key")
