@@ -44,6 +44,7 @@ def cancel(  # noqa: PLR0913 -- an option each
     fit and were sent before now, wherever they are.
     """
     from console.cli.asking import agreed
+    from console.cli.doubts import doubt
     from console.cli.each import UNKNOWN, each
     from console.cli.output import talk
     from console.program import database
@@ -56,6 +57,8 @@ def cancel(  # noqa: PLR0913 -- an option each
     refuse_unclear(ids or [], which, every=every, sent=sent)
     with database() as conn:
         wanted = rows.waiting(conn, which) if every else ids or []
+        if not wanted:
+            doubt(conn, actor=actor, queue=queue)
         known = {one for one in wanted if every or sent or get(conn, one)}
         rule = every and sent
         if (known or rule) and not dry_run:

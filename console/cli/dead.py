@@ -27,6 +27,7 @@ def listed(
 ) -> None:
     """List the dead, the latest first; `workshed dead` does the same."""
     from console.cli.dead_lists import print_dead, print_groups, tell_of_dead_queues
+    from console.cli.doubts import doubt
     from console.cli.output import talk
     from console.program import database
     from workshed.jobs import dead as rows
@@ -40,6 +41,7 @@ def listed(
             print_dead(conn, which, limit, as_json=as_json)
         if not count:
             talk("No such job is dead.")
+            doubt(conn, actor=actor, queue=queue, error=error)
         elif count > limit and not group:
             talk(f"{limit} of {count} shown; --limit shows more, --group counts them by error.")
         tell_of_dead_queues(conn)

@@ -46,6 +46,7 @@ class Chosen:
 def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
     """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
     from console.cli.asking import agreed
+    from console.cli.doubts import doubt
     from console.cli.each import UNKNOWN, each
     from console.cli.output import talk
     from console.program import database
@@ -56,6 +57,9 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
 
     with database() as conn:
         ids = dead.ids(conn, chosen.which) if chosen.every else chosen.ids
+        which = chosen.which
+        if not ids:
+            doubt(conn, actor=which.actor, queue=which.queue, error=which.error)
         if ids and not dry_run:
             agreed(f"{fate.verb} {jobs(len(ids))}", yes=not ask)
 

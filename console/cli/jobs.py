@@ -45,6 +45,7 @@ def jobs(  # noqa: PLR0913 -- an option each
     """
     from dataclasses import asdict
 
+    from console.cli.doubts import doubt
     from console.cli.output import print_json, table, talk
     from console.program import database
     from workshed.jobs import runs
@@ -65,6 +66,8 @@ def jobs(  # noqa: PLR0913 -- an option each
         found = runs.find(conn, which, limit=limit + 1)
         lost = runs.lost(conn, since or A_DAY)
         now = clock(conn)
+        if not found:
+            doubt(conn, actor=actor, queue=queue)
     more, found = len(found) > limit, found[:limit]
     if as_json:
         print_json([asdict(run) for run in found])

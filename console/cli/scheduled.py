@@ -28,6 +28,7 @@ def listed(
     """List what waits, the next due first; `workshed scheduled` does the same."""
     from console.cli import output
     from console.cli.body import call, for_programs
+    from console.cli.doubts import doubt
     from console.program import database
     from console.redaction import without_secrets
     from console.words import due
@@ -38,6 +39,8 @@ def listed(
         found = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
         rows = without_secrets(conn, found)
         now = clock(conn)
+        if not found:
+            doubt(conn, actor=actor, queue=queue)
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
         output.print_json([asdict(row) | for_programs(row.body) for row in rows])

@@ -4,7 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import attempts, dead, schedule
+from workshed.jobs import attempts, dead, queues, schedule
+from workshed.jobs.queues import Actor
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,28 @@ def test_some_of_them(workshed, bury, conn, options):
     rows = workshed("dead", "list", "--json", *options).json
 
     assert [row["message_id"] for row in rows] == ["wanted"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--queue", "emials"),
+            "No worker has declared the queue 'emials' (did you mean 'emails'?).",
+        ),
+        (("--actor", "gret"), "No worker has declared the actor 'gret' (did you mean 'greet'?)."),
+        (("--error", "ValueEror"), "No job is dead of 'ValueEror' (did you mean 'ValueError'?)."),
+    ],
+)
+@pytest.mark.parametrize("command", [("list",), ("discard", "--all", "--yes")])
+def test_a_misspelt_filter_is_no_good_news(workshed, bury, conn, command, words, said):
+    """That nothing is dead of an actor that is not there says nothing."""
+    queues.declare_actors(conn, [Actor("greet", "default")])
+    bury("a")
+
+    assert said in workshed("dead", *command, *words).err.splitlines()
+    assert "declared" not in workshed("dead", *command, "--queue", "bulk").err
+    assert ids(conn) == {"a"}
 
 
 def test_they_are_counted_by_error(workshed, bury):

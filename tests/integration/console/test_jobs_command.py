@@ -69,6 +69,13 @@ def test_runs_are_listed_the_latest_first(workshed, ran):
     assert ids(workshed("jobs", "--json")) == ["b", "a"]
 
 
+def test_a_misspelt_actor_is_named(workshed, conn, ran):
+    queues.declare_actors(conn, [Actor("greet", "default")])
+    ran("a")
+
+    assert "the actor 'gret' (did you mean 'greet'?)." in workshed("jobs", "--actor", "gret").err
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -31,6 +31,14 @@ def due_in(conn, message_id):
 # List
 
 
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("command", [(), ("cancel", "--all", "--yes")])
+def test_a_misspelt_queue_is_named(workshed, store, command):
+    store("a", queue="emails")
+
+    assert "(did you mean 'emails'?)" in workshed("scheduled", *command, "--queue", "emials").err
+
+
 def test_the_next_due_is_first_with_its_call_and_its_time(workshed, store):
     later, sooner = str(uuid4()), str(uuid4())
     store(later, due="3 days", actor="remind_somebody_who_never_came_back", queue="bulk")

@@ -1,0 +1,41 @@
+"""What is said of a filter that nothing fits: misspelt, it would look like good news."""
+
+import contextlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workshed.db import Connection
+
+
+def doubt(
+    conn: "Connection",
+    *,
+    actor: str | None = None,
+    queue: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Name what nobody knows by that name, and the likely one."""
+    from console.program import queue_names
+    from workshed.errors import SettingsError
+    from workshed.jobs import dead
+    from workshed.jobs import queues as rows
+
+    if actor is not None:
+        say("actor", actor, (one.name for one in rows.find_actors(conn)))
+    if queue is not None:
+        with contextlib.suppress(SettingsError):  # stub:// declares no queue that could be known
+            say("queue", queue, queue_names(conn))
+    if error is not None:
+        say("error", error, (one.error_class or "-" for one in dead.groups(conn)))
+
+
+def say(kind: str, name: str, known: Iterable[str]) -> None:
+    """Say it of one name, unless it is known."""
+    from brokers.errors import did_you_mean
+    from console.cli.output import talk
+
+    names = list(known)
+    if name not in names:
+        what = "No job is dead of" if kind == "error" else f"No worker has declared the {kind}"
+        talk(f"{what} {name!r}{did_you_mean(name, names)}.")
