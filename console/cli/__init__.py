@@ -10,7 +10,7 @@ function, when it runs.
 
 import importlib
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -112,8 +112,23 @@ app = typer.Typer(
 )
 
 
+def print_version(wanted: bool) -> None:
+    """Print it, and do nothing else."""
+    from workshed import __version__
+
+    if wanted:
+        print(f"workshed {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def workshed() -> None:
+def workshed(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Background jobs on RabbitMQ and PostgreSQL."""
 
 

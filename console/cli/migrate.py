@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.cli.options import Json
+
 if TYPE_CHECKING:
     from workshed.db import Connection
     from workshed.migrate import Migration, Stream
@@ -21,16 +23,22 @@ def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL that is pending; apply nothing.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
+    from console.cli.output import print_json
     from workshed import db
     from workshed.migrate import STREAMS
     from workshed.migrate import migrate as apply
 
-    if status and sql:
-        raise typer.BadParameter("--status and --sql exclude each other")
+    if sql and (status or as_json):
+        raise typer.BadParameter("--sql goes with neither --status nor --json")
     streams: tuple[Stream, ...] = STREAMS if with_product else ("jobs",)
     with db.connect() as conn:
+        if as_json:
+            made = None if status else apply(conn, streams)
+            print_json(as_data(conn, streams, made))
+            return
         if status:
             lines = state_of(conn, streams)
         elif sql:
@@ -47,6 +55,21 @@ def outcome(done: "list[Migration]") -> Iterator[str]:
         yield f"applied {migration.stream}/{migration.name}"
     if not done:
         yield "up to date"
+
+
+def as_data(
+    conn: "Connection", streams: "tuple[Stream, ...]", made: "list[Migration] | None"
+) -> list[dict[str, object]]:
+    """Return those that were made just now, or all; what is pending was applied at no time."""
+    from workshed.migrate import applied, pending
+
+    known = {(row.stream, row.name): row.applied_at for row in applied(conn)}
+    waiting = {(one.stream, one.name): None for one in pending(conn, streams)}
+    wanted = known | waiting if made is None else [(one.stream, one.name) for one in made]
+    return [
+        {"stream": stream, "name": name, "applied_at": known.get((stream, name))}
+        for stream, name in wanted
+    ]
 
 
 def state_of(conn: "Connection", streams: "tuple[Stream, ...]") -> Iterator[str]:

@@ -5,6 +5,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from psycopg import sql
 
+from workshed import __version__
+
 COMMANDS = [
     ("scheduled",),
     ("scheduled", "show", "a"),
@@ -88,6 +90,10 @@ def test_a_user_who_may_not_look(workshed, env, conn, database):
     assert (done.code, done.out) == (1, "")
     assert "PostgreSQL refuses: permission denied for schema jobs" in done.err
     assert "the one that ran `workshed migrate`" in done.err
+
+
+def test_it_tells_its_version(workshed):
+    assert workshed("--version").out == f"workshed {__version__}\n"
 
 
 def test_help_ends_with_the_exit_codes(workshed):

@@ -79,5 +79,19 @@ def test_the_table_of_the_document_is_what_is_printed(workshed, words, many, key
     assert list(first) == re.findall(r"`(\w+)`", keys)
 
 
+def test_migrations_tell_what_was_applied_just_now_and_what_is_pending(
+    workshed, env, empty_database_url
+):
+    env(DATABASE_URL=empty_database_url)
+
+    pending = workshed("migrate", "--status", "--json").json
+    applied = workshed("migrate", "--json").json
+
+    assert {one["applied_at"] for one in pending} == {None}
+    assert [one["name"] for one in applied] == [one["name"] for one in pending]
+    assert all(one["applied_at"] for one in applied)
+    assert workshed("migrate", "--json").json == []
+
+
 def test_the_table_is_found():
     assert len(ROWS) > 20
