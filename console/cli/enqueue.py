@@ -91,6 +91,7 @@ def built(
     packages: list[str] | None,
 ) -> "dramatiq.Message[Any]":
     """Make the message, by the actor; raises `UnknownActorError`."""
+    from console.cli import typed
     from console.cli.arguments import arguments
     from console.errors import UnknownActorError
     from console.program import PACKAGES, load, rabbitmq
@@ -100,7 +101,9 @@ def built(
     if name not in broker.actors:
         raise UnknownActorError(name, broker.actors, packages or PACKAGES)
     args, kwargs = arguments(words)
-    message = broker.get_actor(name).message_with_options(args=args, kwargs=kwargs, **options)
+    actor = broker.get_actor(name)
+    typed.check(actor, args, kwargs)
+    message = actor.message_with_options(args=args, kwargs=kwargs, **options)
     return message.copy(queue_name=queue or message.queue_name)
 
 

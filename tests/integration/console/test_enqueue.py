@@ -23,6 +23,11 @@ def package(broker, tmp_path, monkeypatch):
         "def send_invoice(order_id, note='', *, copies=1): ...\n"
         "@dramatiq.actor(broker=broker, queue_name='invoices', unique=Unique('until_executed'))\n"
         "def close_order(order_id): ...\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
+        "def label(code: str, copies: 'int | None' = None, *sizes: int,"
+        " spots: list[float] = [], unknown: 'Nobody' = 0): ...\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
+        "def stamp(code: str, copies: int | None = None, *, spots: list[float] = []): ...\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -99,6 +104,18 @@ def test_the_shipped_actors_are_imported_when_nothing_is_named(workshed, broker,
     assert [message["args"] for message in arrived(rabbitmq, "emails")] == [[7]]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stamp", "a", "2", "spots=[1, 2.5]"),
+        ("stamp", '"7"', "null"),
+        ("label", "7", "many"),  # an annotation of it cannot be read
+    ],
+)
+def test_what_fits_the_annotations_is_sent(enqueue, words):
+    assert enqueue(*words).code == 0
+
+
 # How words are read
 
 
@@ -155,6 +172,15 @@ def test_key_and_value_are_an_argument_by_name(word, kwargs):
             "Input should be less than or equal to 255",
         ),
         (("send_invoice", "-5"), 2, "No such option: -5"),
+        (("stamp", "7"), 2, "stamp: argument code: 7 does not fit: Input should be a valid string"),
+        (("stamp", "7"), 2, "a string is written as '\"7\"'"),
+        (
+            ("stamp", "a", "two"),
+            2,
+            'argument copies: "two" does not fit: Input should be a valid int',
+        ),
+        (("stamp", "a", "true"), 2, "argument copies: true does not fit"),
+        (("stamp", "a", 'spots=["x"]'), 2, 'argument spots: ["x"] does not fit'),
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_nothing_is_sent(
