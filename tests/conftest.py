@@ -1,6 +1,7 @@
 """Real servers for the tests: private ones, or those that the developer's shell names."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -224,8 +225,17 @@ def _database(url, template="template0"):
 
 
 def _run(url, query):
-    with psycopg.connect(url, autocommit=True) as conn:  # a test may have restarted the server
-        conn.execute(query)
+    """Do something that concerns no database alone, over a connection that is kept for more."""
+    try:
+        _kept(url).execute(query)
+    except psycopg.OperationalError:  # a test has restarted the server
+        _kept.cache_clear()
+        _kept(url).execute(query)
+
+
+@functools.cache
+def _kept(url):
+    return psycopg.connect(url, autocommit=True)
 
 
 def _sibling(url, database):
@@ -383,9 +393,9 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def scale(request):
-    """`scale(500)`: so many at full scale, a tenth otherwise."""
+    """`scale(500)`: so many at full scale, a tenth otherwise; of what takes long less, `by=30`."""
     full = request.config.getoption("full")
-    return lambda number: number if full else number // 10
+    return lambda number, by=10: number if full else number // by
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ import pytest
 from brokers import topology
 from brokers.publisher import EXCHANGE
 
+LONGEST_S = 60.0
+"""Of a test: its connection is closed then."""
+
 
 @pytest.fixture
 def made(broker):
@@ -15,7 +18,7 @@ def made(broker):
 
 @pytest.fixture
 def channel(broker):
-    with topology.opened(broker.urls) as connection:
+    with topology.opened(broker.urls, LONGEST_S) as connection:
         yield connection.channel()
 
 

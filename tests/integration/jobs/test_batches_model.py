@@ -362,7 +362,7 @@ def test_any_history_counts_each_job_and_tells_each_event_once(scale):
     run_state_machine_as_test(
         BatchJobs,
         settings=settings(
-            max_examples=scale(scale(3_000)),  # each is seconds
+            max_examples=scale(3_000, by=100),  # each is seconds
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -766,7 +766,7 @@ def test_any_history_loses_nothing_and_repeats_no_effect(machine, histories, sca
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=scale(histories),
+            max_examples=scale(histories, by=30),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

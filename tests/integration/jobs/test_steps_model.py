@@ -426,7 +426,7 @@ def test_any_history_writes_each_block_once(scale):
     run_state_machine_as_test(
         StepJobs,
         settings=settings(
-            max_examples=scale(scale(1_000)),  # each is half a second
+            max_examples=scale(1_000, by=100),  # each is half a second
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
