@@ -1,7 +1,6 @@
 """Real servers for the tests: private ones, or those that the developer's shell names."""
 
 import contextlib
-import functools
 import http.client
 import json
 import os
@@ -225,17 +224,8 @@ def _database(url, template="template0"):
 
 
 def _run(url, query):
-    """Do something that concerns no database alone, over a connection that is kept for more."""
-    try:
-        _kept(url).execute(query)
-    except psycopg.OperationalError:  # a test has restarted the server
-        _kept.cache_clear()
-        _kept(url).execute(query)
-
-
-@functools.cache
-def _kept(url):
-    return psycopg.connect(url, autocommit=True)
+    with psycopg.connect(url, autocommit=True) as conn:  # a test may have restarted the server
+        conn.execute(query)
 
 
 def _sibling(url, database):
