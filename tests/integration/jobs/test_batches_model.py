@@ -357,6 +357,7 @@ def message(message_id):
     return dramatiq.Message("default", "work", (), {}, {}, message_id)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("database")
 def test_any_history_counts_each_job_and_tells_each_event_once(scale):
     run_state_machine_as_test(

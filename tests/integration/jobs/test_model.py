@@ -755,6 +755,7 @@ class LimitedJobs(UniqueJobs):
         assert set(held.values()) <= {2}, "only a part of its limits was taken"
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize(
     ("machine", "histories"), [(Jobs, 1_500), (UniqueJobs, 1_500), (LimitedJobs, 1_000)]
