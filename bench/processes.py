@@ -3,8 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,26 @@ UTIME, STIME, PARENT = 11, 12, 1
 
 class BenchError(Exception):
     """A round that did not come to its end; its figures would say nothing."""
+
+
+def said(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    within_s: float,
+    codes: Collection[int] = (0,),
+) -> str:
+    """Return what Python prints with these words; raises `BenchError` for another exit code."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=False,
+    )
+    if done.returncode not in codes:
+        raise BenchError(f"{' '.join(words)[:200]} said {done.stderr[-2_000:]}")
+    return done.stdout.strip()
 
 
 class Tree:

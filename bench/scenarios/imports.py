@@ -1,13 +1,11 @@
 """A file of people that becomes users: how fast, and in how much memory."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from bench.measurement import Measurement, alone, medians
-from bench.processes import BenchError, Tree
+from bench.processes import BenchError, Tree, said
 from bench.size import Size
 from bench.world import THREADS, World, settle
 from workshed.migrate import migrate
@@ -16,6 +14,8 @@ WITHIN_S = 600.0
 READY = "Worker process is ready for action."
 PROCESSES = 2
 MEGABYTE = 1_000_000
+SOME_FAILED = (0, 1)
+"""Exit codes of an import of which some rows may fail."""
 WRONG = (
     ",x@example.org",
     "Ada,",
@@ -73,21 +73,10 @@ def _imported(world: World, rows: int) -> dict[str, float]:
     with Tree(command, environment, world.folder / "imports.log") as tree:
         tree.until(lambda: tree.log.read_text().count(READY) == PROCESSES, WITHIN_S)
         tree.quiet(WITHIN_S)
-        words = ["import", str(path), "--owner", "grace@example.org", "--json"]
-        done = subprocess.run(
-            [sys.executable, "-m", "console", *words],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=WITHIN_S,
-            check=False,
-        )
+        words = ["-m", "console", "import", str(path), "--owner", "grace@example.org", "--json"]
+        found = json.loads(said(words, environment, WITHIN_S, SOME_FAILED))
         memory = tree.peak_bytes() / MEGABYTE
     settle()
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        raise BenchError(f"the import said {done.stderr[-2_000:]}") from None
     if found["succeeded"] + found["failed"] != rows or not found["failed"] < rows / 10:
         raise BenchError(f"not every row is accounted for: {found}")
     return {"rate": rows / found["seconds"], "memory": memory}

@@ -1,10 +1,8 @@
 """A campaign: how many mails a second, beside a loop that only talks to the mail server."""
 
 import itertools
-import os
 import secrets
 import smtplib
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +11,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from bench.measurement import Measurement, alternating, beside
-from bench.processes import BenchError, Tree
+from bench.processes import BenchError, Tree, said
 from bench.size import Size
 from bench.world import THREADS, World, settle
 from console.servers.mail import MailCatcher
@@ -75,9 +73,10 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
         text.write_text(TEXT)
         page.write_text(HTML)
         parts = ("--subject=News", f"--text={text}", f"--html={page}")
-        added = _workshed(environment, "campaigns", "add", "News", *parts)
-        _workshed(environment, "campaigns", "start", added, "--yes")
-        _workshed(environment, "campaigns", "show", added, "--watch")
+        campaigns = ("-m", "console", "campaigns")
+        added = said([*campaigns, "add", "News", *parts], environment, WITHIN_S)
+        said([*campaigns, "start", added, "--yes"], environment, WITHIN_S)
+        said([*campaigns, "show", added, "--watch"], environment, WITHIN_S)
         with world.database() as conn:
             query = """
                 SELECT state, error, extract(epoch FROM ended_at - started_at)
@@ -111,17 +110,3 @@ def _bare(_world: World, server: MailCatcher, count: int) -> float:
     if len(server.received) != count:
         raise BenchError(f"{len(server.received)} of {count} mails have arrived")
     return count / seconds
-
-
-def _workshed(environment: dict[str, str], *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "console", *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"workshed {' '.join(words)} said {done.stderr[-2_000:]}")
-    return done.stdout.strip()

@@ -1,16 +1,14 @@
 """The report of a day in a shop with many orders: how long it takes."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import psycopg
 
 from bench.measurement import Measurement, alone, medians
+from bench.processes import BenchError, said
 from bench.size import Size
-from bench.world import BenchError, World
+from bench.world import World
 from workshed.migrate import migrate
 
 DATE, ZONE = "2026-03-01", "Europe/Paris"
@@ -108,17 +106,7 @@ def _reported(world: World, revenue: str) -> dict[str, float]:
         WORKSHED_STORAGE_URL=f"file:{world.folder}/contents",
         WORKSHED_REPORT_TIME_ZONE=ZONE,
     )
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, DATE, ZONE],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(f"the report failed: {done.stderr[-2_000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(said(["-c", CODE, DATE, ZONE], environment, WITHIN_S))
     if found.pop("revenue") != revenue:
         raise BenchError(f"the report says {found}, and {revenue} was paid")
     return found
