@@ -127,7 +127,6 @@ def begin_campaign(campaign_id: int) -> None:
 
 def hand_out(campaign_id: int, after: int) -> None:
     """Send the jobs of the next recipients, and in a moment itself; the last close the batch."""
-    batch = Batch()
     try:
         with db.transaction() as conn:
             handed = campaigns.hand_out(conn, campaign_id, after, settings().bulk_batch)
@@ -142,7 +141,7 @@ def hand_out(campaign_id: int, after: int) -> None:
                 schedule.send(conn, following, delay=pause_after(len(handed.users)))
     except BatchError as err:  # somebody cancelled it
         with db.transaction() as conn:
-            campaigns.leave_batch(conn, campaign_id, batch.id, str(err))
+            campaigns.leave_batch(conn, campaign_id, err.batch, str(err))
         raise Discard(str(err)) from err
 
 

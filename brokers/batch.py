@@ -32,6 +32,11 @@ NOW = timedelta()
 class BatchError(WorkshedError):
     """What was asked of a batch cannot be: it is not there, or has all it will ever have."""
 
+    def __init__(self, message: str, batch: str | None = None) -> None:
+        """Keep the id of the batch, where there is one."""
+        super().__init__(message)
+        self.batch = batch
+
 
 class Batch:
     """Jobs that belong together: added in your transactions, counted one by one as they end.
@@ -119,7 +124,7 @@ class Batch:
         kind, job = _kind(conn), current.running()
         adder = None if job is None else job.message_id
         if problem := kind.execute(conn, batches.refusal(self.id, adder)):
-            raise BatchError(f"no job can be added to batch {self.id}: {problem}")
+            raise BatchError(f"no job can be added to batch {self.id}: {problem}", self.id)
         reason: Reason = "send" if delay is None and at is None else "delay"
         return [
             sent
@@ -143,7 +148,7 @@ class Batch:
         """Return how many of its jobs are in which state; raises `BatchError` without a batch."""
         found = batch_rows.progress(conn, self.id)
         if found is None:
-            raise BatchError(f"there is no batch {self.id}")
+            raise BatchError(f"there is no batch {self.id}", self.id)
         return found
 
     def _store(

@@ -268,7 +268,7 @@ def cancel(conn: Connection, campaign_id: int) -> list[str]:
     return sorted(batches | ({found.batch} if found.batch else set()))
 
 
-def leave_batch(conn: Connection, campaign_id: int, batch: str, reason: str) -> None:
+def leave_batch(conn: Connection, campaign_id: int, batch: str | None, reason: str) -> None:
     """Pause a campaign whose batch was cancelled; it goes on in another."""
     query = """
         UPDATE product.campaigns SET state = 'paused', batch = NULL, error = %s
