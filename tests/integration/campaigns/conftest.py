@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 
 import actors
+from actors import send_bulk_email
 from tests.integration.reports.conftest import run_python
-from workshed import campaigns, db
+from workshed import campaigns, db, mail
 from workshed.settings import settings
 
 __all__ = ["run_python"]
@@ -15,6 +16,14 @@ __all__ = ["run_python"]
 TEXT = "Hello {{ name }}, {{ product }} has news.\n\nNo more of these: {{ unsubscribe_url }}\n"
 HTML = """<style>p { color: #123456 }</style>
 <p>Hello {{ name }}</p><p><a href="{{ unsubscribe_url }}">No more of these</a></p>"""
+
+
+SECOND = "user2@example.org"
+"""The second of `post.people`."""
+BLOCKED = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 class Post:
@@ -103,3 +112,50 @@ def post():
 def received(jobs):
     """`received()`: how many mails each address has."""
     return lambda: Counter(mail["To"].addresses[0].addr_spec for mail in jobs.mailbox)
+
+
+@pytest.fixture
+def hundred(configured):
+    """Batches of two, so that a few people are some of them."""
+    configured(bulk_batch="2", bulk_pause="5")
+
+
+def addresses(numbers):
+    return {f"user{n}@example.org": 1 for n in numbers}
+
+
+def run_out(jobs):
+    """Run all, also what waits for a moment between two batches."""
+    while jobs.enqueued:
+        jobs.advance(seconds=5)
+        jobs.drain()
+
+
+def handed_out(jobs, post):
+    """A campaign all of whose recipients are handed out, and none has been sent; its id."""
+    number = post.draft()
+    jobs.perform(send_bulk_email, number)
+    jobs.perform(send_bulk_email, number, 0)
+    return number
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """`refusing(error, "user2@example.org")`: the mail server says this of an address."""
+
+    def refuse(error, address, times=99):
+        deliver, left = mail.deliver, [times]
+
+        def deliver_or_not(email):
+            if email.recipient == address and left[0]:
+                left[0] -= 1
+                with db.transaction() as conn:
+                    mail.give_back(
+                        conn, email, state=getattr(error, "leaves", "pending"), error=str(error)
+                    )
+                raise error
+            deliver(email)
+
+        monkeypatch.setattr(mail, "deliver", deliver_or_not)
+
+    return refuse
