@@ -4,17 +4,21 @@ import json
 import socket
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
 
 from console.cli import main
-from workshed.jobs import dead, schedule
+from workshed.jobs import dead, runs, schedule
+from workshed.jobs.run_rows import row
 from workshed.settings import settings
 
 NOBODY_LISTENS = 9
 """A port on which nothing answers."""
+SENT = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
+"""When the runs of the history were sent, unless a test says otherwise."""
 
 
 @dataclass
@@ -131,3 +135,35 @@ def bury(conn):
         return message_id
 
     return bury
+
+
+@pytest.fixture
+def ran(conn):
+    """`ran("a", outcome="dead")`: a run in the history."""
+
+    def write(message_id, **fields):
+        usual = {
+            "message_id": message_id,
+            "hop": 0,
+            "attempt": 1,
+            "queue": "default",
+            "actor": "greet",
+            "outcome": "done",
+            "sent": SENT,
+            "published": SENT,
+            "started": SENT + timedelta(seconds=0.25),
+            "ended": SENT + timedelta(seconds=2),
+            "waited_s": 0.25,
+            "took_s": 1.75,
+            "worker": "web-1:77",
+            "origin": "send",
+            "release": "",
+            "arguments": {"user_id": 7},
+        }
+        found = {**usual, **fields}
+        for name in ("sent", "published", "started", "ended"):
+            found[name] = found[name] and found[name].timestamp()
+        found["arguments"] = orjson.dumps(found["arguments"]).decode()
+        runs.write(conn, [row(**found)])
+
+    return write

@@ -1,52 +1,18 @@
 """The history, as people read it: `workshed jobs`, `workshed job ID`, `workshed erase`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import orjson
 import pytest
 
+from tests.integration.console.conftest import SENT
 from workshed.jobs import attempts, dead, queues, runs, schedule
 from workshed.jobs.queues import Actor
-from workshed.jobs.run_rows import row
-
-SENT = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
 def _database(database):
     """Every command here looks at the database of the test."""
-
-
-@pytest.fixture
-def ran(conn):
-    """`ran("a", outcome="dead")`: a run in the history."""
-
-    def write(message_id, **fields):
-        usual = {
-            "message_id": message_id,
-            "hop": 0,
-            "attempt": 1,
-            "queue": "default",
-            "actor": "greet",
-            "outcome": "done",
-            "sent": SENT,
-            "published": SENT,
-            "started": SENT + timedelta(seconds=0.25),
-            "ended": SENT + timedelta(seconds=2),
-            "waited_s": 0.25,
-            "took_s": 1.75,
-            "worker": "web-1:77",
-            "origin": "send",
-            "release": "",
-            "arguments": {"user_id": 7},
-        }
-        found = {**usual, **fields}
-        for name in ("sent", "published", "started", "ended"):
-            found[name] = found[name] and found[name].timestamp()
-        found["arguments"] = orjson.dumps(found["arguments"]).decode()
-        runs.write(conn, [row(**found)])
-
-    return write
 
 
 def ids(done):

@@ -8,10 +8,9 @@ from uuid import uuid4
 import pytest
 
 from workshed.cron import daily
-from workshed.jobs import batches, limits, recurring, relays, rules, runs, unique, workers
+from workshed.jobs import batches, limits, recurring, relays, rules, unique, workers
 from workshed.jobs.limits import Ask, Start
 from workshed.jobs.recurring import Declared
-from workshed.jobs.run_rows import row
 from workshed.jobs.workers import Held, Process
 
 OPERATING = Path(__file__).parents[3] / "docs" / "operating.md"
@@ -22,34 +21,12 @@ ROWS = [found.groups() for found in map(ROW.fullmatch, LINES) if found]
 
 
 @pytest.fixture
-def something(broker, management, conn, store, bury):
+def something(broker, management, conn, store, bury, ran):
     """Something of each kind that a command shows."""
     broker.ensure_queues(set(broker.declared))
     store("waits")
     bury("died")
-    runs.write(
-        conn,
-        [
-            row(
-                message_id="ran",
-                hop=0,
-                attempt=1,
-                queue="default",
-                actor="greet",
-                outcome="done",
-                sent=1.0,
-                published=1.0,
-                started=1.0,
-                ended=1.0,
-                waited_s=0.0,
-                took_s=0.0,
-                worker="here:1",
-                origin="send",
-                release="",
-                arguments="{}",
-            )
-        ],
-    )
+    ran("ran")
     with conn.transaction():
         conn.execute(*batches.opening(BATCH, "greetings", {}))
         conn.execute(*batches.joining(BATCH, ["waits"]))
