@@ -1,9 +1,14 @@
 """`workshed demo` without a terminal: 0 only when every step was seen."""
 
+import io
 import re
 from pathlib import Path
 
+from rich.console import Console
+
 from console.demo.people import people
+from console.demo.show import BAR_WIDTH, Show
+from console.demo.weights import Weighed
 
 DEMO = "import sys; sys.argv[1:] = ['demo']; import actors, console.cli; console.cli.main()"
 """Imports our actors whatever the folder holds; the worker it starts looks in the folder first."""
@@ -69,6 +74,21 @@ def test_every_step_is_seen_and_everything_stops(run, tmp_path):
     }
     assert "does not answer" not in said
     assert not _left_behind(said)
+
+
+def test_bars_grow_on_a_terminal():
+    out = io.StringIO()
+    weighed = Weighed({"critical": 3})
+
+    with Show(Console(file=out, force_terminal=True, width=100), 12, 11) as bars:
+        for weighed.done in (0, 700, 1_500):
+            bars.update([], [weighed])
+
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    last = [line for line in re.split(r"[\r\n]+", shown) if line.startswith("queues")][-1]
+    assert "1500/1500" in last
+    assert "━" * BAR_WIDTH in last
+    assert re.search(r"^queued .* 0/12 ", shown, re.MULTILINE)
 
 
 def test_a_step_that_was_not_seen_is_named_and_fails(run, tmp_path):
