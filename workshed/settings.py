@@ -134,6 +134,16 @@ class Settings(BaseSettings):
     """Seconds for which a content that nothing refers to is kept."""
     notification_retention: SomeSeconds = timedelta(days=30)
     """Seconds for which a browser that was away finds what it was told."""
+    console_users: SecretStr = SecretStr("")
+    """Who may use the web console, as `name:role:hash`, separated by spaces; the role is `reader`
+    or `operator`. `workshed console user NAME` makes one."""
+    console_proxy_secret: SecretStr | None = None
+    """What a proxy that logs people in shows as `X-Workshed-Secret`, beside `X-Workshed-User` and
+    `X-Workshed-Role`; at least 32 characters."""
+    trace_link: str = ""
+    """Address of a trace, with `{trace}` in it, for links of the console."""
+    sentry_link: str = ""
+    """Address of a job in Sentry, with `{message_id}` in it, for links of the console."""
     management_url: SecretStr | None = None
     """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`."""
     queues: str = ""
@@ -291,6 +301,20 @@ class Settings(BaseSettings):
         if parts != [""] and any(len(part.strip()) < SHORTEST_KEY for part in parts):
             raise ValueError(f"each key must have at least {SHORTEST_KEY} characters")
         return keys
+
+    @field_validator("console_proxy_secret")
+    @classmethod
+    def _long_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"must have at least {SHORTEST_KEY} characters")
+        return secret
+
+    @field_validator("trace_link", "sentry_link")
+    @classmethod
+    def _web_address(cls, address: str) -> str:
+        if address and not address.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// or http://")
+        return address
 
     @field_validator("smtp_url")
     @classmethod

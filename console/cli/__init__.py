@@ -21,6 +21,7 @@ COMMANDS = {
     "batches": "console.cli.batches:batches",
     "broker": "console.cli.broker:broker",
     "campaigns": "console.cli.campaigns:campaigns",
+    "console": "console.cli.console:console",
     "dead": "console.cli.dead:dead",
     "demo": "console.cli.demo:demo",
     "dev": "console.cli.dev:dev",

@@ -1,0 +1,79 @@
+"""`workshed console`: the web console, and entries for those who may use it."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+console = typer.Typer(add_completion=False, invoke_without_command=True)
+
+SHORTEST = 12
+LOOPBACK = "127.0.0.1"
+
+
+@console.callback()
+def serve(
+    context: typer.Context,
+    *,
+    host: Annotated[str, typer.Option(help="Address to answer on.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to answer on.")] = 8080,
+    proxies: Annotated[
+        str,
+        typer.Option(
+            "--proxies", help="Addresses of proxies whose X-Forwarded-For and -Proto are believed."
+        ),
+    ] = LOOPBACK,
+) -> None:
+    """Serve the web console until Ctrl-C, on this machine alone unless --host says otherwise.
+
+    Who may come in is in WORKSHED_CONSOLE_USERS; without anybody it does not start.
+    """
+    import uvicorn
+
+    from console.cli.output import talk
+    from console.program import PACKAGES, load
+    from console.web.desk import create_app
+
+    if context.invoked_subcommand:
+        return
+    load(PACKAGES)
+    app = create_app()
+    talk(f"Console http://{host}:{port}")
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        proxy_headers=True,
+        forwarded_allow_ips=proxies,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+
+
+@console.command()
+def user(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    role: Annotated[
+        str, typer.Option(help="reader: sees all; operator: changes things too.")
+    ] = "reader",
+) -> None:
+    """Print an entry for WORKSHED_CONSOLE_USERS; the password is asked for, or read from stdin."""
+    from console.web.desk.users import entry, parse
+    from console.web.desk.who import ROLES
+
+    known = {one: one for one in ROLES}
+    if role not in known:
+        raise typer.BadParameter(f"--role {role!r}; there are {', '.join(ROLES)}")
+    if ":" in name or name.split() != [name]:
+        raise typer.BadParameter(f"{name!r} must have no colon and no space")
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if len(password) < SHORTEST:
+        raise typer.BadParameter(f"the password must have at least {SHORTEST} characters")
+    made = entry(name, known[role], password)
+    parse(made)
+    print(made)

@@ -1,0 +1,81 @@
+"""The console as an application: alone, or mounted in another."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, ExceptionHandler
+
+from console.program import database
+from console.web.desk import answers
+from console.web.desk.doors import Authorize, Doors
+from console.web.desk.gate import AWAY, Gate
+from console.web.desk.live import Live
+from console.web.desk.login import Login
+from console.web.desk.pages import ACTIONS, PAGES
+from console.web.headers import SafeHeaders
+from workshed import keys
+from workshed.db import PASSING_ERRORS
+
+STATIC = Path(__file__).parents[1] / "static"
+
+
+def create_app(authorize: Authorize | None = None) -> ASGIApp:
+    """Make the application; it can be mounted in another.
+
+    `authorize`: returns who a request is of, a `Who`, or `None`; it may be async. Raises
+    `SettingsError` where nobody could be let in, or no cookie could be signed.
+    """
+    keys.require()
+    doors = Doors(authorize)
+    gate, login, live = Gate(doors), Login(doors), Live(doors, PAGES)
+    routes = [
+        Route("/login", login.ask),
+        Route("/login", login.enter, methods=["POST"]),
+        Route("/logout", login.leave, methods=["POST"]),
+        Route("/live", live.events),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    for page in PAGES:
+        endpoint = gate.shows(page)
+        routes.append(Route(page.path, endpoint))
+        routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
+    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in ACTIONS]
+    inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
+    return SafeHeaders(inner)
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette) -> AsyncGenerator[None]:
+    """Refuse to start on a database that is not migrated."""
+    await run_in_threadpool(_look_at_the_database)
+    yield
+
+
+def _look_at_the_database() -> None:
+    with database():
+        pass
+
+
+def _refused(request: Request, err: Exception) -> Response:
+    status, text = 400, ""
+    if isinstance(err, HTTPException):
+        status, text = err.status_code, err.detail
+    return answers.notice(request, status, text)
+
+
+def _away(request: Request, _err: Exception) -> Response:
+    return answers.notice(request, 503, AWAY)
+
+
+FAILURES: Mapping[type[Exception], ExceptionHandler] = {
+    HTTPException: _refused,
+    **dict.fromkeys(PASSING_ERRORS, _away),
+}

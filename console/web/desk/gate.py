@@ -1,0 +1,180 @@
+"""Between a request and a page: who asks, may they, and what they get when something is wrong."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import psycopg
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.errors import NotFoundError
+from console.web.desk import answers, forms, render
+from console.web.desk.doors import Doors
+from console.web.desk.menu import menu
+from console.web.desk.page import Action, Ask, BadQueryError, Deed, Done, Page
+from console.web.desk.who import Who
+from workshed import db
+from workshed.db import PASSING_ERRORS
+from workshed.errors import WorkshedError
+from workshed.jobs import audit
+from workshed.jobs.windows import clock
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
+LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
+AWAY = "PostgreSQL cannot be reached just now. Try again."
+
+
+class Gate:
+    """Makes endpoints of pages and actions."""
+
+    def __init__(self, doors: Doors) -> None:
+        """Let in whom the doors know."""
+        self._doors = doors
+
+    def shows(self, page: Page) -> Endpoint:
+        """Return the endpoint of a page, for people and for programs."""
+
+        async def endpoint(request: Request) -> Response:
+            who = await self._doors.who(request)
+            if who is None:
+                return self.stranger(request)
+            about = await run_in_threadpool(looked, page, request, who, dict(request.query_params))
+            if answers.wants_json(request):
+                return answers.programs(about["shown"])
+            return answers.html(
+                request, await run_in_threadpool(render.whole, *filled(page, about))
+            )
+
+        return _answering(endpoint)
+
+    def does(self, action: Action) -> Endpoint:
+        """Return the endpoint of an action."""
+
+        async def endpoint(request: Request) -> Response:
+            who = await self._doors.who(request)
+            if who is None:
+                return self.stranger(request)
+            if not who.may_act:
+                text = f"{who.name} may look at everything and change nothing (role reader)."
+                return answers.notice(request, 403, text, who)
+            form = await forms.read(request, who.name)
+            done, entry = await run_in_threadpool(did, action, form, who)
+            if answers.wants_json(request):
+                dry = done.asks is not None
+                return answers.programs({"said": done.said, "count": done.count, "dry_run": dry})
+            if done.asks is not None:
+                return answers.html(request, confirm(request, action, done, who))
+            back = answers.here(done.back)
+            sign = "&" if "?" in back else "?"
+            return answers.to(request, f"{back}{sign}{urlencode({'done': entry})}")
+
+        return _answering(endpoint)
+
+    def stranger(self, request: Request) -> Response:
+        """Answer somebody who is not known: lead to the login, or say that there is none."""
+        if answers.wants_json(request) or request.method != "GET" or not self._doors.has_login:
+            return answers.notice(request, 401, "You are not logged in.")
+        path = request.url.path.removeprefix(answers.root(request)) or "/"
+        wanted = f"{path}?{request.url.query}" if request.url.query else path
+        return answers.to(request, "/login?" + urlencode({"next": wanted}))
+
+
+def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a page shows, and what stands around it."""
+    given = {name: value for name, value in query.items() if value and "\0" not in value}
+    with db.transaction() as conn:
+        conn.execute(LONGEST_LOOK)
+        ask = Ask(conn, who, given, clock(conn))
+        done = ask.number("done")
+        given.pop("done", None)
+        shown = dict(page.look(ask))
+        entry = None if done is None else audit.get(conn, done)
+    return {
+        "shown": shown,
+        "page": page,
+        "query": given,
+        "who": who,
+        "now": ask.now,
+        "said": None if entry is None else entry.said,
+        "root": answers.root(request),
+        "csrf": forms.token(request, who.name),
+        "menu": menu(),
+    }
+
+
+def filled(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a template with what it is filled with: the names of what is shown, and the rest."""
+    rest = {name: value for name, value in about.items() if name != "shown"}
+    return page.template, {**about["shown"], **rest}
+
+
+def did(action: Action, form: forms.Form, who: Who) -> tuple[Done, int | None]:
+    """Do it, and note it in the audit, unless nothing was done yet; return its number there."""
+    if not action.is_one:
+        with db.statement() as conn:
+            done = action.do(Deed(conn, form, who))
+            return done, _noted(conn, action, done, who)
+    with db.transaction() as conn:
+        conn.execute(LONGEST_DEED)
+        done = action.do(Deed(conn, form, who))
+        return done, _noted(conn, action, done, who)
+
+
+def confirm(request: Request, action: Action, done: Done, who: Who) -> str:
+    """Ask whether what would happen is wanted."""
+    about = {
+        "action": action,
+        "done": done,
+        "who": who,
+        "root": answers.root(request),
+        "csrf": forms.token(request, who.name),
+    }
+    return render.whole("confirm.html", about)
+
+
+def _noted(conn: db.Connection, action: Action, done: Done, who: Who) -> int | None:
+    if done.asks is not None:
+        return None
+    return audit.note(
+        conn,
+        who=who.name,
+        action=action.name,
+        about=answers.plain(done.about),
+        count=done.count,
+        said=done.said,
+    )
+
+
+def _answering(endpoint: Endpoint) -> Endpoint:
+    """Answer in words where an endpoint cannot."""
+
+    async def safe(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (WorkshedError, HTTPException, psycopg.Error) as err:
+            status, text = why(err)
+            return answers.notice(request, status, text)
+
+    return safe
+
+
+def why(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
+    """Return the status of an answer that says what is wrong; raises what is a defect of ours."""
+    match err:
+        case HTTPException():
+            return err.status_code, err.detail
+        case BadQueryError():
+            return 400, str(err)
+        case NotFoundError():
+            return 404, str(err)
+        case psycopg.errors.QueryCanceled():
+            return 503, "This takes PostgreSQL too long. Ask for less, e.g. for a shorter time."
+        case psycopg.Error() if isinstance(err, PASSING_ERRORS):
+            return 503, AWAY
+        case WorkshedError():
+            return 409, str(err)
+    raise err

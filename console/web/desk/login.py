@@ -1,0 +1,92 @@
+"""Log in and out; guesses are few."""
+
+from typing import Any
+
+from dramatiq.rate_limits import WindowRateLimiter
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.web.desk import answers, forms, render, sessions, users
+from console.web.desk.doors import Doors
+from middleware import PostgresLimiters
+
+WINDOW_S = 300
+PER_ADDRESS, PER_NAME = 10, 30
+"""Tries in the window: of one address, and of all addresses for one name."""
+NOBODY = ""
+"""Whom the form of the login is for."""
+LONGEST = 200
+
+
+class Login:
+    """The page where a password is entered."""
+
+    def __init__(self, doors: Doors) -> None:
+        """Let in the users of these doors."""
+        self._doors = doors
+
+    async def ask(self, request: Request) -> Response:
+        """Show the form; who is logged in already goes on."""
+        if not self._doors.has_login:
+            raise HTTPException(404, "Nobody logs in here by a password.")
+        if await self._doors.who(request) is not None:
+            return answers.to(request, "/")
+        return self._form(request, request.query_params.get("next", "/"))
+
+    async def enter(self, request: Request) -> Response:
+        """Let in whose password is right."""
+        if not self._doors.has_login:
+            raise HTTPException(404, "Nobody logs in here by a password.")
+        form = await forms.read(request, NOBODY)
+        name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
+        if not await run_in_threadpool(_may_try, request, name):
+            response = self._form(request, wanted, "Too many tries. Wait five minutes.", 429)
+            response.headers["Retry-After"] = str(WINDOW_S)
+            return response
+        known = self._doors.users
+        user = None
+        if len(name) <= LONGEST and len(password) <= LONGEST:
+            user = await run_in_threadpool(users.verified, known, name, password)
+        if user is None:
+            return self._form(request, wanted, "Name or password is wrong.", 401)
+        response = answers.to(request, answers.here(wanted))
+        sessions.begin(request, response, user)
+        return response
+
+    async def leave(self, request: Request) -> Response:
+        """Log out."""
+        who = await self._doors.who(request)
+        if who is not None:
+            await forms.read(request, who.name)
+        response = answers.to(request, "/login" if self._doors.has_login else "/")
+        sessions.end(request, response)
+        return response
+
+    def _form(self, request: Request, wanted: str, said: str = "", status: int = 200) -> Response:
+        about = {
+            "next": answers.here(wanted),
+            "said": said,
+            "root": answers.root(request),
+            "csrf": forms.token(request, NOBODY),
+        }
+        return answers.html(request, render.whole("login.html", about), status)
+
+
+def _may_try(request: Request, name: str) -> bool:
+    """Count a try; the same limits hold for all processes."""
+    address = request.client.host if request.client else "?"
+    counts = [
+        (f"console login from {address}", PER_ADDRESS),
+        (f"console login as {name[:LONGEST]}", PER_NAME),
+    ]
+    return all(_counted(key, limit) for key, limit in counts)
+
+
+def _counted(key: str, limit: int) -> bool:
+    limiter: Any = WindowRateLimiter
+    with limiter(PostgresLimiters(), key, limit=limit, window=WINDOW_S).acquire(
+        raise_on_failure=False
+    ) as may:
+        return bool(may)

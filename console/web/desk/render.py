@@ -1,0 +1,127 @@
+"""Fill in templates: what is shown, escaped; times and spans as people read them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from console import words
+from console.cli.output import plain, visible
+
+LONGEST_LINE = 200
+KIB = 1024
+UNKNOWN = "\N{EN DASH}"
+
+
+def whole(template: str, about: Mapping[str, Any]) -> str:
+    """Return a page."""
+    return _templates().get_template(f"desk/{template}").render(about)
+
+
+def main(template: str, about: Mapping[str, Any]) -> str:
+    """Return what of a page changes while somebody looks at it."""
+    found = _templates().get_template(f"desk/{template}")
+    return "".join(found.blocks["main"](found.new_context(dict(about))))
+
+
+def as_json(value: Any) -> str:
+    """Return what a page shows as JSON: ISO 8601 times, spans in seconds."""
+    return json.dumps(value, default=plain, indent=2)
+
+
+@pass_context
+def when(context: Context, at: datetime | None) -> Markup | str:
+    """Write an instant as a distance from now; the instant itself is in its title."""
+    if at is None:
+        return UNKNOWN
+    now: datetime = context["now"]
+    said = f"in {words.in_words(at - now)}" if at > now else words.ago(at, now)
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC", said
+    )
+
+
+def moment(at: datetime | None) -> Markup | str:
+    """Write an instant to the millisecond, in UTC; a script shows it in the reader's zone."""
+    if at is None:
+        return UNKNOWN
+    utc = at.astimezone(UTC)
+    said = f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d}"
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        utc.isoformat(timespec="milliseconds"), said, said
+    )
+
+
+def took(length: float | timedelta | None) -> str:
+    """Write a length of time: `12 ms`, `3.4 s`, `2 min`."""
+    if isinstance(length, timedelta):
+        length = length.total_seconds()
+    return words.seconds(length) or UNKNOWN
+
+
+def number(value: float | None) -> str:
+    """Write a number with its thousands apart; what is not known is a dash."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def size(value: int | None) -> str:
+    """Write a number of bytes."""
+    if value is None:
+        return UNKNOWN
+    for unit in ("B", "KiB", "MiB"):
+        if value < KIB or unit == "MiB":
+            return f"{value:.0f} {unit}"
+        value /= KIB  # type: ignore[assignment]
+    return f"{value:.0f} MiB"
+
+
+def clear(value: object) -> str:
+    """Write out control characters, which would change how a text is read."""
+    return visible(str(value))
+
+
+def line(value: object) -> str:
+    """Return the first line of a text, cut where it is long."""
+    text = clear(value).partition("\n")[0]
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
+
+
+def query(pairs: Mapping[str, object] | Iterable[tuple[str, object]], **more: object) -> str:
+    """Write what stands behind the `?` of an address; what is empty is left out."""
+    known = {**dict(pairs), **more}
+    said = urlencode({name: value for name, value in known.items() if value not in (None, "")})
+    return f"?{said}" if said else ""
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=PackageLoader("console.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(
+        {
+            "when": when,
+            "moment": moment,
+            "took": took,
+            "number": number,
+            "size": size,
+            "clear": clear,
+            "line": line,
+            "query": query,
+            "as_json": lambda value: json.dumps(value, default=plain, ensure_ascii=False),
+        }
+    )
+    return found

@@ -1,0 +1,126 @@
+// What pages do beyond what they say: they change by themselves, and answer keys. All works without.
+"use strict";
+
+const changing = document.getElementById("changing");
+const link = document.getElementById("link");
+
+// Instants in the reader's own zone; the server says them in UTC.
+function localise(within) {
+  for (const time of within.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.valueOf())) {
+      time.title = `${at.toLocaleString(undefined, { timeZoneName: "short" })} (${time.title})`;
+    }
+  }
+}
+
+// Buttons that copy what stands beside them; without a script they are not there.
+function offerCopies(within) {
+  if (!navigator.clipboard) return;
+  for (const place of within.querySelectorAll("[data-copy]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    button.setAttribute("aria-label", `Copy ${place.dataset.copy}`);
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(place.textContent);
+      button.textContent = "Copied";
+    });
+    place.after(" ", button);
+  }
+}
+
+// A box in the head of a list that ticks all boxes of its form.
+function offerAll(within) {
+  for (const all of within.querySelectorAll("input[data-all]")) {
+    all.hidden = false;
+    all.addEventListener("change", () => {
+      for (const box of all.form.querySelectorAll("input[type=checkbox]:not([data-all])")) {
+        box.checked = all.checked;
+      }
+    });
+  }
+}
+
+function prepare(within) {
+  localise(within);
+  offerCopies(within);
+  offerAll(within);
+}
+
+// Somebody who reads closely, writes or chooses is not disturbed.
+function isBusy() {
+  const at = document.activeElement;
+  const writes = at && changing.contains(at) && at.matches("input:not([type=checkbox]), select, textarea");
+  const selected = document.getSelection();
+  const reads = selected && !selected.isCollapsed && changing.contains(selected.anchorNode);
+  return writes || reads || changing.querySelector("input[type=checkbox]:checked") !== null;
+}
+
+// Which of all elements like it something is, so that it is found again in what comes.
+function place(element) {
+  const like = [...changing.querySelectorAll(element.tagName)];
+  return [element.tagName, like.indexOf(element)];
+}
+
+function show(html) {
+  if (isBusy()) return;
+  const open = [...changing.querySelectorAll("details[open]")].map(place);
+  const focused = changing.contains(document.activeElement) ? place(document.activeElement) : null;
+  const scrolled = [...changing.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+  changing.innerHTML = html;
+  for (const [tag, number] of open) {
+    const found = changing.querySelectorAll(tag)[number];
+    if (found) found.open = true;
+  }
+  changing.querySelectorAll(".scroll").forEach((one, number) => {
+    one.scrollLeft = scrolled[number] || 0;
+  });
+  if (focused) changing.querySelectorAll(focused[0])[focused[1]]?.focus({ preventScroll: true });
+  prepare(changing);
+}
+
+let source = null;
+
+function follow() {
+  const address = document.getElementById("main").dataset.live;
+  if (!address || source) return;
+  source = new EventSource(address);
+  source.addEventListener("open", () => { link.textContent = "live"; });
+  source.addEventListener("page", (event) => { link.textContent = "live"; show(event.data); });
+  source.addEventListener("away", (event) => { link.textContent = event.data; });
+  source.addEventListener("error", () => { link.textContent = "not connected"; });
+}
+
+function rest() {
+  source?.close();
+  source = null;
+}
+
+// A page that nobody sees asks for nothing.
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : follow()));
+
+// Keys, unless they are switched off or somebody writes.
+const dialog = document.getElementById("keys");
+const isOn = document.getElementById("keys-on");
+const base = document.querySelector("header .name").getAttribute("href").replace(/\/$/, "");
+const PAGES = { o: "/", q: "/queues", j: "/jobs", d: "/dead", s: "/scheduled", w: "/workers" };
+let leads = false;
+
+isOn.checked = localStorage.getItem("workshed-keys") !== "off";
+isOn.addEventListener("change", () => localStorage.setItem("workshed-keys", isOn.checked ? "on" : "off"));
+
+document.addEventListener("keydown", (event) => {
+  if (!isOn.checked || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.target.matches("input, select, textarea") || dialog.open) return;
+  if (leads && event.key in PAGES) location.assign(base + PAGES[event.key]);
+  leads = event.key === "g";
+  if (event.key === "?") dialog.showModal();
+  if (event.key === "/") {
+    event.preventDefault();
+    changing.querySelector(".filters input, .filters select")?.focus();
+  }
+});
+
+prepare(document.getElementById("main"));
+if (!document.hidden) follow();

@@ -1,0 +1,114 @@
+"""The console as a browser has it, without one: what it is sent, and what its forms send back."""
+
+import html
+import re
+from contextlib import ExitStack
+
+import pytest
+from argon2 import PasswordHasher
+from starlette.testclient import TestClient
+
+from console.web.desk import create_app
+from workshed import db
+from workshed.settings import settings
+
+PASSWORD = "correct horse battery"
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+"""Made at less cost than those of people."""
+PEOPLE = {"olga": "operator", "rita": "reader"}
+ORIGIN = "http://testserver"
+
+
+class Browser:
+    """Somebody who looks at pages and presses buttons."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def get(self, path, **headers):
+        """A page as a browser asks for it."""
+        return self.client.get(path, headers={"accept": "text/html", **headers})
+
+    def json(self, path):
+        """What the page shows, for programs; `path` is that of the page, with its query."""
+        path, _, query = path.partition("?")
+        answer = self.client.get(f"{path if path != '/' else '/overview'}.json?{query}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def csrf(self, path="/"):
+        """What a form of a page sends back."""
+        return html.unescape(re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)[1])
+
+    def post(self, path, fields=(), *, csrf=None, **headers):
+        """Press a button; `fields`: pairs, or a dict."""
+        pairs = list(dict(fields).items()) if isinstance(fields, dict) else list(fields)
+        pairs.append(("csrf", self.csrf() if csrf is None else csrf))
+        headers = {"origin": ORIGIN, "accept": "text/html", **headers}
+        content = "&".join(f"{quoted(name)}={quoted(value)}" for name, value in pairs)
+        kind = "application/x-www-form-urlencoded"
+        return self.client.post(path, content=content, headers={"content-type": kind, **headers})
+
+    def done(self, path, fields=()):
+        """Press a button, and read what the next page says of it."""
+        answer = self.post(path, fields)
+        assert answer.status_code == 303, answer.text
+        said = re.search(r'class="said"[^>]*>(.*?)</p>', self.get(answer.headers["location"]).text)
+        return html.unescape(said[1])
+
+    def log_in(self, name, password=PASSWORD, **headers):
+        """Enter a password."""
+        fields = {"name": name, "password": password, "next": "/"}
+        return self.post("/login", fields, csrf=self.csrf("/login"), **headers)
+
+
+def quoted(value):
+    """Write a value of a form."""
+    from urllib.parse import quote_plus
+
+    return quote_plus(str(value))
+
+
+@pytest.fixture
+def people(database, monkeypatch):
+    """Those of `PEOPLE` may use the console."""
+    said = " ".join(f"{name}:{role}:{HASH}" for name, role in PEOPLE.items())
+    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", said)
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    settings.cache_clear()
+
+
+@pytest.fixture
+def conn(connect):
+    """One connection, in autocommit."""
+    return connect(autocommit=True)
+
+
+@pytest.fixture
+def browsers(people):
+    """`browsers("olga")`: a browser in which she has logged in; `browsers()`: nobody has."""
+    with ExitStack() as stack:
+
+        def browser(name=None, app=None):
+            app = create_app() if app is None else app
+            client = stack.enter_context(TestClient(app, follow_redirects=False))
+            found = Browser(client)
+            if name is not None:
+                assert found.log_in(name).status_code == 303
+            return found
+
+        yield browser
+        db.pool().close()
+        db.pool.cache_clear()
+
+
+@pytest.fixture
+def operator(browsers):
+    """The browser of somebody who may do everything."""
+    return browsers("olga")
+
+
+@pytest.fixture
+def reader(browsers):
+    """The browser of somebody who may look."""
+    return browsers("rita")

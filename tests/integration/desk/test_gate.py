@@ -1,0 +1,244 @@
+"""Who is let in, and what they may do there."""
+
+import itertools
+
+import pytest
+
+from console.web.desk import Who, create_app
+from console.web.desk.pages import ACTIONS, PAGES
+from workshed.errors import SettingsError
+from workshed.settings import settings
+
+SECRET = "s" * 40
+
+
+def test_nobody_is_let_in_where_nobody_is_named(database, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    settings.cache_clear()
+
+    with pytest.raises(SettingsError, match="nobody may use the console"):
+        create_app()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_a_stranger_sees_no_page(browsers, page):
+    stranger = browsers()
+
+    shown = stranger.get(page.path)
+    told = stranger.client.get(f"{page.path.rstrip('/') or '/overview'}.json")
+
+    assert shown.status_code == 303
+    assert shown.headers["location"].startswith("/login?next=")
+    assert told.status_code == 401
+    assert [*told.json()] == ["error", "status"]
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+def test_a_stranger_does_nothing(browsers, action):
+    stranger = browsers()
+
+    assert stranger.post(action.path, csrf=stranger.csrf("/login")).status_code == 401
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+def test_a_reader_does_nothing(reader, action, conn):
+    answer = reader.post(action.path)
+
+    assert answer.status_code == 403
+    assert "change nothing" in answer.text
+    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+def test_a_form_of_another_site_does_nothing(operator, action, conn):
+    """Nor one without the secret of the page, or with that of another browser."""
+    csrf = operator.csrf()
+
+    answers = [
+        operator.post(action.path, csrf=csrf, origin="https://evil.example"),
+        operator.post(action.path, csrf=csrf, **{"sec-fetch-site": "cross-site"}),
+        operator.post(action.path, csrf=csrf, **{"sec-fetch-site": "same-site"}),
+        operator.post(action.path, csrf=csrf, origin="null"),
+        operator.post(action.path, csrf=""),
+        operator.post(action.path, csrf=csrf[:-2]),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403] * len(answers)
+    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+
+
+def test_every_route_is_a_page_an_action_or_known(browsers):
+    """A new route must be in one of the lists that these tests go through."""
+    paths = {route.path for route in create_app()._app.routes}
+    shown = itertools.chain.from_iterable(
+        (page.path, f"{page.path.rstrip('/') or '/overview'}.json") for page in PAGES
+    )
+
+    assert paths == {
+        *shown,
+        *(action.path for action in ACTIONS),
+        *("/login", "/logout", "/live", "/static"),
+    }
+
+
+def test_the_form_of_another_person_does_nothing(browsers):
+    """The secret of a page is for whom the page was made."""
+    olga, rita = browsers("olga"), browsers("rita")
+
+    answer = olga.post("/logout", csrf=rita.csrf())
+
+    assert answer.status_code == 403
+
+
+def test_a_form_without_an_origin_is_not_believed(operator):
+    answer = operator.client.post(
+        "/logout",
+        content=f"csrf={operator.csrf()}",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+
+    assert answer.status_code == 403
+
+
+def test_who_has_logged_out_is_a_stranger(operator):
+    assert operator.get("/").status_code == 200
+
+    operator.post("/logout")
+
+    assert operator.get("/").status_code == 303
+
+
+def test_who_is_taken_from_the_settings_is_logged_out(operator, browsers, monkeypatch):
+    cookie = operator.client.cookies["workshed_console"]
+    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", "rita:" + people_of("rita"))
+    settings.cache_clear()
+    later = browsers()
+    later.client.cookies.set("workshed_console", cookie)
+
+    assert later.get("/").status_code == 303
+
+
+def people_of(name):
+    """Role and hash of somebody in the settings."""
+    from tests.integration.desk.conftest import HASH, PEOPLE
+
+    return f"{PEOPLE[name]}:{HASH}"
+
+
+def test_the_login_leads_where_somebody_wanted_to_go(browsers):
+    someone = browsers()
+    fields = {"name": "olga", "password": "correct horse battery", "next": "/audit?who=olga"}
+
+    answer = someone.post("/login", fields, csrf=someone.csrf("/login"))
+
+    assert answer.headers["location"] == "/audit?who=olga"
+
+
+@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example"])
+def test_the_login_leads_to_no_other_site(browsers, wanted):
+    someone = browsers()
+    fields = {"name": "olga", "password": "correct horse battery", "next": wanted}
+
+    answer = someone.post("/login", fields, csrf=someone.csrf("/login"))
+
+    assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_password_lets_nobody_in(browsers):
+    someone = browsers()
+
+    answers = [someone.log_in("olga", "wrong"), someone.log_in("nobody"), someone.log_in("", "")]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    assert len({answer.text.split("csrf")[0] for answer in answers}) == 1
+
+
+def test_guesses_are_few(browsers):
+    someone = browsers()
+    answers = [someone.log_in("olga", f"guess {n}").status_code for n in range(10)]
+
+    refused = someone.log_in("olga")
+
+    assert answers == [401] * 10
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "300")
+    assert "workshed_console" not in refused.cookies
+
+
+def test_cookies_are_read_by_no_script_and_sent_by_no_other_site(browsers):
+    someone = browsers()
+    first = someone.get("/login").headers["set-cookie"]
+
+    second = someone.log_in("olga").headers["set-cookie"]
+
+    for cookie in (first, second):
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert "Secure" not in cookie
+
+
+def test_over_tls_cookies_are_for_tls_alone(browsers):
+    someone = browsers()
+    someone.client.base_url = "https://testserver"
+
+    answer = someone.log_in("olga", origin="https://testserver")
+
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_no_answer_lets_a_script_of_others_run(operator, browsers):
+    answers = [operator.get("/"), operator.get("/nothing"), browsers().get("/login")]
+
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_proxy_that_knows_the_secret_vouches(browsers, monkeypatch):
+    monkeypatch.delenv("WORKSHED_CONSOLE_USERS")
+    monkeypatch.setenv("WORKSHED_CONSOLE_PROXY_SECRET", SECRET)
+    settings.cache_clear()
+    someone = browsers()
+    vouched = {"x-workshed-secret": SECRET, "x-workshed-user": "ada", "x-workshed-role": "reader"}
+
+    shown = someone.get("/", **vouched)
+
+    assert shown.status_code == 200
+    assert "ada" in shown.text
+    assert someone.get("/").status_code == 401
+    assert someone.get("/", **vouched | {"x-workshed-secret": "x"}).status_code == 401
+    assert someone.get("/", **vouched | {"x-workshed-role": "root"}).status_code == 401
+    assert someone.get("/", **vouched | {"x-workshed-user": ""}).status_code == 401
+    assert someone.get("/login").status_code == 404
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_host_application_decides(browsers, is_async):
+    def decide(request):
+        return Who("host", "operator") if request.headers.get("x-host") else None
+
+    async def later(request):
+        return decide(request)
+
+    someone = browsers(app=create_app(authorize=later if is_async else decide))
+
+    assert someone.get("/", **{"x-host": "yes"}).status_code == 200
+    assert someone.get("/").status_code == 303
+
+
+def test_a_form_that_is_too_large_is_refused(operator):
+    answer = operator.post("/logout", {"much": "x" * 1_100_000})
+
+    assert answer.status_code == 413
+
+
+def test_what_cannot_be_read_in_an_address_is_said(operator):
+    answer = operator.get("/audit?before=yesterday")
+
+    assert answer.status_code == 400
+    assert "is no number" in answer.text
+    assert operator.get("/audit?before=%00").status_code == 200
