@@ -26,13 +26,11 @@ MOST = 100
 class Live:
     """The streams of a process."""
 
-    def __init__(self, doors: Doors, pages: tuple[Page, ...], look_s: float = LOOK_S) -> None:
+    def __init__(self, doors: Doors, pages: tuple[Page, ...]) -> None:
         """Show nobody anything yet."""
         self._doors = doors
         self._pages = {page.path: page for page in pages if page.is_live}
-        self._look_s = look_s
         self._streams = 0
-        self._over = asyncio.Event()
 
     async def events(self, request: Request) -> Response:
         """Send the main part of the page `of`, now and whenever it has changed."""
@@ -65,7 +63,7 @@ class Live:
                     if text != last:
                         yield ServerSentEvent(event="page", data=text)
                     last = text
-                await asyncio.sleep(self._look_s)
+                await asyncio.sleep(LOOK_S)
                 if await self._doors.who(request) is None:
                     return
         finally:

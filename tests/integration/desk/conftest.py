@@ -3,6 +3,7 @@
 import html
 import re
 from contextlib import ExitStack
+from urllib.parse import quote_plus
 
 import pytest
 from argon2 import PasswordHasher
@@ -64,8 +65,6 @@ class Browser:
 
 def quoted(value):
     """Write a value of a form."""
-    from urllib.parse import quote_plus
-
     return quote_plus(str(value))
 
 

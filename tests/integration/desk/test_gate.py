@@ -6,6 +6,7 @@ import pytest
 
 from console.web.desk import Who, create_app
 from console.web.desk.pages import ACTIONS, PAGES
+from tests.integration.desk.conftest import HASH
 from workshed.errors import SettingsError
 from workshed.settings import settings
 
@@ -110,19 +111,12 @@ def test_who_has_logged_out_is_a_stranger(operator):
 
 def test_who_is_taken_from_the_settings_is_logged_out(operator, browsers, monkeypatch):
     cookie = operator.client.cookies["workshed_console"]
-    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", "rita:" + people_of("rita"))
+    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", f"rita:reader:{HASH}")
     settings.cache_clear()
     later = browsers()
     later.client.cookies.set("workshed_console", cookie)
 
     assert later.get("/").status_code == 303
-
-
-def people_of(name):
-    """Role and hash of somebody in the settings."""
-    from tests.integration.desk.conftest import HASH, PEOPLE
-
-    return f"{PEOPLE[name]}:{HASH}"
 
 
 def test_the_login_leads_where_somebody_wanted_to_go(browsers):

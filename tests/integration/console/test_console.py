@@ -1,0 +1,86 @@
+"""`workshed console`: who may use it, and that it starts for nobody else."""
+
+import io
+import sys
+
+import pytest
+
+from console.web.desk import users
+from workshed.settings import settings
+
+
+@pytest.fixture
+def entry_of(workshed, monkeypatch):
+    """`entry_of("password", "ada")`: what the command prints, with that on its stdin."""
+
+    def run(password, *words):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
+        return workshed("console", "user", *words)
+
+    return run
+
+
+def test_an_entry_lets_in_who_knows_its_password(entry_of):
+    done = entry_of("correct horse battery", "ada", "--role", "operator")
+
+    entry = done.out.strip()
+    known = users.parse(entry)
+
+    assert done.code == 0
+    assert users.verified(known, "ada", "correct horse battery").role == "operator"
+    assert users.verified(known, "ada", "correct horse batter") is None
+    assert users.verified(known, "bob", "correct horse battery") is None
+
+
+def test_who_is_not_named_an_operator_reads(entry_of):
+    done = entry_of("correct horse battery", "ada")
+
+    assert users.parse(done.out)["ada"].role == "reader"
+
+
+@pytest.mark.parametrize(
+    ("words", "password", "why"),
+    [
+        (["ada"], "short", "at least 12 characters"),
+        (["a:b"], "correct horse battery", "no colon"),
+        (["a b"], "correct horse battery", "no space"),
+        (["ada", "--role", "root"], "correct horse battery", "reader, operator"),
+    ],
+)
+def test_what_would_be_no_entry_is_refused(entry_of, words, password, why):
+    done = entry_of(password, *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert why in " ".join(done.err.replace("│", "").split())
+
+
+def test_it_does_not_start_where_nobody_may_use_it(workshed, database, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    settings.cache_clear()
+
+    done = workshed("console", "--port", "0")
+
+    assert done.code == 2
+    assert "WORKSHED_CONSOLE_USERS" in done.err
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ("ada", "each is name:role:hash"),
+        ("ada:root:x", "none of reader, operator"),
+        ("ada:reader:plain-password", "no hash of argon2"),
+    ],
+)
+def test_entries_that_cannot_be_read_are_told_without_their_hashes(
+    workshed, database, monkeypatch, entries, why
+):
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", entries)
+    settings.cache_clear()
+
+    done = workshed("console", "--port", "0")
+
+    assert done.code == 2
+    assert why in done.err
+    assert "plain-password" not in done.err

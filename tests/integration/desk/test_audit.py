@@ -1,0 +1,61 @@
+"""What operators did is written once, and shown."""
+
+import psycopg
+import pytest
+
+from workshed.jobs import audit
+
+
+def noted(conn, who="olga", action="dead.retry", count=3):
+    """An entry."""
+    return audit.note(
+        conn, who=who, action=action, about={"id": ["1"]}, count=count, said=f"{count} retried."
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE jobs.audit SET who = 'nobody'",
+        "DELETE FROM jobs.audit",
+        "DELETE FROM jobs.audit WHERE false",
+        "TRUNCATE jobs.audit",
+    ],
+)
+def test_nothing_that_was_written_is_changed(conn, change):
+    noted(conn)
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+        conn.execute(change)
+
+    assert conn.execute("SELECT who FROM jobs.audit").fetchall() == [("olga",)]
+
+
+def test_entries_are_found_by_who_and_by_what(reader, conn):
+    noted(conn)
+    noted(conn, who="rita")
+    noted(conn, action="queues.pause")
+
+    everything = reader.json("/audit")["entries"]
+    of_rita = reader.json("/audit?who=rita")["entries"]
+    pauses = reader.json("/audit?action=queues.pause")["entries"]
+
+    assert [one["who"] for one in everything] == ["olga", "rita", "olga"]
+    assert [one["who"] for one in of_rita] == ["rita"]
+    assert [one["action"] for one in pauses] == ["queues.pause"]
+    assert everything[0]["about"] == {"id": ["1"]}
+
+
+def test_older_entries_are_on_the_next_page(reader, conn):
+    numbers = [noted(conn, count=n) for n in range(60)]
+
+    first = reader.json("/audit")
+    second = reader.json(f"/audit?before={first['older']}")
+
+    assert [one["id"] for one in first["entries"] + second["entries"]] == numbers[::-1]
+    assert second["older"] is None
+    assert f"before={first['older']}" in reader.get("/audit").text
+
+
+def test_an_empty_audit_says_what_it_is_for(reader):
+    assert "Nobody has done anything yet" in reader.get("/audit").text
