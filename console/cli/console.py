@@ -1,14 +1,19 @@
 """`workshed console`: the web console, and entries for those who may use it."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import socket
 
 console = typer.Typer(add_completion=False, invoke_without_command=True)
 
 SHORTEST = 12
 LOOPBACK = "127.0.0.1"
+STOP_S = 2
+"""How long a stream may take to end; browsers come back by themselves."""
 
 
 @console.callback()
@@ -37,18 +42,36 @@ def serve(
     if context.invoked_subcommand:
         return
     load(PACKAGES)
-    app = create_app()
-    talk(f"Console http://{host}:{port}")
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        proxy_headers=True,
-        forwarded_allow_ips=proxies,
-        timeout_graceful_shutdown=2,
-        server_header=False,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(),
+            log_level="warning",
+            proxy_headers=True,
+            forwarded_allow_ips=proxies,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+        )
     )
+    with listening(host, port) as listener:
+        talk(f"Console http://{host}:{listener.getsockname()[1]}")
+        server.run(sockets=[listener])
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def listening(host: str, port: int) -> "socket.socket":
+    """Open the port, so that it is known and ours before anything else begins."""
+    import socket
+
+    from workshed.errors import WorkshedError
+
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as err:
+        raise WorkshedError(
+            f"nothing can answer on {host}:{port}: {err.strerror}; see --host and --port"
+        ) from None
 
 
 @console.command()

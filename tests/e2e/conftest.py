@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import browser
+
 READY = "Worker process is ready for action."
 RELAY_READY = "relay is at work"
 
@@ -147,3 +149,10 @@ def count(conn):
         return conn.execute(f"SELECT count(*) FROM {what}").fetchone()[0]  # noqa: S608
 
     return count
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window."""
+    with browser.chromium() as opened:
+        yield opened

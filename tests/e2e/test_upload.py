@@ -5,9 +5,8 @@ import secrets
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.e2e.test_pictures_page import CHROMIUM, QUIET
 from tests.integration.notifications.served import Served
 from workshed import db, notifications, people
 from workshed.settings import settings
@@ -17,7 +16,7 @@ ORIENTATION, TURNED = 0x0112, 6
 
 
 @pytest.fixture
-def page(broker, environment, start_worker, tmp_path, monkeypatch):
+def page(chromium, broker, environment, start_worker, tmp_path, monkeypatch):
     """The page of somebody's pictures, in Chromium."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
@@ -26,12 +25,10 @@ def page(broker, environment, start_worker, tmp_path, monkeypatch):
         user = people.create(conn, name="Ada", email="ada@example.org")
     start_worker(threads=2)
     served = Served.started(tmp_path / "page.log", *PAGE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        page = browser.new_page()
-        page.goto(f"{served.url}/?token={notifications.token(user.id)}")
-        yield page
-        browser.close()
+    page = chromium.new_page()
+    page.goto(f"{served.url}/?token={notifications.token(user.id)}")
+    yield page
+    page.close()
     served.end()
 
 

@@ -16,6 +16,11 @@ from console.cli.output import plain, visible
 
 LONGEST_LINE = 200
 KIB = 1024
+TURNS = {
+    code: f"\\u{code:04x}"
+    for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Marks by which a text reads in another order than it has: `evil\\u202egnp.exe`."""
 UNKNOWN = "\N{EN DASH}"
 
 
@@ -85,8 +90,8 @@ def size(value: int | None) -> str:
 
 
 def clear(value: object) -> str:
-    """Write out control characters, which would change how a text is read."""
-    return visible(str(value))
+    """Write out control characters, those too that turn the direction of a text."""
+    return visible(str(value)).translate(TURNS)
 
 
 def line(value: object) -> str:

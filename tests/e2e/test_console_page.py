@@ -1,0 +1,214 @@
+"""The web console in headless Chromium, beside real workers."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+
+import pytest
+from argon2 import PasswordHasher
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from console.web.desk.pages import PAGES
+from tests.e2e import console_world as shop
+from tests.integration.desk.planted import NOW, UUID, plant
+from workshed.jobs import dead
+
+PASSWORD = "correct horse battery"
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+DETAILS = {
+    "/job": "id=one",
+    "/batch": f"id={UUID}",
+    "/import": "id=1",
+    "/campaign": "id=1",
+    "/report": f"date={NOW.date()}",
+}
+
+
+class Console:
+    """`workshed console` in a process of its own."""
+
+    def __init__(self, environment, log):
+        self._environment = environment
+        self._log = log
+        self.start()
+
+    def start(self, port=0):
+        with self._log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "console", "console", "--port", str(port)],
+                env=self._environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+        until = time.monotonic() + 30
+        while not (found := AT.search(self._log.read_text())):
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        self.url = found[1]
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(20)
+
+
+@pytest.fixture
+def console(broker, environment, tmp_path, monkeypatch):
+    """The console of this test's servers; olga is an operator."""
+    said = {
+        "WORKSHED_CONSOLE_USERS": f"olga:operator:{HASH}",
+        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
+    }
+    started = Console({**os.environ, **environment, **said}, tmp_path / "console.log")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def open_page(chromium, console):
+    """`open_page("/dead", javascript=True, dark=False)`: a page, opened by who has logged in."""
+    contexts = []
+
+    def open_page(path="/", *, javascript=True, dark=False):
+        context = chromium.new_context(
+            viewport={"width": 1280, "height": 900},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=javascript,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.complaints = []
+        page.on("console", lambda line: page.complaints.append(line.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(console.url + path)
+        page.fill("input[name=name]", "olga")
+        page.fill("input[name=password]", PASSWORD)
+        page.click("text=Log in")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def bank(connect):
+    """What the cards are charged at: it answers after `open()`."""
+    conn = connect(autocommit=True)
+    conn.execute("CREATE TABLE public.bank_answers (at timestamptz)")
+    conn.execute("CREATE TABLE public.charges (order_id bigint)")
+    return lambda: conn.execute("INSERT INTO public.bank_answers VALUES (now())")
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no javascript"])
+def test_a_group_of_the_dead_is_retried_and_succeeds(
+    bank, open_page, start_worker, conn, count, eventually, javascript
+):
+    start_worker("tests.e2e.console_world")
+    for order in (1, 2, 3):
+        shop.charge_card.send(order, "4242 4242")
+    eventually(lambda: count("jobs.dead") == 3)
+    page = open_page("/dead", javascript=javascript)
+    expect(page.locator("main")).to_contain_text("GatewayError")
+    expect(page.locator("main")).to_contain_text("charge_card")
+    bank()
+
+    page.get_by_role("button", name=re.compile("^Retry")).first.click()
+    expect(page.locator("main")).to_contain_text("3 jobs")
+    page.get_by_role("button", name=re.compile("^Retry 3 jobs")).click()
+
+    expect(page.locator(".said")).to_contain_text("3 jobs")
+    eventually(lambda: count("charges") == 3)
+    eventually(lambda: count("jobs.runs WHERE outcome = 'done'") == 3)
+    page.goto(page.url.split("/dead")[0] + "/jobs")
+    expect(page.locator("main")).to_contain_text("done")
+    assert "4242" not in page.content()
+    assert page.complaints == []
+
+
+def test_a_page_changes_by_itself_also_after_the_console_was_away(
+    open_page, console, conn, eventually
+):
+    page = open_page("/dead")
+    expect(page.locator("#link")).to_have_text("live")
+
+    bury(conn, "first", "FirstError")
+
+    expect(page.locator("main")).to_contain_text("FirstError")
+    port = int(console.url.rpartition(":")[2])
+    console.stop()
+    bury(conn, "second", "SecondError")
+    console.start(port)
+    expect(page.locator("main")).to_contain_text("SecondError", timeout=20_000)
+
+
+def test_what_somebody_chose_stays_chosen_while_the_page_changes(open_page, conn):
+    bury(conn, "first", "FirstError")
+    page = open_page("/dead?actor=charge_card")
+    expect(page.locator("#link")).to_have_text("live")
+    box = page.locator("input[type=checkbox][name=id]").first
+    box.check()
+
+    bury(conn, "second", "SecondError")
+    page.wait_for_timeout(5_000)
+
+    expect(box).to_be_checked()
+
+
+def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
+    page = open_page("/")
+    expect(page.locator("h1")).to_have_text("Overview")
+
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    expect(page.locator("h1")).to_have_text("Dead")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("main")).to_be_focused()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("rows", [True, False], ids=["rows", "empty"])
+def test_all_pages_pass_axe(open_page, console, conn, dark, rows):
+    """WCAG 2.2 AA, as far as a program can tell, and nothing that the browser complains of."""
+    if rows:
+        plant(
+            conn,
+            **{f"jobs__{name}": {"message_id": "one"} for name in ("runs", "attempts", "dead")},
+        )
+    page = open_page("/", dark=dark)
+    found = {}
+
+    for one in PAGES:
+        if not rows and one.path in DETAILS:
+            continue
+        page.goto(f"{console.url}{one.path}?{DETAILS.get(one.path, '')}")
+        for problem in Axe().run(page, options=RULES).response["violations"]:
+            places = [node["html"][:200] for node in problem["nodes"]][:3]
+            found.setdefault(f"{problem['id']}: {problem['help']}", []).append((one.path, places))
+
+    assert found == {}
+    assert page.complaints == []
+
+
+def bury(conn, message_id, error):
+    """A dead job."""
+    dead.bury(
+        conn,
+        message_id=message_id,
+        hop=0,
+        attempt=1,
+        queue="critical",
+        actor="charge_card",
+        body=b'{"args": [1, "x"], "kwargs": {}}',
+        reason="failed once",
+        error=type(error, (Exception,), {})("why"),
+    )

@@ -1,0 +1,113 @@
+"""Rows of all tables that the console shows, with what somebody evil would write in every text."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+SHORT = "<img src=x onerror=alert(1)>\"'{{7*7}}"
+"""Where neither a slash nor a control character may stand, nor more than 100 characters."""
+EVIL = (
+    f"{SHORT}</title><script>alert(1)</script><svg/onload=alert(1)>javascript:alert(1)"
+    " ${7*7} \x1b[31m\u202egnp.exe"
+)
+UUID = "00000000-0000-4000-8000-000000000001"
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+BODY = json.dumps(
+    {
+        "queue_name": EVIL,
+        "actor_name": EVIL,
+        "args": [EVIL],
+        "kwargs": {EVIL: EVIL},
+        "options": {"unique_key": EVIL, "batch": UUID, "parent": EVIL, "traceparent": EVIL},
+        "message_id": EVIL,
+        "message_timestamp": int(NOW.timestamp() * 1000),
+    }
+)
+KINDS = {
+    "text": EVIL,
+    "json": Jsonb({EVIL: EVIL}),
+    "jsonb": Jsonb({EVIL: EVIL}),
+    "bytea": BODY.encode(),
+    "uuid": UUID,
+    "integer": 1,
+    "bigint": 1,
+    "smallint": 1,
+    "numeric": 1,
+    "double precision": 1.0,
+    "boolean": True,
+    "timestamp with time zone": NOW,
+    "date": NOW.date(),
+    "interval": timedelta(minutes=1),
+    "_text": [EVIL],
+    "_timestamptz": [NOW],
+}
+ODD = {
+    "jobs.attempts": {"outcome": "dead"},
+    "jobs.batch_callbacks": {"event": "death", "sent_at": None, "body": BODY},
+    "jobs.batch_jobs": {"state": "dead"},
+    "jobs.batches": {"succeeded_at": None, "cancelled_at": None},
+    "jobs.cancel_rules": {"sent_before": NOW.replace(microsecond=0)},
+    "jobs.limits": {"kind": "concurrent", "span": None},
+    "jobs.limit_slots": {"expires_at": NOW + DAY},
+    "jobs.occurrences": {"held_by": None, "made_by": "hand"},
+    "jobs.queues": {"kind": "quorum"},
+    "jobs.recurring": {"next_at": NOW + DAY, "zone": "UTC", "late": "skip"},
+    "jobs.runs": {"outcome": "dead"},
+    "jobs.schedule": {
+        "reason": "delay", "body": BODY, "taken_by": None, "taken_at": None,
+        "sent_at": None, "absent_at": None, "due_at": NOW + DAY,
+    },
+    "jobs.steps": {"name": SHORT},
+    "jobs.unique_locks": {"expires_at": NOW + DAY},
+    "jobs.workers": {
+        "lost_at": None,
+        "running": Jsonb(
+            [{"message_id": EVIL, "actor": EVIL, "queue": EVIL, "since": NOW.isoformat()}]
+        ),
+    },
+    "product.campaign_recipients": {"state": "unknown"},
+    "product.campaigns": {
+        "name": SHORT, "audience": "everyone", "state": "paused", "ended_at": None, "error": None,
+    },
+    "product.daily_report_snapshots": {
+        "zone": "UTC", "starts_at": NOW - 2 * DAY, "ends_at": NOW - DAY,
+    },
+    "product.emails": {
+        "recipient": "a@example.org", "recipient_name": SHORT, "subject": SHORT, "priority": 0,
+        "state": "unknown", "claim": None, "claimed_until": None, "sent_at": None,
+    },
+    "product.import_rows": {
+        "outcome": "failed", "name": None, "email": None, "user_id": None, "problem": "email",
+    },
+    "product.imports": {
+        "filename": SHORT, "state": "failed", "total": 1, "succeeded": 0, "failed": 1,
+    },
+    "product.products": {"name": SHORT},
+    "product.users": {"name": SHORT, "email": "a@example.org"},
+}  # fmt: skip
+"""What else would break a constraint of the table; the rest of its texts are `EVIL`."""
+COLUMNS = """
+    SELECT column_name, CASE WHEN data_type = 'ARRAY' THEN udt_name ELSE data_type END
+      FROM information_schema.columns
+     WHERE table_schema = %s AND table_name = %s
+"""
+
+
+def plant(conn, **more):
+    """Write a row into each of these tables; `more`: columns of one, as `jobs__runs={…}`."""
+    conn.execute("SET session_replication_role = replica")  # who refers to what does not matter
+    for table, odd in ODD.items():
+        schema, name = table.split(".")
+        columns = dict(conn.execute(COLUMNS, (schema, name)).fetchall())
+        values = {column: KINDS[kind] for column, kind in columns.items()}
+        values |= odd | more.get(f"{schema}__{name}", {})
+        insert = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
+            sql.Identifier(schema, name),
+            sql.SQL(", ").join(map(sql.Identifier, values)),
+            sql.SQL(", ").join([sql.Placeholder()] * len(values)),
+        )
+        conn.execute(insert, list(values.values()))
+    conn.execute("SET session_replication_role = DEFAULT")
