@@ -30,6 +30,8 @@ class Size:
     """Orders of the thirty days of a report."""
     mailed: int
     """Recipients of a campaign."""
+    viewed: int
+    """Runs in the history that the console shows."""
 
 
 FULL = Size(
@@ -50,6 +52,7 @@ FULL = Size(
     1_000_000,
     1_000_000,
     10_000,
+    1_000_000,
 )
 QUICK = Size(
     1,
@@ -69,6 +72,9 @@ QUICK = Size(
     20_000,
     100_000,
     2_000,
+    100_000,
 )
-SMOKE = Size(1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000, 50)
+SMOKE = Size(
+    1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000, 50, 2_000
+)
 """To see that it runs; its figures say nothing."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bench.measurement import Measurement
 from bench.scenarios.ceiling import ceiling
+from bench.scenarios.console import console
 from bench.scenarios.drain import drain, naps
 from bench.scenarios.enqueue import enqueue
 from bench.scenarios.footprint import footprint, idle
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Scenario] = {
     "imports": imports,
     "reports": reports,
     "mails": mails,
+    "console": console,
     "growth": growth,
     "ceiling": ceiling,
 }

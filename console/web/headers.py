@@ -17,9 +17,10 @@ HEADERS = {
 class SafeHeaders:
     """Adds them to every answer that does not say otherwise."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
+    def __init__(self, app: ASGIApp, **others: str) -> None:
+        """Wrap an application; `others`: what is to be said in place of a header of these."""
         self._app = app
+        self._headers = HEADERS | {name.replace("_", "-"): text for name, text in others.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what the application says, with the headers."""
@@ -27,7 +28,7 @@ class SafeHeaders:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

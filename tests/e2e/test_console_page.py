@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
@@ -17,6 +18,8 @@ from tests.e2e import console_world as shop
 from tests.integration.desk.planted import NOW, UUID, plant
 from workshed.jobs import dead
 
+PAGE = (Path(__file__).parents[2] / "docs" / "console.md").read_text("utf-8")
+[COMMANDS] = re.findall(r"<!-- run -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
 PASSWORD = "correct horse battery"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
@@ -33,15 +36,16 @@ DETAILS = {
 class Console:
     """`workshed console` in a process of its own."""
 
-    def __init__(self, environment, log):
+    def __init__(self, environment, log, words=(sys.executable, "-m", "console", "console")):
         self._environment = environment
         self._log = log
+        self._words = words
         self.start()
 
     def start(self, port=0):
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "console", "console", "--port", str(port)],
+                [*self._words, "--port", str(port)],
                 env=self._environment,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -107,6 +111,28 @@ def bank(connect):
     return lambda: conn.execute("INSERT INTO public.bank_answers VALUES (now())")
 
 
+def test_the_commands_of_the_page_start_it(broker, environment, tmp_path, chromium):
+    (tmp_path / "run.sh").write_text(
+        COMMANDS.replace("workshed console --port 8080", 'exec workshed console "$@"')
+    )
+    folder = str(Path(sys.executable).parent)
+    started = Console(
+        {**os.environ, **environment, "PATH": f"{folder}:{os.environ['PATH']}"},
+        tmp_path / "page.log",
+        ("sh", str(tmp_path / "run.sh")),
+    )
+    page = chromium.new_page()
+
+    page.goto(started.url)
+    page.fill("input[name=name]", "olga")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("text=Log in")
+
+    expect(page.locator("h1")).to_have_text("Overview")
+    page.close()
+    started.stop()
+
+
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no javascript"])
 def test_a_group_of_the_dead_is_retried_and_succeeds(
     bank, open_page, start_worker, conn, count, eventually, javascript
@@ -164,7 +190,7 @@ def test_what_somebody_chose_stays_chosen_while_the_page_changes(open_page, conn
 
 def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
     page = open_page("/")
-    expect(page.locator("h1")).to_have_text("Overview")
+    expect(page.locator("#link")).to_have_text("live")
 
     page.keyboard.press("g")
     page.keyboard.press("d")

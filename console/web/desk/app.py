@@ -49,7 +49,8 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
     routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in ACTIONS]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
-    return SafeHeaders(inner)
+    # With `no-referrer` browsers say of no form where it comes from.
+    return SafeHeaders(inner, Referrer_Policy="same-origin")
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """Who is let in, and what they may do there."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -236,3 +238,21 @@ def test_what_cannot_be_read_in_an_address_is_said(operator):
     assert answer.status_code == 400
     assert "is no number" in answer.text
     assert operator.get("/audit?before=%00").status_code == 200
+
+
+def test_the_example_of_the_page_mounts_it(people, browsers, conn):
+    """docs/console.md"""
+    page = (Path(__file__).parents[3] / "docs" / "console.md").read_text("utf-8")
+    [(_, text)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", page, re.DOTALL)
+    made = {}
+    exec(text, made)  # noqa: S102 -- of our own page
+    someone = browsers(app=made["app"])
+    known = {"x-employee": "ada"}
+
+    shown = someone.get("/jobs-console/", **known)
+    stranger = someone.get("/jobs-console/audit")
+
+    assert 'href="/jobs-console/audit"' in shown.text
+    assert 'action="/jobs-console/logout"' in shown.text
+    assert someone.get("/jobs-console/static/console.css").status_code == 200
+    assert stranger.headers["location"] == "/jobs-console/login?next=%2Faudit"

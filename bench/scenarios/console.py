@@ -1,0 +1,104 @@
+"""Pages of the console above a long history: how long the slowest of them takes."""
+
+import json
+from typing import Any
+
+import psycopg
+
+from bench.measurement import Measurement, alone, medians
+from bench.processes import BenchError, said
+from bench.size import Size
+from bench.world import World
+from workshed.migrate import migrate
+
+AT_MOST_S = 0.2
+WITHIN_S = 300.0
+DEAD_OF, WAITING_OF = 100, 10
+"""One of so many is dead, waits."""
+CODE = """
+import json, time
+from starlette.testclient import TestClient
+import actors
+from console.web.desk import Who, create_app
+from console.web.desk.pages import PAGES
+
+LOOKS = 5
+browser = TestClient(create_app(authorize=lambda request: Who("bench", "operator")))
+addresses = [
+    *(page.path for page in PAGES if page.group),
+    "/jobs?actor=charge_card", "/jobs?outcome=dead", "/jobs?error=GatewayError&since=1h",
+    "/jobs?argument=order_id%3D4711", "/jobs?queue=critical", "/job?id=run-1000",
+    "/dead?error=GatewayError", "/scheduled?queue=critical",
+]
+found = {}
+for address in addresses:
+    took = []
+    for _ in range(LOOKS):
+        began = time.perf_counter()
+        answer = browser.get(address, headers={"accept": "text/html"})
+        took.append(time.perf_counter() - began)
+        assert answer.status_code == 200, (address, answer.text)
+    found[address] = sorted(took)[LOOKS // 2]
+print(json.dumps(found))
+"""
+
+
+def console(world: World, size: Size) -> list[Measurement]:
+    """Fill the history of one hour, and look at every page; in a process of its own."""
+    with world.database() as conn:
+        migrate(conn, ("jobs", "product"))
+        fill(conn, size.viewed)
+    environment = world.environment("ours", WORKSHED_SECRET_KEY="k" * 40)
+    rounds: list[dict[str, float]] = [
+        json.loads(said(["-c", CODE], environment, WITHIN_S)) for _ in range(size.rounds)
+    ]
+    found, count = medians(rounds), f"{size.viewed:,}".replace(",", " ")
+    if not found:
+        raise BenchError("the console has no pages")
+    slowest = max(found, key=lambda address: found[address])
+    return [
+        alone(
+            f"slowest page above {count} runs, {slowest}", found[slowest], "s", at_most=AT_MOST_S
+        ),
+        alone(f"overview above {count} runs", found["/"], "s", at_most=AT_MOST_S),
+    ]
+
+
+def fill(conn: psycopg.Connection[Any], runs: int) -> None:
+    """Write the runs of the last hour, and what is dead and waits beside them."""
+    conn.execute("SELECT jobs.add_runs_partitions()")
+    conn.execute("TRUNCATE jobs.runs, jobs.dead, jobs.schedule, jobs.attempts")
+    conn.execute(
+        """INSERT INTO jobs.runs (recorded_at, message_id, hop, attempt, queue, actor, outcome,
+                                  reason, error_class, error, sent_at, published_at, started_at,
+                                  ended_at, waited_s, took_s, worker, origin, tags, release,
+                                  arguments)
+           SELECT GREATEST(at, date_trunc('day', jobs.now())), 'run-' || n, 0, 1,
+                  (ARRAY['default', 'critical', 'emails'])[1 + n %% 3],
+                  CASE WHEN n %% 7 = 0 THEN 'charge_card' ELSE 'job_' || n %% 20 END,
+                  CASE WHEN n %% 50 = 0 THEN 'dead' WHEN n %% 20 = 0 THEN 'retried' ELSE 'done' END,
+                  '', CASE WHEN n %% 50 = 0 THEN 'GatewayError' END, NULL, at, at, at, at,
+                  n %% 100 / 1000.0, n %% 300 / 1000.0, 'host:1', 'send', '{}', '1',
+                  json_build_object('order_id', n)
+             FROM generate_series(1, %(runs)s) AS n
+            CROSS JOIN LATERAL (
+                  SELECT jobs.now() - n * interval '1 hour' / %(runs)s AS at) AS ended""",
+        {"runs": runs},
+    )
+    conn.execute(
+        """INSERT INTO jobs.dead (message_id, hop, attempt, queue, actor, body, reason,
+                                  error_class, died_at, place)
+           SELECT 'dead-' || n, 0, 4, 'critical', 'actor_' || n %% 10, '{}', 'failed 4 times',
+                  (ARRAY['GatewayError', 'KeyError', 'TimeoutError'])[1 + n %% 3],
+                  jobs.now() - n * interval '1 second', 'shop/pay.py:' || n %% 5 || ' in pay'
+             FROM generate_series(1, %s) AS n""",
+        (runs // DEAD_OF,),
+    )
+    conn.execute(
+        """INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+           SELECT 'wait-' || n, 0, 'default', 'remind', '{"args": [1], "kwargs": {}}', 'delay',
+                  jobs.now() + n * interval '1 second' + interval '1 hour'
+             FROM generate_series(1, %s) AS n""",
+        (runs // WAITING_OF,),
+    )
+    conn.execute("VACUUM (ANALYZE)")
