@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import smtplib
 import socket
@@ -96,11 +97,32 @@ def test_data_stay_and_reset_wipes_them(folder):
         assert urls(process) == first
         with psycopg.connect(first["database_url"]) as conn:
             conn.execute("SELECT FROM kept")
-    with dev("--postgres", "--json", "--state", folder, "--reset") as process:
+    with dev("--postgres", "--json", "--state", folder, "--reset", "--yes") as process:
         again = urls(process)["database_url"]
         assert again != first["database_url"]
         with psycopg.connect(again) as conn:
             assert conn.execute("SELECT to_regclass('kept')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("answer", ["n", ""], ids=["no", "return"])
+def test_reset_asks_at_a_terminal_and_a_no_changes_nothing(open_folder, answer):
+    with state.claimed(open_folder) as held:
+        (held.subfolder("postgres") / "kept").touch()
+    terminal, its_side = pty.openpty()
+    with subprocess.Popen(
+        [*WORKSHED, "dev", "--reset", "--state", str(open_folder)],
+        stdin=its_side,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.write(terminal, f"{answer}\n".encode())
+        _, talk = process.communicate(timeout=30)
+    for side in (terminal, its_side):
+        os.close(side)
+
+    assert process.returncode == 1
+    assert f"Wipe 1 file of 0 bytes in {open_folder} (postgres)? [y/N]" in talk
+    assert (open_folder / "postgres/kept").exists()
 
 
 def test_a_fresh_one_leaves_nothing():
