@@ -1,5 +1,9 @@
 """The exit codes are documented as they are."""
 
+import sys
+
+import pytest
+
 from brokers.errors import (
     EXIT_BROKER,
     EXIT_DATABASE,
@@ -9,7 +13,7 @@ from brokers.errors import (
     BrokerUnreachableError,
 )
 from brokers.errors import exit_code as of_a_worker
-from console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code
+from console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main, workers
 from console.reference import COMMANDS
 from console.supervisor import EXIT_KILLED
 from workshed.errors import (
@@ -42,3 +46,16 @@ def test_every_code_is_documented():
     of_workers = {*of_start, EXIT_WATCHDOG, EXIT_HARD_DEADLINE, EXIT_KILLED}
 
     assert of_commands | of_workers == set(CODES)
+
+
+def test_a_command_that_is_interrupted_ends_as_documented(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "workers", interrupted)
+    monkeypatch.setattr(sys, "argv", ["workshed", "workers"])
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert end.value.code == INTERRUPTED
