@@ -1,20 +1,24 @@
 """The parts of the documents that are written from the code: `python -m console.reference`."""
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from console.cli import app
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
 README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"
-PART = re.compile(r"(<!-- (settings|metrics) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
+COMMANDS = README.parent / "docs" / "command-line.md"
+PART = re.compile(r"(<!-- (settings|metrics|commands) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
 
 
 def configuration_table() -> str:
@@ -37,6 +41,42 @@ def metrics_table() -> str:
     return "\n".join([*heads, *rows, ""])
 
 
+def commands_table() -> str:
+    """Return one row per command: how it is called, and the first line of its help."""
+    rows = [
+        f"| `workshed {usage(words, command)}` | {(command.help or '').partition(chr(10))[0]} |"
+        for words, command in commands().items()
+    ]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows, ""])
+
+
+def commands() -> dict[str, Any]:
+    """Return each command by its words: `dead retry`, and `job` though it has one below it."""
+    return dict(below(typer.main.get_command(app), ()))
+
+
+def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield what a group has, and the group itself where it does something of its own."""
+    # `Any`: typer's classes of commands are in a private module.
+    if not hasattr(command, "list_commands"):
+        yield " ".join(words), command
+        return
+    if words and command.invoke_without_command:
+        yield " ".join(words), command
+    for name in command.list_commands(None):
+        yield from below(command.get_command(None, name), (*words, name))
+
+
+def usage(words: str, command: Any) -> str:
+    """Write a command with its arguments, as a cell of a table."""
+    if words.startswith("job "):  # the one whose group has an argument
+        words = words.replace("job", "job ID", 1)
+    for one in command.params:
+        if one.param_type_name == "argument":
+            words += f" {one.metavar}" if one.required else f" [{one.metavar}]"
+    return words.replace("|", "\\|")
+
+
 def one_line(field: FieldInfo) -> str:
     """Write what a setting means as a cell of a table."""
     return " ".join((field.description or "").split())
@@ -56,10 +96,10 @@ def default(value: Any) -> str:
 
 def written(text: str) -> str:
     """Return a document with its tables written anew."""
-    tables = {"settings": configuration_table, "metrics": metrics_table}
+    tables = {"settings": configuration_table, "metrics": metrics_table, "commands": commands_table}
     return PART.sub(lambda found: found[1] + tables[found[2]](), text)
 
 
 if __name__ == "__main__":
-    for page in (README, METRICS):
+    for page in (README, METRICS, COMMANDS):
         page.write_text(written(page.read_text("utf-8")), "utf-8")

@@ -17,6 +17,7 @@ SPAN = "3d|2h|30s"
 INSTANT = "2027-01-31T09:00Z"
 SHOWN = ("d", "h", "min", "s")
 TENTHS_BELOW = 10
+THOUSAND = 1000
 WHOLE_FROM = 1.95
 """Below about so many of a unit the next smaller one says more: 90 min, and not 1 h."""
 
@@ -73,6 +74,16 @@ def due(at: datetime, now: datetime) -> str:
 def ago(at: datetime, now: datetime) -> str:
     """Say when something was."""
     return f"{in_words(now - at)} ago"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes as people say it: `900 bytes`, `46 MB`."""
+    found, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if found < THOUSAND:
+            break
+        found, unit = found / THOUSAND, larger
+    return f"{found:.0f} {unit}"
 
 
 def jobs(number: int) -> str:

@@ -11,7 +11,7 @@ from structlog.typing import Processor, WrappedLogger
 
 from workshed.jobs import Signal
 from workshed.jobs.shown import HIDDEN
-from workshed.settings import settings
+from workshed.settings import are_colours_wanted, settings
 
 STDERR = 2
 
@@ -86,7 +86,10 @@ def _to_a_terminal() -> bool:
 
 
 def _for_people() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), _hide]
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=are_colours_wanted(), exception_formatter=structlog.dev.plain_traceback
+    )
+    return [renderer, _hide]
 
 
 def _for_machines() -> list[Processor]:

@@ -361,6 +361,11 @@ def multiprocess_folder() -> Path | None:
     return Path(name) if name else None
 
 
+def are_colours_wanted() -> bool:
+    """Tell whether a terminal may be given colours, as https://no-color.org has it."""
+    return not os.environ.get("NO_COLOR")
+
+
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
     """Name each `WORKSHED_*` variable that means nothing, with the likeliest one meant."""
     known = [name.upper() for name in Settings.model_fields]

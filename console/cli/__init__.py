@@ -55,6 +55,7 @@ CODES = {
     71: "a job of a worker did not end at its hard time limit",
     72: "a child of `workshed worker` did not stop in time, and was killed",
     124: "a job has not ended within `--timeout`",
+    130: "interrupted by Ctrl-C",
 }
 
 # By name, so that no module has to be imported for an error it did not raise.
@@ -71,6 +72,8 @@ EXIT_CODES = {
     "StillWaitingError": 124,
 }
 FAILED = 1
+INTERRUPTED = 130
+"""As typer has it for each command that does not stop in good order by itself."""
 
 
 class LazyCommands(TyperGroup):

@@ -116,7 +116,7 @@ def retry(
     Once all have succeeded, that is told.
     """
     from console.cli.fate import Chosen, Fate, decide
-    from console.cli.output import talk
+    from console.cli.output import print_json, talk
     from console.program import database
     from workshed.jobs import batch_rows as rows
     from workshed.jobs import dead
@@ -124,6 +124,8 @@ def retry(
     with database() as conn:
         ids = rows.dead(conn, known(conn, batch).id)
     if not ids:
+        if as_json:
+            print_json([])
         talk("None of its jobs is dead.")
         return
     fate = Fate("Retry", "retried", dead.retry)

@@ -215,8 +215,9 @@ def recipients(
 
 
 @campaigns.command()
-def pause(campaign: CampaignId) -> None:
+def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    from console.cli.output import print_json
     from console.program import database
     from workshed import db
     from workshed.campaigns import CampaignStateError
@@ -225,7 +226,10 @@ def pause(campaign: CampaignId) -> None:
     with database("product") as conn, db.transaction() as own:
         if not hold(own, known(conn, campaign).id):
             raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
-    print(f"{campaign}  paused")
+    if as_json:
+        print_json({"campaign_id": campaign, "state": "paused"})
+    else:
+        print(f"{campaign}  paused")
 
 
 @campaigns.command()
@@ -237,6 +241,8 @@ def resume(
         typer.Option(metavar="rejected|unknown|failed", help="Send it to these once more."),
     ] = None,
     yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Let a campaign go on; also one that is being sent, but whose jobs were purged.
 
@@ -247,6 +253,7 @@ def resume(
 
     from actors import resume_campaign
     from console.cli.asking import agreed
+    from console.cli.output import print_json
     from console.program import database, rabbitmq
     from workshed import db
     from workshed.campaigns import Again, progress
@@ -257,19 +264,27 @@ def resume(
     rabbitmq()
     with database("product") as conn:
         found = known(conn, campaign)
-        if wanted:
-            people = sum(counts(progress(conn, found.id))[state] for state in wanted)
+        people = sum(counts(progress(conn, found.id))[state] for state in wanted)
+        if wanted and not dry_run:
             agreed(f"Send {found.name!r} to {people} people once more", yes=yes)
-        with db.transaction() as own:
+        with db.transaction() as own, own.transaction(force_rollback=dry_run):
             resume_campaign(own, found.id, wanted)  # type: ignore[arg-type]  # as was just asked
-    print(f"{campaign}  sending")
+    if as_json:
+        print_json({"campaign_id": campaign, "again": people, "resumed": not dry_run})
+    elif dry_run:
+        print(f"{campaign}  would go on" + (f", to {people} people again" if wanted else ""))
+    else:
+        print(f"{campaign}  sending")
 
 
 @campaigns.command()
-def cancel(campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False) -> None:
+def cancel(
+    campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
     """Let no more of a campaign be sent, ever."""
     from actors import cancel_campaign
     from console.cli.asking import agreed
+    from console.cli.output import print_json
     from console.program import database
     from workshed import db
     from workshed.campaigns import progress
@@ -277,12 +292,17 @@ def cancel(campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False) -
     with database("product") as conn:
         found = known(conn, campaign)
         left = progress(conn, found.id)
+        unsent = left.waiting + left.handed
         if not dry_run:
-            unsent = left.waiting + left.handed
             agreed(f"Cancel {found.name!r}, which {unsent} people have yet to get", yes=yes)
             with db.transaction() as own:
                 cancel_campaign(own, found.id)
-    print(f"{found.id}  {'would be cancelled' if dry_run else 'cancelled'}")
+    if as_json:
+        print_json({"campaign_id": found.id, "unsent": unsent, "cancelled": not dry_run})
+    elif dry_run:
+        print(f"{found.id}  would be cancelled, which {unsent} people have yet to get")
+    else:
+        print(f"{found.id}  cancelled")
 
 
 def template(path: Path) -> str:

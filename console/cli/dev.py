@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.cli.options import DryRun, Yes
+
 if TYPE_CHECKING:
     from console.servers import Servers
 
@@ -23,7 +25,11 @@ URLS = ("database_url", "broker_url", "management_url", "smtp_url")
 
 def dev(
     *,
-    reset: Annotated[bool, typer.Option("--reset", help="Wipe the data first.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Wipe the data first, once you agree.")
+    ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     install_only: Annotated[
         bool, typer.Option("--install-only", help="Only see to it that RabbitMQ is installed.")
     ] = False,
@@ -50,8 +56,11 @@ def dev(
     None is started in place of one that the environment names by WORKSHED_DATABASE_URL,
     WORKSHED_BROKER_URL or WORKSHED_SMTP_URL.
     """
+    from console.cli.wiping import wipe
     from console.servers import ALL, Servers, install
 
+    if (yes or dry_run) and not reset:
+        raise typer.BadParameter("--yes and --dry-run are of --reset")
     if install_only:
         if postgres or reset or fresh or as_json:
             raise typer.BadParameter(
@@ -61,10 +70,14 @@ def dev(
         return
     if fresh and (reset or state):
         raise typer.BadParameter("--fresh has no earlier data and no folder of yours")
+    if reset:
+        state = wipe(state, yes=yes, dry_run=dry_run, as_json=as_json)
+        if dry_run:
+            return
     parent = os.getppid()
     with until_told_to_stop():
         kinds = ("postgres",) if postgres else ALL
-        with Servers(state, fresh=fresh, wipe=reset, kinds=kinds, talk=talk) as servers:
+        with Servers(state, fresh=fresh, kinds=kinds, talk=talk) as servers:
             apply_migrations(servers.database_url)
             tell_as_json(servers) if as_json else tell_people(servers)
             while not (as_json and os.getppid() != parent):

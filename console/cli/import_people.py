@@ -42,6 +42,7 @@ def import_people(
     reason, to be corrected and handed in.
     """
     from console import importing
+    from console.cli import INTERRUPTED
     from console.cli.output import print_json, talk
     from console.program import database, rabbitmq
 
@@ -56,7 +57,7 @@ def import_people(
             found = watched(conn, import_id)
         except KeyboardInterrupt:
             talk(f"Import {import_id} goes on without you.")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
         written = write(conn, found, failures) if failures else None
         tell(conn, found, as_json=as_json)
     if written is not None:

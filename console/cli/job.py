@@ -53,6 +53,9 @@ def shown(
     with 0 when the job is done, else with 1; its --json is one value per line. Of
     what is done it learns from the history: WORKSHED_RUNS=all.
     """
+    context.obj = message_id
+    if context.invoked_subcommand:  # `cancel`, whose help need not wait for what is imported here
+        return
     from dataclasses import asdict
 
     from console import timeline
@@ -63,9 +66,6 @@ def shown(
     from console.program import database
     from workshed.jobs.windows import clock
 
-    context.obj = message_id
-    if context.invoked_subcommand:
-        return
     with database() as conn:
         if follow:
             following.follow(conn, message_id, as_json=as_json)

@@ -28,6 +28,7 @@ def requeue(
     One by one, so that none is lost when this is interrupted. What has its
     outcome already is absorbed by the worker that gets it.
     """
+    from brokers.errors import did_you_mean
     from console.cli.asking import agreed
     from console.cli.output import print_json, talk
     from console.cli.progress import progress
@@ -36,12 +37,14 @@ def requeue(
     from console.errors import NotFoundError
     from console.program import rabbitmq
 
-    urls = rabbitmq().urls
+    broker = rabbitmq()
+    urls = broker.urls
     name = name.removesuffix(".dead")
     dead = f"{name}.dead"
     found = depths(urls, [dead])
     if dead not in found:
-        raise NotFoundError(f"RabbitMQ has no queue {dead!r}; see `workshed queues`")
+        hint = did_you_mean(name, broker.declared)
+        raise NotFoundError(f"RabbitMQ has no queue {dead!r}{hint}; see `workshed queues`")
     count = min(found[dead].ready, limit or found[dead].ready)
     moved = 0
     if count and not dry_run:

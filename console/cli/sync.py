@@ -48,27 +48,34 @@ def listed(*, as_json: Json = False) -> None:
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     url: Annotated[str, typer.Argument(metavar="URL", show_default=False)],
+    *,
+    as_json: Json = False,
 ) -> None:
     """Add a source, or say where one is from now on; WORKSHED_SYNC_ORIGINS must name its host.
 
     It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
     """
+    from console.cli.output import print_json
     from console.program import database
     from workshed.sync import add as store
 
     with database("product") as conn:
         store(conn, name, url)
-    print(f"{name}  {url}")
+    print_json({"name": name, "url": url}) if as_json else print(f"{name}  {url}")
 
 
 @sync.command()
 def release(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    as_json: Json = False,
 ) -> None:
     """Let a source that is held be asked now, and not when its time is over.
 
     One job asks it; by what comes of that the source is free, or held again.
     """
+    from brokers.errors import did_you_mean
+    from console.cli.output import print_json
     from console.errors import NotFoundError
     from console.program import database
     from workshed.sync import names
@@ -77,8 +84,10 @@ def release(
     with database("product") as conn:
         known = names(conn)
         if name not in known:
-            raise NotFoundError(f"no source {name!r}; there are {', '.join(known) or 'none'}")
-        print(f"{name}  {'is asked again' if free(conn, name) else 'was not held'}")
+            hint = did_you_mean(name, known)
+            raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
+        answer = "is asked again" if free(conn, name) else "was not held"
+    print_json({"name": name, "answer": answer}) if as_json else print(f"{name}  {answer}")
 
 
 def state(source: "Source") -> str:

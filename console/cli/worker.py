@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completing
+
 
 def worker(
     modules: Annotated[
@@ -22,7 +24,12 @@ def worker(
     ] = 8,
     queues: Annotated[
         list[str] | None,
-        typer.Option("--queue", "-Q", help="Work on this queue only; may be repeated."),
+        typer.Option(
+            "--queue",
+            "-Q",
+            help="Work on this queue only; may be repeated.",
+            autocompletion=completing.queues,
+        ),
     ] = None,
     relay: Annotated[
         bool, typer.Option("--relay/--no-relay", help="Run a relay beside the workers.")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from console.doctor import (
     actors,
     charts,
+    encryption,
     environment,
     jobs,
     measuring,
@@ -42,6 +43,7 @@ CHECKS = (
     Check("shutdown", timeouts.shutdown, reads=("shutdown_grace",)),
     Check("PostgreSQL", postgresql.reachable, reads=("database_url",)),
     Check("PostgreSQL version", postgresql.version, needs=DATABASE),
+    Check("PostgreSQL TLS", encryption.postgresql, reads=("database_url",)),
     Check("migrations", postgresql.migrations, needs=DATABASE),
     Check("connections", postgresql.connections, needs=DATABASE, reads=("pool_size",)),
     Check("relay", jobs.relay, needs=MIGRATED),
@@ -50,6 +52,7 @@ CHECKS = (
     Check("paused queues", queues.paused, needs=MIGRATED),
     Check("RabbitMQ", rabbitmq.reachable, reads=("broker_url",)),
     Check("RabbitMQ version", rabbitmq.version, needs=BROKER),
+    Check("RabbitMQ TLS", encryption.rabbitmq, reads=("broker_url",)),
     Check("management", rabbitmq.management, needs=BROKER, reads=("management_url",)),
     Check("alarms", rabbitmq.alarms, needs=BROKER),
     # After the actors, whose modules may declare queues.

@@ -46,7 +46,6 @@ class Servers:
         folder: Path | None = None,
         *,
         fresh: bool = False,
-        wipe: bool = False,
         kinds: Collection[Kind] = ALL,
         given: Settings | None = None,
         talk: Callable[[str], None] = silent,
@@ -55,12 +54,11 @@ class Servers:
     ) -> None:
         """Choose what is started and where its data stay.
 
-        `folder` is the user's own by default, or with `fresh` a temporary one; `wipe` deletes what
-        earlier runs left there. `given` is what the environment names; `talk` hears what takes
-        long. `broker_config` and `busy_once` go to RabbitMQ and the mail catcher.
+        `folder` is the user's own by default, or with `fresh` a temporary one. `given` is what the
+        environment names; `talk` hears what takes long. `broker_config` and `busy_once` go to
+        RabbitMQ and the mail catcher.
         """
         self.given = settings() if given is None else given
-        self.wipe = wipe
         self.kinds = kinds
         self.talk = talk
         self.broker_config = broker_config
@@ -143,8 +141,6 @@ class Servers:
         """Start what is missing, all at once."""
         with ExitStack() as stack:
             self.state = stack.enter_context(self._claim)
-            if self.wipe:
-                self.state.wipe()
             self._start(stack, self.state)
             self._exit = stack.pop_all()
         return self

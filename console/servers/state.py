@@ -55,6 +55,17 @@ class State:
         draft.write_text(json.dumps(self.notes() | values, indent=1) + "\n")
         draft.replace(self.folder / NOTES)
 
+    def left(self) -> list[Path]:
+        """Return the files that `wipe` would delete."""
+        found = []
+        for name in WIPED:
+            path = self.folder / name
+            if path.is_file() or path.is_symlink():
+                found.append(path)
+            for at, _, files in os.walk(path):
+                found += [Path(at, file) for file in files]
+        return found
+
     def wipe(self) -> None:
         """Delete what the servers made; anything else in the folder stays."""
         for name in WIPED:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import smtplib
 import socket
@@ -16,11 +17,9 @@ import psycopg
 import pytest
 
 from console.servers import state
+from tests.commands import keys
 
 WORKSHED = [sys.executable, "-m", "console"]
-
-# What a command may need when it runs and `--help` must not wait for.
-HEAVY = ("psycopg", "pika", "dramatiq", "pydantic", "structlog", "aiosmtpd", "console.servers")
 
 
 @contextlib.contextmanager
@@ -55,6 +54,7 @@ def connect_to(url):
 def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
     with dev("--json", "--state", open_folder) as process:
         known = urls(process)
+        assert list(known) == keys("dev")
         with psycopg.connect(known["database_url"]) as conn:
             assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
             assert conn.execute("SELECT to_regnamespace('product')::text").fetchone()[0]
@@ -96,11 +96,32 @@ def test_data_stay_and_reset_wipes_them(folder):
         assert urls(process) == first
         with psycopg.connect(first["database_url"]) as conn:
             conn.execute("SELECT FROM kept")
-    with dev("--postgres", "--json", "--state", folder, "--reset") as process:
+    with dev("--postgres", "--json", "--state", folder, "--reset", "--yes") as process:
         again = urls(process)["database_url"]
         assert again != first["database_url"]
         with psycopg.connect(again) as conn:
             assert conn.execute("SELECT to_regclass('kept')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("answer", ["n", ""], ids=["no", "return"])
+def test_reset_asks_at_a_terminal_and_a_no_changes_nothing(open_folder, answer):
+    with state.claimed(open_folder) as held:
+        (held.subfolder("postgres") / "kept").touch()
+    terminal, its_side = pty.openpty()
+    with subprocess.Popen(
+        [*WORKSHED, "dev", "--reset", "--state", str(open_folder)],
+        stdin=its_side,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.write(terminal, f"{answer}\n".encode())
+        _, talk = process.communicate(timeout=30)
+    for side in (terminal, its_side):
+        os.close(side)
+
+    assert process.returncode == 1
+    assert f"Wipe 1 file of 0 bytes in {open_folder} (postgres)? [y/N]" in talk
+    assert (open_folder / "postgres/kept").exists()
 
 
 def test_a_fresh_one_leaves_nothing():
@@ -176,25 +197,6 @@ def test_install_only_says_nothing_where_nothing_is_missing():
     )
 
     assert done.stdout + done.stderr == ""
-
-
-def test_help_imports_nothing_that_is_slow():
-    script = """
-import sys
-from console.cli import main
-sys.argv = ["workshed", "--help"]
-try:
-    main()
-except SystemExit:
-    print("imported", *sys.modules)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-
-    imported = done.stdout.splitlines()[-1].split()
-    assert imported[0] == "imported"
-    assert [name for name in HEAVY if name in imported] == []
 
 
 def test_an_unknown_command_is_a_usage_error():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import keys
 from workshed import db, people
 from workshed.settings import PREFIX, Settings, settings
 
@@ -58,6 +59,7 @@ def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worke
         "4,line 2 has the same address,Cyd,ADA@example.org",
     ]
     again = json.loads(workshed(*words, "--again", "--json", code=1))
+    assert list(again) == keys("import CSV --owner ADDRESS")
     assert (again["state"], again["succeeded"], again["failed"]) == ("completed", 0, 3)
     assert [kind["problem"] for kind in again["problems"]] == ["taken", "no name", "duplicate"]
 

@@ -358,7 +358,9 @@ def test_the_key_of_a_folder_stays_and_is_wiped_with_it(open_folder):
         key = first.secret_key
     with Servers(open_folder, given=given) as second:
         assert second.secret_key == key
-    with Servers(open_folder, given=given, wipe=True) as wiped:
+    with state.claimed(open_folder) as held:
+        held.wipe()
+    with Servers(open_folder, given=given) as wiped:
         assert wiped.secret_key != key
 
 

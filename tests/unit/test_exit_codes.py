@@ -1,6 +1,8 @@
 """The exit codes are documented as they are."""
 
-from pathlib import Path
+import sys
+
+import pytest
 
 from brokers.errors import (
     EXIT_BROKER,
@@ -11,7 +13,8 @@ from brokers.errors import (
     BrokerUnreachableError,
 )
 from brokers.errors import exit_code as of_a_worker
-from console.cli import CODES, EXIT_CODES, exit_code
+from console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main, workers
+from console.reference import COMMANDS
 from console.supervisor import EXIT_KILLED
 from workshed.errors import (
     DatabaseUnreachableError,
@@ -20,13 +23,11 @@ from workshed.errors import (
     WorkshedError,
 )
 
-OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
-
 
 def test_the_table_of_the_document_is_that_of_the_code():
     rows = [f"| {code} | {meaning} |" for code, meaning in CODES.items()]
 
-    assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in OPERATING.read_text("utf-8")
+    assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in COMMANDS.read_text("utf-8")
 
 
 def test_a_command_ends_as_a_worker_that_meets_the_same():
@@ -40,8 +41,21 @@ def test_a_command_ends_as_a_worker_that_meets_the_same():
 
 
 def test_every_code_is_documented():
-    of_commands = {0, *EXIT_CODES.values(), exit_code(WorkshedError("failed"))}
+    of_commands = {0, INTERRUPTED, *EXIT_CODES.values(), exit_code(WorkshedError("failed"))}
     of_start = {EXIT_USAGE, EXIT_BROKER, EXIT_DATABASE}
     of_workers = {*of_start, EXIT_WATCHDOG, EXIT_HARD_DEADLINE, EXIT_KILLED}
 
     assert of_commands | of_workers == set(CODES)
+
+
+def test_a_command_that_is_interrupted_ends_as_documented(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "workers", interrupted)
+    monkeypatch.setattr(sys, "argv", ["workshed", "workers"])
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert end.value.code == INTERRUPTED

@@ -80,6 +80,18 @@ def test_a_person_reads_words(configured):
     assert not line.startswith("{")
 
 
+def test_colours_are_for_people_who_want_them(configured, monkeypatch):
+    written = configured("console")
+    logging.getLogger("x").warning("gone")
+    assert "\x1b[" in written()[0]
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    written = configured("console")
+    logging.getLogger("x").warning("gone")
+
+    assert "\x1b" not in written()[0]
+
+
 def test_without_a_terminal_lines_are_for_machines(configured, monkeypatch):
     monkeypatch.setattr("os.isatty", lambda _fd: False)
     written = configured("auto")

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from console.cli import main
+from tests.integration.console import kinds
 from workshed.jobs import dead, runs, schedule
 from workshed.jobs.run_rows import row
 from workshed.settings import settings
@@ -167,3 +168,25 @@ def ran(conn):
         runs.write(conn, [row(**found)])
 
     return write
+
+
+@pytest.fixture
+def something(broker, management, conn, store, bury, ran, env, open_folder):
+    """`something("dead show ID")`: words of a command, on one of each kind that there is here."""
+    env(STORAGE_URL=f"file:{open_folder}/contents", SECRET_KEY="k" * 40, SYNC_ORIGINS=kinds.ORIGIN)
+    (open_folder / "news.txt").write_text("{{ unsubscribe_url }}")
+    (open_folder / "people.csv").write_text("name,email\nAda,ada@example.org\n")
+    broker.ensure_queues(set(broker.declared))
+    kinds.jobs(conn, store, bury, ran)
+    draft, sent = kinds.product()
+    names = {"BATCH": kinds.BATCH, "KEY": "greet:7", "NAME": "nightly", "RULE": "1"}
+    names |= {"QUEUE": "emails", "ACTOR": "deliver_email 7", "SOURCE": "crm", "TEXT": "Hello"}
+    names |= {"URL": f"{kinds.ORIGIN}/v2", "ADDRESS": kinds.GRACE, "FOLDER": str(open_folder)}
+    names |= {"FILE": f"{open_folder}/news.txt", "CSV": f"{open_folder}/people.csv"}
+    names |= {"DRAFT": str(draft), "CAMPAIGN": str(sent)}
+
+    def called(line):
+        names["ID"] = "died" if line.startswith("dead") else "waits"
+        return " ".join(names.get(word, word) for word in line.split()).split()
+
+    return called

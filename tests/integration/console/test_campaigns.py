@@ -156,7 +156,7 @@ def test_it_is_paused_resumed_and_cancelled(workshed, added, people):
     )
     assert workshed("campaigns", "resume", added).out == f"{added}  sending\n"
     assert workshed("campaigns", "cancel", added, "--dry-run").out == (
-        f"{added}  would be cancelled\n"
+        f"{added}  would be cancelled, which 1 people have yet to get\n"
     )
     assert workshed("campaigns", "cancel", added, "--yes").out == f"{added}  cancelled\n"
     late = workshed("campaigns", "resume", added)
@@ -172,6 +172,9 @@ def test_it_is_sent_once_more_to_those_who_have_it_not(workshed, added, people):
     asked = workshed("campaigns", "resume", added, "--again", "rejected")
     assert asked.code == 2
     assert "Send 'News' to 1 people once more" in asked.err
+    tried = workshed("campaigns", "resume", added, "--again=rejected", "--dry-run")
+    assert tried.out == f"{added}  would go on, to 1 people again\n"
+    assert workshed("campaigns", "recipients", added, "--json").json[0]["state"] == "rejected"
     assert workshed("campaigns", "resume", added, "--again=rejected", "--yes").code == 0
     of = workshed("campaigns", "show", added, "--json").json["recipients"]
     assert (of["rejected"], of["waiting"]) == (0, 1)

@@ -1,6 +1,5 @@
 """What a shell offers: commands, options, and the names of actors, queues and periodic jobs."""
 
-import subprocess
 import sys
 
 import pytest
@@ -90,21 +89,3 @@ def test_a_misspelt_command_is_answered_by_the_likely_one(workshed):
 
     assert done.code == 2
     assert "No such command 'deed'. Did you mean 'dead'?" in " ".join(done.err.split())
-
-
-def test_help_imports_nothing_that_a_command_works_with():
-    """It is to be there at once: these take longer than all the rest."""
-    heavy = {"dramatiq", "pika", "psycopg", "pydantic", "starlette", "orjson", "jinja2", "PIL"}
-    program = (
-        "import sys\n"
-        "from console.cli import app\n"
-        "app(['--help'], standalone_mode=False)\n"
-        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)\n"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-
-    assert "--install-completion" in done.stdout
-    assert done.stderr == "[]\n"

@@ -37,6 +37,18 @@ COMMANDS = [
     ("recurring", "pause", "maintain"),
     ("enqueue", "deliver_email", "7", "--in", "1h", "--wait"),
     ("job", "a", "--follow"),
+    ("jobs",),
+    ("limits",),
+    ("unique",),
+    ("unique", "release", "a", "--yes"),
+    ("erase", "ada@example.org", "--yes"),
+    ("campaigns",),
+    ("campaigns", "start", "1", "--yes"),
+    ("campaigns", "cancel", "1", "--yes"),
+    ("sync",),
+    ("sync", "release", "crm"),
+    ("storage", "adopt", "--yes"),
+    ("import", __file__, "--owner", "1"),
 ]
 
 
@@ -73,6 +85,26 @@ def test_an_environment_that_cannot_be_read(workshed, env, words):
     assert (done.code, done.out) == (2, "")
     assert "WORKSHED_POOL_SIZE: " in done.err
     assert "did you mean WORKSHED_DATABASE_URL?" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("broker", "check"),
+        ("dead", "requeue", "bulk", "--yes"),
+        ("queues", "purge", "bulk", "--yes"),
+        ("queues", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_rabbitmq_away(workshed, broker, monkeypatch, words):
+    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    done = workshed(*words)
+
+    assert done.code == 3
+    assert "RabbitMQ does not answer at 127.0.0.1:9 (virtual host '/')" in done.err
+    assert "secret" not in done.out + done.err
 
 
 @pytest.mark.usefixtures("broker")

@@ -97,7 +97,7 @@ def test_an_unknown_queue(workshed):
     done = workshed("dead", "requeue", "defualt")
 
     assert (done.code, done.out) == (5, "")
-    assert "RabbitMQ has no queue 'defualt.dead'" in done.err
+    assert "RabbitMQ has no queue 'defualt.dead' (did you mean 'default'?)" in done.err
 
 
 def test_rabbitmq_away(workshed, broker, monkeypatch):

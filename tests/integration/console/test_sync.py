@@ -58,6 +58,7 @@ def test_a_source_that_is_held_may_be_released(workshed, added, conn):
         assert sync.admit(own, "crm").held
     done = workshed("sync", "release", "shop")
     assert (done.code, done.err) == (5, "workshed: no source 'shop'; there are crm\n")
+    assert "(did you mean 'crm'?)" in workshed("sync", "release", "cmr").err
 
 
 def test_a_host_that_is_not_allowed_is_refused(workshed, env):

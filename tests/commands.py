@@ -1,0 +1,95 @@
+"""All commands of `workshed`, and what the page about them promises."""
+
+import re
+
+from console.reference import COMMANDS, commands
+
+KNOWN = commands()
+LIST = "list"
+FINAL = {
+    "batches cancel",
+    "batches retry",
+    "campaigns cancel",
+    "campaigns resume",
+    "campaigns start",
+    "dead discard",
+    "dead requeue",
+    "dead retry",
+    "dev",  # --reset
+    "erase",
+    "job cancel",
+    "queues purge",
+    "scheduled cancel",
+    "storage adopt",
+    "unique release",
+}
+"""What deletes, or sends what cannot be called back: they count, ask, and can be tried."""
+HARMLESS = {
+    "batches list",
+    "batches show",
+    "broker check",
+    "broker setup",  # makes what is missing, and refuses what differs
+    "campaigns add",
+    "campaigns list",
+    "campaigns pause",
+    "campaigns preview",
+    "campaigns recipients",
+    "campaigns show",
+    "dead list",
+    "dead show",
+    "demo",  # on servers of its own
+    "doctor",
+    "enqueue",  # the job that was named, and cancelled by its id
+    "import",  # adds users
+    "job",
+    "jobs",
+    "limits list",
+    "migrate",  # forward only, and --sql shows it
+    "queues list",
+    "queues pause",
+    "queues resume",
+    "recurring list",
+    "recurring pause",
+    "recurring resume",
+    "recurring run",
+    "relay",
+    "scheduled list",
+    "scheduled move",
+    "scheduled rules end",  # jobs run that somebody has sent
+    "scheduled rules list",
+    "scheduled run",
+    "scheduled show",
+    "sync add",
+    "sync list",
+    "sync release",  # asks sooner what would be asked anyway
+    "unique list",
+    "worker",
+    "workers",
+}
+_ROW = re.compile(r"\| `workshed (.+?)` \| (a list of )?((?:`\w+`(?:, )?)+) \|")
+
+
+def options(command):
+    """The options of a command."""
+    return {word for one in command.params for word in one.opts if word.startswith("-")}
+
+
+def meant(line):
+    """The command that a line calls: `dead list` of `dead --group`."""
+    found = ""
+    for word in line.split():
+        longer = f"{found} {word}".strip()
+        if any(f"{name} ".startswith(f"{longer} ") for name in KNOWN):
+            found = longer
+    return found if found in KNOWN else f"{found} {LIST}"
+
+
+def promised():
+    """(words, whether it is a list, keys) of each row about `--json`."""
+    rows = map(_ROW.fullmatch, COMMANDS.read_text("utf-8").splitlines())
+    return [(row[1], bool(row[2]), re.findall(r"`(\w+)`", row[3])) for row in rows if row]
+
+
+def keys(line):
+    """The promised keys of what one command prints."""
+    return next(found for words, _, found in promised() if words == line)

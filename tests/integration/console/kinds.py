@@ -1,0 +1,55 @@
+"""One of each kind that a command can show or end."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import actors
+from workshed import campaigns, db, people, sync
+from workshed.cron import daily
+from workshed.jobs import batches, limits, recurring, relays, rules, unique, workers
+from workshed.jobs.limits import Ask, Start
+from workshed.jobs.recurring import Declared
+from workshed.jobs.workers import Held, Process
+
+BATCH = "00000000-0000-4000-8000-000000000001"
+ORIGIN = "https://crm.example.org"
+GRACE = "grace@example.org"
+
+
+def jobs(conn, store, bury, ran):
+    """Jobs that wait, are dead and have run; a batch of the first two; a key, a limit, a rule."""
+    store("waits")
+    bury("died")
+    ran("ran")
+    with conn.transaction():
+        conn.execute(*batches.opening(BATCH, "greetings", {}))
+        conn.execute(*batches.joining(BATCH, ["waits", "died"]))
+        conn.execute(*batches.closing(BATCH))
+    batches.end(conn, "died", "dead")
+    limits.take(conn, [Ask("crm", "concurrent", 2)], Start(uuid4(), "waits", "greet", "here", 1))
+    unique.take(conn, unique.Claim("greet:7", "waits", 0, "greet", "default"))
+    workers.beat(conn, Process(uuid4(), "here", 1, 8, ""), 0, [Held("default", *5 * [None])])
+    relays.beat(conn, uuid4(), "here", 1)
+    recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    rules.make(conn, rules.Which("nobody", None, None, timedelta()))
+
+
+def product():
+    """Two people, a source, a campaign that is a draft, and one that is sent; their ids."""
+    with db.transaction() as conn:
+        grace = people.create(conn, name="Grace", email=GRACE)
+        people.create(conn, name="Bob", email="bob@example.org")
+        sync.add(conn, "crm", f"{ORIGIN}/v1")
+        drafts = [
+            campaigns.create(
+                conn, name=name, subject="S", text="{{ unsubscribe_url }}", audience="everyone"
+            ).id
+            for name in ("Draft", "Sent")
+        ]
+        actors.start_campaign(conn, drafts[1])
+    actors.campaigns.begin_campaign(drafts[1])
+    with db.transaction() as conn:
+        campaigns.hand_out(conn, drafts[1], 0, 10)
+        query = "UPDATE product.campaign_recipients SET state = 'rejected' WHERE user_id = %s"
+        conn.execute(query, (grace.id,))
+    return drafts
