@@ -35,6 +35,8 @@ HARMLESS = {
     "campaigns preview",
     "campaigns recipients",
     "campaigns show",
+    "console",
+    "console user",
     "dead list",
     "dead show",
     "demo",  # on servers of its own

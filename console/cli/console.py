@@ -33,14 +33,15 @@ def serve(
 
     Who may come in is in WORKSHED_CONSOLE_USERS; without anybody it does not start.
     """
+    if context.invoked_subcommand:
+        return
+
     import uvicorn
 
     from console.cli.output import talk
     from console.program import PACKAGES, load
     from console.web.desk import create_app
 
-    if context.invoked_subcommand:
-        return
     load(PACKAGES)
     server = uvicorn.Server(
         uvicorn.Config(

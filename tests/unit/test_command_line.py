@@ -8,8 +8,8 @@ import pytest
 from console.reference import COMMANDS, README, commands_table, written
 from tests.commands import FINAL, HARMLESS, KNOWN, meant, options, promised
 
-WITHOUT_JSON = {"demo", "relay", "worker"}
-"""They run until they are told to stop, and log, or show something to people."""
+WITHOUT_JSON = {"console", "console user", "demo", "relay", "worker"}
+"""They run until they are told to stop, and log, or show something; one prints one value."""
 HEAVY = {
     *("PIL", "aiosmtpd", "boto3", "dramatiq", "httpx", "jinja2", "matplotlib", "orjson"),
     *("periodiq", "pika", "psycopg", "psycopg_pool", "pydantic_settings", "sentry_sdk"),
