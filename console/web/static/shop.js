@@ -1,0 +1,46 @@
+"use strict";
+
+// What moves is written by the server: fetched again, and put in its place until it is over.
+const SHORT_MS = 400;
+const LONG_MS = 10_000;
+let pauseMs = SHORT_MS;
+
+const say = (text) => (document.getElementById("said").textContent = text);
+
+const moving = () => [...document.querySelectorAll("[data-moving]")];
+
+const later = () => moving().length && setTimeout(look, pauseMs);
+
+async function look() {
+  try {
+    const answer = await fetch(`./${location.search}`);
+    if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    else slower("The shop cannot be reached just now …");
+  } catch {
+    slower("Connecting again …");
+  }
+  later();
+}
+
+function show(page) {
+  if (pauseMs > SHORT_MS) say("");
+  pauseMs = SHORT_MS;
+  for (const old of moving()) {
+    const fresh = page.getElementById(old.id);
+    if (!fresh) {
+      old.removeAttribute("data-moving");
+      say("You are signed out. Load the page again.");
+      continue;
+    }
+    old.toggleAttribute("data-moving", fresh.hasAttribute("data-moving"));
+    old.replaceChildren(...fresh.childNodes);
+    if (!old.hasAttribute("data-moving")) say(old.querySelector(".outcome")?.textContent ?? "");
+  }
+}
+
+function slower(text) {
+  pauseMs = Math.min(2 * pauseMs, LONG_MS);
+  say(text);
+}
+
+later();
