@@ -4,6 +4,7 @@
 const SHORT_MS = 400;
 const LONG_MS = 10_000;
 let pauseMs = SHORT_MS;
+let isAway = false;
 
 const say = (text) => (document.getElementById("said").textContent = text);
 
@@ -15,16 +16,16 @@ async function look() {
   try {
     const answer = await fetch(`./${location.search}`);
     if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    else slower("The shop cannot be reached just now …");
+    else away("The shop cannot be reached just now …");
   } catch {
-    slower("Connecting again …");
+    away("Connecting again …");
   }
   later();
 }
 
 function show(page) {
-  if (pauseMs > SHORT_MS) say("");
-  pauseMs = SHORT_MS;
+  const before = moving().map((part) => part.textContent);
+  if (isAway) say("");
   for (const old of moving()) {
     const fresh = page.getElementById(old.id);
     if (!fresh) {
@@ -36,9 +37,13 @@ function show(page) {
     old.replaceChildren(...fresh.childNodes);
     if (!old.hasAttribute("data-moving")) say(old.querySelector(".outcome")?.textContent ?? "");
   }
+  const stands = !isAway && String(before) === String(moving().map((part) => part.textContent));
+  isAway = false;
+  pauseMs = stands ? Math.min(1.2 * pauseMs, LONG_MS) : SHORT_MS;
 }
 
-function slower(text) {
+function away(text) {
+  isAway = true;
   pauseMs = Math.min(2 * pauseMs, LONG_MS);
   say(text);
 }
