@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from actors import start_import
 from console.errors import NotFoundError
@@ -34,11 +35,17 @@ def hand_in(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
 
     Raises `OSError`, `StorageError` and what `start_import` raises.
     """
-    with path.open("rb") as file, storage().draft() as draft:
+    with path.open("rb") as file:
+        return take(file, path.name, owner_id, welcome=welcome, again=again)
+
+
+def take(file: BinaryIO, filename: str, owner_id: int, *, welcome: bool, again: bool) -> int:
+    """Do so with an open file, from where it stands."""
+    with storage().draft() as draft:
         shutil.copyfileobj(file, draft)
         blob = blobs.keep(draft)
     with db.transaction() as conn:
-        return start_import(conn, owner_id, path.name, blob, welcome=welcome, again=again)
+        return start_import(conn, owner_id, filename, blob, welcome=welcome, again=again)
 
 
 def follow(conn: Connection, import_id: int) -> Iterator[Import]:

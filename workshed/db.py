@@ -177,11 +177,18 @@ def transaction() -> Generator[Connection]:
             _limit_statements(conn)
             yield conn
         return
-    if outer.info.transaction_status == TransactionStatus.IDLE:
-        outer.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
-    with outer.transaction():
+    with savepoint(outer):
         _limit_statements(outer)
         yield outer
+
+
+@contextmanager
+def savepoint(conn: Connection) -> Generator[None]:
+    """Let an exception undo no more than the block; what it wrote commits with all the rest."""
+    if conn.info.transaction_status == TransactionStatus.IDLE:
+        conn.execute("SELECT")  # or psycopg takes the block for the whole, and commits it
+    with conn.transaction():
+        yield
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def demo() -> None:
             with running(WORKER, log) as worker, pictures.pages(port, log):
                 missing = watch(console, servers, cast, worker, log, port, api)
                 if sys.stdout.isatty() and sys.stdin.isatty():
-                    stay(console, servers)
+                    stay(console, servers, pictures.site(port))
     if missing:
         raise typer.Exit(1)
 
@@ -175,8 +175,9 @@ def unseen(
     return mails + rest + [what for part in parts for what in part.missing]
 
 
-def stay(console: "Console", servers: "Servers") -> None:
+def stay(console: "Console", servers: "Servers", shop: str) -> None:
     """Leave everything up for a look around."""
+    console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
     console.print("Have a look around, send more from another terminal with these:")
     for name, value in servers.environment().items():
         console.print(f"export {name}='{value}'", soft_wrap=True)

@@ -9,22 +9,15 @@ from pathlib import Path
 
 from actors import daily_report
 from brokers import schedule
-from workshed import db, people, reports
+from console.web.shop.offers import CURRENCY, OFFERS
+from workshed import db, orders, people, reports
 from workshed.db import Connection
+from workshed.orders import Line
 from workshed.reports import Report
 from workshed.settings import settings
 from workshed.storage import storage
 
 DAYS, ORDERS_A_DAY = 30, 40
-PRODUCTS = (
-    ("Walnut desk", Decimal("449.90")),
-    ("Desk lamp", Decimal("79.00")),
-    ("Office chair", Decimal("259.50")),
-    ("Bookshelf", Decimal("189.99")),
-    ("Notebook, dotted", Decimal("12.45")),
-    ("Fountain pen", Decimal("38.20")),
-    ("Wall clock", Decimal("54.00")),
-)
 ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@shop.example"))
 
 
@@ -106,8 +99,7 @@ def open_shop(picture: Path) -> Reported:
 def _sell(conn: Connection, until: datetime) -> Decimal:
     """Sell more on some days than on others; return what the last one brought in."""
     users = [row[0] for row in conn.execute("SELECT id FROM product.users ORDER BY id")]
-    query = "INSERT INTO product.products (name) VALUES (%s) RETURNING id"
-    products = [conn.execute(query, (name,)).fetchall()[0][0] for name, _ in PRODUCTS]
+    products = [orders.product(conn, offer.name) for offer in OFFERS]
     revenue = Decimal(0)
     for back in range(DAYS):
         for number in range(ORDERS_A_DAY + (back * 7) % 25):
@@ -121,23 +113,12 @@ def _order(
     conn: Connection, user_id: int, at: datetime, products: list[int], number: int
 ) -> Decimal:
     """Take an order of one or two products; return what is paid for it."""
-    query = """
-        INSERT INTO product.orders (user_id, currency, placed_at, paid_at)
-        VALUES (%s, 'EUR', %s, %s)
-        RETURNING id
-    """
-    ((order_id,),) = conn.execute(query, (user_id, at, at)).fetchall()
-    line = """
-        INSERT INTO product.order_lines (order_id, number, product_id, quantity, unit_price)
-        VALUES (%s, %s, %s, %s, %s)
-    """
-    total = Decimal(0)
+    lines = []
     for position in range(1, 2 + number % 2):
-        place, quantity = (number * position) % len(products), 1 + number % 3
-        price = PRODUCTS[place][1]
-        conn.execute(line, (order_id, position, products[place], quantity, price))
-        total += quantity * price
-    return total
+        place = (number * position) % len(products)
+        lines.append(Line(products[place], 1 + number % 3, OFFERS[place].price))
+    orders.place(conn, user_id, CURRENCY, lines, at)
+    return sum((line.amount for line in lines), Decimal(0))
 
 
 def _save(conn: Connection, path: Path) -> None:

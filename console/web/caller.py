@@ -37,8 +37,11 @@ def is_meant(request: Request, who: Caller) -> bool:
 
     The cookie is not sent from other sites; this refuses, too, other origins of the same site.
     """
-    if not who.by_cookie:
-        return True
+    return not who.by_cookie or is_from_us(request)
+
+
+def is_from_us(request: Request) -> bool:
+    """Tell whether a page of this very origin has caused a request, as its browser says."""
     fetched_from = request.headers.get("sec-fetch-site")
     if fetched_from is not None:
         return fetched_from == "same-origin"

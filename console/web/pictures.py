@@ -1,6 +1,5 @@
 """The pictures of a user: upload them, and see at once what they have become."""
 
-import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +15,9 @@ from starlette.types import ASGIApp, ExceptionHandler
 from actors import attach_image
 from console.web import answers, shown
 from console.web.access_log import hide_tokens
-from console.web.caller import COOKIE, Caller, caller, is_meant
+from console.web.caller import caller, is_meant
 from console.web.contents import ContentResponse
+from console.web.entering import enter
 from console.web.failures import failures
 from console.web.headers import SafeHeaders
 from console.web.hub import Hub
@@ -51,9 +51,12 @@ FAILURES: Mapping[type[Exception], ExceptionHandler] = {
 class Pictures:
     """What answers requests, and what all of them share."""
 
-    def __init__(self, attach: Attach, sweep_s: float, send_s: float) -> None:
+    def __init__(
+        self, attach: Attach, sweep_s: float, send_s: float, cookie_path: str | None
+    ) -> None:
         """Connect to nothing yet."""
         self._attach = attach
+        self._cookie_path = cookie_path
         self._sweep_s = sweep_s
         self._send_s = send_s
         self._hub = Hub(sweep_s)
@@ -63,7 +66,7 @@ class Pictures:
         """Show a user's pictures, the newest first."""
         who = caller(request)
         if not who.by_cookie and "authorization" not in request.headers:
-            return _remember(request, who)
+            return enter(request, who, self._cookie_path)
         before = _number(request.query_params.get("before"))
         async with self._rows.connection() as conn:
             # First: what is told while the pictures are read is followed from here on.
@@ -120,14 +123,19 @@ class Pictures:
 
 
 def create_app(
-    *, attach: Attach = attach_image, sweep_s: float = SWEEP_S, send_s: float = SEND_S
+    *,
+    attach: Attach = attach_image,
+    sweep_s: float = SWEEP_S,
+    send_s: float = SEND_S,
+    cookie_path: str | None = None,
 ) -> ASGIApp:
     """Make the application; it can be mounted in another, under a path that ends in a slash.
 
+    `cookie_path` is where the token of a link is shown from then on, where that is more than here.
     Connections are opened by the first request, so it works also where its lifespan is not run.
     """
     hide_tokens()
-    pictures = Pictures(attach, sweep_s, send_s)
+    pictures = Pictures(attach, sweep_s, send_s, cookie_path)
     routes = [
         Route("/", pictures.page),
         Route("/events", pictures.events),
@@ -138,25 +146,6 @@ def create_app(
     ]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=pictures.lifespan)
     return SafeHeaders(inner)
-
-
-def _remember(request: Request, who: Caller) -> Response:
-    """Put the token into a cookie, and lead to the page without it.
-
-    Not by a redirect: a browser that came here from another site would follow it without the
-    cookie, which is `SameSite=Strict`. The page that leads on is of this site.
-    """
-    answer = answers.page("enter.html", {})
-    answer.set_cookie(
-        COOKIE,
-        who.token,
-        max_age=max(0, int(who.says.expires_at.timestamp() - time.time())),
-        path=request.scope.get("root_path") or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
 
 
 def _number(given: str | None) -> int | None:

@@ -81,6 +81,33 @@ def test_a_block_that_joined_a_transaction_commits_with_it(database, conn):
     assert conn.execute("SELECT count(*) FROM jobs.queues").fetchone() == (0,)
 
 
+def test_a_savepoint_commits_with_its_transaction_also_as_its_first_statement(database, conn):
+    def write_and_fail():
+        with db.transaction() as tx:
+            with db.savepoint(tx):
+                tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+
+    assert conn.execute("SELECT count(*) FROM jobs.settled").fetchone() == (0,)
+
+
+def test_an_exception_undoes_no_more_than_its_savepoint(database, conn):
+    def write_and_fail(tx):
+        with db.savepoint(tx):
+            tx.execute("INSERT INTO jobs.settled VALUES ('b', 1)")
+            raise ZeroDivisionError
+
+    with db.transaction() as tx:
+        tx.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+        with pytest.raises(ZeroDivisionError):
+            write_and_fail(tx)
+
+    assert conn.execute("SELECT message_id FROM jobs.settled").fetchall() == [("a",)]
+
+
 @pytest.mark.parametrize("used_s", [0, 60])
 def test_a_connection_that_postgresql_closed_is_not_handed_out(database, conn, eventually, used_s):
     """One that was used a moment ago is not asked whether it is there: what ended it was heard."""

@@ -7,7 +7,7 @@ from typing import LiteralString
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import args_row, class_row
 
-from workshed import notifications
+from workshed import db, notifications
 from workshed.db import Connection
 from workshed.filenames import named
 from workshed.images.options import Options
@@ -36,7 +36,7 @@ def attach(conn: Connection, user_id: int, filename: str, sha256: str) -> int:
         RETURNING id
     """
     try:
-        with conn.transaction(), conn.cursor(row_factory=args_row(int)) as cur:
+        with db.savepoint(conn), conn.cursor(row_factory=args_row(int)) as cur:
             return next(cur.execute(query, (user_id, named(filename), sha256)))
     except ForeignKeyViolation as err:
         if err.diag.constraint_name == "attachments_user_id_fkey":

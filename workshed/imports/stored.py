@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, LiteralString
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import args_row, class_row
 
-from workshed import notifications
+from workshed import db, notifications
 from workshed.db import Connection
 from workshed.filenames import named
 from workshed.imports.errors import AlreadyImportedError
@@ -118,7 +118,7 @@ def create(
     """
     while True:  # where the other one fails between the two statements
         try:
-            with conn.transaction():
+            with db.savepoint(conn):
                 found = conn.execute(query, row).fetchone()
         except ForeignKeyViolation as err:
             if err.diag.constraint_name == "imports_owner_id_fkey":

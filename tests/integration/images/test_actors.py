@@ -275,6 +275,23 @@ def test_an_upload_of_nobody_stores_nothing(jobs, stored, picture):
     assert jobs.enqueued == []
 
 
+def test_an_upload_is_stored_with_its_job_or_not_at_all(jobs, user, stored, picture):
+    """Committed alone it would be a picture that nobody ever makes."""
+    blob = stored(picture())
+
+    def attach_and_fail():
+        with db.transaction() as conn:
+            actors.attach_image(conn, user.id, "photo.jpg", blob)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        attach_and_fail()
+
+    with db.transaction() as conn:
+        assert conn.execute("SELECT count(*) FROM product.attachments").fetchone() == (0,)
+    assert jobs.enqueued == []
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

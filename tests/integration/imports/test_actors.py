@@ -10,9 +10,10 @@ from actors import (
     import_user_rows,
     import_users,
     maintain,
+    start_import,
 )
 from brokers import schedule
-from workshed import db, imports, people
+from workshed import blobs, db, imports, people
 from workshed.errors import PermanentError
 from workshed.imports import AlreadyImportedError
 from workshed.jobs import RecordMissing, Snooze
@@ -283,6 +284,25 @@ def test_a_file_that_could_not_be_read_may_come_again(jobs, hand_in):
         jobs.drain()
 
     hand_in("name\n")
+
+
+def test_an_import_is_stored_with_its_job_or_not_at_all(jobs, owner):
+    """Committed alone it would wait for a day, and keep the same file from coming again."""
+    with storage().draft() as draft:
+        draft.write(TWO.encode())
+        blob = blobs.keep(draft)
+
+    def start_and_fail():
+        with db.transaction() as conn:
+            start_import(conn, owner.id, "people.csv", blob)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        start_and_fail()
+
+    with db.transaction() as conn:
+        assert conn.execute("SELECT count(*) FROM product.imports").fetchone() == (0,)
+    assert jobs.enqueued == []
 
 
 def test_an_owner_must_be_there(jobs, owner, hand_in):
