@@ -1,6 +1,7 @@
 """`workshed demo`: what the shipped jobs do, on private servers."""
 
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.1
 LONGEST_S = 180
 WIDTH = 132
+OPERATOR = "demo"
 CHART = Path("var/report.png")
 """Here, so that it is there when the demo is over."""
 LOAD = "console.demo.load"
@@ -43,12 +45,13 @@ def demo() -> None:
     from rich.console import Console
 
     from console.cli.dev import apply_migrations, talk, until_told_to_stop
-    from console.demo import pictures
+    from console.demo import pictures, show
     from console.demo.api import Api
     from console.demo.people import people
     from console.demo.running import running
     from console.servers import Servers
     from console.servers.ports import free_ports
+    from console.web.desk.users import entry
     from workshed.settings import use
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
@@ -62,8 +65,15 @@ def demo() -> None:
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
             [port] = free_ports(1)
+            password = secrets.token_urlsafe(9)
             use({"WORKSHED_SITE_URL": pictures.site(port)})
+            use({"WORKSHED_CONSOLE_USERS": entry(OPERATOR, "operator", password)})
             with running(WORKER, log) as worker, pictures.pages(port, log):
+                show.where(console, servers, str(log))
+                login = f"login {OPERATOR}, {password}"
+                console.print(
+                    f"Console      {pictures.site(port)}/console/  {login}", soft_wrap=True
+                )
                 missing = watch(console, servers, cast, worker, log, port, api)
                 if sys.stdout.isatty() and sys.stdin.isatty():
                     stay(console, servers, pictures.site(port))
@@ -97,7 +107,6 @@ def watch(
         sources.begin(api, len(shop.ADMINS)),
         campaign.begin(servers.mail.refuse_with if servers.mail else None),
     ]
-    show.where(console, servers, str(log))
     console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
     leaving = sum(person.role == "leaves" for person in cast)

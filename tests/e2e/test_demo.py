@@ -24,6 +24,9 @@ def test_every_step_is_seen_and_everything_stops(run, tmp_path):
     assert "discarded: user 11 does not exist" in said
     assert "retried: MailTemporarilyRefusedError" in said
     assert "RabbitMQ UI  http://127.0.0.1:" in said
+    assert re.search(
+        r"^Console +http://127\.0\.0\.1:\d+/console/  login demo, \S{12}$", said, re.MULTILINE
+    )
     assert "became image/jpeg of 400x600" in said
     assert "refused: it is an SVG" in said
     assert "people.csv became 9697 users and 303 failed rows" in said
