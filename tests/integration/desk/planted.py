@@ -45,7 +45,9 @@ KINDS = {
     "_timestamptz": [NOW],
 }
 ODD = {
+    "jobs.actors": {},
     "jobs.attempts": {"outcome": "dead"},
+    "jobs.audit": {},
     "jobs.batch_callbacks": {"event": "death", "sent_at": None, "body": BODY},
     "jobs.batch_jobs": {"state": "dead"},
     "jobs.batches": {"succeeded_at": None, "cancelled_at": None},
@@ -55,6 +57,7 @@ ODD = {
     "jobs.occurrences": {"held_by": None, "made_by": "hand"},
     "jobs.queues": {"kind": "quorum"},
     "jobs.recurring": {"next_at": NOW + DAY, "zone": "UTC", "late": "skip"},
+    "jobs.relays": {},
     "jobs.runs": {"outcome": "dead"},
     "jobs.schedule": {
         "reason": "delay", "body": BODY, "taken_by": None, "taken_at": None,
@@ -88,7 +91,7 @@ ODD = {
     "product.products": {"name": SHORT},
     "product.users": {"name": SHORT, "email": "a@example.org"},
 }  # fmt: skip
-"""What else would break a constraint of the table; the rest of its texts are `EVIL`."""
+"""Of each table what `EVIL` would break a constraint of."""
 COLUMNS = """
     SELECT column_name, CASE WHEN data_type = 'ARRAY' THEN udt_name ELSE data_type END
       FROM information_schema.columns
