@@ -107,6 +107,11 @@ def query(pairs: Mapping[str, object] | Iterable[tuple[str, object]], **more: ob
     return f"?{said}" if said else ""
 
 
+def _cleared(value: Any) -> Any:
+    """Clear every text that a template writes; what it has escaped by `| e` goes as it is."""
+    return clear(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def _templates() -> Environment:
     found = Environment(
@@ -115,6 +120,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_cleared,
     )
     found.filters.update(
         {
