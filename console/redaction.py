@@ -33,12 +33,43 @@ def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
     return [_shown(row, known) for row in rows]
 
 
-def hidden(body: Any, actor: Actor) -> Any:
-    """Return a message's fields with its secret arguments hidden, those of pipelines too."""
+def hidden(body: Any, actor: str | None, known: Mapping[str, Actor]) -> Any:
+    """Return a message's fields with its secret arguments hidden, those of messages in it too.
+
+    `known` are the actors that have any. A unique key may be made of them, so it is hidden as well.
+    """
     if not isinstance(body, dict):
         return body
-    args, kwargs = body.get("args"), body.get("kwargs")
     found = dict(body)
+    options = found.get("options")
+    if isinstance(options, dict):
+        found["options"] = options = _within(options, known)
+    secret = known.get(actor or "")
+    if secret is None:
+        return found
+    if isinstance(options, dict) and "unique_key" in options:
+        options["unique_key"] = HIDDEN
+    return found | _arguments(body, secret)
+
+
+def _within(options: dict[str, Any], known: Mapping[str, Actor]) -> dict[str, Any]:
+    """Hide those of the messages that are sent after this one."""
+    found = dict(options)
+    if isinstance(piped := options.get("pipe_target"), dict):
+        found["pipe_target"] = _named(piped, known)
+    if isinstance(after := options.get("group_completion_callbacks"), list):
+        found["group_completion_callbacks"] = [_named(one, known) for one in after]
+    return found
+
+
+def _named(body: Any, known: Mapping[str, Actor]) -> Any:
+    name = body.get("actor_name") if isinstance(body, dict) else None
+    return hidden(body, name if isinstance(name, str) else None, known)
+
+
+def _arguments(body: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
+    args, kwargs = body.get("args"), body.get("kwargs")
+    found: dict[str, Any] = {}
     if isinstance(args, list):
         fits = len(args) <= len(actor.parameters)
         names = [*actor.parameters[: len(args)]] if fits else [None] * len(args)
@@ -52,12 +83,20 @@ def hidden(body: Any, actor: Actor) -> Any:
 
 
 def _shown(row: R, known: Mapping[str, Actor]) -> R:
-    actor = known.get(row.actor or "")
-    if actor is None:
+    if not known or not (row.actor in known or row.actor is None or _has_messages(row.body)):
         return row
     try:
-        body = json.dumps(hidden(loads(row.body), actor))
+        found = loads(row.body)
+        body = json.dumps(hidden(found, row.actor, known) if row.actor else _named(found, known))
     except ValueError:
+        if row.actor not in known:
+            return row
         body = HIDDEN  # whose it is is known, and not where its secret stands
     shown: R = dataclasses.replace(row, body=body)  # type: ignore[type-var]
     return shown
+
+
+def _has_messages(body: str | bytes) -> bool:
+    """Tell whether a message may have others in it: most have none, and are not read for that."""
+    text = body if isinstance(body, bytes) else body.encode(errors="replace")
+    return b'"pipe_target"' in text or b'"group_completion_callbacks"' in text

@@ -72,9 +72,7 @@ def shown(
             return
         known, now = timeline.get(conn, message_id), clock(conn)
     if not known.is_known:
-        raise NotFoundError(
-            f"PostgreSQL knows of no job {message_id!r}: on RabbitMQ, never sent, or long done"
-        )
+        raise NotFoundError(timeline.UNKNOWN.format(message_id))
     if as_json:
         row = known.row
         body = {} if row is None else asdict(row) | for_programs(row.body)
@@ -135,8 +133,8 @@ def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelle
 def print_known(known: "Known", now: datetime) -> None:
     """Print where it is, what happened to it, its message, and how it failed last."""
     from console.cli.body import for_people
-    from console.cli.jobs import call
     from console.cli.output import fields, talk, visible
+    from console.history import call
     from console.words import due
 
     pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]

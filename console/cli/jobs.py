@@ -45,20 +45,23 @@ def jobs(  # noqa: PLR0913 -- an option each
     """
     from dataclasses import asdict
 
+    from console import history
     from console.cli.doubts import doubt
     from console.cli.output import print_json, table, talk
     from console.program import database
     from workshed.jobs import runs
     from workshed.jobs.windows import clock
 
+    if failed and outcome:
+        raise typer.BadParameter("say --failed or --outcome, not both")
     which = runs.Which(
         actor=actor,
         queue=queue,
-        outcomes=_outcomes(outcome or [], failed=failed),
+        outcomes=history.NOT_DONE if failed else history.outcomes(outcome or []),
         error=error,
         tag=tag,
         parent=parent,
-        arguments=_arguments(argument or []),
+        arguments=history.arguments(argument or []),
         since=since,
         longer_than=longer_than,
     )
@@ -82,35 +85,8 @@ def jobs(  # noqa: PLR0913 -- an option each
         talk(f"{lost} runs were not recorded, as PostgreSQL was away or slow.")
 
 
-def _outcomes(wanted: list[str], *, failed: bool) -> tuple[str, ...]:
-    from typing import get_args
-
-    from brokers.errors import did_you_mean
-    from middleware import Label
-
-    known: tuple[str, ...] = get_args(Label)
-    for one in wanted:
-        if one not in known:
-            hint = did_you_mean(one, known)
-            raise typer.BadParameter(f"--outcome {one!r}{hint}; there are {', '.join(known)}")
-    if failed and wanted:
-        raise typer.BadParameter("say --failed or --outcome, not both")
-    return tuple(one for one in known if one != "done") if failed else tuple(wanted)
-
-
-def _arguments(words: list[str]) -> dict[str, Any] | None:
-    from console.cli.arguments import KEYWORD, value
-
-    found = {}
-    for word in words:
-        named = KEYWORD.fullmatch(word)
-        if named is None:
-            raise typer.BadParameter(f"--argument {word!r} is no NAME=VALUE")
-        found[named[1]] = value(named[2])
-    return found or None
-
-
 def _line(run: "Run", now: Any) -> tuple[object, ...]:
+    from console.history import call
     from console.words import ago, seconds
 
     why = run.error_class or run.reason.partition("\n")[0]
@@ -123,13 +99,3 @@ def _line(run: "Run", now: Any) -> tuple[object, ...]:
         seconds(run.waited_s),
         seconds(run.took_s),
     )
-
-
-def call(run: "Run") -> str:
-    """Write a run as the call it was: `deliver_email(email_id=7)`."""
-    import json
-
-    if run.arguments is None:
-        return f"{run.actor}(…)"
-    words = [f"{n}={json.dumps(v, ensure_ascii=False)}" for n, v in run.arguments.items()]
-    return f"{run.actor}({', '.join(words)})"

@@ -64,6 +64,26 @@ class Callback:
     sent_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """That a job is in a batch, and what has become of it there."""
+
+    batch: str
+    state: Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
+    ended_at: datetime | None
+
+
+def of_job(conn: Connection, message_id: str) -> Member | None:
+    """Return the batch that a job is in."""
+    query = """
+        SELECT batch_id::text AS batch, state, ended_at
+          FROM jobs.batch_jobs
+         WHERE message_id = %s
+    """
+    with conn.cursor(row_factory=class_row(Member)) as cur:
+        return cur.execute(query, (message_id,)).fetchone()
+
+
 def progress(conn: Connection, batch: str) -> Progress | None:
     """Return a batch and its counts, which are of one moment."""
     return next(iter(find(conn, batch=batch)), None)

@@ -114,9 +114,14 @@ def lost(conn: Connection, since: timedelta) -> int:
 
 
 def find(
-    conn: Connection, which: Which = ANY, *, before: Place | None = None, limit: int = 100
+    conn: Connection,
+    which: Which = ANY,
+    *,
+    before: Place | None = None,
+    down_to: datetime | None = None,
+    limit: int = 100,
 ) -> list[Run]:
-    """Return runs, the latest first; those after the place `before`, when it is given."""
+    """Return runs, the latest first: those after the place `before`, and none before `down_to`."""
     query = """
         SELECT id, recorded_at, message_id, hop, attempt, queue, actor, outcome, reason,
                error_class, error, traceback, sent_at, published_at, started_at, ended_at,
@@ -131,12 +136,22 @@ def find(
            AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
            AND (%(longer_s)s::double precision IS NULL OR took_s >= %(longer_s)s)
            AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
-           AND (%(id)s::bigint IS NULL OR (recorded_at, id) < (%(at)s, %(id)s))
+           AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
+           AND (%(id)s::bigint IS NULL
+                OR (recorded_at <= %(at)s AND (recorded_at, id) < (%(at)s, %(id)s)))
          ORDER BY recorded_at DESC, id DESC
          LIMIT %(limit)s
     """
+    at, run_id = before or (None, None)
+    place = {"at": at, "id": run_id, "down_to": down_to, "limit": limit}
+    with conn.cursor(row_factory=class_row(Run)) as cur:
+        return cur.execute(query, values(which) | place, prepare=False).fetchall()
+
+
+def values(which: Which) -> dict[str, Any]:
+    """Return what a query asks with."""
     longer = which.longer_than
-    values = {
+    return {
         "actor": which.actor,
         "queue": which.queue,
         "outcomes": list(which.outcomes) or None,
@@ -146,12 +161,7 @@ def find(
         "arguments": None if which.arguments is None else Jsonb(which.arguments),
         "longer_s": None if longer is None else longer.total_seconds(),
         "since": which.since,
-        "at": None if before is None else before.recorded_at,
-        "id": None if before is None else before.id,
-        "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(Run)) as cur:
-        return cur.execute(query, values, prepare=False).fetchall()
 
 
 def of_message(conn: Connection, message_id: str) -> list[Run]:

@@ -90,6 +90,18 @@ def held(conn: Connection, *, actor: str | None = None, limit: int = 1_000) -> l
         return cur.execute(query, {"actor": actor, "limit": limit}).fetchall()
 
 
+def of_message(conn: Connection, message_id: str) -> list[Held]:
+    """Return the turns that one job has."""
+    query = """
+        SELECT key, message_id, hop, actor, queue, host, pid, held_at, expires_at
+          FROM jobs.run_locks
+         WHERE message_id = %s
+         ORDER BY key
+    """
+    with conn.cursor(row_factory=class_row(Held)) as cur:
+        return cur.execute(query, (message_id,)).fetchall()
+
+
 def renew(conn: Connection, tokens: Sequence[UUID]) -> int:
     """Hold leases for longer; return how many of them are still held."""
     query = "UPDATE jobs.run_locks SET expires_at = jobs.now() + %s WHERE token = ANY(%s)"

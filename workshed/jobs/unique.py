@@ -164,6 +164,18 @@ def find(conn: Connection, key: str) -> Lock | None:
         return cur.execute(query, (key,)).fetchone()
 
 
+def of_message(conn: Connection, message_id: str) -> list[Lock]:
+    """Return the locks of one job."""
+    query = """
+        SELECT key, message_id, hop, actor, queue, held_at, expires_at
+          FROM jobs.unique_locks
+         WHERE message_id = %s
+         ORDER BY key
+    """
+    with conn.cursor(row_factory=class_row(Lock)) as cur:
+        return cur.execute(query, (message_id,)).fetchall()
+
+
 def held(conn: Connection, *, actor: str | None = None, limit: int = 1_000) -> list[Lock]:
     """Return the locks, the oldest first."""
     query = """

@@ -37,3 +37,7 @@ ALTER TABLE jobs.dead
     ADD COLUMN place   text,
     -- Of the worker it died in.
     ADD COLUMN release text;
+
+-- The latest jobs that a job has sent, of which there may be a hundred thousand.
+DROP INDEX jobs.runs_of_parent;
+CREATE INDEX runs_of_parent ON jobs.runs (parent, recorded_at) WHERE parent IS NOT NULL;

@@ -1,0 +1,33 @@
+"""How many jobs wait and are dead, as far as it is worth counting."""
+
+from dataclasses import dataclass
+
+from workshed.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """So many, and whether there are more."""
+
+    count: int
+    more: bool = False
+
+
+def waiting(conn: Connection, most: int) -> Counted:
+    """Count what is in the schedule, and not on RabbitMQ."""
+    query = """
+        SELECT count(*)
+          FROM (SELECT FROM jobs.schedule WHERE sent_at IS NULL LIMIT %s) AS counted
+    """
+    return _counted(conn.execute(query, (most + 1,)).fetchone(), most)
+
+
+def dead(conn: Connection, most: int) -> Counted:
+    """Count the dead."""
+    query = "SELECT count(*) FROM (SELECT FROM jobs.dead LIMIT %s) AS counted"
+    return _counted(conn.execute(query, (most + 1,)).fetchone(), most)
+
+
+def _counted(row: tuple[int, ...] | None, most: int) -> Counted:
+    found = 0 if row is None else row[0]
+    return Counted(min(found, most), found > most)

@@ -1,0 +1,59 @@
+"""How much of the history one look reads, and how many runs of it ended how."""
+
+from datetime import datetime
+
+from workshed.db import Connection
+from workshed.jobs.runs import Place, Which, values
+
+
+def horizon(
+    conn: Connection, which: Which, *, before: Place | None = None, most: int
+) -> datetime | None:
+    """Return how far back a look goes that reads no more than some `most` runs; `None`: to the end.
+
+    Of the filters the one counts that has an index; what the others leave is looked for within.
+    """
+    # By time alone: with the ids, no index of an actor or a parent would have the order.
+    query = """
+        SELECT recorded_at
+          FROM jobs.runs
+         WHERE (%(parent)s::text IS NULL OR parent = %(parent)s)
+           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (NOT %(failed)s::bool OR outcome <> 'done')
+           AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
+           AND (%(at)s::timestamptz IS NULL OR recorded_at <= %(at)s)
+         ORDER BY recorded_at DESC
+        OFFSET %(most)s
+         LIMIT 1
+    """
+    by_name = which.parent is not None or which.actor is not None
+    wanted = {
+        "parent": which.parent,
+        "actor": which.actor if which.parent is None else None,
+        "failed": bool(which.outcomes) and "done" not in which.outcomes and not by_name,
+        "since": which.since,
+        "at": None if before is None else before.recorded_at,
+        "most": most,
+    }
+    found = conn.execute(query, wanted, prepare=False).fetchone()
+    return None if found is None else found[0]
+
+
+def by_outcome(conn: Connection, which: Which, *, down_to: datetime | None) -> dict[str, int]:
+    """Return how many runs ended how, whichever outcomes are asked for."""
+    query = """
+        SELECT outcome, count(*)
+          FROM jobs.runs
+         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+           AND (%(error)s::text IS NULL OR error_class = %(error)s)
+           AND (%(tag)s::text IS NULL OR %(tag)s = ANY (tags))
+           AND (%(parent)s::text IS NULL OR parent = %(parent)s)
+           AND (%(arguments)s::jsonb IS NULL OR arguments::jsonb @> %(arguments)s)
+           AND (%(longer_s)s::double precision IS NULL OR took_s >= %(longer_s)s)
+           AND (%(since)s::interval IS NULL OR recorded_at >= jobs.now() - %(since)s)
+           AND (%(down_to)s::timestamptz IS NULL OR recorded_at >= %(down_to)s)
+         GROUP BY outcome
+    """
+    wanted = values(which) | {"down_to": down_to}
+    return dict(conn.execute(query, wanted, prepare=False).fetchall())
