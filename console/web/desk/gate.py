@@ -167,14 +167,13 @@ def why(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
     match err:
         case HTTPException():
             return err.status_code, err.detail
-        case BadQueryError():
-            return 400, str(err)
-        case NotFoundError():
-            return 404, str(err)
         case psycopg.errors.QueryCanceled():
             return 503, "This takes PostgreSQL too long. Ask for less, e.g. for a shorter time."
+        case psycopg.DataError():
+            return 400, f"PostgreSQL cannot read a value: {str(err).partition(chr(10))[0]}"
         case psycopg.Error() if isinstance(err, PASSING_ERRORS):
             return 503, AWAY
         case WorkshedError():
-            return 409, str(err)
+            known = {BadQueryError: 400, NotFoundError: 404}
+            return next((known[kind] for kind in type(err).__mro__ if kind in known), 409), str(err)
     raise err
