@@ -44,7 +44,7 @@ def something(broker, management, conn, store, bury, ran):
 def test_the_table_of_the_document_is_what_is_printed(workshed, words, many, keys):
     """A key that is renamed breaks scripts of people who never read this repository."""
     names = {"ID": "waits", "BATCH": BATCH, "KEY": "greet:7", "NAME": "nightly", "RULE": "1"}
-    names |= {"QUEUE": "emails", "ACTOR": "deliver_email 7"}
+    names |= {"QUEUE": "emails", "ACTOR": "deliver_email 7", "WORKER": "here:1"}
     if words.startswith("dead"):
         names["ID"] = "died"
     wanted = " ".join(names.get(word, word) for word in words.split()).split()
