@@ -65,7 +65,7 @@ def latest(conn: Connection) -> Rates:
              ORDER BY recorded_at DESC, id DESC
              LIMIT %(most)s
         ), parts AS (
-            SELECT floor(EXTRACT(EPOCH FROM recorded_at) / %(finest)s)::bigint AS part,
+            SELECT floor(date_part('epoch', recorded_at) / %(finest)s)::bigint AS part,
                    count(*) FILTER (WHERE done) AS done, count(*) FILTER (WHERE failed) AS failed
               FROM latest
              GROUP BY 1

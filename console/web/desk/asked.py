@@ -1,4 +1,4 @@
-"""What RabbitMQ told lately: however many look at pages, a process asks it every 5 s at most."""
+"""What was told lately: however many look at pages, a process asks RabbitMQ every 5 s at most."""
 
 import threading
 import time
