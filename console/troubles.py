@@ -25,8 +25,8 @@ def alarm(said: str | None) -> Finding | None:
 
 
 def away(troubles: Iterable[WorkshedError]) -> list[Finding]:
-    """Tell why RabbitMQ could not be asked."""
-    return [failed(str(err), "workshed doctor") for err in troubles]
+    """Tell why RabbitMQ could not be asked; the errors say what to do themselves."""
+    return [failed(str(err), "") for err in troubles]
 
 
 def relay(last_beat: timedelta | None) -> Finding | None:
