@@ -147,19 +147,20 @@ def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
 
 def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn):
     queues.pause(conn, "bulk")
+    conn.execute("UPDATE jobs.queues SET paused_at = paused_at - interval '1 hour'")
     bury("died")
     runs.note_lost(conn, "web-1:101", 5)
     recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
     conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 min'")
     for worker in workers.find(conn):
         workers.quiet(conn, worker.id)
-    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 min'")
+    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
 
     assert said(operator) == [
-        "no relay has beaten for 60 s: delays and retries wait",
+        "no relay has beaten for 60 min: delays and retries wait",
         "no job starts: all 1 workers that live are quiet",
         "nightly was to run 2 min ago: nobody makes its runs",
-        "bulk was paused 0 s ago",
+        "bulk was paused 60 min ago",
         "5 runs of the last 60 min were not recorded, as PostgreSQL was away or slow",
         "1 job died within the last 60 min",
     ]

@@ -20,15 +20,17 @@ def conn(connect):
 
 @pytest.fixture
 def at(conn):
-    """`at("3 minutes", "a")`: the run of this message was recorded so long ago."""
-    query = "UPDATE jobs.runs SET recorded_at = jobs.now() - %s::interval WHERE message_id = %s"
+    """`at("3 minutes", "a")`: the runs of these messages were recorded so long ago."""
+    query = (
+        "UPDATE jobs.runs SET recorded_at = jobs.now() - %s::interval WHERE message_id = ANY (%s)"
+    )
     conn.execute("""
         CREATE TABLE jobs.runs_of_before PARTITION OF jobs.runs
            FOR VALUES FROM ('2001-01-01') TO (date_trunc('day', now(), 'UTC'))
     """)
 
-    def at(ago, message_id):
-        conn.execute(query, (ago, message_id))
+    def at(ago, *message_ids):
+        conn.execute(query, (ago, list(message_ids)))
 
     return at
 
@@ -65,8 +67,7 @@ def test_a_bar_is_a_minute_and_has_what_ended_in_it(conn, ran, at):
     ran("b", outcome="dead")
     ran("c")
     at("0 s", "a")
-    at("5 minutes", "b")
-    at("5 minutes", "c")
+    at("5 minutes", "b", "c")
 
     found = rates.latest(conn)
 
