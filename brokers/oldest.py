@@ -58,9 +58,8 @@ class Oldest:
                 meters.READY.set(math.nan, queue)
                 meters.CONSUMERS.set(math.nan, queue)
         for queue, (passed, elsewhere) in ages.items():
-            if queue in self._ready or elsewhere is not None:  # else nothing is known yet
-                on_rabbitmq = passed if self._ready.get(queue) else timedelta()
-                age = max(on_rabbitmq, elsewhere or timedelta(), timedelta())
+            age = oldest(self._ready.get(queue), passed, elsewhere)
+            if age is not None:
                 meters.OLDEST.set(age.total_seconds(), queue)
         return max(LOOK_S, took_s / SHARE)
 
@@ -77,3 +76,14 @@ class Oldest:
         self._ready[queue] = ready
         meters.READY.set(ready, queue)
         meters.CONSUMERS.set(consumers, queue)
+
+
+def oldest(ready: int | None, passed: timedelta, elsewhere: timedelta | None) -> timedelta | None:
+    """Return for how long the oldest job of a queue waits, at most; zero where none does.
+
+    `ready`: how many RabbitMQ has, `None` where that is not known; the ages are those of
+    `workers.waiting`. `None` where nothing is known.
+    """
+    if ready is None and elsewhere is None:
+        return None
+    return max(passed if ready else timedelta(), elsewhere or timedelta(), timedelta())

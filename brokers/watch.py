@@ -1,4 +1,4 @@
-"""Follow what operators say: paused queues and cancelled jobs."""
+"""Follow what operators say: paused queues, cancelled jobs, and that this worker is to be quiet."""
 
 import logging
 import threading
@@ -29,6 +29,9 @@ class Watch:
         self._execution = execution
         self._over = threading.Event()
         self._paused: frozenset[str] = frozenset()
+        self._quiet = False
+        self._held: frozenset[str] = frozenset()
+        """Queues of which nothing starts here: those that are paused, or all."""
         self._xmin = 0
         self._looks_without_relay = 0
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -51,13 +54,13 @@ class Watch:
         told = self._execution.learn_of_cancels(set(cancelled), rules.find(conn))
         if told:
             cancels.told(conn, told)
-        self._follow(queues.paused(conn))
+        self._follow(queues.paused(conn), quiet=self._beat.quiet)
         alive = relays.alive(conn)
         self._note_relay(alive=alive)
         self._gauges.look(relay_alive=alive)
         self._beat(conn)
-        paused = self._paused
-        self._execution.give_back(lambda d: d.queue_name in paused or d.has_waited_too_long)
+        held = self._held
+        self._execution.give_back(lambda d: d.queue_name in held or d.has_waited_too_long)
 
     @property
     def is_ready(self) -> bool:
@@ -76,15 +79,27 @@ class Watch:
         elif self.is_ready and not was_ready:
             logger.info("ready again: a relay beats")
 
-    def _follow(self, paused: frozenset[str]) -> None:
+    def _follow(self, paused: frozenset[str], *, quiet: bool) -> None:
+        """Start nothing of these queues; of none where this worker is to be quiet."""
+        self._say(paused, quiet=quiet)
+        held = paused | self._beat.queues if quiet else paused
+        for name in held - self._held:
+            self._execution.work.pause(name)
+        for name in self._held - held:
+            self._execution.work.resume(name)
+        self._held = held
+        self._inbox.pause(held)
+
+    def _say(self, paused: frozenset[str], *, quiet: bool) -> None:
         for name in paused - self._paused:
             logger.info("queue %s is paused", name)
-            self._execution.work.pause(name)
         for name in self._paused - paused:
             logger.info("queue %s goes on", name)
-            self._execution.work.resume(name)
-        self._paused = paused
-        self._inbox.pause(paused)
+        if quiet and not self._quiet:
+            logger.info("quiet: starts nothing more until `workshed workers resume`")
+        elif self._quiet and not quiet:
+            logger.info("no longer quiet: starts jobs again")
+        self._paused, self._quiet = paused, quiet
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pika
 from pika.exceptions import ChannelClosedByBroker
@@ -18,26 +19,43 @@ class Depth:
     consumers: int
 
 
-def depths(urls: list[str], names: Iterable[str]) -> dict[str, Depth]:
+def depths(
+    urls: list[str], names: Iterable[str], timeout_s: float = topology.TIMEOUT_S
+) -> dict[str, Depth]:
     """Return the depth of each queue; one that does not exist is left out.
 
-    Raises `BrokerUnreachableError`, or `TopologyError` for what RabbitMQ refuses to tell.
+    `timeout_s`: for all of it, in seconds. Raises `BrokerUnreachableError`, or `TopologyError` for
+    what RabbitMQ refuses to tell.
     """
-    with topology.opened(urls) as connection:
-        found = {name: depth(connection, name) for name in names}
-    return {name: each for name, each in found.items() if each is not None}
+    found: dict[str, Depth] = {}
+    with topology.opened(urls, timeout_s) as connection:
+        channel = connection.channel()
+        for name in names:
+            each = asked(channel, name)
+            if each is not None:
+                found[name] = each
+            else:  # RabbitMQ closes a channel that asks for what is not there
+                channel = connection.channel()
+    return found
 
 
 def depth(connection: pika.BlockingConnection, name: str) -> Depth | None:
     """Return the depth of one queue; `None` when it does not exist."""
     channel = connection.channel()
+    found = asked(channel, name)
+    if found is not None:
+        channel.close()
+    return found
+
+
+def asked(channel: Any, name: str) -> Depth | None:
+    """Ask over an open channel, which is closed afterwards where there is no such queue."""
     try:
         answer = channel.queue_declare(name, passive=True).method
     except ChannelClosedByBroker as err:
         if err.reply_code == topology.NOT_FOUND:
             return None
         raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
-    channel.close()
     return Depth(int(answer.message_count), int(answer.consumer_count))
 
 

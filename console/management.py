@@ -20,8 +20,11 @@ FORBIDDEN = (401, 403)
 class Management:
     """One virtual host, through the API at `WORKSHED_MANAGEMENT_URL`."""
 
-    def __init__(self, url: str, vhost: str) -> None:
-        """Open nothing. Raises `ManagementError` for a URL that cannot be read."""
+    def __init__(self, url: str, vhost: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Open nothing; `timeout_s`: for one answer, in seconds.
+
+        Raises `ManagementError` for a URL that cannot be read.
+        """
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -32,6 +35,7 @@ class Management:
                 "WORKSHED_MANAGEMENT_URL must be like http://user:password@127.0.0.1:15672"
             )
         self.vhost = vhost
+        self._timeout_s = timeout_s
         self.user = unquote(parts.username or "guest")
         self._tls = parts.scheme == "https"
         self._at = parts.hostname, port or (TLS_PORT if self._tls else PORT)
@@ -44,6 +48,14 @@ class Management:
     def address(self) -> str:
         """Where it is, without the password."""
         return f"{self._at[0]}:{self._at[1]}"
+
+    def page(self, queue: str) -> str:
+        """Return where RabbitMQ's own UI shows a queue; who follows it logs in there."""
+        host, port = self._at
+        place = f"[{host}]" if ":" in host else host
+        scheme = "https" if self._tls else "http"
+        name = quote(queue, "")
+        return f"{scheme}://{place}:{port}{self._root}/#/queues/{self._vhost}/{name}"
 
     def overview(self) -> dict[str, Any]:
         """Return the cluster's name and version, among other things."""
@@ -94,7 +106,7 @@ class Management:
 
     def _ask(self, path: str) -> tuple[int, bytes]:
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(*self._at, timeout=TIMEOUT_S)
+        connection = kind(*self._at, timeout=self._timeout_s)
         with contextlib.closing(connection):
             try:
                 headers = {"Authorization": f"Basic {self._login}"}

@@ -13,7 +13,7 @@ from brokers.errors import did_you_mean
 from brokers.rabbitmq import RabbitMQ
 from console import amqp
 from console.errors import NotFoundError
-from console.management import Management
+from console.management import TIMEOUT_S, Management
 from workshed import db, migrate
 from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
@@ -32,11 +32,11 @@ def rabbitmq() -> RabbitMQ:
     return found
 
 
-def management() -> Management | None:
+def management(timeout_s: float = TIMEOUT_S) -> Management | None:
     """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
     url = settings().management_url
     vhost = amqp.vhost(rabbitmq().urls[0])
-    return None if url is None else Management(url.get_secret_value(), vhost)
+    return None if url is None else Management(url.get_secret_value(), vhost, timeout_s)
 
 
 def queue_names(conn: Connection) -> list[str]:

@@ -33,16 +33,26 @@ class Purged:
     unreadable: int = 0
     """Of which nobody knows what they are: they are dead, with their bodies."""
 
+    @property
+    def count(self) -> int:
+        """All that are no longer in the queue."""
+        return self.ended + self.unreadable
+
 
 def purge(
-    broker: RabbitMQ, conn: Connection, name: str, limit: int, step: Callable[[], None]
-) -> Purged:
+    broker: RabbitMQ,
+    conn: Connection,
+    name: str,
+    limit: int,
+    done: Purged,
+    step: Callable[[], None] = lambda: None,
+) -> None:
     """End up to `limit` messages, in the order in which workers would get them.
 
-    Each has its outcome before it is acked: who is killed in between leaves a copy, which the
-    worker that gets it absorbs. Raises `BrokerUnreachableError` or `PublishRefusedError`.
+    They are counted in `done`, which tells how far it came also where it is broken off. Each has
+    its outcome before it is acked: who is killed in between leaves a copy, which the worker that
+    gets it absorbs. Raises `BrokerUnreachableError` or `PublishRefusedError`.
     """
-    done = Purged()
     with lasting(broker.urls, "purge", BLOCKED) as connection:
         channel: Any = connection.channel()
         try:
@@ -58,7 +68,6 @@ def purge(
                 step()
         except ChannelClosedByBroker as err:
             raise PublishRefusedError(f"queue {name!r}: {err.reply_text}") from None
-    return done
 
 
 def end(broker: RabbitMQ, conn: Connection, queue: str, body: bytes) -> bool:

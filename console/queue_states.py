@@ -1,13 +1,14 @@
 """What is known of each queue: its declaration, RabbitMQ's counts, PostgreSQL's."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from brokers.rabbitmq import RabbitMQ
 from console import waiting
-from console.depths import Depth, depths
 from console.management import Management
 from console.program import queue_names
+from console.told import Told, ask
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import dead, queues
@@ -34,45 +35,56 @@ class QueueState:
     paused_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What PostgreSQL counts of each queue."""
+
+    waiting: Mapping[str, int]
+    dead: Mapping[str, int]
+
+
 def states(
     conn: Connection, broker: RabbitMQ, api: Management | None
 ) -> tuple[list[QueueState], list[WorkshedError]]:
     """Return the queues, the declared ones first, and what could not be asked."""
-    waits, died = waiting.counts(conn), dead.by_queue(conn)
+    counted = counts(conn)
+    names = named(conn, counted)
+    told = ask(broker.urls, api, names)
+    return described(conn, broker, names, counted, told), [*told.troubles]
+
+
+def counts(conn: Connection) -> Counts:
+    """Count what waits in the schedule, and what is dead."""
+    return Counts(waiting.counts(conn), dead.by_queue(conn))
+
+
+def named(conn: Connection, counted: Counts) -> list[str]:
+    """Name the queues that are declared, and those of which there is something."""
+    others = sorted({*counted.waiting, *counted.dead})
+    return list(dict.fromkeys([*queue_names(conn), *others]))
+
+
+def described(
+    conn: Connection, broker: RabbitMQ, names: Sequence[str], counted: Counts, told: Told
+) -> list[QueueState]:
+    """Put together what is known of each queue."""
     known = {queue.name: queue for queue in queues.find(conn)}
-    names = list(dict.fromkeys([*queue_names(conn), *sorted({*waits, *died})]))
-    trouble: list[WorkshedError] = []
-    found: dict[str, Depth] = {}
-    unacked: dict[str, int] = {}
-    try:
-        found = depths(broker.urls, [*names, *(f"{name}.dead" for name in names)])
-    except WorkshedError as err:
-        trouble.append(err)
-    try:
-        unacked = held(api) if api is not None else {}
-    except WorkshedError as err:
-        trouble.append(err)
 
     def state(name: str) -> QueueState:
         declared, row = broker.declared.get(name), known.get(name)
-        depth, lost = found.get(name), found.get(f"{name}.dead")
+        depth, lost = told.depths.get(name), told.depths.get(f"{name}.dead")
         return QueueState(
             name=name,
             kind=declared.kind if declared else row.kind if row else None,
             weight=declared.weight if declared else None,
             levels=declared.levels if declared else None,
             ready=depth.ready if depth else None,
-            unacked=unacked.get(name),
+            unacked=told.unacked.get(name),
             workers=depth.consumers if depth else None,
-            waiting=waits.get(name, 0),
-            dead=died.get(name, 0),
+            waiting=counted.waiting.get(name, 0),
+            dead=counted.dead.get(name, 0),
             dead_queue=lost.ready if lost else None,
             paused_at=row.paused_at if row else None,
         )
 
-    return [state(name) for name in names], trouble
-
-
-def held(api: Management) -> dict[str, int]:
-    """Return how many messages of each queue are with a worker."""
-    return {name: one.get("messages_unacknowledged", 0) for name, one in api.queues().items()}
+    return [state(name) for name in names]

@@ -66,7 +66,9 @@ HARMLESS = {
     "sync release",  # asks sooner what would be asked anyway
     "unique list",
     "worker",
-    "workers",
+    "workers list",
+    "workers quiet",  # until it is resumed
+    "workers resume",
 }
 _ROW = re.compile(r"\| `workshed (.+?)` \| (a list of )?((?:`\w+`(?:, )?)+) \|")
 

@@ -1,4 +1,4 @@
-"""What a shell offers for half a word: the names of actors, queues and periodic jobs.
+"""What a shell offers for half a word: the names of actors, queues, workers and periodic jobs.
 
 `workshed --install-completion` sets it up. Whatever goes wrong, nothing is offered and nothing is
 printed: the line that somebody types is no place for it.
@@ -36,6 +36,13 @@ def queues(incomplete: str) -> list[str]:
 
     known = stored(lambda conn: (one.name for one in rows.find(conn)))
     return offered(incomplete, [*quietly(declared), *known])
+
+
+def workers(incomplete: str) -> list[str]:
+    """Name the worker processes, by host and pid."""
+    from workshed.jobs import workers as rows
+
+    return offered(incomplete, stored(lambda conn: (one.name for one in rows.find(conn))))
 
 
 def periodic(incomplete: str) -> list[str]:

@@ -42,7 +42,7 @@ def purge(
         if count and not dry_run:
             agreed(f"Discard {jobs(count)} of {name}", yes=yes)
             with progress(count) as step:
-                done = purging.purge(broker, conn, name, count, step)
+                purging.purge(broker, conn, name, count, done, step)
         left = waiting.counts(conn).get(name, 0)
     if as_json:
         told = {"queue": name, "found": count, "purged": done.ended, "unreadable": done.unreadable}

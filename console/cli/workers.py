@@ -1,16 +1,37 @@
 """`workshed workers`: the processes that run jobs."""
 
-from dataclasses import asdict
+from typing import Annotated
 
+import typer
+
+from console.cli import completing
+from console.cli.listing import ListByDefault
 from console.cli.options import Json
 
+workers = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="The processes that run jobs, and let one rest."
+)
 
-def workers(*, as_json: Json = False) -> None:
-    """List the worker processes of all hosts, by their heartbeat.
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="WORKER",
+        help="HOST:PID, or the id of `--json`.",
+        show_default=False,
+        autocompletion=completing.workers,
+    ),
+]
+
+
+@workers.command("list")
+def listed(*, as_json: Json = False) -> None:
+    """List the worker processes of all hosts, by their heartbeat; `workshed workers` does too.
 
     One that has not beaten for 10 s is silent: it was killed, or does not reach PostgreSQL. It is
     listed for another hour.
     """
+    from dataclasses import asdict
+
     from console.cli import output
     from console.program import database
     from console.words import ago, in_words
@@ -28,7 +49,7 @@ def workers(*, as_json: Json = False) -> None:
                 f"{one.host} {one.pid}\n{one.release or '-'}",
                 f"{one.busy}/{one.threads}",
                 in_words(now - one.started_at),
-                ago(one.beat_at, now) if one.alive else f"silent, {ago(one.beat_at, now)}",
+                beaten(one.state, ago(one.beat_at, now)),
                 ", ".join(one.queues),
             )
             for one in found
@@ -36,3 +57,47 @@ def workers(*, as_json: Json = False) -> None:
         output.table(("worker", "busy", "up", "last beat", "queues"), lines, elastic=4)
     else:
         output.talk("No worker beats: run `workshed worker`, or `dramatiq actors`.")
+
+
+def beaten(state: str, when: str) -> str:
+    """Say when a worker has beaten, and what is unusual about it."""
+    return when if state == "alive" else f"{state}, {when}"
+
+
+@workers.command()
+def quiet(names: Names, *, as_json: Json = False) -> None:
+    """Let workers start nothing more; what runs there ends, the rest goes back to its queues.
+
+    They live on, quiet, until they are resumed or restarted.
+    """
+    from console.cli.each import UNKNOWN, each
+    from console.cli.output import talk
+    from console.program import database
+    from console.workers import known
+    from workshed.jobs import workers as rows
+
+    with database() as conn:
+        found = known(conn, names)
+
+        def one(name: str) -> str:
+            return "quiet" if rows.quiet(conn, found[name].id) else UNKNOWN
+
+        each(list(found), one, good=("quiet",), as_json=as_json, kind="worker")
+    talk(f"They follow within 3 s; `workshed workers resume {' '.join(found)}` lets them go on.")
+
+
+@workers.command()
+def resume(names: Names, *, as_json: Json = False) -> None:
+    """Let workers start jobs again."""
+    from console.cli.each import UNKNOWN, each
+    from console.program import database
+    from console.workers import known
+    from workshed.jobs import workers as rows
+
+    with database() as conn:
+        found = known(conn, names)
+
+        def one(name: str) -> str:
+            return "resumed" if rows.resume(conn, found[name].id) else UNKNOWN
+
+        each(list(found), one, good=("resumed",), as_json=as_json, kind="worker")

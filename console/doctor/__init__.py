@@ -24,9 +24,9 @@ from console.doctor import (
     versions,
     workers,
 )
-from console.doctor.finding import Finding, Level
 from console.doctor.run import Check, examine
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, Level
 
 __all__ = ["CHECKS", "Check", "Finding", "Level", "Surroundings", "examine", "look_around"]
 

@@ -4,8 +4,8 @@ import traceback
 from collections.abc import Iterator
 
 from brokers import build
-from console.doctor.finding import Finding, failed, ok, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok, warning
 from console.program import load
 from middleware import callbacks
 from workshed.errors import WorkshedError

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from console.doctor.finding import Finding, ok, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, ok, warning
 from workshed.reports.files import drawing
 
 

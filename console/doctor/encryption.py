@@ -8,8 +8,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
 from brokers.build import STUB
-from console.doctor.finding import Finding, ok, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, ok, warning
 
 SURE = ("require", "verify-ca", "verify-full")
 """The others go on without TLS where the server has none, or somebody between says so."""

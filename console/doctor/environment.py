@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from brokers import address
 from brokers.build import STUB
 from brokers.queues import QUEUES, weighted
-from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok
 from console.management import Management
 from console.reference import default
 from workshed.errors import WorkshedError

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from console.doctor.finding import Finding, failed, ok, warning
+from console import troubles
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, ok, warning
 from console.words import in_words, jobs
 from workshed.jobs import dead, recurring, relays, windows
 
 LATE = timedelta(seconds=10)
-START = "dramatiq actors  (or, on a host without workers: workshed relay)"
 SHOWN = 3
 OVERDUE = timedelta(seconds=30)
 """A relay looks every 5 s."""
@@ -19,10 +19,8 @@ def relay(here: Surroundings) -> Iterator[Finding]:
     """See that a relay lives and keeps up."""
     with here.connect() as conn:
         beat, lag = relays.last_beat(conn), windows.lag(conn)
-    if beat is None:
-        yield failed("no relay is at work, so delays, retries and stored jobs are not sent", START)
-    elif beat > relays.DEAD_AFTER:
-        yield failed(f"no relay has beaten for {in_words(beat)}: delays and retries wait", START)
+    if trouble := troubles.relay(beat):
+        yield trouble
     elif lag > LATE:
         said = f"a relay is at work, and the oldest due job has waited for {in_words(lag)}"
         yield warning(said, "workshed scheduled  (then see the relay's log)")
@@ -35,12 +33,10 @@ def periodic(here: Surroundings) -> Iterator[Finding]:
     with here.connect() as conn:
         found, now = recurring.find(conn), windows.clock(conn)
     awake = [job for job in found if job.paused_at is None]
-    late = [job for job in awake if job.live and now - job.next_at > OVERDUE]
+    late = troubles.clock(found, now, OVERDUE)
     gone = [job.name for job in awake if not job.live]
     if late:
-        first = min(late, key=lambda job: job.next_at)
-        said = f"{first.name} was to run {in_words(now - first.next_at)} ago: nobody makes its runs"
-        yield failed(said, START)
+        yield late
     if gone:
         said = f"no worker that runs has {', '.join(gone)}: none of its runs is made"
         yield warning(said, "workshed recurring  (then start a worker that has it)")

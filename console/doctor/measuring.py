@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from console.doctor.finding import Finding, ok, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, ok, warning
 from workshed.metrics import folders
 from workshed.settings import MULTIPROCESS, multiprocess_folder
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from brokers.publisher import EXCHANGE
 from console.doctor import probe
-from console.doctor.finding import Finding, failed, ok, unchecked
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok, unchecked
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

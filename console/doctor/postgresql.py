@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from console.doctor.finding import SKEW, Finding, apart, failed, ok, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import SKEW, Finding, apart, failed, ok, warning
 from workshed import migrate
 from workshed.errors import MigrationError
 from workshed.migrate import STREAMS, Stream

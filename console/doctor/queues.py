@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from console import troubles
 from console.depths import depths, in_dead_queues
-from console.doctor.finding import Finding, failed, ok, unchecked, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok, unchecked, warning
 from console.topology import SETUP, differences
-from console.words import ago
 from workshed.jobs import queues
 from workshed.jobs.windows import clock
 
@@ -46,10 +46,8 @@ def dead(here: Surroundings) -> Iterator[Finding]:
 def paused(here: Surroundings) -> Iterator[Finding]:
     """Look for a pause that somebody forgot."""
     with here.connect() as conn:
-        found = [queue for queue in queues.find(conn) if queue.paused_at is not None]
-        now = clock(conn)
-    for queue in found:
-        when = ago(queue.paused_at, now) if queue.paused_at else ""
-        yield warning(f"{queue.name} was paused {when}", f"workshed queues resume {queue.name}")
-    if not found:
+        found, now = queues.find(conn), clock(conn)
+    paused = troubles.paused(found, now)
+    yield from paused
+    if not paused:
         yield ok("none is paused")

@@ -8,13 +8,13 @@ import pika
 
 from brokers import address, topology
 from brokers.build import STUB
+from console import troubles
 from console.doctor import probe
-from console.doctor.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
 from console.doctor.surroundings import CONNECT_S, Surroundings
 from console.errors import ManagementError
+from console.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
 
 START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
-FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
 
 
 def reachable(here: Surroundings) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def alarms(here: Surroundings) -> Iterator[Finding]:
     if said is None:
         answer = probe.publish(here.urls)
         said = answer.said if answer.kind == "blocked" else ""
-    if said:
-        yield failed(f"RabbitMQ takes no messages: {said}", FREE)
+    if trouble := troubles.alarm(said):
+        yield trouble
     else:
         yield ok("no alarm of memory or disk")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from console.doctor.environment import variable
-from console.doctor.finding import Finding, failed, unchecked
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, unchecked
 
 DEADLINE_S = 5.0
 

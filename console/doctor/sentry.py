@@ -4,8 +4,8 @@ import importlib.util
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok
 
 SDK = "sentry_sdk"
 

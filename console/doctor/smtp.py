@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok
 from workshed.mail import connections
 from workshed.mail.conversation import hang_up
 from workshed.mail.errors import MailError

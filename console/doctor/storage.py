@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok
 from workshed.errors import WorkshedError
 from workshed.storage import ContentDamagedError, Storage, place
 from workshed.storage.local import LocalStorage

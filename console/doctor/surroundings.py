@@ -8,8 +8,8 @@ from typing import TypeVar
 from brokers import build
 from brokers.queues import QUEUES, Queue, weighted
 from console import amqp
-from console.doctor.finding import Finding
 from console.errors import ManagementError
+from console.finding import Finding
 from console.management import Management
 from workshed import db
 from workshed.db import Connection

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from brokers import build
-from console.doctor.finding import Finding, failed, ok, unchecked
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok, unchecked
 from console.supervisor import RELAY_AFTER_S
 from console.words import in_words
 from middleware import Deadline

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from console.doctor.finding import Finding, failed, ok
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok
 
 PYTHON = (3, 11), (3, 14)
 DRAMATIQ = (2, 2, 1), (2, 3)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from brokers import build
 from console.depths import depths
-from console.doctor.finding import Finding, failed, ok, warning
 from console.doctor.surroundings import Surroundings
+from console.finding import Finding, failed, ok, warning
 from console.program import PACKAGES
 from middleware.retries import retry_queues
 

@@ -1,12 +1,27 @@
 """The relays that live, by their heartbeat."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
+
+from psycopg.rows import class_row
 
 from workshed.db import Connection
 
 DEAD_AFTER = timedelta(seconds=10)
 """A relay that has not beaten for this long has died; what it took may be taken again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A row of `jobs.relays`."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: datetime
+    beat_at: datetime
+    alive: bool
 
 
 def beat(conn: Connection, relay: UUID, host: str, pid: int) -> None:
@@ -34,6 +49,17 @@ def forget(conn: Connection, silent_for: timedelta) -> int:
                   FOR UPDATE SKIP LOCKED)
     """
     return conn.execute(query, (silent_for,)).rowcount
+
+
+def find(conn: Connection) -> list[Relay]:
+    """Return the relays, those that are silent included until they are forgotten."""
+    query = """
+        SELECT id::text, host, pid, started_at, beat_at, beat_at >= jobs.now() - %s AS alive
+          FROM jobs.relays
+         ORDER BY host, started_at, pid
+    """
+    with conn.cursor(row_factory=class_row(Relay)) as cur:
+        return cur.execute(query, (DEAD_AFTER,)).fetchall()
 
 
 def last_beat(conn: Connection) -> timedelta | None:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
 
@@ -41,6 +43,9 @@ class Held:
     """The oldest that has gone back to RabbitMQ since its last beat."""
 
 
+State = Literal["alive", "quiet", "silent"]
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A row of `jobs.workers`."""
@@ -55,22 +60,53 @@ class Worker:
     started_at: datetime
     beat_at: datetime
     alive: bool
+    running: list[dict[str, Any]]
+    """Its jobs as of its last beat: `message_id`, `actor`, `queue`, `since`."""
+    memory_bytes: int | None
+    quiet_at: datetime | None
+    """Since when somebody wants it to start nothing more."""
+
+    @property
+    def name(self) -> str:
+        """Host and process id, as the history has it."""
+        return f"{self.host}:{self.pid}"
+
+    @property
+    def state(self) -> State:
+        """Tell whether it beats, and whether it is to start jobs."""
+        if not self.alive:
+            return "silent"
+        return "alive" if self.quiet_at is None else "quiet"
 
 
-def beat(conn: Connection, process: Process, busy: int, held: Sequence[Held]) -> None:
+def beat(
+    conn: Connection,
+    process: Process,
+    busy: int,
+    held: Sequence[Held],
+    *,
+    running: Sequence[dict[str, Any]] = (),
+    memory_bytes: int | None = None,
+) -> bool:
     """Say that a worker lives, what it holds, and how far it has got in its queues.
+
+    Returns whether somebody wants it quiet. `running`: as in a `Worker`.
 
     In a queue that is first in, first out, nothing older waits once a message was delivered for the
     first time; but one that goes back waits again.
     """
     query = """
         INSERT INTO jobs.workers
-               (id, host, pid, threads, release, busy, queues, waiting, held)
-        VALUES (%(id)s, %(host)s, %(pid)s, %(threads)s, %(release)s, %(busy)s, %(queues)s::text[],
-                %(waiting)s::timestamptz[], %(held)s::timestamptz[])
+               (id, host, pid, threads, release, busy, running, memory_bytes, queues, waiting,
+                held)
+        VALUES (%(id)s, %(host)s, %(pid)s, %(threads)s, %(release)s, %(busy)s, %(running)s,
+                %(memory)s, %(queues)s::text[], %(waiting)s::timestamptz[],
+                %(held)s::timestamptz[])
         ON CONFLICT (id) DO UPDATE
            SET beat_at = jobs.now(), lost_at = NULL, busy = EXCLUDED.busy,
+               running = EXCLUDED.running, memory_bytes = EXCLUDED.memory_bytes,
                queues = EXCLUDED.queues, waiting = EXCLUDED.waiting, held = EXCLUDED.held
+        RETURNING quiet_at IS NOT NULL
     """
     values = {
         "id": process.id,
@@ -79,15 +115,35 @@ def beat(conn: Connection, process: Process, busy: int, held: Sequence[Held]) ->
         "threads": process.threads,
         "release": process.release,
         "busy": busy,
+        "running": Jsonb(list(running)),
+        "memory": memory_bytes,
         "queues": [one.queue for one in held],
         "waiting": [one.waiting for one in held],
         "held": [one.held for one in held],
     }
     news = [one for one in held if one.got is not None or one.returned is not None]
     with conn.transaction():  # what is no longer held here waits on RabbitMQ again, or is done
-        conn.execute(query, values)
+        found = conn.execute(query, values).fetchone()
         if news:
             pass_on(conn, news)
+    return bool(found and found[0])
+
+
+def quiet(conn: Connection, worker_id: str) -> bool:
+    """Let a worker start nothing more (within 3 s); False when no such worker is known.
+
+    What it has not started goes back to its queues, and what runs there ends.
+    """
+    query = """
+        UPDATE jobs.workers SET quiet_at = COALESCE(quiet_at, jobs.now()) WHERE id::text = %s
+    """
+    return conn.execute(query, (worker_id,)).rowcount > 0
+
+
+def resume(conn: Connection, worker_id: str) -> bool:
+    """Let it start jobs again; False when no such worker is known."""
+    query = "UPDATE jobs.workers SET quiet_at = NULL WHERE id::text = %s"
+    return conn.execute(query, (worker_id,)).rowcount > 0
 
 
 def pass_on(conn: Connection, news: Sequence[Held]) -> None:
@@ -203,7 +259,7 @@ def find(conn: Connection) -> list[Worker]:
     """Return the workers, those that are silent included until they are forgotten."""
     query = """
         SELECT id::text, host, pid, queues, busy, threads, release, started_at, beat_at,
-               beat_at >= jobs.now() - %(after)s AS alive
+               beat_at >= jobs.now() - %(after)s AS alive, running, memory_bytes, quiet_at
           FROM jobs.workers
          ORDER BY host, started_at, pid
     """

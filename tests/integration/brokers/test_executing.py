@@ -11,7 +11,7 @@ from brokers import Queue
 from brokers.watch import LOOKS_WITHOUT_RELAY, Watch
 from brokers.worker_beat import WorkerBeat
 from workshed import db
-from workshed.jobs import cancels, queues, relays, starts
+from workshed.jobs import cancels, queues, relays, starts, workers
 
 
 @pytest.fixture
@@ -334,6 +334,95 @@ def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, event
         eventually(lambda: inbox.link.turns > turns + 1)  # its channel is open by then
         assert job == []
         assert rabbitmq.depth("default") == 1
+
+
+# Quiet workers
+
+
+@pytest.fixture
+def this_worker(connect):
+    """`this_worker()`: the one worker that beats."""
+    conn = connect(autocommit=True)
+    return lambda: workers.find(conn)[0]
+
+
+def test_a_quiet_worker_starts_nothing_and_goes_on_later(
+    job, working, rabbitmq, connect, this_worker, eventually
+):
+    conn = connect(autocommit=True)
+    job.on.clear()
+
+    with working("default", threads=1):
+        job.send(1)
+        eventually(lambda: job == [1])
+        job.send(2)
+        eventually(lambda: rabbitmq.unacked("default") == 2)  # held, not started
+
+        assert workers.quiet(conn, this_worker().id)
+        eventually(lambda: rabbitmq.depth("default") == 1)
+        job.on.set()
+        job.send(3)
+        eventually(lambda: (rabbitmq.depth("default"), rabbitmq.unacked("default")) == (2, 0))
+        assert job == [1]
+        assert this_worker().state == "quiet"
+
+        assert workers.resume(conn, this_worker().id)
+        eventually(lambda: sorted(job) == [1, 2, 3])
+
+
+def test_a_queue_that_is_resumed_starts_nothing_in_a_quiet_worker(
+    job, broker, connect, working, this_worker, eventually
+):
+    conn = connect(autocommit=True)
+
+    with working("default"):
+        queues.pause(conn, "default")
+        eventually(lambda: broker._inbox.is_paused("default"))
+        workers.quiet(conn, this_worker().id)
+        watch = broker._life._watch
+        eventually(lambda: watch._beat.quiet)
+        queues.resume(conn, "default")
+        eventually(lambda: watch._quiet and not watch._paused)
+
+        assert broker._inbox.is_paused("default")
+        workers.resume(conn, this_worker().id)
+        eventually(lambda: not broker._inbox.is_paused("default"))
+
+
+def test_a_worker_says_what_it_runs_and_how_much_memory_it_has(
+    job, working, this_worker, eventually
+):
+    job.on.clear()
+
+    with working("default", threads=1):
+        before = datetime.now(UTC)
+        message = job.send(1)
+        (one,) = eventually(lambda: this_worker().running)
+
+        assert one == {
+            "message_id": message.message_id,
+            "actor": "note",
+            "queue": "default",
+            "since": one["since"],
+        }
+        assert before <= datetime.fromisoformat(one["since"]) <= datetime.now(UTC)
+        assert this_worker().memory_bytes > 10 << 20
+        job.on.set()
+        eventually(lambda: this_worker().running == [])
+
+
+def test_an_id_that_postgresql_cannot_hold_leaves_a_worker_alive(
+    job, working, publish, this_worker, eventually
+):
+    """Else a message of another program made the worker that runs it silent."""
+    job.on.clear()
+
+    with working("default", threads=1):
+        publish(job.actor.message(1).copy(message_id="a\0b"))
+        (one,) = eventually(lambda: this_worker().running)
+
+        assert one["message_id"] == "a\N{REPLACEMENT CHARACTER}b"
+        job.on.set()
 
 
 # Relays

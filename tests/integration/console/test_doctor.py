@@ -23,10 +23,10 @@ from console.doctor import (
     sentry,
     versions,
 )
-from console.doctor.finding import ok
 from console.doctor.run import DEADLINE_S
 from console.doctor.smtp import STEP
 from console.doctor.surroundings import CONNECT_S, QUERY_MS
+from console.finding import ok
 from console.management import TIMEOUT_S
 from workshed.cron import daily
 from workshed.duration import ms

@@ -29,6 +29,7 @@ COMMANDS = [
     ("dead", "discard", "a", "--yes"),
     ("queues",),
     ("workers",),
+    ("workers", "quiet", "one:101"),
     ("queues", "--watch"),
     ("queues", "pause", "bulk"),
     ("queues", "purge", "bulk", "--yes"),

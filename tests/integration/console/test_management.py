@@ -32,11 +32,21 @@ def test_another_server_is_told_from_the_api(servers, management):
         Management(f"http://127.0.0.1:{port}", "/").overview()
 
 
-def test_one_that_says_nothing_is_left(tarpit, monkeypatch):
-    monkeypatch.setattr("console.management.TIMEOUT_S", 0.2)
-
+def test_one_that_says_nothing_is_left(tarpit):
     with pytest.raises(ManagementError, match="timed out"):
-        Management(f"http://{tarpit}", "/").overview()
+        Management(f"http://{tarpit}", "/", timeout_s=0.2).overview()
+
+
+@pytest.mark.parametrize(
+    ("url", "page"),
+    [
+        ("http://ada:pass@host", "http://host:15672/#/queues/a%2Fb/in%20%23s"),
+        ("https://ada:pass@host/rabbit/", "https://host:15671/rabbit/#/queues/a%2Fb/in%20%23s"),
+        ("http://ada:pass@[::1]:8080", "http://[::1]:8080/#/queues/a%2Fb/in%20%23s"),
+    ],
+)
+def test_a_link_to_its_page_of_a_queue_has_no_password(url, page):
+    assert Management(url, "a/b").page("in #s") == page
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:15672", "ftp://host", "http://", "http://host:port"])

@@ -17,6 +17,7 @@ def beat(conn):
         workers.beat(conn, process, busy, [Held(name, *5 * [None]) for name in queues])
         query = "UPDATE jobs.workers SET beat_at = beat_at - %s::interval WHERE id = %s"
         conn.execute(query, (silent, process.id))
+        return str(process.id)
 
     return beat
 
@@ -70,3 +71,62 @@ def test_where_there_is_none_that_is_said(workshed):
 
     assert (done.code, done.out) == (0, "")
     assert "No worker beats" in done.err
+
+
+# Quiet
+
+
+def quiet(conn):
+    return {one.name for one in workers.find(conn) if one.quiet_at is not None}
+
+
+@pytest.mark.usefixtures("database")
+def test_one_is_quiet_until_it_is_resumed(workshed, beat, conn):
+    beat("one", 101)
+    other = beat("two", 202)
+
+    done = workshed("workers", "quiet", "one:101", other)
+
+    assert (done.code, done.out) == (0, f"one:101  quiet\n{other}  quiet\n")
+    assert quiet(conn) == {"one:101", "two:202"}
+    assert "quiet, " in workshed("workers").lines[1]
+
+    resumed = workshed("workers", "resume", "one:101")
+
+    assert (resumed.code, resumed.out) == (0, "one:101  resumed\n")
+    assert quiet(conn) == {"two:202"}
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("verb", ["quiet", "resume"])
+def test_an_unknown_one_is_refused_before_anything_is_done(workshed, beat, conn, verb):
+    beat("one", 101)
+
+    done = workshed("workers", verb, "one:101", "one:102")
+
+    assert (done.code, done.out) == (5, "")
+    assert "no worker 'one:102' (did you mean 'one:101'?)" in done.err
+    assert quiet(conn) == set()
+
+
+@pytest.mark.usefixtures("database")
+def test_of_one_host_and_pid_the_one_that_lives_is_meant(workshed, beat, conn):
+    beat("one", 101, silent="1 minute")
+    alive = beat("one", 101)
+
+    workshed("workers", "quiet", "one:101")
+
+    assert [one.id for one in workers.find(conn) if one.quiet_at] == [alive]
+
+
+@pytest.mark.usefixtures("database")
+def test_of_two_that_share_a_name_each_has_its_id(workshed, beat, conn):
+    """Containers may have one host name, and all have the process 1."""
+    first, second = beat("one", 1), beat("one", 1)
+
+    done = workshed("workers", "quiet", "one:1")
+
+    assert done.code == 5
+    assert first in done.err
+    assert second in done.err
+    assert quiet(conn) == set()

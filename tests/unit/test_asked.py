@@ -1,0 +1,97 @@
+"""However many look, one asks; and nobody waits who can be told what was said a moment ago."""
+
+import itertools
+import threading
+
+import pytest
+
+from console.web.desk.asked import Kept
+
+
+@pytest.fixture
+def ask():
+    """Each time another answer."""
+    numbers = itertools.count(1)
+    return lambda: next(numbers)
+
+
+def test_an_answer_is_kept_for_a_moment(ask):
+    kept = Kept()
+
+    assert [kept.get("a", ask), kept.get("a", ask), kept.get("b", ask)] == [1, 1, 2]
+
+
+def test_then_it_is_asked_for_again(ask):
+    kept = Kept(kept_s=0)
+
+    assert [kept.get("a", ask), kept.get("a", ask)] == [1, 2]
+
+
+def test_after_a_change_it_is_asked_for_at_once(ask):
+    kept = Kept()
+    kept.get("a", ask)
+
+    kept.forget()
+
+    assert kept.get("a", ask) == 2
+
+
+@pytest.fixture
+def slow(ask):
+    """An answer that comes when `slow.go_on` is set; `slow.asked` is, once somebody asks."""
+
+    class Slow:
+        asked, go_on = threading.Event(), threading.Event()
+
+        def __call__(self):
+            self.asked.set()
+            assert self.go_on.wait(30)
+            return ask()
+
+    found = Slow()
+    found.asked, found.go_on = threading.Event(), threading.Event()
+    yield found
+    found.go_on.set()
+
+
+def test_while_one_asks_others_are_told_the_last_answer(ask, slow):
+    kept = Kept(kept_s=0)
+    kept.get("a", ask)
+    first = threading.Thread(target=kept.get, args=("a", slow))
+    first.start()
+    assert slow.asked.wait(30)
+
+    assert kept.get("a", ask) == 1
+
+    slow.go_on.set()
+    first.join(30)
+
+
+def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
+    kept, found = Kept(), []
+    threads = [threading.Thread(target=lambda: found.append(kept.get("a", slow))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    assert slow.asked.wait(30)
+
+    slow.go_on.set()
+    for thread in threads:
+        thread.join(30)
+
+    assert found == [1] * 5
+
+
+def test_what_is_old_nobody_is_told(ask):
+    kept = Kept(kept_s=0, old_s=0)
+    kept.get("a", ask)
+
+    assert kept.get("a", ask) == 2
+
+
+def test_an_error_is_not_kept(ask):
+    kept = Kept()
+
+    with pytest.raises(ZeroDivisionError):
+        kept.get("a", lambda: 1 / 0)
+
+    assert kept.get("a", ask) == 1

@@ -1,0 +1,129 @@
+"""How much runs now, how long it takes, and how much of it fails: of the latest runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from workshed.db import Connection
+
+WINDOW = timedelta(minutes=15)
+MOST = 20_000
+"""Runs that are looked at, so that it takes a moment however many there are."""
+FAILED = ("retried", "dead", "killed")
+FINEST_S = 5
+STEPS_S = (5, 10, 15, 30, 60)
+"""Widths of a bar of the chart, in seconds; all are multiples of the finest."""
+MOST_BARS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What has ended in a part of the span."""
+
+    at: datetime
+    """When the part begins."""
+    done: int
+    failed: int
+
+    @property
+    def ended(self) -> int:
+        """Both."""
+        return self.done + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Figures of a span of time; `None` is what nothing is known of."""
+
+    span: timedelta
+    """How far back the runs go that were looked at."""
+    is_cut: bool
+    """There are more in the window, which were not looked at."""
+    done: int
+    failed: int
+    """Attempts that ended in an error."""
+    per_minute: float | None
+    failure_rate: float | None
+    """Of those that were done or failed, 0 to 1."""
+    run_p50_s: float | None
+    run_p95_s: float | None
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    step_s: int
+    """Width of a bar, in seconds."""
+    bars: Sequence[Bar]
+
+
+def latest(conn: Connection) -> Rates:
+    """Look at the runs of the last 15 minutes, or at the latest 20 000 of them."""
+    query = """
+        WITH latest AS MATERIALIZED (
+            SELECT recorded_at, took_s, waited_s, outcome = 'done' AS done,
+                   outcome = ANY (%(failed)s) AS failed
+              FROM jobs.runs
+             WHERE recorded_at > jobs.now() - %(window)s
+             ORDER BY recorded_at DESC, id DESC
+             LIMIT %(most)s
+        ), parts AS (
+            SELECT floor(date_part('epoch', recorded_at) / %(finest)s)::bigint AS part,
+                   count(*) FILTER (WHERE done) AS done, count(*) FILTER (WHERE failed) AS failed
+              FROM latest
+             GROUP BY 1
+        )
+        SELECT jobs.now(), count(*), min(recorded_at),
+               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY took_s),
+               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY waited_s),
+               (SELECT array_agg(ARRAY[part, done, failed]) FROM parts)
+          FROM latest
+    """
+    values = {"failed": list(FAILED), "window": WINDOW, "most": MOST, "finest": FINEST_S}
+    found = conn.execute(query, values).fetchone()
+    assert found is not None  # noqa: S101 -- an aggregate has a row
+    now, count, first, ran, waited, parts = found
+    is_cut = count == MOST
+    span = max(now - first, timedelta(seconds=1)) if is_cut else WINDOW
+    counted = {part: (done, failed) for part, done, failed in parts or ()}
+    done, failed = (sum(one[at] for one in counted.values()) for at in (0, 1))
+    ended, step_s = done + failed, step(span)
+    return Rates(
+        span=span,
+        is_cut=is_cut,
+        done=done,
+        failed=failed,
+        per_minute=ended / (span / timedelta(minutes=1)),
+        failure_rate=failed / ended if ended else None,
+        run_p50_s=ran[0] if ran else None,
+        run_p95_s=ran[1] if ran else None,
+        wait_p50_s=waited[0] if waited else None,
+        wait_p95_s=waited[1] if waited else None,
+        step_s=step_s,
+        bars=bars(counted, now, span, step_s),
+    )
+
+
+def step(span: timedelta) -> int:
+    """Return how many seconds a bar is wide, so that they are not too many."""
+    return next((s for s in STEPS_S if span.total_seconds() <= s * MOST_BARS), STEPS_S[-1])
+
+
+def bars(
+    counted: Mapping[int, tuple[int, int]], now: datetime, span: timedelta, step_s: int
+) -> list[Bar]:
+    """Sum up the finest parts to bars, the oldest first, without the one that the span cuts.
+
+    They begin at full multiples of their width, so that they stay as they are while time goes on.
+    """
+    width = step_s // FINEST_S
+    last = int(now.timestamp()) // step_s
+    first = int((now - span).timestamp()) // step_s + 1
+    found = []
+    for number in range(min(first, last), last + 1):
+        parts = [counted.get(number * width + one, (0, 0)) for one in range(width)]
+        found.append(
+            Bar(
+                datetime.fromtimestamp(number * step_s, UTC),
+                sum(done for done, _ in parts),
+                sum(failed for _, failed in parts),
+            )
+        )
+    return found
