@@ -1,5 +1,6 @@
 """The page of the dead: what died of what and where; retried and discarded, by one or by many."""
 
+import html
 import re
 
 import orjson
@@ -298,6 +299,19 @@ def test_only_so_many_are_taken_at_once(operator, bury, conn, monkeypatch):
     assert said == "This would retry 2 jobs. 1 more is left for another press."
     assert operator.done("/dead/retry", again).startswith("2 jobs retried. 1 more is left")
     assert ids(conn) == {"c"}
+
+
+def test_an_id_of_any_characters_names_just_that_job(operator, bury, conn):
+    """Cleared for the eye it would name no job, or another."""
+    odd = 'a\x1b[31m "<&\u202e%41'
+    bury(odd)
+    bury("b")
+
+    page = operator.get("/dead").text
+    [value] = re.findall(r'type="checkbox" name="id" value="([^"]*a\x1b[^"]*)"', page)
+    operator.done("/dead/retry", {"id": html.unescape(value)})
+
+    assert ids(conn) == {"b"}
 
 
 # Discard
