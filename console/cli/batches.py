@@ -115,7 +115,7 @@ def retry(
 
     Once all have succeeded, that is told.
     """
-    from console.cli.fate import Chosen, Fate, decide
+    from console.cli.fate import Chosen, decide, retrying
     from console.cli.output import print_json, talk
     from console.program import database
     from workshed.jobs import batch_rows as rows
@@ -128,9 +128,8 @@ def retry(
             print_json([])
         talk("None of its jobs is dead.")
         return
-    fate = Fate("Retry", "retried", dead.retry)
     chosen = Chosen(ids, dead.ANY, every=False)
-    decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
+    decide(retrying(), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
 
 
 @batches.command()

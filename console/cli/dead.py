@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from console.cli.listing import ListByDefault
-from console.cli.options import ActorName, ErrorName, Json, Limit, QueueName, Since
+from console.cli.options import ActorName, ErrorName, Json, Limit, PlaceName, QueueName, Since
 from console.cli.redrive import discard, retry
 from console.cli.requeue import requeue
 
@@ -20,6 +20,7 @@ def listed(
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
+    place: PlaceName = None,
     since: Since = None,
     limit: Limit = 100,
     group: Annotated[bool, typer.Option("--group", help="Count by class of error.")] = False,
@@ -32,7 +33,7 @@ def listed(
     from console.program import database
     from workshed.jobs import dead as rows
 
-    which = rows.Which(queue, actor, error, since)
+    which = rows.Which(queue, actor, error, since, place)
     with database() as conn:
         count = rows.count(conn, which)
         if group:
@@ -41,7 +42,7 @@ def listed(
             print_dead(conn, which, limit, as_json=as_json)
         if not count:
             talk("No such job is dead.")
-            doubt(conn, actor=actor, queue=queue, error=error)
+            doubt(conn, actor=actor, queue=queue, error=error, place=place)
         elif count > limit and not group:
             talk(f"{limit} of {count} shown; --limit shows more, --group counts them by error.")
         tell_of_dead_queues(conn)

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workshed.db import Connection
 
+NOBODY = {"error": "No job is dead of", "place": "No dead job failed at"}
+MOST_PLACES = 1_000
+"""In which a likely one is looked for."""
+
 
 def doubt(
     conn: "Connection",
@@ -14,11 +18,12 @@ def doubt(
     actor: str | None = None,
     queue: str | None = None,
     error: str | None = None,
+    place: str | None = None,
 ) -> None:
     """Name what nobody knows by that name, and the likely one."""
     from console.program import queue_names
     from workshed.errors import SettingsError
-    from workshed.jobs import dead
+    from workshed.jobs import dead, dead_groups
     from workshed.jobs import queues as rows
 
     if actor is not None:
@@ -28,6 +33,9 @@ def doubt(
             say("queue", queue, queue_names(conn))
     if error is not None:
         say("error", error, (one.error_class or "-" for one in dead.groups(conn)))
+    if place is not None:
+        known = dead_groups.find(conn, limit=MOST_PLACES)
+        say("place", place, (one.place or "-" for one in known))
 
 
 def say(kind: str, name: str, known: Iterable[str]) -> None:
@@ -37,5 +45,5 @@ def say(kind: str, name: str, known: Iterable[str]) -> None:
 
     names = list(known)
     if name not in names:
-        what = "No job is dead of" if kind == "error" else f"No worker has declared the {kind}"
+        what = NOBODY.get(kind, f"No worker has declared the {kind}")
         talk(f"{what} {name!r}{did_you_mean(name, names)}.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workshed.db import Connection
     from workshed.jobs.dead import Which
 
@@ -22,6 +24,8 @@ class Fate:
     done: str
     do: "Callable[[Connection, str], bool]"
     """False when no such job is dead."""
+    foresee: "Callable[[Connection, Sequence[str]], str] | None" = None
+    """What else a dry run says of them, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,20 @@ class Chosen:
         if self.every == bool(self.ids):
             raise typer.BadParameter("say which: their ids, or --all")
         if self.ids and self.which != ANY:
-            raise typer.BadParameter("--queue, --actor, --error and --since choose among --all")
+            raise typer.BadParameter(
+                "--queue, --actor, --error, --place and --since choose among --all"
+            )
+
+
+def retrying() -> Fate:
+    """Put them back on their way."""
+    from console import dead_jobs
+    from workshed.jobs import dead, prospects
+
+    def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
+        return dead_jobs.waits(prospects.of(conn, ids))
+
+    return Fate("Retry", "retried", dead.retry, foresee)
 
 
 def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
@@ -59,9 +76,18 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
         ids = dead.ids(conn, chosen.which) if chosen.every else chosen.ids
         which = chosen.which
         if not ids:
-            doubt(conn, actor=which.actor, queue=which.queue, error=which.error)
+            doubt(
+                conn,
+                actor=which.actor,
+                queue=which.queue,
+                error=which.error,
+                place=which.place,
+            )
         if ids and not dry_run:
             agreed(f"{fate.verb} {jobs(len(ids))}", yes=not ask)
+
+        if dry_run and fate.foresee and (said := fate.foresee(conn, ids)):
+            talk(said)
 
         def one(message_id: str) -> str:
             try:

@@ -25,6 +25,10 @@ OlderThan = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least so long ago.")
 ]
 ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
+PlaceName = Annotated[
+    str | None,
+    typer.Option(help="Only what failed there, as `mail.py:12 in deliver`; - for not known."),
+]
 Since = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")
 ]

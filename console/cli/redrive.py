@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from console.cli.fate import Chosen, Fate, decide
+from console.cli.fate import Chosen, Fate, decide, retrying
 from console.cli.options import (
     ActorName,
     All,
@@ -12,6 +12,7 @@ from console.cli.options import (
     ErrorName,
     Json,
     MaybeIds,
+    PlaceName,
     QueueName,
     Since,
     Yes,
@@ -25,6 +26,7 @@ def retry(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
+    place: PlaceName = None,
     since: Since = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -36,9 +38,8 @@ def retry(  # noqa: PLR0913 -- an option each
     """
     from workshed.jobs import dead
 
-    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since), every)
-    fate = Fate("Retry", "retried", dead.retry)
-    decide(fate, chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
+    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
+    decide(retrying(), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
 
 
 def discard(  # noqa: PLR0913 -- an option each
@@ -48,6 +49,7 @@ def discard(  # noqa: PLR0913 -- an option each
     queue: QueueName = None,
     actor: ActorName = None,
     error: ErrorName = None,
+    place: PlaceName = None,
     since: Since = None,
     reason: Annotated[str, typer.Option(help="Kept with its attempts.")] = "by an operator",
     yes: Yes = False,
@@ -57,6 +59,6 @@ def discard(  # noqa: PLR0913 -- an option each
     """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
     from workshed.jobs import dead
 
-    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since), every)
+    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
     fate = Fate("Discard", "discarded", lambda conn, one: dead.discard(conn, one, reason))
     decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

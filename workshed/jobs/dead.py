@@ -1,6 +1,7 @@
 """Jobs that will not be tried again until somebody says so."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,13 +11,16 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import cancels
+from workshed.jobs import cancels, places
 from workshed.jobs.attempts import storable
 from workshed.jobs.windows import clock
+from workshed.settings import settings
 
 UNREADABLE = "unreadable:"
 DIGITS = 25
 """Of the body's SHA-256, so that the name is as long as every other id."""
+LONGEST_CLASS = 200
+"""Of an error's class: an index of PostgreSQL holds no more than 2704 bytes."""
 NOBODY = "(unreadable)"
 """Stands for the actor in the record of a message that names none."""
 
@@ -44,6 +48,10 @@ class Dead:
     body: bytes
     reason: str
     error_class: str | None
+    place: str | None
+    """Where its program failed: `mail/smtp.py:12 in deliver`."""
+    release: str | None
+    """Of the program that it died in."""
     died_at: datetime
 
 
@@ -53,10 +61,13 @@ class Which:
 
     queue: str | None = None
     actor: str | None = None
+    """`-` where the message names none that could be read."""
     error: str | None = None
     """Class of the error; `-` where there was none."""
     since: timedelta | None = None
     """Died at most so long ago."""
+    place: str | None = None
+    """Where the program failed; `-` where that is not known."""
 
 
 ANY = Which()
@@ -91,13 +102,15 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     row is named for its body, and what it claimed is in the reason.
     """
     query = """
-        INSERT INTO jobs.dead (message_id, hop, attempt, queue, actor, body, reason, error_class)
+        INSERT INTO jobs.dead (message_id, hop, attempt, queue, actor, body, reason, error_class,
+                               place, release)
         VALUES (%(message_id)s, %(hop)s, %(attempt)s, %(queue)s, %(actor)s, %(body)s, %(reason)s,
-                %(error_class)s)
+                %(error_class)s, %(place)s, %(release)s)
         ON CONFLICT (message_id) DO UPDATE
            SET hop = EXCLUDED.hop, attempt = EXCLUDED.attempt, queue = EXCLUDED.queue,
                actor = EXCLUDED.actor, body = EXCLUDED.body, reason = EXCLUDED.reason,
-               error_class = EXCLUDED.error_class, died_at = jobs.now()
+               error_class = EXCLUDED.error_class, place = EXCLUDED.place,
+               release = EXCLUDED.release, died_at = jobs.now()
     """
     if actor is None:
         reason = f"{reason} (it came as {message_id!r})"
@@ -110,7 +123,9 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
         "actor": actor,
         "body": body,
         "reason": storable(reason),
-        "error_class": None if error is None else type(error).__name__,
+        "error_class": None if error is None else storable(type(error).__name__)[:LONGEST_CLASS],
+        "place": places.of(error),
+        "release": settings().release or None,
     }
     conn.execute(query, values)
 
@@ -140,7 +155,7 @@ def retry(conn: Connection, message_id: str) -> bool:
     row = get(conn, message_id)
     if row is None:
         return False
-    body = _redriven(row, clock(conn))
+    body = redriven(row, clock(conn))
     cancels.clear(conn, message_id)
     values = {"message_id": message_id, "hop": row.hop, "body": body}
     return conn.execute(query, values).rowcount > 0
@@ -171,7 +186,8 @@ def discard(conn: Connection, message_id: str, reason: str) -> bool:
 def get(conn: Connection, message_id: str) -> Dead | None:
     """Return one of the dead."""
     query = """
-        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, died_at
+        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, place, release,
+               died_at
           FROM jobs.dead
          WHERE message_id = %s
     """
@@ -179,34 +195,54 @@ def get(conn: Connection, message_id: str) -> Dead | None:
         return cur.execute(query, (message_id,)).fetchone()
 
 
-def find(conn: Connection, which: Which = ANY, *, limit: int = 100) -> list[Dead]:
-    """Return the dead, the latest first."""
+def find(
+    conn: Connection,
+    which: Which = ANY,
+    *,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 100,
+) -> list[Dead]:
+    """Return the dead, the latest first.
+
+    `before`: the death and the id of the last one that is known already.
+    """
     query = """
-        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, died_at
+        SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, place, release,
+               died_at
           FROM jobs.dead
          WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
            AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
            AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
-         ORDER BY died_at DESC
+           AND (%(at)s::timestamptz IS NULL OR (died_at, message_id) < (%(at)s, %(id)s::text))
+         ORDER BY died_at DESC, message_id DESC
          LIMIT %(limit)s
     """
+    at, message_id = before or (None, None)
+    values = {**_values(which), "at": at, "id": message_id, "limit": limit}
     with conn.cursor(row_factory=class_row(Dead)) as cur:
-        return cur.execute(query, {**_values(which), "limit": limit}).fetchall()
+        return cur.execute(query, values).fetchall()
 
 
-def ids(conn: Connection, which: Which) -> list[str]:
-    """Return the ids of all of them, who died first first."""
+def ids(
+    conn: Connection, which: Which, *, until: datetime | None = None, limit: int | None = None
+) -> list[str]:
+    """Return the ids of all of them, who died first first; none that died after `until`."""
     query = """
         SELECT message_id
           FROM jobs.dead
          WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
            AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
            AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
-         ORDER BY died_at
+           AND (%(until)s::timestamptz IS NULL OR died_at <= %(until)s)
+         ORDER BY died_at, message_id
+         LIMIT %(limit)s
     """
-    return [message_id for (message_id,) in conn.execute(query, _values(which))]
+    values = {**_values(which), "until": until, "limit": limit}
+    return [message_id for (message_id,) in conn.execute(query, values)]
 
 
 def groups(conn: Connection, which: Which = ANY) -> list[Group]:
@@ -217,8 +253,9 @@ def groups(conn: Connection, which: Which = ANY) -> list[Group]:
                min(died_at) AS first_at, max(died_at) AS last_at
           FROM jobs.dead
          WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
            AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+           AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
            AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
          GROUP BY error_class
          ORDER BY count(*) DESC, error_class
@@ -230,6 +267,30 @@ def groups(conn: Connection, which: Which = ANY) -> list[Group]:
 def count(conn: Connection, which: Which = ANY) -> int:
     """Return how many they are."""
     return sum(group.count for group in groups(conn, which))
+
+
+def count_some(conn: Connection, which: Which = ANY, *, most: int) -> int:
+    """Return how many they are, or `most` where they are more."""
+    query = """
+        SELECT count(*)
+          FROM (SELECT
+                  FROM jobs.dead
+                 WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
+                   AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
+                   AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+                   AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
+                   AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+                 LIMIT %(most)s) AS counted
+    """
+    [(number,)] = conn.execute(query, {**_values(which), "most": most})
+    return int(number)
+
+
+def count_of(conn: Connection, ids: Sequence[str]) -> int:
+    """Return how many of these are dead."""
+    query = "SELECT count(*) FROM jobs.dead WHERE message_id = ANY (%s)"
+    [(number,)] = conn.execute(query, (list(ids),))
+    return int(number)
 
 
 def by_queue(conn: Connection) -> dict[str, int]:
@@ -270,11 +331,15 @@ def _values(which: Which) -> dict[str, Any]:
         "actor": which.actor,
         "error": which.error,
         "since": which.since,
+        "place": which.place,
     }
 
 
-def _redriven(row: Dead, now: datetime) -> str:
-    """Make the body of the next hop; the fence holds back copies of the hops before it."""
+def redriven(row: Dead, now: datetime) -> str:
+    """Make the body of the next hop; the fence holds back copies of the hops before it.
+
+    Raises `UnreadableJobError`.
+    """
     if row.actor is None:
         raise UnreadableJobError(row.message_id, row.reason)
     try:

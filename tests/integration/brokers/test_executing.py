@@ -1,5 +1,7 @@
 """What runs here: nothing twice, nothing that was cancelled, no killer beside others."""
 
+import inspect
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -12,6 +14,7 @@ from brokers.watch import LOOKS_WITHOUT_RELAY, Watch
 from brokers.worker_beat import WorkerBeat
 from workshed import db
 from workshed.jobs import cancels, queues, relays, starts, workers
+from workshed.settings import settings
 
 
 @pytest.fixture
@@ -265,6 +268,23 @@ def test_after_an_hour_a_stranger_is_dead(job, working, publish, rows, eventuall
 
     assert "no actor 'gone'" in reason
     assert actor_name == "gone"
+
+
+def test_a_dead_job_tells_where_its_program_failed(actor, working, rows, eventually, monkeypatch):
+    """Not where a library of it did, nor what of ours called it."""
+    monkeypatch.setenv("WORKSHED_RELEASE", "r7")
+    settings.cache_clear()
+
+    @actor(queue_name="default", max_retries=0)
+    def read(text):
+        json.loads(text)
+
+    with working("default"):
+        read.send("{")
+        [found] = eventually(lambda: rows("SELECT error_class, place, release FROM jobs.dead"))
+
+    line = inspect.unwrap(read.fn).__code__.co_firstlineno + 2
+    assert found == ("JSONDecodeError", f"brokers/test_executing.py:{line} in read", "r7")
 
 
 def test_a_message_that_cannot_be_put_away_holds_up_no_other(

@@ -4,7 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import attempts, dead, queues, schedule
+from tests.integration.console.conftest import body
+from workshed.jobs import attempts, dead, queues, schedule, unique
 from workshed.jobs.queues import Actor
 
 
@@ -57,12 +58,21 @@ def test_nobody_is_dead(workshed):
 
 @pytest.mark.parametrize(
     "options",
-    [("--queue", "bulk"), ("--actor", "wave"), ("--error", "TimeoutError"), ("--since", "1h")],
+    [
+        ("--queue", "bulk"),
+        ("--actor", "wave"),
+        ("--error", "TimeoutError"),
+        ("--place", "shop/bills.py:2 in pay"),
+        ("--since", "1h"),
+    ],
 )
 def test_some_of_them(workshed, bury, conn, options):
     bury("other")
     conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '2 hours'")
     bury("wanted", queue="bulk", actor="wave", error=TimeoutError())
+    conn.execute(
+        "UPDATE jobs.dead SET place = 'shop/bills.py:2 in pay' WHERE message_id = 'wanted'"
+    )
 
     rows = workshed("dead", "list", "--json", *options).json
 
@@ -78,6 +88,7 @@ def test_some_of_them(workshed, bury, conn, options):
         ),
         (("--actor", "gret"), "No worker has declared the actor 'gret' (did you mean 'greet'?)."),
         (("--error", "ValueEror"), "No job is dead of 'ValueEror' (did you mean 'ValueError'?)."),
+        (("--place", "shop.py:2 in pay"), "No dead job failed at 'shop.py:2 in pay'."),
     ],
 )
 @pytest.mark.parametrize("command", [("list",), ("discard", "--all", "--yes")])
@@ -251,6 +262,18 @@ def test_a_dry_run_tells_exactly_what_would_happen_and_changes_nothing(
     assert ids(conn) == {"a"}
     assert schedule.find(conn) == []
     assert attempts.of_message(conn, "a") == []
+
+
+def test_a_dry_run_tells_who_would_wait_for_a_key(workshed, bury, conn):
+    text = body("a", "greet", [7], "default", unique_key="k")
+    unique.take(conn, unique.Claim("k", "alive", 0, "greet", "default"))
+    bury("a", body=text)
+    bury("b")
+
+    said = workshed("dead", "retry", "--all", "--dry-run").err.splitlines()
+
+    waits = "1 of 2 jobs has a unique key that another job holds then: it waits for it."
+    assert said == [waits, "2 jobs would be retried."]
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])

@@ -52,6 +52,7 @@ ODD = {
     "jobs.batch_jobs": {"state": "dead"},
     "jobs.batches": {"succeeded_at": None, "cancelled_at": None},
     "jobs.cancel_rules": {"sent_before": NOW.replace(microsecond=0)},
+    "jobs.dead": {},
     "jobs.limits": {"kind": "concurrent", "span": None},
     "jobs.limit_slots": {"expires_at": NOW + DAY},
     "jobs.occurrences": {"held_by": None, "made_by": "hand"},

@@ -9,8 +9,11 @@ import orjson
 import pytest
 from psycopg.errors import UniqueViolation
 
-from workshed.jobs import attempts, cancels, dead, schedule, settled
+from workshed.jobs import attempts, cancels, dead, prospects, schedule, settled, unique
 from workshed.jobs.dead import UnreadableJobError, Which
+from workshed.jobs.prospects import Prospect
+from workshed.jobs.unique import Claim
+from workshed.settings import settings
 
 
 def body(**options):
@@ -197,6 +200,8 @@ def three(conn):
         (Which(since=timedelta(hours=1)), ["mail", "killer"]),
         (Which(since=timedelta(hours=1), actor="greet"), ["killer"]),
         (Which(queue="bulk"), []),
+        (Which(place="-"), ["old", "mail", "killer"]),
+        (Which(place="shop.py:2 in pay"), []),
     ],
 )
 def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
@@ -225,3 +230,47 @@ def test_they_are_grouped_by_class_of_error(conn, three):
     ]
     assert groups[0].actors == ["greet", "wave"]
     assert groups[0].last_at - groups[0].first_at > timedelta(hours=23)
+
+
+def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
+    monkeypatch.setenv("WORKSHED_RELEASE", "r7")
+    settings.cache_clear()
+    with pytest.raises(ZeroDivisionError) as failed:
+        _ = 1 / 0
+    bury(conn, error=failed.value)
+    bury(conn, "elsewhere")
+
+    [row] = dead.find(conn, Which(error="ZeroDivisionError"))
+
+    assert row.place.startswith("jobs/test_dead.py:")
+    assert row.release == "r7"
+    assert dead.ids(conn, Which(place=row.place)) == ["m"]
+
+
+def test_an_error_with_an_endless_name_can_be_buried(conn):
+    """Its name is in an index, which holds no row of more than 2704 bytes."""
+    # What can be compressed would fit.
+    name = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(100))
+    bury(conn, error=type(name, (Exception,), {})())
+
+    [row] = dead.find(conn)
+
+    assert name.startswith(row.error_class)
+
+
+# Prospects
+
+
+def test_a_prospect_counts_who_would_wait_and_changes_nothing(conn):
+    """Of two with one key the second waits; a key that the job still has itself keeps nobody."""
+    unique.take(conn, Claim("held", "alive", 0, "greet", "default"))
+    unique.take(conn, Claim("mine", "keeps", 2, "greet", "default"))
+    for name, key in {"a": "held", "b": "free", "c": "free", "keeps": "mine", "d": "mine"}.items():
+        bury(conn, name, body=body(unique_key=key))
+    bury(conn, "without")
+    bury(conn, "unreadable", body=b"nonsense")
+
+    found = prospects.of(conn, [*dead.ids(conn, Which()), "not dead"])
+
+    assert found == Prospect(jobs=6, waits=3, unreadable=1)
+    assert dead.count(conn) == 7

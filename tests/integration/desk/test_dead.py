@@ -1,0 +1,374 @@
+"""The page of the dead: what died of what and where; retried and discarded, by one or by many."""
+
+import html
+import re
+
+import orjson
+import pytest
+
+from workshed.jobs import attempts, audit, dead, queues, schedule, unique
+from workshed.jobs.queues import Actor
+from workshed.settings import settings
+
+
+def refuse():
+    raise ConnectionRefusedError("nobody listens")
+
+
+def failed(function=refuse):
+    """What a function raises, with its traceback."""
+    with pytest.raises(Exception) as found:  # noqa: PT011 -- of whatever kind
+        function()
+    return found.value
+
+
+@pytest.fixture
+def bury(conn):
+    """`bury("a", key="k")`: a job that is dead, by default since `refuse` failed."""
+
+    def bury(message_id, *, actor="greet", key=None, args=(7,), **changes):
+        options = {"hop": 2, "attempt": 3} | ({} if key is None else {"unique_key": key})
+        fields = {
+            "queue_name": "default",
+            "actor_name": actor,
+            "args": args,
+            "kwargs": {},
+            "options": options,
+            "message_id": message_id,
+            "message_timestamp": 1_700_000_000_000,
+        }
+        usual = {
+            "hop": 2,
+            "attempt": 3,
+            "queue": "default",
+            "body": orjson.dumps(fields),
+            "reason": "failed 3 times: ConnectionRefusedError: nobody listens",
+            "error": failed(),
+        }
+        dead.bury(conn, message_id=message_id, actor=actor, **{**usual, **changes})
+        return message_id
+
+    return bury
+
+
+@pytest.fixture
+def die_at(conn):
+    """`die_at("a", "2 hours")`: let it have died so long ago."""
+
+    def die_at(message_id, ago):
+        query = "UPDATE jobs.dead SET died_at = jobs.now() - %s::interval WHERE message_id = %s"
+        conn.execute(query, (ago, message_id))
+
+    return die_at
+
+
+def ids(conn):
+    return {row.message_id for row in dead.find(conn)}
+
+
+def asked(answer):
+    """What the page of a question says, and the fields of its form."""
+    assert answer.status_code == 200, answer.text
+    said = re.search(r"<h1>.*?</h1>\s*<p>(.*?)</p>", answer.text, re.DOTALL)[1]
+    fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text)
+    return said, [(name, value) for name, value in fields if name != "csrf"]
+
+
+GROUP = {"every": "yes", "error": "ConnectionRefusedError", "actor": "greet"}
+
+
+# What is shown
+
+
+def test_nothing_is_dead(operator):
+    page = operator.get("/dead")
+
+    assert "No job is dead." in page.text
+    shown = operator.json("/dead")
+    assert (shown["count"], shown["groups"], shown["jobs"]) == (0, [], [])
+
+
+def test_nothing_fits(operator, bury):
+    bury("a")
+
+    assert "No dead job fits." in operator.get("/dead?actor=wave").text
+    assert operator.json("/dead?actor=wave")["jobs"] == []
+
+
+def test_they_are_grouped_by_error_actor_and_place(operator, bury, die_at, monkeypatch):
+    """Two defects of one class are two groups, and one on two machines is one."""
+    monkeypatch.setenv("WORKSHED_RELEASE", "r1")
+    settings.cache_clear()
+    bury("a")
+    die_at("a", "3 hours")
+    monkeypatch.setenv("WORKSHED_RELEASE", "r2")
+    settings.cache_clear()
+    bury("b")
+    bury("elsewhere", error=failed(refuse_elsewhere))
+    bury("other actor", actor="wave")
+
+    shown = operator.json("/dead")
+
+    line = refuse.__code__.co_firstlineno + 1
+    first = shown["groups"][0]
+    assert (first["error_class"], first["actor"]) == ("ConnectionRefusedError", "greet")
+    assert first["place"] == f"desk/test_dead.py:{line} in refuse"
+    assert (first["count"], first["release"]) == (2, "r1")
+    assert first["first_at"] < first["last_at"]
+    assert (sum(first["hours"]), len(first["hours"])) == (2, 24)
+    assert (first["hours"][-1], first["hours"][-4]) == (1, 1)
+    assert sorted(group["count"] for group in shown["groups"]) == [1, 1, 2]
+    assert shown["count"] == 4
+
+
+def refuse_elsewhere():
+    raise ConnectionRefusedError("nobody listens")
+
+
+def test_the_page_of_a_group_has_its_jobs_alone(operator, bury):
+    bury("a")
+    bury("b", error=None, reason="killed 3 times")
+    [group] = [one for one in operator.json("/dead")["groups"] if one["place"] is None]
+
+    shown = operator.json(
+        "/dead?error={error}&actor={actor}&place={place}".format(**group["query"])
+    )
+
+    assert [job["message_id"] for job in shown["jobs"]] == ["b"]
+    assert [one["count"] for one in shown["groups"]] == [1]
+
+
+@pytest.mark.parametrize("query", ["queue=bulk", "actor=wave", "error=-", "since=1h"])
+def test_some_of_them(operator, bury, die_at, query):
+    bury("old")
+    die_at("old", "2 hours")
+    bury("wanted", queue="bulk", actor="wave", error=None)
+
+    shown = operator.json(f"/dead?{query}")
+
+    assert [job["message_id"] for job in shown["jobs"]] == ["wanted"]
+    assert [group["count"] for group in shown["groups"]] == [1]
+
+
+def test_pages_lead_through_all_of_them_once(operator, bury, die_at, conn):
+    """Also where many have died at the same instant."""
+    for number in range(120):
+        bury(f"job~{number}")
+    conn.execute("UPDATE jobs.dead SET died_at = date_trunc('hour', jobs.now())")
+    die_at("job~7", "2 hours")
+    found, path = [], "/dead"
+
+    while path:
+        shown = operator.json(path)
+        found += [job["message_id"] for job in shown["jobs"]]
+        path = shown["older"] and f"/dead?before={shown['older'].replace('+', '%2B')}"
+
+    assert len(found) == len(set(found)) == 120
+    assert found[-1] == "job~7"
+    assert shown["groups"] == []
+    assert operator.get("/dead?before=~").status_code == 400
+
+
+def test_secrets_are_not_shown(operator, bury, conn):
+    queues.declare_actors(conn, [Actor("greet", "default", parameters=["token"], redact=["token"])])
+    bury("a", args=["s3cret"])
+
+    page, told = operator.get("/dead").text, operator.json("/dead")
+
+    assert "s3cret" not in page + str(told)
+    assert told["jobs"][0]["message_id"] == "a"
+
+
+def test_a_text_from_outside_is_only_text(operator, bury):
+    bury('a"><script>alert(1)</script>', reason="<b>\x1b[2J</b>")
+    bury("", actor=None, body=b"\x00\xff", reason="not JSON", error=ValueError())
+
+    page = operator.get("/dead").text
+
+    assert "<script>alert" not in page
+    assert "<b>" not in page
+    assert "\x1b" not in page
+    assert "cannot be read" in page
+
+
+def test_a_reader_sees_no_buttons(reader, bury):
+    bury("a")
+
+    page = reader.get("/dead").text
+
+    assert ">a</a>" in page
+    assert "/dead/retry" not in page
+    assert "checkbox" not in page.partition("<dialog")[0]
+
+
+# Retry
+
+
+def test_one_is_retried_without_a_question(operator, bury, conn):
+    bury("a")
+    bury("b")
+
+    said = operator.done("/dead/retry", [("id", "b"), ("one", "a"), ("back", "/dead?actor=greet")])
+
+    assert said == "1 job retried."
+    assert [row.message_id for row in schedule.find(conn)] == ["a"]
+    assert ids(conn) == {"b"}
+    [entry] = audit.find(conn)
+    assert (entry.who, entry.action, entry.count) == ("olga", "dead.retry", 1)
+    assert entry.about == {"ids": ["a"]}
+
+
+def test_a_group_is_asked_about_first(operator, bury, conn):
+    for name in ("a", "b", "c"):
+        bury(name)
+    bury("other", actor="wave")
+
+    said, again = asked(operator.post("/dead/retry", GROUP))
+
+    assert said == "This would retry 3 jobs."
+    assert len(ids(conn)) == 4
+    assert (schedule.find(conn), audit.find(conn)) == ([], [])
+    assert operator.done("/dead/retry", again) == "3 jobs retried."
+    assert ids(conn) == {"other"}
+    [entry] = audit.find(conn)
+    assert entry.about == {"error": "ConnectionRefusedError", "actor": "greet"}
+
+
+def test_who_dies_while_somebody_thinks_is_not_taken_along(operator, bury, conn):
+    bury("a")
+    _, again = asked(operator.post("/dead/discard", GROUP))
+    bury("later")
+
+    operator.done("/dead/discard", again)
+
+    assert ids(conn) == {"later"}
+
+
+def test_those_that_would_wait_for_their_key_are_counted(operator, bury, conn):
+    """One key is held by a job that lives, one by none of two that want it, one by its own job."""
+    unique.take(conn, unique.Claim("held", "alive", 0, "greet", "default"))
+    unique.take(conn, unique.Claim("mine", "its own", 2, "greet", "default"))
+    bury("waits", key="held")
+    bury("first", key="free")
+    bury("second", key="free")
+    bury("its own", key="mine")
+    bury("without")
+
+    said, _ = asked(operator.post("/dead/retry", GROUP))
+
+    assert said == (
+        "This would retry 5 jobs. 2 of 5 jobs have a unique key that another job holds then: "
+        "they wait for it."
+    )
+
+
+def test_a_key_that_has_expired_keeps_nobody_waiting(operator, bury, conn):
+    unique.take(conn, unique.Claim("k", "alive", 0, "greet", "default"))
+    conn.execute("UPDATE jobs.unique_locks SET expires_at = jobs.now()")
+    bury("a", key="k")
+
+    said, _ = asked(operator.post("/dead/retry", GROUP))
+
+    assert said == "This would retry 1 job."
+
+
+def test_what_cannot_be_read_is_counted_and_stays(operator, bury, conn):
+    bury("a")
+    bury("b", body=b"nonsense")
+    chosen = [("id", "a"), ("id", "b"), ("id", "gone")]
+
+    said, again = asked(operator.post("/dead/retry", chosen))
+
+    assert said == "This would retry 1 job. 1 job cannot be read and stays dead."
+    assert operator.done("/dead/retry", again) == (
+        "1 job retried. 1 job cannot be read and stays dead. 1 job was not dead any more."
+    )
+    assert ids(conn) == {"b"}
+    refused = operator.post("/dead/retry", {"one": "b"})
+    assert refused.status_code == 409
+    assert "cannot be read" in refused.text
+
+
+def test_only_so_many_are_taken_at_once(operator, bury, conn, monkeypatch):
+    monkeypatch.setattr("console.web.desk.redrive.MOST", 2)
+    for name in ("a", "b", "c"):
+        bury(name)
+
+    said, again = asked(operator.post("/dead/retry", GROUP))
+
+    assert said == "This would retry 2 jobs. 1 more is left for another press."
+    assert operator.done("/dead/retry", again).startswith("2 jobs retried. 1 more is left")
+    assert ids(conn) == {"c"}
+
+
+def test_an_id_of_any_characters_names_just_that_job(operator, bury, conn):
+    """Cleared for the eye it would name no job, or another."""
+    odd = 'a\x1b[31m "<&\u202e%41'
+    bury(odd)
+    bury("b")
+
+    page = operator.get("/dead").text
+    [value] = re.findall(r'type="checkbox" name="id" value="([^"]*a\x1b[^"]*)"', page)
+    operator.done("/dead/retry", {"id": html.unescape(value)})
+
+    assert ids(conn) == {"b"}
+
+
+# Discard
+
+
+def test_one_is_discarded_after_a_question(operator, bury, conn):
+    bury("a")
+
+    said, again = asked(operator.post("/dead/discard", {"one": "a"}))
+
+    assert said == "This would discard 1 job. After that nobody can retry it."
+    assert ids(conn) == {"a"}
+    assert operator.done("/dead/discard", again) == "1 job discarded."
+    assert ids(conn) == set()
+    [attempt] = attempts.of_message(conn, "a")
+    assert (attempt.outcome, attempt.reason) == ("discarded", "by olga on the console")
+
+
+def test_those_that_were_ticked_are_discarded(operator, bury, conn):
+    for name in ("a", "b", "c"):
+        bury(name)
+
+    said, again = asked(operator.post("/dead/discard", [("id", "a"), ("id", "c")]))
+    operator.done("/dead/discard", again)
+
+    assert said == "This would discard 2 jobs. After that nobody can retry them."
+    assert ids(conn) == {"b"}
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize("path", ["/dead/retry", "/dead/discard"])
+@pytest.mark.parametrize(
+    ("fields", "status", "said"),
+    [
+        ({}, 409, "No job is chosen."),
+        ({"one": "gone"}, 404, "None of these is dead any more"),
+        ({"id": "gone", "sure": "yes"}, 404, "None of these is dead any more"),
+        ({"every": "yes", "actor": "nobody"}, 404, "None of these is dead any more"),
+        ({"every": "yes", "since": "yesterday"}, 409, "is no span"),
+        ({"every": "yes", "until": "yesterday"}, 409, "is no instant"),
+    ],
+)
+def test_what_cannot_be_done_is_said(operator, bury, conn, path, fields, status, said):
+    bury("a")
+
+    answer = operator.post(path, fields)
+
+    assert (answer.status_code, said in answer.text) == (status, True)
+    assert ids(conn) == {"a"}
+    assert audit.find(conn) == []
+
+
+def test_no_form_leads_to_another_site(operator, bury):
+    bury("a")
+
+    page = operator.post("/dead/discard", {"one": "a", "back": "//evil.example"}).text
+
+    assert "evil" not in page

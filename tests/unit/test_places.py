@@ -1,0 +1,95 @@
+"""Where a program failed, in words that are the same on every machine."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from workshed.jobs import places
+
+HERE = "unit/test_places.py"
+
+
+def raised(function):
+    """What a function raises, with its traceback."""
+    with pytest.raises(Exception) as found:  # noqa: PT011 -- of whatever kind
+        function()
+    return found.value
+
+
+def compiled(path, source):
+    """The function `fail` of a module at a path that need not exist."""
+    names = {}
+    exec(compile(source, path, "exec"), names)  # noqa: S102 -- a program elsewhere
+    return names["fail"]
+
+
+def divide():
+    return 1 / 0
+
+
+def test_it_is_the_line_that_raised():
+    line = divide.__code__.co_firstlineno + 1
+
+    assert places.of(raised(divide)) == f"{HERE}:{line} in divide"
+
+
+def test_it_is_the_line_of_the_program_that_called_a_library():
+    def read():
+        json.loads("{")
+
+    line = read.__code__.co_firstlineno + 1
+
+    assert places.of(raised(read)) == f"{HERE}:{line} in read"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/srv/app/.venv/lib/python3.11/site-packages/httpx/_client.py",
+        "/usr/lib/python3/dist-packages/requests/api.py",
+        f"{Path(os.__file__).parent}/socket.py",
+        f"{Path(places.__file__).parents[2]}/brokers/execution.py",
+        "<string>",
+    ],
+)
+def test_a_library_is_no_place_of_the_program(path):
+    fail = compiled(path, "def fail():\n    raise OSError")
+
+    def call():
+        fail()
+
+    assert places.of(raised(call)).endswith("in call")
+
+
+def test_where_the_machine_keeps_the_program_does_not_matter():
+    source = "def fail():\n    raise OSError"
+    found = {
+        places.of(raised(compiled(f"{root}/shop/orders.py", source)))
+        for root in ("/srv/releases/17", "/home/ada/src")
+    }
+
+    assert found == {"shop/orders.py:2 in fail"}
+
+
+def test_what_a_library_did_alone_is_a_place_in_it():
+    fail = compiled("/x/site-packages/httpx/_client.py", "def fail():\n    raise OSError")
+    error = raised(fail)
+    error = error.with_traceback(error.__traceback__.tb_next)
+
+    assert places.of(error) == "httpx/_client.py:2 in fail"
+
+
+def test_no_error_and_one_that_was_never_raised_have_no_place():
+    assert places.of(None) is None
+    assert places.of(ValueError()) is None
+
+
+def test_a_long_or_odd_name_can_be_stored():
+    fail = compiled("/x/" + "\udcff" * 300 + ".py", "def fail():\n    raise OSError")
+
+    place = places.of(raised(fail))
+
+    assert len(place) == places.LONGEST
+    assert "\udcff" not in place

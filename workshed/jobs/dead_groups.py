@@ -1,0 +1,83 @@
+"""The dead by what they died of, of which actor and where: most likely one defect each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+from workshed.jobs.dead import ANY, Which
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Those that have all three in common; what is `None` is not known of any of them."""
+
+    error_class: str | None
+    actor: str | None
+    place: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+    release: str | None
+    """Of the program in which the first of them died."""
+    hours: list[int]
+    """How many died in each of the last 24 hours, the latest hour last."""
+
+
+def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
+    """Return the largest groups."""
+    # Both counts read the index `dead_by_group` alone: the rows have bodies.
+    query = """
+        WITH grouped AS (
+            SELECT error_class, actor, place, count(*) AS count,
+                   min(died_at) AS first_at, max(died_at) AS last_at
+              FROM jobs.dead
+             WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
+               AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
+               AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+               AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
+               AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+             GROUP BY error_class, actor, place
+             ORDER BY count(*) DESC, max(died_at) DESC
+             LIMIT %(limit)s
+        ), hourly AS (
+            SELECT error_class, actor, place, count(*) AS count,
+                   23 - floor(extract(epoch FROM jobs.now() - died_at) / 3600)::integer AS hour
+              FROM jobs.dead
+             WHERE died_at > jobs.now() - interval '24 hours'
+               AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+             GROUP BY error_class, actor, place, hour
+        ), trends AS (
+            SELECT error_class, actor, place, jsonb_object_agg(hour, count) AS counts
+              FROM hourly
+             GROUP BY error_class, actor, place
+        )
+        SELECT g.error_class, g.actor, g.place, g.count, g.first_at, g.last_at,
+               (SELECT d.release
+                  FROM jobs.dead AS d
+                 WHERE d.died_at = g.first_at
+                   AND (d.error_class, d.actor, d.place)
+                       IS NOT DISTINCT FROM (g.error_class, g.actor, g.place)
+                 ORDER BY d.message_id
+                 LIMIT 1) AS release,
+               ARRAY(SELECT COALESCE((t.counts ->> hour::text)::integer, 0)
+                       FROM generate_series(0, 23) AS hour
+                      ORDER BY hour) AS hours
+          FROM grouped AS g
+          LEFT JOIN trends AS t
+            ON COALESCE(t.error_class, '-') = COALESCE(g.error_class, '-')
+           AND COALESCE(t.actor, '-') = COALESCE(g.actor, '-')
+           AND COALESCE(t.place, '-') = COALESCE(g.place, '-')
+         ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.place
+    """
+    values = {
+        "queue": which.queue,
+        "actor": which.actor,
+        "error": which.error,
+        "since": which.since,
+        "place": which.place,
+        "limit": limit,
+    }
+    with conn.cursor(row_factory=class_row(Group)) as cur:
+        return cur.execute(query, values).fetchall()

@@ -1,0 +1,36 @@
+"""Where in a program something failed, in words that are the same on every machine."""
+
+import os
+import traceback
+from pathlib import Path, PurePath
+from types import FrameType
+
+from workshed.jobs.attempts import storable
+
+OURS = Path(__file__).parents[2]
+"""The folder that has our packages: of an installation, or of the repository."""
+MACHINERY = tuple(f"{OURS / name}{os.sep}" for name in ("brokers", "middleware", "workshed/jobs"))
+STANDARD = f"{Path(os.__file__).parent}{os.sep}"
+INSTALLED = {"site-packages", "dist-packages"}
+LONGEST = 200
+
+
+def of(error: BaseException | None) -> str | None:
+    """Say where an error was raised: `mail/smtp.py:12 in deliver`.
+
+    It is the last frame that belongs to the program; where a library alone was at work, its last.
+    """
+    frames = [] if error is None else list(traceback.walk_tb(error.__traceback__))
+    own = [found for found in frames if _is_of_program(found[0])]
+    if not frames:
+        return None
+    frame, number = (own or frames)[-1]
+    file = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
+    return storable(f"{file}:{number} in {frame.f_code.co_name}")[:LONGEST]
+
+
+def _is_of_program(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    is_made = name.startswith("<")  # `<frozen importlib>`, `<string>`: there is no such file
+    is_library = name.startswith((STANDARD, *MACHINERY))
+    return not (is_made or is_library or INSTALLED.intersection(PurePath(name).parts))

@@ -1,0 +1,72 @@
+"""What a retry of some of the dead would come to; nothing is changed to know it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+from psycopg.rows import class_row
+
+from workshed.db import Connection
+from workshed.jobs.dead import Dead, UnreadableJobError, redriven
+from workshed.jobs.windows import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """How many of them would do what."""
+
+    jobs: int
+    """Would run again."""
+    waits: int
+    """Of these: would wait until another job gives back their unique key."""
+    unreadable: int
+    """Would stay dead."""
+
+
+def of(conn: Connection, ids: Sequence[str]) -> Prospect:
+    """Tell what a retry of these would come to; those that are not dead do not count."""
+    readable, unreadable, now = 0, 0, clock(conn)
+    keys: dict[str, str] = {}
+    for row in _rows(conn, ids):
+        try:
+            options = orjson.loads(redriven(row, now))["options"]
+        except UnreadableJobError:
+            unreadable += 1
+            continue
+        readable += 1
+        if "unique_key" in options:
+            keys[row.message_id] = str(options["unique_key"])
+    return Prospect(readable, _waits(conn, keys), unreadable)
+
+
+def _rows(conn: Connection, ids: Sequence[str]) -> Iterator[Dead]:
+    """Read them one by one: each body may have a megabyte."""
+    query = """
+        SELECT d.message_id, d.hop, d.attempt, d.queue, d.actor, d.body, d.reason, d.error_class,
+               d.place, d.release, d.died_at
+          FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (message_id, number)
+          JOIN jobs.dead AS d USING (message_id)
+         ORDER BY wanted.number
+    """
+    with conn.cursor(row_factory=class_row(Dead)) as cur:
+        yield from cur.stream(query, (list(ids),))
+
+
+def _waits(conn: Connection, keys: dict[str, str]) -> int:
+    """Count the jobs that would not get their key at once; `keys`: by id, who is first first.
+
+    Of several with one key, all but one. A key that a job still has itself is no obstacle.
+    """
+    query = """
+        SELECT count(*) FILTER (WHERE CASE WHEN lock.key IS NULL THEN wanted.turn > 1
+                                           ELSE lock.message_id <> wanted.message_id END)
+          FROM (SELECT message_id, key,
+                       row_number() OVER (PARTITION BY key ORDER BY number) AS turn
+                  FROM unnest(%(ids)s::text[], %(keys)s::text[]) WITH ORDINALITY
+                       AS given (message_id, key, number)) AS wanted
+          LEFT JOIN jobs.unique_locks AS lock
+            ON lock.key = wanted.key
+           AND (lock.expires_at IS NULL OR lock.expires_at > jobs.now())
+    """
+    [(number,)] = conn.execute(query, {"ids": [*keys], "keys": [*keys.values()]})
+    return int(number)
