@@ -16,6 +16,7 @@ from console.cli.output import plain, visible
 
 LONGEST_LINE = 200
 KIB = 1024
+SHORTEST_S = 0.0005
 TURNS = {
     code: f"\\u{code:04x}"
     for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -68,6 +69,8 @@ def took(length: float | timedelta | None) -> str:
     """Write a length of time: `12 ms`, `3.4 s`, `2 min`."""
     if isinstance(length, timedelta):
         length = length.total_seconds()
+    if length is not None and 0 < length < SHORTEST_S:
+        return "< 1 ms"
     return words.seconds(length) or UNKNOWN
 
 
