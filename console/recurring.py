@@ -1,8 +1,10 @@
 """The periodic jobs, as commands look at them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from brokers.errors import did_you_mean
 from console.errors import NotFoundError
@@ -21,6 +23,11 @@ class State:
     last: Occurrence | None
     outcome: str | None
     """What became of the last run, as far as it is known."""
+
+    @property
+    def next_there(self) -> datetime:
+        """When its next time is by the clocks of its zone, also while it is paused."""
+        return self.job.next_at.astimezone(ZoneInfo(self.job.zone))
 
     @property
     def next_at(self) -> datetime | None:
@@ -55,3 +62,16 @@ def known(conn: Connection, names: Iterable[str]) -> list[Recurring]:
                 f"{', '.join(jobs) or 'none: a worker or clock notes them when it starts'}"
             )
     return [jobs[name] for name in dict.fromkeys(names)]
+
+
+def said(made: Occurrence | None) -> str:
+    """Say what became of a run that was wanted."""
+    if made is None:
+        return "was run this very moment"
+    return f"job {made.held_by} has its key" if made.held_by else f"sent as {made.message_id}"
+
+
+def as_data(one: State) -> dict[str, Any]:
+    """Return a periodic job as programs read it."""
+    last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
+    return asdict(one.job) | {"next_at": one.next_at, "last": last}

@@ -1,5 +1,6 @@
 """The rows of the schedule, as commands look at them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -10,6 +11,18 @@ from workshed.db import Connection
 from workshed.jobs.schedule import Reason
 
 State = Literal["waits", "on its way", "sent"]
+REASONS: Mapping[Reason, str] = {
+    "send": "sent",
+    "delay": "sent for later",
+    "retry": "failed, tries again",
+    "snooze": "has put itself off",
+    "lease": "its sender publishes it",
+    "stored": "RabbitMQ could not take it",
+    "refund": "given back when its worker stopped",
+    "stranger": "no worker that got it knows its actor",
+    "redrive": "was dead, somebody retried it",
+}
+"""Why a job has a row, as people say it."""
 
 
 @dataclass(frozen=True, slots=True)

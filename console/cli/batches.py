@@ -8,7 +8,6 @@ from console.cli.listing import ListByDefault
 from console.cli.options import DryRun, Json, Limit, Yes
 
 if TYPE_CHECKING:
-    from workshed.db import Connection
     from workshed.jobs.batch_rows import Progress
 
 batches = typer.Typer(
@@ -31,6 +30,7 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List the batches, the latest first; `workshed batches` does the same."""
+    from console.batches import as_data
     from console.cli import output
     from console.program import database
     from console.words import ago
@@ -54,6 +54,7 @@ def listed(
 @batches.command()
 def show(batch: BatchId, *, as_json: Json = False) -> None:
     """Show how far a batch is, what it has told, and which of its jobs are dead."""
+    from console.batches import as_data, known
     from console.cli import output
     from console.program import database
     from console.words import ago
@@ -115,6 +116,7 @@ def retry(
 
     Once all have succeeded, that is told.
     """
+    from console.batches import known
     from console.cli.fate import Chosen, decide, retrying
     from console.cli.output import print_json, talk
     from console.program import database
@@ -140,14 +142,14 @@ def cancel(
 
     `on_complete` is sent when all have ended, `on_success` never.
     """
+    from console.batches import as_data, known
+    from console.batches import cancel as let_none_start
     from console.cli import output
     from console.cli.asking import agreed
     from console.cli.progress import progress
     from console.program import database
     from console.words import jobs
-    from workshed.errors import WorkshedError
     from workshed.jobs.batch_cancels import cancel_some
-    from workshed.jobs.batches import cancelling
 
     with database() as conn:
         found = known(conn, batch)
@@ -155,8 +157,7 @@ def cancel(
             agreed(
                 f"Cancel batch {found.id}, of which {jobs(found.pending)} have not ended", yes=yes
             )
-            if conn.execute(*cancelling(found.id)).fetchone() != ("true",):
-                raise WorkshedError(f"all jobs of batch {found.id} have ended")
+            let_none_start(conn, found)
             with progress(found.pending) as step:
                 while some := cancel_some(conn, FEW, found.id):
                     for _ in some:
@@ -174,29 +175,6 @@ def cancel(
         output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} on their way or running.")
 
 
-def known(conn: "Connection", batch: str) -> "Progress":
-    """Return a batch; raises `NotFoundError`, also for what is no id."""
-    from uuid import UUID
-
-    from console.errors import NotFoundError
-    from workshed.jobs import batch_rows as rows
-
-    try:
-        found = rows.progress(conn, str(UUID(batch)))
-    except ValueError:
-        found = None
-    if found is None:
-        raise NotFoundError(f"there is no batch with the id {batch!r}; see `workshed batches`")
-    return found
-
-
 def counts(batch: "Progress") -> str:
     """Write how far it is: `9990 of 10000, 3 dead`."""
     return f"{batch.ended} of {batch.total}" + (f", {batch.dead} dead" if batch.dead else "")
-
-
-def as_data(batch: "Progress") -> dict[str, object]:
-    """Return a batch as programs read it."""
-    from dataclasses import asdict
-
-    return asdict(batch) | {"state": batch.state, "total": batch.total, "ended": batch.ended}

@@ -1,6 +1,6 @@
 """`workshed recurring`: the jobs that run by the calendar."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from console.recurring import State
-    from workshed.jobs.occurrences import Occurrence
 
 recurring = typer.Typer(
     cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
@@ -32,13 +31,13 @@ def listed(*, as_json: Json = False) -> None:
     """
     from console.cli import output
     from console.program import database
-    from console.recurring import states
+    from console.recurring import as_data, states
     from workshed.jobs.windows import clock
 
     with database() as conn:
         found, now = states(conn), clock(conn)
     if as_json:
-        output.print_json([for_programs(one) for one in found])
+        output.print_json([as_data(one) for one in found])
     elif found:
         lines = [
             (f"{one.job.name}\n{one.job.words}", last_run(one, now), next_run(one, now))
@@ -58,7 +57,7 @@ def run(names: Names, *, as_json: Json = False) -> None:
     from console.cli.each import each
     from console.cli.output import talk
     from console.program import database
-    from console.recurring import known
+    from console.recurring import known, said
     from workshed.jobs import occurrences
 
     sent = set()
@@ -128,28 +127,10 @@ def last_run(one: "State", now: "datetime") -> str:
 
 def next_run(one: "State", now: "datetime") -> str:
     """Say when it runs next, by the clocks of its zone, or why not."""
-    from zoneinfo import ZoneInfo
-
     from console.words import ago, due
 
     if one.job.paused_at is not None:
         return f"paused\n{ago(one.job.paused_at, now)}"
     if not one.job.live:
         return f"no worker has it\nlast seen {ago(one.job.seen_at, now)}"
-    there = one.job.next_at.astimezone(ZoneInfo(one.job.zone))
-    return f"{due(one.job.next_at, now)}\n{there:%a %d %b %H:%M} {one.job.zone}"
-
-
-def said(made: "Occurrence | None") -> str:
-    """Say what became of a run that was wanted."""
-    if made is None:
-        return "was run this very moment"
-    return f"job {made.held_by} has its key" if made.held_by else f"sent as {made.message_id}"
-
-
-def for_programs(one: "State") -> dict[str, Any]:
-    """Return what the list shows."""
-    from dataclasses import asdict
-
-    last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
-    return asdict(one.job) | {"next_at": one.next_at, "last": last}
+    return f"{due(one.job.next_at, now)}\n{one.next_there:%a %d %b %H:%M} {one.job.zone}"

@@ -29,14 +29,12 @@ def listed(
     --orphaned needs WORKSHED_MANAGEMENT_URL. A key loses its job only when somebody
     purges or deletes a queue of RabbitMQ.
     """
-    from dataclasses import asdict
-
+    from console import keys
     from console.cli import output
+    from console.keys import Key, as_data
     from console.orphans import orphans
     from console.program import database, management
     from console.words import ago, due
-    from workshed.jobs import turns
-    from workshed.jobs import unique as locks
     from workshed.jobs.windows import clock
 
     with database() as conn:
@@ -44,16 +42,11 @@ def listed(
         if orphaned:
             judged = orphans(conn, management())
             unjudged = judged.unjudged
-            held = [lock for lock in judged.found if actor in (None, lock.actor)]
+            held = [Key("alive", lock) for lock in judged.found if actor in (None, lock.actor)]
         else:
-            held = locks.held(conn, actor=actor, limit=limit)
-        running = [] if orphaned else turns.held(conn, actor=actor, limit=limit)
+            held = keys.held(conn, actor=actor, limit=limit)
         now = clock(conn)
-    found = sorted(
-        [asdict(one) | {"kind": "alive"} for one in held]
-        + [asdict(one) | {"kind": "running"} for one in running],
-        key=lambda one: (one["held_at"], one["key"]),
-    )[:limit]
+    found = [as_data(one) for one in sorted(held, key=lambda one: one.place)[:limit]]
     if as_json:
         output.print_json(found)
     elif found:

@@ -76,6 +76,12 @@ def console(broker, environment, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def conn(connect):
+    """One connection, in autocommit: the console sees what is written."""
+    return connect(autocommit=True)
+
+
+@pytest.fixture
 def open_page(chromium, console):
     """`open_page("/dead", javascript=True, dark=False)`: a page, opened by who has logged in."""
     contexts = []

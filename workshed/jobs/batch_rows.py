@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
+from uuid import UUID
 
 from psycopg.rows import class_row
 
@@ -10,6 +11,7 @@ from workshed.db import Connection
 from workshed.jobs.batches import Event
 
 State = Literal["open", "running", "succeeded", "failed", "cancelling", "cancelled"]
+JobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Member:
     """That a job is in a batch, and what has become of it there."""
 
     batch: str
-    state: Literal["pending", "succeeded", "discarded", "cancelled", "dead"]
+    state: JobState
     ended_at: datetime | None
 
 
@@ -84,17 +86,38 @@ def of_job(conn: Connection, message_id: str) -> Member | None:
         return cur.execute(query, (message_id,)).fetchone()
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of a batch, with what is known of it elsewhere."""
+
+    message_id: str
+    state: JobState
+    ended_at: datetime | None
+    actor: str | None
+    due_at: datetime | None
+    """Where it waits."""
+    reason: str | None
+    """Why it is dead."""
+
+
 def progress(conn: Connection, batch: str) -> Progress | None:
     """Return a batch and its counts, which are of one moment."""
     return next(iter(find(conn, batch=batch)), None)
 
 
 def find(
-    conn: Connection, *, batch: str | None = None, unfinished: bool = False, limit: int = 100
+    conn: Connection,
+    *,
+    batch: str | None = None,
+    unfinished: bool = False,
+    before: tuple[datetime, UUID] | None = None,
+    counted: int | None = None,
+    limit: int = 100,
 ) -> list[Progress]:
     """Return batches with their counts, the latest first, or the one of that id.
 
-    `unfinished` are those that have not succeeded.
+    `unfinished` are those that have not succeeded. `before`: what `created_at` and `id` come before
+    these. `counted`: of each state no more than so many are counted, since a batch may be large.
     """
     query = """
         SELECT b.id::text, b.description, b.created_at, b.closed_at, b.cancelled_at, b.died_at,
@@ -104,19 +127,35 @@ def find(
                  WHERE (%(batch)s::uuid IS NULL OR id = %(batch)s::uuid)
                    AND (NOT %(unfinished)s OR (succeeded_at IS NULL
                         AND (cancelled_at IS NULL OR completed_at IS NULL)))
-                 ORDER BY created_at DESC, id
+                   AND (%(created_at)s::timestamptz IS NULL
+                        OR (created_at, id) < (%(created_at)s, %(id)s))
+                 ORDER BY created_at DESC, id DESC
                  LIMIT %(limit)s) AS b
          CROSS JOIN LATERAL (
-               SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-                      count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
-                      count(*) FILTER (WHERE state = 'discarded') AS discarded,
-                      count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
-                      count(*) FILTER (WHERE state = 'dead') AS dead
-                 FROM jobs.batch_jobs AS j
-                WHERE j.batch_id = b.id) AS c
-         ORDER BY b.created_at DESC, b.id
+               SELECT max(n) FILTER (WHERE state = 'pending') AS pending,
+                      max(n) FILTER (WHERE state = 'succeeded') AS succeeded,
+                      max(n) FILTER (WHERE state = 'discarded') AS discarded,
+                      max(n) FILTER (WHERE state = 'cancelled') AS cancelled,
+                      max(n) FILTER (WHERE state = 'dead') AS dead
+                 FROM unnest(%(states)s::text[]) AS s (state)
+                CROSS JOIN LATERAL (
+                      SELECT count(*) AS n
+                        FROM (SELECT
+                                FROM jobs.batch_jobs
+                               WHERE batch_id = b.id AND state = s.state
+                               LIMIT %(counted)s) AS j) AS of_state) AS c
+         ORDER BY b.created_at DESC, b.id DESC
     """
-    values = {"batch": batch, "unfinished": unfinished, "limit": limit}
+    created_at, batch_id = before or (None, None)
+    values = {
+        "batch": batch,
+        "unfinished": unfinished,
+        "created_at": created_at,
+        "id": batch_id,
+        "states": list(get_args(JobState)),
+        "counted": counted,
+        "limit": limit,
+    }
     with conn.cursor(row_factory=class_row(Progress)) as cur:
         return cur.execute(query, values).fetchall()
 
@@ -133,15 +172,57 @@ def callbacks(conn: Connection, batch: str) -> list[Callback]:
         return cur.execute(query, (batch,)).fetchall()
 
 
-def dead(conn: Connection, batch: str) -> list[str]:
+def dead(conn: Connection, batch: str, limit: int | None = None) -> list[str]:
     """Return the ids of the jobs of a batch that died, who died first first."""
     query = """
         SELECT message_id
           FROM jobs.batch_jobs
          WHERE batch_id = %s::uuid AND state = 'dead'
          ORDER BY ended_at, message_id
+         LIMIT %s
     """
-    return [message_id for (message_id,) in conn.execute(query, (batch,))]
+    return [message_id for (message_id,) in conn.execute(query, (batch, limit))]
+
+
+def jobs(
+    conn: Connection,
+    batch: str,
+    *,
+    state: str | None = None,
+    after: tuple[str, str] | None = None,
+    limit: int = 100,
+) -> list[Job]:
+    """Return jobs of a batch by state and id, what comes after these where they are given."""
+    query = """
+        SELECT j.message_id, j.state, j.ended_at, COALESCE(s.actor, d.actor, r.actor) AS actor,
+               s.due_at, d.reason
+          FROM (SELECT message_id, state, ended_at
+                  FROM jobs.batch_jobs
+                 WHERE batch_id = %(batch)s::uuid
+                   AND (%(state)s::text IS NULL OR state = %(state)s)
+                   AND (%(after_state)s::text IS NULL
+                        OR (state, message_id) > (%(after_state)s, %(after_id)s))
+                 ORDER BY state, message_id
+                 LIMIT %(limit)s) AS j
+          LEFT JOIN LATERAL (SELECT actor, due_at FROM jobs.schedule
+                              WHERE message_id = j.message_id AND sent_at IS NULL
+                              ORDER BY hop DESC LIMIT 1) AS s ON true
+          LEFT JOIN jobs.dead AS d ON d.message_id = j.message_id
+          LEFT JOIN LATERAL (SELECT actor FROM jobs.runs
+                              WHERE message_id = j.message_id
+                              ORDER BY id DESC LIMIT 1) AS r ON true
+         ORDER BY j.state, j.message_id
+    """
+    after_state, after_id = after or (None, None)
+    values = {
+        "batch": batch,
+        "state": state,
+        "after_state": after_state,
+        "after_id": after_id,
+        "limit": limit,
+    }
+    with conn.cursor(row_factory=class_row(Job)) as cur:
+        return cur.execute(query, values).fetchall()
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:

@@ -85,6 +85,31 @@ class State:
     next_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who runs, and counts for a limit."""
+
+    key: str
+    share: str
+    message_id: str
+    actor: str
+    host: str
+    pid: int
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Who waits for a limit."""
+
+    key: str
+    share: str
+    message_id: str
+    since: datetime
+    called_at: datetime | None
+    """When a slot is its own; `None` while none is in sight."""
+
+
 def take(conn: Connection, asks: Sequence[Ask], start: Start) -> str | None:
     """Take a slot of each limit, or of none; return the key of one that has none now."""
     query = """
@@ -176,9 +201,17 @@ def call(conn: Connection, key: str) -> int:
 
 
 def states(
-    conn: Connection, *, key: str | None = None, waiting: bool = False, limit: int = 1_000
+    conn: Connection,
+    *,
+    key: str | None = None,
+    waiting: bool = False,
+    after: str | None = None,
+    limit: int = 1_000,
 ) -> list[State]:
-    """Return limits by key, of which one was taken lately: one named, or those awaited only."""
+    """Return limits by key, of which one was taken lately: one named, or those awaited only.
+
+    `after`: those whose key comes after this one.
+    """
     query = """
         SELECT l.key, l.kind, LEAST(l.size, CASE l.kind
                    WHEN 'concurrent' THEN (SELECT count(*) FROM jobs.limit_slots AS s
@@ -196,12 +229,43 @@ def states(
                                FROM jobs.limit_waits AS w WHERE w.key = l.key) AS w
          WHERE (%(key)s::text IS NULL OR l.key = %(key)s)
            AND (NOT %(waiting)s OR w.waiting > 0)
+           AND (%(after)s::text IS NULL OR l.key > %(after)s)
          ORDER BY l.key
          LIMIT %(limit)s
     """
     with conn.cursor(row_factory=class_row(State)) as cur:
-        values = {"key": key, "waiting": waiting, "limit": limit}
+        values = {"key": key, "waiting": waiting, "after": after, "limit": limit}
         return cur.execute(query, values).fetchall()
+
+
+def holders(conn: Connection, keys: Sequence[str], limit: int) -> list[Holder]:
+    """Return who has slots of these limits, the longest first, at most `limit` of each."""
+    query = """
+        SELECT s.key, s.share, s.message_id, s.actor, s.host, s.pid, s.taken_at
+          FROM unnest(%(keys)s::text[]) AS k (key)
+         CROSS JOIN LATERAL (SELECT *
+                               FROM jobs.limit_slots
+                              WHERE key = k.key AND expires_at > jobs.now()
+                              ORDER BY taken_at, message_id
+                              LIMIT %(limit)s) AS s
+    """
+    with conn.cursor(row_factory=class_row(Holder)) as cur:
+        return cur.execute(query, {"keys": list(keys), "limit": limit}).fetchall()
+
+
+def waiters(conn: Connection, keys: Sequence[str], limit: int) -> list[Waiter]:
+    """Return who waits for these limits, the next one first, at most `limit` of each."""
+    query = """
+        SELECT w.key, w.share, w.message_id, w.since, w.called_at
+          FROM unnest(%(keys)s::text[]) AS k (key)
+         CROSS JOIN LATERAL (SELECT *
+                               FROM jobs.limit_waits
+                              WHERE key = k.key
+                              ORDER BY rank, ticket
+                              LIMIT %(limit)s) AS w
+    """
+    with conn.cursor(row_factory=class_row(Waiter)) as cur:
+        return cur.execute(query, {"keys": list(keys), "limit": limit}).fetchall()
 
 
 def prune(conn: Connection, limit: int) -> int:

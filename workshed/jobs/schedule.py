@@ -43,6 +43,10 @@ class Scheduled:
     taken: bool
 
 
+Place = tuple[datetime, str, int]
+"""Of a row in the order of what is due: its `due_at`, `message_id` and `hop`."""
+
+
 class Statement(NamedTuple):
     """A query in psycopg's style, `%(name)s`, with its values."""
 
@@ -121,21 +125,69 @@ def move(conn: Connection, message_id: str, at: datetime) -> Moved:
 
 
 def find(
-    conn: Connection, *, actor: str | None = None, queue: str | None = None, limit: int = 100
+    conn: Connection,
+    *,
+    actor: str | None = None,
+    queue: str | None = None,
+    after: Place | None = None,
+    limit: int = 100,
 ) -> list[Scheduled]:
-    """Return what waits, the next due first."""
+    """Return what waits, the next due first; what comes after a row's place, when it is given."""
+    # Two parts, as the index by time has only what nobody took; that is few, and has its own.
     query = """
+        WITH waiting AS (
+            SELECT *
+              FROM jobs.schedule
+             WHERE sent_at IS NULL AND taken_by IS NULL
+               AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+               AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+               AND (%(due_at)s::timestamptz IS NULL
+                    OR (due_at, message_id, hop) > (%(due_at)s, %(message_id)s, %(hop)s))
+             ORDER BY due_at, message_id, hop
+             LIMIT %(limit)s
+        ), taken AS (
+            SELECT *
+              FROM jobs.schedule
+             WHERE sent_at IS NULL AND taken_by IS NOT NULL
+               AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+               AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+               AND (%(due_at)s::timestamptz IS NULL
+                    OR (due_at, message_id, hop) > (%(due_at)s, %(message_id)s, %(hop)s))
+        )
         SELECT message_id, hop, queue, actor, body, reason, due_at, taken_by IS NOT NULL AS taken
-          FROM jobs.schedule
-         WHERE sent_at IS NULL
-           AND (%(actor)s::text IS NULL OR actor = %(actor)s)
-           AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-         ORDER BY due_at
+          FROM (SELECT * FROM waiting UNION ALL SELECT * FROM taken) AS s
+         ORDER BY due_at, message_id, hop
          LIMIT %(limit)s
     """
+    due_at, message_id, hop = after or (None, None, None)
+    values = {
+        "actor": actor,
+        "queue": queue,
+        "due_at": due_at,
+        "message_id": message_id,
+        "hop": hop,
+        "limit": limit,
+    }
     with conn.cursor(row_factory=class_row(Scheduled)) as cur:
-        values = {"actor": actor, "queue": queue, "limit": limit}
         return cur.execute(query, values).fetchall()
+
+
+def count(
+    conn: Connection, *, actor: str | None = None, queue: str | None = None, at_most: int
+) -> int:
+    """Return how many wait, as far as that is counted."""
+    query = """
+        SELECT count(*)
+          FROM (SELECT
+                  FROM jobs.schedule
+                 WHERE sent_at IS NULL
+                   AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+                   AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+                 LIMIT %(at_most)s) AS counted
+    """
+    found = conn.execute(query, {"actor": actor, "queue": queue, "at_most": at_most}).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return int(found[0])
 
 
 def _move(conn: Connection, message_id: str, at: datetime | None) -> Moved:

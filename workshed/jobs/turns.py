@@ -77,17 +77,33 @@ def take(conn: Connection, turn: Turn) -> str | None:
             return f"{found[0]}"
 
 
-def held(conn: Connection, *, actor: str | None = None, limit: int = 1_000) -> list[Held]:
-    """Return the turns that are taken, the oldest first."""
+def held(
+    conn: Connection,
+    *,
+    actor: str | None = None,
+    begins: str | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int = 1_000,
+) -> list[Held]:
+    """Return the turns that are taken, the oldest first.
+
+    `begins`: those whose key begins so. `after`: what comes after this `held_at` and key.
+    """
+    # Sorted by bytes, as Python does, who merges them with others.
     query = """
         SELECT key, message_id, hop, actor, queue, host, pid, held_at, expires_at
           FROM jobs.run_locks
-         WHERE %(actor)s::text IS NULL OR actor = %(actor)s
-         ORDER BY held_at, key
+         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(begins)s::text IS NULL OR starts_with(key, %(begins)s))
+           AND (%(held_at)s::timestamptz IS NULL
+                OR (held_at, key COLLATE "C") > (%(held_at)s, %(key)s))
+         ORDER BY held_at, key COLLATE "C"
          LIMIT %(limit)s
     """
+    held_at, key = after or (None, None)
+    values = {"actor": actor, "begins": begins, "held_at": held_at, "key": key, "limit": limit}
     with conn.cursor(row_factory=class_row(Held)) as cur:
-        return cur.execute(query, {"actor": actor, "limit": limit}).fetchall()
+        return cur.execute(query, values).fetchall()
 
 
 def of_message(conn: Connection, message_id: str) -> list[Held]:

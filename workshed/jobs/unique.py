@@ -176,17 +176,33 @@ def of_message(conn: Connection, message_id: str) -> list[Lock]:
         return cur.execute(query, (message_id,)).fetchall()
 
 
-def held(conn: Connection, *, actor: str | None = None, limit: int = 1_000) -> list[Lock]:
-    """Return the locks, the oldest first."""
+def held(
+    conn: Connection,
+    *,
+    actor: str | None = None,
+    begins: str | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int = 1_000,
+) -> list[Lock]:
+    """Return the locks, the oldest first.
+
+    `begins`: those whose key begins so. `after`: what comes after this `held_at` and key.
+    """
+    # Sorted by bytes, as Python does, who merges them with others.
     query = """
         SELECT key, message_id, hop, actor, queue, held_at, expires_at
           FROM jobs.unique_locks
-         WHERE %(actor)s::text IS NULL OR actor = %(actor)s
-         ORDER BY held_at, key
+         WHERE (%(actor)s::text IS NULL OR actor = %(actor)s)
+           AND (%(begins)s::text IS NULL OR starts_with(key, %(begins)s))
+           AND (%(held_at)s::timestamptz IS NULL
+                OR (held_at, key COLLATE "C") > (%(held_at)s, %(key)s))
+         ORDER BY held_at, key COLLATE "C"
          LIMIT %(limit)s
     """
+    held_at, key = after or (None, None)
+    values = {"actor": actor, "begins": begins, "held_at": held_at, "key": key, "limit": limit}
     with conn.cursor(row_factory=class_row(Lock)) as cur:
-        return cur.execute(query, {"actor": actor, "limit": limit}).fetchall()
+        return cur.execute(query, values).fetchall()
 
 
 def without_row(conn: Connection) -> list[Lock]:

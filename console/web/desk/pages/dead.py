@@ -83,7 +83,7 @@ def _before(ask: Ask) -> tuple[datetime, str] | None:
     return found, message_id
 
 
-PAGES: tuple[Page, ...] = (Page("/dead", "Dead", "dead.html", look, group="Jobs"),)
+PAGES: tuple[Page, ...] = (Page("/dead", "Dead", "dead.html", look, group="Jobs", is_live=True),)
 ACTIONS: tuple[Action, ...] = (
     Action("/dead/retry", "dead.retry", retry),
     Action("/dead/discard", "dead.discard", discard),

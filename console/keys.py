@@ -1,0 +1,44 @@
+"""The keys of unique jobs, and who has them: while they live, or while they run."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from workshed.db import Connection
+from workshed.jobs import turns, unique
+from workshed.jobs.turns import Held
+from workshed.jobs.unique import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that a job has."""
+
+    kind: Literal["alive", "running"]
+    """While its job lives; or while it runs, by a lease, which ends by itself."""
+    row: Lock | Held
+
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """By what they are sorted."""
+        return self.row.held_at, self.row.key
+
+
+def held(
+    conn: Connection,
+    *,
+    actor: str | None = None,
+    begins: str | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int = 1_000,
+) -> list[Key]:
+    """Return the keys, the longest held first; `begins`: those that begin so."""
+    alive = unique.held(conn, actor=actor, begins=begins, after=after, limit=limit)
+    running = turns.held(conn, actor=actor, begins=begins, after=after, limit=limit)
+    found = [Key("alive", one) for one in alive] + [Key("running", one) for one in running]
+    return sorted(found, key=lambda one: one.place)[:limit]
+
+
+def as_data(key: Key) -> dict[str, Any]:
+    """Return a key as programs read it."""
+    return asdict(key.row) | {"kind": key.kind}

@@ -1,0 +1,143 @@
+"""Recurring: what runs by the calendar is seen, run now, paused."""
+
+from datetime import timedelta
+
+import pytest
+
+from workshed.cron import daily
+from workshed.jobs import audit, occurrences, recurring, schedule, settled
+from workshed.jobs.recurring import Declared
+from workshed.jobs.windows import clock
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def note(conn):
+    """`note("report")`: a worker that has such a job runs."""
+
+    def note(name="report", **options):
+        spec = daily("09:00", tz="Europe/Paris")
+        recurring.declare(conn, [Declared(name, "low", spec, options)])
+
+    return note
+
+
+@pytest.fixture
+def silent(conn):
+    """`silent()`: no worker has said for long that it has these jobs."""
+    return lambda: conn.execute("UPDATE jobs.recurring SET seen_at = seen_at - interval '3 hours'")
+
+
+def test_each_is_said_in_words_with_its_last_run_and_its_next(operator, note, conn):
+    note()
+    note("sweep")
+    made = occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+    conn.execute("DELETE FROM jobs.schedule")
+    settled.settle(conn, made, 0)
+
+    report, sweep = operator.json("/recurring")["jobs"]
+    text = operator.get("/recurring").text
+
+    assert (report["last"]["outcome"], report["last"]["message_id"]) == ("done", made)
+    assert (report["state"], report["words"]) == ("active", "daily at 09:00")
+    assert report["next_there"][10:] in ("T09:00:00+01:00", "T09:00:00+02:00")
+    assert (sweep["name"], sweep["last"]) == ("sweep", None)
+    assert "daily at 09:00" in text
+    assert f'href="/job?id={made}"' in text
+    assert "09:00 Europe/Paris" in text
+    assert 'aria-label="Pause report"' in text
+
+
+def test_none_is_known(operator):
+    assert operator.json("/recurring") == {"jobs": []}
+    assert "start a worker" in operator.get("/recurring").text
+
+
+def test_one_that_no_worker_has_runs_not_again(operator, note, silent):
+    note()
+    silent()
+
+    [job] = operator.json("/recurring")["jobs"]
+
+    assert (job["state"], job["next_at"]) == ("no worker has it", None)
+    assert "last seen" in operator.get("/recurring").text
+
+
+def test_a_run_is_made_now(operator, note, conn):
+    note()
+
+    said = operator.done("/recurring/run", {"name": "report"})
+
+    [row] = schedule.find(conn)
+    assert said == f"report: sent as {row.message_id}."
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("recurring.run", 1)
+    assert entry.about == {"names": ["report"], "sent": [row.message_id]}
+
+
+def test_a_run_that_a_unique_key_holds_up_says_so(operator, note, conn):
+    note(unique_key="report")
+    holder = occurrences.make(conn, "report", clock(conn) - HOUR, "clock").message_id
+
+    said = operator.done("/recurring/run", {"name": "report"})
+
+    assert said == f"report: job {holder} has its key."
+    assert len(schedule.find(conn)) == 1
+    assert audit.find(conn)[0].count == 0
+    assert "who had its key" in operator.get("/recurring").text
+
+
+def test_a_run_that_no_worker_has_waits_for_one(operator, note, silent):
+    note()
+    silent()
+
+    assert "waits for a worker that has it" in operator.done("/recurring/run", {"name": "report"})
+
+
+def test_one_rests_until_it_is_resumed(operator, note, conn):
+    note()
+
+    paused = operator.done("/recurring/pause", {"name": "report"})
+    assert paused.startswith("report: paused.")
+    assert operator.json("/recurring")["jobs"][0]["state"] == "paused"
+    assert 'aria-label="Resume report"' in operator.get("/recurring").text
+    conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '3 days'")
+
+    assert operator.done("/recurring/resume", {"name": "report"}) == "report: resumed."
+    assert recurring.due(conn) == []
+    assert operator.done("/recurring/resume", {"name": "report"}) == "Nothing was paused."
+    assert [entry.action for entry in audit.find(conn)] == [
+        "recurring.resume",
+        "recurring.resume",
+        "recurring.pause",
+    ]
+
+
+@pytest.mark.parametrize("action", ["run", "pause", "resume"])
+def test_an_unknown_one_stops_all(operator, note, conn, action):
+    note()
+
+    answer = operator.post(f"/recurring/{action}", [("name", "report"), ("name", "reprot")])
+
+    assert answer.status_code == 404
+    assert "did you mean" in answer.text
+    assert recurring.find(conn)[0].paused_at is None
+    assert schedule.find(conn) == []
+    assert audit.find(conn) == []
+
+
+def test_one_that_a_newer_release_has_planned_is_not_resumed_here(operator, note, conn):
+    note()
+    conn.execute("UPDATE jobs.recurring SET kind = 'moonrise', paused_at = now()")
+
+    answer = operator.post("/recurring/resume", {"name": "report"})
+
+    assert answer.status_code == 409
+    assert "this release" in answer.text
+
+
+def test_a_reader_has_no_buttons(reader, note):
+    note()
+
+    assert "Run now" not in reader.get("/recurring").text
