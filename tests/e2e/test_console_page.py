@@ -183,15 +183,20 @@ def test_a_page_changes_by_itself_also_after_the_console_was_away(
 
 def test_what_somebody_chose_stays_chosen_while_the_page_changes(open_page, conn):
     bury(conn, "first", "FirstError")
-    page = open_page("/dead?actor=charge_card")
+    page, beside = open_page("/dead"), open_page("/dead")
     expect(page.locator("#link")).to_have_text("live")
     box = page.locator("input[type=checkbox][name=id]").first
     box.check()
 
     bury(conn, "second", "SecondError")
-    page.wait_for_timeout(5_000)
+    expect(beside.locator("main")).to_contain_text("SecondError")
+    bury(conn, "third", "ThirdError")
+    expect(beside.locator("main")).to_contain_text("ThirdError")
 
     expect(box).to_be_checked()
+    box.uncheck()
+    bury(conn, "fourth", "FourthError")
+    expect(page.locator("main")).to_contain_text("FourthError")
 
 
 def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
