@@ -14,7 +14,7 @@ POLICY = policy.compat32
 """The newer one reads addresses, and raises at some that are broken."""
 PICTURE = re.compile(r"image/[a-z0-9.+-]+")
 CID = re.compile(r"""cid:([^"'\s()<>]+)""", re.IGNORECASE)
-LINK = re.compile(r"<(?=link\b)", re.IGNORECASE)
+CONNECTING = re.compile(r"<(?=(?:link|i?frame|object|embed)\b)", re.IGNORECASE)
 HEAD = re.compile(rb"\r?\n\r?\n")
 """What ends the headers."""
 LONGEST_HEADER = 10_000
@@ -141,8 +141,8 @@ def _whole(html: str, pictures: Mapping[str, str]) -> str:
         left -= len(picture)
         return picture if picture and left > 0 else found[0]
 
-    # No policy keeps a browser from connecting to a host that a <link> names.
-    return CID.sub(put, LINK.sub("<no-", html))
+    # What these name a browser connects to, though a policy keeps it from asking for anything.
+    return CID.sub(put, CONNECTING.sub("<no-", html))
 
 
 def _tried(ask: Callable[[], object]) -> object:

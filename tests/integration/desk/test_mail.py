@@ -161,7 +161,8 @@ def test_a_mail_is_shown_as_text_and_source(reader, caught):
 
 
 def test_the_html_of_a_mail_can_run_nothing_and_call_nobody(reader, caught):
-    html = f'{SCRIPT}<LINK rel="preconnect" href="https://x.org"><b>Hello Zoë</b>'
+    calls = '<LINK rel="preconnect" href="https://x.org"><iframe src="https://x.org"></iframe>'
+    html = f"{SCRIPT}{calls}<b>Hello Zoë</b>"
     name = caught(letter(html=html))
 
     page = one(reader, name)
@@ -180,6 +181,7 @@ def test_the_html_of_a_mail_can_run_nothing_and_call_nobody(reader, caught):
     assert "content-disposition" not in paper.headers
     assert "<b>Hello Zoë</b>" in paper.text
     assert "<LINK" not in paper.text
+    assert "<iframe" not in paper.text
 
 
 def test_the_pictures_of_a_mail_are_in_its_page(reader, caught):
