@@ -12,7 +12,7 @@ from workshed.campaigns import Again, Campaign, CampaignStateError, Outcome, Pro
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 
-SMALL = 10_000
+SMALL = 5_000
 """Recipients of a campaign that has ended which are counted for the list of all."""
 PER_PAGE = 20
 LONGEST_ID = 18
