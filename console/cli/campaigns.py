@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ LOOK_S = 0.2
 @campaigns.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     """List the campaigns, the latest first; `workshed campaigns` does the same."""
+    from console.campaigns import as_data
     from console.cli import output
     from console.program import database
     from console.words import ago
@@ -91,6 +92,7 @@ def add(
 @campaigns.command()
 def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Print the mail that a sample recipient would get."""
+    from console.campaigns import known
     from console.cli import output
     from console.program import database
     from workshed.campaigns import check
@@ -112,6 +114,7 @@ def start(
 ) -> None:
     """Send a draft to everybody of its audience."""
     from actors import start_campaign
+    from console.campaigns import known
     from console.cli import output
     from console.cli.asking import agreed
     from console.program import database, rabbitmq
@@ -149,6 +152,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what became of the recipients of a campaign."""
+    from console.campaigns import as_data, counts, known
     from console.cli import output
     from console.program import database
     from console.words import ago
@@ -192,6 +196,7 @@ def recipients(
     """List recipients with their state, and why they did not get it."""
     from typing import get_args
 
+    from console.campaigns import known
     from console.cli import output
     from console.program import database
     from workshed.campaigns import Outcome, Progress
@@ -217,6 +222,7 @@ def recipients(
 @campaigns.command()
 def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    from console.campaigns import known
     from console.cli.output import print_json
     from console.program import database
     from workshed import db
@@ -252,6 +258,7 @@ def resume(
     from typing import get_args
 
     from actors import resume_campaign
+    from console.campaigns import counts, known
     from console.cli.asking import agreed
     from console.cli.output import print_json
     from console.program import database, rabbitmq
@@ -283,6 +290,7 @@ def cancel(
 ) -> None:
     """Let no more of a campaign be sent, ever."""
     from actors import cancel_campaign
+    from console.campaigns import known
     from console.cli.asking import agreed
     from console.cli.output import print_json
     from console.program import database
@@ -313,20 +321,6 @@ def template(path: Path) -> str:
         raise typer.BadParameter(f"{path} is not UTF-8") from None
 
 
-def known(conn: "Connection", campaign_id: int) -> "Campaign":
-    """Return a campaign; raises `NotFoundError`."""
-    from console.errors import NotFoundError
-    from workshed.campaigns import find
-    from workshed.jobs import RecordMissing
-
-    try:
-        return find(conn, campaign_id)
-    except RecordMissing:
-        raise NotFoundError(
-            f"there is no campaign {campaign_id}; see `workshed campaigns`"
-        ) from None
-
-
 def watched(conn: "Connection", campaign_id: int) -> "Campaign":
     """Show how far it is, on a terminal as a bar, until nothing more is sent; return it then."""
     import time
@@ -334,6 +328,7 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from console.campaigns import known
     from workshed.campaigns import progress
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("mails"), TimeElapsedColumn())
@@ -352,16 +347,3 @@ def watched(conn: "Connection", campaign_id: int) -> "Campaign":
 def ended(of: "Progress") -> str:
     """Write how far it is: `9990 of 10000`."""
     return f"{of.ended} of {of.total}"
-
-
-def counts(of: "Progress") -> dict[str, int]:
-    """Return how many are in which state."""
-    return {name: getattr(of, name) for name in of.__slots__}
-
-
-def as_data(found: "Campaign", of: "Progress") -> dict[str, Any]:
-    """Return a campaign as programs read it; its templates are not part of that."""
-    parts = ("id", "name", "audience", "state", "error", "created_at", "started_at", "ended_at")
-    return {part: getattr(found, part) for part in parts} | {
-        "recipients": {"total": of.total, "ended": of.ended, **counts(of)}
-    }

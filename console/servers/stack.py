@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["postgres", "rabbitmq", "mail"]
 ALL: tuple[Kind, ...] = ("postgres", "rabbitmq", "mail")
 MAIL_PORT = "mail_port"
+MAIL_FOLDER = "mail"
 SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
 
 
@@ -182,7 +183,7 @@ class Servers:
             ) from err
         port = int(state.notes().get(MAIL_PORT, "0"))
         return MailCatcher(
-            state.folder / "mail",
+            state.folder / MAIL_FOLDER,
             port=port if port and is_free(port) else None,
             busy_once=self.busy_once,
         )

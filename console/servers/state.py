@@ -43,10 +43,7 @@ class State:
 
     def notes(self) -> dict[str, str]:
         """Return what was noted by an earlier run: passwords, which data depend on, and ports."""
-        with contextlib.suppress(FileNotFoundError):
-            notes: dict[str, str] = json.loads((self.folder / NOTES).read_text())
-            return notes
-        return {}
+        return noted(self.folder)
 
     def note(self, **values: str) -> None:
         """Keep values for the next run, readable by us alone."""
@@ -82,11 +79,7 @@ def claimed(folder: Path | None = None) -> Generator[State]:
 
     Raises `ServerError` when a folder that was asked for is in use.
     """
-    if folder is not None:
-        candidates = [folder.absolute()]
-    else:
-        first = default_folder()
-        candidates = [first, *(first.with_name(f"{NAME}-{n}") for n in range(2, COPIES + 1))]
+    candidates = own_folders() if folder is None else [folder.absolute()]
     for candidate in candidates:
         lock = _lock(_made(candidate))
         if lock is not None:
@@ -111,6 +104,20 @@ def temporary() -> Generator[State]:
             yield state
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def noted(folder: Path) -> dict[str, str]:
+    """Return what was noted in a folder; nothing where nobody has."""
+    with contextlib.suppress(FileNotFoundError):
+        notes: dict[str, str] = json.loads((folder / NOTES).read_text())
+        return notes
+    return {}
+
+
+def own_folders() -> list[Path]:
+    """Name the folders that this user's servers may have, the first first."""
+    first = default_folder()
+    return [first, *(first.with_name(f"{NAME}-{n}") for n in range(2, COPIES + 1))]
 
 
 def default_folder() -> Path:

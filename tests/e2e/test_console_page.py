@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from playwright.sync_api import expect
 
 from console.web.desk.pages import PAGES
 from tests.e2e import console_world as shop
-from tests.integration.desk.planted import NOW, UUID, plant
+from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
 from workshed.jobs import dead
 
 PAGE = (Path(__file__).parents[2] / "docs" / "console.md").read_text("utf-8")
@@ -30,7 +31,20 @@ DETAILS = {
     "/import": "id=1",
     "/campaign": "id=1",
     "/report": f"date={NOW.date()}",
+    "/mail/one": "id=evil",
 }
+
+
+MAIL = """
+<link rel=preconnect href=http://AWAY><link rel=stylesheet href=http://AWAY>
+<meta http-equiv=refresh content="0;url=http://AWAY">
+<style>@import url(http://AWAY); h1 { color: #010203; background: url(http://AWAY) }</style>
+<h1>Hello</h1><img src=http://AWAY><iframe src=http://AWAY></iframe>
+<script>document.querySelector("h1").textContent = "run"; fetch("http://AWAY")</script>
+<a href=http://AWAY target=_top>away</a>
+<form action=http://AWAY target=_blank><button>send</button></form>
+"""
+"""A mail that calls home in many ways."""
 
 
 class Console:
@@ -69,6 +83,7 @@ def console(broker, environment, tmp_path, monkeypatch):
     said = {
         "WORKSHED_CONSOLE_USERS": f"olga:operator:{HASH}",
         "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
+        "WORKSHED_SMTP_URL": f"maildir:{tmp_path}/caught",
     }
     started = Console({**os.environ, **environment, **said}, tmp_path / "console.log")
     yield started
@@ -95,7 +110,9 @@ def open_page(chromium, console):
         contexts.append(context)
         page = context.new_page()
         page.complaints = []
-        page.on("console", lambda line: page.complaints.append(line.text))
+        page.on(
+            "console", lambda line: not is_of_a_mail(line) and page.complaints.append(line.text)
+        )
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.goto(console.url + path)
         page.fill("input[name=name]", "olga")
@@ -214,9 +231,10 @@ def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("rows", [True, False], ids=["rows", "empty"])
-def test_all_pages_pass_axe(open_page, console, conn, dark, rows):
+def test_all_pages_pass_axe(open_page, console, conn, tmp_path, dark, rows):
     """WCAG 2.2 AA, as far as a program can tell, and nothing that the browser complains of."""
     if rows:
+        plant_mail(tmp_path / "caught")
         plant(
             conn,
             **{f"jobs__{name}": {"message_id": "one"} for name in ("runs", "attempts", "dead")},
@@ -234,6 +252,32 @@ def test_all_pages_pass_axe(open_page, console, conn, dark, rows):
 
     assert found == {}
     assert page.complaints == []
+
+
+def test_the_html_of_a_mail_is_shown_and_can_call_nobody(open_page, console, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as home:
+        home.setblocking(False)
+        mail = MAIL.replace("AWAY", f"127.0.0.1:{home.getsockname()[1]}")
+        (tmp_path / "caught" / "new").mkdir(parents=True)
+        (tmp_path / "caught" / "new" / "evil").write_text(f"Content-Type: text/html\n\n{mail}")
+        page = open_page("/mail/one?id=evil")
+
+        paper = page.frame_locator("iframe.paper")
+        expect(paper.locator("h1")).to_have_text("Hello")
+        expect(paper.locator("h1")).to_have_css("color", "rgb(1, 2, 3)")
+        paper.locator("button").click()
+        paper.locator("a").click()
+        page.wait_for_timeout(1_500)
+
+        assert page.url == f"{console.url}/mail/one?id=evil"
+        assert len(page.context.pages) == 1
+        with pytest.raises(BlockingIOError):  # nobody has called
+            home.accept()
+
+
+def is_of_a_mail(line):
+    """Tell whether a browser says what it keeps a mail from."""
+    return "/mail/html" in line.location["url"]
 
 
 def bury(conn, message_id, error):

@@ -11,6 +11,7 @@ from workshed.campaigns.recipients import (
     note_error,
     progress,
     progress_of_each,
+    progress_of_small,
 )
 from workshed.campaigns.recipients import find as recipients
 from workshed.campaigns.stored import (
@@ -63,6 +64,7 @@ __all__ = [
     "pause",
     "progress",
     "progress_of_each",
+    "progress_of_small",
     "prune",
     "recipients",
     "refuse",

@@ -111,10 +111,15 @@ def share(conn: Connection, campaign_id: int) -> Campaign:
     return _campaign(conn, ONE + "WHERE id = %s FOR SHARE", campaign_id)
 
 
-def every(conn: Connection, limit: int) -> list[Campaign]:
-    """Return campaigns, the latest first."""
+def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Campaign]:
+    """Return campaigns, the latest first; those before the id `before`, when it is given."""
+    query = """
+         WHERE %(before)s::bigint IS NULL OR id < %(before)s
+         ORDER BY id DESC
+         LIMIT %(limit)s
+    """
     with conn.cursor(row_factory=class_row(Campaign)) as cur:
-        return cur.execute(ONE + "ORDER BY id DESC LIMIT %s", (limit,)).fetchall()
+        return cur.execute(ONE + query, {"before": before, "limit": limit}).fetchall()
 
 
 def refuse(conn: Connection, campaign_id: int, reason: str) -> None:

@@ -2,6 +2,8 @@
 
 from workshed.imports.ending import fail
 from workshed.imports.errors import AlreadyImportedError, ImportRefusedError
+from workshed.imports.failures import Failure
+from workshed.imports.failures import first as first_failures
 from workshed.imports.failures import write as write_failures
 from workshed.imports.problems import Kind, problems
 from workshed.imports.reading import read
@@ -12,6 +14,7 @@ from workshed.imports.stored import (
     Part,
     count,
     create,
+    every,
     find,
     forgotten,
     hand_out,
@@ -21,6 +24,7 @@ from workshed.imports.stored import (
 __all__ = [
     "AlreadyImportedError",
     "Ended",
+    "Failure",
     "Import",
     "ImportRefusedError",
     "Kind",
@@ -28,8 +32,10 @@ __all__ = [
     "count",
     "create",
     "end",
+    "every",
     "fail",
     "find",
+    "first_failures",
     "forgotten",
     "hand_out",
     "left",

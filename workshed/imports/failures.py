@@ -1,14 +1,42 @@
 """The rows of an import that failed, as a CSV that can be corrected and handed in."""
 
 import csv
+from dataclasses import dataclass
 from typing import TextIO
+
+from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.imports import stored
 from workshed.imports.header import PASSED_OVER, WANTED, Header, folded
+from workshed.imports.judging import Problem
 from workshed.shield import shielded
 
 AT_A_TIME = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row that has failed."""
+
+    line: int
+    problem: Problem
+    reason: str
+    cells: list[str]
+    """What stood there, or the name and the address that were read from it."""
+
+
+def first(conn: Connection, import_id: int, limit: int) -> list[Failure]:
+    """Return the first rows that have failed, in the order of the file."""
+    query = """
+        SELECT line, problem, reason, COALESCE(fields, ARRAY[name, email]) AS cells
+          FROM product.import_rows
+         WHERE import_id = %s AND outcome = 'failed'
+         ORDER BY number
+         LIMIT %s
+    """
+    with conn.cursor(row_factory=class_row(Failure)) as cur:
+        return cur.execute(query, (import_id, limit)).fetchall()
 
 
 def write(conn: Connection, import_id: int, out: TextIO) -> int:

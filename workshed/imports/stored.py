@@ -15,12 +15,12 @@ from workshed.jobs import RecordMissing
 
 State = Literal["pending", "processing", "completed", "failed"]
 
-ONE: Final = """
+EACH: Final = """
     SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
            succeeded, failed, error, created_at, ended_at
       FROM product.imports
-     WHERE id = %s
 """
+ONE: Final = EACH + " WHERE id = %s "
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,17 @@ def create(
 def find(conn: Connection, import_id: int) -> Import:
     """Return an import; raises `RecordMissing` when there is none."""
     return _import(conn, ONE, import_id)
+
+
+def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Import]:
+    """Return imports, the latest first; those before the id `before`, when it is given."""
+    query = """
+         WHERE %(before)s::bigint IS NULL OR id < %(before)s
+         ORDER BY id DESC
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(Import)) as cur:
+        return cur.execute(EACH + query, {"before": before, "limit": limit}).fetchall()
 
 
 def lock(conn: Connection, import_id: int) -> Import:

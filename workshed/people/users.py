@@ -1,5 +1,6 @@
 """The people of the product, and how far each has come."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -64,6 +65,18 @@ def find(conn: Connection, user_id: int) -> User:
     if user is None:
         raise RecordMissing("user", user_id)
     return user
+
+
+def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
+    """Return people by their ids; who is not there is left out."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE id = ANY (%s)
+    """
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        return {user.id: user for user in cur.execute(query, (list(user_ids),))}
 
 
 def with_address(conn: Connection, address: str) -> User | None:

@@ -6,7 +6,8 @@ from workshed.reports.files import of as files_of
 from workshed.reports.keeping import prune
 from workshed.reports.mail import store as store_mails
 from workshed.reports.numbers import Numbers, Product, Sales
-from workshed.reports.snapshots import Report, find, of
+from workshed.reports.snapshots import Report, every, find, of
+from workshed.reports.table import written as as_csv
 
 __all__ = [
     "DayRefusedError",
@@ -14,7 +15,9 @@ __all__ = [
     "Product",
     "Report",
     "Sales",
+    "as_csv",
     "asked",
+    "every",
     "files_of",
     "find",
     "of",

@@ -12,11 +12,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from workshed.reports import days, money
-from workshed.reports.numbers import TREND, Numbers, Sales
+from workshed.reports.numbers import TREND, Sales
 from workshed.reports.snapshots import Report
 
-MOST_PANELS = 6
-"""Currencies that are drawn; a picture of all there are would have 40 000 pixels."""
 WIDTH_PX, PANEL_PX, EDGE_PX = 600, 200, 16
 DOTS_PER_PX = 2
 """Good screens have so many."""
@@ -39,12 +37,6 @@ def drawn(report: Report) -> bytes:
     return out.getvalue()
 
 
-def shown(numbers: Numbers) -> list[Sales]:
-    """Return what is drawn: the first, which the settings name, and then what sold on the day."""
-    first, *others = numbers.sales
-    return [first, *sorted(others, key=lambda one: not one.revenue)][:MOST_PANELS]
-
-
 def _style() -> None:
     """Let it look the same on every host, whatever is set there."""
     mpl.rcdefaults()
@@ -56,7 +48,7 @@ def _style() -> None:
 
 
 def _figure(report: Report) -> Figure:
-    dates, currencies = days.up_to(report.day.date, TREND), shown(report.numbers)
+    dates, currencies = days.up_to(report.day.date, TREND), report.numbers.drawn
     height_px = EDGE_PX + PANEL_PX * len(currencies)
     figure = Figure(
         figsize=(WIDTH_PX / PX_PER_INCH, height_px / PX_PER_INCH),

@@ -12,6 +12,8 @@ from workshed.reports.days import Day
 TREND = 30
 """Days whose revenue is shown, the reported one the last of them."""
 TOP = 5
+MOST_DRAWN = 6
+"""Currencies of which a chart is drawn; one of all there are would have 40 000 pixels."""
 NOTHING = Decimal(0)
 
 
@@ -50,6 +52,12 @@ class Numbers:
     """Users who placed an order on the day."""
     sales: tuple[Sales, ...]
     """Of the currency of the settings first, and of each in which anything was paid."""
+
+    @property
+    def drawn(self) -> list[Sales]:
+        """What a chart is drawn of: the first, and then what sold on the day."""
+        first, *others = self.sales
+        return [first, *sorted(others, key=lambda one: not one.revenue)][:MOST_DRAWN]
 
 
 def compute(conn: Connection, day: Day, currency: str) -> Numbers:

@@ -54,6 +54,20 @@ def find(conn: Connection, of: date) -> Report | None:
     return None if row is None else _report(row)
 
 
+def every(conn: Connection, limit: int, *, before: date | None = None) -> list[Report]:
+    """Return reports, that of the latest day first; those of days before one, if it is given."""
+    query = """
+        SELECT business_date, zone, starts_at, ends_at, numbers, made_at
+          FROM product.daily_report_snapshots
+         WHERE %(before)s::date IS NULL OR business_date < %(before)s
+         ORDER BY business_date DESC
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=dict_row) as cur:
+        rows = cur.execute(query, {"before": before, "limit": limit}).fetchall()
+    return [_report(row) for row in rows]
+
+
 def store(conn: Connection, day: Day, fresh: Numbers) -> None:
     """Store the numbers of a day, unless it has a report; waits for whoever is about to commit."""
     query = """

@@ -6,10 +6,11 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from console.web.answers import UNSHARED
 from console.web.desk import forms, render
+from console.web.desk.page import Downloaded
 from console.web.desk.who import Who
 
 JSON = "application/json"
@@ -25,6 +26,21 @@ def html(request: Request, text: str, status: int = 200) -> Response:
 def programs(value: Any, status: int = 200) -> Response:
     """Send JSON."""
     return Response(render.as_json(value) + "\n", status, headers=UNSHARED, media_type=JSON)
+
+
+def file(made: Downloaded) -> Response:
+    """Send what is no page: to be saved where it has a name for that."""
+    headers = {
+        **UNSHARED,
+        "Content-Security-Policy": made.policy,
+        # Nothing is asked of hosts that its links name, before anybody follows one.
+        "X-DNS-Prefetch-Control": "off",
+    }
+    if made.filename is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{made.filename}"'
+    if isinstance(made.body, bytes):
+        return Response(made.body, headers=headers, media_type=made.media_type)
+    return StreamingResponse(made.body, headers=headers, media_type=made.media_type)
 
 
 def wants_json(request: Request) -> bool:

@@ -19,7 +19,7 @@ from console.web.desk.doors import Authorize, Doors
 from console.web.desk.gate import AWAY, Gate
 from console.web.desk.live import Live
 from console.web.desk.login import Login
-from console.web.desk.pages import ACTIONS, PAGES
+from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
 from console.web.headers import SafeHeaders
 from workshed import keys
 from workshed.db import PASSING_ERRORS
@@ -47,6 +47,7 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         endpoint = gate.shows(page)
         routes.append(Route(page.path, endpoint))
         routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
+    routes += [Route(one.path, gate.gives(one)) for one in DOWNLOADS]
     routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in ACTIONS]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
     # With `no-referrer` browsers say of no form where it comes from.

@@ -1,6 +1,7 @@
 """Between a request and a page: who asks, may they, and what they get when something is wrong."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,8 +14,17 @@ from starlette.responses import Response
 from console.errors import NotFoundError
 from console.web.desk import answers, forms, render
 from console.web.desk.doors import Doors
-from console.web.desk.menu import menu
-from console.web.desk.page import Action, Ask, BadQueryError, Deed, Done, Page
+from console.web.desk.menu import is_there, menu
+from console.web.desk.page import (
+    Action,
+    Ask,
+    BadQueryError,
+    Deed,
+    Done,
+    Download,
+    Downloaded,
+    Page,
+)
 from console.web.desk.who import Who
 from workshed import db
 from workshed.db import PASSING_ERRORS
@@ -48,6 +58,18 @@ class Gate:
             return answers.html(
                 request, await run_in_threadpool(render.whole, *filled(page, about))
             )
+
+        return _answering(endpoint)
+
+    def gives(self, download: Download) -> Endpoint:
+        """Return the endpoint of what is no page, for whoever may look."""
+
+        async def endpoint(request: Request) -> Response:
+            who = await self._doors.who(request)
+            if who is None:
+                return self.stranger(request)
+            query = dict(request.query_params)
+            return answers.file(await run_in_threadpool(made, download, who, query))
 
         return _answering(endpoint)
 
@@ -85,14 +107,12 @@ class Gate:
 
 def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
     """Return what a page shows, and what stands around it."""
-    given = {name: value for name, value in query.items() if value and "\0" not in value}
-    with db.transaction() as conn:
-        conn.execute(LONGEST_LOOK)
-        ask = Ask(conn, who, given, clock(conn))
+    given = _given(query)
+    with _asked(page, who, given) as ask:
         done = ask.number("done")
         given.pop("done", None)
         shown = dict(page.look(ask))
-        entry = None if done is None else audit.get(conn, done)
+        entry = None if done is None else audit.get(ask.conn, done)
     return {
         "shown": shown,
         "page": page,
@@ -104,6 +124,12 @@ def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> 
         "csrf": forms.token(request, who.name),
         "menu": menu(),
     }
+
+
+def made(download: Download, who: Who, query: Mapping[str, str]) -> Downloaded:
+    """Return what is sent instead of a page."""
+    with _asked(download, who, _given(query)) as ask:
+        return download.make(ask)
 
 
 def filled(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -134,6 +160,20 @@ def confirm(request: Request, action: Action, done: Done, who: Who) -> str:
         "csrf": forms.token(request, who.name),
     }
     return render.whole("confirm.html", about)
+
+
+def _given(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value and "\0" not in value}
+
+
+@contextmanager
+def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[Ask]:
+    """Let somebody look, in a transaction that writes nothing."""
+    if not is_there(what):
+        raise NotFoundError("This installation has nothing that is shown here.")
+    with db.transaction() as conn:
+        conn.execute(LONGEST_LOOK)
+        yield Ask(conn, who, given, clock(conn))
 
 
 def _noted(conn: db.Connection, action: Action, done: Done, who: Who) -> int | None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from console.web.desk.page import Page
+from console.web.desk.page import Download, Page
 from console.web.desk.pages import PAGES
 from workshed import db
 
@@ -21,7 +21,7 @@ def menu() -> list[tuple[str, Sequence[Page]]]:
     return list(groups.items())
 
 
-def is_there(page: Page) -> bool:
+def is_there(page: Page | Download) -> bool:
     """Tell whether a page has anything to show in this installation."""
     return has_schema(page.needs) and page.is_there()
 

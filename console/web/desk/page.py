@@ -1,6 +1,6 @@
 """What a page shows and what an action does, apart from how either travels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,6 +71,31 @@ class Page:
     """The schema without which there is no such page."""
     is_there: Callable[[], bool] = lambda: True
     """Whether this installation has what it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file, or a document that is no page of ours."""
+
+    media_type: str
+    filename: str | None
+    """Under which it is saved, in ASCII; `None`: the browser shows it."""
+    body: bytes | Iterator[bytes]
+    """Read when the transaction of `make` has ended."""
+    policy: str = "default-src 'none'; frame-ancestors 'none'; sandbox"
+    """What it could do where a browser shows it, as `Content-Security-Policy` says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What is not shown within a page; whoever may look may have it."""
+
+    path: str
+    make: Callable[[Ask], Downloaded]
+    """Raises `NotFoundError` or `BadQueryError`."""
+    needs: str = "jobs"
+    is_there: Callable[[], bool] = lambda: True
+    """Both as a page has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,11 @@ ODD = {
         "name": SHORT, "audience": "everyone", "state": "paused", "ended_at": None, "error": None,
     },
     "product.daily_report_snapshots": {
-        "zone": "UTC", "starts_at": NOW - 2 * DAY, "ends_at": NOW - DAY,
+        "zone": SHORT, "starts_at": NOW - 2 * DAY, "ends_at": NOW - DAY,
+        "numbers": Jsonb({"new_users": 1, "active_users": 1, "sales": [{
+            "currency": "EUR", "trend": ["0.5"] * 30,
+            "top": [{"name": EVIL, "units": 1, "revenue": "0.5"}],
+        }]}),
     },
     "product.emails": {
         "recipient": "a@example.org", "recipient_name": SHORT, "subject": SHORT, "priority": 0,
@@ -98,6 +102,16 @@ COLUMNS = """
       FROM information_schema.columns
      WHERE table_schema = %s AND table_name = %s
 """
+
+
+def plant_mail(folder):
+    """Write a mail into a maildir, as a file named `evil`."""
+    (folder / "new").mkdir(parents=True)
+    headers = "".join(f"{name}: {EVIL}\n" for name in ("Subject", "From", "To", "Message-ID"))
+    kinds = f'Content-Type: multipart/mixed; boundary="x"\n\n--x\n\n{EVIL}\n'
+    page = f"--x\nContent-Type: text/html\n\n{EVIL}\n"
+    file = f"--x\nContent-Disposition: attachment; filename={EVIL}\n\n{EVIL}\n--x--\n"
+    (folder / "new" / "evil").write_text(headers + kinds + page + file)
 
 
 def plant(conn, **more):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from console.web.desk import Who, create_app
-from console.web.desk.pages import ACTIONS, PAGES
+from console.web.desk import Who, create_app, menu
+from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
 from tests.integration.desk.conftest import HASH
 from workshed.errors import SettingsError
 from workshed.settings import settings
@@ -34,6 +34,36 @@ def test_a_stranger_sees_no_page(browsers, page):
     assert shown.headers["location"].startswith("/login?next=")
     assert told.status_code == 401
     assert [*told.json()] == ["error", "status"]
+
+
+@pytest.mark.parametrize("download", DOWNLOADS, ids=lambda download: download.path)
+def test_a_stranger_downloads_nothing(browsers, download):
+    stranger = browsers()
+
+    shown = stranger.get(f"{download.path}?id=1")
+    told = stranger.client.get(download.path, headers={"accept": "application/json"})
+
+    assert shown.status_code == 303
+    assert shown.headers["location"].startswith("/login?next=")
+    assert told.status_code == 401
+
+
+@pytest.mark.parametrize("download", DOWNLOADS, ids=lambda download: download.path)
+def test_a_download_of_nothing_is_not_found(reader, download):
+    assert reader.get(f"{download.path}?id=1&date=2026-03-01").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", [one.path for one in (*PAGES, *DOWNLOADS) if one.needs == "product"]
+)
+def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
+    conn.execute("DROP SCHEMA product CASCADE")
+    monkeypatch.setattr(menu, "_known", {})
+
+    answer = reader.get(path)
+
+    assert answer.status_code == 404
+    assert "nothing that is shown here" in answer.text
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
@@ -79,6 +109,7 @@ def test_every_route_is_a_page_an_action_or_known(browsers):
 
     assert paths == {
         *shown,
+        *(download.path for download in DOWNLOADS),
         *(action.path for action in ACTIONS),
         *("/login", "/logout", "/live", "/static"),
     }

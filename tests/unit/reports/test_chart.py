@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pytest
 from PIL import Image, ImageColor
 
-from workshed.reports import chart
+from workshed.reports import chart, numbers
 
 
 def image(content):
@@ -71,8 +71,8 @@ def test_of_many_currencies_those_of_the_settings_and_of_the_day_are_drawn(repor
     codes = [f"A{n:02}" for n in range(60)]
     many = report(sales("EUR"), *(sales(code, before="1") for code in codes), sales("USD", "5"))
 
-    assert [one.currency for one in chart.shown(many.numbers)] == [
+    assert [one.currency for one in many.numbers.drawn] == [
         "EUR",
         "USD",
-        *codes[: chart.MOST_PANELS - 2],
+        *codes[: numbers.MOST_DRAWN - 2],
     ]

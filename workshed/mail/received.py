@@ -1,0 +1,157 @@
+"""What a mail says that anybody may have written, broken as it may be."""
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email import message_from_bytes, message_from_string, policy
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message
+from urllib.parse import unquote
+
+POLICY = policy.compat32
+"""The newer one reads addresses, and raises at some that are broken."""
+PICTURE = re.compile(r"image/[a-z0-9.+-]+")
+CID = re.compile(r"""cid:([^"'\s()<>]+)""", re.IGNORECASE)
+CONNECTING = re.compile(r"<(?=(?:link|i?frame|object|embed)\b)", re.IGNORECASE)
+HEAD = re.compile(rb"\r?\n\r?\n")
+"""What ends the headers."""
+LONGEST_HEADER = 10_000
+"""Characters that are decoded: Python's library takes a time that grows with their square."""
+LONGEST_PAGE = 20_000_000
+"""Characters of a page with its pictures: each may be shown many times."""
+UNREADABLE = (MessageError, LookupError, ValueError, TypeError, RecursionError)
+"""What parts of Python's library raise at a mail that is broken on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What a mail says of itself; what it lacks is empty."""
+
+    subject: str
+    sender: str
+    recipient: str
+    date: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A part that is neither of its two bodies."""
+
+    filename: str
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail that was taken apart."""
+
+    headers: Headers
+    text: str | None
+    html: str | None
+    """With its pictures in it, as a page that needs nothing else."""
+    attached: list[Attached]
+
+
+def headers(content: bytes) -> Headers:
+    """Read the headers of a mail, of which the beginning suffices."""
+    # Not all are ASCII, as they would have to be.
+    head = HEAD.split(content, maxsplit=1)[0].decode("utf-8", "replace")
+    try:
+        found = message_from_string(f"{head}\n\n", policy=POLICY)
+    except UNREADABLE:
+        found = Message(POLICY)
+    names = ("Subject", "From", "To", "Date", "Message-ID")
+    return Headers(*(_header(found, name) for name in names))
+
+
+def letter(content: bytes) -> Letter:
+    """Take a mail apart; what cannot be read of it is left out."""
+    text = html = None
+    rest: list[Attached] = []
+    pictures: dict[str, str] = {}
+    for part in _parts(content):
+        kind, body = _media_type(part), _body(part)
+        is_attached = _tried(part.get_content_disposition) == "attachment"
+        if kind == "text/plain" and text is None and not is_attached:
+            text = _decoded(part, body)
+        elif kind == "text/html" and html is None and not is_attached:
+            html = _decoded(part, body)
+        else:
+            rest.append(Attached(_text(_tried(part.get_filename)), kind, len(body)))
+            pictures |= _picture(part, kind, body)
+    page = None if html is None else _whole(html, pictures)
+    return Letter(headers(content), text, page, rest)
+
+
+def _header(found: Message, name: str) -> str:
+    """Return a header in one line; one that cannot be decoded as it stands there."""
+    raw = str(_tried(lambda: found.get(name, "")))[:LONGEST_HEADER]
+    decoded = _tried(lambda: str(make_header(decode_header(raw))))
+    return " ".join(_text(raw if decoded is None else decoded).split())
+
+
+def _parts(content: bytes) -> list[Message]:
+    """Return the parts that have no parts; of a tree that is too deep, none."""
+    try:
+        found = message_from_bytes(content, policy=POLICY)
+        return [part for part in found.walk() if not part.is_multipart()]
+    except UNREADABLE:
+        return []
+
+
+def _media_type(part: Message) -> str:
+    return _text(_tried(part.get_content_type)) or "application/octet-stream"
+
+
+def _body(part: Message) -> bytes:
+    try:
+        found = part.get_payload(decode=True)
+    except UNREADABLE:
+        return b""
+    return found if isinstance(found, bytes) else b""
+
+
+def _decoded(part: Message, body: bytes) -> str:
+    charset = _text(_tried(part.get_content_charset)) or "utf-8"
+    try:
+        return _text(body.decode(charset, "replace"))
+    except UNREADABLE:
+        return body.decode("utf-8", "replace")
+
+
+def _picture(part: Message, kind: str, body: bytes) -> dict[str, str]:
+    """Return a picture by the name under which the page shows it."""
+    content_id = _header(part, "Content-ID").strip("<> ")
+    if not content_id or not PICTURE.fullmatch(kind):
+        return {}
+    return {content_id: f"data:{kind};base64,{base64.b64encode(body).decode()}"}
+
+
+def _whole(html: str, pictures: Mapping[str, str]) -> str:
+    """Put pictures where the page names them, and leave out what would ask other hosts."""
+    left = LONGEST_PAGE
+
+    def put(found: re.Match[str]) -> str:
+        nonlocal left
+        picture = pictures.get(unquote(found[1]), "")
+        left -= len(picture)
+        return picture if picture and left > 0 else found[0]
+
+    # What these name a browser connects to, though a policy keeps it from asking for anything.
+    return CID.sub(put, CONNECTING.sub("<no-", html))
+
+
+def _tried(ask: Callable[[], object]) -> object:
+    try:
+        return ask()
+    except UNREADABLE:
+        return None
+
+
+def _text(value: object) -> str:
+    """Return what can be written as UTF-8."""
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
