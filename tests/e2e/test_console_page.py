@@ -14,16 +14,27 @@ from argon2 import PasswordHasher
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from console import importing
 from console.web.desk.pages import PAGES
 from tests.e2e import console_world as shop
 from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
+from workshed import db, people
 from workshed.jobs import dead
+from workshed.settings import settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "console.md").read_text("utf-8")
 [COMMANDS] = re.findall(r"<!-- run -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
 PASSWORD = "correct horse battery"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
+WATCHED = """() => {
+    window.shares = [];
+    new MutationObserver(() => {
+        const bar = document.querySelector("#changing progress");
+        if (bar) window.shares.push(bar.value / bar.max);
+    }).observe(document.getElementById("changing"), { childList: true });
+}"""
+"""Notes each length that a bar of the page has."""
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 DETAILS = {
     "/job": "id=one",
@@ -196,6 +207,35 @@ def test_a_page_changes_by_itself_also_after_the_console_was_away(
     bury(conn, "second", "SecondError")
     console.start(port)
     expect(page.locator("main")).to_contain_text("SecondError", timeout=20_000)
+
+
+def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, monkeypatch):
+    """By itself, while a worker reads the file."""
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    settings.cache_clear()
+    file = tmp_path / "people.csv"
+    rows = (f"Person {n},person{n}@example.org\n" for n in range(2_000))
+    file.write_text("name,email\n" + "".join(rows) + "Nobody,no address\n")
+    with db.transaction() as conn:
+        owner = people.create(conn, name="Olga", email="olga@example.org")
+    number = importing.hand_in(file, owner.id, welcome=False, again=False)
+    page = open_page(f"/import?id={number}")
+    expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("main")).to_contain_text("pending")
+    page.evaluate(WATCHED)
+
+    start_worker(threads=1, env={"WORKSHED_IMPORT_CHUNK": "1"})  # a job for each row takes a while
+
+    expect(page.locator("main")).to_contain_text("completed", timeout=120_000)
+    shares = page.evaluate("window.shares")
+    assert shares == sorted(shares)
+    assert any(0 < share < 1 for share in shares)
+    assert shares[-1] == 1
+    expect(page.locator("main")).to_contain_text("no address")
+    link = page.get_by_role("link", name=re.compile("CSV"))
+    with page.expect_download() as download:
+        link.click()
+    assert "no address" in download.value.path().read_text("utf-8-sig")
 
 
 def test_what_somebody_chose_stays_chosen_while_the_page_changes(open_page, conn):

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from console.errors import NotFoundError
 from console.web.desk import answers, forms, render
 from console.web.desk.doors import Doors
-from console.web.desk.menu import is_there, menu
+from console.web.desk.menu import has_schema, is_there, menu
 from console.web.desk.page import (
     Action,
     Ask,
@@ -35,6 +35,7 @@ from workshed.jobs.windows import clock
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
 LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
+NOT_HERE = "This installation has nothing of what belongs here."
 AWAY = "PostgreSQL cannot be reached just now. Try again."
 
 
@@ -140,6 +141,8 @@ def filled(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def did(action: Action, form: forms.Form, who: Who) -> tuple[Done, int | None]:
     """Do it, and note it in the audit, unless nothing was done yet; return its number there."""
+    if not has_schema(action.needs):
+        raise NotFoundError(NOT_HERE)
     if not action.is_one:
         with db.statement() as conn:
             done = action.do(Deed(conn, form, who))
@@ -170,7 +173,7 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[Ask]:
     """Let somebody look, in a transaction that writes nothing."""
     if not is_there(what):
-        raise NotFoundError("This installation has nothing that is shown here.")
+        raise NotFoundError(NOT_HERE)
     with db.transaction() as conn:
         conn.execute(LONGEST_LOOK)
         yield Ask(conn, who, given, clock(conn))

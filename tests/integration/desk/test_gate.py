@@ -63,7 +63,16 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
     answer = reader.get(path)
 
     assert answer.status_code == 404
-    assert "nothing that is shown here" in answer.text
+    assert "nothing of what belongs here" in answer.text
+
+
+@pytest.mark.parametrize("path", [action.path for action in ACTIONS if action.needs == "product"])
+def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
+    csrf = operator.csrf()
+    conn.execute("DROP SCHEMA product CASCADE")
+    monkeypatch.setattr(menu, "_known", {})
+
+    assert operator.post(path, {"id": "1"}, csrf=csrf).status_code == 404
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
