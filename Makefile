@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test faults bench check format docs lock clean
+.PHONY: help setup demo console dev test faults bench check format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,9 @@ setup: $(VENV)/.ready ## Make the environment in .venv from the hashed lock
 
 demo: setup ## Sign people up and watch their mails arrive, on private servers
 	@$(BIN)/workshed demo
+
+console: setup ## The web console, on the servers that WORKSHED_* names
+	@$(BIN)/workshed console
 
 dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 	@$(BIN)/workshed dev
@@ -51,6 +54,11 @@ format: setup ## Format the code
 
 docs: setup ## Write the parts of the documents that come from the code
 	@$(BIN)/python -m console.reference
+
+screens: setup ## Take the pictures of the console for the README
+	@$(BIN)/workshed dev --install-only
+	@sh .ci/browser
+	@$(BIN)/python -m tests.e2e.screens docs
 
 lock: setup ## Resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
