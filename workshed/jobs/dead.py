@@ -298,19 +298,6 @@ def by_queue(conn: Connection) -> dict[str, int]:
     return dict(conn.execute("SELECT queue, count(*) FROM jobs.dead GROUP BY queue").fetchall())
 
 
-def counted(conn: Connection, most: int, since: timedelta | None = None) -> int:
-    """Return how many died, at most so long ago; of more than `most` it is not counted how many."""
-    query = """
-        SELECT count(*)
-          FROM (SELECT
-                  FROM jobs.dead
-                 WHERE %(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s
-                 LIMIT %(most)s) AS few
-    """
-    found = conn.execute(query, {"since": since, "most": most + 1}).fetchone()
-    return 0 if found is None else int(found[0])
-
-
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
     query = """

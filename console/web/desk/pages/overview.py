@@ -45,7 +45,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
             troubles.clock(by_calendar, ask.now, OVERDUE),
             troubles.paused(known, ask.now),
             troubles.lost(runs.lost(conn, AN_HOUR), AN_HOUR),
-            troubles.died(dead.counted(conn, COUNTED, AN_HOUR), COUNTED, AN_HOUR),
+            troubles.died(_dead(conn, AN_HOUR), COUNTED, AN_HOUR),
         ),
         "recorded": recorded,
         "rates": None if recorded == "none" else shown(latest(conn), recorded),
@@ -54,7 +54,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
         "relay_beat": beat,
         "relay_alive": beat is not None and beat <= relays.DEAD_AFTER,
         "clock": clock(conn, by_calendar),
-        "dead": dead.counted(conn, COUNTED),
+        "dead": _dead(conn),
         "counted": COUNTED,
         "most": rates.MOST,
     }
@@ -131,6 +131,11 @@ def clock(conn: Connection, found: Sequence[Recurring]) -> dict[str, Any]:
         "last": max(made, default=None),
         "next": min(awake, default=None),
     }
+
+
+def _dead(conn: Connection, since: timedelta | None = None) -> int:
+    """Count the dead, and no further than one more than what is shown."""
+    return dead.count_some(conn, dead.Which(since=since), most=COUNTED + 1)
 
 
 PAGES: tuple[Page, ...] = (
