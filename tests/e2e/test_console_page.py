@@ -124,6 +124,7 @@ def open_page(chromium, console):
         page.on(
             "console", lambda line: not is_of_a_mail(line) and page.complaints.append(line.text)
         )
+        page.on("dialog", lambda dialog: page.complaints.append(dialog.message))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.goto(console.url + path)
         page.fill("input[name=name]", "olga")

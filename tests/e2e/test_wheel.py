@@ -31,6 +31,9 @@ def test_the_wheel_holds_the_packages_and_their_files(wheel):
         "console/demo/people.csv",
         "console/web/static/pictures.js",
         "console/web/templates/pictures.html",
+        "console/web/static/console.css",
+        "console/web/static/console.js",
+        "console/web/templates/desk/overview.html",
         *(f"{package}/py.typed" for package in packages),
     ):
         assert wanted in names

@@ -81,6 +81,26 @@ def test_evil_stays_text(planted, operator, broker, page):
     assert SHORT in found.text, "nothing of it is shown, so nothing was tested"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_programs_are_told_as_it_is(planted, reader, broker, page):
+    """Each page as JSON, for who may look: nothing is escaped, nothing is left out."""
+    told = reader.json(f"{page.path}?{DETAILS.get(page.path, '')}")
+
+    assert any(SHORT in text for text in every_text(told))
+
+
+def every_text(value):
+    """All texts in a value of JSON."""
+    match value:
+        case str():
+            return [value]
+        case dict():
+            return [text for one in (*value, *value.values()) for text in every_text(one)]
+        case list():
+            return [text for one in value for text in every_text(one)]
+    return []
+
+
 def test_evil_in_an_address_stays_text(operator, broker):
     for page in PAGES:
         for name in ("id", "actor", "queue", "error", "tag", "since", "before", "who", "done", "x"):
