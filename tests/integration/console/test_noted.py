@@ -8,7 +8,9 @@ import pytest
 
 from brokers import topology
 from tests.commands import NOTED, READING, meant, promised
+from workshed import blobs
 from workshed.jobs import audit, dead
+from workshed.storage import storage
 
 CAMPAIGN = "campaigns add News --subject Hello --text FILE"
 FIRST = {
@@ -196,6 +198,46 @@ def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
     [entry] = audit.find(conn)
     assert (entry.about, entry.count) == ({"ids": ["a"]}, 1)
     assert entry.said == "a: discarded. Then it was broken off: of 3."
+
+
+def test_what_is_put_back_until_its_queue_is_full_is_noted(
+    workshed, broker, conn, rabbitmq, eventually
+):
+    broker.ensure_queues({"emails"})
+    rules = {"max-length": 1, "overflow": "reject-publish"}
+    policy = {"pattern": "^emails$", "definition": rules, "apply-to": "queues"}
+    rabbitmq.ask("PUT", f"policies/{rabbitmq.vhost}/full", policy)
+    with topology.opened(broker.urls) as connection:
+        for body in (b"x", b"y", b"z"):
+            connection.channel().basic_publish("", "emails.dead", body)
+    eventually(lambda: rabbitmq.depth("emails.dead") == 3)
+    eventually(lambda: rabbitmq.queues()["emails"].get("policy") == "full")
+
+    done = workshed("dead", "requeue", "emails", "--yes")
+
+    assert (done.code, done.out) == (1, "")
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("dead.requeue", 1)
+    assert entry.said == "1 put back into emails."
+
+
+def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
+    workshed, database, conn, env, tmp_path, breaking, monkeypatch
+):
+    monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 1)
+    env(STORAGE_URL=f"file:{tmp_path}/contents")
+    for text in (b"one", b"two", b"three"):
+        with storage().draft() as draft:
+            draft.write(text)
+            blobs.keep(draft)
+    conn.execute("DELETE FROM product.blobs")
+    breaking("INSERT", "product.blobs")
+
+    done = workshed("storage", "adopt", "--yes")
+
+    assert (done.code, done.out) == (4, "")
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("storage.adopt", 1)
 
 
 def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(
