@@ -9,6 +9,7 @@ from typing import BinaryIO
 from actors import start_import
 from console.errors import NotFoundError
 from workshed import blobs, db, imports, people
+from workshed.blobs import Blob
 from workshed.db import Connection
 from workshed.imports import Import
 from workshed.jobs import RecordMissing
@@ -41,11 +42,16 @@ def hand_in(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
 
 def take(file: BinaryIO, filename: str, owner_id: int, *, welcome: bool, again: bool) -> int:
     """Do so with an open file, from where it stands."""
-    with storage().draft() as draft:
-        shutil.copyfileobj(file, draft)
-        blob = blobs.keep(draft)
+    blob = keep(file)
     with db.transaction() as conn:
         return start_import(conn, owner_id, filename, blob, welcome=welcome, again=again)
+
+
+def keep(file: BinaryIO) -> Blob:
+    """Keep the content of an open file, from where it stands; raises `StorageError`."""
+    with storage().draft() as draft:
+        shutil.copyfileobj(file, draft)
+        return blobs.keep(draft)
 
 
 def follow(conn: Connection, import_id: int) -> Iterator[Import]:

@@ -24,14 +24,31 @@ FINAL = {
     "unique release",
 }
 """What deletes, or sends what cannot be called back: they count, ask, and can be tried."""
-HARMLESS = {
+CHANGING = {
+    "campaigns add",
+    "campaigns pause",
+    "enqueue",  # the job that was named, and cancelled by its id
+    "import",  # adds users
+    "queues pause",
+    "queues resume",
+    "recurring pause",
+    "recurring resume",
+    "recurring run",
+    "scheduled move",
+    "scheduled rules end",  # jobs run that somebody has sent
+    "scheduled run",
+    "sync add",
+    "sync release",  # asks sooner what would be asked anyway
+    "workers quiet",  # until it is resumed
+    "workers resume",
+}
+"""What changes something else: the audit has each, as it has what is final."""
+READING = {
     "batches list",
     "batches show",
     "broker check",
     "broker setup",  # makes what is missing, and refuses what differs
-    "campaigns add",
     "campaigns list",
-    "campaigns pause",
     "campaigns preview",
     "campaigns recipients",
     "campaigns show",
@@ -41,35 +58,25 @@ HARMLESS = {
     "dead show",
     "demo",  # on servers of its own
     "doctor",
-    "enqueue",  # the job that was named, and cancelled by its id
-    "import",  # adds users
     "job",
     "jobs",
     "limits list",
     "migrate",  # forward only, and --sql shows it
     "queues list",
-    "queues pause",
-    "queues resume",
     "recurring list",
-    "recurring pause",
-    "recurring resume",
-    "recurring run",
     "relay",
     "scheduled list",
-    "scheduled move",
-    "scheduled rules end",  # jobs run that somebody has sent
     "scheduled rules list",
-    "scheduled run",
     "scheduled show",
-    "sync add",
     "sync list",
-    "sync release",  # asks sooner what would be asked anyway
     "unique list",
     "worker",
     "workers list",
-    "workers quiet",  # until it is resumed
-    "workers resume",
 }
+"""What only reads, makes what is missing, or runs processes; `console user` prints an entry."""
+HARMLESS = CHANGING | READING
+NOTED = FINAL - {"dev"} | CHANGING
+"""What stands in the audit; `dev --reset` wipes that with all the rest."""
 _ROW = re.compile(r"\| `workshed (.+?)` \| (a list of )?((?:`\w+`(?:, )?)+) \|")
 
 

@@ -6,7 +6,7 @@ that nobody would ever delete, so it is given one.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -75,8 +75,8 @@ def sweep(older_than: timedelta, limit: int) -> int:
     return sum(_delete(sha256, older_than) for sha256 in found)
 
 
-def adopt(*, only_count: bool = False) -> int:
-    """Give a row to each content that has none; return how many.
+def adopt(*, only_count: bool = False, step: Callable[[int], None] = lambda _: None) -> int:
+    """Give a row to each content that has none; return how many, as `step` is told of some each.
 
     Such are left where PostgreSQL was restored from an older backup than the contents. Nothing
     refers to them, so they are swept after their grace like all others, and under the same lock.
@@ -86,7 +86,9 @@ def adopt(*, only_count: bool = False) -> int:
     found, total = storage().contents(), 0
     while batch := list(islice(found, ADOPTED_AT_ONCE)):
         with db.transaction() as conn:
-            total += _unknown(conn, batch) if only_count else _adopt(conn, batch)
+            count = _unknown(conn, batch) if only_count else _adopt(conn, batch)
+        total += count
+        step(count)
     return total
 
 

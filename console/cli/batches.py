@@ -124,14 +124,15 @@ def retry(
     from workshed.jobs import dead
 
     with database() as conn:
-        ids = rows.dead(conn, known(conn, batch).id)
+        found = known(conn, batch)
+        ids = rows.dead(conn, found.id)
     if not ids:
         if as_json:
             print_json([])
         talk("None of its jobs is dead.")
         return
-    chosen = Chosen(ids, dead.ANY, every=False)
-    decide(retrying(), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
+    chosen = Chosen(ids, dead.ANY, every=False, about={"batch": found.id})
+    decide(retrying("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
 
 
 @batches.command()
@@ -146,6 +147,7 @@ def cancel(
     from console.batches import cancel as let_none_start
     from console.cli import output
     from console.cli.asking import agreed
+    from console.cli.noted import note
     from console.cli.progress import progress
     from console.program import database
     from console.words import jobs
@@ -157,7 +159,12 @@ def cancel(
             agreed(
                 f"Cancel batch {found.id}, of which {jobs(found.pending)} have not ended", yes=yes
             )
-            let_none_start(conn, found)
+            with conn.transaction():
+                let_none_start(conn, found)
+                if found.cancelled_at is None:
+                    count = found.pending or 1  # of one without jobs yet, the batch itself
+                    said = f"No job of it starts any more; {jobs(found.pending)} had not ended."
+                    note(conn, "batches.cancel", {"batch": found.id}, count=count, said=said)
             with progress(found.pending) as step:
                 while some := cancel_some(conn, FEW, found.id):
                     for _ in some:

@@ -70,6 +70,7 @@ def add(
     from typing import get_args
 
     from console.cli import output
+    from console.cli.noted import note
     from console.program import database
     from workshed import db
     from workshed.campaigns import Audience, check, create
@@ -86,6 +87,7 @@ def add(
             audience=audience,  # type: ignore[arg-type]  # as was just asked
         )
         check(found)
+        note(conn, "campaigns.add", {"campaign": found.id}, said=f"{name!r} is a draft.")
     output.print_json({"campaign_id": found.id}) if as_json else print(found.id)
 
 
@@ -117,6 +119,7 @@ def start(
     from console.campaigns import known
     from console.cli import output
     from console.cli.asking import agreed
+    from console.cli.noted import note
     from console.program import database, rabbitmq
     from workshed import db
     from workshed.campaigns import CampaignStateError, audience, check
@@ -133,6 +136,8 @@ def start(
             agreed(f"Send {found.name!r} to {people} people", yes=yes)
             with db.transaction() as own:
                 start_campaign(own, found.id)
+                said = f"{found.name!r} is sent to {people} people."
+                note(own, "campaigns.start", {"campaign": found.id}, said=said)
     if as_json:
         output.print_json({"campaign_id": found.id, "recipients": people, "started": not dry_run})
     elif dry_run:
@@ -223,6 +228,7 @@ def recipients(
 def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
     from console.campaigns import known
+    from console.cli.noted import note
     from console.cli.output import print_json
     from console.program import database
     from workshed import db
@@ -230,8 +236,11 @@ def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     from workshed.campaigns import pause as hold
 
     with database("product") as conn, db.transaction() as own:
-        if not hold(own, known(conn, campaign).id):
+        found = known(conn, campaign)
+        if not hold(own, found.id):
             raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
+        said = f"{found.name!r} is paused."
+        note(own, "campaigns.pause", {"campaign": found.id}, said=said)
     if as_json:
         print_json({"campaign_id": campaign, "state": "paused"})
     else:
@@ -260,6 +269,7 @@ def resume(
     from actors import resume_campaign
     from console.campaigns import counts, known
     from console.cli.asking import agreed
+    from console.cli.noted import note
     from console.cli.output import print_json
     from console.program import database, rabbitmq
     from workshed import db
@@ -276,6 +286,8 @@ def resume(
             agreed(f"Send {found.name!r} to {people} people once more", yes=yes)
         with db.transaction() as own, own.transaction(force_rollback=dry_run):
             resume_campaign(own, found.id, wanted)  # type: ignore[arg-type]  # as was just asked
+            said = f"{found.name!r} goes on" + (f", to {people} people again." if wanted else ".")
+            note(own, "campaigns.resume", {"campaign": found.id, "again": wanted}, said=said)
     if as_json:
         print_json({"campaign_id": campaign, "again": people, "resumed": not dry_run})
     elif dry_run:
@@ -292,6 +304,7 @@ def cancel(
     from actors import cancel_campaign
     from console.campaigns import known
     from console.cli.asking import agreed
+    from console.cli.noted import note
     from console.cli.output import print_json
     from console.program import database
     from workshed import db
@@ -305,6 +318,8 @@ def cancel(
             agreed(f"Cancel {found.name!r}, which {unsent} people have yet to get", yes=yes)
             with db.transaction() as own:
                 cancel_campaign(own, found.id)
+                said = f"{found.name!r} is cancelled, which {unsent} people had yet to get."
+                note(own, "campaigns.cancel", {"campaign": found.id}, said=said)
     if as_json:
         print_json({"campaign_id": found.id, "unsent": unsent, "cancelled": not dry_run})
     elif dry_run:

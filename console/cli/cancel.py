@@ -46,6 +46,7 @@ def cancel(  # noqa: PLR0913 -- an option each
     from console.cli.asking import agreed
     from console.cli.doubts import doubt
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed, chosen
     from console.cli.output import talk
     from console.program import database
     from console.waiting import get
@@ -73,7 +74,9 @@ def cancel(  # noqa: PLR0913 -- an option each
             with conn.transaction():
                 return cancels.cancel(conn, message_id)
 
-        each(wanted, one, good=CANCELLED, as_json=as_json)
+        about = chosen(which) if every else None
+        deed = None if dry_run else Deed(conn, "scheduled.cancel", CANCELLED, about)
+        each(wanted, one, good=CANCELLED, deed=deed, as_json=as_json)
         if every:
             talk(f"{jobs(len(wanted))} {'would be' if dry_run else 'were'} cancelled.")
 
@@ -92,11 +95,15 @@ def refuse_unclear(ids: list[str], which: "Which", *, every: bool, sent: bool) -
 
 def leave_rule(conn: "Connection", which: "Which", *, dry_run: bool) -> str:
     """Make the rule; return what to say of it."""
+    from console.cli.noted import chosen, note
     from workshed.jobs import rules
 
     if dry_run:
         return "A rule would cancel what RabbitMQ has of them."
-    made = rules.make(conn, which)
+    with conn.transaction():
+        made = rules.make(conn, which)
+        said = f"Rule {made.id} cancels what RabbitMQ has of them."
+        note(conn, "scheduled.rules.make", {"rule": made.id, **chosen(which)}, said=said)
     return (
         f"Rule {made.id} cancels what RabbitMQ has of them; "
         f"`workshed scheduled rules end {made.id}` takes it back."

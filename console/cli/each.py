@@ -2,6 +2,10 @@
 
 import sys
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from console.cli.noted import Deed
 
 UNKNOWN = "unknown"
 
@@ -11,12 +15,14 @@ def each(
     do: Callable[[str], str],
     *,
     good: Collection[str],
+    deed: "Deed | None",
     as_json: bool,
     kind: str = "message_id",
 ) -> list[str]:
     """Print the id of each job and the answer of `do`; return the answers if all are `good`.
 
-    `kind` is what the ids are, in JSON.
+    `kind` is what the ids are, in JSON. `deed` is noted in the audit, also where this is broken
+    off; `None`: nothing is done, or whoever does it notes it.
 
     Raises `NotFoundError` when one is unknown, else `PartlyError`.
     """
@@ -24,14 +30,19 @@ def each(
     from console.cli.progress import progress
     from console.errors import NotFoundError, PartlyError
 
+    ids = list(dict.fromkeys(ids))
     answers: dict[str, str] = {}
-    # On a terminal the printed lines show how far it is.
-    with progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
-        for message_id in dict.fromkeys(ids):
-            answers[message_id] = do(message_id)
-            if not as_json:
-                print(f"{visible(message_id)}  {answers[message_id]}", flush=True)
-            step()
+    try:
+        # On a terminal the printed lines show how far it is.
+        with progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
+            for message_id in ids:
+                answers[message_id] = do(message_id)
+                if not as_json:
+                    print(f"{visible(message_id)}  {answers[message_id]}", flush=True)
+                step()
+    finally:
+        if deed is not None:
+            deed.note(answers, len(ids), kind)
     if as_json:
         print_json([{kind: one, "answer": answer} for one, answer in answers.items()])
     bad = {one: answer for one, answer in answers.items() if answer not in good}

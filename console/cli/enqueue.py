@@ -11,6 +11,8 @@ from console.words import INSTANT, SPAN, due, instant, span
 if TYPE_CHECKING:
     import dramatiq
 
+    from workshed.db import Connection
+
 
 def enqueue(  # noqa: PLR0913 -- an option each
     name: Annotated[
@@ -120,13 +122,42 @@ def send(
     if delay is None and at is None:
         broker = rabbitmq()
         try:
-            return broker.enqueue(message), None, "on its way"
+            sent = broker.enqueue(message)
         except psycopg.Error:
             with database():  # it says so where migrations are what is missing
                 raise
         finally:
             broker.close()
-    with database() as conn:
+        note_sent(sent, message)
+        return sent, None, "on its way"
+    with database() as conn, conn.transaction():
         now = clock(conn)
         due_at = at or now + (delay or timedelta())
-        return schedule.send(conn, message, at=due_at), due_at, f"due {due(due_at, now)}"
+        sent = schedule.send(conn, message, at=due_at)
+        note_it(conn, sent, message)
+    return sent, due_at, f"due {due(due_at, now)}"
+
+
+def note_sent(sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]") -> None:
+    """Note what RabbitMQ has; that succeeds without PostgreSQL, and must not be done again."""
+    from console.cli.output import talk
+    from console.program import database
+    from workshed.errors import WorkshedError
+
+    try:
+        with database() as conn:
+            note_it(conn, sent, wanted)
+    except WorkshedError as err:
+        talk(f"It is sent, but not noted in the audit: {err}")
+
+
+def note_it(
+    conn: "Connection", sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]"
+) -> None:
+    """Note what was sent, without its arguments: those may be secret, or of a person."""
+    from console.cli.noted import note
+
+    about = {"id": sent.message_id, "actor": sent.actor_name, "queue": sent.queue_name}
+    count = int(sent.message_id == wanted.message_id)  # else another has its key
+    said = f"{sent.actor_name} sent by hand to {sent.queue_name}."
+    note(conn, "enqueue", about, count=count, said=said)

@@ -1,10 +1,14 @@
 """`workshed erase`: a person's data in what is kept of jobs."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.cli.options import ActorName, DryRun, Json, Yes
+
+if TYPE_CHECKING:
+    from workshed.db import Connection
+    from workshed.jobs.erasure import Erased, Which
 
 SHORTEST_TEXT = 3
 """Characters; fewer stand in the data of everybody."""
@@ -54,6 +58,7 @@ def erase(
             agreed(f"Erase the data in {what}, and discard {found.dead} dead jobs", yes=yes)
             with conn.transaction():
                 found = erasure.erase(conn, which)
+                note_it(conn, which, found)
     if as_json:
         print_json({**asdict(found), "erased": not dry_run})
         return
@@ -62,3 +67,16 @@ def erase(
         talk("Nothing was changed.")
     if found.waiting:
         talk(f"{found.waiting} that wait hold it too; `workshed scheduled` shows them.")
+
+
+def note_it(conn: "Connection", which: "Which", found: "Erased") -> None:
+    """Note how much was erased, and nothing of the person: nobody can erase the audit."""
+    from console.cli.noted import note
+
+    by = [name for name in ("text", "argument", "tag") if getattr(which, name) is not None]
+    said = (
+        f"Data of a person erased in {found.runs} runs and {found.attempts} attempts; "
+        f"{found.dead} dead jobs discarded."
+    )
+    count = found.runs + found.attempts + found.dead
+    note(conn, "erase", {"by": by, "actor": which.actor}, count=count, said=said)

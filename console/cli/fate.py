@@ -1,8 +1,8 @@
 """Decide on some of the dead, or on all that fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,6 +20,8 @@ UNREADABLE = "cannot be read"
 class Fate:
     """What is to become of them, and in which words."""
 
+    action: str
+    """In the audit."""
     verb: str
     done: str
     do: "Callable[[Connection, str], bool]"
@@ -36,6 +38,8 @@ class Chosen:
     which: "Which"
     every: bool
     """All that `which` leaves; else those with the `ids`."""
+    about: Mapping[str, Any] | None = None
+    """For the audit, where somebody has not named each of the `ids`."""
 
     def __post_init__(self) -> None:
         """Refuse what is not plainly one or the other."""
@@ -49,7 +53,7 @@ class Chosen:
             )
 
 
-def retrying() -> Fate:
+def retrying(action: str) -> Fate:
     """Put them back on their way."""
     from console import dead_jobs
     from workshed.jobs import dead, prospects
@@ -57,7 +61,7 @@ def retrying() -> Fate:
     def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
         return dead_jobs.waits(prospects.of(conn, ids))
 
-    return Fate("Retry", "retried", dead.retry, foresee)
+    return Fate(action, "Retry", "retried", dead.retry, foresee)
 
 
 def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
@@ -65,6 +69,8 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
     from console.cli.asking import agreed
     from console.cli.doubts import doubt
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
+    from console.cli.noted import chosen as filtered
     from console.cli.output import talk
     from console.program import database
     from console.words import jobs
@@ -99,5 +105,7 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
                 return UNREADABLE
             return done if found else GONE if chosen.every else UNKNOWN
 
-        answers = each(ids, one, good=(done, GONE), as_json=as_json)
+        about = filtered(which) if chosen.every else chosen.about
+        deed = None if dry_run else Deed(conn, fate.action, (done,), about)
+        answers = each(ids, one, good=(done, GONE), deed=deed, as_json=as_json)
         talk(f"{jobs(answers.count(done))} {done}.")

@@ -49,7 +49,7 @@ def import_people(
     rabbitmq()
     with database("product") as conn:
         user = importing.owner(conn, owner)
-        import_id = importing.hand_in(file, user.id, welcome=welcome, again=again)
+        import_id = handed_in(file, user.id, welcome=welcome, again=again)
         if not wait:
             print_json({"import_id": import_id}) if as_json else print(import_id)
             return
@@ -64,6 +64,22 @@ def import_people(
         talk(f"{written} rows that failed are in {failures}.")
     if found.state == "failed" or found.failed:
         raise typer.Exit(1)
+
+
+def handed_in(file: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
+    """Hand it in; return the import's id."""
+    from actors import start_import
+    from console import importing
+    from console.cli.noted import note
+    from workshed import db
+
+    with file.open("rb") as content:
+        blob = importing.keep(content)
+    with db.transaction() as own:
+        found = start_import(own, owner_id, file.name, blob, welcome=welcome, again=again)
+        said = f"Import {found} was handed in for user {owner_id}."
+        note(own, "import", {"import": found, "owner": owner_id}, said=said)
+    return found
 
 
 def watched(conn: "Connection", import_id: int) -> "Import":

@@ -95,6 +95,7 @@ def cancel(
     from console.cli.asking import agreed
     from console.cli.cancel import CANCELLED
     from console.cli.each import each
+    from console.cli.noted import note
     from console.program import database
     from workshed.errors import WorkshedError
     from workshed.jobs import cancels, dead
@@ -113,9 +114,11 @@ def cancel(
                 return "would be cancelled"
             with conn.transaction():
                 answer = cancels.cancel(conn, message_id)
+                said = f"{message_id} is cancelled: {answer}."
+                note(conn, "job.cancel", {"id": message_id}, said=said)
             return heard(conn, message_id, answer)
 
-        each([message_id], one, good=CANCELLED, as_json=as_json)
+        each([message_id], one, good=CANCELLED, deed=None, as_json=as_json)
 
 
 def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelled":

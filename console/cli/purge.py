@@ -24,6 +24,7 @@ def purge(
     """
     from console import purging, waiting
     from console.cli.asking import agreed
+    from console.cli.noted import note
     from console.cli.output import print_json, talk
     from console.cli.progress import progress
     from console.depths import depths
@@ -41,8 +42,14 @@ def purge(
         done = purging.Purged()
         if count and not dry_run:
             agreed(f"Discard {jobs(count)} of {name}", yes=yes)
-            with progress(count) as step:
-                purging.purge(broker, conn, name, count, done, step)
+            try:
+                with progress(count) as step:
+                    purging.purge(broker, conn, name, count, done, step)
+            finally:
+                bad = done.unreadable
+                unreadable = f" {bad} could not be read and are dead." if bad else ""
+                said = f"{jobs(done.ended)} of {name} discarded.{unreadable}"
+                note(conn, "queues.purge", {"queue": name}, count=done.count, said=said)
         left = waiting.counts(conn).get(name, 0)
     if as_json:
         told = {"queue": name, "found": count, "purged": done.ended, "unreadable": done.unreadable}

@@ -108,16 +108,20 @@ def again(conn: "Connection", *, as_json: bool) -> None:
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let workers start no more jobs of a queue; those that run end, the others stay there."""
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
     from console.cli.output import talk
     from console.program import database, known_queues
     from workshed.jobs import queues as rows
 
+    good = ("paused", "was paused")
     with database() as conn:
+        known, rest = known_queues(conn, names), rows.paused(conn)
 
         def one(queue: str) -> str:
-            return "paused" if rows.pause(conn, queue) else UNKNOWN
+            return good[queue in rest] if rows.pause(conn, queue) else UNKNOWN
 
-        each(known_queues(conn, names), one, good=("paused",), as_json=as_json, kind="queue")
+        deed = Deed(conn, "queues.pause", good[:1])
+        each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
     talk(f"Workers follow within 2 s; `workshed queues resume {' '.join(names)}` lets them go on.")
 
 
@@ -125,15 +129,19 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs of a queue again."""
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
     from console.program import database, known_queues
     from workshed.jobs import queues as rows
 
+    good = ("resumed", "was not paused")
     with database() as conn:
+        known, rest = known_queues(conn, names), rows.paused(conn)
 
         def one(queue: str) -> str:
-            return "resumed" if rows.resume(conn, queue) else UNKNOWN
+            return good[queue not in rest] if rows.resume(conn, queue) else UNKNOWN
 
-        each(known_queues(conn, names), one, good=("resumed",), as_json=as_json, kind="queue")
+        deed = Deed(conn, "queues.resume", good[:1])
+        each(known, one, good=good, deed=deed, as_json=as_json, kind="queue")
 
 
 queues.command()(purge)

@@ -55,6 +55,7 @@ def run(names: Names, *, as_json: Json = False) -> None:
     Runs also what is paused. Exit code 1 when one is unique and still runs.
     """
     from console.cli.each import each
+    from console.cli.noted import Deed
     from console.cli.output import talk
     from console.program import database
     from console.recurring import known, said
@@ -73,26 +74,30 @@ def run(names: Names, *, as_json: Json = False) -> None:
                 talk(f"No worker that runs has {name}; it waits for one.")
             return answer
 
-        each(list(jobs), one, good=sent, as_json=as_json, kind="name")
+        deed = Deed(conn, "recurring.run", sent)
+        each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
 
 
 @recurring.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
     from console.cli.each import each
+    from console.cli.noted import Deed
     from console.cli.output import talk
     from console.program import database
     from console.recurring import known
     from workshed.jobs import recurring as rows
 
+    good = ("paused", "was paused")
     with database() as conn:
-        jobs = [job.name for job in known(conn, names)]
+        jobs = {job.name: job for job in known(conn, names)}
 
         def one(name: str) -> str:
             rows.pause(conn, name)
-            return "paused"
+            return good[jobs[name].paused_at is not None]
 
-        each(jobs, one, good=("paused",), as_json=as_json, kind="name")
+        deed = Deed(conn, "recurring.pause", good[:1])
+        each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
     talk(f"`workshed recurring resume {' '.join(names)}` lets them go on.")
 
 
@@ -100,6 +105,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs go on with their next time."""
     from console.cli.each import each
+    from console.cli.noted import Deed
     from console.cli.output import talk
     from console.program import database
     from console.recurring import known
@@ -112,7 +118,8 @@ def resume(names: Names, *, as_json: Json = False) -> None:
         def one(name: str) -> str:
             return good[0] if rows.resume(conn, jobs[name]) else good[1]
 
-        each(list(jobs), one, good=good, as_json=as_json, kind="name")
+        deed = Deed(conn, "recurring.resume", good[:1])
+        each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
     talk("`workshed recurring` shows when they run.")
 
 

@@ -39,7 +39,7 @@ def retry(  # noqa: PLR0913 -- an option each
     from workshed.jobs import dead
 
     chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
-    decide(retrying(), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
+    decide(retrying("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
 
 
 def discard(  # noqa: PLR0913 -- an option each
@@ -60,5 +60,7 @@ def discard(  # noqa: PLR0913 -- an option each
     from workshed.jobs import dead
 
     chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
-    fate = Fate("Discard", "discarded", lambda conn, one: dead.discard(conn, one, reason))
+    fate = Fate(
+        "dead.discard", "Discard", "discarded", lambda conn, one: dead.discard(conn, one, reason)
+    )
     decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

@@ -1,5 +1,6 @@
 """`workshed dead requeue`: what lies in RabbitMQ's dead queues."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -30,12 +31,13 @@ def requeue(
     """
     from brokers.errors import did_you_mean
     from console.cli.asking import agreed
+    from console.cli.noted import note
     from console.cli.output import print_json, talk
     from console.cli.progress import progress
     from console.dead_queue import put_back
     from console.depths import depths
     from console.errors import NotFoundError
-    from console.program import rabbitmq
+    from console.program import database, rabbitmq
 
     broker = rabbitmq()
     urls = broker.urls
@@ -47,10 +49,21 @@ def requeue(
         raise NotFoundError(f"RabbitMQ has no queue {dead!r}{hint}; see `workshed queues`")
     count = min(found[dead].ready, limit or found[dead].ready)
     moved = 0
+
+    def one(step: Callable[[], None]) -> None:
+        nonlocal moved
+        moved += 1
+        step()
+
     if count and not dry_run:
-        agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
-        with progress(count) as step:
-            moved = put_back(urls, name, count, step)
+        with database() as conn:  # first: what cannot be noted is not done
+            agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
+            try:
+                with progress(count) as step:
+                    put_back(urls, name, count, lambda: one(step))
+            finally:
+                said = f"{moved} put back into {name}."
+                note(conn, "dead.requeue", {"queue": name}, count=moved, said=said)
     if as_json:
         print_json({"queue": name, "found": found[dead].ready, "moved": moved})
     else:

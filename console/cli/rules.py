@@ -42,6 +42,7 @@ def end(
 ) -> None:
     """Let run after all what a rule has not met yet; workers follow within 2 s."""
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
     from console.program import database
     from workshed.jobs import rules as rows
 
@@ -50,6 +51,6 @@ def end(
         def one(number: str) -> str:
             return "ended" if rows.end(conn, int(number)) else UNKNOWN
 
-        each(
-            [str(number) for number in numbers], one, good=("ended",), as_json=as_json, kind="rule"
-        )
+        ids, good = [str(number) for number in numbers], ("ended",)
+        deed = Deed(conn, "scheduled.rules.end", good)
+        each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")

@@ -92,12 +92,14 @@ def shown(
 def run(ids: Ids, *, as_json: Json = False) -> None:
     """Let waiting jobs be due now."""
     from console.cli.each import each
+    from console.cli.noted import Deed
     from console.program import database
     from workshed.jobs import schedule
 
     with database() as conn:
         good = ("moved", "on its way")
-        each(ids, lambda one: schedule.run_now(conn, one), good=good, as_json=as_json)
+        deed = Deed(conn, "scheduled.run", ("moved",))
+        each(ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json)
 
 
 @scheduled.command()
@@ -110,6 +112,7 @@ def move(
 ) -> None:
     """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
     from console.cli.each import each
+    from console.cli.noted import Deed
     from console.program import database
     from workshed.jobs import schedule
     from workshed.jobs.windows import clock
@@ -118,7 +121,9 @@ def move(
         raise typer.BadParameter("say --at or --in, one of them")
     with database() as conn:
         to = at or clock(conn) + (in_ or timedelta())
-        each(ids, lambda one: schedule.move(conn, one, to), good=("moved",), as_json=as_json)
+        good = ("moved",)
+        deed = Deed(conn, "scheduled.move", good)
+        each(ids, lambda one: schedule.move(conn, one, to), good=good, deed=deed, as_json=as_json)
 
 
 scheduled.command()(cancel)

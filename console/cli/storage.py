@@ -30,8 +30,25 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -
         count = blobs.adopt(only_count=True)
     if count and not dry_run:
         agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
-        count = blobs.adopt()
+        count = noted_adoption()
     if as_json:
         print_json({"storage": str(place()), "contents": count, "adopted": not dry_run})
         return
     print(f"{count} contents without a row in {place()}{'' if dry_run else ', adopted'}")
+
+
+def noted_adoption() -> int:
+    """Adopt them; note how many, also where the storage fails half-way."""
+    from console.cli.noted import note
+    from console.program import database
+    from workshed import blobs
+    from workshed.storage import storage as place
+
+    counts: list[int] = []
+    with database("product") as conn:
+        try:
+            return blobs.adopt(step=counts.append)
+        finally:
+            count = sum(counts)
+            said = f"{count} contents are deleted after their grace, unless they are stored again."
+            note(conn, "storage.adopt", {"storage": str(place())}, count=count, said=said)

@@ -55,12 +55,18 @@ def add(
 
     It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
     """
+    from console.cli.noted import note
     from console.cli.output import print_json
     from console.program import database
     from workshed.sync import add as store
+    from workshed.sync import find
 
-    with database("product") as conn:
+    with database("product") as conn, conn.transaction():
+        known = {one.name: one.url for one in find(conn)}
         store(conn, name, url)
+        if known.get(name) != url:
+            said = f"{name} is read from another address." if name in known else f"{name} is new."
+            note(conn, "sync.add", {"source": name}, said=said)
     print_json({"name": name, "url": url}) if as_json else print(f"{name}  {url}")
 
 
@@ -75,6 +81,7 @@ def release(
     One job asks it; by what comes of that the source is free, or held again.
     """
     from brokers.errors import did_you_mean
+    from console.cli.noted import note
     from console.cli.output import print_json
     from console.errors import NotFoundError
     from console.program import database
@@ -86,7 +93,11 @@ def release(
         if name not in known:
             hint = did_you_mean(name, known)
             raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
-        answer = "is asked again" if free(conn, name) else "was not held"
+        with conn.transaction():
+            freed = free(conn, name)
+            said = f"{name} is asked again before its time is over."
+            note(conn, "sync.release", {"source": name}, count=int(freed), said=said)
+    answer = "is asked again" if freed else "was not held"
     print_json({"name": name, "answer": answer}) if as_json else print(f"{name}  {answer}")
 
 

@@ -75,6 +75,7 @@ def release(
     """Free keys by hand. A job that has one and lives runs all the same, beside the next."""
     from console.cli.asking import agreed
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
     from console.program import database
     from workshed.jobs import unique as locks
 
@@ -91,4 +92,5 @@ def release(
                 return UNKNOWN
             return done if dry_run or locks.release(conn, lock) else "held by another by now"
 
-        each(keys, one, good=(done,), as_json=as_json, kind="key")
+        deed = None if dry_run else Deed(conn, "unique.release", (done,))
+        each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")

@@ -71,18 +71,22 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
     They live on, quiet, until they are resumed or restarted.
     """
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
     from console.cli.output import talk
     from console.program import database
     from console.workers import known
     from workshed.jobs import workers as rows
 
+    good = ("quiet", "was quiet")
     with database() as conn:
         found = known(conn, names)
 
         def one(name: str) -> str:
-            return "quiet" if rows.quiet(conn, found[name].id) else UNKNOWN
+            worker = found[name]
+            return good[worker.quiet_at is not None] if rows.quiet(conn, worker.id) else UNKNOWN
 
-        each(list(found), one, good=("quiet",), as_json=as_json, kind="worker")
+        deed = Deed(conn, "workers.quiet", good[:1])
+        each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")
     talk(f"They follow within 3 s; `workshed workers resume {' '.join(found)}` lets them go on.")
 
 
@@ -90,14 +94,18 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs again."""
     from console.cli.each import UNKNOWN, each
+    from console.cli.noted import Deed
     from console.program import database
     from console.workers import known
     from workshed.jobs import workers as rows
 
+    good = ("resumed", "was not quiet")
     with database() as conn:
         found = known(conn, names)
 
         def one(name: str) -> str:
-            return "resumed" if rows.resume(conn, found[name].id) else UNKNOWN
+            worker = found[name]
+            return good[worker.quiet_at is None] if rows.resume(conn, worker.id) else UNKNOWN
 
-        each(list(found), one, good=("resumed",), as_json=as_json, kind="worker")
+        deed = Deed(conn, "workers.resume", good[:1])
+        each(list(found), one, good=good, deed=deed, as_json=as_json, kind="worker")

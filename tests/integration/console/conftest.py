@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from brokers import topology
 from console.cli import main
 from tests.integration.console import kinds
+from workshed import blobs
 from workshed.jobs import dead, runs, schedule
 from workshed.jobs.run_rows import row
 from workshed.settings import settings
+from workshed.storage import storage
 
 NOBODY_LISTENS = 9
 """A port on which nothing answers."""
@@ -191,3 +194,19 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
         return " ".join(names.get(word, word) for word in line.split()).split()
 
     return called
+
+
+@pytest.fixture
+def called(something, broker, conn, rabbitmq, open_folder, eventually):
+    """`called("queues purge QUEUE")`: its words, where each has something to do."""
+    with topology.opened(broker.urls) as connection:
+        for queue in ("emails", "emails.dead"):
+            connection.channel().basic_publish("", queue, b"x")
+    with storage().draft() as draft:
+        draft.write(b"a content whose row is lost")
+        blob = blobs.keep(draft)
+    conn.execute("DELETE FROM product.blobs WHERE sha256 = %s", (blob.sha256,))
+    (open_folder / "logs").mkdir()
+    (open_folder / "logs/mail.log").write_text("7 bytes")
+    eventually(lambda: rabbitmq.depth("emails") == rabbitmq.depth("emails.dead") == 1)
+    return something

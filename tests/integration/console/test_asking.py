@@ -3,10 +3,7 @@
 import pytest
 from psycopg import sql
 
-from brokers import topology
 from tests.commands import FINAL, meant
-from workshed import blobs
-from workshed.storage import storage
 
 # How each is called where it has something to do, and how much of what it names then.
 CALLS = {
@@ -28,22 +25,6 @@ CALLS = {
     "storage adopt": "Let 1 contents",
     "unique release KEY": "Release 1 key",
 }
-
-
-@pytest.fixture
-def called(something, broker, conn, rabbitmq, open_folder, eventually):
-    """`called("queues purge QUEUE")`: its words, where each has something to do."""
-    with topology.opened(broker.urls) as connection:
-        for queue in ("emails", "emails.dead"):
-            connection.channel().basic_publish("", queue, b"x")
-    with storage().draft() as draft:
-        draft.write(b"a content whose row is lost")
-        blob = blobs.keep(draft)
-    conn.execute("DELETE FROM product.blobs WHERE sha256 = %s", (blob.sha256,))
-    (open_folder / "logs").mkdir()
-    (open_folder / "logs/mail.log").write_text("7 bytes")
-    eventually(lambda: rabbitmq.depth("emails") == rabbitmq.depth("emails.dead") == 1)
-    return something
 
 
 @pytest.fixture

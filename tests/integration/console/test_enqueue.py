@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from console.cli.arguments import arguments
-from workshed.jobs import cancels, schedule
+from workshed.jobs import audit, cancels, schedule
 
 
 @pytest.fixture
@@ -256,6 +256,16 @@ def test_the_job_that_has_the_key_is_not_waited_for(enqueue):
     assert f"not sent: job {first} has its key" in done.err
 
 
+def test_the_audit_has_what_was_sent_without_what_it_was_sent_with(enqueue, conn):
+    first = enqueue("close_order", "order of Ada").out.strip()
+
+    enqueue("close_order", "order of Ada")  # it has the key, so nothing is sent
+
+    [entry] = audit.find(conn)
+    assert entry.about == {"id": first, "actor": "close_order", "queue": "invoices"}
+    assert "Ada" not in entry.said
+
+
 # Servers away
 
 
@@ -303,3 +313,14 @@ def test_postgresql_away(enqueue, env):
     assert (done.code, done.out) == (4, "")
     assert "PostgreSQL does not answer at 127.0.0.1:9/shop" in done.err
     assert "secret" not in done.err
+
+
+def test_what_needs_no_row_is_sent_without_postgresql_too(enqueue, rabbitmq, env):
+    """It is not noted then; a failure would let a script send it again."""
+    env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
+
+    done = enqueue("send_invoice", "7")
+
+    assert done.code == 0
+    assert "It is sent, but not noted in the audit: PostgreSQL does not answer" in done.err
+    assert [one["message_id"] for one in arrived(rabbitmq, "invoices")] == done.lines
