@@ -23,6 +23,7 @@ from workshed.notifications import token
 from workshed.storage import storage
 
 HOST = "127.0.0.1"
+SITE = "console.demo.site:create_app"
 START_S = 20
 LOOK_S = 0.1
 
@@ -97,7 +98,7 @@ class Browser:
 @contextmanager
 def pages(port: int, log: Path) -> Generator[None]:
     """Serve the pages of people for as long as the block runs."""
-    command = [sys.executable, "-m", "uvicorn", "console.demo.site:app", "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", SITE, "--no-access-log"]
     with running([*command, "--host", HOST, "--port", str(port)], log) as process:
         _await(process, port)
         yield

@@ -8,12 +8,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from console.web import desk, pictures, shop, unsubscribing
+from workshed.settings import settings
 
-app = Starlette(
-    routes=[
+
+def create_app() -> Starlette:
+    """Make the site; the console is a part of it where somebody may use it."""
+    routes = [
         Mount("/unsubscribe", unsubscribing.create_app()),
-        Mount("/console", desk.create_app()),
         Mount("/pictures", pictures.create_app(cookie_path="/")),  # of the shop, too
         Mount("/", shop.create_app()),
     ]
-)
+    if settings().console_users.get_secret_value():
+        routes.insert(0, Mount("/console", desk.create_app()))
+    return Starlette(routes=routes)

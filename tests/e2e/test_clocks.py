@@ -15,7 +15,7 @@ PERIODIQ = Path(sys.executable).with_name("periodiq")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE = (datetime.now(UTC) + DAY).replace(hour=9, minute=0, second=0, microsecond=0)
 """Tomorrow's: what a relay sends says when it was made, and may not be a month old."""
-MOMENTS = timedelta(seconds=6)
+MOMENTS = timedelta(seconds=12)
 """Before a time: so long a clock takes to start."""
 
 # What a clock's host takes for the time is in a file, which may change.

@@ -483,7 +483,7 @@ def test_a_clock_has_a_page_of_its_own(clock, free_port, eventually):
     began = number(scrape(free_port), "clock_tick_timestamp_seconds")
 
     made = {"actor": "tick", "by": "clock"}
-    eventually(lambda: number(scrape(free_port), "occurrences_total", **made), 45)
+    eventually(lambda: number(scrape(free_port), "occurrences_total", **made), 120)
 
     assert number(scrape(free_port), "clock_tick_timestamp_seconds") >= began
 

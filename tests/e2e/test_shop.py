@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.test_pictures_page import chromium, complaints, jpeg, shoot
+from tests.e2e.test_pictures_page import complaints, jpeg, shoot
 from tests.integration.notifications.served import Served
 from workshed import db, orders, people, reports
 from workshed.orders import Line
 from workshed.settings import settings
 
-__all__ = ["chromium", "complaints", "shoot"]
+__all__ = ["complaints", "shoot"]
 
-SITE = ("-m", "uvicorn", "console.demo.site:app", "--port", "0")
+SITE = ("-m", "uvicorn", "--factory", "console.demo.site:create_app", "--port", "0")
 LATE_MS = 90_000
 ROWS = 5_000
 

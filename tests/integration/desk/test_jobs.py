@@ -1,6 +1,7 @@
 """The page of jobs: what workers have run and run just now, by filters in the address."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -190,7 +191,7 @@ def test_what_runs_just_now_is_shown(operator, runs_now):
 
     assert [one["message_id"] for one in shown["running"]] == ["slow", "a"]
     assert shown["running"][1]["worker"] == "web-1:77"
-    assert "5 min ago" in text
+    assert re.search(r"\d min ago", text)
     assert len(operator.json("/jobs?state=running&queue=low")["running"]) == 1
 
 

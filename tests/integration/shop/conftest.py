@@ -6,7 +6,7 @@ import secrets
 import pytest
 from starlette.testclient import TestClient
 
-from console.demo.site import app
+from console.demo import site
 from workshed import db
 from workshed.settings import settings
 
@@ -18,7 +18,7 @@ class Browser:
     """Somebody's browser: it keeps cookies, and follows where a form leads."""
 
     def __init__(self):
-        self.client = TestClient(app)
+        self.client = TestClient(site.create_app())
 
     def see(self, path="/"):
         """The text of a page."""
