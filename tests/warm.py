@@ -21,6 +21,7 @@ PACKAGES = [
     *("asyncio", "multiprocessing.connection", "smtplib"),
     *("cronsim", "css_inline", "email_validator", "httpx2", "itsdangerous", "jinja2", "orjson"),
     *("pika", "psycopg", "psycopg_pool", "pydantic_settings", "structlog"),
+    *("sse_starlette", "starlette.applications", "typer", "uvicorn"),
 ]
 
 
@@ -77,6 +78,7 @@ class Warm:
         """`python -m WORDS` in the folder of its log, as the leader of a process group."""
         log.touch()  # it can be read at once
         status = log.with_name(f"{log.name}.exit")
+        status.unlink(missing_ok=True)  # of one that wrote to the same log before
         wanted = {"words": words, "env": env, "log": str(log), "status": str(status)}
         with self._asking:
             self._process.stdin.write(json.dumps(wanted).encode() + b"\n")

@@ -185,7 +185,7 @@ def test_a_bar_goes_on_after_its_server_was_away(open_page, move, complaints):
     sign_up(page)
     hand_in(page, people_csv(3))
     page.route("**/*", lambda route: route.abort())
-    expect(page.get_by_text("Connecting again")).to_be_visible()
+    expect(page.get_by_text("Connecting again")).to_be_visible(timeout=20_000)
     move(2)
 
     page.unroute("**/*")
