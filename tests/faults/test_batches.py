@@ -62,7 +62,7 @@ def program(broker, tmp_path, connect):
 def test_each_batch_tells_its_end_once(program, kill_a_worker, connect, judged, scale, eventually):
     """Before all of its jobs have ended none does, and none is forgotten; nor is one that died, and
     is retried."""
-    count = scale(1_500)
+    count = scale(1_500, by=30)
     conn = connect(autocommit=True)
     made = []
 

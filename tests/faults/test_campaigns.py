@@ -96,7 +96,7 @@ def mail_to_one(address):
 def test_each_recipient_has_one_mail_or_is_counted(
     far_away, campaign, kill_a_worker, mail_server, connect, judged, scale, eventually
 ):
-    wanted = scale(10_000)
+    wanted = scale(10_000, by=40)
     conn = connect(autocommit=True)
     number = campaign(wanted)
 
@@ -146,7 +146,7 @@ def test_mails_to_one_pass_all_mails_of_a_campaign(
     campaign, start_one, mail_server, conn, scale, eventually
 ):
     """Whoever is to have one waits for none of those, also where both are in one queue."""
-    wanted = scale(10_000)
+    wanted = scale(10_000, by=40)
     number = campaign(wanted)
     start_one()
     with db.transaction() as own:

@@ -86,7 +86,7 @@ def test_of_one_key_one_is_alive(broker, rows, senders, start_worker, judged, sc
         SELECT count(DISTINCT message_id) FROM sends
          WHERE fate = 'sent' AND message_id NOT IN (SELECT message_id FROM done)
     """
-    with senders(scale(1_000)):
+    with senders(scale(1_000, by=25)):
         start_worker("keys", threads=8)
         start_worker("keys", threads=8)
     with contextlib.suppress(AssertionError):  # what is missing is counted

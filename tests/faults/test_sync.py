@@ -133,7 +133,7 @@ def test_each_change_is_written_and_logged_once(
 ):
     seed = secrets.randbits(32)
     chance = random.Random(seed)  # noqa: S311 -- it is in the result, to be run again
-    records = scale(2_000)
+    records = scale(2_000, by=25)
     for number in range(records):
         source.put(f"r{number:04}")
 
