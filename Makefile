@@ -5,7 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # Test processes; most of a test is waiting for a server, and each process has servers of its own.
-PROCESSES ?= 4
+PROCESSES ?= 5
 # The first Python of the right age; `make PYTHON=/path/to/python …` overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
