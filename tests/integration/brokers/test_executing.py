@@ -539,7 +539,7 @@ def test_starts_are_shared_by_weight_under_backlog(actor, broker, working, event
 
     backlog = started[60:540]  # all three have work: not yet at the start, no more at the end
     for name, weight in weights.items():
-        assert backlog.count(name) / len(backlog) == pytest.approx(weight / 6, rel=0.05)
+        assert backlog.count(name) / len(backlog) == pytest.approx(weight / 6, rel=0.1)
 
 
 def test_a_queue_alone_has_all_threads(actor, broker, working, eventually):
