@@ -184,6 +184,7 @@ def test_a_bar_goes_on_after_its_server_was_away(open_page, move, complaints):
     page = open_page()
     sign_up(page)
     hand_in(page, people_csv(3))
+    page.wait_for_load_state()  # its script, too
     page.route("**/*", lambda route: route.abort())
     expect(page.get_by_text("Connecting again")).to_be_visible(timeout=20_000)
     move(2)
