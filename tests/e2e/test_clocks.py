@@ -15,7 +15,7 @@ PERIODIQ = Path(sys.executable).with_name("periodiq")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE = (datetime.now(UTC) + DAY).replace(hour=9, minute=0, second=0, microsecond=0)
 """Tomorrow's: what a relay sends says when it was made, and may not be a month old."""
-MOMENTS = timedelta(seconds=12)
+MOMENTS = timedelta(seconds=8)
 """Before a time: so long a clock takes to start."""
 
 # What a clock's host takes for the time is in a file, which may change.
@@ -221,10 +221,14 @@ def settled(rows, eventually):
 )
 def test_the_clock_makes_the_run_when_it_is_time(start_clock, move, rows, eventually, job, at):
     """Of these the stock specs make the last only, and the third one twice."""
-    time_of_run = datetime.fromisoformat(at)
-    move(time_of_run - MOMENTS)
+    time_of_run, is_late = datetime.fromisoformat(at), True
+    while is_late:  # on a busy machine a start takes longer than there is time
+        rows("DELETE FROM jobs.recurring RETURNING 1")
+        move(time_of_run - MOMENTS)
+        clock = start_clock()
+        eventually(lambda: rows("SELECT 1 FROM jobs.recurring"), within_s=60)
+        [(is_late,)] = rows("SELECT jobs.now() > %s - interval '1 second'", time_of_run)
 
-    clock = start_clock()
     eventually(
         lambda: rows("SELECT 1 FROM jobs.occurrences WHERE job = %s", job) or not clock.runs,
         within_s=30,
