@@ -45,17 +45,28 @@ def value_of(
     return [arguments[name] for name in names]
 
 
-def readable(name: str, value: object) -> str:
+def written(
+    title: str, actor: dramatiq.Actor[..., Any], message: dramatiq.Message[Any], key: Key | None
+) -> str:
     """Write a key people can read: `process_image:[7]`; a long one ends in its hash.
 
-    Raises `ValueError` for a value that is no JSON.
+    So does one that may be made of what the actor redacts: keys stand in lists, logs and audits.
+    Raises what the function raises, and `ValueError` for a value that is no JSON.
     """
+    value, is_secret = value_of(actor, message, key), _may_tell(actor, key)
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError as err:
-        raise ValueError(f"{name}: the key {value!r:.80} is no JSON: {err}") from None
-    key = f"{name}:{text}"
+        said = "made of redacted arguments" if is_secret else f"{value!r:.80}"
+        raise ValueError(f"{title}: the key {said} is no JSON: {err}") from None
+    found = f"{title}:{text}"
     # PostgreSQL has no NUL in a text; JSON writes it as an escape, so none is here.
-    if len(key.encode()) <= LONGEST_BYTES:
-        return key
-    return f"{name}:{hashlib.sha256(text.encode()).hexdigest()}"
+    if len(found.encode()) <= LONGEST_BYTES and not is_secret:
+        return found
+    return f"{title}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _may_tell(actor: dramatiq.Actor[..., Any], key: Key | None) -> bool:
+    """Say whether a key may be made of secret arguments; of a function nobody knows."""
+    secret = set(actor.options.get("redact", ()))
+    return bool(secret) and (key is None or callable(key) or not secret.isdisjoint(key))

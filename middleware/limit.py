@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import dramatiq
 
-from middleware.key import Key, check_key, readable, value_of
+from middleware.key import Key, check_key, written
 from middleware.waits import FURTHEST
 from workshed.jobs.limits import Ask, Kind
 
@@ -112,10 +112,10 @@ class Limit:
         """
         key = title = self.title(actor.actor_name)
         if self.key is not None:
-            key = readable(title, value_of(actor, message, self.key))
+            key = written(title, actor, message, self.key)
         share = ""
         if self.share is not None:
-            share = readable("share", value_of(actor, message, self.share))
+            share = written("share", actor, message, self.share)
         return Ask(key, self.kind, self.size, self.span, share)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import dramatiq
 
-from middleware.key import Key, check_key, readable, value_of
+from middleware.key import Key, check_key, written
 
 Strategy = Literal[
     "until_executing",
@@ -107,4 +107,4 @@ class Unique:
         Raises what the function given as `key` raises, and `ValueError` for a result that is no
         JSON.
         """
-        return readable(actor.actor_name, value_of(actor, message, self.key))
+        return written(actor.actor_name, actor, message, self.key)

@@ -50,6 +50,18 @@ def test_each_value_of_the_arguments_named_has_a_limit_of_its_own():
     assert ask(limit, 8) != ask(limit, 7)
 
 
+def test_a_key_and_a_share_that_may_tell_what_is_redacted_are_hashes():
+    limit = Limit.concurrent(1, key=["part"], share=["tenant_id"])
+    secretive = actor()
+    secretive.options["redact"] = ("tenant_id",)
+
+    asked = limit.ask(secretive, dramatiq.Message("default", "sync", ("4242",), {}, {}))
+
+    assert asked.key == 'sync:concurrent:["all"]'
+    assert asked.share.startswith("share:")
+    assert "4242" not in asked.share
+
+
 def test_a_function_makes_the_key():
     limit = Limit.concurrent(1, key=lambda tenant_id, **_: tenant_id // 10)
 

@@ -15,14 +15,14 @@ def resize(attachment_id, width=800, *, quality=85):
     """An actor's function."""
 
 
-def actor(fn=resize):
+def actor(fn=resize, **options):
     return dramatiq.Actor(
         fn,
         broker=StubBroker(middleware=[]),
         actor_name="resize",
         queue_name="images",
         priority=0,
-        options={},
+        options=options,
     )
 
 
@@ -65,6 +65,40 @@ def test_a_long_key_is_its_hash():
 
     assert found != key(Unique(), "x" * 10_001)
     assert len(found) == len("resize:") + 64
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Unique(),
+        Unique(key=["width", "attachment_id"]),
+        Unique(key=lambda attachment_id, **_: attachment_id),
+    ],
+    ids=["of all", "of some", "of a function"],
+)
+def test_a_key_that_may_tell_what_is_redacted_is_its_hash(rule):
+    """It stands in lists, logs and audits, where nobody hides it."""
+    secretive = actor(redact=("attachment_id",))
+    first, again, other = (rule.key_of(secretive, message(n)) for n in ("4242", "4242", "4343"))
+
+    assert first == again != other
+    assert len(first) == len("resize:") + 64
+    assert "4242" not in first
+
+
+def test_a_key_of_what_anybody_may_see_is_readable():
+    rule = Unique(key=["width"])
+
+    assert rule.key_of(actor(redact=("attachment_id",)), message(7, 100)) == "resize:[100]"
+
+
+def test_a_key_that_is_no_json_is_refused_without_what_is_secret():
+    rule = Unique(key=lambda attachment_id, **_: {attachment_id})
+
+    with pytest.raises(ValueError, match="made of redacted arguments") as refused:
+        rule.key_of(actor(redact=("attachment_id",)), message("4242"))
+
+    assert "4242" not in str(refused.value)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers(0, 100), max_size=5))
