@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
@@ -71,6 +72,14 @@ class Which:
 
 
 ANY = Which()
+FITS = SQL("""
+           (%(queue)s::text IS NULL OR queue = %(queue)s)
+       AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
+       AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
+       AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
+       AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+""")
+"""A condition on `jobs.dead`, with the values of `parameters(which)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,21 +215,17 @@ def find(
 
     `before`: the death and the id of the last one that is known already.
     """
-    query = """
+    query = SQL("""
         SELECT message_id, hop, attempt, queue, actor, body, reason, error_class, place, release,
                died_at
           FROM jobs.dead
-         WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
-           AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
-           AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
-           AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+         WHERE {}
            AND (%(at)s::timestamptz IS NULL OR (died_at, message_id) < (%(at)s, %(id)s::text))
          ORDER BY died_at DESC, message_id DESC
          LIMIT %(limit)s
-    """
+    """).format(FITS)
     at, message_id = before or (None, None)
-    values = {**_values(which), "at": at, "id": message_id, "limit": limit}
+    values = {**parameters(which), "at": at, "id": message_id, "limit": limit}
     with conn.cursor(row_factory=class_row(Dead)) as cur:
         return cur.execute(query, values).fetchall()
 
@@ -229,39 +234,31 @@ def ids(
     conn: Connection, which: Which, *, until: datetime | None = None, limit: int | None = None
 ) -> list[str]:
     """Return the ids of all of them, who died first first; none that died after `until`."""
-    query = """
+    query = SQL("""
         SELECT message_id
           FROM jobs.dead
-         WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
-           AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
-           AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
-           AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+         WHERE {}
            AND (%(until)s::timestamptz IS NULL OR died_at <= %(until)s)
          ORDER BY died_at, message_id
          LIMIT %(limit)s
-    """
-    values = {**_values(which), "until": until, "limit": limit}
+    """).format(FITS)
+    values = {**parameters(which), "until": until, "limit": limit}
     return [message_id for (message_id,) in conn.execute(query, values)]
 
 
 def groups(conn: Connection, which: Which = ANY) -> list[Group]:
     """Return the dead by class of error, the largest group first."""
-    query = """
+    query = SQL("""
         SELECT error_class, count(*) AS count,
                array_agg(DISTINCT COALESCE(actor, %(nobody)s)) AS actors,
                min(died_at) AS first_at, max(died_at) AS last_at
           FROM jobs.dead
-         WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-           AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
-           AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
-           AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
-           AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+         WHERE {}
          GROUP BY error_class
          ORDER BY count(*) DESC, error_class
-    """
+    """).format(FITS)
     with conn.cursor(row_factory=class_row(Group)) as cur:
-        return cur.execute(query, {**_values(which), "nobody": NOBODY}).fetchall()
+        return cur.execute(query, {**parameters(which), "nobody": NOBODY}).fetchall()
 
 
 def count(conn: Connection, which: Which = ANY) -> int:
@@ -271,18 +268,14 @@ def count(conn: Connection, which: Which = ANY) -> int:
 
 def count_some(conn: Connection, which: Which = ANY, *, most: int) -> int:
     """Return how many they are, or `most` where they are more."""
-    query = """
+    query = SQL("""
         SELECT count(*)
           FROM (SELECT
                   FROM jobs.dead
-                 WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-                   AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
-                   AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
-                   AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
-                   AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+                 WHERE {}
                  LIMIT %(most)s) AS counted
-    """
-    [(number,)] = conn.execute(query, {**_values(which), "most": most})
+    """).format(FITS)
+    [(number,)] = conn.execute(query, {**parameters(which), "most": most})
     return int(number)
 
 
@@ -312,7 +305,8 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
-def _values(which: Which) -> dict[str, Any]:
+def parameters(which: Which) -> dict[str, Any]:
+    """Return what `FITS` asks for."""
     return {
         "queue": which.queue,
         "actor": which.actor,

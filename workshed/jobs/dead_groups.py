@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 
 from workshed.db import Connection
-from workshed.jobs.dead import ANY, Which
+from workshed.jobs.dead import ANY, FITS, Which, parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,12 @@ class Group:
 def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
     """Return the largest groups."""
     # Both counts read the index `dead_by_group` alone: the rows have bodies.
-    query = """
+    query = SQL("""
         WITH grouped AS (
             SELECT error_class, actor, place, count(*) AS count,
                    min(died_at) AS first_at, max(died_at) AS last_at
               FROM jobs.dead
-             WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-               AND (%(actor)s::text IS NULL OR COALESCE(actor, '-') = %(actor)s)
-               AND (%(error)s::text IS NULL OR COALESCE(error_class, '-') = %(error)s)
-               AND (%(place)s::text IS NULL OR COALESCE(place, '-') = %(place)s)
-               AND (%(since)s::interval IS NULL OR died_at >= jobs.now() - %(since)s)
+             WHERE {}
              GROUP BY error_class, actor, place
              ORDER BY count(*) DESC, max(died_at) DESC
              LIMIT %(limit)s
@@ -70,14 +67,7 @@ def find(conn: Connection, which: Which = ANY, *, limit: int) -> list[Group]:
            AND COALESCE(t.actor, '-') = COALESCE(g.actor, '-')
            AND COALESCE(t.place, '-') = COALESCE(g.place, '-')
          ORDER BY g.count DESC, g.last_at DESC, g.error_class, g.actor, g.place
-    """
-    values = {
-        "queue": which.queue,
-        "actor": which.actor,
-        "error": which.error,
-        "since": which.since,
-        "place": which.place,
-        "limit": limit,
-    }
+    """).format(FITS)
+    values = {**parameters(which), "limit": limit}
     with conn.cursor(row_factory=class_row(Group)) as cur:
         return cur.execute(query, values).fetchall()

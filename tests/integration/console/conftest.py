@@ -6,7 +6,9 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import dramatiq
 import orjson
 import pytest
 
@@ -14,8 +16,9 @@ from brokers import topology
 from console.cli import main
 from tests.integration.console import kinds
 from workshed import blobs
-from workshed.jobs import dead, runs, schedule
+from workshed.jobs import batches, dead, runs, schedule
 from workshed.jobs.run_rows import row
+from workshed.jobs.schedule import Row
 from workshed.settings import settings
 from workshed.storage import storage
 
@@ -171,6 +174,37 @@ def ran(conn):
         runs.write(conn, [row(**found)])
 
     return write
+
+
+@pytest.fixture
+def make_batch(conn, store):
+    """`make_batch("a", "b")`: a closed batch of jobs that wait; its id."""
+
+    def make_batch(*message_ids, description="June's invoices"):
+        batch = str(uuid4())
+        message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
+        told = Row(message.message_id, 0, "default", "report", message.encode().decode(), "send")
+        with conn.transaction():
+            conn.execute(*batches.opening(batch, description, {"success": told}))
+            conn.execute(*batches.joining(batch, message_ids))
+            conn.execute(*batches.closing(batch))
+        for message_id in message_ids:
+            store(message_id, batch=batch)
+        return batch
+
+    return make_batch
+
+
+@pytest.fixture
+def dies(conn, bury):
+    """`dies("a")`: a job of a batch is dead."""
+
+    def dies(message_id, **changes):
+        conn.execute("DELETE FROM jobs.schedule WHERE message_id = %s", (message_id,))
+        bury(message_id, **changes)
+        batches.end(conn, message_id, "dead")
+
+    return dies
 
 
 @pytest.fixture

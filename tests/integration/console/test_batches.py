@@ -1,50 +1,15 @@
 """`workshed batches`: how far they are, and what is done with the jobs that are not."""
 
-from uuid import uuid4
-
-import dramatiq
 import pytest
 
 from workshed.jobs import batch_rows, batches, schedule
-from workshed.jobs.schedule import Row
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
-@pytest.fixture
-def make(conn, store):
-    """`make("a", "b")`: a closed batch of jobs that wait; its id."""
-
-    def make(*message_ids, description="June's invoices"):
-        batch = str(uuid4())
-        message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
-        told = Row(message.message_id, 0, "default", "report", message.encode().decode(), "send")
-        with conn.transaction():
-            conn.execute(*batches.opening(batch, description, {"success": told}))
-            conn.execute(*batches.joining(batch, message_ids))
-            conn.execute(*batches.closing(batch))
-        for message_id in message_ids:
-            store(message_id, batch=batch)
-        return batch
-
-    return make
-
-
-@pytest.fixture
-def dies(conn, bury):
-    """`dies("a")`: a job of a batch is dead."""
-
-    def dies(message_id):
-        conn.execute("DELETE FROM jobs.schedule WHERE message_id = %s", (message_id,))
-        bury(message_id)
-        batches.end(conn, message_id, "dead")
-
-    return dies
-
-
-def test_they_are_listed_with_how_far_they_are(workshed, make, dies, conn):
-    first = make("a", "b", "c")
-    second = make("d")
+def test_they_are_listed_with_how_far_they_are(workshed, make_batch, dies, conn):
+    first = make_batch("a", "b", "c")
+    second = make_batch("d")
     batches.end(conn, "a", "succeeded")
     dies("b")
     conn.execute(
@@ -65,8 +30,8 @@ def test_they_are_listed_with_how_far_they_are(workshed, make, dies, conn):
     ]
 
 
-def test_those_that_have_succeeded_are_left_out_when_that_is_said(workshed, make, conn):
-    running, _ = make("a"), make()
+def test_those_that_have_succeeded_are_left_out_when_that_is_said(workshed, make_batch, conn):
+    running, _ = make_batch("a"), make_batch()
 
     found = workshed("batches", "--unfinished", "--json").json
 
@@ -79,8 +44,8 @@ def test_none_is_said(workshed):
     assert (done.out, done.err) == ("", "There is no batch.\n")
 
 
-def test_one_is_shown_with_what_it_tells_and_its_dead(workshed, make, dies):
-    batch = make("a", "b")
+def test_one_is_shown_with_what_it_tells_and_its_dead(workshed, make_batch, dies):
+    batch = make_batch("a", "b")
     dies("b")
 
     done = workshed("batches", "show", batch)
@@ -102,8 +67,8 @@ def test_one_that_is_not_there_is_unknown(workshed, command, batch):
     assert "see `workshed batches`" in done.err
 
 
-def test_its_dead_are_retried(workshed, make, dies, conn):
-    batch = make("a", "b")
+def test_its_dead_are_retried(workshed, make_batch, dies, conn):
+    batch = make_batch("a", "b")
     dies("a")
     dies("b")
 
@@ -118,8 +83,8 @@ def test_its_dead_are_retried(workshed, make, dies, conn):
     assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
 
 
-def test_one_is_cancelled(workshed, make, conn):
-    batch = make("a", "b")
+def test_one_is_cancelled(workshed, make_batch, conn):
+    batch = make_batch("a", "b")
 
     assert workshed("batches", "cancel", batch).code == 2
     assert workshed("batches", "cancel", batch, "--dry-run").out == f"{batch}  would be cancelled\n"
@@ -131,8 +96,8 @@ def test_one_is_cancelled(workshed, make, conn):
     assert schedule.find(conn) == []
 
 
-def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make, conn):
-    batch = make("a", "b")
+def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make_batch, conn):
+    batch = make_batch("a", "b")
     conn.execute("DELETE FROM jobs.schedule WHERE message_id = 'a'")
 
     done = workshed("batches", "cancel", batch, "--yes", "--json")
@@ -144,8 +109,8 @@ def test_one_of_which_a_job_runs_is_being_cancelled(workshed, make, conn):
     )
 
 
-def test_one_that_has_ended_cannot_be_cancelled(workshed, make, conn):
-    batch = make("a")
+def test_one_that_has_ended_cannot_be_cancelled(workshed, make_batch, conn):
+    batch = make_batch("a")
     batches.end(conn, "a", "succeeded")
 
     done = workshed("batches", "cancel", batch, "--yes")

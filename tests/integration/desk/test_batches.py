@@ -1,56 +1,21 @@
 """Batches: how far they are, their jobs, and what is done with those that are not done."""
 
-from uuid import uuid4
-
-import dramatiq
 import pytest
 
 from console.web.desk.pages import batches as page
-from tests.integration.console.conftest import bury, ran, store
+from tests.integration.console.conftest import bury, dies, make_batch, ran, store
 from tests.integration.desk.conftest import quoted
 from workshed.jobs import audit, batch_rows, batches, schedule
-from workshed.jobs.schedule import Row
 
-__all__ = ["bury", "ran", "store"]
-
-
-@pytest.fixture
-def make(conn, store):
-    """`make("a", "b")`: a closed batch of jobs that wait; its id."""
-
-    def make(*message_ids, description="June's invoices"):
-        batch = str(uuid4())
-        message = dramatiq.Message("default", "report", (), {}, {}, f"told of {batch}")
-        told = Row(message.message_id, 0, "default", "report", message.encode().decode(), "send")
-        with conn.transaction():
-            conn.execute(*batches.opening(batch, description, {"success": told}))
-            conn.execute(*batches.joining(batch, message_ids))
-            conn.execute(*batches.closing(batch))
-        for message_id in message_ids:
-            store(message_id, batch=batch)
-        return batch
-
-    return make
-
-
-@pytest.fixture
-def dies(conn, bury):
-    """`dies("a")`: a job of a batch is dead."""
-
-    def dies(message_id, **changes):
-        conn.execute("DELETE FROM jobs.schedule WHERE message_id = %s", (message_id,))
-        bury(message_id, **changes)
-        batches.end(conn, message_id, "dead")
-
-    return dies
+__all__ = ["bury", "dies", "make_batch", "ran", "store"]
 
 
 # The list
 
 
-def test_they_are_listed_with_how_far_they_are(operator, make, dies, conn):
-    make("a", "b", "c")
-    second = make("d", description="")
+def test_they_are_listed_with_how_far_they_are(operator, make_batch, dies, conn):
+    make_batch("a", "b", "c")
+    second = make_batch("d", description="")
     batches.end(conn, "a", "succeeded")
     dies("b")
     batches.end(conn, "d", "succeeded")
@@ -70,9 +35,9 @@ def test_there_is_none(operator):
     assert "batch.adding(conn)" in operator.get("/batches").text
 
 
-def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, make, conn):
-    running = make("a")
-    make()
+def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, make_batch, conn):
+    running = make_batch("a")
+    make_batch()
 
     found = operator.json("/batches?unfinished=1")["batches"]
 
@@ -81,8 +46,8 @@ def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, ma
     assert "No batch fits this" in operator.get("/batches?unfinished=1").text
 
 
-def test_each_is_on_one_page_also_of_those_made_at_once(operator, make, conn):
-    made = {make() for _ in range(60)}
+def test_each_is_on_one_page_also_of_those_made_at_once(operator, make_batch, conn):
+    made = {make_batch() for _ in range(60)}
     conn.execute("UPDATE jobs.batches SET created_at = '2026-01-01T00:00Z'")
 
     first = operator.json("/batches")
@@ -93,9 +58,9 @@ def test_each_is_on_one_page_also_of_those_made_at_once(operator, make, conn):
     assert operator.get('/batches?before=["2026-01-01T00:00Z","no id"]').status_code == 400
 
 
-def test_of_a_large_batch_not_all_is_counted_for_the_list(operator, make, monkeypatch):
+def test_of_a_large_batch_not_all_is_counted_for_the_list(operator, make_batch, monkeypatch):
     monkeypatch.setattr(page, "COUNTED", 2)
-    batch = make("a", "b", "c", "d")
+    batch = make_batch("a", "b", "c", "d")
 
     [found] = operator.json("/batches")["batches"]
 
@@ -107,8 +72,8 @@ def test_of_a_large_batch_not_all_is_counted_for_the_list(operator, make, monkey
 # One
 
 
-def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make, dies, ran, conn):
-    batch = make("a", "b", "c")
+def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies, ran, conn):
+    batch = make_batch("a", "b", "c")
     dies("b")
     ran("c", actor="wave")
     conn.execute("DELETE FROM jobs.schedule WHERE message_id = 'c'")
@@ -128,8 +93,8 @@ def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make, dies, ran,
     assert "not yet" in text
 
 
-def test_what_it_has_told_is_a_job(operator, make, conn):
-    batch = make("a")
+def test_what_it_has_told_is_a_job(operator, make_batch, conn):
+    batch = make_batch("a")
     batches.end(conn, "a", "succeeded")
 
     found = operator.json(f"/batch?id={batch}")
@@ -139,8 +104,8 @@ def test_what_it_has_told_is_a_job(operator, make, conn):
     assert f'<a href="/job?id={told}">report</a>' in operator.get(f"/batch?id={batch}").text
 
 
-def test_its_jobs_are_paged_and_chosen_by_state(operator, make, conn):
-    batch = make(*(f"job-{number:02}" for number in range(60)))
+def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
+    batch = make_batch(*(f"job-{number:02}" for number in range(60)))
     batches.end(conn, "job-07", "cancelled")
 
     first = operator.json(f"/batch?id={batch}")
@@ -162,8 +127,8 @@ def test_one_that_is_not_there_is_unknown(operator, batch):
     assert operator.post("/batches/cancel", {"id": batch}).status_code == 404
 
 
-def test_what_others_wrote_is_text(operator, make, dies):
-    batch = make("<b>a</b>", description="<i>June</i>\nJuly")
+def test_what_others_wrote_is_text(operator, make_batch, dies):
+    batch = make_batch("<b>a</b>", description="<i>June</i>\nJuly")
     dies("<b>a</b>", reason="<u>no</u>", actor="<s>greet</s>")
 
     for path in ("/batches", f"/batch?id={batch}"):
@@ -176,8 +141,8 @@ def test_what_others_wrote_is_text(operator, make, dies):
 # Retry
 
 
-def test_its_dead_are_retried_by_whoever_is_sure(operator, make, dies, conn):
-    batch = make("a", "b", "c")
+def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, conn):
+    batch = make_batch("a", "b", "c")
     dies("a")
     dies("b", body=b"not JSON")
 
@@ -195,9 +160,9 @@ def test_its_dead_are_retried_by_whoever_is_sure(operator, make, dies, conn):
     assert (entry.action, entry.count, entry.about) == ("batches.retry", 1, {"batch": batch})
 
 
-def test_what_is_left_of_many_dead_is_said(operator, make, dies, conn, monkeypatch):
+def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, monkeypatch):
     monkeypatch.setattr(page, "MOST", 1)
-    batch = make("a", "b")
+    batch = make_batch("a", "b")
     dies("a")
     dies("b")
 
@@ -207,8 +172,8 @@ def test_what_is_left_of_many_dead_is_said(operator, make, dies, conn, monkeypat
     assert batch_rows.progress(conn, batch).dead == 1
 
 
-def test_none_is_dead(operator, make):
-    said = operator.done("/batches/retry", {"id": make("a")})
+def test_none_is_dead(operator, make_batch):
+    said = operator.done("/batches/retry", {"id": make_batch("a")})
 
     assert said == "None of its jobs is dead."
 
@@ -216,8 +181,8 @@ def test_none_is_dead(operator, make):
 # Cancel
 
 
-def test_one_is_cancelled_by_whoever_is_sure(operator, make, conn):
-    batch = make("a", "b")
+def test_one_is_cancelled_by_whoever_is_sure(operator, make_batch, conn):
+    batch = make_batch("a", "b")
 
     asked = operator.post("/batches/cancel", {"id": batch}).text
     assert f"This would cancel batch {batch}, of which 2 jobs have not ended" in asked
@@ -232,8 +197,8 @@ def test_one_is_cancelled_by_whoever_is_sure(operator, make, conn):
     assert "never, it was cancelled" in operator.get(f"/batch?id={batch}").text
 
 
-def test_one_that_has_ended_is_not_cancelled(operator, make, conn):
-    batch = make("a")
+def test_one_that_has_ended_is_not_cancelled(operator, make_batch, conn):
+    batch = make_batch("a")
     batches.end(conn, "a", "succeeded")
 
     answer = operator.post("/batches/cancel", {"id": batch, "sure": "yes"})
@@ -243,8 +208,8 @@ def test_one_that_has_ended_is_not_cancelled(operator, make, conn):
     assert "Cancel the batch" not in operator.get(f"/batch?id={batch}").text
 
 
-def test_a_reader_has_no_buttons(reader, make, dies):
-    batch = make("a", "b")
+def test_a_reader_has_no_buttons(reader, make_batch, dies):
+    batch = make_batch("a", "b")
     dies("a")
 
     text = reader.get(f"/batch?id={batch}").text

@@ -1,0 +1,81 @@
+"""`workshed doctor` on what leaves this host: whether somebody on the way can read it."""
+
+import pytest
+
+from console.doctor import CHECKS, examine, look_around
+
+
+@pytest.fixture
+def tls():
+    """`tls("RabbitMQ")`: what its check of TLS finds; nothing is connected to."""
+
+    def run(server):
+        one = [check for check in CHECKS if check.name == f"{server} TLS"]
+        [finding] = examine(look_around(("actors",), 1, 8), one)[f"{server} TLS"]
+        return finding
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [
+        ("amqp://ada:secret@mq.example.org/", "warning"),
+        ("amqp://ada:secret@10.0.0.7:5672/", "warning"),
+        ("amqp://ada:secret@127.0.0.1/;amqp://ada:secret@mq.example.org/", "warning"),
+        ("amqps://ada:secret@a.example.org/;amqp://ada:secret@mq.example.org/", "warning"),
+        ("amqps://ada:secret@mq.example.org/", "ok"),
+        ("amqp://ada:secret@127.0.0.1:5672/", "ok"),
+        ("amqp://ada:secret@[::1]:5672/", "ok"),
+        ("amqp://ada:secret@localhost/", "ok"),
+        ("stub://", "ok"),
+    ],
+)
+def test_jobs_that_leave_the_host_unencrypted(tls, env, url, level):
+    """Whoever is on the way reads them, and the password with which he can send others."""
+    env(BROKER_URL=url)
+
+    found = tls("RabbitMQ")
+
+    assert found.level == level
+    assert "secret" not in found.said + found.mend
+    if level == "warning":
+        host = "10.0.0.7" if "10.0.0.7" in url else "mq.example.org"
+        assert found.said.endswith(f"unencrypted to {host}")
+        assert found.mend.startswith("export WORKSHED_BROKER_URL=amqps://")
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [
+        ("postgresql://ada:secret@db.example.org/shop", "warning"),
+        ("postgresql://ada:secret@db.example.org/shop?sslmode=prefer", "warning"),
+        ("postgresql://ada:secret@127.0.0.1,db.example.org/shop", "warning"),
+        ("postgresql://ada:secret@/shop?hostaddr=10.0.0.7", "warning"),
+        ("postgresql://ada:secret@db.example.org/shop?sslmode=require", "ok"),
+        ("postgresql://ada:secret@db.example.org/shop?sslmode=verify-full", "ok"),
+        ("postgresql://ada:secret@localhost/shop", "ok"),
+        ("postgresql://ada:secret@[::1]/shop", "ok"),
+        ("postgresql://ada:secret@%2Fvar%2Frun%2Fpostgresql/shop", "ok"),
+        ("postgresql:///shop", "ok"),
+    ],
+)
+def test_rows_that_leave_the_host_unencrypted(tls, env, url, level):
+    env(DATABASE_URL=url)
+
+    found = tls("PostgreSQL")
+
+    assert found.level == level
+    assert "secret" not in found.said + found.mend
+    if level == "warning":
+        assert "sslmode=prefer lets rows and the password go unencrypted to" in found.said
+        assert "sslmode=verify-full" in found.mend
+
+
+def test_libpqs_own_variables_count(tls, env, monkeypatch):
+    monkeypatch.setenv("PGHOST", "db.example.org")
+    env(DATABASE_URL="postgresql:///shop")
+    assert tls("PostgreSQL").level == "warning"
+
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert tls("PostgreSQL").level == "ok"
