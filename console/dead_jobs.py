@@ -1,6 +1,11 @@
-"""What becomes of dead jobs, in words that commands and pages share."""
+"""Dead jobs, and what becomes of them, as commands and pages both tell."""
 
+from dataclasses import asdict
+from typing import Any
+
+from console.body import for_programs
 from console.words import jobs
+from workshed.jobs.dead import Dead
 from workshed.jobs.prospects import Prospect
 
 
@@ -18,3 +23,13 @@ def stays(unreadable: int) -> str:
     if not unreadable:
         return ""
     return f"{jobs(unreadable)} cannot be read and {'stays' if unreadable == 1 else 'stay'} dead."
+
+
+def why(row: Dead) -> str:
+    """Say in one line what it died of."""
+    return row.error_class or row.reason.partition("\n")[0]
+
+
+def as_data(row: Dead) -> dict[str, Any]:
+    """Return a row as programs read it."""
+    return asdict(row) | for_programs(row.body)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import typer
 
 from brokers.errors import did_you_mean
-from console.cli.arguments import KEYWORD, value
+from console.arguments import KEYWORD, value
 from middleware import Label
 from workshed.jobs.runs import Run
 

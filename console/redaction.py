@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from console.cli.strict_json import loads
+from console.strict_json import loads
 from workshed.db import Connection
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor

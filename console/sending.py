@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from console.cli.arguments import KEYWORD, is_json
-from console.cli.body import parsed
+from console.arguments import KEYWORD, is_json
+from console.body import parsed
 from console.timeline import Known
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from console import history
-from console.cli.body import parsed
+from console.body import parsed
 from console.waiting import get as get_waiting
 from workshed.db import Connection
 from workshed.jobs import dead, queues, runs, turns, unique

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from console import running
-from console.cli.body import parsed
+from console.body import parsed
 from console.redaction import without_secrets
 from console.running import Running
 from console.waiting import Waiting

@@ -97,6 +97,7 @@ def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     from console.campaigns import known
     from console.cli import output
     from console.program import database
+    from console.text import visible
     from workshed.campaigns import check
 
     with database("product") as conn:
@@ -107,7 +108,7 @@ def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
         return
     output.fields([("to", f"{found.recipient_name} <{found.recipient}>")])
     output.fields([("subject", found.subject)])
-    print(f"\n{output.visible(found.text_body)}")
+    print(f"\n{visible(found.text_body)}")
 
 
 @campaigns.command()

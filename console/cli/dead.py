@@ -54,7 +54,7 @@ def show(
 ) -> None:
     """Show a dead job with its body and all its attempts."""
     from console.cli import job, output
-    from console.cli.dead_lists import as_data
+    from console.dead_jobs import as_data
     from console.errors import NotFoundError
     from console.program import database
     from console.redaction import without_secrets

@@ -1,10 +1,8 @@
 """The dead in lines: one by one, by class of error, and those that only RabbitMQ holds."""
 
-from dataclasses import asdict
-from typing import Any
-
+from console.body import call
 from console.cli import output
-from console.cli.body import call, for_programs
+from console.dead_jobs import as_data, why
 from console.depths import in_dead_queues
 from console.program import queue_names, rabbitmq
 from console.redaction import without_secrets
@@ -12,7 +10,7 @@ from console.words import ago
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import dead
-from workshed.jobs.dead import Dead, Which
+from workshed.jobs.dead import Which
 from workshed.jobs.windows import clock
 
 
@@ -55,13 +53,3 @@ def tell_of_dead_queues(conn: Connection) -> None:
             f"{name}.dead on RabbitMQ holds {count}, whose outcome could not be stored: "
             f"`workshed dead requeue {name}` puts them back."
         )
-
-
-def why(row: Dead) -> str:
-    """Say in one line what it died of."""
-    return row.error_class or row.reason.partition("\n")[0]
-
-
-def as_data(row: Dead) -> dict[str, Any]:
-    """Return a row as programs read it."""
-    return asdict(row) | for_programs(row.body)

@@ -70,7 +70,8 @@ def tell(name: str, findings: "list[Finding]") -> None:
     """Print what a check found; the line that mends it is never wrapped, so it can be copied."""
     from rich.text import Text
 
-    from console.cli.output import console, visible
+    from console.cli.output import console
+    from console.text import visible
 
     out = console()
     for finding in findings:

@@ -26,9 +26,10 @@ def each(
 
     Raises `NotFoundError` when one is unknown, else `PartlyError`.
     """
-    from console.cli.output import print_json, visible
+    from console.cli.output import print_json
     from console.cli.progress import progress
     from console.errors import NotFoundError, PartlyError
+    from console.text import visible
 
     ids = list(dict.fromkeys(ids))
     answers: dict[str, str] = {}

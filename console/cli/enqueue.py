@@ -93,8 +93,8 @@ def built(
     packages: list[str] | None,
 ) -> "dramatiq.Message[Any]":
     """Make the message, by the actor; raises `UnknownActorError`."""
+    from console.arguments import arguments
     from console.cli import typed
-    from console.cli.arguments import arguments
     from console.errors import UnknownActorError
     from console.program import PACKAGES, load, rabbitmq
 

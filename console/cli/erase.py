@@ -36,7 +36,7 @@ def erase(
     """
     from dataclasses import asdict
 
-    from console.cli.arguments import KEYWORD, value
+    from console.arguments import KEYWORD, value
     from console.cli.asking import agreed
     from console.cli.output import fields, print_json, talk
     from console.program import database

@@ -47,7 +47,7 @@ def print_event(event: "Event", *, as_json: bool) -> None:
     """Print it on a line of its own, for programs too."""
     import json
 
-    from console.cli.output import plain, visible
+    from console.text import plain, visible
 
     if as_json:
         fields: dict[str, Any] = {"at": event.at, "what": event.what, "details": event.details}

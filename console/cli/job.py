@@ -59,8 +59,8 @@ def shown(
     from dataclasses import asdict
 
     from console import timeline
+    from console.body import for_programs
     from console.cli import following
-    from console.cli.body import for_programs
     from console.cli.output import print_json
     from console.errors import NotFoundError
     from console.program import database
@@ -135,9 +135,10 @@ def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelle
 
 def print_known(known: "Known", now: datetime) -> None:
     """Print where it is, what happened to it, its message, and how it failed last."""
-    from console.cli.body import for_people
-    from console.cli.output import fields, talk, visible
+    from console.body import for_people
+    from console.cli.output import fields, talk
     from console.history import call
+    from console.text import visible
     from console.words import due
 
     pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
@@ -175,8 +176,9 @@ def show(
     now: datetime,
 ) -> None:
     """Print it."""
-    from console.cli.body import for_people
-    from console.cli.output import fields, visible
+    from console.body import for_people
+    from console.cli.output import fields
+    from console.text import visible
 
     fields(pairs)
     print(f"\n{visible(for_people(body))}")
@@ -185,7 +187,7 @@ def show(
 
 def print_attempts(tried: "list[Attempt]", now: datetime) -> None:
     """Print them, the first one first."""
-    from console.cli.output import visible
+    from console.text import visible
     from console.words import ago
 
     for one in tried:

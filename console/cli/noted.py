@@ -50,7 +50,7 @@ def note(
     """
     import json
 
-    from console.cli.output import plain
+    from console.text import plain
     from workshed import db
     from workshed.jobs import audit
 
@@ -63,7 +63,7 @@ def note(
 
 def who() -> str:
     """Name the user of this command and its host: `ada@web-1 (command)`."""
-    from console.cli.output import visible
+    from console.text import visible
 
     try:
         user = getpass.getuser()

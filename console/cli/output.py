@@ -1,22 +1,16 @@
 """What commands print: tables for people, JSON for programs."""
 
-import dataclasses
 import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from console.text import plain, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-# What a terminal would obey: control characters, but for tab and line feed, and lone surrogates,
-# which it cannot show. Bodies and errors are written by whoever could send.
-CONTROLS = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
-}
 
 NUMBER = re.compile(r"\d+|-")
 GAP = 2
@@ -31,23 +25,6 @@ def talk(line: str) -> None:
 def print_json(value: Any) -> None:
     """Write one JSON value on stdout, in ASCII."""
     print(json.dumps(value, default=plain, indent=2))
-
-
-def plain(value: object) -> object:
-    """Turn what JSON lacks into what it has: ISO 8601 times, spans in seconds."""
-    match value:
-        case datetime():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def visible(text: str) -> str:
-    """Write out what a terminal would obey or could not show."""
-    return text.translate(CONTROLS).encode(errors="backslashreplace").decode()
 
 
 def console() -> "Console":

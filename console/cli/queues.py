@@ -89,12 +89,13 @@ def again(conn: "Connection", *, as_json: bool) -> None:
     from console.cli import output
     from console.program import management, rabbitmq
     from console.queue_states import states
+    from console.text import plain
 
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             found, trouble = states(conn, rabbitmq(), management())
             if as_json:
-                print(json.dumps([asdict(one) for one in found], default=output.plain), flush=True)
+                print(json.dumps([asdict(one) for one in found], default=plain), flush=True)
             else:
                 output.console().clear()  # writes nothing where there is no terminal
                 print_states(found)

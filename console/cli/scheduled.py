@@ -26,8 +26,8 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List what waits, the next due first; `workshed scheduled` does the same."""
+    from console.body import call, for_programs
     from console.cli import output
-    from console.cli.body import call, for_programs
     from console.cli.doubts import doubt
     from console.program import database
     from console.redaction import without_secrets
@@ -62,8 +62,8 @@ def shown(
 ) -> None:
     """Show a waiting job with its body and its attempts so far."""
     from console import waiting
+    from console.body import for_programs
     from console.cli import job, output
-    from console.cli.body import for_programs
     from console.errors import NotFoundError
     from console.program import database
     from console.redaction import without_secrets

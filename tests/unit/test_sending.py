@@ -18,7 +18,7 @@ from hypothesis.strategies import (
     text,
 )
 
-from console.cli.arguments import KEYWORD, arguments
+from console.arguments import KEYWORD, arguments
 from console.sending import Call
 
 plain = none() | booleans() | integers() | floats(allow_nan=False, allow_infinity=False)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from console.cli.output import plain
+from console.text import plain
 from console.web.desk.page import Ask, BadQueryError
 
 LARGEST = (1 << 31) - 1

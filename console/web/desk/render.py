@@ -12,7 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from console import words
-from console.cli.output import plain, visible
+from console.text import plain, visible
 
 LONGEST_LINE = 200
 KIB = 1024

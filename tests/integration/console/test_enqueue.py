@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from console.cli.arguments import arguments
+from console.arguments import arguments
 from workshed.jobs import audit, cancels, schedule
 
 

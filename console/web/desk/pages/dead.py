@@ -5,8 +5,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from console.cli.body import call
-from console.cli.dead_lists import as_data
+from console.body import call
+from console.dead_jobs import as_data
 from console.redaction import without_secrets
 from console.web.desk.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
 from console.web.desk.redrive import discard, retry

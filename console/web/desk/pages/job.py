@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from console import history, sending, ties, timeline
-from console.cli import body
+from console import body, history, sending, ties, timeline
 from console.errors import NotFoundError
 from console.timeline import Known
 from console.tries import tries

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from console import waiting, words
-from console.cli.body import call, for_programs
+from console.body import call, for_programs
 from console.redaction import without_secrets
 from console.web.desk import keyset
 from console.web.desk.choice import asked, back, chosen, sorted_out, told

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from console.cli.strict_json import loads
+from console.strict_json import loads
 
 KEYWORD = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 

@@ -4,7 +4,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from console.cli.strict_json import loads
+from console.strict_json import loads
 
 
 def parsed(body: str | bytes) -> Any:
