@@ -379,6 +379,7 @@ def pytest_addoption(parser):
     """`--full`: the sizes that the promise names; by default a tenth of them."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")
     parser.addoption("--fault-report", metavar="FILE", help="write what an experiment counted")
+    parser.addoption("--fault-seed", type=int, help="the seed of an experiment, to repeat it")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,11 @@ import contextlib
 import functools
 import itertools
 import json
+import random
+import re
+import secrets
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,9 @@ __all__ = ["count", "environment", "numbers", "run", "start_worker"]
 
 ACTORS = (Path(__file__).parent / "load.py").read_text()
 KINDS = ("plain", "once", "retried", "mailed")
+STILL_S = 30
+"""Longer than any wait of the product that comes before something happens here."""
+THREAD_DIED = r"thread \S+ has died"
 UNDER_A_KEY = ("once", "retried", "mailed")
 
 
@@ -66,6 +74,10 @@ class Ledger:
         queues = self._rabbitmq.queues().values()
         return rows + sum(queue.get("messages", 0) for queue in queues)
 
+    def moved(self):
+        """Return what changes as long as something happens."""
+        return sum(self.effects().values()), self.left()
+
     def result(self):
         """Count what went wrong."""
         effects = self.effects()
@@ -97,10 +109,23 @@ def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
 
 
 @pytest.fixture
-def judged(request):
+def seed(request):
+    """The number that chance begins with in this run; printed, and `--fault-seed` repeats it."""
+    given = request.config.getoption("fault_seed")
+    number = secrets.randbits(32) if given is None else given
+    sys.stdout.write(f"--fault-seed={number}\n")  # pytest shows it when the test fails
+    random.seed(number)
+    return number
+
+
+@pytest.fixture
+def judged(request, seed, tmp_path):
     """`judged(result)`: report what came of an experiment, and fail over harm."""
 
     def judged(result):
+        result.seed = seed
+        logs = [log.read_text() for log in tmp_path.glob("worker-*.log")]
+        result.threads_dead += sum(len(re.findall(THREAD_DIED, text)) for text in logs)
         report = request.config.getoption("fault_report")
         if report:
             Path(report).write_text(json.dumps(result.as_json()))
@@ -110,14 +135,35 @@ def judged(request):
     return judged
 
 
+@pytest.fixture(scope="session")
+def quiet():
+    """`quiet(is_over, moved, within_s)`: wait for it, or until nothing has moved for long.
+
+    What is missing then is counted, and no error: it is what an experiment looks for.
+    """
+
+    def quiet(is_over, moved, within_s, still_s=STILL_S):
+        state, since = moved(), time.monotonic()
+        until = since + within_s
+        while not is_over() and time.monotonic() < min(until, since + still_s):
+            time.sleep(0.1)
+            if (now := moved()) != state:
+                state, since = now, time.monotonic()
+
+    return quiet
+
+
 @pytest.fixture
-def harmless(ledger, judged, eventually):
+def harmless(ledger, judged, quiet):
     """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
 
     def harmless(within_s=60):
-        with contextlib.suppress(AssertionError):  # what is missing is counted
-            eventually(lambda: ledger.done() and ledger.left() == 0, within_s=within_s)
-        return judged(ledger.result())
+        began = time.monotonic()
+        quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s)
+        drain_s = time.monotonic() - began
+        result = ledger.result()
+        result.drain_s = round(drain_s, 1)
+        return judged(result)
 
     return harmless
 

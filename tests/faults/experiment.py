@@ -1,38 +1,36 @@
 """What a fault experiment is: a test with a name, a fault, a load, and the remedy it proves."""
 
+import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 LONGEST_S = 3600
-LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "dist", "var")
 FAILED = 1
 """pytest's code for tests that failed; an error of another kind proves nothing."""
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
 
+Verdict = Literal["lost", "ghost", "duplicated", "uncounted", "stuck", "threads_dead"]
+
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """The lines of the product that keep a fault from doing harm, and what stands there without."""
+    """The lines of the product that keep a fault from doing harm, and what stands there without.
+
+    They are taken out in the memory of the processes of an experiment, as `patched/` does it.
+    """
 
     file: str
     old: str
     new: str
-
-    def remove(self, tree: Path) -> None:
-        """Take it out of a copy of the project."""
-        path = tree / self.file
-        text = path.read_text()
-        assert text.count(self.old) == 1, (
-            f"{self.file} has {text.count(self.old)} times {self.old!r}"
-        )
-        path.write_text(text.replace(self.old, self.new))
 
 
 KEY = Remedy(
@@ -44,12 +42,15 @@ KEY = Remedy(
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A fault and a load; `remedy` is removed to see that the experiment can fail."""
+    """A fault and a load; without `remedy` it has to fail, and by that verdict."""
 
+    number: int
+    """Of `docs/faults.md`; several prove parts of one."""
     name: str
     fault: str
     load: str
     remedy: Remedy
+    fails_by: Verdict
     node: str
     """The test, as pytest names it."""
 
@@ -66,14 +67,29 @@ class Result:
     """Effects under a key that happened more than once."""
     stuck: int = 0
     """Rows, locks and messages that are left when nothing runs any more."""
+    outside: int = 0
+    """Mails and requests that a server outside had more than once."""
+    counted: int = 0
+    """How many of those the product itself counts as may have happened twice."""
+    threads_dead: int = 0
+    """Threads of workers that ended while their process went on."""
     repeats: int = 0
     """Effects of plain actors that happened again: at least once is what they have."""
+    drain_s: float | None = None
+    """From the last send until nothing was left."""
+    seed: int = 0
     notes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def uncounted(self) -> int:
+        """Repeated outside, and not counted."""
+        return max(0, self.outside - self.counted)
 
     @property
     def harm(self) -> int:
         """All that must be 0."""
-        return self.lost + self.ghost + self.duplicated + self.stuck
+        within = self.lost + self.ghost + self.duplicated + self.stuck
+        return within + self.uncounted + self.threads_dead
 
     def as_json(self) -> dict[str, object]:
         """Return the fields as they are reported."""
@@ -84,33 +100,40 @@ EXPERIMENTS: dict[str, Experiment] = {}
 
 
 def experiment(
-    name: str, *, fault: str, load: str, remedy: Remedy
+    name: str,
+    *,
+    number: int,
+    fault: str,
+    load: str,
+    remedy: Remedy,
+    fails_by: Verdict,
+    in_suite: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Enter a test in the campaign."""
+    """Enter a test in the campaign; `make test` runs it too when it is in the suite."""
 
     def enter(test: Callable[..., None]) -> Callable[..., None]:
         file = Path(test.__code__.co_filename).relative_to(ROOT)
         node = f"{file}::{test.__name__}"
-        EXPERIMENTS[name] = Experiment(name, fault, load, remedy, node)
-        return test
+        EXPERIMENTS[name] = Experiment(number, name, fault, load, remedy, fails_by, node)
+        return test if in_suite else pytest.mark.campaign(test)
 
     return enter
 
 
-def copy_of_the_project(folder: Path) -> Path:
-    """Copy the project into a folder that servers of other users can enter."""
-    folder.chmod(0o755)
-    tree = folder / "tree"
-    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    return tree
-
-
-def run_test(node: str, tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run one test in a tree, with this environment's programs."""
+def run_test(
+    node: str, *options: str, without: Sequence[Remedy] = (), patched: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one test; `patched` gets a line of each process that did without a remedy."""
+    paths = [str(FOLDER / "patched"), str(ROOT)]
+    patches = {
+        "FAULTS_PATCHES": json.dumps([[one.file, one.old, one.new] for one in without]),
+        "FAULTS_PATCHED": str(patched or os.devnull),
+        "PYTHONPATH": os.pathsep.join(paths if without else paths[1:]),
+    }
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", node, *options],
-        cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", node, *options],
+        cwd=ROOT,
+        env={**os.environ, **patches},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

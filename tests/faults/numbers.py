@@ -1,7 +1,7 @@
 """Stock dramatiq's seventeen ways to lose, repeat or stall a job, each with what keeps us from it.
 
-`python -m tests.faults.numbers [N …]` takes each remedy out of a copy of the project, and runs the
-test that has to fail then. The exit code is 1 when one did not.
+`python -m tests.faults.numbers [N …]` takes each remedy out of the processes of a test that has to
+fail then. The exit code is 1 when one did not.
 """
 
 import sys
@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.experiment import FAILED, Remedy, copy_of_the_project, run_test
+from tests.faults.experiment import FAILED, Remedy, run_test
 
 INTEGRATION = "tests/integration/brokers"
 
@@ -233,10 +233,9 @@ def main() -> int:
 
 def fails_without(number: Number) -> bool:
     """Tell whether the test of a number fails when its remedy is taken out."""
-    with tempfile.TemporaryDirectory(prefix="workshed-without-") as folder:
-        tree = copy_of_the_project(Path(folder))
-        number.remedy.remove(tree)
-        return run_test(number.node, tree).returncode == FAILED
+    with tempfile.NamedTemporaryFile() as patched:
+        done = run_test(number.node, without=[number.remedy], patched=Path(patched.name))
+        return done.returncode == FAILED and bool(patched.read())
 
 
 if __name__ == "__main__":

@@ -51,6 +51,9 @@ def program(broker, tmp_path, connect):
 
 @experiment(
     "batches",
+    number=12,
+    fails_by="lost",
+    in_suite=True,
     fault="kill -9 of a worker master every second",
     load="1 500 batches of 8 jobs; one of each third dies at first, one of each fourth adds one",
     remedy=Remedy(

@@ -85,6 +85,9 @@ def mail_to_one(address):
 @pytest.mark.timeout(1800)
 @experiment(
     "campaign",
+    number=18,
+    fails_by="duplicated",
+    in_suite=True,
     fault="kill -9 of a worker master every 3 s; each job sent twice; a mail server 20 ms away",
     load="a campaign of 10 000",
     remedy=Remedy(

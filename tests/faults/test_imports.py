@@ -65,6 +65,9 @@ def people_csv(count):
 
 @experiment(
     "import",
+    number=16,
+    fails_by="duplicated",
+    in_suite=True,
     fault="each job of rows delivered three times; kill -9 of a worker master every second",
     load="100 000 rows, three of ten wrong",
     remedy=Remedy(

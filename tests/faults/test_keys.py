@@ -67,6 +67,9 @@ def senders(environment, tmp_path):
 
 @experiment(
     "unique-senders",
+    number=15,
+    fails_by="duplicated",
+    in_suite=True,
     fault="50 senders in 5 processes, one killed -9 every second; one send of five rolls back",
     load="1 000 keys, each sent by all 50, each job failing one time in four",
     remedy=Remedy(

@@ -11,6 +11,9 @@ AWAY_S = 8.0
 
 @experiment(
     "kill-everything",
+    number=1,
+    fails_by="duplicated",
+    in_suite=True,
     fault="kill -9 of a worker master every 2 s; RabbitMQ restarted, then killed -9",
     load="10 000 jobs, direct and transactional",
     remedy=KEY,
@@ -35,6 +38,9 @@ def test_workers_and_rabbitmq_are_killed(
 
 @experiment(
     "cut-connections",
+    number=2,
+    fails_by="duplicated",
+    in_suite=True,
     fault="all connections of workers and relays to RabbitMQ cut every 0.5 s, while jobs run",
     load="5 000 jobs, direct and transactional",
     remedy=KEY,
@@ -56,6 +62,9 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, s
 
 @experiment(
     "stop-postgresql",
+    number=11,
+    fails_by="lost",
+    in_suite=True,
     fault=f"PostgreSQL stopped for {AWAY_S:g} s, twice, while jobs fail and are stored",
     load="5 000 jobs, sent directly",
     remedy=Remedy(

@@ -41,6 +41,9 @@ def start_one(start_worker, broker, tmp_path):
 
 @experiment(
     "steps",
+    number=12,
+    fails_by="duplicated",
+    in_suite=True,
     fault="kill -9 of a worker master every second",
     load="200 jobs of 40 blocks each",
     remedy=Remedy(

@@ -119,6 +119,9 @@ def begin_anew():
 @pytest.mark.timeout(1800)
 @experiment(
     "sync",
+    number=19,
+    fails_by="duplicated",
+    in_suite=True,
     fault="one of ten requests goes wrong, of 15 ways at random; each record is asked for twice "
     "more; kill -9 of a worker master every second",
     load="2 000 records in three versions, a tenth of them gone each time",

@@ -1,0 +1,62 @@
+"""The campaign's remedies stand where it says, and so do its tests."""
+
+import importlib
+
+import pytest
+
+from tests.faults.experiment import EXPERIMENTS, FOLDER, ROOT, Remedy, run_test
+from tests.faults.numbers import NUMBERS
+
+for _file in sorted(FOLDER.glob("test_*.py")):
+    importlib.import_module(f"tests.faults.{_file.stem}")
+
+
+def test_each_of_the_seventeen_has_a_test():
+    assert [number.number for number in NUMBERS] == list(range(1, 18))
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda n: n.number)
+def test_its_remedy_and_its_test_are_there(number):
+    """A remedy that was rewritten could not be taken out any more, and nobody would notice."""
+    text = (ROOT / number.remedy.file).read_text()
+    file, _, name = number.node.partition("::")
+
+    assert text.count(number.remedy.old) == 1, number.remedy
+    assert f"def {name}(" in (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_an_experiment_takes_out_is_there(name):
+    remedy = EXPERIMENTS[name].remedy
+
+    assert (ROOT / remedy.file).read_text().count(remedy.old) == 1, remedy
+
+
+def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
+    """Of a module, and of SQL; the tree stays as it is."""
+    (tmp_path / "test_it.py").write_text(IT)
+    gone = [
+        Remedy("workshed/jobs/windows.py", "AND due_at <= jobs.now()", "AND true"),
+        Remedy("workshed/sql/jobs/0011_batches.sql", "CREATE TABLE jobs.batches", "CREATE VIEW"),
+    ]
+    noted = tmp_path / "noted"
+
+    done = run_test(f"{tmp_path}/test_it.py", "-c", "/dev/null", without=gone, patched=noted)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line.split()[1] for line in noted.read_text().splitlines()} == {
+        remedy.file for remedy in gone
+    }
+
+
+IT = """
+import inspect
+from importlib import resources
+from workshed.jobs import windows
+
+def test_it():
+    sql = resources.files("workshed") / "sql" / "jobs" / "0011_batches.sql"
+    assert "CREATE VIEW" in sql.read_text("utf-8")
+    assert any("AND true" in str(one.__code__.co_consts) for one in vars(windows).values()
+               if inspect.isfunction(one))
+"""
