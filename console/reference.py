@@ -1,5 +1,6 @@
 """The parts of the documents that are written from the code: `python -m console.reference`."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from dramatiq.middleware import Middleware
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from brokers.build import middleware
+from brokers.envelope import OPTIONS
 from console.cli import app
+from middleware.stock import INSTEAD
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
 README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
-PART = re.compile(r"(<!-- (settings|metrics|commands) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
+MIDDLEWARE = README.parent / "docs" / "middleware.md"
+PART = re.compile(
+    r"(<!-- (settings|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL
+)
 
 
 def configuration_table() -> str:
@@ -77,6 +85,37 @@ def usage(words: str, command: Any) -> str:
     return words.replace("|", "\\|")
 
 
+def options_table() -> str:
+    """Return one row per option of an actor: whether a message may have it, and who follows it."""
+    rows = sorted(
+        f"| `{name}=` | {'yes' if name in OPTIONS else ''} | "
+        f"[{type(one).__name__}](#{type(one).__name__.lower()}) |"
+        for one in chain()
+        for name in one.actor_options
+        if name not in INSTEAD
+    )
+    heads = ["| option of an actor | of a message too | middleware |", "|---|---|---|"]
+    return "\n".join([*heads, *rows, ""])
+
+
+def middleware_sections() -> str:
+    """Return what each middleware says of itself, in their order."""
+    return "\n".join(f"## {type(one).__name__}\n\n{in_lines(one)}\n" for one in chain())
+
+
+def chain() -> list[Middleware]:
+    """Return all there is around a job, as the settings have it by default, and tracing."""
+    return middleware(Settings(tracing=True))
+
+
+def in_lines(one: Middleware) -> str:
+    """Write a docstring as Markdown: a line of a paragraph may be longer there."""
+    paragraphs = (inspect.getdoc(type(one)) or "").replace("*Order:*", "\n\n*Order:*")
+    paragraphs = paragraphs.replace("*Options:*", "\n\n*Options:*")
+    found = (" ".join(paragraph.split()) for paragraph in paragraphs.split("\n\n"))
+    return "\n\n".join(filter(None, found))
+
+
 def one_line(field: FieldInfo) -> str:
     """Write what a setting means as a cell of a table."""
     return " ".join((field.description or "").split())
@@ -96,10 +135,16 @@ def default(value: Any) -> str:
 
 def written(text: str) -> str:
     """Return a document with its tables written anew."""
-    tables = {"settings": configuration_table, "metrics": metrics_table, "commands": commands_table}
+    tables = {
+        "settings": configuration_table,
+        "metrics": metrics_table,
+        "commands": commands_table,
+        "options": options_table,
+        "middleware": middleware_sections,
+    }
     return PART.sub(lambda found: found[1] + tables[found[2]](), text)
 
 
 if __name__ == "__main__":
-    for page in (README, METRICS, COMMANDS):
+    for page in (README, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(written(page.read_text("utf-8")), "utf-8")

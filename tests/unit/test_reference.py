@@ -4,8 +4,21 @@ import re
 from datetime import timedelta
 from typing import get_args
 
-from console.reference import METRICS, README, configuration_table, metrics_table, written
+import pytest
+
+from console.reference import (
+    METRICS,
+    MIDDLEWARE,
+    README,
+    chain,
+    configuration_table,
+    in_lines,
+    metrics_table,
+    middleware_sections,
+    written,
+)
 from middleware import Callbacks, Discard, Label, Retries, Stock
+from middleware.stock import INSTEAD
 from workshed.metrics import meters
 
 
@@ -21,6 +34,20 @@ def test_the_page_of_metrics_has_them_as_they_are():
 
     assert written(text) == text, "run `make docs`"
     assert metrics_table() in text
+
+
+def test_the_page_of_middleware_has_them_as_they_are():
+    text = MIDDLEWARE.read_text("utf-8")
+
+    assert written(text) == text, "run `make docs`"
+    assert middleware_sections() in text
+
+
+@pytest.mark.parametrize("one", chain(), ids=lambda one: type(one).__name__)
+def test_a_middleware_says_what_its_options_are(one):
+    said = in_lines(one).partition("*Options:*")[2]
+
+    assert [name for name in one.actor_options - INSTEAD.keys() if f"`{name}=`" not in said] == []
 
 
 def test_every_option_about_failures_is_on_its_page():
