@@ -17,30 +17,37 @@ from dramatiq import Message
 from brokers import Queue, schedule
 from tests.e2e.conftest import READY, RELAY_READY, count, environment, numbers, run, start_worker
 from tests.faults.experiment import Result
+from tests.faults.sink import Sink
 from workshed import db
 
 __all__ = ["count", "environment", "numbers", "run", "start_worker"]
 
 ACTORS = (Path(__file__).parent / "load.py").read_text()
 KINDS = ("plain", "once", "retried", "mailed")
+TABLES = """
+    CREATE TABLE public.effects (kind text, number integer);
+    CREATE TABLE public.charges (number integer PRIMARY KEY, asked integer, charged_at timestamptz);
+"""
 STILL_S = 30
 """Longer than any wait of the product that comes before something happens here."""
 THREAD_DIED = r"thread \S+ has died"
-UNDER_A_KEY = ("once", "retried", "mailed")
+UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
 class Ledger:
     """What was sent, and what came of it."""
 
     def __init__(self, broker, rows, rabbitmq):
+        self.kinds = KINDS
+        self.sink = None
         self._broker = broker
         self._rows = rows
         self._rabbitmq = rabbitmq
         self.sent: set[tuple[str, int]] = set()
 
     def message(self, number):
-        """Return the message of a job: every fourth of a kind."""
-        kind = KINDS[number % len(KINDS)]
+        """Return the message of a job: each kind in turn."""
+        kind = self.kinds[number % len(self.kinds)]
         queue = "letters" if kind == "mailed" else "parts"
         return Message(queue, kind, (number,), {}, {})
 
@@ -88,13 +95,14 @@ class Ledger:
             duplicated=sum(n for (kind, _), n in repeats.items() if kind in UNDER_A_KEY),
             stuck=self.left(),
             repeats=sum(n for (kind, _), n in repeats.items() if kind not in UNDER_A_KEY),
+            counted=self._rows("SELECT coalesce(sum(asked - 1), 0) FROM charges")[0][0],
         )
 
 
 @pytest.fixture
 def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
     """The load of an experiment, and at its end what came of it, which must be no harm."""
-    connect(autocommit=True).execute("CREATE TABLE public.effects (kind text, number integer)")
+    connect(autocommit=True).execute(TABLES)
     (tmp_path / "load.py").write_text(ACTORS)
     broker.add_queue(Queue("parts"))
     broker.add_queue(Queue("letters", kind="classic", levels=4))
@@ -154,6 +162,16 @@ def quiet():
 
 
 @pytest.fixture
+def sink(ledger, monkeypatch):
+    """A server outside that jobs of the load ask, of which one in five does so."""
+    with Sink() as server:
+        monkeypatch.setenv("FAULTS_SINK", server.url)
+        ledger.kinds = (*KINDS, "charged")
+        ledger.sink = server
+        yield server
+
+
+@pytest.fixture
 def harmless(ledger, judged, quiet):
     """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
 
@@ -163,6 +181,8 @@ def harmless(ledger, judged, quiet):
         drain_s = time.monotonic() - began
         result = ledger.result()
         result.drain_s = round(drain_s, 1)
+        if ledger.sink:
+            result.outside = sum(times - 1 for times in ledger.sink.asked.values())
         return judged(result)
 
     return harmless

@@ -1,8 +1,10 @@
 """The actors of the campaign; each writes its effect into a table, where repeats are seen."""
 
+import os
 import random
 import time
 from datetime import timedelta
+from urllib.request import urlopen
 
 import dramatiq
 
@@ -50,3 +52,24 @@ def mailed(number):
     """On a classic queue, whose confirm is not on disk."""
     time.sleep(0.005)
     write("mailed", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", retry_on=SOON)
+def charged(number):
+    """Asks a server outside, which no key of ours binds; that it may have asked twice is counted.
+
+    Twice: what is charged is left alone. Half-way: asks again, and `asked` tells.
+    """
+    with db.transaction() as conn:
+        query = """
+            INSERT INTO charges VALUES (%s, 1)
+                ON CONFLICT (number) DO UPDATE SET asked = charges.asked + 1
+                WHERE charges.charged_at IS NULL
+        """
+        if not conn.execute(query, (number,)).rowcount:
+            return
+    urlopen(f"{os.environ['FAULTS_SINK']}/{number}", b"", timeout=10).close()  # noqa: S310 -- http
+    with db.transaction() as conn:
+        query = "UPDATE charges SET charged_at = now() WHERE number = %s AND charged_at IS NULL"
+        if conn.execute(query, (number,)).rowcount:
+            conn.execute("INSERT INTO effects VALUES ('charged', %s)", (number,))

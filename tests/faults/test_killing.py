@@ -15,11 +15,11 @@ AWAY_S = 8.0
     fails_by="duplicated",
     in_suite=True,
     fault="kill -9 of a worker master every 2 s; RabbitMQ restarted, then killed -9",
-    load="10 000 jobs, direct and transactional",
+    load="10 000 jobs, direct and transactional; one in five asks a server outside",
     remedy=KEY,
 )
 def test_workers_and_rabbitmq_are_killed(
-    ledger, kill_a_worker, harmless, servers, scale, eventually
+    ledger, sink, kill_a_worker, harmless, servers, scale, eventually
 ):
     def kill_rabbitmq():
         servers.rabbitmq.kill()
