@@ -1,0 +1,171 @@
+"""docs/failures.md: each state, sentence, test and number that it names, and its example."""
+
+import importlib
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
+from uuid import uuid4
+
+import pytest
+
+from brokers import broker as sender
+from console import troubles
+from console.web.desk.pages import PAGES
+from workshed import db
+from workshed.jobs import workers
+from workshed.jobs.schedule import Reason
+from workshed.jobs.workers import Held, Process
+from workshed.metrics import meters
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "failures.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+HERE = Process(uuid4(), "web-1", 101, 8, "")
+ENDED = ("done", "discarded", "cancelled")
+AGAIN = ("retried", "snoozed", "interrupted", "unknown_actor")
+PLACES = {
+    "waits": lambda make: make.store("a"),
+    "on its way": lambda make: make.store("a", reason="lease"),
+    "sent": lambda make: make.store("a", sent=True),
+    "running": lambda make: make.run("a"),
+    "dead": lambda make: make.bury("a"),
+    **{outcome: lambda make, o=outcome: make.ran("a", outcome=o) for outcome in ENDED + AGAIN},
+}
+"""For each state what leads to it."""
+
+
+def table(head):
+    """The rows of the table of the page whose first head is this, as lists of cells."""
+    lines = PAGE.partition(f"\n| {head} |")[2].splitlines()[2:]
+    rows = lines[: next(n for n, line in enumerate(lines) if not line)]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def quoted(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@pytest.fixture
+def make(conn, store, bury, ran):
+    def stored(message_id, *, sent=False, **fields):
+        store(message_id, **fields)
+        conn.execute("UPDATE jobs.schedule SET sent_at = jobs.now() WHERE %s", (sent,))
+
+    def run(message_id):
+        job = {"message_id": message_id, "actor": "greet", "queue": "low", "since": NOW.isoformat()}
+        workers.beat(conn, HERE, 1, [Held("low", *5 * [None])], running=[job])
+
+    return SimpleNamespace(store=stored, bury=bury, ran=ran, run=run)
+
+
+NOW = datetime.now(UTC)
+
+
+def test_the_page_has_every_state_there_is():
+    assert [word for first, *_ in table("state") for word in quoted(first)] == [
+        *("waits", "on its way", "sent", "running", *AGAIN, "dead", *ENDED)
+    ]
+
+
+@pytest.mark.parametrize("state", PLACES)
+def test_a_job_that_is_there_is_said_to_be(state, workshed, make, database):
+    PLACES[state](make)
+
+    assert workshed("job", "a", "--json").json["state"] == state
+
+
+def test_of_a_job_without_a_row_it_says_so(workshed, database):
+    done = workshed("job", "a")
+
+    assert (done.code, "on RabbitMQ, never sent, or long done" in done.err) == (5, True)
+
+
+def test_the_page_has_every_reason_to_wait():
+    assert [quoted(first)[0] for first, *_ in table("reason")] == list(get_args(Reason))
+
+
+def test_what_it_quotes_is_what_is_said(broker, workshed, conn):
+    workers.beat(conn, HERE, 0, [Held("default", *5 * [None])])
+    workshed("queues", "pause", "low")
+    said = [
+        troubles.workers([]).said,
+        troubles.relay(None).said,
+        troubles.unattended(["low"], workers.find(conn)).said,
+        *(" ".join(line.split("  ")[0].split()) for line in workshed("queues").lines),
+        "quiet",
+    ]
+
+    for _, _, says, _ in table("you see"):
+        assert set(quoted(says)) <= set(said)
+
+
+def test_the_pages_of_the_console_that_it_names_exist():
+    titles = {page.title for page in PAGES}
+
+    for _, look, *_ in table("you see"):
+        named = look.partition("; ")[2]
+        assert not named or named in titles
+
+
+def test_each_crash_has_its_test():
+    known = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+    }
+
+    assert {quoted(test)[0] for *_, test in table("who | when")} <= known
+
+
+def test_the_metrics_that_it_names_exist():
+    assert set(re.findall(r"workshed_\w+", PAGE)) <= {one.full_name for one in meters.ALL}
+
+
+@pytest.fixture
+def bank():
+    """Charges each key once; the first answer is lost."""
+    asked, charged = [], {}
+
+    def charge(order_id, *, idempotency_key):
+        asked.append(idempotency_key)
+        charged[idempotency_key] = order_id
+        if len(asked) == 1:
+            raise ConnectionError("no answer")
+
+    return SimpleNamespace(charge=charge, asked=asked, charged=charged)
+
+
+@pytest.fixture
+def charging(jobs, bank, tmp_path, monkeypatch):
+    """The module of the page, its actor declared for this test."""
+    (tmp_path / NAME).write_text(TEXT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "bank", bank)
+    with db.transaction() as conn:
+        conn.execute("CREATE SCHEMA shop")
+        conn.execute("""
+            CREATE TABLE shop.orders (id bigint, asked int DEFAULT 0, charged_at timestamptz)
+        """)
+        conn.execute("INSERT INTO shop.orders VALUES (7)")
+    yield importlib.import_module(Path(NAME).stem)
+    del sys.modules[Path(NAME).stem], sender.actors["charge"]
+    with db.transaction() as conn:
+        conn.execute("DROP SCHEMA shop CASCADE")
+
+
+def test_an_order_is_charged_once_and_that_the_bank_was_asked_twice_is_counted(
+    charging, bank, jobs
+):
+    with jobs.expect_retry(after=timedelta(seconds=15)):
+        jobs.perform(charging.charge, 7)
+    jobs.advance(seconds=15)
+    jobs.drain()
+    jobs.perform(charging.charge, 7)
+
+    assert (bank.asked, bank.charged) == (["order-7"] * 2, {"order-7": 7})
+    with db.transaction() as conn:
+        [query] = re.findall(r"`(SELECT count\(\*\) FROM shop[^`]+)`", PAGE)
+        assert conn.execute(query).fetchone() == (1,)

@@ -1,0 +1,90 @@
+"""What all pages say of commands, settings and each other is so."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tests.commands import KNOWN, LIST, options
+from workshed.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text("utf-8")
+    for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)
+}
+"""Their texts, by their paths."""
+NAMES = {PREFIX + name.upper() for name in Settings.model_fields}
+OF_OTHERS = {"WORKSHED_SERVICE_HOST"}
+"""Set by Kubernetes; the page says what follows."""
+EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
+CALL = re.compile(r"(?:`|^(?:\$ )?)workshed ([^`\n]+)", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+
+
+def called(text):
+    """Each call of a command on a page: its words, and its options."""
+    for found in CALL.finditer(text):
+        words = re.split(r"\s{2,}|\s[(#;|]|…", found[1])[0].split()
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        # What stands for something else is left out: `job ID cancel` is `job cancel`.
+        named = [word for word in words if word != word.upper() and word[0] != "-"]
+        yield named, given
+
+
+def command_of(words):
+    """The command that these words call, the rest being its arguments; `None`: there is none."""
+    found = ""
+    for word in words:
+        longer = f"{found} {word}".strip()
+        if not any(f"{name} ".startswith(f"{longer} ") for name in KNOWN):
+            return KNOWN.get(found)
+        found = longer
+    return KNOWN.get(found) or KNOWN.get(f"{found} {LIST}")
+
+
+def takes(command):
+    """The options of a command, also the other half of `--wait/--no-wait`."""
+    return options(command) | {word for one in command.params for word in one.secondary_opts}
+
+
+def anchor(heading):
+    """The anchor that a heading has on the usual sites."""
+    kept = (c for c in heading.lower().replace("`", "") if c in " -_" or c.isalnum())
+    return unicodedata.normalize("NFC", "".join(kept)).replace(" ", "-")
+
+
+def headings(text):
+    return {anchor(one) for one in re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_commands_and_their_options_exist(page):
+    wrong = []
+    for words, given in called(PAGES[page]):
+        command = command_of(words)
+        if words and (command is None or given - takes(command) - EVERYWHERE):
+            wrong.append((words, given))
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_settings_exist(page):
+    named = set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", PAGES[page]))
+
+    assert named - NAMES - OF_OTHERS == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_links_lead_somewhere(page):
+    astray = []
+    for path, part in LINK.findall(FENCED.sub("", PAGES[page])):
+        there = (ROOT / page).parent / path if path else ROOT / page
+        if not there.exists() or (part and part not in headings(there.read_text("utf-8"))):
+            astray.append(f"{path}#{part}")
+
+    assert astray == []
