@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parent.parent.parent / "README.md"
-BLOCK = re.compile(r"<!-- file: (\S+) -->\n```(?:python|sql)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 SEND = {
     "script.py": "import script",
@@ -23,51 +23,6 @@ SEND = {
         "from fastapi.testclient import TestClient\n"
         "answer = TestClient(fastapi_app.app).post('/orders')\n"
         "assert answer.status_code == 201, answer"
-    ),
-    "django_views.py": (
-        "import django, os\n"
-        "from django.conf import settings\n"
-        "from psycopg.conninfo import conninfo_to_dict\n"
-        "url = conninfo_to_dict(os.environ['WORKSHED_DATABASE_URL'])\n"
-        "database = {'ENGINE': 'django.db.backends.postgresql', 'NAME': url.pop('dbname'),\n"
-        "            **{name.upper(): value for name, value in url.items()}}\n"
-        "settings.configure(DATABASES={'default': database})\n"
-        "django.setup()\n"
-        "from django.test import RequestFactory\n"
-        "import django_views\n"
-        "answer = django_views.create_order(RequestFactory().post('/'))\n"
-        "assert answer.status_code == 201, answer"
-    ),
-    "sqlalchemy_orders.py": (
-        "import os, sqlalchemy, sqlalchemy_orders\n"
-        "url = sqlalchemy.make_url(os.environ['WORKSHED_DATABASE_URL'])\n"
-        "engine = sqlalchemy.create_engine(url.set(drivername='postgresql+psycopg2'))\n"
-        "with sqlalchemy_orders.Session(engine) as session:\n"
-        "    sqlalchemy_orders.place_order(session)"
-    ),
-    "async_sqlalchemy_orders.py": (
-        "import asyncio, os, sqlalchemy, async_sqlalchemy_orders\n"
-        "from sqlalchemy.ext.asyncio import create_async_engine\n"
-        "url = sqlalchemy.make_url(os.environ['WORKSHED_DATABASE_URL'])\n"
-        "engine = create_async_engine(url.set(drivername='postgresql+asyncpg'))\n"
-        "async def main():\n"
-        "    async with async_sqlalchemy_orders.AsyncSession(engine) as session:\n"
-        "        await async_sqlalchemy_orders.place_order(session)\n"
-        "    await engine.dispose()\n"
-        "asyncio.run(main())"
-    ),
-    "async_orders.py": (
-        "import asyncio, os, psycopg, async_orders\n"
-        "async def main():\n"
-        "    url = os.environ['WORKSHED_DATABASE_URL']\n"
-        "    async with await psycopg.AsyncConnection.connect(url) as conn:\n"
-        "        await async_orders.place_order(conn)\n"
-        "asyncio.run(main())"
-    ),
-    "orders.sql": (
-        "import os, pathlib, psycopg\n"
-        "with psycopg.connect(os.environ['WORKSHED_DATABASE_URL']) as conn:\n"
-        "    conn.execute(pathlib.Path('orders.sql').read_text())"
     ),
 }
 

@@ -1,0 +1,131 @@
+"""The examples of docs/transactions.md, all sent by one program and run by one worker."""
+
+import re
+import secrets
+from importlib import metadata
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from brokers import connections
+from workshed.jobs import queues
+from workshed.jobs.queues import Actor
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "transactions.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCK = re.compile(r"<!-- file: (\S+) -->\n```(?:python|sql)\n(.*?)```", re.DOTALL)
+FILES = dict(BLOCK.findall(PAGE))
+[GRANTS] = re.findall(r"```sql\n(GRANT.*?)```", PAGE, re.DOTALL)
+SEND = """
+import asyncio, os, pathlib
+import django, psycopg, sqlalchemy
+from django.conf import settings
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.ext.asyncio import create_async_engine
+
+URL = os.environ["WORKSHED_DATABASE_URL"]
+
+def by_django():
+    url = conninfo_to_dict(URL)
+    database = {"ENGINE": "django.db.backends.postgresql", "NAME": url.pop("dbname"),
+                **{name.upper(): value for name, value in url.items()}}
+    settings.configure(DATABASES={"default": database})
+    django.setup()
+    from django.test import RequestFactory
+    import django_views
+    answer = django_views.create_order(RequestFactory().post("/"))
+    assert answer.status_code == 201, answer
+
+def by_sqlalchemy(orders, url):
+    engine = sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg2"))
+    with orders.Session(engine) as session:
+        orders.place_order(session)
+
+async def by_its_asyncio(orders, url):
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
+    async with orders.AsyncSession(engine) as session:
+        await orders.place_order_async(session)
+    await engine.dispose()
+
+def by_sql():
+    with psycopg.connect(URL) as conn:
+        conn.execute(pathlib.Path("orders.sql").read_text())
+
+import sqlalchemy_orders
+by_django()
+by_sqlalchemy(sqlalchemy_orders, sqlalchemy.make_url(URL))
+asyncio.run(by_its_asyncio(sqlalchemy_orders, sqlalchemy.make_url(URL)))
+by_sql()
+import reminders
+"""
+
+
+@pytest.fixture
+def project(tmp_path, conn):
+    """A folder with the actor of README and the files of the page, and the table they work on."""
+    files = {"shop_actors.py": dict(BLOCK.findall(README))["shop_actors.py"], **FILES}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    conn.autocommit = True
+    conn.execute("CREATE SCHEMA shop")
+    conn.execute("""
+        CREATE TABLE shop.orders (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, invoiced boolean DEFAULT false)
+    """)
+
+
+def test_every_example_is_run_here():
+    assert set(FILES) == {"django_views.py", "sqlalchemy_orders.py", "orders.sql", "reminders.py"}
+
+
+def test_each_example_commits_an_order_whose_job_runs(
+    project, start_worker, run, environment, count, eventually
+):
+    start_worker("shop_actors")
+
+    code, said = run("-c", SEND, **environment)
+
+    assert code == 0, said
+    eventually(lambda: count("shop.orders WHERE invoiced") == 4, within_s=20)
+    eventually(lambda: count("jobs.schedule") == 0)  # the reminder is cancelled
+
+
+def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
+    rows = re.findall(r"^\| .+ \| (.+) \| (?:.*?(\d\.\d).*)? \|$", PAGE, re.MULTILINE)
+    named = {word for given, _ in rows for word in re.findall(r"`(\w+)`", given)}
+    tried = {version for _, version in rows if version}
+
+    classes = {name for package, name in connections.KINDS if package != "django"}
+    assert classes <= named
+    assert {"connection", "connections"} <= named
+    packages = ("psycopg", "django", "sqlalchemy")
+    assert tried == {".".join(metadata.version(one).split(".")[:2]) for one in packages}
+
+
+def test_the_page_names_all_that_the_function_takes(conn):
+    (takes,) = conn.execute("SELECT proargnames FROM pg_proc WHERE oid = 'jobs.send'::regproc")
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as refused, conn.transaction():
+        conn.execute("""SELECT jobs.send('any', options => '{"no": 1}')""")
+
+    [said] = re.findall(r"Beside `args`.*?`jobs\.send", PAGE, re.DOTALL)
+    options = re.search(r"these are: (.+)", str(refused.value))[1].split(", ")
+    assert {"actor", *re.findall(r"`([a-z_]+)`", said)} == {*takes[0], *options}
+
+
+def test_a_role_that_has_what_the_page_grants_may_send(conn, database_url):
+    role = f"shop_{secrets.token_hex(6)}"
+    queues.declare(conn, {"invoices": "quorum"})
+    queues.declare_actors(conn, [Actor("send_invoice", "invoices")])
+    conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    conn.execute(GRANTS.replace("TO shop", f"TO {role}"))
+    conn.commit()
+    try:
+        with psycopg.connect(database_url, user=role, password="x") as theirs:
+            theirs.execute("SELECT jobs.send('send_invoice', '[7]', delay => '3 days')")
+    finally:
+        conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        conn.commit()
+
+    assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (1,)
