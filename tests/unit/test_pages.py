@@ -1,4 +1,4 @@
-"""What all pages say of commands, settings and each other is so."""
+"""What all pages name exists: commands, settings, metrics, tests, and each other."""
 
 import re
 import unicodedata
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import KNOWN, LIST, options
+from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -17,8 +18,14 @@ PAGES = {
 }
 """Their texts, by their paths."""
 NAMES = {PREFIX + name.upper() for name in Settings.model_fields}
+METRICS = {one.full_name for one in meters.ALL}
 OF_OTHERS = {"WORKSHED_SERVICE_HOST"}
 """Set by Kubernetes; the page says what follows."""
+TESTS = {
+    name
+    for file in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+}
 EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
 CALL = re.compile(r"(?:`|^(?:\$ )?)workshed ([^`\n]+)", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -77,6 +84,15 @@ def test_its_settings_exist(page):
     named = set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", PAGES[page]))
 
     assert named - NAMES - OF_OTHERS == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_metrics_and_tests_exist(page):
+    text = PAGES[page]
+    parts = {f"{one.full_name}_bucket" for one in meters.ALL if one.kind == "histogram"}
+
+    assert set(re.findall(r"\bworkshed_\w+", text)) - METRICS - parts == set()
+    assert set(re.findall(r"`(test_\w+)`", text)) - TESTS == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,86 @@
+"""docs/security.md: the rights that it grants suffice, and what it says of others' is so."""
+
+import re
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import dramatiq
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
+[GRANTS] = re.findall(r"<!-- grants -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
+ACTORS = """
+import dramatiq
+from brokers import broker
+from middleware import Limit, Unique
+from workshed.cron import cron
+
+@dramatiq.actor(
+    broker=broker, queue_name="low", once=True, unique=Unique(), limit=Limit.concurrent(1)
+)
+def greet(name):
+    pass
+
+@dramatiq.actor(broker=broker, queue_name="low", max_retries=1, min_backoff=1)
+def fail():
+    raise OSError("no")
+
+@dramatiq.actor(broker=broker, queue_name="low", periodic=cron("* * * * *"))
+def tick():
+    pass
+"""
+
+
+@pytest.fixture
+def as_worker(conn, database, tmp_path):
+    """The URL of the database for a role that has what the page grants."""
+    (tmp_path / "greeting.py").write_text(ACTORS)
+    role = f"worker_{secrets.token_hex(6)}"
+    conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    for schema in ("jobs", "product"):
+        words = GRANTS.replace("SCHEMA jobs", f"SCHEMA {schema}")
+        conn.execute(words.replace("TO worker", f"TO {role}"))
+    conn.commit()
+    parts = urlsplit(database)
+    yield urlunsplit(parts._replace(netloc=f"{role}:pw@{parts.netloc.rpartition('@')[2]}"))
+    conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    conn.commit()
+
+
+def test_with_the_rights_of_the_page_a_worker_and_a_relay_work_and_run_what_sql_has_stored(
+    as_worker, start_worker, conn, count, eventually
+):
+    worker = start_worker("greeting", env={"WORKSHED_DATABASE_URL": as_worker})
+    insert = """
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
+        VALUES (%s, 0, 'low', %s, %s, 'send', jobs.now())
+    """
+
+    for name, args in (("greet", ("by hand",)), ("fail", ())):
+        message = dramatiq.Message("low", name, args, {}, {})
+        conn.execute(insert, (message.message_id, name, message.encode().decode()))
+
+    eventually(lambda: count("jobs.runs WHERE actor = 'greet' AND outcome = 'done'"), within_s=30)
+    eventually(lambda: count("jobs.dead WHERE actor = 'fail'"), within_s=30)
+    assert count("jobs.attempts WHERE actor = 'fail'") == 2
+    assert count("jobs.recurring WHERE name = 'tick'") == 1
+    assert "permission denied" not in worker.text()
+
+
+def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_page(conn):
+    query = """
+        SELECT proname, proconfig[1] = 'search_path=pg_catalog, pg_temp',
+               has_function_privilege('public', oid, 'EXECUTE')
+          FROM pg_proc
+         WHERE prosecdef AND pronamespace IN ('jobs'::regnamespace, 'product'::regnamespace)
+         ORDER BY proname
+    """
+    found = conn.execute(query).fetchall()
+
+    assert found == [
+        ("add_runs_partitions", True, True),
+        ("drop_runs_partitions", True, False),
+        ("send", True, False),
+    ]
+    assert all(f"`jobs.{name}`" in PAGE for name, *_ in found)
