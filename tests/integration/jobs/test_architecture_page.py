@@ -1,0 +1,55 @@
+"""docs/architecture.md and its picture: tables, numbers and layers are those of the code."""
+
+import re
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from brokers import heartbeat, relay, worker_beat
+from workshed.jobs import relays
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+PICTURE = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_every_table_is_there_for_something(conn):
+    query = """
+        SELECT relname FROM pg_class
+         WHERE relnamespace = 'jobs'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    """
+    tables = {name for (name,) in conn.execute(query)}
+
+    part = PAGE.partition("tables, in the schema")[2].partition("\n\n")[0]
+    named = [name for row in part.splitlines()[2:] for name in re.findall(r"`(\w+)`", row)]
+    said = [name for name in named if name in tables]
+    assert sorted(said) == sorted(tables)
+
+
+def test_its_numbers_are_those_of_the_code():
+    assert f"looks every {relay.LOOK_S * 1000:.0f} ms" in PAGE
+    assert f"marks {relay.WINDOW} as its own" in PAGE
+    assert f"sends them again after {relays.DEAD_AFTER.seconds} s" in PAGE
+    assert f"beats every {worker_beat.EVERY_S:.0f} s" in PAGE
+    assert heartbeat.EVERY_S == worker_beat.EVERY_S
+
+
+def test_its_layers_are_those_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    [contract] = project["tool"]["importlinter"]["contracts"]
+
+    assert " → ".join(f"`{layer}`" for layer in contract["layers"]) in PAGE
+
+
+def test_the_picture_says_what_it_shows_and_has_its_colours_by_day_and_by_night():
+    root = ET.fromstring(PICTURE)  # noqa: S314 -- ours
+
+    title = " ".join(root.find(f"{SVG}title").text.split())
+    assert f"![{title}](architecture.svg)" in PAGE
+    drawn = [one for one in root.iter() if one.tag not in (f"{SVG}svg", f"{SVG}style")]
+    assert not [one for one in drawn if {"fill", "stroke", "style"} & one.attrib.keys()]
+    day, night = root.find(f"{SVG}style").text.split("@media (prefers-color-scheme: dark)")
+    for name in ("paper", "box", "text", "way", "tip"):
+        assert re.search(rf"\b{name} {{", day)
+        assert re.search(rf"\b{name} {{", night)
