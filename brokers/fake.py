@@ -41,7 +41,7 @@ class Run:
 
     message: Message
     outcome: Outcome
-    result: object = None
+    result: Any = None
 
     @property
     def title(self) -> str:

@@ -5,7 +5,9 @@ import math
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import TypeVar
 
+import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
@@ -27,6 +29,8 @@ from middleware.recurring import CLOCK
 from middleware.retries import retry_queues
 from workshed import db
 from workshed.settings import Settings
+
+R = TypeVar("R")
 
 
 class RabbitMQ(Executing):
@@ -62,7 +66,9 @@ class RabbitMQ(Executing):
         self._execution.use(self.middleware)
         self._recurring = next(m for m in middleware if isinstance(m, Recurring))
 
-    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
+    def enqueue(
+        self, message: dramatiq.Message[R], *, delay: int | None = None
+    ) -> dramatiq.Message[R]:
         """Send a message, or store it when it is to wait (`delay` in milliseconds).
 
         Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
@@ -75,7 +81,9 @@ class RabbitMQ(Executing):
             return self._recurring.fire(message)
         return run(self._enqueue(message, delay, Blocking()))
 
-    async def send_async(self, message: Message, *, delay: timedelta | None = None) -> Message:
+    async def send_async(
+        self, message: dramatiq.Message[R], *, delay: timedelta | None = None
+    ) -> dramatiq.Message[R]:
         """Do as `enqueue` does, while the event loop goes on; a thread only for PostgreSQL.
 
         A task that is cancelled sends nothing that was not on its way already.

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
-from typing import Any, overload
+from typing import TypeVar, overload
 
 import dramatiq
 
@@ -20,37 +20,38 @@ find = rows.find
 
 ORIGIN = "transaction"
 
-Message = dramatiq.Message[Any]
+R = TypeVar("R")
+Message = dramatiq.Message[R]
 
 
 # First: a coroutine is also a result of any type, as the other kinds give.
 @overload
 def send(
     conn: AsyncConnection,
-    message: Message,
+    message: Message[R],
     *,
     delay: timedelta | None = None,
     at: datetime | None = None,
-) -> Awaitable[Message]: ...
+) -> Awaitable[Message[R]]: ...
 
 
 @overload
 def send(
     conn: SyncConnection,
-    message: Message,
+    message: Message[R],
     *,
     delay: timedelta | None = None,
     at: datetime | None = None,
-) -> Message: ...
+) -> Message[R]: ...
 
 
 def send(
     conn: SyncConnection | AsyncConnection,
-    message: Message,
+    message: Message[R],
     *,
     delay: timedelta | None = None,
     at: datetime | None = None,
-) -> Message | Awaitable[Message]:
+) -> Message[R] | Awaitable[Message[R]]:
     """Store a message in the caller's transaction; a relay sends it once that has committed.
 
     `schedule.send(conn, send_welcome_email.message(7), delay=timedelta(days=3))`: due after
@@ -78,6 +79,6 @@ def send(
 
 
 async def _send_async(
-    kind: Kind, conn: object, message: Message, statement: Statement, span: timedelta
-) -> Message:
+    kind: Kind, conn: object, message: Message[R], statement: Statement, span: timedelta
+) -> Message[R]:
     return broker().stored(message, span, await kind.execute(conn, statement))

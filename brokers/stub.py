@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import dramatiq
 from dramatiq.worker import Worker
 
 from brokers.base import DeclaredBroker
 from workshed.errors import WorkshedError
+
+R = TypeVar("R")
 
 
 class Stub(DeclaredBroker):
@@ -20,8 +22,8 @@ class Stub(DeclaredBroker):
         self.sent: list[dramatiq.Message[Any]] = []
 
     def enqueue(
-        self, message: dramatiq.Message[Any], *, delay: int | None = None
-    ) -> dramatiq.Message[Any]:
+        self, message: dramatiq.Message[R], *, delay: int | None = None
+    ) -> dramatiq.Message[R]:
         """Record a plain send."""
         if delay:
             raise WorkshedError("stub:// has no schedule: a delayed job needs PostgreSQL")
@@ -41,8 +43,8 @@ class Stub(DeclaredBroker):
         return [self.enqueue(message) for message in batch]
 
     async def send_async(
-        self, message: dramatiq.Message[Any], *, delay: timedelta | None = None
-    ) -> dramatiq.Message[Any]:
+        self, message: dramatiq.Message[R], *, delay: timedelta | None = None
+    ) -> dramatiq.Message[R]:
         """Record a plain send."""
         wait = None if delay is None else delay // timedelta(milliseconds=1)
         return self.enqueue(message, delay=wait)

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
+
+import dramatiq
 
 from brokers.fake import Error, Fake, Run
 from brokers.testing import expectations, mails, rows, text
@@ -18,6 +20,9 @@ from brokers.testing.wanted import Actor, named
 from workshed.db import Connection
 from workshed.jobs import dead
 from workshed.jobs.dead import Dead
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LONGEST_DRAIN = 1_000
 MOST_DEAD = 10_000
@@ -62,7 +67,9 @@ class Jobs(Sends):
         """The mails that were sent, the oldest first."""
         return mails.read(self._maildir)
 
-    def perform(self, actor: Actor, /, *args: Any, **kwargs: Any) -> Any:
+    def perform(
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R | None:
         """Run one job now, with arguments as JSON gives them back and all that is around a job.
 
         Returns what the actor returns, or raises what it raised; its outcome is stored as a

@@ -1,0 +1,59 @@
+"""What a job is sent on; a line marked `# E: …` is to be refused."""
+
+import sqlite3
+
+import dramatiq
+import psycopg
+import sqlalchemy
+from psycopg.rows import DictRow
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session, scoped_session
+
+from brokers import schedule
+from workshed import db
+
+
+def blocking(
+    message: dramatiq.Message[str],
+    ours: db.Connection,
+    rows: psycopg.Connection[DictRow],
+    session: Session,
+    scoped: scoped_session[Session],
+    connection: sqlalchemy.Connection,
+) -> list[str]:
+    """Get the message itself."""
+    sent = [
+        schedule.send(ours, message),
+        schedule.send(rows, message),
+        schedule.send(session, message),
+        schedule.send(scoped, message),
+        schedule.send(connection, message),
+    ]
+    return [one.message_id for one in sent]
+
+
+async def waiting(
+    message: dramatiq.Message[str],
+    blocks: db.Connection,
+    driver: psycopg.AsyncConnection,
+    session: AsyncSession,
+    connection: AsyncConnection,
+) -> list[str]:
+    """Get what is awaited."""
+    sent = [
+        await schedule.send(driver, message),
+        await schedule.send(session, message),
+        await schedule.send(connection, message),
+    ]
+    await schedule.send(blocks, message)  # E: misc
+    return [one.message_id for one in sent]
+
+
+def others(
+    message: dramatiq.Message[str], lite: sqlite3.Connection, engine: sqlalchemy.Engine
+) -> None:
+    """Be no connection that takes jobs."""
+    schedule.send(lite, message)  # E: call-overload
+    schedule.send(lite.cursor(), message)  # E: call-overload
+    schedule.send(engine, message)  # E: call-overload
+    schedule.send(None, message)  # E: call-overload

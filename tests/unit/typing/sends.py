@@ -1,0 +1,139 @@
+"""How jobs are sent; a line marked `# E: …` is to be refused."""
+
+from datetime import UTC, datetime, timedelta
+from typing import assert_type
+
+import dramatiq
+import psycopg
+
+from brokers import Batch, broker, schedule
+from brokers.testing import Jobs
+from workshed import db
+
+DAY = timedelta(days=1)
+
+
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000)
+def greet(user_id: int, *, loud: bool = False) -> str:
+    """Have a parameter of each kind."""
+    return f"{user_id} {loud}"
+
+
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000)
+async def fetch(url: str) -> bytes:
+    """Be a coroutine."""
+    return url.encode()
+
+
+def by_the_actor() -> None:
+    """Send at once."""
+    greet.send(7)
+    greet.send(user_id=7, loud=True)
+    greet.message(7, loud=True)
+    fetch.send("https://example.org")
+    greet.send("7")  # E: arg-type
+    greet.send()  # E: call-arg
+    greet.send(7, 8)  # E: call-arg
+    greet.send(7, lout=True)  # E: call-arg
+    greet.message(None)  # E: arg-type
+    greet.message(7, loud="yes")  # E: arg-type
+    fetch.send(7)  # E: arg-type
+    greet("7")  # E: arg-type
+
+
+def with_options() -> None:
+    """Send with options; dramatiq leaves what is in `args`, and their names, to the run."""
+    greet.send_with_options(args=(7,), delay=DAY, max_retries=3)
+    greet.send_with_options(kwargs={"user_id": 7}, delay=60_000)
+    greet.send_with_options((7,))  # E: call-arg
+    greet.send_with_options(args=7)  # E: arg-type
+    greet.send_with_options(args=[7])  # E: arg-type
+    greet.send_with_options(kwargs=[7])  # E: arg-type
+    greet.send_with_options(args=(7,), delay="a day")  # E: arg-type
+    greet.message_with_options(args=7)  # E: arg-type
+
+
+def results(conn: psycopg.Connection) -> None:
+    """Know of each result what it is, whichever way its job was sent."""
+    assert_type(greet.send(7).get_result(), str)
+    assert_type(fetch.send("https://example.org").get_result(), bytes)
+    assert_type(schedule.send(conn, greet.message(7)).get_result(), str)
+    assert_type(broker.enqueue(greet.message(7)).get_result(), str)
+    number: int = schedule.send(conn, greet.message(7)).get_result()  # E: assignment
+    number = broker.enqueue(greet.message(7)).get_result()  # E: assignment
+    assert number
+
+
+def in_a_transaction(conn: psycopg.Connection) -> None:
+    """Send when the caller's transaction commits."""
+    schedule.send(conn, greet.message(7))
+    schedule.send(conn, greet.message(7), delay=DAY)
+    schedule.send(conn, greet.message(7), at=datetime.now(UTC))
+    with db.transaction() as ours:
+        schedule.send(ours, fetch.message("https://example.org"))
+    schedule.send(conn, greet)  # E: call-overload
+    schedule.send(conn, 7)  # E: call-overload
+    schedule.send(conn)  # E: call-overload
+    schedule.send(greet.message(7))  # E: call-overload
+    schedule.send("postgresql:///", greet.message(7))  # E: call-overload
+    schedule.send(conn, greet.message("7"))  # E: arg-type
+    schedule.send(conn, greet.message(7), delay=60_000)  # E: call-overload
+    schedule.send(conn, greet.message(7), at="09:00")  # E: call-overload
+    schedule.send(conn, greet.message(7), dela=DAY)  # E: call-overload
+    schedule.send(conn, greet.message(7), DAY)  # E: call-overload
+    schedule.cancel(conn, 7)  # E: arg-type
+    schedule.move(conn, "id", DAY)  # E: arg-type
+
+
+async def in_an_event_loop(conn: psycopg.AsyncConnection) -> None:
+    """Send while the event loop goes on."""
+    assert_type((await schedule.send(conn, greet.message(7))).get_result(), str)
+    assert_type((await broker.send_async(greet.message(7), delay=DAY)).get_result(), str)
+    assert schedule.send(conn, greet.message(7)).message_id  # E: attr-defined
+    await broker.send_async(greet)  # E: arg-type
+    await broker.send_async(greet.message(7), delay=5)  # E: arg-type
+    await schedule.send(conn, fetch.message("a"), delay=5)  # E: call-overload
+
+
+def many() -> None:
+    """Send many at once."""
+    broker.enqueue_many([greet.message(7), fetch.message("https://example.org")])
+    broker.enqueue_many(greet.message(number) for number in range(3))
+    broker.enqueue(greet.message(7), delay=60_000)
+    broker.enqueue_many(greet.message(7))  # E: arg-type
+    broker.enqueue_many([greet])  # E: list-item
+    broker.enqueue_many([greet.message("7")])  # E: arg-type
+    broker.enqueue_many()  # E: call-arg
+    broker.enqueue(greet)  # E: arg-type
+    broker.enqueue(greet.message(7), delay=DAY)  # E: arg-type
+
+
+def in_a_batch(conn: psycopg.Connection) -> None:
+    """Send jobs that belong together."""
+    batch = Batch(on_success=greet.message(7), on_complete=fetch, description="June")
+    with batch.adding(conn):
+        batch.add(conn, greet.message(7), fetch.message("a"), delay=DAY)
+    assert_type(batch.progress(conn).succeeded, int)
+    Batch(greet)  # E: call-arg
+    Batch(on_sucess=greet)  # E: call-arg
+    Batch(on_success="greet")  # E: arg-type
+    Batch(description=7)  # E: arg-type
+    Batch.with_id(7)  # E: arg-type
+    batch.add(conn, greet)  # E: arg-type
+    batch.add(greet.message(7))  # E: arg-type
+    batch.add(conn, [greet.message(7)])  # E: arg-type
+    batch.add(conn, greet.message(7), delay=60)  # E: arg-type
+    batch.adding()  # E: call-arg
+
+
+def in_a_test(jobs: Jobs) -> None:
+    """Run and look for jobs with the test kit."""
+    assert_type(jobs.perform(greet, 7, loud=True), str | None)
+    jobs.assert_enqueued(greet, 7, in_=DAY)
+    jobs.perform(greet, "7")  # E: arg-type
+    jobs.perform(greet)  # E: call-arg
+    jobs.perform("greet", 7)  # E: arg-type
+    jobs.assert_enqueued(greet, 7, in_=60)  # E: arg-type
+    jobs.assert_enqueued(7)  # E: arg-type
+    jobs.drain(5)  # E: call-arg
+    jobs.advance(days="3")  # E: arg-type
