@@ -1,6 +1,9 @@
 """What is built holds what it needs, and works where the repository is not."""
 
+import contextlib
+import http.client
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -8,15 +11,74 @@ from pathlib import Path
 
 import pytest
 
+from workshed import __version__, db, migrate
+
 ROOT = Path(__file__).parent.parent.parent
+AT = re.compile(r"Console http://(127\.0\.0\.1:\d+)")
+ENTRY = "olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
+"""Somebody who never comes in."""
+
+
+def run(*command, **options):
+    """Run a command to its end; what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
     return next(folder.glob("*.whl"))
+
+
+class Installed:
+    """An environment in which there is the wheel with what it needs, and nothing else."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, program, *words, **env):
+        """Run one of its programs to its end; what it printed."""
+        return run(self._path(program), *words, cwd=self.folder, env=self._alone(os.environ | env))
+
+    def start(self, program, *words, env, log):
+        """Start one of its programs as the leader of a process group."""
+        command = [self._path(program), *words]
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                command,
+                cwd=log.parent,
+                env=self._alone(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def _path(self, program):
+        return str(self.folder / "bin" / program)
+
+    def _alone(self, env):
+        return {name: value for name, value in env.items() if name != "PYTHONPATH"}
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("installed") / "env"
+    uv = (sys.executable, "-m", "uv")
+    run(*uv, "venv", "--python", sys.executable, str(folder))
+    # The lock says which releases, so that no new one of another project fails this test.
+    lock = ("--constraint", str(ROOT / "requirements.lock"))
+    run(*uv, "pip", "install", "--python", str(folder / "bin" / "python"), *lock, str(wheel))
+    return Installed(folder)
+
+
+@pytest.fixture(scope="module")
+def warm(installed):
+    """What starts the workers of this file: not this environment, but that one."""
+    return installed
 
 
 def test_the_wheel_holds_the_packages_and_their_files(wheel):
@@ -47,19 +109,44 @@ def test_the_wheel_brings_the_test_kits_plugin(wheel):
     assert "[pytest11]\nworkshed = brokers.testing.plugin\n" in declared
 
 
-def test_a_worker_starts_from_the_wheel_alone(wheel, start_worker, tmp_path):
-    unpacked = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(unpacked)
+def test_the_command_runs_where_only_the_wheel_is_installed(installed):
+    said = installed.run("workshed", "--version")
+    where = installed.run("python", "-c", "import actors; print(actors.__file__)")
 
-    worker = start_worker(env={"PYTHONPATH": str(unpacked)})
+    assert said == f"workshed {__version__}\n"
+    assert Path(where).is_relative_to(installed.folder)
 
-    mapped = subprocess.run(
-        [sys.executable, "-c", "import actors; print(actors.__file__)"],
-        env={**os.environ, "PYTHONPATH": str(unpacked)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert mapped.startswith(str(unpacked))
+
+def test_it_makes_the_schema(installed, empty_database_url):
+    words = ("migrate", "--with-product")
+    installed.run("workshed", *words, WORKSHED_DATABASE_URL=empty_database_url)
+
+    with db.Connection.connect(empty_database_url) as conn:
+        assert migrate.pending(conn, migrate.STREAMS) == []
+
+
+def test_its_workers_start_and_stop(start_worker):
+    worker = start_worker()
+
     assert worker.stop() == 0
+
+
+def test_its_console_asks_who_is_there(installed, broker, environment, tmp_path, eventually):
+    log = tmp_path / "console.log"
+    said = {"WORKSHED_CONSOLE_USERS": ENTRY, "WORKSHED_SECRET_KEY": "k" * 40}
+    env = {**os.environ, **environment, **said}
+
+    console = installed.start("workshed", "console", "--port", "0", env=env, log=log)
+    try:
+        eventually(lambda: AT.search(log.read_text()) or console.poll() is not None, within_s=60)
+        found = AT.search(log.read_text())
+        assert found, log.read_text()
+        connection = http.client.HTTPConnection(found[1], timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/login")
+            page = connection.getresponse().read().decode()
+    finally:
+        console.terminate()
+        console.wait(20)
+
+    assert 'type="password"' in page
