@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test faults bench check format docs screens lock clean
+.PHONY: help setup demo console dev test faults bench check audit format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,9 @@ check: setup ## Lint, types, import layers
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+audit: setup ## Ask a service for known vulnerabilities of what the lock names
+	@sh .ci/audit $(VENV)
 
 format: setup ## Format the code
 	@$(BIN)/ruff format .
