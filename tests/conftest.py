@@ -72,6 +72,16 @@ def servers():
         yield started
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """A RabbitMQ of three nodes, beside that of the session: it takes 10 s of a processor."""
+    three = Servers(
+        fresh=True, kinds=["rabbitmq"], nodes=3, given=Settings(), broker_config=BROKER_CONFIG
+    )
+    with in_memory(three) as started:
+        yield started.rabbitmq
+
+
 @contextlib.contextmanager
 def in_memory(private):
     """Run servers whose data are in memory, where that has room: each test makes a database.
@@ -308,15 +318,27 @@ class Management:
 
 
 @pytest.fixture
-def rabbitmq(servers):
-    """The management API for a virtual host of this test, deleted afterwards."""
+def managed():
+    """`managed(url)`: a management API, for a virtual host of this test, deleted afterwards."""
+    made = []
+
+    def one_more(url):
+        api = Management(url, f"test_{secrets.token_hex(6)}")
+        api.ask("PUT", f"vhosts/{api.vhost}", {})  # gives its maker all permissions
+        made.append(api)
+        return api
+
+    yield one_more
+    for api in made:
+        api.ask("DELETE", f"vhosts/{api.vhost}")
+
+
+@pytest.fixture
+def rabbitmq(servers, managed):
+    """The management API for a virtual host of this test."""
     parts = urlsplit(servers.broker_url)
     login = parts.netloc.rpartition("@")[0]
-    usual = f"http://{login}@{parts.hostname}:15672"
-    api = Management(servers.management_url or usual, f"test_{secrets.token_hex(6)}")
-    api.ask("PUT", f"vhosts/{api.vhost}", {})  # gives its maker all permissions
-    yield api
-    api.ask("DELETE", f"vhosts/{api.vhost}")
+    return managed(servers.management_url or f"http://{login}@{parts.hostname}:15672")
 
 
 @pytest.fixture

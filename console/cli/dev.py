@@ -23,7 +23,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 URLS = ("database_url", "broker_url", "management_url", "smtp_url")
 
 
-def dev(
+def dev(  # noqa: PLR0913 -- an option each
     *,
     reset: Annotated[
         bool, typer.Option("--reset", help="Wipe the data first, once you agree.")
@@ -36,6 +36,9 @@ def dev(
     postgres: Annotated[
         bool, typer.Option("--postgres", help="Start PostgreSQL and nothing else.")
     ] = False,
+    nodes: Annotated[
+        int, typer.Option(help="Nodes of RabbitMQ: 1, or a cluster of 3.", metavar="1|3")
+    ] = 1,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Keep data in a temporary folder, removed at the end.")
     ] = False,
@@ -55,6 +58,9 @@ def dev(
 
     None is started in place of one that the environment names by WORKSHED_DATABASE_URL,
     WORKSHED_BROKER_URL or WORKSHED_SMTP_URL.
+
+    With --nodes 3, RabbitMQ is a cluster whose data are its own, and quorum queues have three
+    members. A node that is killed is started again.
     """
     from console.cli.wiping import wipe
     from console.servers import ALL, Servers, install
@@ -62,12 +68,14 @@ def dev(
     if (yes or dry_run) and not reset:
         raise typer.BadParameter("--yes and --dry-run are of --reset")
     if install_only:
-        if postgres or reset or fresh or as_json:
+        if postgres or reset or fresh or as_json or nodes != 1:
             raise typer.BadParameter(
                 "--install-only starts nothing, so it goes with no other option"
             )
         install.ensure(talk)
         return
+    if nodes != 1:
+        accept_nodes(nodes, postgres=postgres)
     if fresh and (reset or state):
         raise typer.BadParameter("--fresh has no earlier data and no folder of yours")
     if reset:
@@ -77,12 +85,24 @@ def dev(
     parent = os.getppid()
     with until_told_to_stop():
         kinds = ("postgres",) if postgres else ALL
-        with Servers(state, fresh=fresh, kinds=kinds, talk=talk) as servers:
+        with Servers(state, fresh=fresh, kinds=kinds, nodes=nodes, talk=talk) as servers:
             apply_migrations(servers.database_url)
             tell_as_json(servers) if as_json else tell_people(servers)
             while not (as_json and os.getppid() != parent):
                 servers.check()
                 time.sleep(LOOK_S)
+
+
+def accept_nodes(nodes: int, *, postgres: bool) -> None:
+    """Refuse a number of nodes that is not to be had, or that nothing here would have."""
+    from workshed.settings import settings
+
+    if nodes != 3:  # noqa: PLR2004 -- with two, the death of either stops both
+        raise typer.BadParameter("--nodes is 1, or 3: of two, the death of either stops both")
+    if postgres:
+        raise typer.BadParameter("--postgres starts no RabbitMQ, so it has no --nodes")
+    if "broker_url" in settings().model_fields_set:
+        raise typer.BadParameter("WORKSHED_BROKER_URL names a RabbitMQ, so --nodes starts none")
 
 
 def apply_migrations(database_url: str) -> None:
@@ -106,9 +126,14 @@ def tell_people(servers: "Servers") -> None:
     """Print the lines to copy on stdout and everything else on stderr."""
     from urllib.parse import urlsplit
 
+    from console.servers.cluster import Cluster
+
     if servers.rabbitmq:
         ui = urlsplit(servers.rabbitmq.management_url)
         talk(f"RabbitMQ UI  http://{ui.hostname}:{ui.port}  login {ui.username}, {ui.password}")
+    if isinstance(servers.rabbitmq, Cluster):
+        nodes = ", ".join(f"{node.node} {node.pid}" for node in servers.rabbitmq.nodes)
+        talk(f"RabbitMQ     {nodes} (kill one to see it come back)")
     if servers.mail:
         talk(f"Mails        {servers.mail.maildir}/new")
     for name, value in servers.environment().items():

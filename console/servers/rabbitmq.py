@@ -7,11 +7,12 @@ import secrets
 import signal
 import subprocess
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from console.servers.account import account
+from console.servers.epmd import PortMapper
 from console.servers.errors import NotInstalledError, ServerError
 from console.servers.ports import HOST
 from console.servers.process import Server, secret_file
@@ -22,9 +23,6 @@ USER = "workshed"
 NODE = "workshed@localhost"
 PASSWORD = "rabbitmq_password"  # noqa: S105 - its name in the notes
 OLDEST = (4, 0)
-# RabbitMQ asks Erlang's port mapper for a node of its name, and starts one that outlives it where
-# none answers, on 4369 of all addresses. It is given one that is ours and dies with us.
-NO_OTHER_EPMD = "-start_epmd false"
 CTL_S = 60
 
 
@@ -33,7 +31,7 @@ class RabbitMQ(Server):
 
     name = "RabbitMQ"
     death = signal.SIGTERM
-    port_names: ClassVar = ("amqp", "management", "distribution", "epmd")
+    port_names: ClassVar[Sequence[str]] = ("amqp", "management", "distribution", "epmd")
 
     def __init__(
         self, state: State, scripts: Path, *, config: Mapping[str, str] | None = None
@@ -44,7 +42,8 @@ class RabbitMQ(Server):
         self.config = config or {}
         self.folder = state.subfolder("rabbitmq")
         self.password = state.notes().get(PASSWORD) or secrets.token_urlsafe(16)
-        self.epmd: subprocess.Popen[bytes] | None = None
+        self.node = NODE
+        self.mapper = PortMapper()
 
     @property
     def url(self) -> str:
@@ -63,7 +62,7 @@ class RabbitMQ(Server):
         """
         program = str(self.scripts / "rabbitmqctl")
         done = subprocess.run(
-            account().command(program, "--quiet", "-n", NODE, *words, death=signal.SIGTERM),
+            account().command(program, "--quiet", "-n", self.node, *words, death=signal.SIGTERM),
             cwd="/",
             env=self.environment() | {"RABBITMQ_CTL_ERL_ARGS": "-dist_listen false"},
             stdin=subprocess.DEVNULL,
@@ -79,12 +78,11 @@ class RabbitMQ(Server):
     def end_by(self, number: signal.Signals) -> None:
         """Send a signal, and stop the port mapper when the node has ended."""
         super().end_by(number)
-        self._stop_epmd()
+        self.unmap_ports()
 
     def prepare(self) -> None:
         """Start its port mapper; write its configuration, with the ports and the password."""
-        self._stop_epmd()
-        self._start_epmd()
+        self.map_ports()
         # The password makes the user on the first run and is ignored on later ones.
         self.state.note(**{PASSWORD: self.password})
         config = {
@@ -94,10 +92,22 @@ class RabbitMQ(Server):
             "default_user": USER,
             "default_pass": self.password,
             "default_user_tags.administrator": "true",
-        }
+        } | self.settings()
         lines = "".join(f"{name} = {value}\n" for name, value in config.items())
         secret_file(self.folder / "rabbitmq.conf", lines)
         secret_file(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
+
+    def map_ports(self) -> None:
+        """Start its port mapper."""
+        self.mapper.start(self.ports["epmd"])
+
+    def unmap_ports(self) -> None:
+        """Stop it."""
+        self.mapper.stop()
+
+    def settings(self) -> dict[str, str]:
+        """Return further lines of its configuration."""
+        return {}
 
     def command(self) -> list[str]:
         """Return the start script."""
@@ -117,11 +127,8 @@ class RabbitMQ(Server):
             # The script then becomes the server instead of waiting for it as a child, which a kill
             # of the script would leave behind, and which the parent's death signal would not reach.
             "RUNNING_UNDER_SYSTEMD": "true",
-            "ERL_EPMD_ADDRESS": HOST,
-            "ERL_EPMD_PORT": str(self.ports["epmd"]),
-            "ERL_ZFLAGS": NO_OTHER_EPMD,
             "ERL_CRASH_DUMP_SECONDS": "0",
-            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),  # none
@@ -133,7 +140,7 @@ class RabbitMQ(Server):
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_DIST_PORT": str(self.ports["distribution"]),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(options),
-        }
+        } | self.mapper.environment()
 
     def answers(self) -> bool:
         """Ask the management API, with the password, whether the node listens for AMQP.
@@ -165,21 +172,3 @@ class RabbitMQ(Server):
             return answer
         finally:
             connection.close()
-
-    def _start_epmd(self) -> None:
-        words = ("epmd", "-address", HOST, "-port", str(self.ports["epmd"]))
-        self.epmd = subprocess.Popen(
-            account().command(*words, death=signal.SIGKILL),
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def _stop_epmd(self) -> None:
-        if self.epmd is not None:
-            self.epmd.kill()
-            self.epmd.wait()
-            self.epmd = None

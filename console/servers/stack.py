@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from console.servers import install
+from console.servers.cluster import Cluster
 from console.servers.errors import NotInstalledError
 from console.servers.ports import is_free
 from console.servers.postgres import PostgreSQL
@@ -39,7 +40,7 @@ class Servers:
     """
 
     postgres: PostgreSQL | None = None
-    rabbitmq: RabbitMQ | None = None
+    rabbitmq: RabbitMQ | Cluster | None = None
     mail: "MailCatcher | None" = None
 
     def __init__(
@@ -48,6 +49,7 @@ class Servers:
         *,
         fresh: bool = False,
         kinds: Collection[Kind] = ALL,
+        nodes: int = 1,
         given: Settings | None = None,
         talk: Callable[[str], None] = silent,
         broker_config: Mapping[str, str] | None = None,
@@ -56,11 +58,12 @@ class Servers:
         """Choose what is started and where its data stay.
 
         `folder` is the user's own by default, or with `fresh` a temporary one. `given` is what the
-        environment names; `talk` hears what takes long. `broker_config` and `busy_once` go to
-        RabbitMQ and the mail catcher.
+        environment names; `talk` hears what takes long. `nodes` of RabbitMQ are 1 or 3.
+        `broker_config` and `busy_once` go to RabbitMQ and the mail catcher.
         """
         self.given = settings() if given is None else given
         self.kinds = kinds
+        self.nodes = nodes
         self.talk = talk
         self.broker_config = broker_config
         self.busy_once = busy_once
@@ -157,7 +160,7 @@ class Servers:
 
     def _start(self, stack: ExitStack, state: State) -> None:
         if self._is_wanted("rabbitmq", "broker_url"):
-            self.rabbitmq = RabbitMQ(state, install.ensure(self.talk), config=self.broker_config)
+            self.rabbitmq = self._prepared(state, install.ensure(self.talk))
             stack.callback(self.rabbitmq.stop)
             self.rabbitmq.launch()  # takes 3 to 4 s, all else less than one
         if self._is_wanted("postgres", "database_url"):
@@ -169,6 +172,11 @@ class Servers:
             state.note(**{MAIL_PORT: str(self.mail.port)})
         if self.rabbitmq:
             self.rabbitmq.wait()
+
+    def _prepared(self, state: State, scripts: Path) -> RabbitMQ | Cluster:
+        if self.nodes == 1:
+            return RabbitMQ(state, scripts, config=self.broker_config)
+        return Cluster(state, scripts, config=self.broker_config, talk=self.talk)
 
     def _is_wanted(self, kind: Kind, setting: str) -> bool:
         return kind in self.kinds and setting not in self.given.model_fields_set

@@ -16,7 +16,7 @@ from console.servers.errors import ServerError
 
 NAME = "workshed-dev"
 NOTES = "servers.json"
-WIPED = ("postgres", "rabbitmq", "mail", "storage", "logs", NOTES)
+WIPED = ("postgres", "rabbitmq", "cluster", "mail", "storage", "logs", NOTES)
 
 # Servers whose parent was killed stop within about a second and hold the lock until then.
 LEFTOVER_S = 15

@@ -199,6 +199,27 @@ def test_install_only_says_nothing_where_nothing_is_missing():
     assert done.stdout + done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        (["--nodes", "2"], {}, "--nodes is 1, or 3: of two, the death of either stops both"),
+        (["--nodes", "3", "--postgres"], {}, "--postgres starts no RabbitMQ"),
+        (["--nodes", "3"], {"WORKSHED_BROKER_URL": "stub://"}, "so --nodes starts none"),
+    ],
+)
+def test_a_cluster_that_would_not_be_one_is_refused(options, environment, words):
+    done = subprocess.run(
+        [*WORKSHED, "dev", *options],
+        env=os.environ | environment | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
 def test_an_unknown_command_is_a_usage_error():
     done = subprocess.run([*WORKSHED, "dve"], capture_output=True, text=True, check=False)
 

@@ -151,7 +151,7 @@ def unprivileged():
 def test_servers_listen_on_loopback_only_and_want_their_password(private):
     for url in (private.database_url, private.broker_url):
         assert "@127.0.0.1:" in url
-    pids = [private.postgres.pid, private.rabbitmq.pid, private.rabbitmq.epmd.pid]
+    pids = [private.postgres.pid, private.rabbitmq.pid, private.rabbitmq.mapper.process.pid]
     for parent in list(pids):
         pids += descendants(parent)
 
@@ -241,7 +241,7 @@ def test_rabbitmq_replaces_a_port_too(node, taken_port):
 
 def test_rabbitmq_starts_no_port_mapper_that_would_outlive_it(node):
     # What the node does every minute, here at a moment at which ours has been killed.
-    kill = f'os:cmd("kill -9 {node.epmd.pid}")'
+    kill = f'os:cmd("kill -9 {node.mapper.process.pid}")'
     node.ctl("eval", f"{kill}, timer:sleep(100), rabbit_nodes_common:ensure_epmd().")
 
     with socket.socket() as sock:
