@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
@@ -23,9 +23,10 @@ from brokers.execution import Execution
 from brokers.frames import Letter
 from brokers.parcel import Message
 from middleware import Job, Outcome, Settling
-from workshed import db
+from workshed import db, logs
 from workshed.db import Connection
 from workshed.errors import WorkshedError
+from workshed.jobs import current
 
 Actor = dramatiq.Actor[..., Any]
 Error = BaseException | type[BaseException]
@@ -49,6 +50,10 @@ class Run:
         return str(self.message)
 
 
+class Killed(BaseException):
+    """The process of a job ends here: no outcome is stored, and RabbitMQ delivers it again."""
+
+
 class NotStoredError(WorkshedError):
     """The outcome of a job could not be stored; a worker would put it into the dead queue."""
 
@@ -56,10 +61,12 @@ class NotStoredError(WorkshedError):
 class Handed(Delivery):
     """A job in the hands of the test's own thread."""
 
-    def __init__(self, message: Message, broker: "Fake") -> None:
-        """Be as what a relay sends: it may have copies, so the fence is asked."""
+    def __init__(
+        self, message: Message, broker: "Fake", *, redelivered: bool = False, **headers: str
+    ) -> None:
+        """Let `headers` say which way it came, as RabbitMQ's do."""
         channel = Channel(SimpleNamespace(is_open=True))
-        letter = Letter(0, redelivered=False, properties=stamp(message, via="schedule"), body=b"")
+        letter = Letter(0, redelivered, properties=stamp(message, **headers), body=b"")
         queue = broker.declared[message.queue_name]
         self.trouble: BaseException | None = None
         """Why its outcome could not be stored."""
@@ -106,8 +113,13 @@ class Witness(Settling):
 
     def asked(self) -> Outcome:
         """Return the outcome; a run that stored none was one of a copy."""
-        found, self._outcome = self._outcome, None
+        found = self._outcome
+        self.forget()
         return found or Outcome("discarded", "a copy of it had run already")
+
+    def forget(self) -> None:
+        """Forget it."""
+        self._outcome = None
 
 
 class Fake(Executing):
@@ -122,8 +134,7 @@ class Fake(Executing):
         share(self, other)
         self._witness = Witness()
         self.middleware = [*other.middleware, self._witness]
-        self._execution = Execution(Inbox([], "test kit"), GRACE_OF_STRANGERS)
-        self._execution.use(self.middleware)
+        self._begin()
 
     def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
         """Store a message, due now or after `delay` milliseconds."""
@@ -144,16 +155,34 @@ class Fake(Executing):
 
         Raises `NotStoredError` where the outcome could not be stored.
         """
+        # As a relay sends it: it may have copies, so the fence is asked.
+        delivery = Handed(message, self, via="schedule")
+        around = nullcontext() if error is None else self._failing(message, error)
+        return self._work(delivery, around)
+
+    def deliver(
+        self, message: Message, around: AbstractContextManager[None], *, again: bool
+    ) -> Run:
+        """Run a job as one that was sent directly, and delivered for the first time or `again`.
+
+        The actor runs inside `around`. Where that raises `Killed` the process of the job has ended:
+        the same is raised here, and the next job runs in another one.
+        """
+        return self._work(Handed(message, self, redelivered=again), around)
+
+    def _work(self, delivery: Handed, around: AbstractContextManager[None]) -> Run:
+        message, result = delivery.job.message, None
         actor = self.get_actor(message.actor_name)
-        delivery = Handed(message, self)
-        result = None
         try:
             self.emit_before("process_message", delivery)
-            with self._failing(actor, error):
+            with around:
                 result = actor(*delivery.args, **delivery.kwargs)
             self.emit_after("process_message", delivery, result=result)
         except SkipMessage:
             self.emit_after("skip_message", delivery)
+        except Killed:
+            self._begin()
+            raise
         except BaseException as err:
             self.emit_after("process_message", delivery, exception=err)
             if isinstance(err, (KeyboardInterrupt, SystemExit)):
@@ -165,11 +194,9 @@ class Fake(Executing):
         return Run(message, self._witness.asked(), result)
 
     @contextmanager
-    def _failing(self, actor: Actor, error: Error | None) -> Generator[None]:
+    def _failing(self, message: Message, error: Error) -> Generator[None]:
         """Put a function that fails where the actor's own is: inside what is wrapped around it."""
-        if error is None:
-            yield
-            return
+        actor = self.get_actor(message.actor_name)
         function = actor.fn
 
         @functools.wraps(function)
@@ -182,6 +209,14 @@ class Fake(Executing):
             yield
         finally:
             actor.fn = function
+
+    def _begin(self) -> None:
+        """Be a worker that has just started: nothing runs, and this thread knows of no job."""
+        current.end()
+        logs.subject.set(None)
+        self._witness.forget()
+        self._execution = Execution(Inbox([], "test kit"), GRACE_OF_STRANGERS)
+        self._execution.use(self.middleware)
 
     def check_worker(self, worker: Worker) -> NoReturn:  # noqa: ARG002 -- none can work here
         """Refuse: nothing can be consumed here."""

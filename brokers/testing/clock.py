@@ -40,9 +40,13 @@ class Clock:
         """
         instant = math.ceil(windows.clock(self._conn).timestamp())
         stopped = datetime.fromtimestamp(instant, UTC)
-        self._go(stopped, tick=False)
-        self._conn.execute("UPDATE jobs.clock SET stopped_at = %s", (stopped,))
+        self.stop_at(stopped)
         return stopped
+
+    def stop_at(self, instant: datetime) -> None:
+        """Stop both clocks at a time, which may be past."""
+        self._go(instant, tick=False)
+        self._conn.execute("UPDATE jobs.clock SET stopped_at = %s", (instant,))
 
     def reset(self) -> None:
         """Set both clocks right."""

@@ -1,15 +1,23 @@
 """A connection pool without threads."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
+from typing import Any, Self
 
+import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
 
+from brokers.testing.failpoints import Failpoints, name_of
 from workshed.db import OPTIONS, WatchedConnection
 
 
 class Kept(WatchedConnection):
     """A connection that the end of a `with` block does not close."""
+
+    points: Failpoints | None = None
+    """Those that its statements and commits are."""
 
     def __exit__(
         self,
@@ -25,6 +33,81 @@ class Kept(WatchedConnection):
         else:
             self.rollback()
 
+    def commit(self) -> None:
+        """Commit, with a place before and after it where there is anything to commit."""
+        is_idle = self.info.transaction_status == TransactionStatus.IDLE
+        with nullcontext() if is_idle else self.passing("COMMIT"):
+            super().commit()
+
+    @contextmanager
+    def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,  # noqa: FBT001, FBT002 -- as psycopg has it
+    ) -> Generator[psycopg.Transaction]:
+        """Do as psycopg does; what is no savepoint ends with a commit."""
+        is_commit = self.info.transaction_status == TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as block:
+            yield block
+            self.reach("before COMMIT", wanted=is_commit)
+        self.reach("after COMMIT", wanted=is_commit)
+
+    def passing(self, what: str) -> AbstractContextManager[None]:
+        """Let there be a place before and one after the block, where they are counted."""
+        return nullcontext() if self.points is None else self.points.passing(what)
+
+    def reach(self, place: str, *, wanted: bool) -> None:
+        """Note a place, where they are counted."""
+        if wanted and self.points is not None:
+            self.points.reach(place)
+
+
+class PassingCursor(psycopg.Cursor[TupleRow]):
+    """A cursor whose statements are places at which a process can end."""
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
+        """Run a statement."""
+        with self._passing(query):
+            return super().execute(query, *args, **kwargs)
+
+    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
+        """Run a statement for each of many parameters; it counts as one."""
+        with self._passing(query):
+            super().executemany(query, *args, **kwargs)
+
+    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[TupleRow]:
+        """Run a statement, and read its rows one by one."""
+        with self._passing(query):
+            yield from super().stream(query, *args, **kwargs)
+
+    @contextmanager
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Generator[psycopg.Copy]:
+        """Copy rows from or to a table."""
+        with self._passing(statement), super().copy(statement, *args, **kwargs) as rows:
+            yield rows
+
+    def _passing(self, query: Any) -> AbstractContextManager[None]:
+        return passing(self.connection, query)
+
+
+class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
+    """The same of one that is declared in PostgreSQL."""
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
+        """Declare it."""
+        with passing(self.connection, query):
+            return super().execute(query, *args, **kwargs)
+
+
+def passing(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
+    """Let there be a place before and one after a statement, where they are counted."""
+    if not isinstance(conn, Kept) or conn.points is None:
+        return nullcontext()
+    statement = query.decode() if isinstance(query, bytes) else query
+    text = statement.as_string(conn) if hasattr(statement, "as_string") else str(statement)
+    name = name_of(text)
+    return nullcontext() if name is None else conn.passing(name)
+
 
 class Connections:
     """Stands in for `db.pool()`: opens a connection where one is wanted, and keeps it."""
@@ -36,13 +119,18 @@ class Connections:
         self._url = url
         self._idle: list[Kept] = []
         self._lent: list[Kept] = []
+        self.points: Failpoints | None = None
+        """The places at which the process that borrows them can be made to end."""
 
     def open(self) -> None:
         """Do as a pool does; nothing is needed."""
 
     def getconn(self) -> Kept:
         """Lend a connection."""
-        conn = next(self._living(), None) or Kept.connect(self._url, **OPTIONS)
+        if self.points is not None:
+            self.points.live()
+        conn = next(self._living(), None) or self._connected()
+        conn.points = self.points
         self._lent.append(conn)
         return conn
 
@@ -54,6 +142,17 @@ class Connections:
                 conn.rollback()
             self._idle.append(conn)
 
+    def lose(self) -> list[int]:
+        """Close all, as the end of a process does; return PostgreSQL's processes, which end soon.
+
+        What is lent stays so: whoever has it finds it closed.
+        """
+        lost = [conn for conn in (*self._lent, *self._idle) if not conn.closed]
+        pids = [conn.info.backend_pid for conn in lost]
+        for conn in lost:
+            conn.close()
+        return pids
+
     def reclaim(self) -> None:
         """Close what a test has not given back, so that its locks hold up nobody."""
         while self._lent:
@@ -64,6 +163,11 @@ class Connections:
         self.reclaim()
         while self._idle:
             self._idle.pop().close()
+
+    def _connected(self) -> Kept:
+        conn = Kept.connect(self._url, cursor_factory=PassingCursor, **OPTIONS)
+        conn.server_cursor_factory = PassingServerCursor
+        return conn
 
     def _living(self) -> Iterator[Kept]:
         while self._idle:

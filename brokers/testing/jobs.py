@@ -11,9 +11,12 @@ from typing import ParamSpec, TypeVar
 import dramatiq
 
 from brokers.fake import Error, Fake, Run
+from brokers.parcel import Message
 from brokers.testing import expectations, mails, rows, text
 from brokers.testing.clock import Clock
+from brokers.testing.connections import Connections
 from brokers.testing.errors import DiedError, EndlessError, KitError
+from brokers.testing.idempotence import Endured, Trial
 from brokers.testing.rows import Enqueued
 from brokers.testing.sends import Sends
 from brokers.testing.wanted import Actor, named
@@ -32,12 +35,15 @@ FAILED = ("retry", "dead")
 class Jobs(Sends):
     """Jobs of one test: they wait in PostgreSQL, and run in this thread when the test says so."""
 
-    def __init__(self, broker: Fake, conn: Connection, clock: Clock, maildir: Path) -> None:
+    def __init__(
+        self, broker: Fake, conn: Connection, clock: Clock, connections: Connections, folder: Path
+    ) -> None:
         """`conn` is the kit's own, in autocommit: what is not committed, it does not see."""
         self._broker = broker
         self._conn = conn
         self._clock = clock
-        self._maildir = maildir
+        self._connections = connections
+        self._folder = folder
         self._runs: list[Run] = []
         self._errors: dict[str, deque[Error]] = defaultdict(deque)
         self._may_retry = False
@@ -65,7 +71,7 @@ class Jobs(Sends):
     @property
     def mailbox(self) -> list[EmailMessage]:
         """The mails that were sent, the oldest first."""
-        return mails.read(self._maildir)
+        return mails.read(self._folder / mails.NAME)
 
     def perform(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -76,12 +82,7 @@ class Jobs(Sends):
         worker's would be: a retry waits then. What it does not find is gone, as when it was sent
         in the transaction that wrote it. A discard or snooze raises nothing.
         """
-        named(actor, args, kwargs)
-        message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
-        sent = self._broker.enqueue(message)
-        if sent.message_id != message.message_id:
-            raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")
-        run = self._run(message.message_id)
+        run = self._run(self._sent(actor, args, kwargs).message_id)
         if error := self._failure_of(run):
             raise error
         return None if run is None else run.result
@@ -103,6 +104,33 @@ class Jobs(Sends):
         if errors:
             raise errors[0]
         return count
+
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Sequence[str] = (), **kwargs: Any
+    ) -> Endured:
+        """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
+
+        It runs to its end, with the jobs that it sends. Then all is as before, and it is delivered
+        twice; and once more with a crash before and after each statement and commit of its own,
+        after which it is delivered again. Each time the same rows must be left in all tables but
+        those of schema `jobs`, the same jobs must wait, and the same mails be sent; a mail that is
+        sent again under its Message-ID is counted, and no failure.
+
+        `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. Of
+        times it counts whether they are set; of numbers that PostgreSQL gives, their order. The
+        clock stands still from now on, as after `freeze`.
+        """
+        message = rows.take(self._conn, self._sent(actor, args, kwargs).message_id)
+        if message is None:
+            raise KitError(f"{actor.actor_name} was sent, and has run already")
+        before = len(self._runs)
+        trial = Trial(
+            self._broker, self._conn, self._clock, self._connections, self._folder, self._run
+        )
+        try:
+            return trial.of(message, ignore)
+        finally:
+            del self._runs[before:]
 
     def advance(self, **units: float) -> None:
         """Move the clock on, PostgreSQL's and Python's, by `days=3` or other units of a span.
@@ -147,6 +175,14 @@ class Jobs(Sends):
         start = len(self._runs)
         yield
         expectations.discarded(self._runs[start:], reason)
+
+    def _sent(self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
+        named(actor, args, kwargs)
+        message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
+        sent = self._broker.enqueue(message)
+        if sent.message_id != message.message_id:
+            raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")
+        return sent
 
     def _run(self, message_id: str | None = None) -> Run | None:
         message = rows.take(self._conn, message_id)

@@ -15,7 +15,7 @@ from brokers import build
 from brokers.base import DeclaredBroker, known_actors
 from brokers.fake import Fake, in_place_of, share
 from brokers.stub import Stub
-from brokers.testing import scratch
+from brokers.testing import mails, scratch
 from brokers.testing.clock import Clock
 from brokers.testing.connections import Connections
 from brokers.testing.errors import KitError, NeedsDatabaseError
@@ -66,11 +66,11 @@ class OnDatabase:
         real, emptying = build.broker(), self._emptying
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
-            mails, contents = Path(folder, "mails"), Path(folder, "contents")
+            maildir, contents = Path(folder, mails.NAME), Path(folder, "contents")
             stack.enter_context(
                 environment(
                     DATABASE_URL=self.database_url,
-                    SMTP_URL=f"maildir:{mails}",
+                    SMTP_URL=f"maildir:{maildir}",
                     STORAGE_URL=f"file:{contents}",
                 )
             )
@@ -86,7 +86,7 @@ class OnDatabase:
             stack.callback(self._connections.reclaim)
             clock = Clock(self._conn)
             stack.callback(clock.reset)
-            yield Jobs(fake, self._conn, clock, mails)
+            yield Jobs(fake, self._conn, clock, self._connections, Path(folder))
 
     def _declare(self, broker: DeclaredBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""

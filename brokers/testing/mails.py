@@ -4,6 +4,9 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
+NAME = "mails"
+"""The maildir in the folder of a test."""
+
 
 def read(folder: Path) -> list[EmailMessage]:
     """Return the mails of a maildir, the oldest first."""

@@ -68,6 +68,8 @@ class Project:
             "HOME": str(folder),
             "TMPDIR": str(self.temporary),
             "WORKSHED_DATABASE_URL": database_url,
+            # The tree that is tested, where it is not the installed one.
+            "PYTHONPATH": os.environ.get("PYTHONPATH"),
         }
         self.write("conftest.py", PROBE)
 

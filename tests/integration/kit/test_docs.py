@@ -32,10 +32,25 @@ def test_the_tests_of_the_first_actor_pass(project):
         *examples(README, "file"),
         *examples(README, "test"),
         *examples(DOCS, "orders"),
+        *examples(DOCS, "twice"),
     ):
         project.write(*example)
 
-    project.run().assert_outcomes(passed=3)
+    project.run().assert_outcomes(passed=4)
+
+
+def test_a_job_that_is_not_idempotent_fails_as_is_said(project):
+    [(name, example)] = examples(DOCS, "twice")
+    for one in [*examples(DOCS, "orders"), (name, example.replace(", once=True", ""))]:
+        project.write(*one)
+
+    done = project.run("-q")
+
+    done.assert_outcomes(failed=1)
+    [shown] = re.findall(r"```\n(reorder.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    said = [line.removeprefix("E").strip() for line in done.said.splitlines()]
+    for line in shown.splitlines():
+        assert line.strip() in [*said, *(line.partition(": ")[2] for line in said)]
 
 
 def test_a_failure_looks_as_is_said(jobs):

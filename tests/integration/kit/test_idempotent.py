@@ -1,0 +1,316 @@
+"""A job must leave the same, however often it is delivered and wherever its process dies."""
+
+import contextlib
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from actors import send_welcome_email
+from brokers import schedule
+from brokers.testing import idempotence
+from workshed import db, people
+from workshed.jobs import once
+
+
+@pytest.fixture(scope="module")
+def shop(jobs_database):
+    """Tables of somebody's application."""
+    with psycopg.connect(jobs_database, autocommit=True) as conn:
+        conn.execute("""
+            CREATE SCHEMA shop;
+            CREATE TABLE shop.orders (
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                paid boolean NOT NULL DEFAULT false,
+                token text,
+                changed_at timestamptz,
+                is_open boolean GENERATED ALWAYS AS (NOT paid) STORED
+            );
+            CREATE TABLE shop.charges (
+                id serial PRIMARY KEY,
+                order_id bigint NOT NULL REFERENCES shop.orders,
+                cents int NOT NULL
+            );
+            CREATE TABLE shop.entries (charge_id int REFERENCES shop.charges, note text);
+        """)
+        yield
+        conn.execute("DROP SCHEMA shop CASCADE")
+
+
+@pytest.fixture
+def order(shop, jobs):
+    """The id of an order that is not paid."""
+    return run("INSERT INTO shop.orders DEFAULT VALUES RETURNING id")
+
+
+@pytest.fixture
+def job(actor):
+    """`job(function)`: a job that does this."""
+    return lambda function, **options: actor(actor_name="bill", **options)(function)
+
+
+def run(query, *values):
+    """Run a statement in a transaction of its own; the first value it returns."""
+    with db.transaction() as conn:
+        cur = conn.execute(query, values)
+        return cur.fetchone()[0] if cur.description else None
+
+
+LEAVES = "it does not leave what one run leaves"
+CHARGE = "INSERT INTO shop.charges (order_id, cents) VALUES (%s, 500) RETURNING id"
+PAY = "UPDATE shop.orders SET paid = true, changed_at = now() WHERE id = %s"
+
+
+def charge_and_pay(order):
+    with db.transaction() as conn:
+        conn.execute(CHARGE, (order,))
+        conn.execute(PAY, (order,))
+
+
+def charge_then_pay(order):
+    """Right when it is delivered twice, and wrong when it dies between its transactions."""
+    if not run("SELECT paid FROM shop.orders WHERE id = %s", order):
+        run(CHARGE, order)
+        run(PAY, order)
+
+
+def test_a_job_that_writes_again_is_told_what_is_too_many(jobs, job, order):
+    with pytest.raises(AssertionError) as failed:
+        jobs.assert_idempotent(job(charge_and_pay), order)
+
+    assert str(failed.value).splitlines() == [
+        f"bill({order}) is not idempotent: delivered a second time, {LEAVES}",
+        "",
+        "shop.charges: 2 rows, not 1",
+        f"  too many  id=new 2  order_id={order}  cents=500",
+        "",
+        idempotence.HINT,
+    ]
+
+
+def test_a_job_that_is_wrong_after_a_crash_is_told_where(jobs, job, order):
+    with pytest.raises(AssertionError) as failed:
+        jobs.assert_idempotent(job(charge_then_pay), order)
+
+    assert "crashed after COMMIT (no. 2) and delivered again, it does not" in str(failed.value)
+    assert "shop.charges: 2 rows, not 1" in str(failed.value)
+
+
+def test_it_crashes_before_and_after_each_statement_and_commit(jobs, job, order):
+    endured = jobs.assert_idempotent(job(charge_and_pay, once=True), order)
+
+    key = "`INSERT INTO jobs.once (scope, key, message_id) VALUES (%s, %s, %s) ON CO…`"
+    pay = "`UPDATE shop.orders SET paid = true, changed_at = now() WHERE id = %s`"
+    assert list(endured.failpoints) == [
+        f"{when} {what}"
+        for what in (key, f"`{CHARGE}`", pay, "COMMIT")
+        for when in ("before", "after")
+    ]
+
+
+def test_an_effect_under_a_key_endures(jobs, job, order):
+    def bill(order):
+        with db.transaction() as conn:
+            if once(conn, f"charge {order}"):
+                conn.execute(CHARGE, (order,))
+
+    assert jobs.assert_idempotent(job(bill), order=order).repeated_mails == 0
+
+
+def everything(order):
+    """Use each way there is to run a statement, and leave nothing."""
+    with db.transaction() as conn, conn.cursor() as cur:
+        cur.executemany("SELECT %s", [(1,), (2,)])
+        list(cur.stream("SELECT 3"))
+        with cur.copy("COPY (SELECT 4) TO STDOUT") as rows:
+            list(rows)
+        with conn.cursor("named") as named:
+            named.execute(b"SELECT 5").fetchall()
+        conn.commit()
+        with conn.transaction(), conn.transaction():
+            conn.execute(psycopg.sql.SQL("SELECT 6"))
+    with db.statement() as conn:
+        conn.execute("SELECT 7")
+
+
+def test_each_way_to_run_a_statement_is_seen(jobs, job, order):
+    endured = jobs.assert_idempotent(job(everything), order)
+
+    assert [place.removeprefix("after ") for place in endured.failpoints[1::2]] == [
+        *("`SELECT %s`", "`SELECT 3`", "`COPY (SELECT 4) TO STDOUT`", "`SELECT 5`", "COMMIT"),
+        *("`SELECT 6`", "COMMIT (no. 2)", "`SELECT 7`", "COMMIT (no. 3)"),
+    ]
+
+
+def test_no_handler_reaches_the_database_after_a_crash(jobs, job, order):
+    """A process that is killed cleans nothing up, and neither does this one."""
+
+    def bill(order):
+        try:
+            if not run("SELECT paid FROM shop.orders WHERE id = %s", order):
+                run(CHARGE, order)
+        finally:
+            run(PAY, order)
+
+    with pytest.raises(AssertionError, match="crashed after COMMIT"):
+        jobs.assert_idempotent(job(bill), order)
+
+
+def test_a_crash_that_is_swallowed_is_a_crash(jobs, job, order):
+    def bill(order):
+        with contextlib.suppress(BaseException):
+            charge_then_pay(order)
+
+    with pytest.raises(AssertionError, match="crashed after COMMIT"):
+        jobs.assert_idempotent(job(bill), order)
+
+
+def test_a_lock_of_a_session_is_gone_with_its_process(jobs, job, order):
+    def bill(order):
+        with db.transaction() as conn:
+            assert conn.execute("SELECT pg_try_advisory_lock(7)").fetchone()[0]
+            conn.execute(PAY, (order,))
+            conn.execute("SELECT pg_advisory_unlock(7)")
+
+    jobs.assert_idempotent(job(bill, max_retries=0), order)
+
+
+def test_numbers_and_times_may_differ_also_where_others_refer_to_them(jobs, job, order):
+    """A crash before the commit leaves a gap in the numbers, and takes time."""
+
+    def bill(order):
+        with db.transaction() as conn:
+            if conn.execute(f"{PAY} AND NOT paid", (order,)).rowcount:
+                charge = conn.execute(CHARGE, (order,)).fetchone()[0]
+                conn.execute("INSERT INTO shop.entries VALUES (%s, 'paid')", (charge,))
+
+    jobs.assert_idempotent(job(bill), order)
+
+
+def tokens(order):
+    run("UPDATE shop.orders SET token = gen_random_uuid()::text WHERE id = %s", order)
+
+
+def test_a_value_that_differs_is_shown_with_both(jobs, job, order):
+    run("UPDATE shop.orders SET token = 'a'")
+
+    def bill(order):
+        run("UPDATE shop.orders SET token = token || 'b' WHERE id = %s", order)
+
+    with pytest.raises(AssertionError, match=f"  id={order}  token is abb, not ab\n"):
+        jobs.assert_idempotent(job(bill), order)
+
+
+@pytest.mark.parametrize("name", ["token", "orders.token", "shop.orders.token", "shop.orders"])
+def test_what_is_to_be_ignored_may_differ(jobs, job, order, name):
+    jobs.assert_idempotent(job(tokens), order, ignore=[name])
+
+
+def test_what_is_to_be_ignored_must_be_there(jobs, job, order):
+    with pytest.raises(ValueError, match="neither a column nor a table: tokn"):
+        jobs.assert_idempotent(job(tokens), order, ignore=["token", "tokn"])
+
+
+def test_a_job_that_is_sent_again_is_seen_while_it_waits(jobs, job, actor, greet):
+    def bill(user_id):
+        greet.send_with_options(args=(user_id,), delay=timedelta(days=3))
+
+    with pytest.raises(AssertionError, match=r"jobs that wait: 2 rows, not 1") as failed:
+        jobs.assert_idempotent(job(bill), 7)
+
+    assert "too many  job=greet(7)  queue=default" in str(failed.value)
+
+
+def test_what_a_job_sends_runs_too(jobs, job, actor, order):
+    pay = actor(actor_name="pay")(lambda order: run(CHARGE, order) and None)
+
+    with pytest.raises(AssertionError, match=r"shop.charges: 2 rows, not 1"):
+        jobs.assert_idempotent(job(lambda order: pay.send(order) and None), order)
+
+
+def test_a_job_that_dies_of_its_own_remains_is_told_where(jobs, job, order):
+    def bill(order):
+        run("INSERT INTO shop.charges VALUES (1000, %s, 500)", order)
+
+    with pytest.raises(
+        AssertionError, match=r"a second time, bill\(\d+\) died: failed once: UniqueV"
+    ) as failed:
+        jobs.assert_idempotent(job(bill, max_retries=0), order)
+
+    assert isinstance(failed.value.__cause__, psycopg.errors.UniqueViolation)
+
+
+def test_an_error_without_a_crash_is_raised_as_it_is(jobs, job, order):
+    with pytest.raises(ZeroDivisionError):
+        jobs.assert_idempotent(job(lambda order: order / 0, max_retries=0), order)
+
+
+def test_a_retry_is_run_when_it_is_due(jobs, job, order):
+    def bill(order):
+        if not run("SELECT token FROM shop.orders WHERE id = %s", order):
+            run("UPDATE shop.orders SET token = 'asked' WHERE id = %s", order)
+            raise TimeoutError
+        run(PAY, order)
+
+    jobs.assert_idempotent(job(bill), order)
+
+    assert run("SELECT paid FROM shop.orders")
+
+
+def test_what_was_there_before_is_there_each_time(jobs, job, order):
+    """Whatever the order of the tables, and also what a trigger would write again."""
+    charge = run(CHARGE, order)
+    run("INSERT INTO shop.entries VALUES (%s, 'old')", charge)
+    with contextlib.closing(db.connect()) as conn:
+        conn.execute("""
+            CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO shop.entries VALUES (NEW.id, 'charged'); RETURN NULL; END $$;
+            CREATE TRIGGER note AFTER INSERT ON shop.charges
+                FOR EACH ROW EXECUTE FUNCTION shop.note();
+        """)
+        seen = []
+
+        def bill(order):
+            seen.append(run("SELECT count(*) FROM shop.entries"))
+            run("DELETE FROM shop.entries")
+            run(PAY, order)
+
+        jobs.assert_idempotent(job(bill), order)
+        conn.execute("DROP FUNCTION shop.note CASCADE")
+
+    # Each trial begins with one row; the second delivery may find that it was deleted.
+    assert seen[:2] == [1, 1]
+    assert set(seen) == {0, 1}
+    assert run("SELECT id FROM shop.charges") == charge
+
+
+def test_the_test_goes_on_as_if_the_job_had_run_once(jobs, job, order, greet):
+    before = jobs.freeze()
+
+    def bill(order):
+        greet.send(order)
+        schedule_again(order, greet)
+
+    jobs.assert_idempotent(job(bill, once=True), order)
+
+    assert jobs.runs == []
+    assert jobs.freeze() == before
+    jobs.assert_enqueued(greet, order, times=1)
+
+
+def schedule_again(order, greet):
+    with db.transaction() as conn:
+        schedule.send(conn, greet.message(order), delay=timedelta(days=1))
+
+
+def test_the_welcome_mail_is_sent_again_under_its_message_id(jobs):
+    """After its claim has ended, for which the clock is moved; it counts what may be a copy."""
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
+
+    endured = jobs.assert_idempotent(
+        send_welcome_email, user.id, ignore=["emails.attempts", "emails.ambiguous"]
+    )
+
+    assert endured.repeated_mails > 0
+    assert len(jobs.mailbox) <= 2
