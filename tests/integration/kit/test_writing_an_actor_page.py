@@ -1,0 +1,73 @@
+"""docs/writing-an-actor.md: its example, and that its options are all that there are."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from brokers import broker
+from brokers.envelope import OPTIONS
+from middleware.stock import INSTEAD
+from workshed import db
+
+PAGE = (Path(__file__).parents[3] / "docs" / "writing-an-actor.md").read_text("utf-8")
+[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def shipping(jobs, actor, tmp_path, monkeypatch):
+    """The module of the page; orders 7 and 8 are there."""
+    (tmp_path / NAME).write_text(TEXT)
+    monkeypatch.syspath_prepend(tmp_path)
+    declared = dict(broker.declared)
+    with db.transaction() as conn:
+        conn.execute("CREATE SCHEMA shop")
+        conn.execute("CREATE TABLE shop.orders (id bigint, shipped_at timestamptz)")
+        conn.execute("INSERT INTO shop.orders VALUES (7), (8)")
+    yield importlib.import_module("shipping")
+    del sys.modules["shipping"]
+    broker.declared.clear()
+    broker.declared.update(declared)
+    with db.transaction() as conn:
+        conn.execute("DROP SCHEMA shop CASCADE")
+
+
+def test_an_order_is_shipped_and_its_buyer_told_also_by_the_old_name(shipping, jobs):
+    shipping.ship.send(7)
+    shipping.ship_order.send(8)
+    jobs.drain()
+
+    ran = [(run.message.actor_name, *run.message.args) for run in jobs.runs]
+    assert sorted(ran) == [("ship", 7), ("ship_order", 8), ("tell_buyer", 7), ("tell_buyer", 8)]
+    with db.transaction() as conn:
+        query = "SELECT count(*) FROM shop.orders WHERE shipped_at IS NOT NULL"
+        assert conn.execute(query).fetchone() == (2,)
+
+
+def test_an_order_that_is_gone_tells_nobody(shipping, jobs):
+    with jobs.expect_discard("order 404 does not exist"):
+        jobs.perform(shipping.ship, 404)
+
+    jobs.refute_enqueued(shipping.tell_buyer)
+
+
+def test_it_has_every_option_there_is():
+    table = PAGE.partition("<!-- options -->\n")[2].partition("\n\n")[0]
+    firsts = [row.split("|")[1] for row in table.splitlines()]
+    named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+    message = PAGE.partition("<!-- message options -->")[2].partition("\n\n")[0]
+
+    assert sorted(named) == sorted(broker.actor_options - INSTEAD.keys())
+    assert all(f"`{name}`" in PAGE for name in INSTEAD)
+    assert set(re.findall(r"`(\w+)`", message)) <= OPTIONS.keys()
+
+
+def test_all_that_a_job_may_ask_exists():
+    jobs = importlib.import_module("workshed.jobs")
+    part = PAGE.partition("| of `workshed.jobs` |")[2].partition("\n\n")[0]
+
+    named = set(re.findall(r"`(\w+)[`(]", part))
+    classes = {"Cancelled", "OpenTransactionError", "Progress", "Signal", "StepError"}
+    assert named == set(jobs.__all__) - classes
