@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import actors
 from tests.commands import KNOWN, LIST, options
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
@@ -104,3 +106,25 @@ def test_its_links_lead_somewhere(page):
             astray.append(f"{path}#{part}")
 
     assert astray == []
+
+
+def test_the_readme_lists_every_page():
+    part = PAGES["README.md"].partition("## All pages\n")[2].partition("\n## ")[0]
+    listed = [path for path, _ in LINK.findall(part)]
+
+    assert sorted(listed) == sorted(PAGES.keys() - {"README.md"})
+
+
+def test_the_jobs_that_ship_are_those_of_the_readme():
+    part = PAGES["README.md"].partition("## What ships with it\n")[2].partition("\n## ")[0]
+    firsts = [row.split("|")[1] for row in part.splitlines() if row.startswith("| `")]
+    named = [name for first in firsts for name in re.findall(r"`([a-z]+_\w+|maintain)`", first)]
+
+    assert set(named) <= set(actors.__all__)
+
+
+def test_the_readme_compares_with_what_is_installed_here():
+    said = re.search(r"As of dramatiq (\S+), Celery (\S+) with", PAGES["README.md"]).groups()
+
+    found = [metadata.version(name).split(".")[:2] for name in ("dramatiq", "celery")]
+    assert [one.split(".") for one in said] == found
