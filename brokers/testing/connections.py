@@ -1,6 +1,6 @@
 """A connection pool without threads."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from brokers.testing.failpoints import Failpoints, name_of
-from workshed.db import OPTIONS, WatchedConnection
+from workshed.db import OPTIONS, WatchedConnection, is_open
 
 
 class Kept(WatchedConnection):
@@ -18,6 +18,8 @@ class Kept(WatchedConnection):
 
     points: Failpoints | None = None
     """Those that its statements and commits are."""
+    has_committed = False
+    """Since it was lent."""
 
     def __exit__(
         self,
@@ -30,6 +32,7 @@ class Kept(WatchedConnection):
             return
         if kind is None:
             self.commit()
+            self.has_committed = True
         else:
             self.rollback()
 
@@ -121,16 +124,16 @@ class Connections:
         self._lent: list[Kept] = []
         self.points: Failpoints | None = None
         """The places at which the process that borrows them can be made to end."""
+        self.committed: Callable[[], None] | None = None
+        """Called when a transaction has committed, and this thread is in no other."""
 
     def open(self) -> None:
         """Do as a pool does; nothing is needed."""
 
     def getconn(self) -> Kept:
         """Lend a connection."""
-        if self.points is not None:
-            self.points.live()
         conn = next(self._living(), None) or self._connected()
-        conn.points = self.points
+        conn.points, conn.has_committed = self.points, False
         self._lent.append(conn)
         return conn
 
@@ -141,6 +144,8 @@ class Connections:
             if conn.pgconn.transaction_status != TransactionStatus.IDLE:
                 conn.rollback()
             self._idle.append(conn)
+        if conn.has_committed and self.committed is not None and not is_open():
+            self.committed()
 
     def lose(self) -> list[int]:
         """Close all, as the end of a process does; return PostgreSQL's processes, which end soon.
@@ -152,6 +157,11 @@ class Connections:
         for conn in lost:
             conn.close()
         return pids
+
+    def reset(self) -> None:
+        """Be as before the first test."""
+        self.points = self.committed = None
+        self.reclaim()
 
     def reclaim(self) -> None:
         """Close what a test has not given back, so that its locks hold up nobody."""

@@ -44,8 +44,12 @@ class Failpoints:
         self.reach(f"after {what}")
 
     def reach(self, place: str) -> None:
-        """Note a place. Raises `Killed` where the process ends there, or has ended."""
-        self.live()
+        """Note a place. Raises `Killed` where the process ends there, or has ended.
+
+        Of a process that has ended no handler does anything either.
+        """
+        if self.ended:
+            raise Killed(self.passed[-1])
         if not self._watching:
             return
         self._seen[place] += 1
@@ -53,11 +57,6 @@ class Failpoints:
         self.passed.append(place if number == 1 else f"{place} (no. {number})")
         if len(self.passed) == self._end_at:
             self.ended = True
-            self.live()
-
-    def live(self) -> None:
-        """Raise `Killed` where the process has ended: its clean-up code would not run either."""
-        if self.ended:
             raise Killed(self.passed[-1])
 
 

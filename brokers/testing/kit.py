@@ -19,6 +19,7 @@ from brokers.testing import mails, scratch
 from brokers.testing.clock import Clock
 from brokers.testing.connections import Connections
 from brokers.testing.errors import KitError, NeedsDatabaseError
+from brokers.testing.inline import Inline
 from brokers.testing.jobs import Jobs
 from brokers.testing.plain import PlainSends
 from brokers.testing.sends import Sends
@@ -29,6 +30,9 @@ from workshed.jobs import queues
 from workshed.settings import PREFIX, settings
 
 LOCK_WAIT = "2s"
+FAKE = "fake"
+MODES: dict[str, type[Jobs]] = {FAKE: Jobs, "inline": Inline}
+"""What `@pytest.mark.jobs(mode=…)` may say."""
 
 
 class Kit(Protocol):
@@ -39,8 +43,8 @@ class Kit(Protocol):
         """The database of the tests; raises `NeedsDatabaseError` where there is none."""
 
     @contextmanager
-    def test(self) -> Iterator[Sends]:
-        """Let the block be one test."""
+    def test(self, mode: str = FAKE) -> Iterator[Sends]:
+        """Let the block be one test, in one of the `MODES`."""
 
 
 class OnDatabase:
@@ -58,11 +62,14 @@ class OnDatabase:
         return scratch.emptying(scratch.fillable(self._conn))
 
     @contextmanager
-    def test(self) -> Generator[Jobs]:
+    def test(self, mode: str = FAKE) -> Generator[Jobs]:
         """Send all that the program sends to the database of the tests.
 
         Mails, and contents that are stored, go to a folder of the test.
         """
+        kind = MODES.get(mode)
+        if kind is None:
+            raise KitError(f"mode={mode!r} of the marker `jobs` is none of {', '.join(MODES)}")
         real, emptying = build.broker(), self._emptying
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
@@ -83,10 +90,10 @@ class OnDatabase:
             fake = Fake(real)
             stack.enter_context(in_place_of(real, fake))
             stack.callback(self._empty, emptying)
-            stack.callback(self._connections.reclaim)
+            stack.callback(self._connections.reset)
             clock = Clock(self._conn)
             stack.callback(clock.reset)
-            yield Jobs(fake, self._conn, clock, self._connections, Path(folder))
+            yield kind(fake, self._conn, clock, self._connections, Path(folder))
 
     def _declare(self, broker: DeclaredBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
@@ -123,8 +130,10 @@ class WithoutDatabase:
         raise NeedsDatabaseError("database", self._why)
 
     @contextmanager
-    def test(self) -> Generator[PlainSends]:
+    def test(self, mode: str = FAKE) -> Generator[PlainSends]:
         """Record what the program sends."""
+        if mode != FAKE:
+            raise NeedsDatabaseError(f"mode={mode!r}", self._why)
         real = build.broker()
         stub = Stub(real.declared, [])
         share(stub, real)

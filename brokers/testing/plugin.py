@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from brokers.testing.sends import Sends
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let `--strict-markers` know the marker."""
+    config.addinivalue_line("markers", 'jobs(mode="fake"): when the jobs of a test run')
+
+
 @pytest.fixture(scope="session")
 def jobs_server() -> Iterator[str | Exception]:
     """URL of the PostgreSQL for the tests, or why there is none; override it to name another."""
@@ -36,7 +41,11 @@ def jobs_database(jobs_kit: "Kit") -> str:
 
 
 @pytest.fixture
-def jobs(jobs_kit: "Kit") -> "Iterator[Sends]":
-    """Jobs that wait in PostgreSQL, and run in this thread when the test says so."""
-    with jobs_kit.test() as made:
+def jobs(jobs_kit: "Kit", request: pytest.FixtureRequest) -> "Iterator[Sends]":
+    """Jobs that wait in PostgreSQL, and run in this thread when the test says so.
+
+    `@pytest.mark.jobs(mode="inline")`: they run at once.
+    """
+    marker = request.node.get_closest_marker("jobs")
+    with jobs_kit.test(**(marker.kwargs if marker else {})) as made:
         yield made

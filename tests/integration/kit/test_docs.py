@@ -21,10 +21,10 @@ def examples(document, mark):
 
 
 def test_the_tests_of_the_welcome_job_pass(project):
-    for example in examples(DOCS, "file"):
+    for example in [*examples(DOCS, "file"), *examples(DOCS, "inline")]:
         project.write(*example)
 
-    project.run().assert_outcomes(passed=5)
+    project.run().assert_outcomes(passed=6)
 
 
 def test_the_tests_of_the_first_actor_pass(project):

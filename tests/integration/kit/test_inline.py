@@ -1,0 +1,107 @@
+"""Jobs that run where they are sent, once that is committed."""
+
+from datetime import timedelta
+
+import pytest
+
+from brokers import broker, schedule
+from brokers.testing.errors import KitError
+from workshed import db
+
+pytestmark = pytest.mark.jobs(mode="inline")
+
+
+def test_a_job_has_run_when_its_send_returns(jobs, greet):
+    greet.send(7)
+
+    assert greet.greeted == [(7, "hello")]
+    assert jobs.enqueued == []
+    assert [run.outcome.kind for run in jobs.runs] == ["done"]
+
+
+def test_a_job_of_a_transaction_runs_when_that_has_committed(jobs, greet):
+    with db.transaction() as conn:
+        schedule.send(conn, greet.message(7))
+        greet.send(8)
+        assert greet.greeted == []
+
+    assert sorted(greet.greeted) == [(7, "hello"), (8, "hello")]
+
+
+def test_a_job_of_a_transaction_that_is_rolled_back_never_runs(jobs, greet):
+    with db.transaction() as conn:
+        schedule.send(conn, greet.message(7))
+        conn.rollback()
+    greet.send(8)
+
+    assert greet.greeted == [(8, "hello")]
+
+
+def test_of_many_the_first_runs_when_all_are_sent(jobs, greet):
+    broker.enqueue_many([greet.message(n) for n in range(3)])
+
+    assert [user for user, _ in greet.greeted] == [0, 1, 2]
+
+
+def test_what_a_job_sends_runs_when_the_job_has_ended(jobs, actor, greet):
+    seen = []
+
+    @actor(actor_name="fan_out")
+    def fan_out():
+        greet.send(7)
+        seen.extend(greet.greeted)
+
+    fan_out.send()
+
+    assert seen == []
+    assert greet.greeted == [(7, "hello")]
+
+
+def test_what_performing_a_job_sends_has_run_too(jobs, actor, greet):
+    fan_out = actor(actor_name="fan_out")(lambda: greet.send(7).args[0])
+
+    assert jobs.perform(fan_out) == 7
+
+    assert greet.greeted == [(7, "hello")]
+
+
+def test_an_error_is_raised_where_the_job_was_sent(jobs, greet):
+    jobs.fail_next(greet, TimeoutError("no answer"))
+
+    with pytest.raises(TimeoutError, match="no answer"):
+        greet.send(7)
+
+    jobs.assert_enqueued(greet, 7)
+
+
+def test_an_error_that_is_tried_again_may_be_expected(jobs, greet):
+    jobs.fail_next(greet, TimeoutError("no answer"))
+
+    with jobs.expect_retry():
+        greet.send(7)
+
+
+def test_what_is_due_later_waits_until_it_is_drained(jobs, greet):
+    greet.send_with_options(args=(7,), delay=timedelta(days=3))
+    jobs.advance(days=3)
+    assert greet.greeted == []
+
+    assert jobs.drain() == 1
+
+
+def test_jobs_are_asked_whether_they_are_idempotent(jobs, actor, greet):
+    send = actor(actor_name="send")(lambda n: greet.send(n) and None)
+
+    assert jobs.assert_idempotent(send, 7).failpoints
+
+
+@pytest.mark.jobs(mode="fake")
+def test_the_nearest_mark_holds(jobs, greet):
+    greet.send(7)
+
+    assert greet.greeted == []
+
+
+def test_a_mode_that_is_none_is_refused(jobs_kit):
+    with pytest.raises(KitError, match="mode='eager' of the marker `jobs` is none of fake, inl"):
+        jobs_kit.test("eager").__enter__()
