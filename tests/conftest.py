@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from psycopg import sql
 
 from brokers import build, link
+from brokers.testing.server import RabbitMQ
 from console.servers import Servers
 from console.servers.mail import MailCatcher
 from tests.faults.proxy import Proxy
@@ -253,7 +254,20 @@ def jobs_server():
         yield started.database_url
 
 
+@pytest.fixture(scope="session")
+def jobs_rabbitmq(servers):
+    """A RabbitMQ takes long to start, and a test has a virtual host of its own in this one."""
+    return RabbitMQ(servers.broker_url, management(servers))
+
+
 # RabbitMQ
+
+
+def management(servers):
+    """The URL of its API, with the login."""
+    parts = urlsplit(servers.broker_url)
+    login = parts.netloc.rpartition("@")[0]
+    return servers.management_url or f"http://{login}@{parts.hostname}:15672"
 
 
 class Management:
@@ -336,9 +350,7 @@ def managed():
 @pytest.fixture
 def rabbitmq(servers, managed):
     """The management API for a virtual host of this test."""
-    parts = urlsplit(servers.broker_url)
-    login = parts.netloc.rpartition("@")[0]
-    return managed(servers.management_url or f"http://{login}@{parts.hostname}:15672")
+    return managed(management(servers))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What the tests of one process share, and what each of them has to itself."""
 
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,7 +22,12 @@ from brokers.testing.errors import KitError, NeedsDatabaseError
 from brokers.testing.inline import Inline
 from brokers.testing.jobs import Jobs
 from brokers.testing.plain import PlainSends
+from brokers.testing.real import Real
+from brokers.testing.recorder import Recorder
 from brokers.testing.sends import Sends
+from brokers.testing.server import RabbitMQ
+from brokers.testing.vhosts import virtual_host
+from brokers.testing.worker import Worker
 from middleware import Deadline
 from workshed import db
 from workshed.db import Connection
@@ -31,7 +36,8 @@ from workshed.settings import PREFIX, settings
 
 LOCK_WAIT = "2s"
 FAKE = "fake"
-MODES: dict[str, type[Jobs]] = {FAKE: Jobs, "inline": Inline}
+REAL = "real"
+MODES: dict[str, type[Sends]] = {FAKE: Jobs, "inline": Inline, REAL: Real}
 """What `@pytest.mark.jobs(mode=…)` may say."""
 
 
@@ -43,8 +49,8 @@ class Kit(Protocol):
         """The database of the tests; raises `NeedsDatabaseError` where there is none."""
 
     @contextmanager
-    def test(self, mode: str = FAKE) -> Iterator[Sends]:
-        """Let the block be one test, in one of the `MODES`."""
+    def test(self, rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Iterator[Sends]:
+        """Let the block be one test, in one of the `MODES`; `rabbitmq` is asked for by `real`."""
 
 
 class OnDatabase:
@@ -62,38 +68,62 @@ class OnDatabase:
         return scratch.emptying(scratch.fillable(self._conn))
 
     @contextmanager
-    def test(self, mode: str = FAKE) -> Generator[Jobs]:
+    def test(self, rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[Sends]:
         """Send all that the program sends to the database of the tests.
 
         Mails, and contents that are stored, go to a folder of the test.
         """
-        kind = MODES.get(mode)
-        if kind is None:
+        if mode not in MODES:
             raise KitError(f"mode={mode!r} of the marker `jobs` is none of {', '.join(MODES)}")
-        real, emptying = build.broker(), self._emptying
+        emptying = self._emptying
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
-            maildir, contents = Path(folder, mails.NAME), Path(folder, "contents")
-            stack.enter_context(
-                environment(
-                    DATABASE_URL=self.database_url,
-                    SMTP_URL=f"maildir:{maildir}",
-                    STORAGE_URL=f"file:{contents}",
-                )
-            )
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
+            folder = Path(name)
+            urls = {
+                "DATABASE_URL": self.database_url,
+                "SMTP_URL": f"maildir:{folder / mails.NAME}",
+                "STORAGE_URL": f"file:{folder / 'contents'}",
+            }
+            if mode == REAL:
+                urls["BROKER_URL"] = stack.enter_context(virtual_host(rabbitmq()))
+            stack.enter_context(environment(**urls))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(db, "pool", cache(lambda: self._connections))
-            for middleware in real.middleware:
-                if isinstance(middleware, Deadline):
-                    patch.setattr(middleware, "clock", Unwatched())
-            self._declare(real)
-            fake = Fake(real)
-            stack.enter_context(in_place_of(real, fake))
             stack.callback(self._empty, emptying)
             stack.callback(self._connections.reset)
-            clock = Clock(self._conn)
-            stack.callback(clock.reset)
-            yield kind(fake, self._conn, clock, self._connections, Path(folder))
+            made = self._with_worker if mode == REAL else self._in_this_thread
+            yield made(stack, patch, folder, MODES[mode])
+
+    def _in_this_thread(
+        self, stack: ExitStack, patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
+    ) -> Sends:
+        real = build.broker()
+        for middleware in real.middleware:
+            if isinstance(middleware, Deadline):
+                patch.setattr(middleware, "clock", Unwatched())
+        self._declare(real)
+        fake = Fake(real)
+        stack.enter_context(in_place_of(real, fake))
+        clock = Clock(self._conn)
+        stack.callback(clock.reset)
+        made: Sends = kind(fake, self._conn, clock, self._connections, folder)
+        return made
+
+    def _with_worker(
+        self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
+    ) -> Sends:
+        real = build.broker()
+        sending = build.build(settings())
+        share(sending, real)
+        sending.middleware = [*real.middleware, Recorder(real.actors)]
+        self._declare(real)
+        worker = Worker(sorted({actor.fn.__module__ for actor in real.actors.values()}), folder)
+        stack.callback(scratch.end_transactions, self._conn)
+        stack.callback(sending.close)
+        stack.callback(worker.kill)
+        stack.enter_context(in_place_of(real, sending))
+        made: Sends = kind(self._conn, worker, folder)
+        return made
 
     def _declare(self, broker: DeclaredBroker) -> None:
         """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
@@ -130,7 +160,7 @@ class WithoutDatabase:
         raise NeedsDatabaseError("database", self._why)
 
     @contextmanager
-    def test(self, mode: str = FAKE) -> Generator[PlainSends]:
+    def test(self, _rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[PlainSends]:
         """Record what the program sends."""
         if mode != FAKE:
             raise NeedsDatabaseError(f"mode={mode!r}", self._why)

@@ -8,6 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from brokers.testing.kit import Kit
     from brokers.testing.sends import Sends
+    from brokers.testing.server import RabbitMQ
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,12 +41,22 @@ def jobs_database(jobs_kit: "Kit") -> str:
     return jobs_kit.database_url
 
 
+@pytest.fixture(scope="session")
+def jobs_rabbitmq(jobs_database: str) -> "Iterator[RabbitMQ]":
+    """Run a RabbitMQ for tests in mode `real`; override it to name another."""
+    from brokers.testing import server
+
+    with server.private_rabbitmq(jobs_database) as started:
+        yield started
+
+
 @pytest.fixture
 def jobs(jobs_kit: "Kit", request: pytest.FixtureRequest) -> "Iterator[Sends]":
     """Jobs that wait in PostgreSQL, and run in this thread when the test says so.
 
-    `@pytest.mark.jobs(mode="inline")`: they run at once.
+    `@pytest.mark.jobs(mode="inline")`: they run at once; `"real"`: in a worker process.
     """
     marker = request.node.get_closest_marker("jobs")
-    with jobs_kit.test(**(marker.kwargs if marker else {})) as made:
+    options = marker.kwargs if marker else {}
+    with jobs_kit.test(lambda: request.getfixturevalue("jobs_rabbitmq"), **options) as made:
         yield made

@@ -31,6 +31,24 @@ SHIFTABLE = """
     ALTER TABLE jobs.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
 """
 
+# What is on its way in mode `real`, and the actors at whose end a worker is to die.
+TRAVELS = """
+    CREATE TABLE jobs.travels (
+        message_id text NOT NULL,
+        hop        integer NOT NULL,
+        ended      boolean NOT NULL,
+        PRIMARY KEY (message_id, hop)
+    );
+    CREATE TABLE jobs.crashes (actor text NOT NULL);
+    CREATE FUNCTION jobs.note_travel() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO jobs.travels VALUES (NEW.message_id, NEW.hop, false) ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER schedule_travels AFTER UPDATE ON jobs.schedule
+        FOR EACH ROW WHEN (NEW.taken_by IS NOT NULL) EXECUTE FUNCTION jobs.note_travel();
+"""
+
 
 @contextmanager
 def scratch_database(server: str, worker: str) -> Generator[str]:
@@ -48,6 +66,7 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
             with db.Connection.connect(url, autocommit=True) as conn:
                 migrate(conn, STREAMS)
                 conn.execute(SHIFTABLE)
+                conn.execute(TRAVELS)
             yield url
         finally:
             _drop(keeper, name)

@@ -1,12 +1,14 @@
-"""A private PostgreSQL for one run of the tests, as a child process."""
+"""Private servers for one run of the tests, as child processes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
-from workshed.settings import settings
+from workshed.settings import PREFIX, settings
 
 STOP_S = 30
 
@@ -15,26 +17,53 @@ class NoServerError(Exception):
     """None could be started; the text says why."""
 
 
+class RabbitMQ(NamedTuple):
+    """A RabbitMQ in which each test has a virtual host of its own."""
+
+    broker_url: str
+    management_url: str
+
+
 @contextmanager
 def private_server() -> Generator[str]:
-    """Run `workshed dev --postgres` for the block; yield the URL of its database.
+    """Run `workshed dev --postgres` for the block; yield the URL of its database."""
+    with _dev("--postgres") as urls:
+        yield urls["database_url"]
+
+
+@contextmanager
+def private_rabbitmq(database_url: str) -> Generator[RabbitMQ]:
+    """Run `workshed dev` for the block, which starts what is not named: RabbitMQ."""
+    named = {"DATABASE_URL": database_url, "SMTP_URL": "maildir:none"}
+    with _dev(**{PREFIX + name: url for name, url in named.items()}) as urls:
+        yield RabbitMQ(urls["broker_url"], urls["management_url"])
+
+
+@contextmanager
+def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
+    """Run `workshed dev` with some servers named; yield what it says of all.
 
     In a session of its own, so that Ctrl-C reaches the tests first and they end it in good order;
     it ends by itself when they are killed.
     """
     # -P: a folder `console` where the tests are started is not ours.
-    words = [sys.executable, "-P", "-m", "console", "dev", "--postgres", "--json", "--fresh"]
-    pipe = subprocess.PIPE
+    words = [sys.executable, "-P", "-m", "console", "dev", *options, "--json", "--fresh"]
+    env = {name: value for name, value in os.environ.items() if name != f"{PREFIX}BROKER_URL"}
     with subprocess.Popen(  # noqa: S603 -- every word is ours
-        words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        words,
+        env=env | named,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as server:
         line = server.stdout.readline() if server.stdout else ""
         if not line:
             _, said = server.communicate()
             raise NoServerError(said.strip().removeprefix("workshed: ") or "it said nothing")
         try:
-            url: str = json.loads(line)["database_url"]
-            yield url
+            yield json.loads(line)
         finally:
             server.terminate()
             server.communicate(timeout=STOP_S)

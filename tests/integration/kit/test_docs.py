@@ -53,6 +53,17 @@ def test_a_job_that_is_not_idempotent_fails_as_is_said(project):
         assert line.strip() in [*said, *(line.partition(": ")[2] for line in said)]
 
 
+def test_the_test_with_a_worker_that_is_killed_passes(project):
+    """With a RabbitMQ of its own, as there."""
+    for example in examples(DOCS, "real"):
+        project.write(*example)
+
+    project.run().assert_outcomes(passed=1)
+
+    left = [one.name for one in project.temporary.iterdir()]
+    assert [name for name in left if not name.startswith("workshed-metrics-")] == []
+
+
 def test_a_failure_looks_as_is_said(jobs):
     with db.transaction() as conn:
         conn.execute("ALTER TABLE product.users ALTER id RESTART WITH 7")

@@ -180,14 +180,17 @@ def test_a_crash_that_is_swallowed_is_a_crash(jobs, job, order):
 
 def test_numbers_and_times_may_differ_also_where_others_refer_to_them(jobs, job, order):
     """A crash before the commit leaves a gap in the numbers, and takes time."""
+    charges = []
 
     def bill(order):
         with db.transaction() as conn:
             if conn.execute(f"{PAY} AND NOT paid", (order,)).rowcount:
-                charge = conn.execute(CHARGE, (order,)).fetchone()[0]
-                conn.execute("INSERT INTO shop.entries VALUES (%s, 'paid')", (charge,))
+                charges.append(conn.execute(CHARGE, (order,)).fetchone()[0])
+                conn.execute("INSERT INTO shop.entries VALUES (%s, 'paid')", (charges[-1],))
 
     jobs.assert_idempotent(job(bill), order)
+
+    assert set(charges) == {charges[0], charges[0] + 1}  # each time it begins where it began
 
 
 def tokens(order):

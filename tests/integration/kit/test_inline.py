@@ -104,4 +104,4 @@ def test_the_nearest_mark_holds(jobs, greet):
 
 def test_a_mode_that_is_none_is_refused(jobs_kit):
     with pytest.raises(KitError, match="mode='eager' of the marker `jobs` is none of fake, inl"):
-        jobs_kit.test("eager").__enter__()
+        jobs_kit.test(lambda: None, "eager").__enter__()

@@ -1,0 +1,21 @@
+"""As a script: `dramatiq`, killed with all its processes when whoever started it has ended."""
+
+import os
+import signal
+import sys
+import threading
+
+from dramatiq import cli
+
+
+def end_with_parent() -> None:
+    """Wait until nobody holds the other end of our input any more."""
+    # Not `sys.stdin`: a fork would inherit its lock, and wait for it for ever.
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    sys.exit(cli.main())  # type: ignore[no-untyped-call]

@@ -1,0 +1,101 @@
+"""The fixture `jobs` over a real RabbitMQ and a worker process."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from brokers.testing import mails, rows, text
+from brokers.testing.errors import DiedError, KitError
+from brokers.testing.jobs import MOST_DEAD, Jobs
+from brokers.testing.recorder import travelling
+from brokers.testing.rows import Enqueued
+from brokers.testing.sends import Sends
+from brokers.testing.wanted import Actor, named
+from brokers.testing.worker import Worker
+from workshed.db import Connection
+from workshed.jobs import dead
+from workshed.jobs.dead import Dead
+
+LOOK_S = 0.05
+PATIENCE = timedelta(minutes=2)
+
+
+class Real(Sends):
+    """Jobs of one test: RabbitMQ carries them, and a worker process runs them."""
+
+    def __init__(self, conn: Connection, worker: Worker, folder: Path) -> None:
+        """`conn` is the kit's own, in autocommit."""
+        self._conn = conn
+        self._worker = worker
+        self._folder = folder
+
+    @property
+    def enqueued(self) -> list[Enqueued]:
+        """What is stored: what is due now is on its way already, or will be at once."""
+        return rows.waiting(self._conn)
+
+    @property
+    def scheduled(self) -> list[Enqueued]:
+        """What waits for its time, the next due first."""
+        return [job for job in self.enqueued if not job.is_due]
+
+    @property
+    def dead(self) -> list[Dead]:
+        """The rows of jobs that died, the first one first."""
+        return dead.find(self._conn, limit=MOST_DEAD)[::-1]
+
+    @property
+    def mailbox(self) -> list[EmailMessage]:
+        """The mails that were sent, the oldest first."""
+        return mails.read(self._folder / mails.NAME)
+
+    def drain(self, *, within: timedelta = PATIENCE) -> None:
+        """Let the worker run all that is due, also what these jobs send, until nothing is.
+
+        Raises `DiedError` where a job has died meanwhile, and `KitError` where the worker has, or
+        something is still on its way after `within`.
+        """
+        before = len(self.dead)
+        self._wait(within, may_die=False)
+        if died := self.dead[before:]:
+            raise DiedError("\n".join(f"{one.actor} died: {one.reason}" for one in died))
+
+    def crash_during(self, actor: Actor, /, *args: Any, **kwargs: Any) -> None:
+        """Send a job, kill its worker at the end of the actor, and let another one run the rest.
+
+        What the actor has committed is there, and its outcome is not: RabbitMQ delivers the job
+        again. Returns when nothing is due any more.
+        """
+        named(actor, args, kwargs)
+        self._conn.execute("INSERT INTO jobs.crashes VALUES (%s)", (actor.actor_name,))
+        actor.send(*args, **kwargs)
+        self._wait(PATIENCE, may_die=True)
+        if self._conn.execute("DELETE FROM jobs.crashes").rowcount:
+            raise KitError(f"{actor.actor_name} has not run, so no worker was killed during it")
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what only the other modes have."""
+        if hasattr(Jobs, name):
+            raise KitError(f"jobs.{name} is there in the modes fake and inline, and not in real")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _wait(self, within: timedelta, *, may_die: bool) -> None:
+        self._worker.start()
+        until = time.monotonic() + within.total_seconds()
+        while ids := travelling(self._conn):
+            if time.monotonic() > until:
+                raise KitError(self._still(ids, within))
+            if may_die and not self._worker.is_alive:
+                self._worker.start()
+                may_die = False
+            self._worker.check()
+            time.sleep(LOOK_S)
+
+    def _still(self, ids: Sequence[str], within: timedelta) -> str:
+        return (
+            f"still due or running after {text.span(within)}: {len(ids)} jobs, as {ids[0]}\n"
+            f"The last the worker said:\n{self._worker.last_words()}"
+        )

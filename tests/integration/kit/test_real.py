@@ -1,0 +1,64 @@
+"""Jobs that RabbitMQ carries and a worker process runs; what kills one is in `test_docs.py`."""
+
+import signal
+from datetime import timedelta
+
+import pytest
+
+from actors import send_onboarding_reminder, send_welcome_email, sign_up
+from brokers.testing.errors import DiedError, KitError
+from brokers.testing.worker import Worker
+from workshed import db, people
+
+pytestmark = pytest.mark.jobs(mode="real")
+
+
+def test_what_is_sent_has_run_when_it_is_drained(jobs):
+    """Sent directly, and in a transaction; a job that dies is raised once the others have run."""
+    with db.transaction() as conn:
+        ada = people.create(conn, name="Ada Lovelace", email="ada@example.org")
+        grace = sign_up(conn, name="Grace Hopper", email="grace@example.org")
+    send_welcome_email.send(ada.id)
+    send_onboarding_reminder.send_with_options(args=("Ada",), max_retries=0)
+
+    with pytest.raises(DiedError, match="send_onboarding_reminder died: "):
+        jobs.drain()
+
+    assert len(jobs.mailbox) == 2
+    for user in (ada, grace):
+        jobs.assert_enqueued(send_onboarding_reminder, user.id, in_=timedelta(days=3), times=1)
+    assert [one.actor for one in jobs.dead] == ["send_onboarding_reminder"]
+
+
+def test_nothing_of_another_test_is_there_and_what_does_not_end_is_told(jobs):
+    assert (jobs.enqueued, jobs.mailbox, jobs.dead) == ([], [], [])
+    sent = send_welcome_email.send(404)
+
+    with pytest.raises(
+        KitError, match=f"still due or running after 0 s: 1 jobs, as {sent.message_id}"
+    ):
+        jobs.drain(within=timedelta())
+
+
+def test_a_worker_that_does_not_start_is_told_with_its_last_words(jobs):
+    send_welcome_email.send(404)
+    jobs._worker._modules = ["nowhere"]
+
+    with pytest.raises(KitError, match=r"the worker has ended; the last it said:[^$]*nowhere"):
+        jobs.drain()
+
+
+def test_what_only_other_modes_have_is_told(jobs):
+    with pytest.raises(KitError, match=r"jobs\.perform is there in the modes fake and inline"):
+        jobs.perform(send_welcome_email, 404)
+    with pytest.raises(AttributeError, match="dran"):
+        jobs.dran()
+
+
+def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
+    worker = Worker([], tmp_path)
+    worker.start()
+
+    worker._process.stdin.close()  # as the end of its parent does
+
+    assert eventually(worker._process.poll, within_s=60) == -signal.SIGKILL
