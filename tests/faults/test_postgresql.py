@@ -1,0 +1,163 @@
+"""PostgreSQL ends connections, transactions and statements while jobs run and are settled."""
+
+import contextlib
+import random
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+from tests.faults.experiment import Remedy, Result, experiment
+
+PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
+KINDS = ("cross", "count", "linger", "write_one")
+POOL = {"WORKSHED_POOL_SIZE": "2"}
+"""For eight threads."""
+HOLD_S = 1.0
+TABLES = """
+    CREATE TABLE public.effects (kind text, number integer);
+    CREATE TABLE public.accounts (id integer PRIMARY KEY, moved integer NOT NULL);
+    INSERT INTO public.accounts SELECT generate_series(0, 1), 0;
+    CREATE TABLE public.disk (is_full boolean);
+    INSERT INTO public.disk VALUES (false);
+    CREATE FUNCTION public.grow() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF (SELECT is_full FROM public.disk) THEN
+            RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full';
+        END IF;
+        RETURN NEW;
+    END $$;
+"""
+GROWING = ("jobs.schedule", "jobs.settled", "jobs.once", "jobs.attempts", "public.effects")
+SOON = "idle_in_transaction_session_timeout = '300ms'", "deadlock_timeout = '50ms'"
+OTHERS = """
+    SELECT count(pg_terminate_backend(pid))
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+LEFT = """
+    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
+"""
+FAILED = {
+    "AdminShutdown": "terminated",
+    "DeadlockDetected": "deadlocks",
+    "SerializationFailure": "not serializable",
+    "IdleInTransactionSessionTimeout": "idle for too long",
+    "DiskFull": "disk full",
+}
+"""What is noted of the attempts that failed, by the class of their error."""
+
+
+class Hurt:
+    """A database, and what is done to it; asked by a new connection each time."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def __call__(self, query):
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            done = conn.execute(query)
+            return done.fetchall() if done.description else []
+
+    def prepare(self):
+        self(TABLES)
+        for table in GROWING:
+            self(f"""
+                CREATE TRIGGER grow BEFORE INSERT ON {table}
+                   FOR EACH ROW EXECUTE FUNCTION public.grow()
+            """)
+        name = psycopg.conninfo.conninfo_to_dict(self.url)["dbname"]
+        for setting in SOON:
+            self(f"ALTER DATABASE {name} SET {setting}")
+
+    def terminate(self):
+        """End all connections to it."""
+        self(OTHERS)
+
+    def fill(self):
+        """Let nothing be inserted for a while, as where its disk is full."""
+        self("UPDATE public.disk SET is_full = true")
+        time.sleep(HOLD_S)
+        self("UPDATE public.disk SET is_full = false")
+
+    def crowd(self):
+        """End all connections, and take all that the server has, for a while."""
+        with contextlib.ExitStack() as held:
+            self.terminate()
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    held.enter_context(psycopg.connect(self.url))
+            time.sleep(HOLD_S)
+
+
+@pytest.fixture
+def hurt(database_url):
+    found = Hurt(database_url)
+    found.prepare()
+    return found
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "postgresql-hurts",
+    number=11,
+    fails_by="lost",
+    fault="connections terminated and used up, deadlocks, serialization failures, idle "
+    "transactions ended, a pool of 2 for 8 threads; inserts fail as on a full disk",
+    load="5 000 jobs, sent directly",
+    remedy=Remedy(
+        "brokers/steps.py",
+        "        except PASSING_ERRORS as passing:",
+        "        except ZeroDivisionError as passing:",
+    ),
+)
+def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet, judged, scale):
+    """Whatever PostgreSQL says, a job is acked only once its outcome is stored."""
+    broker.add_queue(Queue("parts"))
+    (tmp_path / "hurting.py").write_text(PROGRAM)
+    faults = [hurt.terminate, hurt.fill, hurt.crowd] * scale(40, by=20)
+    random.shuffle(faults)
+    size = scale(5_000) // len(faults)
+    sent = set()
+    for _ in range(2):
+        start_worker("hurting", threads=8, env=POOL)
+
+    for turn, fault in enumerate(faults):
+        for number in range(turn * size, (turn + 1) * size):
+            kind = KINDS[number % 4]
+            broker.enqueue(Message("parts", kind, (number,), {}, {}))
+            sent.add((kind, number))
+        fault()
+
+    def effects():
+        found = hurt("SELECT kind, number, count(*) FROM effects GROUP BY 1, 2")
+        return {(kind, number): times for kind, number, times in found}
+
+    def left():
+        return hurt(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())
+
+    began = time.monotonic()
+    quiet(
+        lambda: effects().keys() >= sent and left() == 0,
+        lambda: (sum(effects().values()), left()),
+        within_s=300,
+    )
+
+    done = effects()
+    failed = dict(hurt("SELECT error_class, count(*) FROM jobs.attempts GROUP BY 1"))
+    notes = {what: failed.get(name, 0) for name, what in FAILED.items()}
+    judged(
+        Result(
+            lost=len(sent - done.keys()),
+            ghost=len(done.keys() - sent),
+            duplicated=sum(times - 1 for times in done.values()),
+            stuck=left(),
+            drain_s=round(time.monotonic() - began, 1),
+            notes={"jobs": len(sent), "faults": len(faults), **notes},
+        )
+    )
+    assert all(notes.values())
+    del broker.declared["parts"]
