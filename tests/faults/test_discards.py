@@ -1,0 +1,121 @@
+"""Jobs that are sent in a transaction, and whose record is not visible when they first run."""
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue, schedule
+from tests.faults.experiment import Remedy, Result, experiment
+from workshed import db
+
+PROGRAM = (Path(__file__).parent / "looking.py").read_text()
+NOT_VISIBLE_FOR_S = 15
+"""Far longer than a transaction takes here, also on a busy machine."""
+SLOWEST_S = 0.5
+ROLLED_BACK, DELETED = 0.2, 0.05
+SENDERS = 24
+TABLES = """
+    CREATE TABLE public.people (number integer PRIMARY KEY);
+    CREATE TABLE public.greeted (number integer);
+"""
+DISCARDED = "SELECT message_id FROM jobs.attempts WHERE outcome = 'discarded'"
+LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
+
+
+@pytest.fixture
+def rows(broker, connect, tmp_path, start_worker):
+    conn = connect(autocommit=True)
+    conn.execute(TABLES)
+    (tmp_path / "looking.py").write_text(PROGRAM)
+    broker.add_queue(Queue("parts"))
+    start_worker("looking", threads=8, env={"WORKSHED_NOT_VISIBLE_FOR": str(NOT_VISIBLE_FOR_S)})
+    yield lambda query: conn.execute(query).fetchall()
+    del broker.declared["parts"]
+
+
+class Senders:
+    """What each transaction came to, by number; and the job that was sent in it."""
+
+    def __init__(self, broker, seed):
+        self._broker = broker
+        self._seed = seed
+        self.fates = {}
+        self.plain = set()
+        self.jobs = {}
+
+    def send(self, number):
+        chance = random.Random(f"{self._seed} {number}")  # noqa: S311 -- repeatable
+        message = Message("parts", "greet", (number,), {}, {})
+        fate = "rolled back" if chance.random() < ROLLED_BACK else "kept"
+        with db.connect() as conn:
+            with conn.transaction(force_rollback=fate == "rolled back"):
+                conn.execute("INSERT INTO people VALUES (%s)", (number,))
+                if chance.random() < 0.5:
+                    self._broker.enqueue(message)
+                    self.plain.add(number)
+                else:
+                    schedule.send(conn, message)
+                time.sleep(chance.uniform(0, SLOWEST_S))
+            if fate == "kept" and chance.random() < DELETED:
+                fate = "deleted"
+                conn.execute("DELETE FROM people WHERE number = %s", (number,))
+        self.fates[number] = fate
+        self.jobs[message.message_id] = number
+
+    def all(self, *fates):
+        return {number for number, fate in self.fates.items() if fate in fates}
+
+
+@pytest.mark.timeout(900)
+@experiment(
+    "discard-race",
+    number=23,
+    fails_by="lost",
+    fault="a commit up to 0.5 s after the send; one of five is rolled back; one of twenty records "
+    "is deleted at once",
+    load="10 000 jobs that discard themselves without their record, half sent directly",
+    remedy=Remedy(
+        "middleware/policy.py",
+        "    if run.transactional or (left <= timedelta() and looked):",
+        "    if True:",
+    ),
+)
+def test_a_record_that_is_not_visible_yet_discards_no_job(
+    broker, rows, rabbitmq, in_threads, judged, quiet, seed, scale
+):
+    """A job is discarded where its record was deleted, or never committed."""
+    count = scale(10_000)
+    senders = Senders(broker, seed)
+
+    def left():
+        waiting = sum(queue.get("messages", 0) for queue in rabbitmq.queues().values())
+        return rows(LEFT)[0][0] + waiting
+
+    in_threads(senders.send, range(count), threads=SENDERS)
+    began = time.monotonic()
+    quiet(lambda: left() == 0, lambda: (left(), rows(DISCARDED)), within_s=240)
+
+    greeted = Counter(number for (number,) in rows("SELECT number FROM greeted"))
+    discarded = {senders.jobs.get(message_id) for (message_id,) in rows(DISCARDED)}
+    kept, deleted, never = map(senders.all, ("kept", "deleted", "rolled back"))
+    judged(
+        Result(
+            lost=len(kept - greeted.keys()) + len(deleted - greeted.keys() - discarded),
+            ghost=len(never & greeted.keys()),
+            duplicated=greeted.total() - len(greeted) + len(greeted.keys() & discarded),
+            stuck=left() + len((never & senders.plain) - discarded),
+            drain_s=round(time.monotonic() - began, 1),
+            notes={
+                "kept": len(kept),
+                "deleted": len(deleted),
+                "rolled back": len(never),
+                "discarded": len(discarded),
+            },
+        )
+    )
+    assert discarded <= deleted | (never & senders.plain)
+    assert len(kept) + len(deleted) + len(never) == count
