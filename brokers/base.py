@@ -71,7 +71,10 @@ class DeclaredBroker(Broker):
         self._names[actor.actor_name] = tuple(signature.parameters) if plain else None
 
     def declare_queue(self, queue_name: str) -> None:
-        """Take note that an actor of this program is on a declared queue; opens nothing."""
+        """Take note that an actor of this program is on a declared queue; opens nothing.
+
+        Raises `UndeclaredQueueError`.
+        """
         if queue_name not in self.declared:
             raise UndeclaredQueueError(queue_name, self.declared)
         if queue_name not in self.queues:
@@ -86,7 +89,10 @@ class DeclaredBroker(Broker):
         before: type[Middleware] | None = None,
         after: type[Middleware] | None = None,
     ) -> None:
-        """Add middleware; the hooks are looked up anew."""
+        """Add middleware; the hooks are looked up anew.
+
+        Raises `WorkshedError` for that of periodiq, which would drop runs.
+        """
         if type(middleware).__module__ == "periodiq":
             raise WorkshedError(
                 f"{type(middleware).__name__} of periodiq drops each run that starts more than "
@@ -113,7 +119,10 @@ class DeclaredBroker(Broker):
             raise SystemExit(exit_code(err)) from None
 
     def check_worker(self, worker: Worker) -> None:
-        """Refuse a typo in `-Q`: dramatiq would consume nothing and say "ready"."""
+        """Refuse a typo in `-Q`: dramatiq would consume nothing and say "ready".
+
+        Raises `UndeclaredQueueError`, or `WorkshedError` for a queue that no actor is on.
+        """
         for name in sorted(set(worker.consumer_whitelist or ()) - set(self.queues)):
             if name not in self.declared:
                 raise UndeclaredQueueError(name, self.declared)

@@ -50,6 +50,8 @@ class Batch:
     first job that dies, `on_complete` when all have come to an end, and `on_success` when they have
     with success. A job that was discarded had nothing left to do, which is success; one that died,
     or that somebody cancelled, has not succeeded. Dead jobs that are retried count anew.
+
+    `conn` is one that `schedule.send` takes, but none of asyncio: `UnknownConnectionError`.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Batch:
         A job of the batch may do so while it runs, also after the batch was closed. Of a unique
         job whose key another job has, nothing is stored, and the message returned has the id of
         that job, which does not become one of the batch. Raises `BatchError` where the batch was
-        cancelled, or is closed.
+        cancelled, or is closed, and `WorkshedError` as `schedule.send` does.
         """
         if delay is not None and at is not None:
             raise WorkshedError("give `delay` or `at`, not both")

@@ -62,7 +62,9 @@ def send(
     those of asyncio: `await schedule.send(conn, …)`. Others execute `SELECT jobs.send(…)`.
 
     The key of a unique job is taken in the same transaction; while another has it, that job's id is
-    in the message returned, and nothing is stored. Raises `DuplicateJobError` if it is to.
+    in the message returned, and nothing is stored. Raises `DuplicateJobError` if it is to,
+    `UnknownConnectionError` for any other `conn`, and `WorkshedError` for `delay` and `at` at once,
+    or an `at` without a time zone.
     """
     if delay is not None and at is not None:
         raise WorkshedError("give `delay` or `at`, not both")

@@ -33,6 +33,7 @@ Label = Literal[
     "killed",
     "absorbed",
 ]
+"""What became of a run, in the words that people count and read."""
 LABELS: dict[Kind, Label] = {
     "done": "done",
     "retry": "retried",

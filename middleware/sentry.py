@@ -27,7 +27,8 @@ class Sentry(Observer):
     """Report the failures that matter, run each job in a scope and a transaction of its own.
 
     Off where neither `WORKSHED_SENTRY_DSN` is set nor the application has initialised the SDK
-    itself; nothing of it is imported then.
+    itself; nothing of it is imported then. Where it is wanted and not installed, workers do not
+    boot, and what reports raises the same `SettingsError`.
 
     *Order:* high, so that the scope is there before other observers begin, and after they end.
     """

@@ -60,9 +60,9 @@ class Progress:
 
         Before it begins the job leaves where it was cancelled, or where its worker stops: that
         costs no attempt, and it goes on here. Where another run of the job has begun this step the
-        block is undone, and this run leaves. Raises `OpenTransactionError` inside
-        `db.transaction()` and in an actor with `once=True`, whose transaction is undone as a whole
-        by a failure.
+        block is undone, and this run leaves. It leaves by `Snooze` or `Cancelled`: let them pass.
+        Raises `OpenTransactionError` inside `db.transaction()` and in an actor with `once=True`,
+        whose transaction is undone as a whole by a failure.
         """
         if db.is_open():
             raise OpenTransactionError(
@@ -104,7 +104,10 @@ class Progress:
         self.cursor = cursor
 
     def finish(self) -> None:
-        """Note that the step is done: it is not run again."""
+        """Note that the step is done: it is not run again.
+
+        Raises `Snooze` where another run of the job has begun it.
+        """
         if self._job is not None:
             with db.transaction() as conn:
                 self._write(conn, self._job, self.cursor, done=True)

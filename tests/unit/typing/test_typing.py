@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # it is half a minute of work where nothing is cached
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 FILES = sorted(path for path in HERE.glob("*.py") if path != Path(__file__))

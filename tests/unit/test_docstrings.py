@@ -1,0 +1,148 @@
+"""What is public says what it is for, and which errors of ours it raises."""
+
+import ast
+import builtins
+import importlib
+import inspect
+import itertools
+import re
+import textwrap
+from pathlib import Path
+
+from brokers.rabbitmq import RabbitMQ
+from workshed.errors import WorkshedError
+from workshed.jobs import Signal
+
+PACKAGES = ("actors", "brokers", "middleware", "workshed", "workshed.jobs")
+OURS = (WorkshedError, Signal)
+RAISES = re.compile(r"\braises ((?:[^.`]|`[^`]*`)*)", re.IGNORECASE)
+NAMED = re.compile(r"`([A-Z]\w+)`")
+
+
+def public():
+    """Each public name of a package, and what it stands for; of a class or module its functions."""
+    for package in map(importlib.import_module, PACKAGES):
+        for name in getattr(package, "__all__", ()):
+            found = RabbitMQ if name == "broker" else getattr(package, name)
+            title = f"{package.__name__}.{name}"
+            yield title, getattr(found, "fn", found)  # of an actor its function
+            for part, member in itertools.chain(*(vars(owner).items() for owner in owners(found))):
+                if not part.startswith("_") and (function := plain(member)):
+                    yield f"{title}.{part}", function
+
+
+def owners(found):
+    """A module itself, and a class with those of ours that it inherits from."""
+    if inspect.isclass(found):
+        return [one for one in found.mro() if one.__module__.partition(".")[0] in PACKAGES]
+    return [found] if inspect.ismodule(found) else []
+
+
+def plain(member):
+    """The function in what a class or module has, without what is wrapped around it."""
+    function = inspect.unwrap(getattr(member, "__func__", member))
+    return function if inspect.isfunction(function) else None
+
+
+def functions():
+    return [(title, one) for title, one in public() if inspect.isfunction(one)]
+
+
+def words(function):
+    """What is said of a function: there, or of its class as a whole."""
+    owner, _, _ = function.__qualname__.rpartition(".")
+    return f"{function.__doc__} {function.__globals__[owner].__doc__ if owner else ''}"
+
+
+def said(title, found):
+    """What is said of a name; of a constant below its assignment."""
+    if inspect.isclass(found) or inspect.isfunction(found) or inspect.ismodule(found):
+        return found.__doc__
+    package, _, name = title.rpartition(".")
+    for path in Path(importlib.import_module(package).__file__).parent.glob("*.py"):
+        body = ast.parse(path.read_text("utf-8")).body
+        for one, after in itertools.pairwise(body):
+            match one, after:
+                case ast.Assign([ast.Name(id=there)]), ast.Expr(ast.Constant(str(text))):
+                    if there == name:
+                        return text
+    return None
+
+
+def itself(body):
+    """All that a function does, without what functions inside it do when they are called."""
+    for node in body:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from itself(ast.iter_child_nodes(node))
+
+
+def raised(function, seen=()):
+    """The errors of ours that a function raises, itself or in a private part of its module."""
+    owner = function.__globals__.get(function.__qualname__.rpartition(".")[0])
+    for node in itself(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body):
+        match node:
+            case ast.Raise(exc=ast.Call(func=ast.Name(id=name)) | ast.Name(id=name)):
+                error = function.__globals__.get(name)
+                if inspect.isclass(error) and issubclass(error, OURS):
+                    yield error
+            case ast.Call(func=ast.Name(id=name)):
+                part = function.__globals__.get(name)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name)):
+                part = getattr(owner, name, None)
+            case _:
+                continue
+        if name.startswith("_") and (below := plain(part)) and below not in seen:
+            yield from raised(below, (*seen, function, below))
+
+
+def errors_of_ours():
+    """The names of all of them."""
+    found, todo = set(), list(OURS)
+    while todo:
+        one = todo.pop()
+        found.add(one.__name__)
+        todo += one.__subclasses__()
+    return found
+
+
+def test_each_public_name_says_what_it_is_for():
+    silent = [title for title, found in public() if not said(title, found)]
+
+    assert silent == []
+
+
+def test_each_actor_says_what_a_second_delivery_does_and_a_crash():
+    actors = importlib.import_module("actors")
+    sent = {name: getattr(getattr(actors, name), "fn", None) for name in actors.__all__}
+    silent = [
+        name
+        for name, function in sent.items()
+        if function and not {"Twice:", "Half-way:"} <= set(function.__doc__.split())
+    ]
+
+    assert silent == []
+
+
+def test_each_function_names_the_errors_of_ours_that_it_raises():
+    unsaid = {
+        f"{title}: {error.__name__}"
+        for title, function in functions()
+        for error in raised(function)
+        if not any(f"`{base.__name__}`" in words(function) for base in error.__mro__)
+    }
+
+    assert unsaid == set()
+
+
+def test_each_error_that_is_named_exists():
+    known = errors_of_ours() | set(vars(builtins))
+    gone = {
+        f"{title}: {name}"
+        for title, function in functions()
+        for sentence in RAISES.findall(function.__doc__)
+        for name in NAMED.findall(sentence)
+        if name not in known and name not in function.__globals__
+    }
+
+    assert gone == set()
