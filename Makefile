@@ -1,11 +1,13 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test faults bench check audit format docs screens lock clean
+.PHONY: help setup demo console dev test postgres faults bench check audit format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 # Test processes; most of a test is waiting for a server, and each process has servers of its own.
 PROCESSES ?= 5
+# The programs of the PostgreSQL that `make postgres` tests.
+POSTGRES ?= /usr/lib/postgresql/15/bin
 # The first Python of the right age; `make PYTHON=/path/to/python …` overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -28,6 +30,10 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/browser
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
+
+postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
+	@$(BIN)/workshed dev --install-only
+	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/integration --postgres '$(POSTGRES)'
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from brokers import build, link
 from brokers.testing.server import RabbitMQ
-from console.servers import Servers
+from console.servers import Servers, postgres
 from console.servers.mail import MailCatcher
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
@@ -45,6 +45,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
+
+ROUNDS_ARE_SET = 16_00_00
+"""The first PostgreSQL whose rounds of a password can be chosen."""
 
 # By default RabbitMQ counts for its management API every 5 s.
 BROKER_CONFIG = {"collect_statistics_interval": "100", "quorum_tick_interval": "100"}
@@ -102,10 +105,12 @@ def in_memory(private):
         yield started
 
 
-def _trust_sooner(postgres):
+def _trust_sooner(server):
     """Spare thousands of connections the rounds that guard a password which outlives a test run."""
     again = sql.SQL("SET scram_iterations = 1; ALTER ROLE CURRENT_USER PASSWORD {}")
-    _run(postgres.url, again.format(postgres.password))
+    with psycopg.connect(server.url, autocommit=True) as conn:
+        if conn.info.server_version >= ROUNDS_ARE_SET:
+            conn.execute(again.format(server.password))
 
 
 @pytest.fixture(autouse=True)
@@ -407,11 +412,14 @@ def pytest_configure(config):
     cache = getattr(config, "cache", None)  # none with `-p no:cacheprovider`
     if cache and os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
         os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
+    if programs := config.getoption("postgres"):
+        postgres.binaries = lambda _: Path(programs)
 
 
 def pytest_addoption(parser):
     """`--full`: the sizes that the promise names; by default a tenth of them."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")
+    parser.addoption("--postgres", metavar="FOLDER", help="programs of another PostgreSQL")
     parser.addoption("--fault-report", metavar="FILE", help="write what an experiment counted")
     parser.addoption("--fault-seed", type=int, help="the seed of an experiment, to repeat it")
 
