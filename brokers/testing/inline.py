@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from brokers.fake import Run
 from brokers.testing.idempotence import Endured
 from brokers.testing.jobs import LONGEST_DRAIN, Jobs
 from brokers.testing.wanted import Actor
@@ -33,6 +34,11 @@ class Inline(Jobs):
         """Run all that is due since time has moved, and what these jobs send."""
         with self._leaving_the_rest():
             return super().drain(at_most=at_most)
+
+    def run_next(self) -> Run | None:
+        """Run one job that is due since time has moved; what it sends waits for `drain`."""
+        with self._leaving_the_rest():
+            return super().run_next()
 
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Sequence[str] = (), **kwargs: Any

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import dramatiq
 
+from brokers.batch import Batch
 from brokers.fake import Error, Fake, Run
 from brokers.parcel import Message
 from brokers.testing import expectations, mails, rows, text
@@ -22,6 +23,7 @@ from brokers.testing.sends import Sends
 from brokers.testing.wanted import Actor, named
 from workshed.db import Connection
 from workshed.jobs import dead
+from workshed.jobs.batch_rows import Progress
 from workshed.jobs.dead import Dead
 
 P = ParamSpec("P")
@@ -104,6 +106,20 @@ class Jobs(Sends):
         if errors:
             raise errors[0]
         return count
+
+    def run_next(self) -> Run | None:
+        """Run the job that is due first, and no other; `None` where none is due.
+
+        Raises its error, as `drain` does.
+        """
+        run = self._run()
+        if error := self._failure_of(run):
+            raise error
+        return run
+
+    def progress(self, batch: Batch) -> Progress:
+        """Return how many jobs of a batch have ended, and how; what is committed counts."""
+        return batch.progress(self._conn)
 
     def assert_idempotent(
         self, actor: Actor, /, *args: Any, ignore: Sequence[str] = (), **kwargs: Any

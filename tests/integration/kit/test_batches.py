@@ -74,10 +74,10 @@ def test_the_end_of_all_is_told_once(jobs, started, work, tell):
 def test_nothing_is_told_before_the_last_has_ended(jobs, started, tell):
     batch = started(1, 2)
 
-    jobs._run()
+    jobs.run_next()
 
     assert tell.told == []
-    assert (progress(batch).pending, progress(batch).succeeded) == (1, 1)
+    assert (jobs.progress(batch).pending, jobs.progress(batch).succeeded) == (1, 1)
 
 
 def test_an_empty_one_has_succeeded_when_it_is_closed(jobs, started, tell):
@@ -214,7 +214,7 @@ def test_a_job_adds_to_its_batch(jobs, actor, work, tell, once):
     with db.transaction() as conn, batch.adding(conn):
         batch.add(conn, plan.message(3))
 
-    jobs._run()
+    jobs.run_next()
     assert (progress(batch).pending, tell.told) == (3, [])
     jobs.drain()
 

@@ -97,6 +97,14 @@ def test_a_job_that_is_wrong_after_a_crash_is_told_where(jobs, job, order):
     assert "shop.charges: 2 rows, not 1" in str(failed.value)
 
 
+def test_a_job_of_an_event_loop_crashes_too(jobs, job, order):
+    async def bill(order):
+        charge_then_pay(order)
+
+    with pytest.raises(AssertionError, match=r"crashed after COMMIT \(no. 2\) and delivered again"):
+        jobs.assert_idempotent(job(bill), order)
+
+
 def test_it_crashes_before_and_after_each_statement_and_commit(jobs, job, order):
     endured = jobs.assert_idempotent(job(charge_and_pay, once=True), order)
 

@@ -43,6 +43,19 @@ def test_of_many_all_are_enqueued_or_none(jobs, greet):
     jobs.refute_enqueued(greet)
 
 
+def test_one_job_runs_and_the_others_wait(jobs, greet):
+    greet.send(1)
+    greet.send(2)
+    jobs.fail_next(greet, ZeroDivisionError)
+
+    with pytest.raises(ZeroDivisionError):
+        jobs.run_next()
+    assert str(jobs.run_next().message) == "greet(2)"
+
+    assert jobs.run_next() is None
+    assert greet.greeted == [(2, "hello")]
+
+
 def test_what_a_job_sends_is_run_too(jobs, actor, greet):
     fan_out = actor(actor_name="fan_out")(lambda n: [greet.send(i) for i in range(n)] and None)
     fan_out.send(3)
