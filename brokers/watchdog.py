@@ -1,5 +1,7 @@
 """Leave when this process cannot work any more, so that another one is started."""
 
+import contextlib
+import faulthandler
 import logging
 import os
 import threading
@@ -16,6 +18,10 @@ LOOK_S = 1.0
 SILENT_LOOKS = 30
 """Looks in a row at which an I/O loop has not turned. Counted and not timed: while the process is
 stopped, or one call holds the interpreter, this thread does not look either."""
+FROZEN_S = 60.0
+"""For how long it may do so. RabbitMQ, which hears nothing of this process either, gives its
+jobs to others in half of that time."""
+STDERR = 2
 
 
 class Watchdog:
@@ -61,11 +67,22 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
+            arm()
             trouble = self.trouble()
             if trouble is not None and not self._over.is_set():
                 logger.critical("%s; leaving with code %d", trouble, EXIT_WATCHDOG)
                 self._leave(EXIT_WATCHDOG)
-                return
+                break
+        faulthandler.cancel_dump_traceback_later()
+
+
+def arm() -> None:
+    """Leave with code 1 in `FROZEN_S`, and say where each thread stands, if not called until then.
+
+    Python's timer for that needs no interpreter.
+    """
+    with contextlib.suppress(RuntimeError):  # no memory for its thread; perhaps the next time
+        faulthandler.dump_traceback_later(FROZEN_S, exit=True, file=STDERR)
 
 
 def threads(worker: Worker) -> list[threading.Thread]:

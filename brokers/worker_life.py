@@ -17,7 +17,7 @@ from brokers.leaving import Leaving
 from brokers.link import Link
 from brokers.queues import Queue
 from brokers.watch import Watch
-from brokers.watchdog import Watchdog
+from brokers.watchdog import Watchdog, arm
 from brokers.work_queue import WorkQueue
 from brokers.worker_beat import WorkerBeat
 from middleware import Deadline
@@ -57,6 +57,7 @@ class WorkerLife:
         beat = WorkerBeat(self._execution, self._inbox, names, worker.worker_threads)
         self._watch = Watch(self._inbox, self._execution, beat)
         self._watch.start()
+        arm()  # the first job may freeze this process before its watchdog has looked once
 
     def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:
         """Leave because a job does not end at its hard limit."""

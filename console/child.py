@@ -16,10 +16,11 @@ from brokers.errors import (
 )
 from brokers.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, die_with_parent
 
-# dramatiq leaves with 1 both for a worker process that was killed and for one that raised.
+# dramatiq leaves with 1 for a worker process that was killed, and for one that raised; one whose
+# interpreter was held for too long leaves with 1 itself.
 MEANINGS = {
     0: "ended by itself",
-    1: "ended, because its worker process was killed, or raised while it started",
+    1: "ended, because its worker process was killed or froze, or raised while it started",
     EXIT_USAGE: "cannot start with what it was given",
     EXIT_BROKER: "found no RabbitMQ",
     EXIT_DATABASE: "found no PostgreSQL",

@@ -226,7 +226,7 @@ def test_only_the_one_that_was_killed_is_started_again(
     assert [line for line in workers.said() if f"worker 2 (pid {masters[1]}) " in line] == [
         f"worker 2 (pid {masters[1]}) was killed by SIGKILL; starting it again in 0.5 s"
         if victim == "master"
-        else f"worker 2 (pid {masters[1]}) ended, because its worker process was killed, "
+        else f"worker 2 (pid {masters[1]}) ended, because its worker process was killed or froze, "
         "or raised while it started (1); starting it again in 0.5 s"
     ]
     assert len(notes("end")) <= 200 + 32  # at most what was with the killed one runs again

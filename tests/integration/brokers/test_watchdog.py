@@ -1,6 +1,9 @@
 """A process that cannot work any more leaves; one that has nothing to do does not."""
 
 import ctypes
+import faulthandler
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -8,6 +11,14 @@ import pytest
 from brokers import link, watchdog
 from brokers.errors import EXIT_WATCHDOG
 from brokers.watchdog import Watchdog
+
+FREEZE = """
+import itertools
+from brokers import watchdog
+watchdog.FROZEN_S = 0.2
+watchdog.arm()
+sum(itertools.repeat(0))
+"""
 
 
 @pytest.fixture
@@ -88,3 +99,39 @@ def test_an_end_in_good_order_is_none_of_its_business(actor, broker, working):
 
     assert guard._over.is_set()
     assert not any(thread.is_alive() for thread in watchdog.threads(worker))
+
+
+def test_a_process_whose_interpreter_is_held_for_ever_leaves_and_says_where():
+    """Nothing in it could: no thread runs, no handler of a signal, and no time limit strikes."""
+    done = subprocess.run(
+        [sys.executable, "-c", FREEZE], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert done.returncode == 1
+    assert 'File "<string>", line 6 in <module>' in done.stderr
+
+
+def test_the_first_job_may_freeze_its_process(actor, working, eventually, monkeypatch):
+    """Seen only from its first look on, a second later, it would hold the interpreter for ever."""
+    calls = []
+    set_timer = faulthandler.dump_traceback_later
+    monkeypatch.setattr(
+        faulthandler,
+        "dump_traceback_later",
+        lambda *w, **o: (calls.append("set"), set_timer(*w, **o)),
+    )
+    cancel = faulthandler.cancel_dump_traceback_later
+    monkeypatch.setattr(
+        faulthandler, "cancel_dump_traceback_later", lambda: (calls.append("cancelled"), cancel())
+    )
+    monkeypatch.setattr(watchdog, "LOOK_S", 60)
+
+    @actor(queue_name="default")
+    def job():
+        calls.append("job")
+
+    job.send()
+    with working("default"):
+        eventually(lambda: "job" in calls)
+
+    eventually(lambda: calls == ["set", "job", "cancelled"])
