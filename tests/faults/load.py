@@ -73,3 +73,15 @@ def charged(number):
         query = "UPDATE charges SET charged_at = now() WHERE number = %s AND charged_at IS NULL"
         if conn.execute(query, (number,)).rowcount:
             conn.execute("INSERT INTO effects VALUES ('charged', %s)", (number,))
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="parts",
+    retry_on=RetryOn(Exception, attempts=100, wait=timedelta(milliseconds=50)),
+)
+def failing(number):
+    """Twice: two rows. Fails half of the time, whatever can be written."""
+    if random.random() < 0.5:  # noqa: S311 -- a coin
+        raise OSError("told to fail")
+    write("failing", number)

@@ -1,0 +1,126 @@
+"""Jobs that fail while there is nowhere to store that they run again."""
+
+import contextlib
+import functools
+import itertools
+import secrets
+
+import pytest
+from dramatiq import Message
+from psycopg import sql
+
+from brokers.errors import BrokerError
+from console.dead_queue import put_back
+from tests.faults.experiment import Remedy, experiment
+
+LET_IN = "ALTER ROLE {role} PASSWORD {password} CONNECTION LIMIT -1"
+SHUT_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {name}"
+WAYS = {
+    "its password was changed": ("ALTER ROLE {role} PASSWORD 'other'", LET_IN, "trying again in"),
+    "it has too many connections": (
+        "ALTER ROLE {role} CONNECTION LIMIT 0",
+        LET_IN,
+        "trying again in",
+    ),
+    "it may not write": (
+        "REVOKE INSERT ON jobs.schedule FROM {owner}",
+        "GRANT INSERT ON jobs.schedule TO {owner}",
+        "cannot be stored",
+    ),
+}
+"""What is done to the role of the workers, what ends it, and what they say then of a failed job."""
+
+
+class Role:
+    """The role that workers connect as: it may do what the owner of the tables may."""
+
+    def __init__(self, conn):
+        self._conn = conn
+        self._name, self._password = f"worker_{secrets.token_hex(6)}", secrets.token_hex(8)
+        self.do("CREATE ROLE {role} LOGIN PASSWORD {password} IN ROLE {owner}")
+
+    def do(self, statement):
+        """Execute a statement about it."""
+        parts = {
+            "role": sql.Identifier(self._name),
+            "name": sql.Literal(self._name),
+            "password": sql.Literal(self._password),
+            "owner": sql.Identifier(self._conn.info.user),
+        }
+        self._conn.execute(sql.SQL(statement).format(**parts))
+
+    def url(self):
+        """Return the URL of the database for it."""
+        info = self._conn.info
+        return f"postgresql://{self._name}:{self._password}@{info.host}:{info.port}/{info.dbname}"
+
+
+@pytest.fixture
+def role(connect):
+    role = Role(connect(autocommit=True))
+    yield role
+    role.do(SHUT_OUT)
+    role.do("DROP ROLE {role}")
+
+
+@pytest.fixture
+def start_one(ledger, start_worker, role):
+    env = {"WORKSHED_DATABASE_URL": role.url()}
+    return functools.partial(start_worker, "load", threads=4, env=env)
+
+
+@pytest.fixture
+def send_failing(ledger, broker):
+    """`send_failing(100)`: so many jobs that fail half of the time."""
+    numbers = itertools.count()
+
+    def send(count):
+        for number in itertools.islice(numbers, count):
+            broker.enqueue(Message("parts", "failing", (number,), {}, {}))
+            ledger.sent.add(("failing", number))
+
+    return send
+
+
+@experiment(
+    "retries-nowhere",
+    number=4,
+    fails_by="lost",
+    fault="while jobs fail, PostgreSQL refuses the workers' password, then their connections, then "
+    "what they write into the schedule",
+    load="1 000 jobs that fail half of the time",
+    remedy=Remedy(
+        "brokers/execution.py",
+        "            delivery.fail()\n"
+        '            logger.exception("outcome of %s cannot be stored; it goes to the dead queue"',
+        '            logger.exception("outcome of %s cannot be stored; it goes to the dead queue"',
+    ),
+)
+def test_none_is_acked_without_its_successor(
+    ledger, two_workers, role, send_failing, broker, judged, quiet, scale
+):
+    """What may not be written waits in the dead queue, from where an operator puts it back."""
+    said, back = {}, []
+
+    def text():
+        return "".join(worker.text() for worker in two_workers)
+
+    for way, (begin, end, words) in WAYS.items():
+        before = text().count(words)
+        role.do(begin)
+        role.do(SHUT_OUT)
+        send_failing(scale(1_000) // len(WAYS))
+        quiet(lambda: text().count(words) > before + 4, text, within_s=60)  # noqa: B023
+        said[way] = text().count(words) - before
+        role.do(end)
+
+    def is_over():
+        with contextlib.suppress(BrokerError):
+            back.append(put_back(broker.urls, "parts", 1_000, lambda: None))
+        return ledger.done() and ledger.left() == 0
+
+    quiet(is_over, ledger.moved, within_s=240)
+    result = ledger.result()
+    result.notes = {**said, "put back": sum(back)}
+    judged(result)
+    assert all(said.values())
