@@ -1,0 +1,114 @@
+"""Jobs that kill, freeze or starve their worker, among others that do not."""
+
+import functools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, experiment
+
+ACTORS = (Path(__file__).parent / "poisonous.py").read_text()
+DEAD = "SELECT count(*) FROM jobs.dead WHERE (actor = 'poison') = {}"
+STEPS = "SELECT COALESCE(sum(alone), 0) FROM jobs.starts"
+MOST_STARTS = 4
+"""The first is not recorded, the next makes it a suspect, and two are alone in their process."""
+STILL_S = 40
+"""Longer than workers that are killed take to boot on a busy machine."""
+
+
+class Poison:
+    """What was sent, and how often each was started."""
+
+    def __init__(self, broker, rows, notes):
+        self._broker = broker
+        self._rows = rows
+        self._notes = notes
+        self.sent = 0
+
+    def send(self):
+        """Send one more, of the next way."""
+        self._broker.enqueue(Message("parts", "poison", (self.sent,), {}, {}))
+        self.sent += 1
+
+    def dead(self):
+        """Count those that are dead."""
+        return self._rows(DEAD.format("true"))[0][0]
+
+    def neighbours(self):
+        """Count the others that are dead."""
+        return self._rows(DEAD.format("false"))[0][0]
+
+    def moved(self):
+        """Return what changes as it comes nearer to its end."""
+        return self.dead(), self._rows(STEPS)
+
+    def starts(self):
+        """Return how often each was started."""
+        return Counter(self._notes.read_text().split())
+
+
+@pytest.fixture
+def poison(broker, ledger, connect, tmp_path):
+    (tmp_path / "poisonous.py").write_text(ACTORS)
+    (tmp_path / "starts.txt").touch()
+    conn = connect(autocommit=True)
+    return Poison(broker, lambda query: conn.execute(query).fetchall(), tmp_path / "starts.txt")
+
+
+@pytest.fixture
+def start_one(poison, start_worker, tmp_path):
+    env = {"STARTS": str(tmp_path / "starts.txt")}
+    return functools.partial(start_worker, "load", "poisonous", threads=4, env=env)
+
+
+@pytest.fixture
+def alive(two_workers, start_one):
+    """`with alive:` whoever ends is started again."""
+
+    def revive():
+        for number, worker in enumerate(two_workers):
+            if worker.process.poll() is not None:
+                two_workers[number] = start_one(ready=False)
+
+    return Every(0.2, revive)
+
+
+@experiment(
+    "poison",
+    number=6,
+    fails_by="stuck",
+    fault="50 jobs that kill their worker by os._exit and SIGSEGV, freeze it, take all its memory, "
+    "exit, interrupt, and call themselves for ever",
+    load="5 000 jobs beside them",
+    remedy=Remedy("middleware/fence.py", "    if past.started and not job.alone:", "    if False:"),
+)
+def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, quiet, scale):
+    """Without the remedy it is never alone when it kills, so it is never known, and never dies."""
+    wanted, doses = scale(5_000, by=25), scale(50, by=7)
+
+    def is_over():
+        return ledger.done() and poison.dead() == poison.sent and ledger.left() == 0
+
+    def moved():
+        return sum(ledger.effects().values()), *poison.moved()
+
+    with alive:
+        for number in range(wanted):
+            ledger.send(number)
+            if number % (wanted // doses) == 0 and poison.sent < doses:
+                poison.send()
+        quiet(is_over, moved, within_s=scale(540, by=2), still_s=STILL_S)
+
+    result, starts = ledger.result(), poison.starts()
+    result.lost += poison.neighbours()
+    result.stuck += poison.sent - poison.dead()
+    result.notes = {
+        "poison": poison.sent,
+        "starts of it": starts.total(),
+        "starts of one": max(starts.values()),
+    }
+    judged(result)
+    assert max(starts.values()) <= MOST_STARTS
