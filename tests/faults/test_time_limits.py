@@ -1,0 +1,84 @@
+"""Time limits that strike about when a job ends: in its function, or not at all."""
+
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue
+from tests.faults.experiment import Remedy, Result, experiment
+
+PROGRAM = (Path(__file__).parent / "timed.py").read_text()
+ENDS_MS, AROUND_MS = 60, 50
+TABLE = "CREATE TABLE public.outcomes (number integer, kind text, returned boolean)"
+LEFT = """
+    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
+"""
+
+
+@pytest.fixture
+def rows(connect):
+    conn = connect(autocommit=True)
+    conn.execute(TABLE)
+    return lambda query: conn.execute(query).fetchall()
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "time-limits",
+    number=8,
+    fails_by="duplicated",
+    fault=f"time limits from {AROUND_MS} ms before a job's end to {AROUND_MS} ms after it, among "
+    "hooks of 20 ms",
+    load="10 000 jobs",
+    remedy=Remedy(
+        "middleware/deadline.py",
+        "        with self.lock:\n            self.over = True",
+        "        pass",
+    ),
+)
+def test_a_limit_strikes_in_the_function_alone(
+    broker, rows, rabbitmq, start_worker, tmp_path, quiet, judged, scale
+):
+    """One that struck in a hook would fail a job that is done, and end a thread."""
+    broker.add_queue(Queue("parts"))
+    (tmp_path / "timed.py").write_text(PROGRAM)
+    wanted = scale(10_000, by=33)
+    for _ in range(2):
+        start_worker("timed", threads=8)
+
+    first = ENDS_MS - AROUND_MS
+    for number in range(wanted):
+        limit = {"time_limit": first + 2 * AROUND_MS * number // wanted}
+        broker.enqueue(Message("parts", "work", (number,), {}, limit))
+
+    def count(of, where):
+        return rows(f"SELECT count({of}) FROM outcomes WHERE {where}")[0][0]  # noqa: S608 -- ours
+
+    def done():
+        return count("DISTINCT number", "kind = 'done'")
+
+    def left():
+        return rows(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())
+
+    quiet(
+        lambda: done() == wanted and left() == 0,
+        lambda: (count("*", "true"), left()),
+        within_s=400,
+    )
+
+    struck = count("*", "kind = 'retry'")
+    judged(
+        Result(
+            lost=wanted - done(),
+            # Of a success, what failed all the same; and what was done again.
+            duplicated=count("*", "returned AND kind <> 'done'")
+            + count("*", "kind = 'done'")
+            - done(),
+            stuck=left(),
+            notes={"jobs": wanted, "struck in the function": struck},
+        )
+    )
+    assert struck > 0
+    assert count("DISTINCT number", "kind = 'retry'") < wanted
+    del broker.declared["parts"]

@@ -1,0 +1,54 @@
+"""An actor that ends about when its time limit strikes, between hooks that take their time."""
+
+import threading
+import time
+
+import dramatiq
+from dramatiq.middleware import Middleware
+
+from brokers import Queue, broker
+from middleware import Settling
+from workshed.jobs import current
+
+broker.add_queue(Queue("parts"))
+
+ENDS_S = 0.06
+SLOW_S = 0.02
+here = threading.local()
+
+
+class Slow(Middleware):
+    """Does something before and after each job, for a while."""
+
+    def before_process_message(self, broker, message):
+        time.sleep(SLOW_S)
+
+    def after_process_message(self, broker, message, *, result=None, exception=None):
+        time.sleep(SLOW_S)
+
+
+class Outcomes(Settling):
+    """Writes each outcome, and whether the function had returned; that takes a while, too."""
+
+    def concerns(self, job, outcome):
+        return True
+
+    def settle(self, conn, job, outcome):
+        returned = here.__dict__.get("returned") == job.run
+        values = (*job.message.args, outcome.kind, returned)
+        conn.execute("INSERT INTO outcomes VALUES (%s, %s, %s)", values)
+        conn.execute("SELECT pg_sleep(%s)", (SLOW_S,))
+
+
+broker.add_middleware(Slow())
+broker.add_middleware(Outcomes())
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", max_retries=100, min_backoff=50, max_backoff=50)
+def work(number):
+    """Twice: its outcome twice. Takes its time when it runs for the first time."""
+    job = current.running()
+    run, until = job.run, time.monotonic() + (ENDS_S if job.attempt == 1 else 0)
+    while time.monotonic() < until:
+        time.sleep(0.001)
+    here.returned = run  # CPython looks for interrupts in calls: none strikes between this and ...
