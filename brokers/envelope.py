@@ -19,6 +19,7 @@ from workshed.jobs import tags, traces
 LARGEST_NUMBER = 2**31 - 1
 LATEST_MS = 253_402_300_799_999  # the year 9999
 LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
+NUL = "\0"  # which no text of PostgreSQL can hold
 LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
 LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
 LARGEST_ARGUMENTS_BYTES = 64 << 10
@@ -79,7 +80,7 @@ def _key(value: object) -> str | None:
         size = len(str(value).encode())
     except UnicodeEncodeError:
         return f"is not valid Unicode: {value!r:.50}"
-    if not 0 < size <= LONGEST_KEY or "\0" in str(value):
+    if not 0 < size <= LONGEST_KEY or NUL in str(value):
         return f"must have 1 to {LONGEST_KEY} bytes and no NUL, not {value!r:.50}"
     return None
 
@@ -87,8 +88,8 @@ def _key(value: object) -> str | None:
 def _id(value: object) -> str | None:
     if problem := _word(value):
         return problem
-    if not 0 < len(str(value).encode(errors="replace")) <= LONGEST_NAME:
-        return f"must have 1 to {LONGEST_NAME} bytes, not {value!r:.50}"
+    if not 0 < len(str(value).encode(errors="replace")) <= LONGEST_NAME or NUL in str(value):
+        return f"must have 1 to {LONGEST_NAME} bytes and no NUL, not {value!r:.50}"
     return None
 
 
@@ -239,8 +240,8 @@ def _check_fields(fields: dict[str, Any]) -> None:
     if problem := _timestamp(fields["message_timestamp"]):
         raise EnvelopeError(f"message_timestamp: {problem}")
     for name in ("message_id", "actor_name"):
-        if not 0 < len(fields[name].encode()) <= LONGEST_NAME:
-            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes")
+        if not 0 < len(fields[name].encode()) <= LONGEST_NAME or NUL in fields[name]:
+            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes and no NUL")
 
 
 def _refuse_others(fields: dict[str, Any]) -> None:
@@ -284,5 +285,6 @@ def refuse_large(message: dramatiq.Message[Any]) -> None:
             "are sent; store the data and send its id"
         )
     for name in ("message_id", "actor_name"):
-        if not 0 < len(getattr(message, name).encode()) <= LONGEST_NAME:
-            raise PublishRefusedError(f"{name} must have 1 to {LONGEST_NAME} bytes")
+        value = getattr(message, name)
+        if not 0 < len(value.encode()) <= LONGEST_NAME or NUL in value:
+            raise PublishRefusedError(f"{name} must have 1 to {LONGEST_NAME} bytes and no NUL")

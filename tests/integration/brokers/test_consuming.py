@@ -167,6 +167,10 @@ def test_a_retry_overtakes_its_settled_predecessor(runs, working, rows, publish,
             b'{"queue_name":"emails","actor_name":"note","args":[],"kwargs":{},"options":{},'
             b'"message_id":"m","message_timestamp":1}'
         ),
+        (
+            b'{"queue_name":"default","actor_name":"note","args":[1],"kwargs":{},"options":{},'
+            b'"message_id":"\\u0000","message_timestamp":1}'
+        ),
         b"\x00\xff",
     ],
 )
