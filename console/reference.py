@@ -24,6 +24,7 @@ from workshed.settings import PREFIX, Settings
 README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
+CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
 PART = re.compile(
@@ -148,6 +149,6 @@ def written(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (README, METRICS, COMMANDS, MIDDLEWARE):
+    for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(written(page.read_text("utf-8")), "utf-8")
     LICENCES.write_text(licences.page(), "utf-8")

@@ -7,11 +7,13 @@ from typing import get_args
 import pytest
 
 from console.reference import (
+    CONFIGURATION,
     METRICS,
     MIDDLEWARE,
     README,
     chain,
     configuration_table,
+    default,
     in_lines,
     metrics_table,
     middleware_sections,
@@ -20,13 +22,24 @@ from console.reference import (
 from middleware import Callbacks, Discard, Label, Retries, Stock
 from middleware.stock import INSTEAD
 from workshed.metrics import meters
+from workshed.settings import Settings
 
 
-def test_the_readme_has_the_settings_as_they_are():
-    text = README.read_text("utf-8")
+def test_the_page_of_settings_has_them_as_they_are():
+    text = CONFIGURATION.read_text("utf-8")
 
     assert written(text) == text, "run `make docs`"
     assert configuration_table() in text
+
+
+def test_the_readme_names_the_defaults_as_they_are():
+    """Whoever copies its lines changes nothing."""
+    section = README.read_text("utf-8").partition("## Configuration\n")[2]
+    lines = re.findall(r"^export WORKSHED_(\w+)=(.+)$", section, re.MULTILINE)
+
+    assert len(lines) >= 3
+    for name, value in lines:
+        assert default(Settings.model_fields[name.lower()].default) == f"`{value}`"
 
 
 def test_the_page_of_metrics_has_them_as_they_are():
