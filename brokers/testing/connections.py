@@ -13,28 +13,11 @@ from brokers.testing.failpoints import Failpoints, name_of
 from workshed.db import OPTIONS, WatchedConnection, is_open
 
 
-class Kept(WatchedConnection):
-    """A connection that the end of a `with` block does not close."""
+class Passing(WatchedConnection):
+    """A connection whose statements and commits are places at which a process can end."""
 
     points: Failpoints | None = None
-    """Those that its statements and commits are."""
-    has_committed = False
-    """Since it was lent."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Commit, or roll back after an error."""
-        if self.closed:
-            return
-        if kind is None:
-            self.commit()
-            self.has_committed = True
-        else:
-            self.rollback()
+    """Those that they are."""
 
     def commit(self) -> None:
         """Commit, with a place before and after it where there is anything to commit."""
@@ -63,6 +46,28 @@ class Kept(WatchedConnection):
         """Note a place, where they are counted."""
         if wanted and self.points is not None:
             self.points.reach(place)
+
+
+class Kept(Passing):
+    """One that the end of a `with` block does not close."""
+
+    has_committed = False
+    """Since it was lent."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Commit, or roll back after an error."""
+        if self.closed:
+            return
+        if kind is None:
+            self.commit()
+            self.has_committed = True
+        else:
+            self.rollback()
 
 
 class PassingCursor(psycopg.Cursor[TupleRow]):
@@ -104,7 +109,7 @@ class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
 
 def passing(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
     """Let there be a place before and one after a statement, where they are counted."""
-    if not isinstance(conn, Kept) or conn.points is None:
+    if not isinstance(conn, Passing) or conn.points is None:
         return nullcontext()
     statement = query.decode() if isinstance(query, bytes) else query
     text = statement.as_string(conn) if hasattr(statement, "as_string") else str(statement)

@@ -63,18 +63,22 @@ class Real(Sends):
         if died := self.dead[before:]:
             raise DiedError("\n".join(f"{one.actor} died: {one.reason}" for one in died))
 
-    def crash_during(self, actor: Actor, /, *args: Any, **kwargs: Any) -> None:
-        """Send a job, kill its worker at the end of the actor, and let another one run the rest.
+    def crash_during(
+        self, actor: Actor, /, *args: Any, at: str | None = None, **kwargs: Any
+    ) -> None:
+        """Send a job, kill its worker while the actor runs, and let another one run the rest.
 
-        What the actor has committed is there, and its outcome is not: RabbitMQ delivers the job
-        again. Returns when nothing is due any more.
+        `at`: one of the places that `assert_idempotent` returns, such as `"before COMMIT"`; else
+        at the end of the function, when all of it is committed and its outcome is not. Returns when
+        nothing is due any more.
         """
         named(actor, args, kwargs)
-        self._conn.execute("INSERT INTO jobs.crashes VALUES (%s)", (actor.actor_name,))
+        self._conn.execute("INSERT INTO jobs.crashes VALUES (%s, %s)", (actor.actor_name, at))
         actor.send(*args, **kwargs)
         self._wait(PATIENCE, may_die=True)
         if self._conn.execute("DELETE FROM jobs.crashes").rowcount:
-            raise KitError(f"{actor.actor_name} has not run, so no worker was killed during it")
+            place = "its end" if at is None else at
+            raise KitError(f"{actor.actor_name} has not come to {place}, so no worker was killed")
 
     def __getattr__(self, name: str) -> Any:
         """Say what only the other modes have."""

@@ -1,15 +1,10 @@
 """What is on its way in mode `real`, written down by those who send it and those who run it."""
 
-import functools
-import os
-import signal
-from collections.abc import Callable
-from typing import NoReturn
-
 import dramatiq
 from dramatiq.broker import Broker
 
 from brokers.parcel import Message
+from brokers.testing.dying import Dying
 from middleware import Job, Observer, Outcome
 from workshed import db
 from workshed.db import Connection
@@ -32,12 +27,13 @@ class Recorder(Observer):
             note(message.message_id, int(message.options.get("hop", 0)), ended=False)
 
     def began(self, job: Job) -> None:
-        """Let this process die with the job, where a test wants that of its actor."""
-        query = "DELETE FROM jobs.crashes WHERE actor = %s"
+        """Let this process die in the job, where a test wants that of its actor."""
+        query = "SELECT place FROM jobs.crashes WHERE actor = %s"
         with db.transaction() as conn:
-            if conn.execute(query, (job.actor,)).rowcount:
-                actor = self._actors[job.actor]
-                actor.fn = _deadly(actor.fn)
+            found = conn.execute(query, (job.actor,)).fetchone()
+        if found:
+            actor = self._actors[job.actor]
+            actor.fn = Dying(job.actor, found[0]).around(actor.fn)
 
     def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- whatever it is
         """Note one that has its outcome."""
@@ -65,15 +61,3 @@ def travelling(conn: Connection) -> list[str]:
            AND (taken_by IS NOT NULL OR (due_at <= jobs.now() AND reason <> 'lease'))
     """
     return [message_id for (message_id,) in conn.execute(query)]
-
-
-def _deadly(function: Callable[..., object]) -> Callable[..., NoReturn]:
-    @functools.wraps(function)
-    def run_and_die(*args: object, **kwargs: object) -> NoReturn:
-        try:
-            function(*args, **kwargs)
-        finally:
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise SystemError("a process has outlived its SIGKILL")
-
-    return run_and_die

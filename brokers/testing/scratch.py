@@ -31,7 +31,7 @@ SHIFTABLE = """
     ALTER TABLE jobs.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
 """
 
-# What is on its way in mode `real`, and the actors at whose end a worker is to die.
+# What is on its way in mode `real`, and where in an actor a worker is to die: at its end, or there.
 TRAVELS = """
     CREATE TABLE jobs.travels (
         message_id text NOT NULL,
@@ -39,7 +39,7 @@ TRAVELS = """
         ended      boolean NOT NULL,
         PRIMARY KEY (message_id, hop)
     );
-    CREATE TABLE jobs.crashes (actor text NOT NULL);
+    CREATE TABLE jobs.crashes (actor text PRIMARY KEY, place text);
     CREATE FUNCTION jobs.note_travel() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         INSERT INTO jobs.travels VALUES (NEW.message_id, NEW.hop, false) ON CONFLICT DO NOTHING;

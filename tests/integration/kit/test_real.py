@@ -40,6 +40,19 @@ def test_nothing_of_another_test_is_there_and_what_does_not_end_is_told(jobs):
         jobs.drain(within=timedelta())
 
 
+def test_a_worker_dies_where_it_is_told_to(jobs):
+    """Before the second commit: the mail is out and not noted, so the next one sends it again."""
+    with db.transaction() as conn:
+        ada = people.create(conn, name="Ada Lovelace", email="ada@example.org")
+
+    jobs.crash_during(send_welcome_email, ada.id, at="before COMMIT (no. 2)")
+
+    [claimed] = jobs.scheduled
+    assert (claimed.actor, len(jobs.mailbox)) == ("send_welcome_email", 1)
+    with pytest.raises(KitError, match="reminder has not come to its commit, so no worker was"):
+        jobs.crash_during(send_onboarding_reminder, ada.id, at="its commit")
+
+
 def test_a_worker_that_does_not_start_is_told_with_its_last_words(jobs):
     send_welcome_email.send(404)
     jobs._worker._modules = ["nowhere"]
