@@ -2,7 +2,7 @@
 
 import time
 
-from workshed import product, sync
+from workshed import sync_ages
 from workshed.db import Connection
 from workshed.metrics import meters
 
@@ -21,7 +21,7 @@ class SyncAge:
     def __call__(self, conn: Connection) -> float:
         """Look once; of a source that is gone nothing is known."""
         started = time.monotonic()
-        found = sync.find(conn) if product.has(conn, "sync_sources") else []
+        found = sync_ages.find(conn)
         for source in found:
             meters.SYNC_AGE.set(source.age.total_seconds(), source.name)
             meters.SYNC_FAILED.set(source.failed_runs, source.name)

@@ -2,8 +2,7 @@
 
 from datetime import timedelta
 
-from workshed import blobs, campaigns, db, imports, notifications, sync
-from workshed.db import Connection
+from workshed import blobs, campaigns, db, imports, notifications, sync, tables
 from workshed.jobs import retention
 from workshed.jobs.current import checkpoint
 from workshed.settings import Settings
@@ -33,13 +32,7 @@ def prune(config: Settings) -> dict[str, int]:
 def is_there() -> bool:
     """Tell whether the product has tables: who brings actors of their own needs none."""
     with db.transaction() as conn:
-        return has(conn, "blobs")
-
-
-def has(conn: Connection, table: str) -> bool:
-    """Tell whether the product has this table."""
-    query = "SELECT to_regclass('product.' || %s) IS NOT NULL"
-    return bool(next(iter(conn.execute(query, (table,))))[0])
+        return tables.has(conn, "blobs")
 
 
 def _contents(older_than: timedelta) -> int:

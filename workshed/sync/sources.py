@@ -47,11 +47,6 @@ class Source:
     now: datetime
     """PostgreSQL's clock, to compare them with."""
 
-    @property
-    def age(self) -> timedelta:
-        """How long ago all of it was read, or since when it has not been."""
-        return self.now - (self.last_success_at or self.created_at)
-
 
 @dataclass(frozen=True, slots=True)
 class Leave:

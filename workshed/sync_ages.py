@@ -1,0 +1,32 @@
+"""How old what we have of each source is, for relays, which need nothing that asks a source."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from psycopg.rows import class_row
+
+from workshed import tables
+from workshed.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAge:
+    """What a relay tells of a source."""
+
+    name: str
+    age: timedelta
+    """How long ago all of it was read, or since when it has not been."""
+    failed_runs: int
+
+
+def find(conn: Connection) -> list[SourceAge]:
+    """Return that of all sources by name; of none where the product has no tables."""
+    if not tables.has(conn, "sync_sources"):
+        return []
+    query = """
+        SELECT name, jobs.now() - coalesce(last_success_at, created_at) AS age, failed_runs
+          FROM product.sync_sources
+         ORDER BY name
+    """
+    with conn.cursor(row_factory=class_row(SourceAge)) as cur:
+        return cur.execute(query).fetchall()
