@@ -1,16 +1,17 @@
 """The parts of the documents that are written from the code: `python -m console.reference`."""
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import typer
 from dramatiq.middleware import Middleware
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from brokers.build import middleware
@@ -34,8 +35,9 @@ PART = re.compile(
 
 def configuration_table() -> str:
     """Return one row per setting: its variable, its default, its meaning."""
+    meant = meanings()
     rows = [
-        f"| `{PREFIX}{name.upper()}` | {default(field.default)} | {one_line(field)} |"
+        f"| `{PREFIX}{name.upper()}` | {default(field.default)} | {meant.get(name, '')} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
@@ -119,9 +121,16 @@ def in_lines(one: Middleware) -> str:
     return "\n\n".join(filter(None, found))
 
 
-def one_line(field: FieldInfo) -> str:
-    """Write what a setting means as a cell of a table."""
-    return " ".join((field.description or "").split())
+def meanings() -> dict[str, str]:
+    """Return what stands below each setting in its class, on one line."""
+    [settings] = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(settings, ast.ClassDef)  # noqa: S101 -- for mypy
+    found = {}
+    for field, below in pairwise(settings.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                found[name] = " ".join(str(text).split())
+    return found
 
 
 def default(value: Any) -> str:

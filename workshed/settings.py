@@ -60,9 +60,8 @@ SomeSeconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta
 class Settings(BaseSettings):
     """One frozen value per process; the defaults work on a laptop."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
-    )
+    # Without `use_attribute_docstrings`: each process that starts would read this file for them.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
     broker_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
     """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`, tried in that order. Behind `?`:
