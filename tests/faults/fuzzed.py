@@ -1,0 +1,24 @@
+"""Actors that note whose body has reached them; `load.py` declares their queues."""
+
+import dramatiq
+
+from brokers import broker
+from workshed import db
+from workshed.jobs import current
+
+
+def note():
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO taken VALUES (%s)", (current.running().message_id,))
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", max_retries=1, min_backoff=20, max_backoff=20)
+def take(number, *, word=""):
+    """Twice: a second row. Other arguments than these it fails on."""
+    note()
+
+
+@dramatiq.actor(broker=broker, queue_name="letters", max_retries=1, min_backoff=20, max_backoff=20)
+def take_letter(number, *, word=""):
+    """As the other one."""
+    note()
