@@ -1,0 +1,136 @@
+"""Jobs that are due in days, and jobs for which RabbitMQ does not want to wait."""
+
+import random
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from dramatiq import Message
+
+from brokers import Queue, schedule
+from tests.e2e.conftest import RELAY_READY
+from tests.faults.experiment import Remedy, Result, experiment
+from workshed import db
+
+PROGRAM = (Path(__file__).parent / "waiting.py").read_text()
+TIMEOUT_S = 5
+AHEAD = timedelta(days=3)
+TABLE = "CREATE TABLE public.effects (kind text, number integer, at timestamptz)"
+LEFT = """
+    SELECT (SELECT count(*) FROM jobs.schedule WHERE actor <> 'remind')
+         + (SELECT count(*) FROM jobs.starts)
+"""
+LATE = """
+    SELECT COALESCE(max(EXTRACT(epoch FROM e.at - a.ended_at)) - 1, 0)
+      FROM effects AS e
+      JOIN jobs.attempts AS a ON a.message_id = 'fail-' || e.number
+     WHERE e.kind = 'fail'
+"""
+CLOSED = "RabbitMQ closed the channel of queue long"
+
+
+@pytest.fixture
+def rows(connect):
+    conn = connect(autocommit=True)
+    conn.execute(TABLE)
+    return lambda query: conn.execute(query).fetchall()
+
+
+@pytest.fixture
+def impatient(servers, rabbitmq):
+    """RabbitMQ takes back what is not settled after 5 s, and looks for that every second.
+
+    By a policy, too: of that and a queue's own argument the shorter time holds.
+    """
+
+    def set_to(timeout_ms, look_ms):
+        for name, value in (("consumer_timeout", timeout_ms), ("channel_tick_interval", look_ms)):
+            servers.rabbitmq.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+
+    rules = {"consumer-timeout": TIMEOUT_S * 1000}
+    policy = {"pattern": ".*", "definition": rules, "apply-to": "queues"}
+    rabbitmq.ask("PUT", f"policies/{rabbitmq.vhost}/impatient", policy)
+    set_to(TIMEOUT_S * 1000, 1000)
+    yield
+    set_to(1_800_000, 60_000)
+
+
+@pytest.fixture
+def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
+    """Two of them, on the actors of the load, with their relays."""
+    for name in ("parts", "long"):
+        broker.add_queue(Queue(name))
+    (tmp_path / "waiting.py").write_text(PROGRAM)
+    started = [start_worker("waiting", threads=8) for _ in range(2)]
+    eventually(lambda: all(RELAY_READY in worker.text() for worker in started), within_s=60)
+    yield started
+    for name in ("parts", "long"):
+        del broker.declared[name]
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "far-future",
+    number=10,
+    fails_by="lost",
+    fault=f"RabbitMQ takes deliveries back after {TIMEOUT_S} s, while jobs take 1 to 20 s",
+    load="20 000 jobs of three days ahead, 200 long ones, 500 that are retried after 1 s",
+    remedy=Remedy(
+        "workshed/jobs/windows.py",
+        "AND due_at <= jobs.now()",
+        "AND due_at <= jobs.now() + interval '9 years'",
+    ),
+)
+def test_what_is_not_due_waits_and_nothing_waits_for_it(
+    broker, rows, rabbitmq, workers, quiet, judged, scale
+):
+    reminders, long, failing = scale(20_000), scale(200, by=5), scale(500, by=5)
+    with db.transaction() as conn:
+        for number in range(reminders):
+            schedule.send(conn, Message("parts", "remind", (number,), {}, {}), delay=AHEAD)
+
+    sent = set()
+    for number in range(max(long, failing)):
+        if number < long:
+            seconds = random.uniform(1, scale(20, by=3))  # noqa: S311 -- a die
+            broker.enqueue(Message("long", "last", (number, seconds), {}, {}))
+            sent.add(("last", number))
+        if number < failing:
+            broker.enqueue(Message("parts", "fail", (number,), {}, {}, f"fail-{number}"))
+            sent.add(("fail", number))
+
+    def effects():
+        found = rows("SELECT kind, number, count(*) FROM effects GROUP BY 1, 2")
+        return {(kind, number): times for kind, number, times in found}
+
+    def waiting():
+        return rows("SELECT count(*) FROM jobs.schedule WHERE actor = 'remind'")[0][0]
+
+    def left():
+        return rows(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())
+
+    began = time.monotonic()
+    quiet(
+        lambda: effects().keys() >= sent and left() == 0,
+        lambda: (len(effects()), waiting(), left()),
+        within_s=400,
+    )
+
+    done = effects()
+    closed = sum(worker.text().count(CLOSED) for worker in workers)
+    judged(
+        Result(
+            lost=len(sent - done.keys()) + reminders - waiting(),
+            ghost=len(done.keys() - sent),
+            duplicated=sum(times - 1 for times in done.values()),
+            stuck=left(),
+            drain_s=round(time.monotonic() - began, 1),
+            notes={
+                "reminders": reminders,
+                "channels closed": closed,
+                "a retry late by at most, in s": round(float(rows(LATE)[0][0]), 1),
+            },
+        )
+    )
+    assert closed > 0

@@ -1,0 +1,45 @@
+"""Actors that take long, that fail once, and that are not due for days."""
+
+import time
+from datetime import timedelta
+
+import dramatiq
+
+from brokers import Queue, broker
+from middleware import RetryOn
+from workshed import db
+from workshed.jobs import current
+
+broker.add_queue(Queue("parts"))
+broker.add_queue(Queue("long"))
+
+
+def write(kind, number):
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s, clock_timestamp())", (kind, number))
+
+
+@dramatiq.actor(broker=broker, queue_name="long", once=True)
+def last(number, seconds):
+    """Twice: one row."""
+    write("last", number)
+    time.sleep(seconds)
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name="parts",
+    once=True,
+    retry_on=RetryOn(OSError, attempts=2, wait=timedelta(seconds=1)),
+)
+def fail(number):
+    """Twice: one row. Fails when it runs for the first time."""
+    write("fail", number)
+    if current.running().attempt == 1:
+        raise OSError("told to fail")
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def remind(number):
+    """Twice: one row."""
+    write("remind", number)
