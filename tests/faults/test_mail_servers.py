@@ -1,0 +1,165 @@
+"""A mail server that misbehaves in every way, while the workers that send to it are killed."""
+
+import asyncio
+import contextlib
+import functools
+import random
+from collections import Counter
+
+import pytest
+
+from actors import deliver_email
+from actors.mail import deliver_with
+from console.servers.mail import BUSY, TAKEN, MailCatcher
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, Result, experiment
+from tests.faults.proxy import Proxy
+from workshed import db, mail
+from workshed.jobs import dead
+from workshed.settings import settings
+
+TIMEOUT_S = 1
+AWAY_S = 0.02
+"""Each answer is on its way for so long: some who are killed have sent and do not know it."""
+REFUSED = 0.05
+"""So many of the addresses are refused for good."""
+OPEN = "SELECT count(*) FROM product.emails WHERE state NOT IN ('sent', 'failed')"
+LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
+SURE = "SELECT recipient, ambiguous FROM product.emails"
+DEAD = "SELECT message_id FROM jobs.dead WHERE error_class <> 'RecipientRejectedError'"
+FAILED = "SELECT recipient FROM product.emails WHERE state = 'failed'"
+HURRY = """
+    UPDATE jobs.schedule SET due_at = jobs.now()
+     WHERE due_at > jobs.now() AND taken_by IS NULL AND reason = 'retry'
+"""
+
+
+class Moody(MailCatcher):
+    """Refuses some addresses for good; of the other mails each may go wrong, until it is calm."""
+
+    def __init__(self, maildir):
+        super().__init__(maildir)
+        self.calm = False
+        self.chance = random.Random()  # noqa: S311 -- seeded by its test
+        self.done = Counter()
+
+    async def handle_RCPT(self, *words):  # noqa: N802 -- its name in aiosmtpd
+        if not self.calm and self.chance.random() < 0.1:
+            self.done["4xx"] += 1
+            return BUSY
+        return await super().handle_RCPT(*words)
+
+    async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
+        ways = ["kept", "not kept", "busy", "slow"]
+        way = self.chance.choice(ways) if not self.calm and self.chance.random() < 0.3 else ""
+        self.done[way or "taken"] += 1
+        if way in {"kept", "not kept"}:
+            self.close_after_dot(keep=way == "kept")
+        elif way == "busy":
+            return BUSY
+        elif way == "slow":
+            self._keep(envelope)
+            await asyncio.sleep(TIMEOUT_S * self.chance.uniform(0.5, 1.5))
+            return TAKEN
+        return await super().handle_DATA(conversation, session, envelope)
+
+
+@pytest.fixture
+def mail_server(tmp_path, monkeypatch):
+    """A moody one, behind a proxy that breaks its connections in the middle of what they say."""
+    with Moody(tmp_path / "mail") as server, Proxy("127.0.0.1", server.port) as between:
+        between.delay(AWAY_S)
+        server.between = between
+        monkeypatch.setenv("WORKSHED_SMTP_URL", between.url(server.url))
+        monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", str(TIMEOUT_S))
+        settings.cache_clear()
+        yield server
+
+
+@pytest.fixture
+def start_one(start_worker):
+    return functools.partial(start_worker, "actors", threads=8)
+
+
+def store(address, *, twice):
+    """Store a mail with its job; some are asked for once more."""
+    draft = mail.Draft("test", address, "Ada", "Hello", "Hello.\n" * 100, about=address)
+    with db.transaction() as conn:
+        email_id = mail.store(conn, draft)
+        deliver_with(conn, email_id)
+    if twice:
+        deliver_email.send(email_id)
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "mail-server",
+    number=18,
+    fails_by="uncounted",
+    fault="a mail server that hangs up before and after it takes a mail, is slow, says 4xx and "
+    "5xx, and whose connections break in the middle; kill -9 of a worker master every 3 s",
+    load="10 000 mails to one person each, a fifth asked for twice",
+    remedy=Remedy(
+        "workshed/mail/smtp.py",
+        "            raise MailFateUnknownError(str(server), reason(err)) from err",
+        "            raise MailServerUnreachableError(str(server), reason(err)) from err",
+    ),
+)
+def test_each_mail_comes_and_what_comes_twice_is_counted(
+    mail_server, kill_a_worker, connect, judged, quiet, seed, scale
+):
+    chance = mail_server.chance = random.Random(seed)  # noqa: S311 -- repeatable
+    conn = connect(autocommit=True)
+    good, bad = set(), set()
+
+    def one(query):
+        return conn.execute(query).fetchone()[0]
+
+    def hurry():
+        with db.connect() as own:
+            own.execute(HURRY)
+
+    def break_off():
+        mail_server.between.truncate(random.randrange(1_500), random.choice(["up", "down"]))  # noqa: S311
+
+    def moved():
+        return one(OPEN), one(LEFT), len(mail_server.received)
+
+    for number in range(scale(10_000, by=60)):
+        address = f"ada{number}@example.org"
+        (bad if chance.random() < REFUSED else good).add(address)
+        if address in bad:
+            mail_server.refuse_with(550, address)
+        store(address, twice=chance.random() < 0.2)
+    with Every(0.5, hurry):
+        with Every(3, kill_a_worker) as kills, Every(1, break_off) as breaks:
+            quiet(lambda: one(OPEN) == 0 and kills.times > 1, moved, within_s=600, still_s=60)
+        mail_server.calm = True
+        for (message_id,) in conn.execute(DEAD).fetchall():  # it had failed too often
+            with contextlib.suppress(AssertionError):
+                assert dead.retry(conn, message_id)
+        quiet(lambda: one(OPEN) == one(LEFT) == 0, moved, within_s=120, still_s=60)
+
+    came = Counter(address for one in mail_server.received for address in one.recipients)
+    sure = dict(conn.execute(SURE).fetchall())
+    failed = {address for (address,) in conn.execute(FAILED)}
+    outside, counted = came.total() - len(came), sum(sure.values())
+    more = sum(max(0, times - 1 - sure.get(address, 0)) for address, times in came.items())
+    judged(
+        Result(
+            lost=len(good - came.keys()) + len(bad - failed),
+            ghost=len(came.keys() - good) + len(failed - bad),
+            outside=outside,
+            counted=outside - more if more else counted,
+            stuck=one(OPEN) + one(LEFT) + len(conn.execute(DEAD).fetchall()),
+            notes={
+                "mails": len(sure),
+                "refused for good": len(bad),
+                "kills": kills.times,
+                "breaks": breaks.times,
+                **mail_server.done,
+            },
+        )
+    )
+    assert kills.times > 0
+    assert set(mail_server.done) >= {"kept", "not kept", "busy", "slow", "4xx"}
