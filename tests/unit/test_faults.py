@@ -37,6 +37,7 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
     (tmp_path / "test_it.py").write_text(IT)
     gone = [
         Remedy("workshed/jobs/windows.py", "AND due_at <= jobs.now()", "AND true"),
+        Remedy("brokers/steps.py", "FIRST_PAUSE_S = 0.05", "FIRST_PAUSE_S = 9.0"),
         Remedy("workshed/sql/jobs/0011_batches.sql", "CREATE TABLE jobs.batches", "CREATE VIEW"),
     ]
     noted = tmp_path / "noted"
@@ -52,6 +53,7 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
 IT = """
 import inspect
 from importlib import resources
+from brokers import steps
 from workshed.jobs import windows
 
 def test_it():
@@ -59,4 +61,5 @@ def test_it():
     assert "CREATE VIEW" in sql.read_text("utf-8")
     assert any("AND true" in str(one.__code__.co_consts) for one in vars(windows).values()
                if inspect.isfunction(one))
+    assert steps.FIRST_PAUSE_S == 9  # of a package that has a plugin of pytest
 """
