@@ -1,0 +1,60 @@
+"""The actors of `load` with longer jobs; `LINGER` says between which numbers of seconds they take.
+
+Each notes that it begins, so that work done in vain can be counted. None has a retry: a job that
+was cut off has not failed.
+"""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import dramatiq
+
+from brokers import Queue, broker
+from workshed import db
+
+broker.add_queue(Queue("parts", prefetch=32))
+broker.add_queue(Queue("letters", kind="classic", levels=4))
+
+SHORTEST_S, LONGEST_S = map(float, os.environ["LINGER"].split())
+SLICE_S = 0.1
+"""A sleep is a call into C, which nothing can interrupt."""
+BEGUN = Path(os.environ["BEGUN"])
+
+
+def linger(kind, number):
+    """Take a while, short ones more often than long ones: so a worker has both at any time."""
+    with BEGUN.open("a") as notes:
+        notes.write(f"{kind} {number}\n")
+    share = random.random()  # noqa: S311 -- a die
+    until = time.monotonic() + SHORTEST_S * (LONGEST_S / SHORTEST_S) ** share
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, SLICE_S))
+
+
+def write(kind, number):
+    """Have the effect, once more each time."""
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s)", (kind, number))
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", max_retries=0)
+def plain(number):
+    """Twice: two rows. Half-way: runs again."""
+    linger("plain", number)
+    write("plain", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", max_retries=0, once=True)
+def once(number):
+    """Twice: one row. Half-way: runs again."""
+    linger("once", number)
+    write("once", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="letters", max_retries=0, once=True)
+def mailed(number):
+    """On a classic queue, whose confirm is not on disk."""
+    linger("mailed", number)
+    write("mailed", number)

@@ -1,0 +1,206 @@
+"""Jobs that take long, while connections are lost and workers are replaced."""
+
+import functools
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import READY, RELAY_READY
+from tests.faults.every import Every
+from tests.faults.experiment import KEY, Remedy, experiment
+
+ACTORS = (Path(__file__).parent / "slow.py").read_text()
+PLAIN, ONCE, MAILED = KINDS = (0, 1, 3)
+"""Of the kinds of the load, those there are slow ones of."""
+
+ABSORBED = "absorbed: "
+"""What a worker says of a job that another has done."""
+THREADS = 16
+"""Of a worker, twice as many at full scale."""
+
+
+class Slow:
+    """The load with jobs that take long, and two masters of workers that run it."""
+
+    def __init__(self, ledger, start_worker, threads, notes, eventually):
+        self.ledger = ledger
+        self.threads = threads
+        self.replaced = 0
+        self._start = start_worker
+        self._notes = notes
+        self._eventually = eventually
+        self._numbers = {kind: itertools.count(kind, 4) for kind in KINDS}
+        self._turn = itertools.cycle(range(2))
+        self._starts = []
+        self.workers = []
+
+    def start(self, linger, *environments, threads=(1, 1)):
+        """Start both, each with an environment and a share of the usual number of threads.
+
+        Jobs take between two numbers of seconds.
+        """
+        # One connection for each job that runs in a transaction.
+        usual = {"LINGER": linger, "BEGUN": str(self._notes), "WORKSHED_POOL_SIZE": "40"}
+        self._starts = [
+            functools.partial(
+                self._start, env={**usual, **environment}, threads=int(share * self.threads)
+            )
+            for environment, share in zip(environments, threads, strict=True)
+        ]
+        self.workers = [start() for start in self._starts]
+
+    def send(self, count, kinds=KINDS):
+        """Send so many of these kinds in turn, every tenth with a transaction."""
+        for turn, kind in zip(range(count), itertools.cycle(kinds), strict=False):
+            number = next(self._numbers[kind])
+            (self.ledger.commit if turn % 10 == 9 else self.ledger.send)(number)
+
+    def replace(self, end):
+        """End one of the masters in a way, in turn, and start another."""
+        number = next(self._turn)
+        end(self.workers[number])
+        self.workers[number] = self._starts[number](ready=False)
+        self.replaced += 1
+
+    def wait_up(self):
+        """Wait until both are up with their relays, or where boots are long nothing is done."""
+
+        def is_up(worker):
+            return all(words in worker.text() for words in (READY, RELAY_READY))
+
+        self._eventually(lambda: all(map(is_up, self.workers)), within_s=90)
+
+    def begun(self):
+        """Return how many jobs were started, copies too."""
+        return len(self._notes.read_text().splitlines())
+
+
+@pytest.fixture
+def full(request):
+    """Whether these are the sizes that the promise names."""
+    return request.config.getoption("full")
+
+
+@pytest.fixture
+def slow(ledger, start_worker, tmp_path, full, eventually):
+    """Jobs that take long; nothing runs yet."""
+    (tmp_path / "slow.py").write_text(ACTORS)
+    (tmp_path / "begun.txt").touch()
+    start = functools.partial(start_worker, "slow")
+    threads = 2 * THREADS if full else THREADS
+    return Slow(ledger, start, threads, tmp_path / "begun.txt", eventually)
+
+
+@experiment(
+    "stale-acks",
+    number=2,
+    fails_by="lost",
+    fault="all connections of workers to RabbitMQ cut every 3 s; kill -9 of a worker master every "
+    "15 s",
+    load="5 000 jobs of 1 to 10 s, direct and transactional",
+    remedy=Remedy(
+        "brokers/consumer.py",
+        "            self._inbox.give(message,",
+        "            message.channel = self._acks\n            self._inbox.give(message,",
+    ),
+)
+def test_an_ack_of_a_lost_channel_loses_no_other_job(
+    slow, proxy, vhost, harmless, quiet, scale, full
+):
+    """Without the remedy it acks a job that still runs, and is lost when that is killed."""
+    between = proxy(vhost)
+    linger, cut_s, kill_s = ("1 10", 3, 15) if full else ("0.2 2", 1, 4)
+    environment = {"WORKSHED_BROKER_URL": between.url(vhost)}
+    slow.start(linger, environment, environment)
+
+    def kill():
+        slow.wait_up()
+        slow.replace(lambda worker: worker.kill())
+
+    with Every(cut_s, between.cut) as cuts, Every(kill_s, kill):
+        slow.send(scale(5_000))
+        quiet(slow.ledger.done, slow.ledger.moved, within_s=450 if full else 40, still_s=15)
+    harmless(within_s=120)
+    assert slow.replaced > 0
+    assert cuts.times > 0
+    assert between.accepted > cuts.times
+
+
+@experiment(
+    "half-open",
+    number=3,
+    fails_by="duplicated",
+    fault="RabbitMQ has closed the connections of a worker master that hears nothing of it for "
+    "3 min, and works on",
+    load="1 000 jobs of 1 to 10 s, direct and transactional",
+    remedy=KEY,
+)
+def test_what_a_deaf_worker_does_has_no_second_effect(
+    slow, proxy, vhost, judged, quiet, scale, full
+):
+    """Its jobs are another's meanwhile; who ends second writes nothing, and says so."""
+    between = proxy(vhost)
+    # It gives the connection up after one and a half of its heartbeats.
+    linger, heartbeat_s = ("1 10", 120) if full else ("0.2 2", 6)
+    url = f"{between.url(vhost)}?heartbeat={heartbeat_s}"
+    # So few threads that of what it holds much is done elsewhere first.
+    slow.start(linger, {"WORKSHED_BROKER_URL": url}, {}, threads=(1 / 4, 1))
+    ledger, half = slow.ledger, scale(1_000) // 2
+    slow.wait_up()
+    slow.send(half, [ONCE])
+    quiet(lambda: slow.begun() >= THREADS, slow.begun, within_s=30)
+    accepted, began = between.accepted, time.monotonic()
+    between.half_open()
+    quiet(lambda: between.accepted > accepted, time.monotonic, within_s=2 * heartbeat_s + 30)
+    deaf_s = time.monotonic() - began
+    slow.send(half)
+    began = time.monotonic()
+    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=180)
+
+    result = ledger.result()
+    result.drain_s = round(time.monotonic() - began, 1)
+    refused, fenced = (worker.text().count(ABSORBED) for worker in slow.workers)
+    result.notes = {
+        "deaf for s": round(deaf_s, 1),
+        "refused to the deaf worker": refused,
+        "refused to the other": fenced,
+    }
+    judged(result)
+    assert between.accepted > accepted
+    assert refused + fenced > 0
+
+
+@experiment(
+    "rolling-deploy",
+    number=7,
+    fails_by="lost",
+    fault="SIGTERM of one worker master after the other, every 10 s for 5 min, with 5 s of grace",
+    load="5 000 jobs of 0.1 to 20 s, without retries",
+    remedy=Remedy(
+        "middleware/policy.py", "        case Shutdown():\n            return INTERRUPTED\n", ""
+    ),
+)
+def test_a_deploy_loses_no_job(slow, judged, quiet, scale, full):
+    """Without the remedy a job that the deploy interrupts has failed, and is dead."""
+    linger, every_s, grace = ("0.1 20", 10, "5") if full else ("0.05 3", 2, "0.5")
+    slow.start(linger, *[{"WORKSHED_SHUTDOWN_GRACE": grace}] * 2)
+    times = scale(30, by=6)
+    for _ in range(times):
+        slow.wait_up()
+        before = slow.begun()
+        slow.send(scale(5_000) // times)
+        quiet(lambda: slow.begun() >= before + THREADS, slow.begun, within_s=20)  # noqa: B023
+        slow.replace(lambda worker: worker.process.terminate())
+        time.sleep(every_s)
+    began = time.monotonic()
+    ledger = slow.ledger
+    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=180)
+
+    result = ledger.result()
+    result.drain_s = round(time.monotonic() - began, 1)
+    begun, ended = slow.begun(), sum(ledger.effects().values())
+    result.notes = {"deploys": times, "begun": begun, "share in vain": round(1 - ended / begun, 3)}
+    judged(result)
+    assert begun > ended
