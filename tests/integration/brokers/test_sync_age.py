@@ -65,6 +65,17 @@ def test_without_the_product_there_is_nothing_to_tell(conn, look):
     assert look()[1] == 0
 
 
+def test_who_may_not_read_the_product_has_none(conn, look):
+    """A relay of who brings actors of their own logged an error every ten seconds."""
+    conn.execute("CREATE ROLE ws_no_product; GRANT USAGE ON SCHEMA jobs TO ws_no_product")
+    try:
+        conn.execute("SET ROLE ws_no_product")
+
+        assert look()[1] == 0
+    finally:
+        conn.execute("RESET ROLE; DROP OWNED BY ws_no_product; DROP ROLE ws_no_product")
+
+
 def test_a_relay_imports_nothing_that_asks_a_source():
     """One is started beside each master of workers: it would take a fifth longer, and 10 MB."""
     code = (
