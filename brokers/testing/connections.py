@@ -12,6 +12,9 @@ from psycopg.rows import TupleRow
 from brokers.testing.failpoints import Failpoints, name_of
 from workshed.db import OPTIONS, WatchedConnection, is_open
 
+NOWHERE: AbstractContextManager[None] = nullcontext()
+"""Where nobody counts the places."""
+
 
 class Passing(WatchedConnection):
     """A connection whose statements and commits are places at which a process can end."""
@@ -21,8 +24,8 @@ class Passing(WatchedConnection):
 
     def commit(self) -> None:
         """Commit, with a place before and after it where there is anything to commit."""
-        is_idle = self.info.transaction_status == TransactionStatus.IDLE
-        with nullcontext() if is_idle else self.passing("COMMIT"):
+        is_idle = self.pgconn.transaction_status == TransactionStatus.IDLE
+        with NOWHERE if is_idle else self.passing("COMMIT"):
             super().commit()
 
     @contextmanager
@@ -32,7 +35,7 @@ class Passing(WatchedConnection):
         force_rollback: bool = False,  # noqa: FBT001, FBT002 -- as psycopg has it
     ) -> Generator[psycopg.Transaction]:
         """Do as psycopg does; what is no savepoint ends with a commit."""
-        is_commit = self.info.transaction_status == TransactionStatus.IDLE
+        is_commit = self.pgconn.transaction_status == TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as block:
             yield block
             self.reach("before COMMIT", wanted=is_commit)
@@ -40,7 +43,7 @@ class Passing(WatchedConnection):
 
     def passing(self, what: str) -> AbstractContextManager[None]:
         """Let there be a place before and one after the block, where they are counted."""
-        return nullcontext() if self.points is None else self.points.passing(what)
+        return NOWHERE if self.points is None else self.points.passing(what)
 
     def reach(self, place: str, *, wanted: bool) -> None:
         """Note a place, where they are counted."""
@@ -110,11 +113,11 @@ class PassingServerCursor(psycopg.ServerCursor[TupleRow]):
 def passing(conn: psycopg.Connection[Any], query: Any) -> AbstractContextManager[None]:
     """Let there be a place before and one after a statement, where they are counted."""
     if not isinstance(conn, Passing) or conn.points is None:
-        return nullcontext()
+        return NOWHERE
     statement = query.decode() if isinstance(query, bytes) else query
     text = statement.as_string(conn) if hasattr(statement, "as_string") else str(statement)
     name = name_of(text)
-    return nullcontext() if name is None else conn.passing(name)
+    return NOWHERE if name is None else conn.passing(name)
 
 
 class Connections:

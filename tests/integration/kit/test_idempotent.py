@@ -39,9 +39,13 @@ def shop(jobs_database):
 
 
 @pytest.fixture
-def order(shop, jobs):
+def order(shop, jobs, jobs_database):
     """The id of an order that is not paid."""
-    return run("INSERT INTO shop.orders DEFAULT VALUES RETURNING id")
+    yield run("INSERT INTO shop.orders DEFAULT VALUES RETURNING id")
+    # The kit empties the tables that it knew before the first test of this process.
+    with psycopg.connect(jobs_database) as conn:
+        conn.execute("TRUNCATE shop.orders CASCADE")
+        conn.execute("TRUNCATE shop.charges CASCADE")
 
 
 @pytest.fixture
