@@ -67,7 +67,7 @@ def healthy(broker, relay, management, mail_server):
 @pytest.fixture
 def worked(healthy):
     """A consumer is on each queue, as of a worker."""
-    with topology.opened(healthy.urls) as connection:
+    with topology.opened(healthy.urls, 60) as connection:
         for name in healthy.declared:
             connection.channel().basic_consume(name, lambda *_: None)
         yield healthy
@@ -520,7 +520,7 @@ def test_what_only_the_management_api_tells_is_not_passed_over(examined, healthy
 
 def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
     """RabbitMQ keeps what is sent there, and no other check fails."""
-    with topology.opened(healthy.urls) as connection:
+    with topology.opened(healthy.urls, 60) as connection:
         connection.channel().basic_publish("", "bulk", b"x")
     eventually(lambda: rabbitmq.depth("bulk") == 1)
 
@@ -558,7 +558,7 @@ def test_missing_queues(examined, broker, relay, management, env, named):
 
 
 def test_a_queue_that_differs(examined, broker, management):
-    with topology.opened(broker.urls) as connection:
+    with topology.opened(broker.urls, 60) as connection:
         arguments = {"x-queue-type": "classic", "x-max-priority": 4}
         connection.channel().queue_declare("emails", durable=True, arguments=arguments)
 
@@ -568,7 +568,7 @@ def test_a_queue_that_differs(examined, broker, management):
 
 
 def test_what_could_not_even_be_stored(examined, healthy, eventually):
-    with topology.opened(healthy.urls) as connection:
+    with topology.opened(healthy.urls, 60) as connection:
         connection.channel().basic_publish("", "bulk.dead", b"x")
 
     found = eventually(
@@ -663,7 +663,7 @@ def test_a_queue_with_messages_is_not_touched(
     examined, account, env, rabbitmq, healthy, eventually
 ):
     """A message that was looked at comes back as redelivered."""
-    with topology.opened(healthy.urls) as connection:
+    with topology.opened(healthy.urls, 60) as connection:
         connection.channel().basic_publish(EXCHANGE, "default", b"x")
     eventually(lambda: rabbitmq.depth("default") == 1)
     account()

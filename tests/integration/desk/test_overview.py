@@ -49,7 +49,7 @@ def said(browser):
 
 
 def publish(broker, queue, rabbitmq, eventually):
-    with topology.opened(broker.urls) as connection:
+    with topology.opened(broker.urls, 60) as connection:
         message = dramatiq.Message(queue, "greet", (7,), {}, {})
         connection.channel().basic_publish("", queue, message.encode())
     eventually(lambda: rabbitmq.depth(queue) == 1)

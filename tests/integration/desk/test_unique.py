@@ -96,7 +96,7 @@ def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
     lock("waits in RabbitMQ", queue="low")
     lock("waits here")
     store("waits here")
-    with topology.opened(broker.urls) as connection:
+    with topology.opened(broker.urls, 60) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         channel.basic_publish("", "low", b"x")
