@@ -105,7 +105,7 @@ def test_a_queue_says_how_many_messages_no_consumer_has(publisher, send, rabbitm
     ]  # over the connection that publishes
 
 
-def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbitmq):
+def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbitmq, eventually):
     """By its age alone, what no worker has come to would be sent again every ten minutes."""
     send(20)
     connect(autocommit=True).execute(
@@ -116,6 +116,7 @@ def test_a_backlog_of_an_hour_is_not_sent_twice(send, look, connect, rows, rabbi
         look(AT_ONCE)
 
     assert states(rows) == (20, 0, 0)
+    eventually(lambda: rabbitmq.depth("emails") >= 20)
     assert rabbitmq.depth("emails") == 20
 
 

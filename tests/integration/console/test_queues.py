@@ -185,7 +185,7 @@ def test_what_is_purged_is_recorded_and_gone(workshed, send, rabbitmq, conn, eve
     for message in (first, second):
         [row] = attempts.of_message(conn, message.message_id)
         assert (row.outcome, row.reason) == ("discarded", "purged by an operator")
-    assert rabbitmq.depth("bulk") == 1
+    eventually(lambda: rabbitmq.depth("bulk") == 1)
     assert attempts.of_message(conn, other.message_id) == []
 
 
@@ -228,7 +228,9 @@ def test_what_nobody_can_read_is_dead_with_its_body(workshed, known, conn, rabbi
     assert (row.body, row.queue, row.actor) == (b"x", "emails", None)
 
 
-def test_it_says_how_many_and_does_nothing_until_somebody_agrees(workshed, send, store, rabbitmq):
+def test_it_says_how_many_and_does_nothing_until_somebody_agrees(
+    workshed, send, store, rabbitmq, eventually
+):
     send("emails")
     store("a", queue="emails")
 
@@ -241,7 +243,7 @@ def test_it_says_how_many_and_does_nothing_until_somebody_agrees(workshed, send,
 
     assert (refused.code, refused.out) == (2, "")
     assert "Discard 1 job of emails: there is no terminal to ask at, so say --yes" in refused.err
-    assert rabbitmq.depth("emails") == 1
+    eventually(lambda: rabbitmq.depth("emails") == 1)
 
 
 def test_a_queue_with_nothing_in_it_needs_nobody_to_agree(workshed, known):

@@ -68,23 +68,23 @@ def test_some_of_them(workshed, lay, rabbitmq, eventually):
     assert bodies(rabbitmq, "default.dead") == ["2"]
 
 
-def test_a_dry_run_changes_nothing(workshed, lay, rabbitmq):
+def test_a_dry_run_changes_nothing(workshed, lay, rabbitmq, eventually):
     lay(2)
 
     done = workshed("dead", "requeue", "default", "--dry-run")
 
     assert (done.code, done.out, done.err) == (0, "2\n", "2 would be put back.\n")
-    assert rabbitmq.depth("default.dead") == 2
+    eventually(lambda: rabbitmq.depth("default.dead") == 2)
 
 
-def test_yes_must_be_said_where_nobody_can_be_asked(workshed, lay, rabbitmq):
+def test_yes_must_be_said_where_nobody_can_be_asked(workshed, lay, rabbitmq, eventually):
     lay(1)
 
     done = workshed("dead", "requeue", "default")
 
     assert done.code == 2
     assert "Put back 1 of 1 in default.dead: there is no terminal" in done.err
-    assert rabbitmq.depth("default.dead") == 1
+    eventually(lambda: rabbitmq.depth("default.dead") == 1)
 
 
 def test_none_there(workshed):
