@@ -41,7 +41,7 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
 		tests/integration/sync tests/unit/pixels --full
-	@$(BIN)/python -m tests.faults --scale full
+	@$(BIN)/python -m tests.faults --scale full --write docs/faults.md
 	@$(BIN)/python -m tests.faults.numbers
 
 bench: setup ## Measure it beside its peers; a table, and bench-results/

@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.experiment import EXPERIMENTS, FOLDER, ROOT, Remedy, run_test
 from tests.faults.numbers import NUMBERS
+from tests.faults.test_every_line import POINTS
 
 for _file in sorted(FOLDER.glob("test_*.py")):
     importlib.import_module(f"tests.faults.{_file.stem}")
@@ -30,6 +31,13 @@ def test_what_an_experiment_takes_out_is_there(name):
     remedy = EXPERIMENTS[name].remedy
 
     assert (ROOT / remedy.file).read_text().count(remedy.old) == 1, remedy
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+def test_the_line_at_which_a_process_is_to_end_is_there(point):
+    file, line, _ = point.patch
+
+    assert (ROOT / file).read_text().count(line) == 1, line
 
 
 def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
