@@ -12,6 +12,7 @@ from workshed.jobs import (
     results,
     rules,
     settled,
+    starts,
     steps,
     turns,
     unique,
@@ -25,7 +26,7 @@ SILENT_FOR = timedelta(hours=1)
 
 
 class Housekeeping:
-    """Prunes fences, keys, tombstones, rules, expired locks and idle limits; any number may."""
+    """Prunes fences, starts, keys, tombstones, rules, old locks and idle limits; any number may."""
 
     def __init__(self, retention: timedelta) -> None:
         """Delete what is older than `retention`."""
@@ -35,10 +36,8 @@ class Housekeeping:
         """Delete a batch of each, and the next one at once while there is more."""
         relays.forget(conn, SILENT_FOR)
         workers.forget(conn, SILENT_FOR)
-        deleted = [
-            prune(conn, self._retention, BATCH)
-            for prune in (settled.prune, effects.prune, cancels.prune, rules.prune, steps.prune)
-        ]
+        lasting = (settled, starts, effects, cancels, rules, steps)
+        deleted = [each.prune(conn, self._retention, BATCH) for each in lasting]
         deleted += [
             prune(conn, BATCH)
             for prune in (unique.prune, turns.prune, results.prune, counters.prune, limits.prune)

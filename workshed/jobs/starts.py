@@ -1,6 +1,7 @@
 """Starts of jobs that may have a copy: what has its outcome, was cancelled, or kills its worker."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from workshed.db import Connection
 from workshed.jobs.rules import Traits
@@ -61,3 +62,19 @@ def record(
     """
     values = {"message_id": message_id, "hop": hop, "alone": int(alone), "host": host, "pid": pid}
     conn.execute(query, values)
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete starts of jobs that RabbitMQ has lost, at most `limit`; return how many.
+
+    A copy that comes after so long is dead without being run.
+    """
+    query = """
+        DELETE FROM jobs.starts
+         WHERE message_id IN (
+               SELECT message_id FROM jobs.starts
+                WHERE started_at < jobs.now() - %(older_than)s
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount

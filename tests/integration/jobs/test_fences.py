@@ -52,6 +52,15 @@ def test_fences_are_kept_while_their_message_has_a_row(conn):
 # Starts
 
 
+def test_a_start_is_forgotten_when_no_copy_of_its_job_may_run_any_more(conn):
+    """RabbitMQ may have lost the job; it has no outcome then, and the row would stay for ever."""
+    starts.record(conn, "m", 0, alone=False, host="here", pid=1)
+
+    pruned = [starts.prune(conn, timedelta(days=days), 10) for days in (1, -1)]
+
+    assert pruned == [0, 1]
+
+
 def test_only_starts_made_alone_count(conn):
     for alone in (False, False, True):
         starts.record(conn, "m", 0, alone=alone, host="here", pid=1)
