@@ -7,7 +7,6 @@ import queue as queues
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Any
 
 from dramatiq.broker import Consumer, MessageProxy
@@ -21,6 +20,7 @@ from brokers.holding import Holding
 from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
+from brokers.refusals import is_gone
 from brokers.wire import Wire
 from workshed.metrics import meters
 
@@ -344,7 +344,7 @@ class QueueConsumer(Consumer):
             self._wire.takers.pop(self._tags.pop(), None)
         if self._wire.is_open and not self._inbox.stopping.is_set():
             logger.error("RabbitMQ closed the channel of queue %s: %s", self.queue.name, error)
-            if getattr(error, "reply_code", 0) == HTTPStatus.NOT_FOUND:
+            if is_gone(error):
                 self._missing(self.queue.name)
             self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._wire))
 

@@ -1,11 +1,11 @@
 """Ask RabbitMQ how many messages wait in a queue, over the connection that publishes."""
 
 from concurrent.futures import Future
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pika.exceptions import AMQPError
 
+from brokers import refusals
 from brokers.errors import BrokerUnreachableError
 from brokers.publisher import Publisher
 
@@ -67,14 +67,11 @@ class AskingPublisher(Publisher):
 
 
 def refused(answer: Answer, error: Any) -> None:
-    """Tell a queue that is gone from one that is on a node which is away, and comes back with it.
-
-    RabbitMQ says 404 in both cases.
-    """
+    """Give the answer, or say why there is none."""
     if answer.done():  # we closed the channel ourselves
         return
-    text = str(getattr(error, "reply_text", error))
-    if getattr(error, "reply_code", 0) == HTTPStatus.NOT_FOUND and "no queue" in text:
+    if refusals.is_gone(error):
         answer.set_result(None)
     else:
+        text = str(getattr(error, "reply_text", error))
         answer.set_exception(BrokerUnreachableError(text))

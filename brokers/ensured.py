@@ -5,10 +5,11 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from brokers import topology
-from brokers.errors import BrokerUnreachableError, TopologyError
+from brokers.errors import BrokerUnreachableError, QueueAwayError, TopologyError
 from brokers.latch import Latch
 from brokers.queues import Queue
 from brokers.waiting import Waiting
@@ -98,10 +99,16 @@ class Ensured:
     def _asked(self, names: list[str]) -> Problems:
         try:
             topology.ensure(self._urls, [self._declared[name] for name in names])
-        except TopologyError as err:
+        except (TopologyError, QueueAwayError) as err:
             if names[1:]:  # which of them are good is worth more connections
-                return {n: bad for name in names for n, bad in self._asked([name]).items()}
+                return self._asked_apart(names)
             return {names[0]: err}
         except Exception as err:  # noqa: BLE001 -- raised in those who wait
             return dict.fromkeys(names, err)
         return {}
+
+    def _asked_apart(self, names: list[str]) -> Problems:
+        """Ask for each over a connection of its own, at once: one may take all the time it has."""
+        with ThreadPoolExecutor(len(names)) as pool:
+            found = list(pool.map(self._asked, [[name] for name in names]))
+        return {name: bad for one in found for name, bad in one.items()}

@@ -9,9 +9,11 @@ WorkshedError
 ├── TopologyError                a queue is missing, or differs from its declaration
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
     ├── BrokerUnreachableError   no connection, or none within the deadline
+    │   └── QueueAwayError       the queue is on a node of the cluster that has ended
     ├── BrokerBlockedError       RabbitMQ takes no messages: a memory or disk alarm
     ├── PublishRefusedError      RabbitMQ answered, and did not take the message
-    │   └── UnroutableError      there is no queue or no exchange for it
+    │   ├── UnroutableError      there is no queue or no exchange for it
+    │   └── NackedError          its queue did not take it
     └── NotAllSentError          of many messages, some were not sent
 """
 
@@ -76,6 +78,10 @@ class BrokerUnreachableError(BrokerError):
     """There is no connection to RabbitMQ, or none was made in time."""
 
 
+class QueueAwayError(BrokerUnreachableError):
+    """The queue is on a node of the cluster that stops or has ended, and comes back with it."""
+
+
 class BrokerBlockedError(BrokerError):
     """RabbitMQ blocks publishers because it is short of memory or disk."""
 
@@ -86,6 +92,10 @@ class PublishRefusedError(BrokerError):
 
 class UnroutableError(PublishRefusedError):
     """RabbitMQ has no queue for the message, or no exchange: deleted, or lost with its data."""
+
+
+class NackedError(PublishRefusedError):
+    """The queue did not take the message: it is full, or away."""
 
 
 class NotAllSentError(BrokerError):

@@ -1,6 +1,7 @@
 """The broker: under the stock `dramatiq` command, without its ways to lose a job."""
 
 import functools
+import logging
 import math
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from dramatiq.worker import Worker
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
-from brokers.errors import NotAllSentError
+from brokers.errors import NotAllSentError, QueueAwayError
 from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.parcel import Message, fate
@@ -31,6 +32,8 @@ from workshed import db
 from workshed.settings import Settings
 
 R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
 
 
 class RabbitMQ(Executing):
@@ -127,10 +130,14 @@ class RabbitMQ(Executing):
     def ensure_queues(self, names: set[str]) -> None:
         """Make queues, once per process, or see that they are there.
 
-        Raises `BrokerUnreachableError` or `TopologyError`.
+        One whose node is away is left to its consumer to wait for, where others are there: they
+        have jobs, too. Raises `BrokerUnreachableError` or `TopologyError`.
         """
-        for problem in run(self._ensured.make(names, math.inf, Blocking())).values():
-            raise problem
+        problems = run(self._ensured.make(names, math.inf, Blocking()))
+        for problem in problems.values():
+            if not isinstance(problem, QueueAwayError) or len(problems) == len(names):
+                raise problem
+            logger.warning("%s", problem)
 
     def close(self) -> None:
         """Close both connections in good order."""

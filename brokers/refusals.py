@@ -1,6 +1,6 @@
 """What RabbitMQ's refusals mean, in words that say what to do."""
 
-from brokers.errors import PublishRefusedError, UnroutableError
+from brokers.errors import NackedError, PublishRefusedError, UnroutableError
 
 NOT_FOUND = 404
 HINTS = {
@@ -8,6 +8,23 @@ HINTS = {
     NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
     406: "a message in flight beside this one was too large",
 }
+
+AWAY = ("home node", "stopped by supervisor", "due to timeout")
+
+
+def is_away(error: object) -> bool:
+    """Tell whether a queue is on a node that stops or has ended; RabbitMQ says 404 then, too."""
+    return any(_is_not_found(error, words) for words in AWAY)
+
+
+def is_gone(error: object) -> bool:
+    """Tell whether there is no such queue."""
+    return _is_not_found(error, "no queue")
+
+
+def _is_not_found(error: object, words: str) -> bool:
+    text = str(getattr(error, "reply_text", error))
+    return getattr(error, "reply_code", 0) == NOT_FOUND and words in text
 
 
 def closed(error: Exception) -> PublishRefusedError:
@@ -26,6 +43,6 @@ def returned(queue: str, exchange: str, reason: str) -> UnroutableError:
     )
 
 
-def nacked(queue: str) -> PublishRefusedError:
+def nacked(queue: str) -> NackedError:
     """Say that the queue itself did not take it."""
-    return PublishRefusedError(f"queue {queue!r} refused the message: it is full or has no leader")
+    return NackedError(f"queue {queue!r} refused the message: it is full or has no leader")

@@ -20,7 +20,7 @@ from brokers.build import broker
 from brokers.caller import call_waiting
 from brokers.depth import AskingPublisher
 from brokers.envelope import decode, stamp
-from brokers.errors import BrokerBlockedError, EnvelopeError, PublishRefusedError, exit_code
+from brokers.errors import BrokerBlockedError, EnvelopeError, UnroutableError, exit_code
 from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
@@ -238,7 +238,7 @@ class Relay:
         self._count(meters.RELAY_PUT_BACK, rows)
         unknown = [publication.unknown for _, publication in refused]
         windows.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
-        lost = {row.queue for row, sent in refused if isinstance(sent.error, PublishRefusedError)}
+        lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
         if known := lost & set(self._declared):
             remake(self._publisher.urls, [self._declared[name] for name in known])
 

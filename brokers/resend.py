@@ -37,11 +37,8 @@ class Resend:
 
     def __call__(self, conn: Connection) -> float:
         """Look at each queue that has rows kept until their outcome."""
-        try:
-            for queue in windows.kept_queues(conn):
-                self._look(conn, queue)
-        except BrokerUnreachableError as err:  # nothing is known, so nothing is absent
-            logger.debug("%s", err)
+        looks = [self._look(conn, queue) for queue in windows.kept_queues(conn)]
+        if looks and not any(looks):
             return LOOK_S
         count = windows.resend(conn, self._after)
         if count:
@@ -49,11 +46,17 @@ class Resend:
             logger.warning("sending %d jobs again, lost or at work for %g s", count, after_s)
         return 0.0 if count >= windows.BATCH else LOOK_S
 
-    def _look(self, conn: Connection, queue: str) -> None:
+    def _look(self, conn: Connection, queue: str) -> bool:
+        """Note what is absent; False where nothing is known, and so nothing is absent."""
         before = windows.clock(conn)  # before the question: what is sent meanwhile is not absent
-        waiting = self._publisher.waiting(queue, ANSWER_S)
+        try:
+            waiting = self._publisher.waiting(queue, ANSWER_S)
+        except BrokerUnreachableError as err:  # or the node of this queue is away
+            logger.debug("%s", err)
+            return False
         if waiting is None:
             logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
             remake(self._publisher.urls, self._declared.values())  # the others may be gone as well
         if not waiting:
             windows.absent(conn, queue, before)
+        return True

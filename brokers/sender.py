@@ -13,6 +13,7 @@ from brokers.envelope import stamp
 from brokers.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
+    NackedError,
     UnroutableError,
 )
 from brokers.marks import Marks
@@ -182,7 +183,7 @@ class Sender:
         if self._stored and flight.good:
             logger.info("RabbitMQ takes jobs again; %d were stored meanwhile", self._stored)
             self._stored = 0
-        lost = [parcel for parcel in flight.parcels if isinstance(parcel.error, OUTAGES)]
+        lost = [parcel for parcel in flight.parcels if may_be_taken_later(parcel)]
         if lost and self.storing:
             await waiting.database(functools.partial(self._store, lost))
         gone = [parcel for parcel in flight.parcels if parcel.leased and parcel.error is not None]
@@ -233,6 +234,15 @@ class Sender:
     def _not_tried(self, messages: Sequence[Message], trouble: Exception | None) -> list[Parcel]:
         error = trouble and type(trouble)(f"nothing was sent, as of one before it: {trouble}")
         return [Parcel(m, self._declared[m.queue_name], error=error) for m in messages]
+
+
+def may_be_taken_later(parcel: Parcel) -> bool:
+    """Tell whether RabbitMQ could not take a message now, and did not refuse it for good.
+
+    A classic queue refuses what comes while its node stops, and when it is full: it does not say.
+    """
+    stops = isinstance(parcel.error, NackedError) and parcel.queue.kind == "classic"
+    return stops or isinstance(parcel.error, OUTAGES)
 
 
 def outage(parcels: list[Parcel]) -> Exception | None:

@@ -19,9 +19,10 @@ from pika.exceptions import (
 )
 
 from brokers.address import describe, parameters, unreachable
-from brokers.errors import BrokerUnreachableError, TopologyError
+from brokers.errors import BrokerUnreachableError, QueueAwayError, TopologyError
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
+from brokers.refusals import is_away
 from workshed.duration import ms
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ STRICT_LEVELS: Version = (4, 3)
 """From here on a quorum queue serves its levels strictly; before, above 4 is high and below low."""
 TIMEOUT_S = 5.0
 """Longest that `ensure` and `check` take, with all their servers and queues."""
+LATE = "it did not answer in time"
 # What pika lets through of a connection that could not be made: the last two come from the socket,
 # the name service and TLS as they are.
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
@@ -68,11 +70,24 @@ def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
 def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
     """Declare what is missing; where the user may not, check that it is there.
 
-    Raises `BrokerUnreachableError`, or `TopologyError` which names the queue and the argument.
+    Raises `BrokerUnreachableError`, or `TopologyError` which names the queue and the argument;
+    `QueueAwayError` for one that is on a node which does not run.
     """
+    first: QueueAwayError | None = None
+    deadline = time.monotonic() + timeout_s
     with opened(urls, timeout_s) as connection:
         for queue in queues:
-            _ensure_queue(connection, queue)
+            try:
+                _ensure_queue(connection, queue)
+            except QueueAwayError as err:
+                first = first or err
+            except StreamLostError as err:
+                if time.monotonic() < deadline:
+                    raise
+                # RabbitMQ 4.0 looks for a node that is gone for a minute before it says so.
+                raise away(queue.name, LATE) from err
+    if first is not None:
+        raise first
 
 
 def check(urls: list[str], queues: Iterable[Queue]) -> None:
@@ -118,7 +133,7 @@ def _end_at(deadline: float, connection: Any) -> None:
     A blocking call of pika waits for ever, and serves the timers of its inner connection only.
     """
     inner = connection._impl  # noqa: SLF001
-    error = StreamLostError("it did not answer in time")
+    error = StreamLostError(LATE)
     left_s = max(0.0, deadline - time.monotonic())
     inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
 
@@ -149,9 +164,19 @@ def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
                 f"{err.reply_text.removeprefix('PRECONDITION_FAILED - ')}. A queue "
                 "keeps what it was made with: let it run empty, delete it, and start again"
             ) from None
+        if is_away(err):
+            raise away(queue.name, err.reply_text) from None
         if err.reply_code != ACCESS_REFUSED:
             raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
         _check(connection, queue)
+
+
+def away(name: str, said: str) -> QueueAwayError:
+    """Say how to go on without the node that a queue is on."""
+    return QueueAwayError(
+        f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
+        "rabbitmqctl forget_cluster_node on another, and the queue is made anew"
+    )
 
 
 def _keep_without_levels(connection: pika.BlockingConnection, queue: Queue) -> None:
@@ -186,6 +211,8 @@ def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
         try:
             channel.queue_declare(name, passive=True)
         except ChannelClosedByBroker as err:
+            if is_away(err):
+                raise away(name, err.reply_text) from None
             what = "does not exist" if err.reply_code == NOT_FOUND else err.reply_text
             raise TopologyError(
                 f"queue {name!r}: {what}; run `workshed broker setup` as a user who may declare it"

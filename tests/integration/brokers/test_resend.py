@@ -197,6 +197,7 @@ def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher,
     [
         (404, "NOT_FOUND - no queue 'emails' in vhost '/'", True),
         (404, "NOT_FOUND - home node 'b@host' of durable queue 'emails' is down", False),
+        (404, "NOT_FOUND - queue 'emails' in vhost '/' process is stopped by supervisor", False),
         (403, "ACCESS_REFUSED - to queue 'emails'", False),
     ],
 )

@@ -11,8 +11,8 @@ from dramatiq.middleware import MiddlewareError
 from brokers.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
+    NackedError,
     NotAllSentError,
-    PublishRefusedError,
     RefusedArgumentError,
 )
 from workshed import db
@@ -117,7 +117,7 @@ def test_what_a_full_queue_refuses_is_told_from_what_it_took(messages, broker, f
 
     sent, unsent = error.value.sent, error.value.unsent
     assert len(sent) + len(unsent) == 2_000
-    assert {type(err) for _, err in unsent} == {PublishRefusedError}
+    assert {type(err) for _, err in unsent} == {NackedError}
     assert found("default", len(sent)) == ids(sent)
 
 

@@ -180,6 +180,19 @@ def test_a_message_that_rabbitmq_refuses_is_not_stored(greet, full, rows, eventu
     assert rows(STORED) == []
 
 
+def test_a_message_that_a_classic_queue_refuses_is_stored(actor, full, rows, eventually):
+    """It refuses what comes while its node stops, and does not say which of the two it is."""
+    mail = actor(queue_name="emails")(lambda number: None)
+    mail.send(0)
+    full(1)
+
+    def stored():
+        mail.send(1)
+        return [one for one in rows(STORED) if one[1] == "stored"]
+
+    assert eventually(stored)[0][2:] == (False, True)
+
+
 def test_a_queue_that_cannot_be_made_is_not_stored_for(greet, rabbitmq, rows):
     path = f"queues/{rabbitmq.vhost}/default"
     rabbitmq.ask("PUT", path, {"durable": True, "arguments": {"x-queue-type": "classic"}})

@@ -1,0 +1,55 @@
+"""A RabbitMQ of three nodes, one of which is killed."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from console.servers.cluster import NAMES
+
+NODES = [f"{name}@localhost" for name in NAMES]
+
+
+@pytest.fixture
+def rabbitmq(cluster, managed):
+    """Of a node that is not killed."""
+    return managed(cluster.nodes[1].management_url)
+
+
+@pytest.fixture
+def vhost(cluster, rabbitmq):
+    urls = (urlsplit(url)._replace(path=f"/{rabbitmq.vhost}") for url in cluster.url.split(";"))
+    return ";".join(map(urlunsplit, urls))
+
+
+def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_stored(
+    cluster, actor, broker, rabbitmq, rows, monkeypatch, caplog, eventually
+):
+    """One test, since each start of a cluster costs 10 s of a processor."""
+    said = []
+    monkeypatch.setattr(cluster, "talk", said.append)
+    greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
+    mail = actor(queue_name="emails", actor_name="mail")(lambda number: None)
+    for one in (greet, mail):
+        one.send(1)
+    default = f"queues/{rabbitmq.vhost}/default"
+    assert sorted(rabbitmq.ask("GET", default)["members"]) == NODES
+
+    first = cluster.nodes[0]
+    first.kill()
+    for one in (greet, mail):
+        one.send(2)
+
+    assert cluster.management_url == cluster.nodes[1].management_url
+    eventually(lambda: rabbitmq.depth("default") == 2, within_s=30)
+    reasons = "SELECT actor, reason, sent_at IS NULL FROM jobs.schedule ORDER BY created_at"
+    assert rows(reasons) == [("mail", "lease", False), ("mail", "stored", True)]
+    broker._ensured.clear()
+    broker.ensure_queues({"emails", "low"})  # as a worker that starts
+    assert "queue 'emails' is away" in caplog.text
+    assert "low" in rabbitmq.queues()
+
+    cluster.check()
+    first.wait()
+
+    assert said == ["a@localhost has ended; it is started again"]
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES, within_s=60)
