@@ -1,0 +1,211 @@
+"""A cluster of three: nodes that are lost, killed, cut off and restarted, under load."""
+
+import contextlib
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from pydantic import SecretStr
+
+from brokers import build
+from brokers.errors import PublishRefusedError
+from console.servers.cluster import NAMES
+from tests.faults.experiment import Remedy, experiment
+from workshed.settings import settings
+
+NODES = [f"{name}@localhost" for name in NAMES]
+KILLS = 3
+FAULTS = 1 + KILLS + 1 + len(NODES)
+CUT_S = 10
+CUT_OFF = """
+    Peers = nodes(),
+    [begin erlang:set_cookie(P, cut), erlang:disconnect_node(P) end || P <- Peers],
+    spawn(fun() ->
+        timer:sleep({ms}), [erlang:set_cookie(P, erlang:get_cookie()) || P <- Peers] end).
+"""
+"""No handshake of the node with the others succeeds until then, in either direction."""
+GROW = 'rabbit_quorum_queue:grow(\'{node}\', <<"{vhost}">>, <<".*">>, all).'
+
+
+@pytest.fixture
+def rabbitmq(cluster, managed):
+    return managed(cluster.management_url)
+
+
+@pytest.fixture
+def vhost(cluster, rabbitmq):
+    urls = (urlsplit(url)._replace(path=f"/{rabbitmq.vhost}") for url in cluster.url.split(";"))
+    return ";".join(map(urlunsplit, urls))
+
+
+class Nodes:
+    """What is done to the nodes, each time to the one that leads `parts`."""
+
+    def __init__(self, cluster, rabbitmq, eventually):
+        self._cluster = cluster
+        self._api = type(rabbitmq)
+        self._vhost = rabbitmq.vhost
+        self._eventually = eventually
+
+    @property
+    def all(self):
+        return self._cluster.nodes
+
+    def ask(self, path, besides=None):
+        """Ask a node that serves; one that has paused runs, and does not."""
+        for node in self.all:
+            if node is not besides:
+                with contextlib.suppress(OSError, HTTPException):
+                    return self._api(node.management_url, self._vhost).ask("GET", path)
+        raise ConnectionError("no node answers")
+
+    def parts(self):
+        return self.ask(f"queues/{self._vhost}/parts")
+
+    def leader(self):
+        """Return the node that leads it; without quorum queues, the only one that has it."""
+        found = self.parts()
+        name = found.get("leader") or found["node"]
+        return self.all[NODES.index(name)]
+
+    def are_whole(self):
+        """Tell whether all run, and each queue has all its members."""
+        running = [one for one in self.ask("nodes") if one["running"]]
+        queues = self.ask(f"queues/{self._vhost}")
+        return len(running) == len(NODES) and all(
+            sorted(queue.get("online", NODES)) == NODES for queue in queues
+        )
+
+    def heal(self):
+        """Wait until they are whole; what never is shows in what comes of the jobs."""
+        with contextlib.suppress(AssertionError):
+            self._eventually(self.are_whole, within_s=60)
+
+    def lose(self):
+        """The leader is gone with its disk; an empty one of its name joins."""
+        lost = self.leader()
+        lost.kill()
+        shutil.rmtree(lost.folder / "data")
+        other = next(node for node in self.all if node is not lost)
+        other.ctl("forget_cluster_node", lost.node)
+        lost.start()
+        other.ctl("eval", GROW.format(node=lost.node, vhost=self._vhost))
+        self.heal()
+
+    def kill(self):
+        """kill -9 of the leader; it is started again."""
+        node = self.leader()
+        node.kill()
+        node.start()
+        self.heal()
+
+    def cut_off(self):
+        """The leader hears nothing of the others, nor they of it; clients it hears as ever."""
+        node = self.leader()
+        node.ctl("eval", CUT_OFF.format(ms=CUT_S * 1000))
+
+        def is_missed():
+            found = self.ask("nodes", besides=node)
+            return [one["name"] for one in found if not one["running"]] == [node.node]
+
+        self._eventually(is_missed, within_s=CUT_S)
+        self.heal()
+
+    def restart(self, node):
+        """As for an upgrade."""
+        node.restart()
+        self.heal()
+
+
+@pytest.fixture
+def nodes(cluster, rabbitmq, eventually):
+    return Nodes(cluster, rabbitmq, eventually)
+
+
+@pytest.fixture
+def orders(vhost):
+    """The URLs of the nodes, once for each of them to be the first."""
+    urls = vhost.split(";")
+    return [";".join(urls[n:] + urls[:n]) for n in range(len(urls))]
+
+
+@pytest.fixture
+def brokers(broker, orders):
+    """One of this process for each node."""
+    others = []
+    for order in orders[1:]:
+        config = settings().model_copy(update={"broker_url": SecretStr(order)})
+        others.append(build.build(config))
+        others[-1].declared.update(broker.declared)
+    yield [broker, *others]
+    for one in others:
+        one.close()
+
+
+@pytest.fixture
+def refused():
+    """What `send` raised; such a job is not sent."""
+    return []
+
+
+@pytest.fixture
+def send(ledger, brokers, refused):
+    """`send(number)`: some with a transaction, the others to all nodes in turn."""
+
+    def send(number):
+        if number % 10 == 9:
+            ledger.commit(number)
+            return
+        message = ledger.message(number)
+        try:
+            brokers[number % len(brokers)].enqueue(message)
+        except PublishRefusedError as err:
+            refused.append(err)
+            return
+        ledger.sent.add((message.actor_name, number))
+
+    return send
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+@experiment(
+    "cluster",
+    fault="of three nodes of RabbitMQ the leader of the queue is lost with its disk, killed -9 "
+    f"{KILLS} times, and cut off from the others for {CUT_S} s; then each is restarted",
+    load="20 000 jobs, direct to each node and transactional",
+    remedy=Remedy(
+        "brokers/topology.py",
+        "    found: dict[str, Any] = {\n",
+        '    queue = type(queue)(queue.name, kind="classic")\n    found: dict[str, Any] = {\n',
+    ),
+)
+def test_nodes_are_lost_killed_cut_off_and_restarted(
+    nodes, send, refused, start_one, orders, harmless, in_threads, scale
+):
+    """With classic queues, what waits on the node that is lost is lost with it."""
+    numbers = iter(range(scale(20_000, by=60)))
+    share = scale(20_000, by=60) // FAULTS + 1
+
+    def some():
+        return [number for _, number in zip(range(share), numbers, strict=False)]
+
+    def under_load(fault, *words):
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(in_threads, send, some())
+            fault(*words)  # here: a node ends with the thread that has started it
+            sending.result()
+
+    in_threads(send, some())  # to wait there
+    nodes.lose()
+    for order in orders:
+        start_one(env={"WORKSHED_BROKER_URL": order, "WORKSHED_RESEND_AFTER": "5"})
+    for _ in range(KILLS):
+        under_load(nodes.kill)
+    under_load(nodes.cut_off)
+    for node in nodes.all:
+        under_load(nodes.restart, node)
+    harmless(within_s=120)
+    assert refused == []

@@ -1,0 +1,182 @@
+"""One store restored without the other: what had a row is found again, the rest is counted."""
+
+import contextlib
+import functools
+import json
+import shutil
+import subprocess
+from datetime import timedelta
+
+import pytest
+
+from brokers import schedule
+from console.servers.account import account
+from tests.faults.experiment import Remedy, experiment
+from workshed import db
+
+LATER = {1, 3}
+"""Of each five: with a transaction. The others are sent directly."""
+SOON = timedelta(seconds=3)
+RESEND = {"WORKSHED_RESEND_AFTER": "2"}
+ROWS = "SELECT body FROM jobs.schedule"
+
+
+@pytest.fixture
+def send(ledger):
+    """`send(numbers)`: direct, with a transaction, and with a transaction for later."""
+
+    def send(numbers):
+        for number in numbers:
+            if number % 5 in LATER:
+                message = ledger.message(number)
+                with db.transaction() as conn:
+                    schedule.send(conn, message, delay=SOON if number % 5 == 3 else None)
+                ledger.sent.add((message.actor_name, number))
+            else:
+                ledger.send(number)
+
+    return send
+
+
+@pytest.fixture
+def rows():
+    """`rows()`: the jobs that PostgreSQL has."""
+
+    def rows():
+        with db.connect() as conn:
+            messages = [json.loads(body) for (body,) in conn.execute(ROWS)]
+        return {(message["actor_name"], message["args"][0]) for message in messages}
+
+    return rows
+
+
+@pytest.fixture
+def found(ledger, judged, eventually):
+    """`found(wanted)`: wait until all these have their effect; count what has not, and report."""
+
+    def found(wanted, **notes):
+        def is_over():
+            return ledger.effects().keys() >= wanted and ledger.left() == 0
+
+        with contextlib.suppress(AssertionError):  # what is missing is counted
+            eventually(is_over, within_s=120)
+        result = ledger.result()
+        result.lost = len(wanted - ledger.effects().keys())
+        result.notes = notes
+        return judged(result)
+
+    return found
+
+
+@pytest.fixture
+def start_two(start_one):
+    return lambda: [start_one(env=RESEND) for _ in range(2)]
+
+
+@pytest.fixture
+def rabbitmq_loses_all(servers, rabbitmq):
+    """`with rabbitmq_loses_all():` while it is away; afterwards it is there, and empty."""
+
+    @contextlib.contextmanager
+    def loses_all():
+        servers.rabbitmq.kill()
+        shutil.rmtree(servers.rabbitmq.folder / "data")
+        yield
+        servers.rabbitmq.start()
+        rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}", {})
+
+    return loses_all
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+@experiment(
+    "restored-rabbitmq",
+    fault="workers and RabbitMQ killed -9, and RabbitMQ begins with an empty disk",
+    load="5 000 jobs, direct, transactional and for later, of which a half has run",
+    remedy=Remedy(
+        "brokers/parcel.py",
+        'return self.queue.kind == "classic" or self.unique_key is not None',
+        "return self.unique_key is not None",
+    ),
+)
+def test_rabbitmq_has_lost_all(
+    ledger, send, rows, start_two, rabbitmq_loses_all, found, scale, eventually
+):
+    """What only a quorum queue had is gone by nature; what has a row, or is a mail, is not."""
+    count = scale(5_000)
+    workers = start_two()
+    send(range(count))
+    eventually(lambda: len(ledger.effects()) >= count // 2, within_s=120)
+    for worker in workers:
+        worker.kill()
+
+    with rabbitmq_loses_all():
+        mails = {job for job in ledger.sent if job[0] == "mailed"}
+        wanted = ledger.effects().keys() | rows() | mails
+    start_two()
+
+    found(wanted, gone=len(ledger.sent - wanted))
+
+
+@pytest.fixture
+def base_copy(servers, open_folder, count, eventually):
+    """`base_copy()`: as an operator makes one, while all goes on; returns how it is restored.
+
+    It has rows of mails that are on their way.
+    """
+    postgres = servers.postgres
+
+    def restore(copy):
+        postgres.stop()
+        shutil.rmtree(postgres.data)
+        shutil.copytree(copy, postgres.data)
+        for path in (postgres.data, *postgres.data.rglob("*")):
+            account().give(path)
+        postgres.start()
+
+    def base_copy():
+        eventually(lambda: count("jobs.schedule WHERE sent_at IS NOT NULL"))
+        copy = open_folder / "copy"
+        words = [postgres.binaries / "pg_basebackup", "--dbname", postgres.url, "--pgdata", copy]
+        subprocess.run([*words, "--checkpoint", "fast"], env=postgres.environment(), check=True)
+        return functools.partial(restore, copy)
+
+    return base_copy
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+@experiment(
+    "restored-postgresql",
+    fault="PostgreSQL restored from a copy; RabbitMQ and the workers had gone on since",
+    load="6 000 jobs, direct, transactional and for later, a third before the copy, a third after "
+    "it, a third still in the queues",
+    remedy=Remedy(
+        "brokers/relay.py",
+        "        Resend(publisher, found.declared, settings().resend_after),\n",
+        "",
+    ),
+)
+def test_postgresql_has_lost_what_came_after_a_copy(
+    ledger, send, rows, start_two, base_copy, found, scale, eventually
+):
+    """What had run since then, and has a row in the copy, runs again: its effect is gone."""
+    third = scale(6_000) // 3
+    send(range(third))
+    restore = base_copy()
+    workers = start_two()
+    send(range(third, 2 * third))
+    eventually(ledger.done, within_s=120)
+    for worker in workers:
+        worker.stop()
+    send(range(2 * third, 3 * third))
+    before = ledger.effects().keys()
+    in_transactions = rows() - {job for job in ledger.sent if job[1] % 5 not in LATER}
+    waiting = ledger.sent - before - in_transactions
+
+    restore()
+    wanted = ledger.effects().keys() | rows() | waiting
+    start_two()
+
+    found(wanted, undone=len(before - wanted), never_sent=len(ledger.sent - before - wanted))
