@@ -417,15 +417,6 @@ def pytest_configure(config):
         postgres.binaries = lambda _: Path(programs)
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leave what is marked `campaign` to the campaign, which wants a report."""
-    if config.getoption("fault_report") or config.getoption("markexpr"):
-        return
-    left = [item for item in items if item.get_closest_marker("campaign")]
-    config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if item not in left]
-
-
 def pytest_addoption(parser):
     """`--full`: the sizes that the promise names; by default a tenth of them."""
     parser.addoption("--full", action="store_true", help="run campaigns at full scale")

@@ -169,10 +169,11 @@ def send(ledger, brokers, refused):
     return send
 
 
-@pytest.mark.campaign
 @pytest.mark.timeout(1800)
 @experiment(
     "cluster",
+    number=21,
+    fails_by="lost",
     fault="of three nodes of RabbitMQ the leader of the queue is lost with its disk, killed -9 "
     f"{KILLS} times, and cut off from the others for {CUT_S} s; then each is restarted",
     load="20 000 jobs, direct to each node and transactional",

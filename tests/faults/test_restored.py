@@ -88,10 +88,11 @@ def rabbitmq_loses_all(servers, rabbitmq):
     return loses_all
 
 
-@pytest.mark.campaign
 @pytest.mark.timeout(900)
 @experiment(
     "restored-rabbitmq",
+    number=21,
+    fails_by="lost",
     fault="workers and RabbitMQ killed -9, and RabbitMQ begins with an empty disk",
     load="5 000 jobs, direct, transactional and for later, of which a half has run",
     remedy=Remedy(
@@ -145,10 +146,11 @@ def base_copy(servers, open_folder, count, eventually):
     return base_copy
 
 
-@pytest.mark.campaign
 @pytest.mark.timeout(900)
 @experiment(
     "restored-postgresql",
+    number=21,
+    fails_by="lost",
     fault="PostgreSQL restored from a copy; RabbitMQ and the workers had gone on since",
     load="6 000 jobs, direct, transactional and for later, a third before the copy, a third after "
     "it, a third still in the queues",
