@@ -431,20 +431,6 @@ def test_a_worker_says_what_it_runs_and_how_much_memory_it_has(
         eventually(lambda: this_worker().running == [])
 
 
-def test_an_id_that_postgresql_cannot_hold_leaves_a_worker_alive(
-    job, working, publish, this_worker, eventually
-):
-    """Else a message of another program made the worker that runs it silent."""
-    job.on.clear()
-
-    with working("default", threads=1):
-        publish(job.actor.message(1).copy(message_id="a\0b"))
-        (one,) = eventually(lambda: this_worker().running)
-
-        assert one["message_id"] == "a\N{REPLACEMENT CHARACTER}b"
-        job.on.set()
-
-
 # Relays
 
 
