@@ -83,7 +83,7 @@ def test_whatever_comes_is_run_or_dead(
     quiet(
         lambda: ledger.done() and ledger.left() == 0,
         lambda: (count("taken"), count("jobs.dead"), *ledger.moved()),
-        within_s=400,
+        within_s=900,
     )
 
     def column(query):

@@ -204,7 +204,7 @@ def test_every_line_may_be_the_last(
     start_worker("load", threads=4)
     noted(ledger, conn)
     began = time.monotonic()
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=300)
+    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=900)
 
     in_doubt(ledger, conn)
     result = ledger.result()

@@ -143,7 +143,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
     quiet(
         lambda: effects().keys() >= sent and left() == 0,
         lambda: (sum(effects().values()), left()),
-        within_s=300,
+        within_s=900,
     )
 
     done = effects()

@@ -102,7 +102,7 @@ def test_relays_are_killed(ledger, kill_a_relay, start_worker, quiet, judged, sc
                     ledger.commit(number)
             kill_a_relay()
     began = time.monotonic()
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=400)
+    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=900)
 
     result = ledger.result()
     result.drain_s = round(time.monotonic() - began, 1)

@@ -64,7 +64,7 @@ def test_a_limit_strikes_in_the_function_alone(
     quiet(
         lambda: done() == wanted and left() == 0,
         lambda: (count("*", "true"), left()),
-        within_s=400,
+        within_s=900,
     )
 
     struck = count("*", "kind = 'retry'")

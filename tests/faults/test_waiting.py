@@ -114,7 +114,7 @@ def test_what_is_not_due_waits_and_nothing_waits_for_it(
     quiet(
         lambda: effects().keys() >= sent and left() == 0,
         lambda: (len(effects()), waiting(), left()),
-        within_s=400,
+        within_s=900,
     )
 
     done = effects()
