@@ -12,15 +12,19 @@ from dramatiq import Message
 from brokers import schedule
 from brokers.relay import WINDOW, WINDOWS_IN_FLIGHT
 from tests.e2e.conftest import RELAY_READY
+from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 from workshed import db
 
 RELAYS = 3
 EVERY_S = 0.7
-AWAY_S = 0.05
+AWAY_S = 0.1
 """How far RabbitMQ is: who publishes has something in flight for twice as long."""
 LATE_OF = 101
 """Of so many rows one is stored in the long transaction; no multiple of the four kinds of jobs."""
+TAKING = """
+    SELECT DISTINCT r.pid FROM jobs.schedule AS s JOIN jobs.relays AS r ON r.id = s.taken_by
+"""
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 
@@ -41,25 +45,32 @@ class Relay:
 
 
 @pytest.fixture
-def kill_a_relay(ledger, warm, environment, numbers, proxy, vhost, tmp_path, eventually):
-    """`kill_a_relay()`: kill -9 of one of three relays, in turn; it is started again.
+def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, eventually):
+    """`kill_a_relay()`: kill -9 of one that has rows in flight; it is started again.
 
-    Once another one is up, or where all boot for longer than they live nothing is ever sent.
+    Of any, where none has for a second.
     """
     between = proxy(vhost)
     between.delay(AWAY_S)
     env = {**environment, **numbers, "WORKSHED_BROKER_URL": between.url(vhost)}
     started, turn = itertools.count(), itertools.cycle(range(RELAYS))
+    conn = connect(autocommit=True)
 
     def start():
         return Relay(warm, env, tmp_path / f"relay-{next(started)}.log")
 
     relays = [start() for _ in range(RELAYS)]
 
+    def at_work():
+        pids = {pid for (pid,) in conn.execute(TAKING)}
+        return next((n for n, one in enumerate(relays) if one.process.pid in pids), None)
+
     def kill():
-        number = next(turn)
-        others = [one for place, one in enumerate(relays) if place != number]
-        eventually(lambda: any(one.is_up() for one in others), within_s=60)
+        until = time.monotonic() + 1
+        while (number := at_work()) is None and time.monotonic() < until:
+            time.sleep(0.005)
+        if number is None:
+            number = next(turn)
         relays[number].kill()
         relays[number] = start()
 
@@ -84,31 +95,28 @@ def kill_a_relay(ledger, warm, environment, numbers, proxy, vhost, tmp_path, eve
 )
 def test_relays_are_killed(ledger, kill_a_relay, start_worker, quiet, judged, scale):
     """What a dead relay had taken is taken again; what commits late is seen, however late."""
-    wanted, rounds = scale(50_000, by=50), scale(100)
-    size = wanted // rounds
+    wanted, rows = scale(50_000, by=50), scale(500, by=5)
     for _ in range(2):
         start_worker("load", threads=4, env=NO_RELAY)
 
-    with db.transaction() as long:
-        for first in range(0, wanted, size):
-            began = time.monotonic()
-            for number in range(first, first + size):
-                # Evenly, so that each relay that is killed has some in flight.
-                due = began + EVERY_S * (number - first) / size
-                time.sleep(max(0.0, due - time.monotonic()))
-                if number % LATE_OF == LATE_OF - 1:
-                    send_late(ledger, long, number)
-                else:
-                    ledger.commit(number)
-            kill_a_relay()
+    began = time.monotonic()
+    with db.transaction() as long, Every(EVERY_S, kill_a_relay) as kills:
+        for number in range(wanted):
+            # Evenly, so that there is something in flight all the time.
+            time.sleep(max(0.0, began + number * EVERY_S / rows - time.monotonic()))
+            if number % LATE_OF == LATE_OF - 1:
+                send_late(ledger, long, number)
+            else:
+                ledger.commit(number)
     began = time.monotonic()
     quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=900)
 
     result = ledger.result()
     result.drain_s = round(time.monotonic() - began, 1)
-    result.notes = {"kills": rounds, "repeats of plain ones": result.repeats}
+    result.notes = {"kills": kills.times, "repeats of plain ones": result.repeats}
     judged(result)
-    assert result.repeats <= rounds * WINDOW * WINDOWS_IN_FLIGHT
+    assert kills.times > 0
+    assert result.repeats <= kills.times * WINDOW * WINDOWS_IN_FLIGHT
 
 
 def send_late(ledger, conn, number):
