@@ -18,8 +18,8 @@ from workshed import db
 
 RELAYS = 3
 EVERY_S = 0.7
-AWAY_S = 0.1
-"""How far RabbitMQ is: who publishes has something in flight for twice as long."""
+LONGEST_S = 2.0
+"""For how long RabbitMQ hears nothing of any before one is killed."""
 LATE_OF = 101
 """Of so many rows one is stored in the long transaction; no multiple of the four kinds of jobs."""
 TAKING = """
@@ -29,50 +29,56 @@ NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 
 class Relay:
-    """A relay process in a process group of its own."""
+    """A relay process in a process group of its own, and its own line to RabbitMQ."""
 
-    def __init__(self, warm, env, log):
+    def __init__(self, warm, line, vhost, env, log):
+        self.line = line
         self.log = log
-        self.process = warm.start("brokers.relay", env={**os.environ, **env}, log=log)
+        env = {**os.environ, **env, "WORKSHED_BROKER_URL": line.url(vhost)}
+        self.process = warm.start("brokers.relay", env=env, log=log)
 
     def is_up(self):
         return RELAY_READY in self.log.read_text()
 
     def kill(self):
+        """End it, and drop what it had sent and nobody has read."""
         with contextlib.suppress(ProcessLookupError):  # it had ended
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
+        self.line.cut()
 
 
 @pytest.fixture
 def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, eventually):
-    """`kill_a_relay()`: kill -9 of one that has rows in flight; it is started again.
+    """`kill_a_relay()`: kill -9 of one that has taken rows, and not sent them; it is started again.
 
-    Of any, where none has for a second.
+    Of any, where none has any for a while.
     """
-    between = proxy(vhost)
-    between.delay(AWAY_S)
-    env = {**environment, **numbers, "WORKSHED_BROKER_URL": between.url(vhost)}
     started, turn = itertools.count(), itertools.cycle(range(RELAYS))
     conn = connect(autocommit=True)
 
-    def start():
-        return Relay(warm, env, tmp_path / f"relay-{next(started)}.log")
+    def start(line):
+        log = tmp_path / f"relay-{next(started)}.log"
+        return Relay(warm, line, vhost, {**environment, **numbers}, log)
 
-    relays = [start() for _ in range(RELAYS)]
+    relays = [start(proxy(vhost)) for _ in range(RELAYS)]
 
     def at_work():
         pids = {pid for (pid,) in conn.execute(TAKING)}
         return next((n for n, one in enumerate(relays) if one.process.pid in pids), None)
 
     def kill():
-        until = time.monotonic() + 1
+        for relay in relays:
+            relay.line.stall("up")
+        until = time.monotonic() + LONGEST_S
         while (number := at_work()) is None and time.monotonic() < until:
             time.sleep(0.005)
         if number is None:
             number = next(turn)
         relays[number].kill()
-        relays[number] = start()
+        for relay in relays:
+            relay.line.resume()
+        relays[number] = start(relays[number].line)
 
     eventually(lambda: all(one.is_up() for one in relays), within_s=60)
     yield kill
