@@ -30,7 +30,7 @@ from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import die_with_parent, set_outside
-from brokers.remake import remake
+from brokers.remake import rebind, remake
 from brokers.resend import Resend
 from brokers.sweeper import sweep
 from brokers.sync_age import SyncAge
@@ -241,6 +241,7 @@ class Relay:
         lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
         if known := lost & set(self._declared):
             remake(self._publisher.urls, [self._declared[name] for name in known])
+        rebind(self._publisher.urls, lost & self._known - set(self._declared))
 
     def _count(self, counter: Counter, rows: list[Taken]) -> None:
         """Count rows by queue; one that no worker has declared is any other."""

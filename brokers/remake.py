@@ -20,3 +20,16 @@ def remake(urls: list[str], queues: Collection[Queue]) -> None:
             topology.ensure(urls, queues)
     except (BrokerError, TopologyError) as err:
         logger.warning("%s", err)
+
+
+def rebind(urls: list[str], names: Collection[str]) -> None:
+    """Let the exchange lead again to queues of other programs, which are there; raise nothing.
+
+    What is not there is made by a worker on it, whose consumer ends with it; no consumer sees that
+    a binding is gone.
+    """
+    try:
+        if names:
+            topology.bind(urls, names)
+    except (BrokerError, TopologyError) as err:
+        logger.warning("%s", err)

@@ -97,6 +97,24 @@ def check(urls: list[str], queues: Iterable[Queue]) -> None:
             _check(connection, queue)
 
 
+def bind(urls: list[str], names: Iterable[str]) -> None:
+    """Let the exchange, made anew where it is gone, lead to those queues that are there.
+
+    Raises `BrokerUnreachableError`, or `TopologyError` where the user may not.
+    """
+    with opened(urls) as connection:
+        for name in names:
+            channel: Any = connection.channel()
+            try:
+                channel.exchange_declare(EXCHANGE, "direct", durable=True)
+                channel.queue_bind(name, EXCHANGE, name)
+            except ChannelClosedByBroker as err:
+                if err.reply_code != NOT_FOUND:
+                    raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
+            else:
+                channel.close()
+
+
 @contextmanager
 def opened(urls: list[str], timeout_s: float = TIMEOUT_S) -> Generator[pika.BlockingConnection]:
     """Hold a connection for at most `timeout_s`; raises `BrokerUnreachableError`."""

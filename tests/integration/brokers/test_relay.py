@@ -17,7 +17,7 @@ from brokers import schedule as outbox
 from brokers.depth import AskingPublisher
 from brokers.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
 from workshed import db
-from workshed.jobs import relays, windows
+from workshed.jobs import queues, relays, windows
 
 
 @pytest.fixture
@@ -146,6 +146,20 @@ def test_a_queue_that_was_deleted_is_made_again(store, relaying, rabbitmq, rows,
 
     with relaying():
         eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    eventually(lambda: rabbitmq.depth("default") == 3)
+
+
+def test_a_queue_of_another_program_is_bound_again(
+    store, relaying, connect, rabbitmq, rows, eventually
+):
+    """Its workers do not see that it is unbound, and no relay could make the queue itself."""
+    queues.declare(connect(autocommit=True), {"default": "quorum"})
+    rabbitmq.ask("DELETE", f"exchanges/{rabbitmq.vhost}/workshed.jobs")
+    store(3)
+
+    with relaying(declared=()):
+        eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)], within_s=30)
 
     eventually(lambda: rabbitmq.depth("default") == 3)
 
