@@ -1,0 +1,124 @@
+"""A steady load for long, while a worker is killed now and then: what grows, and what is left."""
+
+import contextlib
+import time
+from datetime import timedelta
+
+import pytest
+
+from brokers import schedule
+from brokers.housekeeping import EVERY_S, Housekeeping
+from tests.faults.every import Every
+from tests.faults.experiment import Remedy, experiment
+from tests.faults.soaking import Samples, family, rss_mib
+from workshed import db
+from workshed.jobs import retention
+from workshed.settings import settings
+
+A_SECOND = 50
+NOTHING = timedelta(microseconds=1)
+BOUNDED = {
+    *("migrations", "queues", "actors", "recurring", "workers", "relays", "limits"),
+    *("run_locks", "runs_lost"),
+}
+"""A row for each process, queue, actor and so on, and not for each job."""
+TABLES = """
+    SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'jobs' AND c.relkind = 'r' AND c.relname !~ '^runs' ORDER BY 1
+"""
+"""All but the history of runs, which goes by whole days."""
+CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+MOST_MORE = 4
+"""Connections: a pool may just have opened some."""
+
+
+@pytest.fixture
+def measured(connect, rabbitmq):
+    """`measured(worker)`: connections, rows by table, and the memory of a master and its own."""
+    conn = connect(autocommit=True)
+    tables = [name for (name,) in conn.execute(TABLES)]
+
+    def one(query):
+        return conn.execute(query).fetchone()[0]
+
+    def rows():
+        return {name: one(f'SELECT count(*) FROM jobs."{name}"') for name in tables}  # noqa: S608
+
+    def take(worker):
+        connected = {
+            "PostgreSQL": one(CONNECTED),
+            "RabbitMQ": len(rabbitmq.connections()),
+            "MiB": rss_mib(family(worker.process.pid)),
+        }
+        return connected | rows()
+
+    take.rows = rows
+    return take
+
+
+def keep_nothing():
+    """Do as relays and the nightly job do, when all that is kept is old."""
+    keep = Housekeeping(NOTHING)
+    with db.connect() as conn:
+        while keep(conn) != EVERY_S:
+            pass
+    every = dict.fromkeys(("dead_retention", "attempt_retention"), NOTHING)
+    retention.prune(settings().model_copy(update=every))
+
+
+@pytest.mark.timeout(1200)
+@experiment(
+    "soak",
+    number=22,
+    fails_by="stuck",
+    fault="kill -9 of a worker master each minute, beside one that goes on",
+    load="50 jobs/s for 10 minutes, of four kinds, directly, transactional and delayed; rows and "
+    "connections of which more are left than belong to processes count as stuck",
+    remedy=Remedy("brokers/housekeeping.py", "(settled.prune, effects.prune, ", "(settled.prune, "),
+)
+def test_nothing_grows(ledger, start_one, measured, judged, quiet, scale, eventually):
+    """What is kept for its time is deleted after it, all of it; growth is told per day."""
+    seconds, kill_s, look_s = scale(600, by=15), scale(60, by=6), scale(5)
+    steady, victims = start_one(), [start_one()]
+    samples = Samples(lambda: measured(steady))
+
+    def kill():
+        with contextlib.suppress(ProcessLookupError):
+            victims[-1].kill()
+        victims.append(start_one(ready=False))
+
+    def delayed(number):
+        with db.transaction() as conn:
+            schedule.send(conn, ledger.message(number), delay=timedelta(seconds=1))
+        ledger.sent.add((ledger.message(number).actor_name, number))
+
+    ways = [ledger.send] * 7 + [ledger.commit] * 2 + [delayed]
+    began = time.monotonic()
+    with Every(look_s or 1, samples.add), Every(kill_s, kill) as kills:
+        for number in range(seconds * A_SECOND):
+            eventually(lambda n=number: time.monotonic() >= began + n / A_SECOND, within_s=60)
+            ways[number % len(ways)](number)
+    ended = time.monotonic()
+    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=240)
+    drain_s = round(time.monotonic() - ended, 1)
+
+    result = ledger.result()
+    result.drain_s = drain_s
+    keep_nothing()
+    kept = {name: count for name, count in measured.rows().items() if name not in BOUNDED}
+    result.stuck += sum(kept.values())
+    for name in ("PostgreSQL", "RabbitMQ"):
+        grown = samples.growth(name)
+        result.stuck += int(grown) if grown > MOST_MORE else 0
+        result.notes[f"connections to {name}, extrapolated more a day"] = samples.a_day(name)
+    result.notes |= {
+        "MiB of a master with its worker and relay, extrapolated more a day": samples.a_day("MiB"),
+        "rows of starts and schedule, extrapolated more a day": samples.a_day("starts")
+        + samples.a_day("schedule"),
+        "jobs": len(ledger.sent),
+        "kills": kills.times,
+        **{f"rows left in {name}": count for name, count in kept.items() if count},
+    }
+    judged(result)
+    assert kills.times > 1
+    assert steady.process.poll() is None
