@@ -1,0 +1,181 @@
+"""Two clocks that are killed and stopped at the times of runs: each has its run, and one."""
+
+import contextlib
+import random
+from datetime import timedelta
+
+import pytest
+
+from tests.e2e.test_clocks import (
+    HOUR,
+    MOVED,
+    NINE,
+    _moved,
+    move,
+    rows,
+    start_clock,
+)
+from tests.faults.experiment import FOLDER, Remedy, Result, experiment
+
+__all__ = ["_moved", "move", "rows", "start_clock"]
+
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+NOT_AWAY = timedelta()
+AWAY = (NOT_AWAY, MINUTE, HOUR, 3 * DAY)
+BEFORE, AFTER = timedelta(seconds=12), timedelta(seconds=3)
+"""Of a time: a clock that sleeps for 10 s wakes up before it, and has fired after it."""
+ACTORS = """
+from datetime import timedelta
+import dramatiq
+from brokers import broker
+from workshed import db
+from workshed.cron import cron, every
+from workshed.jobs import planned_at
+
+def ran(name):
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO public.runs VALUES (%s, %s)", (name, planned_at()))
+
+def job(name, spec):
+    return dramatiq.actor(
+        broker=broker, queue_name="low", actor_name=name, once=True, periodic=spec)
+
+@job("hourly", cron("0 * * * *", tz="UTC", late="all"))
+def hourly(): ran("hourly")
+
+@job("last", cron("0 * * * *", tz="UTC"))
+def last(): ran("last")
+
+@job("often", every(timedelta(seconds=10)))
+def often(): ran("often")
+"""
+MADE_AT = "SELECT 1 FROM jobs.occurrences WHERE job = 'hourly' AND planned = %s"
+WAITING = "SELECT count(*) FROM jobs.schedule"
+DUE = "SELECT count(*) FROM jobs.recurring WHERE next_at <= jobs.now() AND name <> 'often'"
+MADE = "SELECT made_by, count(*) FROM jobs.occurrences WHERE job = 'hourly' GROUP BY 1 ORDER BY 1"
+TOLD = "SELECT job, planned, count(*) FROM public.runs GROUP BY 1, 2"
+
+
+class Hosts:
+    """A worker with its relay, and two clocks; all of them may be killed."""
+
+    def __init__(self, start_worker, start_clock, eventually):
+        self._start_worker = start_worker
+        self._start_clock = start_clock
+        self._eventually = eventually
+        self._worker = None
+        self._clocks = []
+        self.killed = 0
+
+    def start(self):
+        if self._worker is None:
+            self._worker = self._start_worker("sundial", threads=4)
+        while len(self._clocks) < 2:
+            self._clocks.append(self._start_clock())
+
+    def wait(self):
+        self._eventually(
+            lambda: all("Scheduling" in one.text for one in self._clocks), within_s=180
+        )
+
+    def kill_clock(self):
+        clock = self._clocks.pop(0)
+        clock.process.kill()
+        clock.process.wait(10)
+        self.killed += 1
+
+    def kill(self, *, worker):
+        while self._clocks:
+            self.kill_clock()
+        if worker:
+            self.kill_worker()
+
+    def kill_worker(self):
+        self._worker.kill()
+        self._worker = None
+
+
+@pytest.fixture
+def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
+    (tmp_path / "sundial.py").write_text(ACTORS)
+    # Python imports the first one of that name only, and clocks are to be patched as well.
+    patched = (FOLDER / "patched" / "sitecustomize.py").read_text()
+    (tmp_path / "moved" / "sitecustomize.py").write_text(patched + MOVED)
+    return Hosts(start_worker, start_clock, eventually)
+
+
+@pytest.mark.timeout(1200)
+@experiment(
+    "two-clocks",
+    number=14,
+    fails_by="duplicated",
+    fault="kill -9 of one clock of two about a time, the relays away; the clocks, or all, away for "
+    "1 min, 1 h, 3 d over times",
+    load="a job of each hour, eight times a kill and three outages",
+    remedy=Remedy(
+        "workshed/sql/jobs/0007_recurring.sql",
+        "    CONSTRAINT occurrences_key PRIMARY KEY (job, planned),",
+        "    CONSTRAINT occurrences_key UNIQUE (job, planned, message_id),",
+    ),
+)
+def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, eventually):
+    """The clocks of hosts are moved, so a time of three days is not waited for."""
+    chance = random.Random(seed)  # noqa: S311 -- repeatable
+
+    def wait_until(moment):
+        eventually(lambda: rows("SELECT 1 WHERE jobs.now() > %s", moment), within_s=60)
+
+    def told():
+        return {(job, planned): times for job, planned, times in rows(TOLD)}
+
+    move(NINE - HOUR / 2)
+    hosts.start()
+    first = now = NINE
+    for away in AWAY * scale(8, by=8):
+        if away:
+            move(now - BEFORE)
+            hosts.kill(worker=away >= DAY or chance.random() < 0.5)
+            move(now + away - BEFORE)
+            rows("UPDATE jobs.recurring SET seen_at = seen_at - %s RETURNING 1", away)
+            hosts.start()
+            wait_until(now + away + AFTER)
+            now += away - away % HOUR
+        else:
+            hosts.wait()
+            hosts.kill_worker()  # with its relay, which would make the run where clocks are slow
+            move(now - BEFORE)
+            wait_until(now + timedelta(seconds=chance.uniform(-0.5, 1.5)))
+            hosts.kill_clock()
+            with contextlib.suppress(AssertionError):
+                eventually(lambda at=now: rows(MADE_AT, at), within_s=120)
+            hosts.start()
+        now += HOUR
+    wanted = [first + n * HOUR for n in range((now - first) // HOUR)]
+
+    def left():
+        return rows(DUE)[0][0] + rows(WAITING)[0][0]
+
+    def done():
+        return left() == 0 and {planned for job, planned in told() if job == "hourly"} >= set(
+            wanted
+        )
+
+    quiet(done, lambda: (left(), len(told())), within_s=120)
+
+    ran = told()
+    judged(
+        Result(
+            lost=sum(("hourly", time) not in ran for time in wanted)
+            + (("last", wanted[-1]) not in ran),
+            ghost=sum(time not in wanted for job, time in ran if job != "often"),
+            duplicated=sum(ran.values()) - len(ran),
+            stuck=left(),
+            notes={
+                "hours": len(wanted),
+                "kills of clocks": hosts.killed,
+                **{f"made by a {by}": n for by, n in rows(MADE)},
+            },
+        )
+    )
+    assert hosts.killed >= len(AWAY)
+    assert "clock" in dict(rows(MADE))
