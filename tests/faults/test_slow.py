@@ -99,7 +99,7 @@ def slow(ledger, start_worker, tmp_path, full, eventually):
     fails_by="lost",
     fault="all connections of workers to RabbitMQ cut every 3 s; kill -9 of a worker master every "
     "15 s",
-    load="5 000 jobs of 1 to 10 s, direct and transactional",
+    load="2 000 jobs of 1 to 10 s, direct and transactional",
     remedy=Remedy(
         "brokers/consumer.py",
         "            self._inbox.give(message,",
@@ -120,7 +120,7 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
         slow.replace(lambda worker: worker.kill())
 
     with Every(cut_s, between.cut) as cuts, Every(kill_s, kill):
-        slow.send(scale(5_000))
+        slow.send(scale(2_000, by=4))
         quiet(slow.ledger.done, slow.ledger.moved, within_s=450 if full else 40, still_s=15)
     harmless(within_s=120)
     assert slow.replaced > 0
