@@ -1,0 +1,129 @@
+"""RabbitMQ short of memory, then of disk, while somebody goes on sending."""
+
+import contextlib
+import itertools
+import statistics
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from tests.faults.experiment import Remedy, experiment
+
+PER_S = 200
+"""Jobs that are sent; a fourth at a small scale, of which all are run meanwhile."""
+THREADS = 8
+KINDS = 4
+PATIENCE_S = 2.0
+"""How long a send waits for its confirm: an alarm lasts for several of these."""
+ALARMS = {
+    "memory": (
+        ("set_vm_memory_high_watermark", "0.00001"),
+        ("set_vm_memory_high_watermark", "0.6"),
+    ),
+    "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
+}
+
+
+class Site:
+    """Sends so many jobs a second, and notes how long each send took."""
+
+    def __init__(self, ledger, per_s):
+        self.took_s = {None: [], **{kind: [] for kind in ALARMS}}
+        """By the alarm that there was, if any."""
+        self.alarm = None
+        self._ledger = ledger
+        self._every_s = THREADS / per_s
+        self._numbers = itertools.count()
+        self._over = threading.Event()
+
+    @contextlib.contextmanager
+    def sending(self):
+        """Send from several threads while the block is in."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            ended = [pool.submit(self._send) for _ in range(THREADS)]
+            try:
+                yield
+            finally:
+                self._over.set()
+        for one in ended:
+            one.result()
+
+    def _send(self):
+        due = time.monotonic()
+        while not self._over.is_set():
+            due = max(due + self._every_s, time.monotonic() - 1)  # what is missed is not caught up
+            self._over.wait(due - time.monotonic())
+            alarm, began = self.alarm, time.monotonic()
+            self._ledger.send(KINDS * next(self._numbers))  # of the kind that shows each copy
+            self.took_s[alarm].append(time.monotonic() - began)
+
+    def in_flight(self):
+        """Count the sends of which RabbitMQ may have had a copy, and nobody could know it.
+
+        Those that had no confirm in time without an alarm, and of each thread the one that was on
+        its way when an alarm came: it lies in a socket, is stored, and both arrive.
+        """
+        late = sum(took_s >= PATIENCE_S for took_s in self.took_s[None])
+        return late + THREADS * len(ALARMS)
+
+
+@pytest.fixture
+def site(ledger, broker, scale):
+    broker._sender.timeout = timedelta(seconds=PATIENCE_S)
+    return Site(ledger, scale(PER_S, by=4))
+
+
+@pytest.fixture
+def tell(servers):
+    """`tell(("set_disk_free_limit", "50MB"))`: the node, also where that is slow to start."""
+
+    def tell(words):
+        try:
+            servers.rabbitmq.ctl(*words)
+        except subprocess.TimeoutExpired:
+            servers.rabbitmq.ctl(*words)
+
+    return tell
+
+
+@experiment(
+    "alarms",
+    number=5,
+    fails_by="duplicated",
+    fault="RabbitMQ short of memory for 60 s, then of disk",
+    load=f"{PER_S} jobs a second",
+    remedy=Remedy(
+        "brokers/link.py", "        self.blocked = str(frame.method.reason)\n", "        pass\n"
+    ),
+)
+def test_an_alarm_loses_and_copies_nothing(site, two_workers, ledger, judged, quiet, tell, scale):
+    """Without the remedy senders go on into a socket that nobody reads, and then store it too.
+
+    What was on its way when the alarm came does so with it as well: at most one job of a thread.
+    """
+    with site.sending():
+        for kind, (begin, end) in ALARMS.items():
+            time.sleep(2)
+            site.alarm = kind
+            tell(begin)
+            time.sleep(scale(60, by=12))
+            tell(end)
+            site.alarm = None
+        time.sleep(2)
+    began = time.monotonic()
+    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=240)
+
+    result = ledger.result()
+    result.drain_s = round(time.monotonic() - began, 1)
+    # Nothing ran twice by a failure of its own: each repeat is a copy that was sent.
+    result.duplicated = max(0, result.repeats - site.in_flight())
+    result.notes = {"sent": len(ledger.sent), "copies": result.repeats}
+    for kind, took_s in site.took_s.items():
+        p99_s = statistics.quantiles([0, *took_s], n=100)[-1] if took_s else 0
+        result.notes[f"p99 ms, {kind or 'no'} alarm"] = round(p99_s * 1000, 1)
+    judged(result)
+    assert all(site.took_s.values())
