@@ -1,5 +1,6 @@
 """Jobs that take long, while connections are lost and workers are replaced."""
 
+import contextlib
 import functools
 import itertools
 import time
@@ -60,7 +61,8 @@ class Slow:
     def replace(self, end):
         """End one of the masters in a way, in turn, and start another."""
         number = next(self._turn)
-        end(self.workers[number])
+        with contextlib.suppress(ProcessLookupError):  # it had ended
+            end(self.workers[number])
         self.workers[number] = self._starts[number](ready=False)
         self.replaced += 1
 
@@ -68,9 +70,13 @@ class Slow:
         """Wait until both are up with their relays, or where boots are long nothing is done."""
 
         def is_up(worker):
-            return all(words in worker.text() for words in (READY, RELAY_READY))
+            # Or it has ended: its connection was cut when it booted.
+            return worker.process.poll() is not None or all(
+                words in worker.text() for words in (READY, RELAY_READY)
+            )
 
-        self._eventually(lambda: all(map(is_up, self.workers)), within_s=90)
+        with contextlib.suppress(AssertionError):
+            self._eventually(lambda: all(map(is_up, self.workers)), within_s=60)
 
     def begun(self):
         """Return how many jobs were started, copies too."""
