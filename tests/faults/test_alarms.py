@@ -90,6 +90,7 @@ def tell(servers):
     return tell
 
 
+@pytest.mark.timeout(1200)
 @experiment(
     "alarms",
     number=5,

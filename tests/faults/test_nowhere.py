@@ -82,6 +82,7 @@ def send_failing(ledger, broker):
     return send
 
 
+@pytest.mark.timeout(1200)
 @experiment(
     "retries-nowhere",
     number=4,

@@ -76,6 +76,7 @@ def alive(two_workers, start_one):
     return Every(0.2, revive)
 
 
+@pytest.mark.timeout(1200)
 @experiment(
     "poison",
     number=6,

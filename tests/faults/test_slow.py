@@ -99,6 +99,7 @@ def slow(ledger, start_worker, tmp_path, full, eventually):
     return Slow(ledger, start, threads, tmp_path / "begun.txt", eventually)
 
 
+@pytest.mark.timeout(1200)
 @experiment(
     "stale-acks",
     number=2,
@@ -134,6 +135,7 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
     assert between.accepted > cuts.times
 
 
+@pytest.mark.timeout(1200)
 @experiment(
     "half-open",
     number=3,
@@ -178,6 +180,7 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
     assert refused + fenced > 0
 
 
+@pytest.mark.timeout(1200)
 @experiment(
     "rolling-deploy",
     number=7,
