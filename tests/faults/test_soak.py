@@ -74,7 +74,11 @@ def keep_nothing():
     fault="kill -9 of a worker master each minute, beside one that goes on",
     load="50 jobs/s for 10 minutes, of four kinds, directly, transactional and delayed; rows and "
     "connections of which more are left than belong to processes count as stuck",
-    remedy=Remedy("brokers/housekeeping.py", "(settled.prune, effects.prune, ", "(settled.prune, "),
+    remedy=Remedy(
+        "brokers/housekeeping.py",
+        "lasting = (settled, starts, effects, ",
+        "lasting = (settled, starts, ",
+    ),
 )
 def test_nothing_grows(ledger, start_one, measured, judged, quiet, scale, eventually):
     """What is kept for its time is deleted after it, all of it; growth is told per day."""
