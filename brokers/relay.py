@@ -241,7 +241,8 @@ class Relay:
         lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
         if known := lost & set(self._declared):
             remake(self._publisher.urls, [self._declared[name] for name in known])
-        rebind(self._publisher.urls, lost & self._known - set(self._declared))
+        if others := lost & self._known - set(self._declared):
+            rebind(self._publisher.urls, others)
 
     def _count(self, counter: Counter, rows: list[Taken]) -> None:
         """Count rows by queue; one that no worker has declared is any other."""

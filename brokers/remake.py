@@ -29,7 +29,6 @@ def rebind(urls: list[str], names: Collection[str]) -> None:
     a binding is gone.
     """
     try:
-        if names:
-            topology.bind(urls, names)
+        topology.bind(urls, names)
     except (BrokerError, TopologyError) as err:
         logger.warning("%s", err)

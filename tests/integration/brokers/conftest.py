@@ -9,8 +9,9 @@ import dramatiq
 import pytest
 from dramatiq import Worker
 
+from brokers.depth import AskingPublisher
 from brokers.envelope import stamp
-from brokers.publisher import Publisher, Ticket
+from brokers.publisher import Ticket
 from brokers.relay import Relay
 from workshed import db
 from workshed.settings import settings
@@ -145,7 +146,7 @@ def relaying(broker):
 
     @contextlib.contextmanager
     def run():
-        stop, publisher = threading.Event(), Publisher(broker.urls, "relay")
+        stop, publisher = threading.Event(), AskingPublisher(broker.urls, "relay")
         thread = threading.Thread(target=Relay(publisher, stop).run)
         thread.start()
         try:
