@@ -22,6 +22,7 @@ job that was sent or committed is recorded, and every effect it had, in a table 
 - **stuck**: rows, locks and messages that are left when nothing runs any more. **threads**: threads
   that died.
 - **drain**: from the last send until nothing was left.
+- The loads are those of full scale{smaller}.
 - **without**: the experiment was run once more, at small scale, with its remedy taken out of the
   processes it starts; it has to fail by the verdict that is named, which counted so many.
 
@@ -30,6 +31,8 @@ COLUMNS = (
     *("#", "experiment", "fault", "load", "lost", "ghost", "duplicated", "plain", "outside"),
     *("stuck", "threads", "drain", "seconds", "without"),
 )
+EXTRAPOLATED = "extrapolated"
+"""What the name of such a note has."""
 TAIL = "\nA run's seed is printed and is in its JSON; `--seed` repeats it.\n"
 
 
@@ -37,13 +40,14 @@ def page(outcomes: Sequence[Outcome], scale: str) -> str:
     """Return the results as Markdown."""
     head = HEAD.format(
         scale=scale,
+        smaller="" if scale == "full" else "; at small scale they are a tenth of it, or less",
         day=time.strftime("%Y-%m-%d"),
         cores=os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count(),
         python=platform.python_version(),
     )
     rows = [COLUMNS, ["-" for _ in COLUMNS], *(cells(outcome) for outcome in outcomes)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    notes = "".join(remarks(outcome) for outcome in outcomes)
+    notes = "".join(remarks(outcome, scale) for outcome in outcomes)
     return head + table + (f"\n{notes}" if notes else "") + TAIL
 
 
@@ -64,9 +68,14 @@ def cells(outcome: Outcome) -> list[str]:
     ]
 
 
-def remarks(outcome: Outcome) -> str:
-    """Return what an experiment counted beside that, as a line."""
-    if not outcome.run.result or not outcome.run.result.notes:
+def remarks(outcome: Outcome, scale: str) -> str:
+    """Return what an experiment counted beside that, as a line.
+
+    From less than a minute nothing is extrapolated.
+    """
+    found = outcome.run.result.notes.items() if outcome.run.result else ()
+    told = ((name, value) for name, value in found if scale == "full" or EXTRAPOLATED not in name)
+    notes = [f"{name} {value:g}" for name, value in told]
+    if not notes:
         return ""
-    notes = (f"{name} {value:g}" for name, value in outcome.run.result.notes.items())
     return f"- `{outcome.experiment.name}`: {', '.join(notes)}\n"

@@ -31,12 +31,20 @@ TABLES = """
         RETURN NEW;
     END $$;
 """
+LONGEST_S = 10
+"""To wait for it: without a remedy perhaps no job is left."""
 GROWING = ("jobs.schedule", "jobs.settled", "jobs.once", "jobs.attempts", "public.effects")
 SOON = "idle_in_transaction_session_timeout = '300ms'", "deadlock_timeout = '50ms'"
 OTHERS = """
     SELECT count(pg_terminate_backend(pid))
       FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+IN_A_JOB = """
+    SELECT count(*) > 0
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+       AND state = 'idle in transaction' AND query ~ 'effects|accounts'
 """
 LEFT = """
     SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
@@ -74,7 +82,10 @@ class Hurt:
             self(f"ALTER DATABASE {name} SET {setting}")
 
     def terminate(self):
-        """End all connections to it."""
+        """End all connections to it, as soon as a job has begun its transaction."""
+        until = time.monotonic() + LONGEST_S
+        while not self(IN_A_JOB)[0][0] and time.monotonic() < until:
+            time.sleep(0.01)
         self(OTHERS)
 
     def fill(self):

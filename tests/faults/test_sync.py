@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import random
-import secrets
 
 import pytest
 
@@ -132,10 +131,9 @@ def begin_anew():
     ),
 )
 def test_each_change_is_written_and_logged_once(
-    source, mirror, kill_a_worker, judged, scale, eventually
+    source, mirror, kill_a_worker, judged, seed, scale, eventually
 ):
-    seed = secrets.randbits(32)
-    chance = random.Random(seed)  # noqa: S311 -- it is in the result, to be run again
+    chance = random.Random(seed)  # noqa: S311 -- to be run again
     records = scale(2_000, by=25)
     for number in range(records):
         source.put(f"r{number:04}")
@@ -156,4 +154,4 @@ def test_each_change_is_written_and_logged_once(
     with contextlib.suppress(AssertionError), Every(0.5, hurry):
         eventually(lambda: mirror.is_done() and mirror.left() == 0, within_s=60)
 
-    judged(mirror.result(records=records, kills=kills.times, seed=seed))
+    judged(mirror.result(records=records, kills=kills.times))

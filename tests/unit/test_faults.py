@@ -1,6 +1,7 @@
 """The campaign's remedies stand where it says, and so do its tests."""
 
 import importlib
+import re
 
 import pytest
 
@@ -38,6 +39,18 @@ def test_the_line_at_which_a_process_is_to_end_is_there(point):
     file, line, _ = point.patch
 
     assert (ROOT / file).read_text().count(line) == 1, line
+
+
+def test_the_page_has_each_experiment_and_none_that_failed():
+    """`make faults` writes it anew."""
+    text = (ROOT / "docs" / "faults.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(.+?)` \| (.+?) \| (.+?) \|", text, re.MULTILINE)
+
+    assert sorted(rows) == sorted(
+        (str(e.number), e.name, e.fault, e.load) for e in EXPERIMENTS.values()
+    )
+    assert "**failed**" not in text
+    assert "**passes**" not in text
 
 
 def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
