@@ -4,7 +4,6 @@ from collections import defaultdict, deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,67 +12,42 @@ import dramatiq
 from brokers.batch import Batch
 from brokers.fake import Error, Fake, Run
 from brokers.parcel import Message
-from brokers.testing import expectations, mails, rows, text
+from brokers.testing import expectations, rows, text
 from brokers.testing.clock import Clock
 from brokers.testing.connections import Connections
 from brokers.testing.errors import DiedError, EndlessError, KitError
 from brokers.testing.idempotence import Endured, Trial
-from brokers.testing.rows import Enqueued
-from brokers.testing.sends import Sends
+from brokers.testing.stored import Stored
 from brokers.testing.wanted import Actor, named
 from workshed.db import Connection
-from workshed.jobs import dead
 from workshed.jobs.batch_rows import Progress
-from workshed.jobs.dead import Dead
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 LONGEST_DRAIN = 1_000
-MOST_DEAD = 10_000
 FAILED = ("retry", "dead")
 
 
-class Jobs(Sends):
+class Jobs(Stored):
     """Jobs of one test: they wait in PostgreSQL, and run in this thread when the test says so."""
 
     def __init__(
         self, broker: Fake, conn: Connection, clock: Clock, connections: Connections, folder: Path
     ) -> None:
-        """`conn` is the kit's own, in autocommit: what is not committed, it does not see."""
+        """Take the kit's own `conn`, and the `connections` of the jobs."""
+        super().__init__(conn, folder)
         self._broker = broker
-        self._conn = conn
         self._clock = clock
         self._connections = connections
-        self._folder = folder
         self._runs: list[Run] = []
         self._errors: dict[str, deque[Error]] = defaultdict(deque)
         self._may_retry = False
 
     @property
-    def enqueued(self) -> list[Enqueued]:
-        """All that waits, in the order in which it will run."""
-        return rows.waiting(self._conn)
-
-    @property
     def runs(self) -> Sequence[Run]:
         """What has run in this test, the first one first."""
         return self._runs
-
-    @property
-    def scheduled(self) -> list[Enqueued]:
-        """What waits for its time, the next due first."""
-        return [job for job in self.enqueued if not job.is_due]
-
-    @property
-    def dead(self) -> list[Dead]:
-        """The rows of jobs that died, the first one first."""
-        return dead.find(self._conn, limit=MOST_DEAD)[::-1]
-
-    @property
-    def mailbox(self) -> list[EmailMessage]:
-        """The mails that were sent, the oldest first."""
-        return mails.read(self._folder / mails.NAME)
 
     def perform(
         self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs

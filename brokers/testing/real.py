@@ -3,54 +3,29 @@
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from brokers.testing import mails, rows, text
+from brokers.testing import text
 from brokers.testing.errors import DiedError, KitError
-from brokers.testing.jobs import MOST_DEAD, Jobs
+from brokers.testing.jobs import Jobs
 from brokers.testing.recorder import travelling
-from brokers.testing.rows import Enqueued
-from brokers.testing.sends import Sends
+from brokers.testing.stored import Stored
 from brokers.testing.wanted import Actor, named
 from brokers.testing.worker import Worker
 from workshed.db import Connection
-from workshed.jobs import dead
-from workshed.jobs.dead import Dead
 
 LOOK_S = 0.05
 PATIENCE = timedelta(minutes=2)
 
 
-class Real(Sends):
+class Real(Stored):
     """Jobs of one test: RabbitMQ carries them, and a worker process runs them."""
 
     def __init__(self, conn: Connection, worker: Worker, folder: Path) -> None:
         """`conn` is the kit's own, in autocommit."""
-        self._conn = conn
+        super().__init__(conn, folder)
         self._worker = worker
-        self._folder = folder
-
-    @property
-    def enqueued(self) -> list[Enqueued]:
-        """What is stored: what is due now is on its way already, or will be at once."""
-        return rows.waiting(self._conn)
-
-    @property
-    def scheduled(self) -> list[Enqueued]:
-        """What waits for its time, the next due first."""
-        return [job for job in self.enqueued if not job.is_due]
-
-    @property
-    def dead(self) -> list[Dead]:
-        """The rows of jobs that died, the first one first."""
-        return dead.find(self._conn, limit=MOST_DEAD)[::-1]
-
-    @property
-    def mailbox(self) -> list[EmailMessage]:
-        """The mails that were sent, the oldest first."""
-        return mails.read(self._folder / mails.NAME)
 
     def drain(self, *, within: timedelta = PATIENCE) -> None:
         """Let the worker run all that is due, also what these jobs send, until nothing is.
