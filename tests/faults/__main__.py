@@ -6,14 +6,13 @@ fail.
 """
 
 import argparse
-import importlib
 import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.experiment import EXPERIMENTS, FOLDER, Experiment
+from tests.faults.experiment import Experiment, all_experiments
 from tests.faults.outcome import Outcome, measured
 from tests.faults.table import page
 
@@ -21,14 +20,11 @@ from tests.faults.table import page
 def main() -> int:
     """Read the words, run, report."""
     words = arguments()
-    for file in sorted(FOLDER.glob("test_*.py")):
-        importlib.import_module(f"tests.faults.{file.stem}")
-    unknown = set(words.only) - set(EXPERIMENTS)
-    if unknown:
-        print(f"no experiment {min(unknown)!r}; there are: {', '.join(EXPERIMENTS)}")
+    known = all_experiments()
+    if unknown := set(words.only) - set(known):
+        print(f"no experiment {min(unknown)!r}; there are: {', '.join(known)}")
         return 2
-    chosen = [e for name, e in EXPERIMENTS.items() if not words.only or name in words.only]
-    chosen.sort(key=lambda e: e.number)
+    chosen = [e for name, e in known.items() if not words.only or name in words.only]
     if words.list:
         show_list(chosen, as_json=words.json)
         return 0

@@ -147,16 +147,18 @@ def judged(request, seed, tmp_path):
 def quiet():
     """`quiet(is_over, moved, within_s)`: wait for it, or until nothing has moved for long.
 
-    What is missing then is counted, and no error: it is what an experiment looks for.
+    Returns the seconds that took. What is missing then is counted, and no error: it is what an
+    experiment looks for.
     """
 
     def quiet(is_over, moved, within_s, still_s=STILL_S):
-        state, since = moved(), time.monotonic()
-        until = since + within_s
-        while not is_over() and time.monotonic() < min(until, since + still_s):
+        state, began = moved(), time.monotonic()
+        since = began
+        while not is_over() and time.monotonic() < min(began + within_s, since + still_s):
             time.sleep(0.1)
             if (now := moved()) != state:
                 state, since = now, time.monotonic()
+        return round(time.monotonic() - began, 1)
 
     return quiet
 
@@ -172,18 +174,26 @@ def sink(ledger, monkeypatch):
 
 
 @pytest.fixture
-def harmless(ledger, judged, quiet):
+def drained(ledger, quiet):
+    """`drained(within_s)`: wait until nothing is left; count."""
+
+    def drained(within_s):
+        drain_s = quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s)
+        result = ledger.result()
+        result.drain_s = drain_s
+        if ledger.sink:
+            result.outside = sum(times - 1 for times in ledger.sink.asked.values())
+        return result
+
+    return drained
+
+
+@pytest.fixture
+def harmless(judged, drained):
     """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
 
     def harmless(within_s=60):
-        began = time.monotonic()
-        quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s)
-        drain_s = time.monotonic() - began
-        result = ledger.result()
-        result.drain_s = round(drain_s, 1)
-        if ledger.sink:
-            result.outside = sum(times - 1 for times in ledger.sink.asked.values())
-        return judged(result)
+        return judged(drained(within_s))
 
     return harmless
 

@@ -1,5 +1,6 @@
 """What a fault experiment is: a test with a name, a fault, a load, and the remedy it proves."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -118,6 +119,13 @@ def experiment(
         return test if in_suite else pytest.mark.campaign(test)
 
     return enter
+
+
+def all_experiments() -> dict[str, Experiment]:
+    """Return them by name, in the order of their numbers."""
+    for file in sorted(FOLDER.glob("test_*.py")):
+        importlib.import_module(f"tests.faults.{file.stem}")
+    return dict(sorted(EXPERIMENTS.items(), key=lambda one: one[1].number))
 
 
 def run_test(

@@ -101,7 +101,7 @@ def tell(servers):
         "brokers/link.py", "        self.blocked = str(frame.method.reason)\n", "        pass\n"
     ),
 )
-def test_an_alarm_loses_and_copies_nothing(site, two_workers, ledger, judged, quiet, tell, scale):
+def test_an_alarm_loses_and_copies_nothing(site, two_workers, ledger, judged, drained, tell, scale):
     """Without the remedy senders go on into a socket that nobody reads, and then store it too.
 
     What was on its way when the alarm came does so with it as well: at most one job of a thread.
@@ -115,11 +115,7 @@ def test_an_alarm_loses_and_copies_nothing(site, two_workers, ledger, judged, qu
             tell(end)
             site.alarm = None
         time.sleep(2)
-    began = time.monotonic()
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=240)
-
-    result = ledger.result()
-    result.drain_s = round(time.monotonic() - began, 1)
+    result = drained(within_s=240)
     # Nothing ran twice by a failure of its own: each repeat is a copy that was sent.
     result.duplicated = max(0, result.repeats - site.in_flight())
     result.notes = {"sent": len(ledger.sent), "copies": result.repeats}

@@ -150,8 +150,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
     def left():
         return hurt(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())
 
-    began = time.monotonic()
-    quiet(
+    drain_s = quiet(
         lambda: effects().keys() >= sent and left() == 0,
         lambda: (sum(effects().values()), left()),
         within_s=900,
@@ -166,7 +165,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
             ghost=len(done.keys() - sent),
             duplicated=sum(times - 1 for times in done.values()),
             stuck=left(),
-            drain_s=round(time.monotonic() - began, 1),
+            drain_s=drain_s,
             notes={"jobs": len(sent), "faults": len(faults), **notes},
         )
     )

@@ -99,7 +99,7 @@ def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, ev
         "if orphaned := []:",
     ),
 )
-def test_relays_are_killed(ledger, kill_a_relay, start_worker, quiet, judged, scale):
+def test_relays_are_killed(ledger, kill_a_relay, start_worker, drained, judged, scale):
     """What a dead relay had taken is taken again; what commits late is seen, however late."""
     wanted, rows = scale(50_000, by=50), scale(500, by=5)
     for _ in range(2):
@@ -114,11 +114,7 @@ def test_relays_are_killed(ledger, kill_a_relay, start_worker, quiet, judged, sc
                 send_late(ledger, long, number)
             else:
                 ledger.commit(number)
-    began = time.monotonic()
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=900)
-
-    result = ledger.result()
-    result.drain_s = round(time.monotonic() - began, 1)
+    result = drained(within_s=900)
     result.notes = {"kills": kills.times, "repeats of plain ones": result.repeats}
     judged(result)
     assert kills.times > 0

@@ -146,7 +146,7 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
     remedy=KEY,
 )
 def test_what_a_deaf_worker_does_has_no_second_effect(
-    slow, proxy, vhost, judged, quiet, scale, full
+    slow, proxy, vhost, judged, quiet, drained, scale, full
 ):
     """Its jobs are another's meanwhile; who ends second writes nothing, and says so."""
     between = proxy(vhost)
@@ -155,7 +155,7 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
     url = f"{between.url(vhost)}?heartbeat={heartbeat_s}"
     # So few threads that of what it holds much is done elsewhere first.
     slow.start(linger, {"WORKSHED_BROKER_URL": url}, {}, threads=(1 / 4, 1))
-    ledger, half = slow.ledger, scale(1_000) // 2
+    half = scale(1_000) // 2
     slow.wait_up()
     slow.send(half, [ONCE])
     quiet(lambda: slow.begun() >= THREADS, slow.begun, within_s=30)
@@ -164,11 +164,7 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
     quiet(lambda: between.accepted > accepted, time.monotonic, within_s=2 * heartbeat_s + 30)
     deaf_s = time.monotonic() - began
     slow.send(half)
-    began = time.monotonic()
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=180)
-
-    result = ledger.result()
-    result.drain_s = round(time.monotonic() - began, 1)
+    result = drained(within_s=180)
     refused, fenced = (worker.text().count(ABSORBED) for worker in slow.workers)
     result.notes = {
         "deaf for s": round(deaf_s, 1),
@@ -191,7 +187,7 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
         "middleware/policy.py", "        case Shutdown():\n            return INTERRUPTED\n", ""
     ),
 )
-def test_a_deploy_loses_no_job(slow, judged, quiet, scale, full):
+def test_a_deploy_loses_no_job(slow, judged, quiet, drained, scale, full):
     """Without the remedy a job that the deploy interrupts has failed, and is dead."""
     linger, every_s, grace = ("0.1 20", 10, "5") if full else ("0.05 3", 2, "0.5")
     slow.start(linger, *[{"WORKSHED_SHUTDOWN_GRACE": grace}] * 2)
@@ -203,12 +199,8 @@ def test_a_deploy_loses_no_job(slow, judged, quiet, scale, full):
         quiet(lambda: slow.begun() >= before + THREADS, slow.begun, within_s=20)  # noqa: B023
         slow.replace(lambda worker: worker.process.terminate())
         time.sleep(every_s)
-    began = time.monotonic()
     ledger = slow.ledger
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=180)
-
-    result = ledger.result()
-    result.drain_s = round(time.monotonic() - began, 1)
+    result = drained(within_s=180)
     begun, ended = slow.begun(), sum(ledger.effects().values())
     result.notes = {"deploys": times, "begun": begun, "share in vain": round(1 - ended / begun, 3)}
     judged(result)

@@ -80,7 +80,7 @@ def keep_nothing():
         "lasting = (settled, starts, ",
     ),
 )
-def test_nothing_grows(ledger, start_one, measured, judged, quiet, scale, eventually):
+def test_nothing_grows(ledger, start_one, measured, judged, drained, scale, eventually):
     """What is kept for its time is deleted after it, all of it; growth is told per day."""
     seconds, kill_s, look_s = scale(600, by=15), scale(60, by=6), scale(5)
     steady, victims = start_one(), [start_one()]
@@ -102,12 +102,7 @@ def test_nothing_grows(ledger, start_one, measured, judged, quiet, scale, eventu
         for number in range(seconds * A_SECOND):
             eventually(lambda n=number: time.monotonic() >= began + n / A_SECOND, within_s=60)
             ways[number % len(ways)](number)
-    ended = time.monotonic()
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=240)
-    drain_s = round(time.monotonic() - ended, 1)
-
-    result = ledger.result()
-    result.drain_s = drain_s
+    result = drained(within_s=240)
     keep_nothing()
     kept = {name: count for name, count in measured.rows().items() if name not in BOUNDED}
     result.stuck += sum(kept.values())

@@ -1,16 +1,14 @@
 """The campaign's remedies stand where it says, and so do its tests."""
 
-import importlib
 import re
 
 import pytest
 
-from tests.faults.experiment import EXPERIMENTS, FOLDER, ROOT, Remedy, run_test
+from tests.faults.experiment import ROOT, Remedy, all_experiments, run_test
 from tests.faults.numbers import NUMBERS
 from tests.faults.test_every_line import POINTS
 
-for _file in sorted(FOLDER.glob("test_*.py")):
-    importlib.import_module(f"tests.faults.{_file.stem}")
+EXPERIMENTS = all_experiments()
 
 
 def test_each_of_the_seventeen_has_a_test():
