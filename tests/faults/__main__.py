@@ -2,7 +2,7 @@
 
 Each experiment runs twice: as it is, and with its remedy taken out of the processes it starts,
 where it has to fail by the verdict it names. The exit code is 1 when one did not pass, or could not
-fail.
+fail. A campaign that was broken off goes on where `--results` names the same folder.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults.experiment import Experiment, all_experiments
+from tests.faults.kept import keep, passed_before
 from tests.faults.outcome import Outcome, measured
 from tests.faults.table import page
 
@@ -50,6 +51,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", choices=["small", "full"], default="small")
     parser.add_argument("--seed", type=int, help="that of an earlier run")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N at a time")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the outcomes there; one that passed there before is not run again",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the results as a page")
     return parser.parse_args()
@@ -67,9 +74,19 @@ def show_list(chosen: list[Experiment], *, as_json: bool) -> None:
 
 def run(chosen: list[Experiment], words: argparse.Namespace) -> Iterator[Outcome]:
     """Run some at a time; each outcome as soon as it and those before it are there."""
-    options = [f"--fault-seed={words.seed}"] if words.seed is not None else []
     with ThreadPoolExecutor(words.jobs) as pool:
-        yield from pool.map(lambda e: measured(e, words.scale == "full", options), chosen)
+        yield from pool.map(lambda e: one(e, words), chosen)
+
+
+def one(e: Experiment, words: argparse.Namespace) -> Outcome:
+    """Run an experiment, unless it is known what comes of it."""
+    if words.results and (before := passed_before(words.results, e, words.scale)):
+        return before
+    options = [f"--fault-seed={words.seed}"] if words.seed is not None else []
+    outcome = measured(e, words.scale == "full", options)
+    if words.results:
+        keep(words.results, outcome, words.scale)
+    return outcome
 
 
 if __name__ == "__main__":
