@@ -89,7 +89,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Uniqueness(),
         Limits(),  # asked last: what a start takes of a window is spent
         Recurring(),  # below what adds options to messages, which it notes
-        Retries(config.max_retries, config.not_visible_for),
+        Retries(config.max_retries, config.not_visible_for, config.replica_lag),
         Discard(),
         Groups(),
         Batches(),  # last of those that write: what it locks, others wait for until the commit

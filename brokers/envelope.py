@@ -166,6 +166,7 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
     "failures": _counts(LARGEST_NUMBER),  # how many runs ended with the errors of each group
     "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, where a span bounds them
     "hop": _number(0),  # how often it was put back on its way
+    "missing_since": _number(0, LATEST_MS),  # when its record was first missed, Unix ms
     "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
     "origin": _word,  # `transaction` where it was stored with the sender's own data
     "pipe_target": _piped,  # the message that is sent with this one's success and result

@@ -43,6 +43,7 @@ class Policy:
     retry_when: RetryWhen | None = None
     """Decides instead of `max_retries`, from the retries so far and the error."""
     not_visible_for: timedelta = timedelta(seconds=60)
+    replica_lag: timedelta = timedelta()
 
     @property
     def rest(self) -> Group:
@@ -69,6 +70,8 @@ class Run:
     failing_since: Mapping[str, int] = field(default_factory=dict)
     """Unix ms of the first failure, of groups with a span."""
     now_ms: int = 0
+    missing_since_ms: int | None = None
+    """When its record was first missed, Unix ms."""
 
     def failures_of(self, group: Group) -> int:
         """Return how many runs have ended with this group's errors, this one included."""
@@ -177,17 +180,23 @@ def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> di
 
 
 def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
-    """Look again while the sender's transaction may not have committed.
+    """Look again while the record may be there, and not visible yet.
 
-    Only a direct send can be ahead of its data; what was stored with the data cannot. A sender's
-    clock may be slow, so one look is never enough.
+    Only a direct send can be ahead of its data; what was stored with the data cannot, but where it
+    is read from a replica. A sender's clock may be slow, so one look is never enough; for a replica
+    the time is counted from the first look, since a long transaction may have just committed.
     """
-    left = policy.not_visible_for - run.age
-    looked = run.hop > 0 or not policy.not_visible_for
-    if run.transactional or (left <= timedelta() and looked):
+    since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
+    if run.transactional:
+        left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
+        looked = True
+    else:
+        left = max(policy.not_visible_for, policy.replica_lag) - run.age
+        looked = run.hop > 0 or not policy.not_visible_for
+    if left <= timedelta() and looked:
         return Outcome("discarded", str(error), error)
     pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
-    return Outcome("snooze", f"{error} yet", error, pause)
+    return Outcome("snooze", f"{error} yet", error, pause, {"missing_since": since_ms})
 
 
 def _told(error: BaseException) -> Wait | None:

@@ -35,10 +35,13 @@ class Retries(Settling):
     far and the error, instead of `max_retries`), `throws=` (exceptions that bury at once).
     """
 
-    def __init__(self, max_retries: int, not_visible_for: timedelta) -> None:
+    def __init__(
+        self, max_retries: int, not_visible_for: timedelta, replica_lag: timedelta = timedelta()
+    ) -> None:
         """Keep the defaults of actors that say nothing."""
         self.max_retries = max_retries
         self.not_visible_for = not_visible_for
+        self.replica_lag = replica_lag
 
     @property
     def actor_options(self) -> set[str]:
@@ -83,6 +86,7 @@ class Retries(Settling):
             throws=several(options.get("throws", ())),
             retry_when=options.get("retry_when"),
             not_visible_for=self.not_visible_for,
+            replica_lag=self.replica_lag,
         )
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
@@ -118,6 +122,7 @@ def run_of(job: Job) -> Run:
         failures={} if begins else options.get("failures"),
         failing_since={} if job.advanced else options.get("failing_since", {}),
         now_ms=now // MILLISECOND,
+        missing_since_ms=options.get("missing_since"),
     )
 
 

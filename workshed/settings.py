@@ -184,6 +184,8 @@ class Settings(BaseSettings):
     """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
     not_visible_for: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
+    replica_lag: Seconds = timedelta(0)
+    """Seconds by which a replica that actors read from may be behind; `0`: they read from none."""
     runs: Literal["all", "failures", "none"] = "all"
     """Which runs are recorded for people to read: `failures` are those not done."""
     metrics: bool = True

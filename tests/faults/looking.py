@@ -1,18 +1,30 @@
-"""An actor whose record may not be visible yet, or never was."""
+"""An actor whose record may not be visible yet, or never was; it is read from a replica."""
+
+import os
+import threading
 
 import dramatiq
+import psycopg
 
 from brokers import Queue, broker
 from workshed import db
 from workshed.jobs import RecordMissing
 
 broker.add_queue(Queue("parts"))
+local = threading.local()
+
+
+def replica():
+    """Return this thread's connection to it."""
+    if not hasattr(local, "conn"):
+        local.conn = psycopg.connect(os.environ["REPLICA_URL"], autocommit=True)
+    return local.conn
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True)
 def greet(number):
     """Twice: one row. Without its record: discarded."""
     with db.transaction() as conn:
-        if not conn.execute("SELECT FROM people WHERE number = %s", (number,)).rowcount:
+        if not replica().execute("SELECT FROM people WHERE number = %s", (number,)).rowcount:
             raise RecordMissing("person", number)
         conn.execute("INSERT INTO greeted VALUES (%s)", (number,))

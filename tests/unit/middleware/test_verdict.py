@@ -269,6 +269,26 @@ def test_a_record_that_was_stored_with_its_job_is_gone_at_the_first_miss():
     assert outcome.kind == "discarded"
 
 
+def test_a_record_that_is_read_from_a_replica_is_looked_for_until_that_may_have_it():
+    lagging = policy(replica_lag=timedelta(seconds=10))
+    first = verdict(RecordMissing("user", 7), run(transactional=True, now_ms=5_000), lagging)
+    at = {"transactional": True, "missing_since_ms": 5_000}
+
+    assert (first.kind, first.options) == ("snooze", {"missing_since": 5_000})
+    late = verdict(RecordMissing("user", 7), run(**at, hop=1, now_ms=14_500), lagging)
+    assert (late.kind, late.delay) == ("snooze", timedelta(seconds=1))
+    assert late.options == {"missing_since": 5_000}
+    last = verdict(RecordMissing("user", 7), run(**at, hop=2, now_ms=15_500), lagging)
+    assert last.kind == "discarded"
+
+
+def test_a_job_of_a_long_transaction_looks_for_its_record_at_the_replica_as_long_as_others():
+    sent_long_ago = run(transactional=True, age=timedelta(hours=1))
+    lagging = policy(replica_lag=timedelta(seconds=10))
+
+    assert verdict(RecordMissing("user", 7), sent_long_ago, lagging).kind == "snooze"
+
+
 @given(hop=st.integers(0, 10_000), age=st.floats(0, 60))
 def test_looks_for_a_missing_record_end_with_the_window(hop, age):
     outcome = verdict(RecordMissing("user", 7), run(hop=hop, age=timedelta(seconds=age)), policy())

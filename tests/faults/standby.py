@@ -1,0 +1,46 @@
+"""A replica of PostgreSQL that is behind."""
+
+import contextlib
+import subprocess
+from collections.abc import Generator
+
+from console.servers.account import account
+from console.servers.postgres import PASSWORD, PostgreSQL
+from console.servers.state import temporary
+
+
+class Standby(PostgreSQL):
+    """Follows another one, and shows each commit so much later."""
+
+    lag_ms = 0
+
+    def command(self) -> list[str]:
+        """Add how far it stays behind."""
+        return [*super().command(), f"--recovery_min_apply_delay={self.lag_ms}ms"]
+
+
+@contextlib.contextmanager
+def standby(primary: PostgreSQL, lag_ms: int) -> Generator[Standby]:
+    """Run one while the block is in."""
+    with temporary() as state:
+        state.note(**{PASSWORD: primary.password})
+        replica = Standby(state)
+        replica.lag_ms = lag_ms
+        words = [
+            primary.binaries / "pg_basebackup",
+            "--dbname",
+            primary.url,
+            "--write-recovery-conf",
+        ]
+        subprocess.run(
+            [*words, "--pgdata", replica.data, "--checkpoint", "fast"],
+            env=primary.environment(),
+            check=True,
+        )
+        for path in (replica.data, *replica.data.rglob("*")):
+            account().give(path)
+        replica.start()
+        try:
+            yield replica
+        finally:
+            replica.stop()
