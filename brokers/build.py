@@ -39,7 +39,7 @@ from middleware import (
     Uniqueness,
 )
 from workshed.errors import SettingsError
-from workshed.settings import Settings, multiprocess_folder, settings
+from workshed.settings import Settings, settings
 
 STUB = "stub://"
 
@@ -95,7 +95,7 @@ def middleware(config: Settings) -> list[Middleware]:
         Batches(),  # last of those that write: what it locks, others wait for until the commit
         Runs(config.runs, config.release),
         RelayFork(wanted=config.relay_fork),
-        MetricsFork(wanted=config.metrics and multiprocess_folder() is None),
+        MetricsFork(wanted=config.shared_folder is None and config.shows),
         Lifeline(),  # last: `after_*` run upwards, and it watches from the start
     ]
 

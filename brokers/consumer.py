@@ -64,6 +64,18 @@ class Inbox:
                 self.started = True
         self.link.call(lambda: self._add(consumer))
 
+    @property
+    def trouble(self) -> str | None:
+        """Say why nothing can come now, if so."""
+        if not self.started or self.stopping.is_set():
+            return None
+        return None if self.link.is_open else "RabbitMQ is not connected"
+
+    def consumes(self, names: set[str]) -> bool:
+        """Tell whether RabbitMQ has answered for each of these queues: it sends, or cannot."""
+        answered = {one.queue.name for one in list(self._consumers) if one.is_answered}
+        return names <= answered
+
     def settle(self, channel: Channel, tag: int, verb: Verb) -> None:
         """Settle a delivery soon; on a dead channel nothing happens, RabbitMQ has it again."""
         if verb == "requeue":
@@ -205,6 +217,8 @@ class QueueConsumer(Consumer):
         """Consume nothing before somebody iterates, and so knows whom to settle deliveries with."""
         self.queue = queue
         self.prefetch = prefetch
+        self.is_answered = False
+        """Whether RabbitMQ sends from this queue, or has said that it cannot, or is not to."""
         self._inbox = inbox
         self._timeout_s = timeout_s
         self._start = start
@@ -281,6 +295,7 @@ class QueueConsumer(Consumer):
                 lambda _, method, properties, body: take(
                     Letter(method.delivery_tag, method.redelivered, properties, body)
                 ),
+                callback=lambda _: self._answer(),
             )
             self._tags.append(self._tag.encode())
             self._wire.takers[self._tags[-1]] = take
@@ -307,8 +322,13 @@ class QueueConsumer(Consumer):
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted
         channel.basic_qos(prefetch_count=self.prefetch)
-        if not self._inbox.is_paused(self.queue.name):
+        if self._inbox.is_paused(self.queue.name):
+            self._answer()
+        else:
             self.resume()
+
+    def _answer(self) -> None:
+        self.is_answered = True
 
     def _on_delivery(self, channel: Channel, letter: Letter) -> None:
         properties = letter.properties
@@ -340,6 +360,7 @@ class QueueConsumer(Consumer):
         if channel is not self._channel:
             return
         self._channel = None
+        self._answer()
         while self._tags:
             self._wire.takers.pop(self._tags.pop(), None)
         if self._wire.is_open and not self._inbox.stopping.is_set():

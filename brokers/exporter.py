@@ -1,5 +1,6 @@
-"""A process that shows the metrics of all others of its master: `python -m brokers.exporter`."""
+"""A process that answers for all others of its master: `python -m brokers.exporter`."""
 
+import importlib
 import os
 import signal
 import sys
@@ -9,22 +10,36 @@ from pathlib import Path
 
 from brokers.errors import exit_code
 from brokers.relay_fork import die_with_parent, set_outside
-from workshed import logs
+from workshed import logs, pages, probes, pulses
 from workshed.errors import WorkshedError
-from workshed.metrics import exposition, folders
+from workshed.metrics import folders
+from workshed.pages import Pages
 from workshed.ready import say_up
-from workshed.settings import settings
+from workshed.settings import multiprocess_folder, settings
 
 AGAIN_S = 30.0
 """Between looks for a free port."""
 
 
+def shown(folder: Path) -> Pages:
+    """Return what is asked for: the numbers of a folder that is ours, and probes."""
+    found: Pages = {}
+    if settings().probes:
+        found = probes.pages(partial(pulses.read, folder), of="worker")
+    if settings().metrics and multiprocess_folder() == folder:
+        # Not at the top: where nothing is measured, nothing is imported.
+        exposition = importlib.import_module("workshed.metrics.exposition")
+        found = {**found, "/metrics": exposition.page(partial(exposition.shared, folder))}
+    return found
+
+
 def run(folder: Path, stop: threading.Event) -> None:
-    """Show a folder until `stop` is set; where no port is free, look for one again."""
+    """Answer until `stop` is set; where no port is free, look for one again."""
     folders.sweep()
-    say_up(os.getpid())
+    found = shown(folder)
     while not stop.is_set():
-        server = exposition.in_thread(settings(), partial(exposition.shared, folder))
+        server = pages.in_thread(settings(), found)
+        say_up(os.getpid())  # also where it has to wait for a port
         stop.wait(AGAIN_S if server is None else None)
 
 

@@ -103,6 +103,11 @@ class Link:
         self._loop.call_later(delay_s, what)
 
     @property
+    def is_open(self) -> bool:
+        """Tell whether it is connected."""
+        return self._open.is_set()
+
+    @property
     def is_started(self) -> bool:
         """Tell whether its loop is to turn."""
         return self._loop is not None and not self._closing

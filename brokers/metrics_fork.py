@@ -1,4 +1,4 @@
-"""Measure in the workers of every `dramatiq` master, and show their numbers beside them."""
+"""Measure in the workers of every `dramatiq` master, and show numbers and probes beside them."""
 
 import multiprocessing
 import os
@@ -13,10 +13,10 @@ from workshed.settings import Settings, multiprocess_folder
 
 
 class MetricsFork(Middleware):
-    """Ask the master for a fork that supervises what answers `/metrics`."""
+    """Ask the master for a fork that supervises what answers `/livez`, `/readyz` and `/metrics`."""
 
     def __init__(self, *, wanted: bool) -> None:
-        """Ask for none where it is not `wanted`: whoever named a folder shows it."""
+        """Ask for none where it is not `wanted`: there is nothing to answer."""
         self._wanted = wanted
 
     @property
@@ -28,9 +28,9 @@ class MetricsFork(Middleware):
 def supervise_metrics() -> int:
     """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
     master = os.getppid()
-    folder = folders.gather(master)
+    folder = folders.of(master)
     if folder is None:
-        return 0  # nothing is measured
+        return 0  # there is nothing to read
     return Supervisor("the exporter", ["brokers.exporter", str(folder)]).keep(master)
 
 
@@ -40,13 +40,11 @@ def measure(config: Settings) -> None:
     A program that only sends uses its own registry, so that its own `/metrics` shows our numbers.
     """
     meter.switch(on=config.metrics)
-    if not config.metrics:
-        return
-    folder = multiprocess_folder()
-    master = multiprocessing.parent_process()
     # So a web server's processes are none, though `multiprocessing` may have started them.
-    if folder is None and master and "dramatiq.cli" in sys.modules:
-        folder = folders.gather(int(master.pid or 0))
-        meter.switch(on=folder is not None)
-    if folder is not None:
+    master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
+    if master and config.shared_folder is None and config.shows:
+        found = folders.of(int(master.pid or 0))
+        meter.switch(on=config.metrics and found is not None)
+    folder = multiprocess_folder()
+    if config.metrics and folder is not None:
         meter.switch(on=folders.join(folder))

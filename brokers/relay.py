@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -30,12 +30,13 @@ from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import die_with_parent, set_outside
+from brokers.relay_pulse import RelayPulse
 from brokers.remake import rebind, remake
 from brokers.resend import Resend
 from brokers.sweeper import sweep
 from brokers.sync_age import SyncAge
 from middleware.metrics import serve_own
-from workshed import db, logs, migrate
+from workshed import db, logs, migrate, probes
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.jobs import batches, dead, queues, relays, windows
@@ -43,6 +44,8 @@ from workshed.jobs.windows import Taken
 from workshed.metrics import meters
 from workshed.metrics.meter import Counter
 from workshed.metrics.meters import OTHER
+from workshed.pages import Pages
+from workshed.pulses import Pulse
 from workshed.ready import say_up
 from workshed.settings import settings
 
@@ -101,10 +104,20 @@ class Relay:
         self._latest: datetime | None = None
         self._sweep_at = 0.0
         self._known: set[str] = set()
+        self._has_database = False
+        self._turned_at = time.monotonic()
+
+    def pulse(self) -> Pulse:
+        """Say how this relay is, as of the last turn of its loop."""
+        troubles = [] if self._has_database else ["PostgreSQL does not answer"]
+        if not all(link.is_open for link in self._publisher.links):
+            troubles.append("RabbitMQ is not connected")
+        return Pulse("relay", troubles=troubles, leaving=self._stop.is_set(), at=self._turned_at)
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
         while not self._stop.is_set():
+            self._turned_at = time.monotonic()
             try:
                 with db.answering(), db.connect() as conn:
                     migrate.require(conn, "jobs")
@@ -112,6 +125,7 @@ class Relay:
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 logger.warning("relay: %s; trying again", str(err).strip())
+                self._has_database = False
                 self._withdraw()
                 # What was taken by a statement whose commit we did not see is nobody's: it comes
                 # again once this id has been silent for long enough.
@@ -123,6 +137,7 @@ class Relay:
         beat = Heartbeat(self.id)
         beat(conn)  # before any row is taken, or another relay would take it as orphaned
         with Background("heartbeat", [beat]), Background("duties", self._duties):
+            self._has_database = True
             say_up(os.getpid())
             while self._in_flight:  # before the database was lost
                 self._settle(conn)
@@ -141,6 +156,7 @@ class Relay:
 
     def _turn(self, conn: Connection) -> bool:
         """Send one window off, and settle the oldest one; False when nothing was due."""
+        self._turned_at = time.monotonic()
         # While RabbitMQ takes nothing, taking rows would only hide them from a relay that can send.
         rows = self._take(conn) if self._publisher.ready(PAUSE_S) else []
         if rows:
@@ -222,6 +238,7 @@ class Relay:
         """
         started = time.monotonic()
         while not ticket.settled.wait(PAUSE_S):
+            self._turned_at = time.monotonic()
             leaving = self._stop.is_set()
             if isinstance(self._publisher.down(), BrokerBlockedError) and not leaving:
                 started = time.monotonic()
@@ -276,14 +293,15 @@ def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> Non
         batches.end(conn, row.message_id, "dead")
 
 
-def run(stop: threading.Event) -> None:
-    """Run a relay of this process's broker until `stop` is set."""
+def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -> None:
+    """Run a relay of this process's broker until `stop` is set.
+
+    `show` is given the probes, where nobody else answers for it.
+    """
     found = broker()
     if not isinstance(found, RabbitMQ):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
     publisher = AskingPublisher(found.urls, "relay")
-    # A worker may make the queues that we may not; until then their rows stay.
-    remake(found.urls, found.declared.values())
     duties: list[Duty] = [
         Resend(publisher, found.declared, settings().resend_after),
         Housekeeping(settings().fence_retention),
@@ -295,8 +313,15 @@ def run(stop: threading.Event) -> None:
         Oldest(publisher),
         SyncAge(),
     ]
+    relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
+    folder = settings().shared_folder
+    if folder is None:
+        show(probes.pages(lambda: [relay.pulse()], of="relay") if settings().probes else {})
+    # A worker may make the queues that we may not; until then their rows stay.
+    remake(found.urls, found.declared.values())
     logger.info("relay is at work")
-    Relay(publisher, stop, declared=found.declared.values(), duties=duties).run()
+    with RelayPulse(folder, relay.pulse):
+        relay.run()
     publisher.close()
     logger.info("relay has ended")
 
@@ -311,8 +336,7 @@ def main() -> int:
             die_with_parent(int(pid))
     try:
         logs.configure()
-        serve_own()
-        run(stop)
+        run(stop, serve_own)
     except WorkshedError as err:
         logger.critical("%s", err)
         return exit_code(err)

@@ -14,7 +14,7 @@ from types import FrameType
 from dramatiq.middleware import Middleware
 
 from workshed.metrics import folders
-from workshed.settings import multiprocess_folder, settings
+from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class RelayFork(Middleware):
 def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
     master = os.getppid()
-    if settings().metrics and multiprocess_folder() is None:
-        folders.gather(master)
+    if settings().shows:
+        folders.of(master)
     return Supervisor("the relay", ["brokers.relay"]).keep(master)
 
 

@@ -1,11 +1,12 @@
-"""Follow what operators say: paused queues, cancelled jobs, and that this worker is to be quiet."""
+"""Follow what operators say in PostgreSQL: paused queues, cancelled jobs, a worker to be quiet."""
 
 import logging
 import threading
+import time
 
-from brokers.consumer import Inbox
 from brokers.execution import Execution
 from brokers.gauges import Gauges
+from brokers.pausing import Pausing
 from brokers.worker_beat import WorkerBeat
 from workshed import db
 from workshed.db import Connection
@@ -14,6 +15,9 @@ from workshed.jobs import cancels, queues, relays, rules
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
+SILENT_S = 5.0
+"""PostgreSQL is away when it has answered no look for so long."""
+RESUME = "`workshed workers resume`"
 LOOKS_WITHOUT_RELAY = 10
 """In a row, before that is said: at boot a relay comes up after its workers."""
 
@@ -21,17 +25,15 @@ LOOKS_WITHOUT_RELAY = 10
 class Watch:
     """A thread that looks into PostgreSQL every second; while it is away nothing changes."""
 
-    def __init__(self, inbox: Inbox, execution: Execution, beat: WorkerBeat) -> None:
+    def __init__(self, pausing: Pausing, execution: Execution, beat: WorkerBeat) -> None:
         """Start nothing."""
         self._beat = beat
         self._gauges = Gauges(execution.running, beat.process.threads)
-        self._inbox = inbox
+        self._pausing = pausing
         self._execution = execution
         self._over = threading.Event()
-        self._paused: frozenset[str] = frozenset()
-        self._quiet = False
-        self._held: frozenset[str] = frozenset()
-        """Queues of which nothing starts here: those that are paused, or all."""
+        self._answered = True
+        self._answered_at = time.monotonic()
         self._xmin = 0
         self._looks_without_relay = 0
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -54,13 +56,21 @@ class Watch:
         told = self._execution.learn_of_cancels(set(cancelled), rules.find(conn))
         if told:
             cancels.told(conn, told)
-        self._follow(queues.paused(conn), quiet=self._beat.quiet)
+        self._pausing.follow(queues.paused(conn), RESUME, quiet=self._beat.quiet)
         alive = relays.alive(conn)
         self._note_relay(alive=alive)
         self._gauges.look(relay_alive=alive)
         self._beat(conn)
-        held = self._held
-        self._execution.give_back(lambda d: d.queue_name in held or d.has_waited_too_long)
+        self._pausing.give_back()
+        self._answered, self._answered_at = True, time.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """Say what is wrong with PostgreSQL, or with relays as it knows of them."""
+        silent_s = time.monotonic() - self._answered_at
+        if not self._answered or silent_s > SILENT_S:
+            return f"PostgreSQL does not answer, for {silent_s:.0f} s"
+        return None if self.is_ready else "no relay beats anywhere"
 
     @property
     def is_ready(self) -> bool:
@@ -79,28 +89,6 @@ class Watch:
         elif self.is_ready and not was_ready:
             logger.info("ready again: a relay beats")
 
-    def _follow(self, paused: frozenset[str], *, quiet: bool) -> None:
-        """Start nothing of these queues; of none where this worker is to be quiet."""
-        self._say(paused, quiet=quiet)
-        held = paused | self._beat.queues if quiet else paused
-        for name in held - self._held:
-            self._execution.work.pause(name)
-        for name in self._held - held:
-            self._execution.work.resume(name)
-        self._held = held
-        self._inbox.pause(held)
-
-    def _say(self, paused: frozenset[str], *, quiet: bool) -> None:
-        for name in paused - self._paused:
-            logger.info("queue %s is paused", name)
-        for name in self._paused - paused:
-            logger.info("queue %s goes on", name)
-        if quiet and not self._quiet:
-            logger.info("quiet: starts nothing more until `workshed workers resume`")
-        elif self._quiet and not quiet:
-            logger.info("no longer quiet: starts jobs again")
-        self._paused, self._quiet = paused, quiet
-
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
             try:
@@ -109,4 +97,5 @@ class Watch:
                         self.look(conn)
                         self._over.wait(LOOK_S)
             except Exception as err:  # noqa: BLE001 -- it looks again, whatever it was
+                self._answered = False
                 logger.warning("paused queues and cancels are not read: %s", str(err).strip())

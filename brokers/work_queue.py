@@ -170,6 +170,11 @@ class WorkQueue:
                 self._owed = sum(len(one.items) for one in self._lanes.values() if one.cap)
             self._finish(1, wake=not self._one_by_one)  # else this thread comes back for the next
 
+    @property
+    def ended(self) -> int:
+        """How many jobs have run here to their end."""
+        return self._starts - self._running
+
     def join(self) -> None:
         """Return once all that was put is finished or taken back."""
         with self._lock:

@@ -15,16 +15,19 @@ from brokers.delivery import LONGEST_WAIT, Delivery
 from brokers.execution import Execution
 from brokers.leaving import Leaving
 from brokers.link import Link
+from brokers.pausing import Pausing
 from brokers.queues import Queue
 from brokers.watch import Watch
 from brokers.watchdog import Watchdog, arm
 from brokers.work_queue import WorkQueue
 from brokers.worker_beat import WorkerBeat
+from brokers.worker_pulse import WorkerPulse
 from middleware import Deadline
 from middleware.retries import retry_queues
 from workshed import db
 from workshed.errors import WorkshedError
 from workshed.jobs import queues
+from workshed.settings import settings
 
 
 class WorkerLife:
@@ -55,7 +58,11 @@ class WorkerLife:
         self._leaving.chain_signals()
         names = sorted(worker.consumer_whitelist or broker.queues)
         beat = WorkerBeat(self._execution, self._inbox, names, worker.worker_threads)
-        self._watch = Watch(self._inbox, self._execution, beat)
+        pausing = Pausing(self._inbox, self._execution, beat.queues)
+        self._watch = Watch(pausing, self._execution, beat)
+        folder = settings().shared_folder
+        self._pulse = WorkerPulse(folder, self._inbox, self._execution, pausing, self._watch)
+        self._pulse.hear()
         self._watch.start()
         arm()  # the first job may freeze this process before its watchdog has looked once
 
@@ -79,6 +86,7 @@ class WorkerLife:
         """
         self._watchdog = Watchdog(worker, links)
         self._watchdog.start()
+        self._pulse.start(set(worker.consumers))
         gc.collect()
         gc.freeze()
 
@@ -90,6 +98,7 @@ class WorkerLife:
 
     def end(self) -> None:
         """Stop looking at flags; nothing runs any more."""
+        self._pulse.stop()
         self._watch.stop()
         self._leaving.unchain_signals()
 

@@ -1,4 +1,4 @@
-"""Tie a worker process to those that started it."""
+"""Tie a worker process to the master that started it."""
 
 import multiprocessing
 import os
@@ -9,14 +9,12 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed.ready import say_up
-
 LOOK_S = 1.0
 STUCK_S = 10.0
 
 
 class Lifeline(Middleware):
-    """End a worker process whose master was killed, and say when it is up.
+    """End a worker process whose master was killed.
 
     dramatiq's worker process does not notice: it would consume for ever, beside the one that
     replaces it.
@@ -32,10 +30,6 @@ class Lifeline(Middleware):
         if master := multiprocessing.parent_process():
             watch = threading.Thread(target=self._watch, args=(master.pid,), daemon=True)
             watch.start()
-
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Say that the one worker of this master is up."""
-        say_up(os.getppid())
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Look no more: it ends, and a second SIGTERM would cut its jobs."""

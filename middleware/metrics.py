@@ -1,6 +1,7 @@
 """Count and time what became of each job."""
 
 import importlib
+from types import MappingProxyType
 from typing import Any
 
 import dramatiq
@@ -9,11 +10,13 @@ from dramatiq.worker import Worker
 
 from middleware.job import Job, Outcome
 from middleware.observer import Observer
+from workshed import pages
 from workshed.metrics import meters
 from workshed.metrics.ledger import Ledger
 from workshed.metrics.meter import Meter
 from workshed.metrics.meters import OTHER
-from workshed.settings import multiprocess_folder, settings
+from workshed.pages import Pages
+from workshed.settings import settings
 
 
 class Metrics(Observer):
@@ -76,14 +79,17 @@ class Metrics(Observer):
         )
 
 
-def serve_own() -> None:
-    """Show this process's own numbers, in a thread, from now on.
+def serve_own(others: Pages = MappingProxyType({})) -> None:
+    """Show this process's own numbers, in a thread, from now on, and other pages beside them.
 
     For one that is alone, as a relay or a clock. Where a folder is named it shares that with
     others, and whoever named it shows all.
     """
     config = settings()
-    if config.metrics and multiprocess_folder() is None:
+    shown = dict(others)
+    if config.counts_in_folder:
         # Not at the top: where nothing is measured, nothing is imported.
         exposition = importlib.import_module("workshed.metrics.exposition")
-        exposition.in_thread(config, exposition.own)
+        shown["/metrics"] = exposition.page(exposition.own)
+    if shown:
+        pages.in_thread(config, shown)

@@ -26,6 +26,7 @@ from workshed.zones import TIME, zone_problem
 
 PREFIX = "WORKSHED_"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+SHARED = f"{PREFIX}SHARED_FOLDER"
 SHORTEST_KEY = 32
 
 
@@ -182,6 +183,8 @@ class Settings(BaseSettings):
     """Run a relay beside the workers of each `dramatiq` master."""
     ready_fd: int | None = Field(default=None, ge=3)
     """Set by `workshed worker`: the file descriptor on which its children say that they are up."""
+    shared_folder: Path | None = None
+    """Set for the processes of one master: the folder in which they say how they are."""
     not_visible_for: Seconds = timedelta(seconds=60)
     """Seconds after a direct `send` in which a missing record is looked for again."""
     replica_lag: Seconds = timedelta(0)
@@ -189,9 +192,12 @@ class Settings(BaseSettings):
     runs: Literal["all", "failures", "none"] = "all"
     """Which runs are recorded for people to read: `failures` are those not done."""
     metrics: bool = True
-    """Count and measure for Prometheus; `false`: no port, no folder, nothing is imported."""
+    """Count and measure for Prometheus; `false`: no `/metrics`, and nothing is imported."""
+    probes: bool = True
+    """Answer `/livez` and `/readyz`; without these and metrics there is no port."""
     metrics_host: str = "127.0.0.1"
-    """Address on which workers and relays answer `/metrics`; anybody who reaches it may read."""
+    """Address on which workers and relays answer `/livez`, `/readyz` and `/metrics`; anybody who
+    reaches it may read."""
     metrics_port: int = Field(default=9191, ge=1, le=65535)
     """First port that is tried; where it is taken, one of the next 15 is."""
     release: str = ""
@@ -323,6 +329,16 @@ class Settings(BaseSettings):
         if not url.get_secret_value().startswith(("smtp://", "smtps://", "maildir:")):
             raise ValueError("must start with smtp://, smtps:// or maildir:")
         return url
+
+    @property
+    def counts_in_folder(self) -> bool:
+        """Tell whether processes of one master count for a page of ours, if there are several."""
+        return self.metrics and multiprocess_folder() is None
+
+    @property
+    def shows(self) -> bool:
+        """Tell whether anything is answered over HTTP: numbers, or probes."""
+        return self.probes or self.counts_in_folder
 
     def sync_token(self, source: str) -> str | None:
         """Return what a source is shown; `None`: nothing."""

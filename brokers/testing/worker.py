@@ -45,6 +45,7 @@ class Worker:
         numbers.mkdir(exist_ok=True)
         # Of this process: where its modules are found. Numbers in a folder: else they are served.
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(numbers)}
+        own["WORKSHED_PROBES"] = "false"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 -- every word is ours
                 [*words, "-p", "1", "-t", str(THREADS)],

@@ -66,7 +66,7 @@ def numbers(tmp_path):
     """
     folder = tmp_path / "numbers"
     folder.mkdir()
-    return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    return {"PROMETHEUS_MULTIPROC_DIR": str(folder), "WORKSHED_PROBES": "false"}
 
 
 @pytest.fixture

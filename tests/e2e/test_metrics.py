@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.servers.ports import HOST, RANGE
-from workshed.metrics import exposition
+from workshed import pages
 
 ACTORS = """
 import os, signal, threading
@@ -169,7 +169,7 @@ def taken():
     """The first of as many ports as are tried, all held here: who else has one may free it."""
     with contextlib.ExitStack() as opened:
         first = port = secrets.choice(RANGE)
-        while port < first + exposition.PORTS:
+        while port < first + pages.PORTS:
             try:
                 opened.enter_context(socket.create_server((HOST, port)))
             except OSError:
@@ -253,7 +253,7 @@ def session(pid):
 def test_switched_off_there_is_no_port_no_folder_and_no_import(
     start_worker, work, environment, eventually, folders, count
 ):
-    off = {"WORKSHED_METRICS": "false"}
+    off = {"WORKSHED_METRICS": "false", "WORKSHED_PROBES": "false"}
     (Path(environment["TMPDIR"]).parent / "plain.py").write_text(
         ACTORS.replace("from prometheus_client import Counter", "import sys")
         .replace('MINE = Counter("shop_invoices", "Invoices of an application.")', "")
@@ -274,7 +274,9 @@ def test_a_folder_that_somebody_has_named_is_used_and_shown_by_him(
 ):
     named = tmp_path / "named"
     named.mkdir()
-    worker = start_worker("work", env={"PROMETHEUS_MULTIPROC_DIR": str(named)})
+    worker = start_worker(
+        "work", env={"PROMETHEUS_MULTIPROC_DIR": str(named), "WORKSHED_PROBES": "false"}
+    )
     work()
 
     eventually(lambda: list(named.glob("counter_*.db")), 20)

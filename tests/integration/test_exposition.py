@@ -7,6 +7,7 @@ import socket
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from workshed import pages
 from workshed.metrics import exposition
 from workshed.settings import Settings
 
@@ -32,7 +33,7 @@ def serve():
 
         def start(source=registry, host="127.0.0.1", port=None):
             config = Settings(metrics_host=host, metrics_port=port or free_port(host))
-            server = exposition.in_thread(config, source)
+            server = pages.in_thread(config, {"/metrics": exposition.page(source)})
             if server is not None:
                 opened.callback(server.server_close)
                 opened.callback(server.shutdown)
@@ -87,12 +88,12 @@ def test_where_a_port_is_taken_the_next_one_is(serve):
 
     second = serve(port=port)
 
-    assert port < second.server_address[1] < port + exposition.PORTS
+    assert port < second.server_address[1] < port + pages.PORTS
     assert ask(second)[0] == ask(first)[0] == 200
 
 
 def test_where_none_is_free_that_is_said(serve, monkeypatch, caplog):
-    monkeypatch.setattr(exposition, "PORTS", 1)
+    monkeypatch.setattr(pages, "PORTS", 1)
     port = serve().server_address[1]
 
     assert serve(port=port) is None

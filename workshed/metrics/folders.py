@@ -1,4 +1,4 @@
-"""Where the worker processes of one master keep their numbers, for one of them to show all."""
+"""Where the processes of one master keep their numbers and pulses, for one to show all."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from workshed.errors import WorkshedError
-from workshed.settings import MULTIPROCESS, use
+from workshed.settings import MULTIPROCESS, SHARED, settings, use
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class ForeignFolderError(WorkshedError):
     """What should be our folder belongs to somebody else, who could read and forge numbers."""
 
 
-def gather(master: int) -> Path | None:
-    """Keep the numbers of this process, and of those it starts, in the folder of a master.
+def share(master: int) -> Path | None:
+    """Let this process, and those it starts, say how they are in the folder of a master.
 
     It is named for the master's pid and start, so that whoever gets its pid later does not inherit
     its numbers. `None`, and the reason in the log, where there can be no folder.
@@ -44,8 +44,24 @@ def gather(master: int) -> Path | None:
     except (OSError, ForeignFolderError) as err:
         logger.warning("nothing is measured: %s", err)
         return None
-    use({MULTIPROCESS: str(folder)})
+    use({SHARED: str(folder)})
     return folder
+
+
+def gather(master: int) -> Path | None:
+    """Keep their numbers there, too."""
+    folder = share(master)
+    if folder is not None:
+        use({MULTIPROCESS: str(folder)})
+    return folder
+
+
+def of(master: int) -> Path | None:
+    """Share a master's folder, and gather numbers there where they are wanted.
+
+    Whoever has named a folder for numbers shows them himself.
+    """
+    return gather(master) if settings().counts_in_folder else share(master)
 
 
 def join(folder: Path) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from brokers import Queue
+from brokers.pausing import Pausing
 from brokers.watch import LOOKS_WITHOUT_RELAY, Watch
 from brokers.worker_beat import WorkerBeat
 from workshed import db
@@ -399,13 +400,32 @@ def test_a_queue_that_is_resumed_starts_nothing_in_a_quiet_worker(
         queues.pause(conn, "default")
         eventually(lambda: broker._inbox.is_paused("default"))
         workers.quiet(conn, this_worker().id)
-        watch = broker._life._watch
+        watch, pausing = broker._life._watch, broker._life._watch._pausing
         eventually(lambda: watch._beat.quiet)
         queues.resume(conn, "default")
-        eventually(lambda: watch._quiet and not watch._paused)
+        eventually(lambda: pausing.is_quiet and not pausing._paused)
 
         assert broker._inbox.is_paused("default")
         workers.resume(conn, this_worker().id)
+        eventually(lambda: not broker._inbox.is_paused("default"))
+
+
+def test_a_worker_that_is_quiet_by_signal_is_not_resumed_by_another_word(
+    job, broker, connect, working, this_worker, eventually
+):
+    """Each would take back what it has not said."""
+    conn = connect(autocommit=True)
+
+    with working("default"):
+        watch, pausing = broker._life._watch, broker._life._watch._pausing
+        pausing.be_quiet("SIGCONT", wanted=True)
+        workers.quiet(conn, this_worker().id)
+        eventually(lambda: watch._beat.quiet)
+        workers.resume(conn, this_worker().id)
+        eventually(lambda: not watch._beat.quiet and len(pausing._quiet) == 1)
+
+        assert broker._inbox.is_paused("default")
+        pausing.be_quiet("SIGCONT", wanted=False)
         eventually(lambda: not broker._inbox.is_paused("default"))
 
 
@@ -440,7 +460,8 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
     """Retries and delays would wait without a word, as if there were none."""
     caplog.set_level("INFO")
     beat = WorkerBeat(broker._execution, broker._inbox, [], 1)
-    watch = Watch(broker._inbox, broker._execution, beat)
+    pausing = Pausing(broker._inbox, broker._execution, frozenset())
+    watch = Watch(pausing, broker._execution, beat)
     with working("default"):
         for _ in range(LOOKS_WITHOUT_RELAY):
             assert watch.is_ready

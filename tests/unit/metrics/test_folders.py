@@ -11,15 +11,16 @@ import pytest
 
 from workshed.metrics import folders
 from workshed.metrics.folders import ForeignFolderError
-from workshed.settings import MULTIPROCESS
+from workshed.settings import MULTIPROCESS, SHARED
 
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
     """Temporary folders are made in one of this test."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv(MULTIPROCESS, "")  # so that it is as it was, afterwards
-    monkeypatch.delenv(MULTIPROCESS)
+    for name in (MULTIPROCESS, SHARED):
+        monkeypatch.setenv(name, "")  # so that it is as it was, afterwards
+        monkeypatch.delenv(name)
     return tmp_path
 
 

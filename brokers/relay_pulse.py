@@ -1,0 +1,42 @@
+"""Say how this relay is, to whoever answers the probes of its master."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from workshed import pulses
+from workshed.pulses import Pulse, Telling
+
+
+class RelayPulse:
+    """A thread that says every second when the relay's own loop has last turned."""
+
+    def __init__(self, folder: Path | None, pulse: Callable[[], Pulse]) -> None:
+        """Start nothing; without a folder this relay answers for itself."""
+        self._folder = folder
+        self._pulse = pulse
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if self._folder is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say no more: this process ends."""
+        self._over.set()
+
+    def _run(self) -> None:
+        if self._folder is not None:
+            telling = Telling(self._folder)
+            begun = False
+            while not self._over.is_set():
+                pulse = self._pulse()
+                # One that has yet to connect is not missed: while it is replaced another is there.
+                begun = begun or not pulse.troubles
+                if begun:
+                    telling(pulse)
+                self._over.wait(pulses.EVERY_S)

@@ -1,0 +1,63 @@
+"""The pages `/livez` and `/readyz`, answered from what processes say of themselves."""
+
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+
+from workshed.pages import Answer, Pages
+from workshed.pulses import Kind, Pulse
+
+SILENT_S = 10.0
+"""A process that has said nothing for so long is not ready."""
+STUCK_S = 90.0
+"""And one for so long is stuck: a worker that can ends itself after 60 s."""
+
+Source = Callable[[], list[Pulse]]
+
+
+def pages(source: Source, of: Kind) -> Pages:
+    """Return both, by their paths; one process of a kind at least has to be there to be ready."""
+    return {
+        "/livez": lambda _: answer(stuck(source())),
+        "/readyz": lambda _: answer(unready(source(), of)),
+    }
+
+
+def answer(problems: list[str]) -> Answer:
+    """Say that there are no problems, or which, one in a line."""
+    if not problems:
+        return Answer(b"ok\n")
+    text = "".join(f"{one}\n" for one in problems)
+    return Answer(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def stuck(pulses: Iterable[Pulse]) -> list[str]:
+    """Say what only a restart will mend. No server that is away is among it."""
+    problems = []
+    for pulse in pulses:
+        problems += pulse.stuck
+        silent_s = time.monotonic() - pulse.at
+        if silent_s > STUCK_S:
+            problems.append(f"{pulse.kind} {pulse.pid} has not moved for {silent_s:.0f} s")
+    return problems
+
+
+def unready(pulses: list[Pulse], of: Kind) -> list[str]:
+    """Say why nothing is to be expected of this master now."""
+    if any(pulse.leaving for pulse in pulses if pulse.kind == "supervisor"):
+        return ["it stops"]
+    staying = [pulse for pulse in pulses if not pulse.leaving]
+    problems = [problem for pulse in staying for problem in troubles(pulse)]
+    if not any(pulse.kind == of for pulse in staying):
+        stops = any(pulse.kind == of for pulse in pulses)
+        problems.append("it stops" if stops else f"no {of} is up")
+    return problems
+
+
+def troubles(pulse: Pulse) -> list[str]:
+    """Say what is wrong with one process."""
+    who = pulse.kind if pulse.kind == "supervisor" else f"{pulse.kind} {pulse.pid}"
+    silent_s = time.monotonic() - pulse.at
+    if silent_s > SILENT_S:
+        return [f"{who}: nothing heard of it for {silent_s:.0f} s"]
+    return [f"{who}: {trouble}" for trouble in pulse.troubles]
