@@ -27,6 +27,7 @@ MEANINGS = {
     EXIT_WATCHDOG: "left because a thread of it died, or its I/O loop hung",
     EXIT_HARD_DEADLINE: "left because a job ran past its hard deadline",
 }
+SERVER_AWAY = frozenset({EXIT_BROKER, EXIT_DATABASE})
 SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
@@ -37,15 +38,26 @@ class Child:
     from the terminal, and one from us.
     """
 
-    def __init__(self, name: str, command: list[str]) -> None:
-        """Start nothing."""
+    def __init__(
+        self, name: str, command: list[str], *, beside: bool = False, alone: bool = False
+    ) -> None:
+        """Start nothing. One `beside` the workers ends after them.
+
+        One that runs `alone` has what no second process can have, and ends before its successor
+        starts.
+        """
         self.name = name
+        self.beside = beside
+        self.alone = alone
         self.due: float | None = None
         """When to start it, by the monotonic clock; `None`: it runs, or shall not run."""
         self.kill_at: float | None = None
         """When to kill it; set once it was told to stop."""
+        self.failed_boots = 0
+        """How often in a row it has ended before it was up, for reasons of its own."""
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_at: float | None = None
         self._up_since: float | None = None
         self._pause_s = FIRST_PAUSE_S
 
@@ -68,6 +80,17 @@ class Child:
         """Whether it has booted, and may go on."""
         return self._up_since is not None and not self.told
 
+    @property
+    def boots_for_s(self) -> float:
+        """For how long it has been starting; 0 when it is up, or does not run."""
+        if self._started_at is None or self._up_since is not None or self.told:
+            return 0.0
+        return time.monotonic() - self._started_at
+
+    def successor(self) -> "Child":
+        """Return one that may take its place."""
+        return Child(self.name, self._command, beside=self.beside, alone=self.alone)
+
     def start(self, ready_fd: int) -> None:
         """Start it; it says on `ready_fd` when it is up.
 
@@ -81,10 +104,12 @@ class Child:
             start_new_session=True,
             preexec_fn=functools.partial(tie, os.getpid()),  # noqa: PLW1509 -- we have one thread
         )
+        self._started_at = time.monotonic()
 
     def came_up(self) -> None:
         """Take note that it has booted."""
         self._up_since = time.monotonic()
+        self.failed_boots = 0
 
     def stop(self, kill_at: float) -> None:
         """Tell it to stop, once; one that is not running is not started again."""
@@ -105,9 +130,12 @@ class Child:
         """Take note that it has ended, with its exit code or the negative number of a signal."""
         if self._process:
             self._process.returncode = code
-        if self._up_since is not None and time.monotonic() - self._up_since >= STEADY_S:
+        if self._up_since is None:
+            # With a server away no process of any release comes up.
+            self.failed_boots += not (self.told or code in SERVER_AWAY)
+        elif time.monotonic() - self._up_since >= STEADY_S:
             self._pause_s = FIRST_PAUSE_S
-        self._process = self._up_since = self.kill_at = None
+        self._process = self._started_at = self._up_since = self.kill_at = None
 
     def start_later(self) -> float:
         """Have it started after a pause, which doubles until it was up for 30 s; in seconds."""

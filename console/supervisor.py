@@ -7,11 +7,12 @@ import select
 import signal
 import subprocess
 import time
-from collections import deque
 from datetime import timedelta
 
 from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 from console.child import Child, in_words
+from console.succession import Succession
+from console.vitals import Limits, Vitals
 from workshed.settings import use
 
 logger = logging.getLogger(__name__)
@@ -34,21 +35,24 @@ class Supervisor:
     waits in one place, for signals, for children that say they are up, and for the next due time.
     """
 
-    def __init__(self, workers: list[Child], beside: list[Child], grace: timedelta) -> None:
-        """Start nothing; those beside the workers end after them."""
-        self._workers = workers
-        self._beside = beside
-        self._children = [*workers, *beside]
+    def __init__(
+        self, children: list[Child], grace: timedelta, vitals: Vitals | None = None
+    ) -> None:
+        """Start nothing; the first of the children is a worker."""
+        self._children = children
+        self._count = len(self._workers)
         self._grace_s = grace.total_seconds()
+        self._vitals = vitals or Vitals(None, Limits(None, None))
         self._on_terminal = os.isatty(0)
         self._proven = False
-        self._rolling: deque[Child] = deque()
+        self._said_up = False
+        self._succession = Succession(children, self._grace_s + KILL_AFTER_S)
         self._left_at: float | None = None
         self._code = 0
 
     def run(self) -> int:
         """Work until told to leave, or until nothing can be started; return the exit code."""
-        self._workers[0].due = time.monotonic()
+        self._children[0].due = time.monotonic()
         signals, ready, ready_fd = listen()
         while self._left_at is None or any(child.pid for child in self._children):
             self._start_due(ready_fd)
@@ -62,20 +66,33 @@ class Supervisor:
             self._reap()
             self._stop_next()
             self._kill_overdue()
+            self._say_up()
+            self._look_after()
         return self._code
 
+    @property
+    def _workers(self) -> list[Child]:
+        return [child for child in self._children if not child.beside]
+
+    @property
+    def _beside(self) -> list[Child]:
+        return [child for child in self._children if child.beside]
+
     def _start_due(self, ready_fd: int) -> None:
-        for child in self._children:
+        for child in list(self._children):
             if child.due is not None and child.due <= time.monotonic():
                 try:
                     child.start(ready_fd)
                 except (OSError, subprocess.SubprocessError) as err:
+                    if self._succession.cannot_start(child, err):
+                        continue
                     pause = child.start_later()
                     logger.error("%s cannot start, again in %g s: %s", child.name, pause, err)  # noqa: TRY400 -- the system's own words say it
 
     def _idle_s(self) -> float | None:
         """Return how long nothing has to be done; `None`: until something happens."""
         times = [at for child in self._children for at in (child.due, child.kill_at)]
+        times.append(self._vitals.due)
         if self._left_at is not None and any(c.pid and not c.told for c in self._beside):
             times.append(self._left_at + self._grace_s + RELAY_AFTER_S)
         known = [at for at in times if at is not None and at != float("inf")]
@@ -85,9 +102,11 @@ class Supervisor:
         """Act on a signal. SIGCHLD only wakes: the dead are looked for on each turn."""
         if number == signal.SIGCHLD or self._left_at is not None:
             return  # a second order to leave changes nothing
-        if number == signal.SIGHUP and not self._on_terminal:
+        if number in (signal.SIGTSTP, signal.SIGCONT):
+            self._vitals.be_quiet(wanted=number == signal.SIGTSTP)
+        elif number == signal.SIGHUP and not self._on_terminal:
             logger.info("restarting one child after the other")
-            self._rolling = deque(c for c in self._children if c.pid and not c.told)
+            self._succession.replace_all()
         else:
             self._leave()
 
@@ -95,9 +114,25 @@ class Supervisor:
         for child in self._children:
             if child.pid == pid:
                 child.came_up()
+                self._said_up = False
+                self._succession.came_up(child)
                 self._start_the_rest()
-                if self._all_up():
-                    logger.info("%s up", self._crew())
+
+    def _say_up(self) -> None:
+        """Say once that all have booted, and that nothing is being replaced any more."""
+        is_idle = self._succession.is_idle and self._left_at is None
+        if not self._said_up and is_idle and self._all_up():
+            self._said_up = True
+            logger.info("%s up", self._crew())
+
+    def _look_after(self) -> None:
+        """Tell how things are, once a second, and have the worker replaced that is worn."""
+        if self._vitals.due is not None and self._vitals.due <= time.monotonic():
+            leaving = self._left_at is not None
+            self._vitals.tell(self._children, self._count, leaving=leaving)
+            if not leaving:
+                for child, reason in self._vitals.worn(self._children):
+                    self._succession.replace(child, reason)
 
     def _start_the_rest(self) -> None:
         if not self._proven and self._left_at is None:
@@ -112,7 +147,7 @@ class Supervisor:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                for child in self._children:
+                for child in list(self._children):
                     if child.pid == pid:
                         self._ended(child, os.waitstatus_to_exitcode(status))
 
@@ -123,6 +158,8 @@ class Supervisor:
             if code not in (0, -signal.SIGTERM):  # by SIGTERM: before it had begun
                 logger.error("%s %s", name, how)
                 self._code = self._code or EXIT_FAILED
+        elif self._succession.ended(child, code, name, told=told):
+            return
         elif told:
             child.due = time.monotonic()
         elif not self._proven and code > 0 and code not in PASSING:
@@ -135,25 +172,24 @@ class Supervisor:
     def _leave(self) -> None:
         """Tell all workers to stop."""
         self._left_at = time.monotonic()
-        self._rolling.clear()
+        self._succession.cancel()
         for child in self._children:
             if child in self._beside:
                 child.due = None
             else:
                 child.stop(self._left_at + self._grace_s + KILL_AFTER_S)
+        self._vitals.tell(self._children, self._count, leaving=True)
 
     def _stop_next(self) -> None:
-        """Stop the relay and the exporter last; in a rolling restart, the next when all are up."""
+        """Stop the relay and the exporter last; while nobody leaves, replace the next."""
         if self._left_at is not None:
             over = self._left_at + self._grace_s
             late = time.monotonic() >= over + RELAY_AFTER_S
             if late or not any(worker.pid for worker in self._workers):
                 for child in self._beside:
                     child.stop(over + KILL_AFTER_S)
-        elif self._rolling and self._all_up():
-            child = self._rolling.popleft()
-            logger.info("restarting %s", child)
-            child.stop(time.monotonic() + self._grace_s + KILL_AFTER_S)
+        else:
+            self._succession.turn()
 
     def _kill_overdue(self) -> None:
         for child in self._children:
@@ -167,11 +203,10 @@ class Supervisor:
         return all(child.is_up for child in self._children)
 
     def _crew(self) -> str:
-        count = len(self._workers)
-        crew = "1 worker" if count == 1 else f"{count} workers"
+        crew = "1 worker" if self._count == 1 else f"{self._count} workers"
         if any(child.name == "relay" for child in self._beside):
             return f"{crew} and a relay are"
-        return f"{crew} {'is' if count == 1 else 'are'}"
+        return f"{crew} {'is' if self._count == 1 else 'are'}"
 
 
 def listen() -> tuple[int, int, int]:
@@ -180,7 +215,10 @@ def listen() -> tuple[int, int, int]:
     ready, ready_fd = os.pipe()
     os.set_blocking(signals_fd, False)
     signal.set_wakeup_fd(signals_fd, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+    heard = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD]
+    if not os.isatty(0):  # there Ctrl-Z is the shell's
+        heard += [signal.SIGTSTP, signal.SIGCONT]
+    for number in heard:
         if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, lambda *_: None)
     use({"WORKSHED_RELAY_FORK": "false", "WORKSHED_READY_FD": str(ready_fd)})

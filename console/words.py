@@ -14,6 +14,8 @@ UNITS = {
 }
 PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
 SPAN = "3d|2h|30s"
+ROOM = "512M|2G"
+ROOMS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 INSTANT = "2027-01-31T09:00Z"
 SHOWN = ("d", "h", "min", "s")
 TENTHS_BELOW = 10
@@ -31,6 +33,14 @@ def span(text: str) -> timedelta:
         return sum((float(number) * UNITS[unit] for number, unit in parts), timedelta())
     except OverflowError:
         raise typer.BadParameter(f"{text!r} is too long") from None
+
+
+def room(text: str) -> int:
+    """Read `512M`, `2G` or `1.5G` as bytes, by powers of 1024; refuses anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise typer.BadParameter(f"{text!r} is no amount of memory like 512M or 2G")
+    return int(float(found[1]) * ROOMS[found[2].upper()])
 
 
 def instant(text: str) -> datetime:

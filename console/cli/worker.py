@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from console.cli import completing
+from console.words import ROOM, room
 
 
 def worker(
@@ -34,6 +35,18 @@ def worker(
     relay: Annotated[
         bool, typer.Option("--relay/--no-relay", help="Run a relay beside the workers.")
     ] = True,
+    max_jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Replace a worker that has run so many, or up to a fifth more by chance."
+        ),
+    ] = None,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=room, metavar=ROOM, help="Replace a worker that takes more than this of RAM."
+        ),
+    ] = None,
 ) -> None:
     """Run worker processes and a relay, and restart the one that dies.
 
@@ -48,8 +61,14 @@ def worker(
 
     SIGTERM or Ctrl-C: all workers finish what runs, within
     WORKSHED_SHUTDOWN_GRACE; then the relay ends. SIGHUP: one child after the
-    other is restarted, with new code, the next only when all are up. (Started
-    from a terminal it stops: the terminal has gone.)
+    other is replaced, with new code, each once its successor is up; when one
+    does not come up, the old ones go on. (Started from a terminal it stops: the
+    terminal has gone.) SIGTSTP: the workers start nothing more, what runs ends,
+    the rest goes back to its queues; SIGCONT: they go on. (On a terminal Ctrl-Z
+    is the shell's.)
+
+    A worker that has reached --max-jobs or --max-memory (looked at when a job
+    has ended) is replaced in the same way, one at a time.
 
     Exit codes: 0 all ended well; 1 one did not; 72 one had not stopped 10 s
     after the grace, and was killed; others as above.
@@ -57,9 +76,11 @@ def worker(
     from brokers import build
     from console.child import Child
     from console.supervisor import RELAY_AFTER_S, Supervisor
+    from console.vitals import Limits, Vitals
     from workshed import logs
-    from workshed.metrics.folders import gather
-    from workshed.settings import multiprocess_folder, settings
+    from workshed.errors import WorkshedError
+    from workshed.metrics import folders
+    from workshed.settings import settings
 
     build.broker()  # opens nothing; a setting that no child could read is said here, once
     logs.configure()
@@ -72,10 +93,16 @@ def worker(
     command += ["--queues", *queues] if queues else []
     workers = [Child(f"worker {number}", command) for number in range(1, processes + 1)]
     relaying = [sys.executable, "-m", "brokers.relay", "--parent", str(os.getpid())]
-    beside = [Child("relay", relaying)] if relay else []
-    # One folder for all, so that there is one page to scrape; whoever named one shows it himself.
-    if settings().metrics and multiprocess_folder() is None and (folder := gather(os.getpid())):
+    beside = [Child("relay", relaying, beside=True)] if relay else []
+    # One folder for all, so that there is one page to scrape, and one process to be asked.
+    shows, folder = settings().shows, folders.of(os.getpid())
+    if folder is not None and shows:
         showing = [sys.executable, "-m", "brokers.exporter", str(folder), "--parent", relaying[-1]]
-        beside.append(Child("exporter", showing))
-    supervisor = Supervisor(workers, beside, grace)
+        beside.append(Child("exporter", showing, beside=True, alone=True))  # it has the port
+    elif folder is not None:
+        folders.sweep()  # as the exporter does
+    limits = Limits(max_jobs, max_memory)
+    if limits and folder is None:
+        raise WorkshedError("--max-jobs and --max-memory need a folder, see TMPDIR")
+    supervisor = Supervisor([*workers, *beside], grace, Vitals(folder, limits))
     raise typer.Exit(supervisor.run())

@@ -21,7 +21,7 @@ from workshed import logs
 logs.configure()
 python, *paths = sys.argv[1:]
 children = [Child(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
-sys.exit(Supervisor(children, [], timedelta(seconds=5)).run())
+sys.exit(Supervisor(children, timedelta(seconds=5)).run())
 """
 
 CHILD = """

@@ -1,0 +1,188 @@
+"""`workshed worker` as the tests see it: its processes, and its words."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pika
+
+ACTORS = """
+import logging, os, signal, time
+import dramatiq
+from brokers import Queue, broker
+
+broker.add_queue(Queue("parts"))
+VERSION = 1
+
+def note(word, number):
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(f"{word} {number} {VERSION} {os.getpid()}\\n")
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def make(number, seconds=0.05):
+    note("start", number)
+    time.sleep(seconds)
+    note("end", number)
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def leave(code):
+    if not os.path.exists("left"):
+        open("left", "w").close()
+        os._exit(code)
+    note("end", code)
+
+@dramatiq.actor(
+    broker=broker, queue_name="parts", time_limit=300, hard_time_limit=1_000,
+    max_retries=1, min_backoff=10, max_backoff=10,
+)
+def hang(number):
+    note("start", number)
+    time.sleep(600)  # one call into C: nothing can interrupt it
+    note("end", number)
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def talk(number):
+    logging.getLogger("parts").info("x" * 3000)
+    note("end", number)
+"""
+
+
+def children(pid):
+    """Return the processes that a process has started and that have not ended, oldest first."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(one) for one in found if not has_ended(int(one))]
+    return []
+
+
+def descendants(pid):
+    """Return all below a process."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def has_ended(pid):
+    """Also when nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def command_of(pid):
+    """Return its words; none when it has ended meanwhile."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+class Supervised:
+    """`workshed worker` with its masters, their workers, and a relay."""
+
+    def __init__(self, options, environment, log, command="worker"):
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "console", command, *options],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+
+    def text(self):
+        return self.log.read_text()
+
+    def said(self):
+        """Return the supervisor's own lines."""
+        lines = [line for line in self.text().splitlines() if line.startswith("{")]
+        found = [json.loads(line) for line in lines]
+        return [line["event"] for line in found if line["logger"].startswith("console.")]
+
+    def masters(self):
+        return [pid for pid in children(self.process.pid) if "dramatiq" in command_of(pid)]
+
+    def relays(self):
+        return [pid for pid in children(self.process.pid) if "brokers.relay" in command_of(pid)]
+
+    def workers(self):
+        """Return the worker process of each master."""
+        return [pid for master in self.masters() for pid in children(master)]
+
+    def stop(self, number=signal.SIGTERM, timeout=45):
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def end(self):
+        """Leave nothing behind, whatever the test did."""
+        below = descendants(self.process.pid)
+        self.process.kill()
+        self.process.wait(10)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def wait_until_up(one, eventually, times=1):
+    eventually(
+        lambda: len(ups(one)) >= times or one.process.poll() is not None,
+        within_s=60,
+    )
+    assert one.process.poll() is None, one.text()
+
+
+def ups(one):
+    return [line for line in one.said() if line.endswith(" up")]
+
+
+class Consumers:
+    """Counts a queue's consumers as RabbitMQ has them, all the time, in a thread."""
+
+    def __init__(self, url, queue):
+        self.fewest = self.most = None
+        self._queue = queue
+        self._over = threading.Event()
+        self._line = pika.BlockingConnection(pika.URLParameters(url))
+        self._channel = self._line.channel()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self.fewest = self.most = self._count()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+        self._line.close()
+
+    def _count(self):
+        return self._channel.queue_declare(self._queue, passive=True).method.consumer_count
+
+    def _run(self):
+        while not self._over.is_set():
+            count = self._count()
+            self.fewest, self.most = min(self.fewest, count), max(self.most, count)
+
+
+def ask(one, path):
+    """Ask the port that is told in the log; status and text, or nothing where none answers."""
+    found = re.findall(r"probes are at http://127.0.0.1:(\d+)/livez", one.text())
+    if not found:
+        return None
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[-1]), timeout=5)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return None

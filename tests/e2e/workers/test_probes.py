@@ -1,0 +1,154 @@
+"""`/livez` and `/readyz` of real processes."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.e2e.workers.supervised import Supervised, ask
+
+OK = (200, "ok\n")
+
+
+@pytest.fixture
+def is_ready(eventually):
+    """`is_ready(workers)`: wait until it says so."""
+    return lambda one: eventually(lambda: ask(one, "/readyz") == OK, within_s=60)
+
+
+def test_with_both_servers_away_it_lives_and_is_not_ready(
+    supervise, is_ready, servers, send, done, eventually
+):
+    """A restart would bring no server back, and cut the jobs that need none."""
+    workers = supervise(processes=2, exporter=True)
+    is_ready(workers)
+    assert ask(workers, "/livez") == OK
+    pids = workers.workers()
+    servers.rabbitmq.stop()
+    servers.postgres.stop()
+    try:
+
+        def both_are_missed():
+            status, text = ask(workers, "/readyz")
+            missed = [
+                f"worker {pid}: {what}"
+                for pid in pids
+                for what in ("RabbitMQ is not connected", "PostgreSQL does not answer")
+            ]
+            return status == 503 and all(one in text for one in missed)
+
+        eventually(both_are_missed, within_s=30)
+        began = time.monotonic()
+        for _ in range(50):
+            assert ask(workers, "/livez") == OK
+            assert ask(workers, "/readyz")[0] == 503
+        assert time.monotonic() - began < 60  # 100 answers, of which none waits for a server
+        assert workers.workers() == pids
+    finally:
+        servers.postgres.start()
+        servers.rabbitmq.start()
+
+    is_ready(workers)
+    send("make", 1)
+    eventually(lambda: done() == {1}, within_s=20)
+
+
+def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):
+    workers = supervise("--no-relay", processes=1, exporter=True)
+    words = f"worker {workers.workers()[0]}: no relay beats anywhere\n"
+
+    eventually(lambda: ask(workers, "/readyz") == (503, words), within_s=60)
+
+    assert ask(workers, "/livez") == OK
+
+
+def test_a_frozen_worker_is_missed_and_one_that_is_gone_too(supervise, is_ready, eventually):
+    workers = supervise(processes=2, exporter=True)
+    is_ready(workers)
+    frozen, _ = workers.workers()
+
+    os.kill(frozen, signal.SIGSTOP)
+    words = f"worker {frozen}: nothing heard of it for "
+    eventually(lambda: words in ask(workers, "/readyz")[1], within_s=60)
+    os.kill(frozen, signal.SIGKILL)
+    eventually(lambda: "supervisor: 1 of 2 workers are up" in ask(workers, "/readyz")[1])
+
+    is_ready(workers)
+
+
+def test_while_it_stops_it_is_not_ready(supervise, is_ready, send, notes, eventually):
+    workers = supervise(processes=1, exporter=True)
+    is_ready(workers)
+    send("make", 1, 5.0)
+    eventually(lambda: notes("start"))
+
+    workers.process.terminate()
+
+    eventually(lambda: ask(workers, "/readyz") == (503, "it stops\n"))
+    assert ask(workers, "/livez") == OK
+    assert workers.process.wait(45) == 0
+
+
+def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
+    workers = supervise(processes=2, exporter=True)
+    is_ready(workers)
+    found = []
+
+    workers.process.send_signal(signal.SIGHUP)
+
+    def is_done():
+        found.append(ask(workers, "/readyz"))
+        return any("restarting exporter" in line for line in workers.said())
+
+    eventually(is_done, within_s=120)
+    assert set(found) <= {OK, None}  # nothing answers while the exporter itself is replaced
+    is_ready(workers)
+
+
+def test_plain_dramatiq_answers_too(start_worker, environment, is_ready):
+    own = {"PROMETHEUS_MULTIPROC_DIR": "", "WORKSHED_PROBES": "true"}
+
+    worker = start_worker("parts", processes=2, env=own)
+
+    is_ready(worker)
+    assert ask(worker, "/livez") == OK
+    assert worker.stop() == 0
+
+
+def test_without_metrics_probes_answer_all_the_same(supervise, is_ready):
+    workers = supervise(processes=1, exporter=True, env={"WORKSHED_METRICS": "false"})
+
+    is_ready(workers)
+
+    assert ask(workers, "/livez") == OK
+    assert ask(workers, "/metrics") == (404, "there is /livez, /readyz\n")
+
+
+@pytest.fixture
+def relay(environment, broker, tmp_path):
+    """`workshed relay`, alone."""
+    one = Supervised([], environment, tmp_path / "relay.log", command="relay")
+    yield one
+    one.end()
+
+
+def test_a_relay_that_is_alone_answers_for_itself(relay, is_ready, servers, eventually):
+    is_ready(relay)
+    assert ask(relay, "/livez") == OK
+    servers.postgres.stop()
+    servers.rabbitmq.stop()
+    try:
+        eventually(
+            lambda: (
+                {"PostgreSQL does not answer", "RabbitMQ is not connected"}
+                <= {line.split(": ")[1] for line in ask(relay, "/readyz")[1].splitlines()}
+            ),
+            within_s=30,
+        )
+        assert ask(relay, "/livez") == OK
+    finally:
+        servers.postgres.start()
+        servers.rabbitmq.start()
+    is_ready(relay)
+    assert relay.stop() == 0

@@ -1,0 +1,102 @@
+"""When a worker is worn, and when a child cannot be kept."""
+
+import pytest
+import typer
+
+from console import vitals
+from console.child import Child
+from console.vitals import Limits, lost
+from console.words import room
+from workshed.pulses import Pulse
+
+MIB = 1 << 20
+
+
+def pulse(jobs=0, memory=0, pid=7):
+    return Pulse("worker", jobs=jobs, memory_bytes=memory, pid=pid)
+
+
+def test_none_is_worn_before_the_limit_and_each_is_a_fifth_beyond_it():
+    limits = Limits(100, None)
+    worn = {}
+    for pid in range(200):
+        assert limits.exceeded(pulse(jobs=99, pid=pid)) is None
+        worn[pid] = next(n for n in range(100, 200) if limits.exceeded(pulse(jobs=n, pid=pid)))
+
+    assert min(worn.values()) >= 100
+    assert max(worn.values()) <= 120
+    assert len(set(worn.values())) > 5  # or all of a fleet would go at once
+
+
+def test_a_worker_is_worn_by_what_it_keeps():
+    limits = Limits(None, 300 * MIB)
+
+    assert limits.exceeded(pulse(memory=100 * MIB)) is None
+    assert limits.exceeded(pulse(memory=300 * MIB)) is None
+    assert limits.exceeded(pulse(memory=301 * MIB)) == "takes 301 MiB of memory"
+    assert limits.exceeded(pulse(jobs=10**9)) is None
+
+
+def test_what_a_worker_takes_from_its_start_is_said_once_and_wears_nothing(caplog):
+    limits = Limits(None, 50 * MIB)
+
+    assert [limits.exceeded(pulse(memory=90 * MIB)) for _ in range(3)] == [None] * 3
+    assert caplog.text.count("--max-memory 50 MiB is less than the 90 MiB") == 1
+
+
+def test_what_was_known_of_those_that_ended_is_forgotten():
+    limits = Limits(None, 300 * MIB)
+    limits.exceeded(pulse(memory=400 * MIB))  # too much from its start
+    limits.keep(set())
+
+    assert limits.exceeded(pulse(memory=100 * MIB)) is None
+    assert limits.exceeded(pulse(memory=400 * MIB)) == "takes 400 MiB of memory"
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ([1] * 4, None),
+        ([1] * 5, "worker 1 could not start 5 times in a row"),
+        ([2, 1, -9, 70, 2], "worker 1 could not start 5 times in a row"),
+        ([3, 4] * 50, None),  # RabbitMQ or PostgreSQL is away: no restart brings them back
+    ],
+)
+def test_a_child_that_does_not_come_up_for_reasons_of_its_own_is_lost(codes, words):
+    one = Child("worker 1", [])
+
+    for code in codes:
+        one.ended(code)
+
+    assert lost(one) == words
+
+
+def test_one_that_came_up_is_not_lost_however_often_it_ends():
+    one = Child("worker 1", [])
+    for _ in range(20):
+        one.came_up()
+        one.ended(71)
+
+    assert lost(one) is None
+
+
+def test_one_that_boots_for_ever_is_lost(monkeypatch):
+    one = Child("worker 1", [])
+    monkeypatch.setattr(Child, "boots_for_s", 301.0)
+
+    assert lost(one) == "worker 1 has been starting for 301 s"
+    assert vitals.BOOT_S == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512M", 512 * MIB), ("2G", 2048 * MIB), ("1.5g", 1536 * MIB), ("64 MiB", 64 * MIB)],
+)
+def test_memory_is_written_as_operators_write_it(text, size):
+    assert room(text) == size
+
+
+@pytest.mark.parametrize("text", ["512", "0M", "-1M", "1T", "M", "", "512MB5"])
+def test_what_is_no_amount_of_memory_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="no amount of memory like 512M or 2G"):
+        room(text)
