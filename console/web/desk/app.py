@@ -20,6 +20,7 @@ from console.web.desk.gate import AWAY, Gate
 from console.web.desk.live import Live
 from console.web.desk.login import Login
 from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from console.web.desk.probing import Probing
 from console.web.headers import SafeHeaders
 from workshed import keys
 from workshed.db import PASSING_ERRORS
@@ -36,7 +37,10 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     keys.require()
     doors = Doors(authorize)
     gate, login, live = Gate(doors), Login(doors), Live(doors, PAGES)
+    probing = Probing()
     routes = [
+        Route("/livez", probing.live),
+        Route("/readyz", probing.ready),
         Route("/login", login.ask),
         Route("/login", login.enter, methods=["POST"]),
         Route("/logout", login.leave, methods=["POST"]),

@@ -1,0 +1,67 @@
+"""`/livez` and `/readyz` of the console, which ask for no login."""
+
+import threading
+import time
+
+import psycopg
+
+from console.web.desk import probing
+
+
+def test_a_stranger_is_told_that_it_is_alive_and_ready_and_nothing_else(browsers):
+    client = browsers().client
+
+    for path in ("/livez", "/readyz"):
+        answer = client.get(path)
+
+        assert (answer.status_code, answer.text) == (200, "ok\n")
+        assert "set-cookie" not in answer.headers
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_without_postgresql_it_is_alive_and_not_ready(browsers, servers, eventually):
+    client = browsers().client
+    assert client.get("/readyz").status_code == 200
+    servers.postgres.stop()
+    try:
+        eventually(lambda: client.get("/readyz").status_code == 503, within_s=30)
+        assert client.get("/readyz").text == "PostgreSQL does not answer\n"
+        assert client.get("/livez").status_code == 200
+    finally:
+        servers.postgres.start()
+
+    eventually(lambda: client.get("/readyz").status_code == 200, within_s=30)
+
+
+def test_however_many_probes_come_there_is_one_look_a_second(browsers, monkeypatch):
+    looks = []
+    monkeypatch.setattr(probing, "ask", lambda: looks.append(1))
+    client = browsers().client
+
+    monkeypatch.setattr(probing, "FRESH_S", 600)
+
+    assert {client.get("/readyz").status_code for _ in range(20)} == {200}
+    assert looks == [1]
+
+
+def test_a_look_that_hangs_holds_no_probe_up(browsers, monkeypatch):
+    """Without the limit a probe hangs as long as PostgreSQL does, and takes a thread each time."""
+    looks, on = [], threading.Event()
+
+    def hang():
+        looks.append(1)
+        assert on.wait(60)
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(probing, "ask", hang)
+    monkeypatch.setattr(probing, "WAIT_S", 0.1)
+    client = browsers().client
+    began = time.monotonic()
+    try:
+        assert [client.get("/readyz").status_code for _ in range(3)] == [503, 503, 503]
+        assert client.get("/livez").status_code == 200
+    finally:
+        on.set()
+
+    assert looks == [1]
+    assert time.monotonic() - began < 30
