@@ -26,6 +26,8 @@ KILL_AFTER_S = 10
 # At the first boot these pass by themselves, as does a signal; any other code would come again.
 PASSING = frozenset({0, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_HARD_DEADLINE})
 READ_BYTES = 4096
+LOOK_S = 1.0
+"""Between looks whether a successor boots for too long."""
 
 
 class Supervisor:
@@ -93,6 +95,8 @@ class Supervisor:
         """Return how long nothing has to be done; `None`: until something happens."""
         times = [at for child in self._children for at in (child.due, child.kill_at)]
         times.append(self._vitals.due)
+        if not self._succession.is_idle:
+            times.append(time.monotonic() + LOOK_S)
         if self._left_at is not None and any(c.pid and not c.told for c in self._beside):
             times.append(self._left_at + self._grace_s + RELAY_AFTER_S)
         known = [at for at in times if at is not None and at != float("inf")]

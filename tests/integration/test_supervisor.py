@@ -152,6 +152,45 @@ def test_a_child_whose_parent_died_before_it_was_watched_ends():
     assert done.returncode == -signal.SIGTERM
 
 
+SECOND = "if os.path.exists('first'):\n    {}\nopen('first', 'w').close()\n"
+"""What a program does when it runs for the second time."""
+
+
+def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_on(
+    supervise, eventually
+):
+    """It would keep the roll, and the memory of one more, for ever."""
+    soon = "import console.succession; console.succession.BOOT_S = 1.0\n"
+    supervisor = supervise(child(before=SECOND.format("signal.pause()")), first=soon)
+    eventually(lambda: supervisor.said() == ["1 worker is up"])
+    before = supervisor.children()
+
+    supervisor.process.send_signal(signal.SIGHUP)
+
+    eventually(lambda: "and no other is restarted" in supervisor.said()[-1], within_s=30)
+    assert " is not up after 1 s and is killed" in "\n".join(supervisor.said())
+    assert supervisor.children() == before
+    assert supervisor.stop() == 0
+
+
+def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goes_on(
+    supervise, tmp_path, eventually
+):
+    """An outage is no broken release: given up, the rest would go on with old code unseen."""
+    away = "os.path.exists('back') or sys.exit(3)"
+    supervisor = supervise(child(before=SECOND.format(away)))
+    eventually(lambda: supervisor.said() == ["1 worker is up"])
+    (old,) = supervisor.children()
+
+    supervisor.process.send_signal(signal.SIGHUP)
+    eventually(lambda: supervisor.said()[-1].endswith("again in 1 s"), within_s=30)
+    assert old in supervisor.children()
+    (tmp_path / "back").touch()
+
+    eventually(lambda: supervisor.said()[-1] == "1 worker is up", within_s=30)
+    assert old not in supervisor.children()
+
+
 def test_a_terminal_that_hangs_up_ends_it(supervise, eventually):
     """A worker that outlives its window would go on unseen, with old code."""
     ours, theirs = pty.openpty()
