@@ -1,5 +1,6 @@
 """Tell how much waits and how much is dead, as any relay sees it."""
 
+import math
 import time
 from collections import Counter
 
@@ -28,8 +29,13 @@ def overview(conn: Connection) -> float:
     died: Counter[str] = Counter()
     for queue, count in dead.by_queue(conn).items():
         died[queue if queue in known else OTHER] += count
+    ages: dict[str, float] = {}
+    for queue, age in dead.ages(conn).items():
+        name = queue if queue in known else OTHER
+        ages[name] = min(age.total_seconds(), ages.get(name, math.inf))
     for queue in (*known, OTHER):  # 0 is told as well
         for state in STATES:
             meters.SCHEDULE.set(waiting[queue, state], queue, state)
         meters.DEAD.set(died[queue], queue)
+        meters.DEAD_AGE.set(ages.get(queue, math.nan), queue)
     return max(LOOK_S, (time.monotonic() - started) / SHARE)

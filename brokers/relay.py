@@ -24,6 +24,7 @@ from brokers.errors import BrokerBlockedError, EnvelopeError, UnroutableError, e
 from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
+from brokers.lateness import tell_lateness
 from brokers.oldest import Oldest
 from brokers.overview import overview
 from brokers.publisher import Publication, Ticket
@@ -124,6 +125,7 @@ class Relay:
                     windows.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                meters.POSTGRESQL_UP.set(0)
                 logger.warning("relay: %s; trying again", str(err).strip())
                 self._has_database = False
                 self._withdraw()
@@ -135,6 +137,7 @@ class Relay:
     def _work(self, conn: Connection) -> None:
         queues.declare(conn, {queue.name: queue.kind for queue in self._declared.values()})
         beat = Heartbeat(self.id)
+        meters.POSTGRESQL_UP.set(1)
         beat(conn)  # before any row is taken, or another relay would take it as orphaned
         with Background("heartbeat", [beat]), Background("duties", self._duties):
             self._has_database = True
@@ -312,6 +315,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
         overview,
         Oldest(publisher),
         SyncAge(),
+        tell_lateness,
     ]
     relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
     folder = settings().shared_folder

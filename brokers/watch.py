@@ -11,6 +11,7 @@ from brokers.worker_beat import WorkerBeat
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import cancels, queues, relays, rules
+from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Watch:
         alive = relays.alive(conn)
         self._note_relay(alive=alive)
         self._gauges.look(relay_alive=alive)
+        meters.POSTGRESQL_UP.set(1)
         self._beat(conn)
         self._pausing.give_back()
         self._answered, self._answered_at = True, time.monotonic()
@@ -98,4 +100,5 @@ class Watch:
                         self._over.wait(LOOK_S)
             except Exception as err:  # noqa: BLE001 -- it looks again, whatever it was
                 self._answered = False
+                meters.POSTGRESQL_UP.set(0)
                 logger.warning("paused queues and cancels are not read: %s", str(err).strip())

@@ -291,6 +291,12 @@ def by_queue(conn: Connection) -> dict[str, int]:
     return dict(conn.execute("SELECT queue, count(*) FROM jobs.dead GROUP BY queue").fetchall())
 
 
+def ages(conn: Connection) -> dict[str, timedelta]:
+    """Return how long ago the newest dead job of each queue died."""
+    query = "SELECT queue, jobs.now() - max(died_at) FROM jobs.dead GROUP BY queue"
+    return dict(conn.execute(query).fetchall())
+
+
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete the dead that nobody has wanted back for long, at most `limit`; return how many."""
     query = """

@@ -122,6 +122,17 @@ def due(conn: Connection) -> list[str]:
     return [name for (name,) in conn.execute(query, (LIVE_FOR,))]
 
 
+def late(conn: Connection) -> timedelta:
+    """Return how long ago the oldest time was that is past and that nobody has dealt with."""
+    query = """
+        SELECT coalesce(max(jobs.now() - next_at), interval '0')
+          FROM jobs.recurring
+         WHERE next_at <= jobs.now() AND paused_at IS NULL AND seen_at > jobs.now() - %s
+    """
+    found: timedelta = next(iter(conn.execute(query, (LIVE_FOR,))))[0]
+    return found
+
+
 def take(conn: Connection, name: str) -> Recurring | None:
     """Lock a job that is due; `None` where it no longer is, or another has it."""
     query = """

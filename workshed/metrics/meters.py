@@ -76,6 +76,11 @@ BLOCKED = Gauge(
     mode="livemax",
 )
 
+# PostgreSQL, told by workers and relays.
+POSTGRESQL_UP = Gauge(
+    "postgresql_up", "1 while PostgreSQL answers; of several processes the least.", mode="livemin"
+)
+
 # Sends, told by every process that sends.
 SENDS = Counter(
     "sends",
@@ -131,6 +136,12 @@ SCHEDULE = Gauge(
     mode="livemax",
 )
 DEAD = Gauge("dead_jobs", "Jobs that are dead, until somebody acts.", ("queue",), mode="livemax")
+DEAD_AGE = Gauge(
+    "dead_age_seconds",
+    "How long ago the newest of the dead jobs died; not a number where none is dead.",
+    ("queue",),
+    mode="livemin",
+)
 READY = Gauge(
     "queue_ready",
     "Messages on RabbitMQ that no worker has; not a number while it cannot be asked.",
@@ -148,6 +159,17 @@ OLDEST = Gauge(
     mode="livemax",
 )
 
+RECURRING_LATE = Gauge(
+    "recurring_late_seconds",
+    "How long ago the oldest run of a periodic job was planned that nobody has made.",
+    mode="livemax",
+)
+REPORT_AGE = Gauge(
+    "report_age_seconds",
+    "How long ago the last day ended that has a daily report, or since when there could have been "
+    "one; not a number where no worker has that job, or it is paused.",
+    mode="livemin",
+)
 SYNC_AGE = Gauge(
     "sync_age_seconds",
     "How long ago a listing of the source was read to its end, or since when none was.",

@@ -1,5 +1,6 @@
 """What a relay does beside sending: beat, warn, clean up."""
 
+import math
 from datetime import timedelta
 from uuid import uuid4
 
@@ -216,6 +217,24 @@ def test_what_is_no_longer_there_is_told_as_none(database, autocommitting, count
     overview(conn)
 
     assert counted("dead_jobs", queue="default") == 0
+
+
+def test_how_long_ago_the_newest_of_the_dead_died_is_told_of_each_queue(
+    database, autocommitting, counted
+):
+    """A count that rises and falls again between two looks, or with a retry, tells of no death."""
+    conn = autocommitting
+    queues.declare(conn, {"default": "quorum", "emails": "classic"})
+    for queue, seconds in {"default": 60, "invented": 300, "made_up": 120}.items():
+        bury(conn, queue)
+        aged = "UPDATE jobs.dead SET died_at = died_at - %s WHERE queue = %s"
+        conn.execute(aged, (timedelta(seconds=seconds), queue))
+
+    overview(conn)
+
+    assert 60 <= counted("dead_age_seconds", queue="default") < 90
+    assert 120 <= counted("dead_age_seconds", queue="other") < 150
+    assert math.isnan(counted("dead_age_seconds", queue="emails"))
 
 
 def bury(conn, queue):

@@ -1,0 +1,105 @@
+"""What the calendar owes, as relays tell it."""
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from brokers.lateness import tell_lateness
+from workshed.cron import daily
+from workshed.jobs import recurring
+
+HOUR = timedelta(hours=1)
+REPORT = """
+    INSERT INTO product.daily_report_snapshots (business_date, zone, starts_at, ends_at, numbers)
+    SELECT (at - interval '1 day')::date, 'UTC', at - interval '1 day', at, '{}'
+      FROM (SELECT jobs.now() - %s AS at) AS day
+"""
+
+
+@pytest.fixture
+def conn(connect, database):
+    """Its product was made three days ago."""
+    found = connect(autocommit=True)
+    found.execute("UPDATE jobs.migrations SET applied_at = applied_at - interval '3 days'")
+    return found
+
+
+@pytest.fixture
+def declare(conn):
+    """`declare("maintain")`: a worker has this periodic job."""
+
+    def declare(name):
+        job = recurring.Declared(name, "low", daily("09:00"))
+        recurring.declare(conn, [job])
+
+    return declare
+
+
+@pytest.fixture
+def look(conn, counted):
+    """`look("report_age_seconds")`: that number, after a look."""
+
+    def look(name):
+        assert tell_lateness(conn) >= 10
+        return counted(name)
+
+    return look
+
+
+# Runs
+
+
+def test_a_run_that_nobody_makes_is_late_by_the_time_since_it_was_planned(conn, declare, look):
+    declare("maintain")
+    assert look("recurring_late_seconds") == 0
+
+    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 hours'")
+
+    assert 7200 <= look("recurring_late_seconds") < 7300
+
+
+@pytest.mark.parametrize(
+    "change", ["paused_at = jobs.now()", "seen_at = jobs.now() - interval '11 minutes'"]
+)
+def test_what_is_paused_or_in_no_release_is_never_late(conn, declare, look, change):
+    declare("maintain")
+    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 hours'")
+    conn.execute(f"UPDATE jobs.recurring SET {change}")  # noqa: S608 -- of the two above
+
+    assert look("recurring_late_seconds") == 0
+
+
+# The daily report
+
+
+def test_the_age_of_the_report_is_the_time_since_its_day_ended(conn, declare, look):
+    declare("daily_report")
+    for hours in (30, 6):
+        conn.execute(REPORT, (hours * HOUR,))
+
+    assert 6 * 3600 <= look("report_age_seconds") < 6 * 3600 + 100
+
+
+def test_without_any_report_it_is_the_time_since_there_could_have_been_one(declare, look):
+    """A job that has failed from its first day on would never be missed."""
+    declare("daily_report")
+
+    assert 3 * 86400 <= look("report_age_seconds") < 3 * 86400 + 100
+
+
+@pytest.mark.parametrize(
+    "change", ["paused_at = jobs.now()", "seen_at = jobs.now() - interval '2 days'"]
+)
+def test_a_report_that_nobody_expects_is_not_missing(conn, declare, look, change):
+    declare("daily_report")
+    conn.execute(f"UPDATE jobs.recurring SET {change}")  # noqa: S608 -- of the two above
+
+    assert math.isnan(look("report_age_seconds"))
+
+
+def test_without_the_product_there_is_no_report_to_tell_of(conn, declare, look):
+    declare("daily_report")
+    conn.execute("DROP SCHEMA product CASCADE")
+
+    assert math.isnan(look("report_age_seconds"))

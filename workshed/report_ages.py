@@ -1,0 +1,29 @@
+"""How old the last daily report is, for relays, which need nothing that makes one."""
+
+from datetime import timedelta
+
+from workshed import tables
+from workshed.db import Connection
+
+JOB = "daily_report"
+HAD_WITHIN = timedelta(days=1)
+"""Where no worker had the job for this long, its release is gone, and nobody expects a report."""
+
+
+def find(conn: Connection) -> timedelta | None:
+    """Return how long ago the last day ended that has a report; `None` where none is expected.
+
+    Where there is none yet, since when there could have been one: its table was made.
+    """
+    if not tables.has(conn, "daily_report_snapshots"):
+        return None
+    query = """
+        SELECT jobs.now() - coalesce(
+                   (SELECT max(ends_at) FROM product.daily_report_snapshots),
+                   (SELECT applied_at FROM jobs.migrations
+                     WHERE stream = 'product' AND name = '0005_reports'))
+          FROM jobs.recurring
+         WHERE name = %s AND paused_at IS NULL AND seen_at > jobs.now() - %s
+    """
+    row = conn.execute(query, (JOB, HAD_WITHIN)).fetchone()
+    return row[0] if row else None
