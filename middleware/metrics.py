@@ -13,7 +13,7 @@ from middleware.observer import Observer
 from workshed import pages
 from workshed.metrics import meters
 from workshed.metrics.ledger import Ledger
-from workshed.metrics.meter import Meter
+from workshed.metrics.meter import Counter, Meter
 from workshed.metrics.meters import OTHER
 from workshed.pages import Pages
 from workshed.settings import settings
@@ -30,7 +30,13 @@ class Metrics(Observer):
         """Of a worker; elsewhere there is nothing in a hurry."""
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Begin to hand on what jobs note."""
+        """Begin to hand on what jobs note.
+
+        Counters without labels begin at 0: in one that appears at 1 Prometheus sees no increase.
+        """
+        for meter in meters.ALL:
+            if isinstance(meter, Counter) and not meter.labels:
+                meter.add(amount=0)
         self._ledger = Ledger()
         self._ledger.start()
 

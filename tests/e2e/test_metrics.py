@@ -137,6 +137,8 @@ def test_one_page_shows_what_all_workers_of_a_master_have_counted(
     assert number(page, "worker_threads") == 16
     assert number(page, "rabbitmq_up", connection="consumer") == 1
     assert page[("shop_invoices_total",)] == 21
+    # They begin at 0: in one that appeared at 1 Prometheus would see no increase.
+    assert [number(page, f"{name}_total") for name in ("jobs_to_dead_queue", "runs_lost")] == [0, 0]
     assert worker.stop() == 0
 
 
