@@ -29,15 +29,18 @@ dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/browser
+	@sh .ci/prometheus
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only
+	@sh .ci/prometheus
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/integration --postgres '$(POSTGRES)'
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/browser
+	@sh .ci/prometheus
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
 		tests/integration/sync tests/unit/pixels --full
