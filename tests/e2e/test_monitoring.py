@@ -1,0 +1,279 @@
+"""Real processes, and a Prometheus that scrapes them and decides by the rules of `deploy/`."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import dramatiq
+import pytest
+
+from console.servers.ports import HOST, free_ports
+from tests import monitoring
+from tests.monitoring import Prometheus
+
+pytestmark = pytest.mark.timeout(900)  # a page, a rule and a fault after the other
+
+ACTORS = """
+from datetime import timedelta
+import threading
+import dramatiq
+from brokers import broker
+from middleware import Limit
+from workshed.cron import every
+
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000, max_retries=0)
+def work(what):
+    if what == "fail":
+        raise OSError("away")
+    if what == "wait":
+        threading.Event().wait(5)
+    seldom.send()
+
+@dramatiq.actor(broker=broker, queue_name="default", limit=Limit.window(1, per=timedelta(hours=1)))
+def seldom(): pass
+
+@dramatiq.actor(broker=broker, queue_name="default", periodic=every(timedelta(seconds=10)))
+def tick(): pass
+"""
+AT = re.compile(r"metrics are at http://127.0.0.1:(\d+)/metrics")
+PATIENCE_S = 120
+"""Everything is seen within this time, however busy this machine is."""
+SOURCE = """
+    INSERT INTO product.sync_sources (name, url, created_at)
+    VALUES ('crm', 'https://crm.example.org', jobs.now() - interval '2 hours')
+"""
+# What no release knows is left alone by all of them.
+PERIODIC = """
+    INSERT INTO jobs.recurring (name, queue, kind, spec, zone, late, late_within, words, options,
+                                next_at)
+    VALUES ('daily_report', 'low', 'daily', '09:00', 'UTC', 'once', '7 days', 'daily at 09:00',
+            '{}', jobs.now() + interval '1 day'),
+           ('by_the_moon', 'low', 'moon', 'full', 'UTC', 'once', '7 days', 'at full moon', '{}',
+            jobs.now() - interval '5 minutes')
+"""
+SEEN = "UPDATE jobs.recurring SET seen_at = jobs.now()"
+AGED = "UPDATE jobs.migrations SET applied_at = applied_at - interval '3 days'"
+
+
+@pytest.fixture
+def numbers():
+    """Each master shows its own."""
+    return {}
+
+
+@pytest.fixture
+def environment(environment, tmp_path):
+    """The variables of a process that measures."""
+    (tmp_path / "work.py").write_text(ACTORS)
+    (tmp_path / "scratch").mkdir()
+    return {**environment, "TMPDIR": str(tmp_path / "scratch"), "WORKSHED_RELAY_FORK": "false"}
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_page(servers):
+    """The port on which RabbitMQ's plugin shows its numbers."""
+    node, (port,) = servers.rabbitmq, free_ports(1)
+    listener = f'[{{ip, "{HOST}"}}, {{port, {port}}}]'
+    setting = f"rabbitmq_prometheus, tcp_config, {listener}, [{{persistent, true}}]"
+    node.ctl("eval", f"application:set_env({setting}).")
+    enabled = node.folder / "enabled_plugins"
+    before = enabled.read_text()
+    enabled.write_text(before.replace("].", ", rabbitmq_prometheus]."))
+    node.ctl("eval", f'rabbit_plugins:ensure("{enabled}").')
+    yield port
+    enabled.write_text(before)
+    node.ctl("eval", f'rabbit_plugins:ensure("{enabled}").')
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """`start("clock", "-m", "periodiq", "work")`: a program and what it has written."""
+    with contextlib.ExitStack() as opened:
+
+        def one(name, *words, **env):
+            log = tmp_path / f"{name}.log"
+            out = opened.enter_context(log.open("wb"))
+            process = subprocess.Popen(
+                [sys.executable, *words],
+                env={**os.environ, **environment, **env},
+                cwd=tmp_path,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+            opened.callback(process.wait, 30)
+            opened.callback(process.kill)
+            return SimpleNamespace(process=process, text=log.read_text, kill=process.kill)
+
+        yield one
+
+
+@pytest.fixture
+def wires(proxy, vhost, database):
+    """Before PostgreSQL and RabbitMQ, for one relay."""
+    return proxy(database), proxy(vhost)
+
+
+@pytest.fixture
+def world(start, start_worker, wires, vhost, database, broker):
+    """A worker of queue `default`, a clock, and two relays, one on wires that can be cut."""
+    postgresql, rabbitmq = wires
+    cut = {
+        "WORKSHED_DATABASE_URL": postgresql.url(database),
+        "WORKSHED_BROKER_URL": rabbitmq.url(vhost),
+    }
+    return SimpleNamespace(
+        clock=start("clock", "-c", "from periodiq import entrypoint; entrypoint()", "work"),
+        relay=start("relay", "-m", "console", "relay"),
+        far_relay=start("far-relay", "-m", "console", "relay", **cut),
+        worker=start_worker("work", options=("-Q", "default")),
+    )
+
+
+@pytest.fixture
+def prometheus(world, rabbitmq_page, tmp_path, eventually):
+    """It has seen all of them."""
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    ours = [
+        int(eventually(lambda one=one: AT.findall(one.text()), PATIENCE_S)[0])
+        for one in vars(world).values()
+    ]
+    with Prometheus(folder, {"workshed": ours, "rabbitmq": [rabbitmq_page]}) as found:
+        eventually(found.is_ready, PATIENCE_S)
+        eventually(lambda: found.result("sum(up) == 5"), PATIENCE_S)
+        yield found
+
+
+@pytest.fixture
+def work(broker):
+    """`work("fail", 20)`: send so many jobs."""
+
+    def send(what="well", count=1, queue="default"):
+        messages = [dramatiq.Message(queue, "work", (what,), {}, {}) for _ in range(count)]
+        broker.enqueue_many(messages)
+
+    return send
+
+
+@pytest.fixture
+def execute(connect):
+    """Each statement in a transaction of its own."""
+    return connect(autocommit=True).execute
+
+
+@pytest.fixture
+def memory_alarm(servers):
+    """`with memory_alarm():` RabbitMQ is short of memory."""
+
+    @contextlib.contextmanager
+    def alarm():
+        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            yield
+        finally:
+            servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+
+    return alarm
+
+
+@pytest.fixture
+def nothing_left(eventually):
+    """`nothing_left(missing)`: what that returns is empty in the end; else an error says what."""
+
+    def wait(left):
+        last = set()
+
+        def look():
+            last.clear()
+            last.update(left())
+            return not last
+
+        with contextlib.suppress(AssertionError):
+            eventually(look, PATIENCE_S)
+        assert last == set()
+
+    return wait
+
+
+def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
+    prometheus, work, execute, broker, nothing_left
+):
+    """A wrong name is no error to Prometheus: the alert never fires, the panel stays empty."""
+    for statement in (SOURCE, PERIODIC):
+        execute(statement)
+    broker.enqueue(dramatiq.Message("default", "work", ("well",), {}, {}), delay=600_000)
+    work("wait")  # what runs is looked at every second
+    asked = monitoring.queries()
+    written = [one["expr"] for one in monitoring.rules()]
+    named = monitoring.metrics([*(one.expr for one in asked), *written])
+
+    def missing():
+        work("fail")
+        work("well")
+        broker.enqueue(dramatiq.Message("default", "work", ("well",), {}, {}), delay=1)
+        return named - prometheus.names()
+
+    def empty():
+        return missing() or {one.panel for one in asked if not prometheus.result(one.plain)}
+
+    nothing_left(missing)
+    nothing_left(empty)
+    for expr in written:
+        prometheus.result(expr)  # an error is none of its answers
+
+
+def test_each_fault_is_an_alert(
+    prometheus, world, wires, work, execute, memory_alarm, eventually, nothing_left
+):
+    """With the true `for:` of each rule, unless that is above 30 s."""
+    fired = set()
+
+    def fire(*names):
+        def silent():
+            fired.update(prometheus.firing())
+            return set(names) - fired
+
+        nothing_left(silent)
+
+    work("well")
+    eventually(lambda: prometheus.result("workshed_oldest_waiting_seconds"), PATIENCE_S)
+    eventually(lambda: prometheus.result('workshed_jobs_total{outcome="done"}'), PATIENCE_S)
+    eventually(lambda: not prometheus.firing(), PATIENCE_S)
+
+    world.clock.kill()
+    for wire in wires:
+        wire.refuse()
+        wire.cut()
+    for statement in (AGED, SOURCE, PERIODIC, SEEN):
+        execute(statement)
+    work(queue="low")
+    work("fail", 20)
+    eventually(lambda: prometheus.result('workshed_jobs_total{outcome="dead"} >= 20'), PATIENCE_S)
+    work("fail", 20)
+    fire("WorkshedNoConsumer", "WorkshedJobsDied")
+    execute("ALTER TABLE jobs.dead ADD CHECK (false) NOT VALID")
+    work("fail")
+    eventually(lambda: prometheus.result("sum(workshed_jobs_to_dead_queue_total) > 0"), PATIENCE_S)
+
+    with memory_alarm():
+        execute("SELECT jobs.send('work', '[\"well\"]', queue => 'default')")
+        execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
+        fire(
+            *("WorkshedClockSilent", "WorkshedPeriodicJobsLate", "WorkshedReportMissing"),
+            *("WorkshedSyncStale", "WorkshedFailureRatio", "WorkshedDeadQueue"),
+            *("WorkshedRabbitMQAlarm", "WorkshedRelayLag", "WorkshedOldestWaiting"),
+            *("WorkshedPostgreSQLUnreachable", "WorkshedRabbitMQUnreachable"),
+        )
+
+    world.far_relay.kill()
+    world.relay.kill()
+    fire("WorkshedRelayGone", "WorkshedTargetDown")
+
+    world.worker.kill()
+    fire("WorkshedNoWorkers")
+
+    assert fired == {one["alert"] for one in monitoring.rules()}
