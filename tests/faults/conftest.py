@@ -210,25 +210,37 @@ def two_workers(start_one):
     return [start_one() for _ in range(2)]
 
 
-@pytest.fixture
-def kill_a_worker(two_workers, start_one, eventually):
-    """`kill_a_worker()`: kill -9 of one master and all it started, in turn; it is started again.
+class Killer:
+    """Kills one of two masters with all it started, in turn, by kill -9; it is started again.
 
     Once the other one and its relay are up, or where both boot for longer than they live nothing
     is ever done.
     """
-    turn = itertools.cycle(range(2))
 
-    def is_up(worker):
-        return all(words in worker.text() for words in (READY, RELAY_READY))
+    def __init__(self, workers, start, eventually):
+        self.times = 0
+        """Not of one that had ended by itself, as RabbitMQ was away when it booted."""
+        self._workers = workers
+        self._start = start
+        self._eventually = eventually
+        self._turn = itertools.cycle(range(2))
 
-    def kill():
-        number = next(turn)
-        other = two_workers[1 - number]
-        # Or it has ended: RabbitMQ was away when it booted.
-        eventually(lambda: is_up(other) or other.process.poll(), within_s=60)
-        with contextlib.suppress(ProcessLookupError):  # it had ended
-            two_workers[number].kill()
-        two_workers[number] = start_one(ready=False)
+    def __call__(self):
+        number = next(self._turn)
+        other = self._workers[1 - number]
+        self._eventually(lambda: is_up(other) or other.process.poll(), within_s=60)
+        if self._workers[number].process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                self._workers[number].kill()
+            self.times += 1
+        self._workers[number] = self._start(ready=False)
 
-    return kill
+
+def is_up(worker):
+    return all(words in worker.text() for words in (READY, RELAY_READY))
+
+
+@pytest.fixture
+def kill_a_worker(two_workers, start_one, eventually):
+    """`kill_a_worker()`: kill -9 of one of `two_workers`, which is started again."""
+    return Killer(two_workers, start_one, eventually)

@@ -15,6 +15,8 @@ from workshed import db
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))
 
+TAKES_S = float(os.environ.get("FAULTS_TAKES_S", "0.005"))
+"""Each job."""
 SOON = RetryOn(OSError, attempts=20, wait=timedelta(milliseconds=50))
 
 
@@ -27,14 +29,14 @@ def write(kind, number):
 @dramatiq.actor(broker=broker, queue_name="parts", retry_on=SOON)
 def plain(number):
     """Twice: two rows. Half-way: runs again."""
-    time.sleep(0.005)
+    time.sleep(TAKES_S)
     write("plain", number)
 
 
 @dramatiq.actor(broker=broker, queue_name="parts", once=True, retry_on=SOON)
 def once(number):
     """Twice: one row."""
-    time.sleep(0.005)
+    time.sleep(TAKES_S)
     write("once", number)
 
 
@@ -42,7 +44,7 @@ def once(number):
 def retried(number):
     """Twice: one row. Fails half of the time; what it wrote then is gone."""
     write("retried", number)
-    time.sleep(0.005)
+    time.sleep(TAKES_S)
     if random.random() < 0.5:  # noqa: S311 -- a coin
         raise OSError("told to fail")
 
@@ -50,7 +52,7 @@ def retried(number):
 @dramatiq.actor(broker=broker, queue_name="letters", once=True, retry_on=SOON)
 def mailed(number):
     """On a classic queue, whose confirm is not on disk."""
-    time.sleep(0.005)
+    time.sleep(TAKES_S)
     write("mailed", number)
 
 
@@ -68,6 +70,7 @@ def charged(number):
         """
         if not conn.execute(query, (number,)).rowcount:
             return
+    time.sleep(TAKES_S)
     urlopen(f"{os.environ['FAULTS_SINK']}/{number}", b"", timeout=10).close()  # noqa: S310 -- http
     with db.transaction() as conn:
         query = "UPDATE charges SET charged_at = now() WHERE number = %s AND charged_at IS NULL"
