@@ -13,7 +13,6 @@ from dramatiq.broker import Consumer, MessageProxy
 
 from brokers.acks import Channel, Verb
 from brokers.delivery import Delivery, published
-from brokers.envelope import decode
 from brokers.errors import EnvelopeError
 from brokers.frames import Letter
 from brokers.holding import Holding
@@ -21,6 +20,7 @@ from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
 from brokers.queues import Queue
 from brokers.refusals import is_gone
+from brokers.signing import Signing, opened
 from brokers.wire import Wire
 from workshed.metrics import meters
 
@@ -41,8 +41,9 @@ Strange = Callable[[Delivery], Callable[[], None] | None]
 class Inbox:
     """The consuming side of a process: one connection, a channel per queue."""
 
-    def __init__(self, urls: list[str], name: str) -> None:
-        """Nothing is opened before the first queue is consumed."""
+    def __init__(self, urls: list[str], name: str, signing: Signing | None = None) -> None:
+        """Nothing is opened before the first queue is consumed. `signing`: all that is to come."""
+        self.signing = signing
         self.stopping = threading.Event()
         self.link = Link(urls, name, self._on_open, lambda: None)
         self.started = False
@@ -339,7 +340,7 @@ class QueueConsumer(Consumer):
         if not channel.is_open:
             return  # RabbitMQ has it again
         try:
-            message = decode(letter.body, self.queue.name)
+            message = opened(self._inbox.signing, self.queue.name, properties.headers, letter.body)
         except EnvelopeError as err:
             step = functools.partial(
                 unreadable, self.queue, properties.message_id, letter.body, err

@@ -6,6 +6,7 @@ WorkshedError
 ├── RefusedOptionError           an option no middleware knows, or out of its range
 ├── UnknownConnectionError       `schedule.send` on what cannot carry a job (also a TypeError)
 ├── EnvelopeError                a delivered message that cannot be read
+│   └── SignatureError           nobody here has signed it, or it was altered since
 ├── TopologyError                a queue is missing, or differs from its declaration
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
     ├── BrokerUnreachableError   no connection, or none within the deadline
@@ -53,6 +54,10 @@ class UnknownConnectionError(WorkshedError, TypeError):
 
 class EnvelopeError(WorkshedError):
     """A delivered message that cannot be read; `str()` gives the field and what is wrong."""
+
+
+class SignatureError(EnvelopeError):
+    """None of our keys has signed a message as it is: who wrote it is not known."""
 
 
 class TopologyError(WorkshedError):

@@ -19,6 +19,7 @@ from brokers.errors import (
 )
 from brokers.frames import publish
 from brokers.link import Link, unreachable
+from brokers.signing import HEADER, Signing
 from brokers.ticket import Publication, Ticket
 from brokers.waiting import Blocking, Waiting, run
 from brokers.wire import Wire
@@ -48,10 +49,11 @@ class Line(Link):
 class Publisher:
     """Opened by the first publish of a process; a forked child opens its own."""
 
-    def __init__(self, urls: list[str], name: str) -> None:
-        """Nothing is opened before the first publish."""
+    def __init__(self, urls: list[str], name: str, signing: Signing | None = None) -> None:
+        """Nothing is opened before the first publish. `signing`: all that is published."""
         self._urls = urls
         self._name = name
+        self._signing = signing
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -204,6 +206,8 @@ class Publisher:
             self._channel = None
             return
         try:
+            if self._signing is not None:  # here, where the last header is known
+                headers[HEADER] = self._signing.sign(publication.queue, headers, publication.body)
             frames = publish(
                 channel.channel_number,
                 EXCHANGE,

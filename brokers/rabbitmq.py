@@ -22,6 +22,7 @@ from brokers.parcel import Message, fate
 from brokers.publisher import Publisher
 from brokers.queues import Queue
 from brokers.sender import Sender
+from brokers.signing import signing
 from brokers.waiting import Blocking, InLoop, Waiting, run
 from brokers.work_queue import Item
 from brokers.worker_life import WorkerLife, check_time_limits
@@ -51,7 +52,8 @@ class RabbitMQ(Executing):
     ) -> None:
         """Open nothing."""
         self.urls = urls
-        self._publisher = Publisher(urls, "publisher")
+        self.signing = signing(config)
+        self._publisher = Publisher(urls, "publisher", self.signing)
         self._ensured = Ensured(urls, queues)
         self._sender = Sender(
             self._publisher,
@@ -60,7 +62,7 @@ class RabbitMQ(Executing):
             config.publish_timeout,
             storing=config.store_when_unreachable,
         )
-        self._inbox = Inbox(urls, "consumer")
+        self._inbox = Inbox(urls, "consumer", self.signing)
         self._execution = Execution(self._inbox, config.unknown_actor_grace)
         self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
         super().__init__(queues, middleware)

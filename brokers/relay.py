@@ -304,7 +304,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     found = broker()
     if not isinstance(found, RabbitMQ):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
-    publisher = AskingPublisher(found.urls, "relay")
+    publisher = AskingPublisher(found.urls, "relay", found.signing)
     duties: list[Duty] = [
         Resend(publisher, found.declared, settings().resend_after),
         Housekeeping(settings().fence_retention),

@@ -390,6 +390,7 @@ def broker(vhost, database, monkeypatch):
     ours = (
         "urls",
         "declared",
+        "signing",
         "_publisher",
         "_inbox",
         "_execution",

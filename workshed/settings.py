@@ -16,6 +16,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -86,6 +87,12 @@ class Settings(BaseSettings):
     secret_key: SecretStr = SecretStr("")
     """Signs the tokens of browsers, at least 32 characters; several separated by `,`, the newest
     first: it signs, and all are accepted."""
+    signing_keys: SecretStr = SecretStr("")
+    """Sign what is put on RabbitMQ, at least 32 characters each; several separated by `,`, the
+    newest first: it signs, and all are accepted. Whatever sends to RabbitMQ or works needs them."""
+    signing: Literal["accept", "require"] | None = None
+    """Of messages that no such key has signed: `accept` runs and counts them, while keys are
+    introduced; else they are dead. `require` also lets nothing start that has lost the keys."""
     token_lifetime: SomeSeconds = timedelta(hours=12)
     """Seconds for which a browser may follow its user's notifications by one token."""
     image_format: Literal["jpeg", "webp", "avif"] = "jpeg"
@@ -301,13 +308,21 @@ class Settings(BaseSettings):
             raise ValueError("must be like crm=token")
         return tokens
 
-    @field_validator("secret_key")
+    @field_validator("secret_key", "signing_keys")
     @classmethod
     def _long_keys(cls, keys: SecretStr) -> SecretStr:
         parts = keys.get_secret_value().split(",")
         if parts != [""] and any(len(part.strip()) < SHORTEST_KEY for part in parts):
             raise ValueError(f"each key must have at least {SHORTEST_KEY} characters")
         return keys
+
+    @field_validator("signing")
+    @classmethod
+    def _keys_to_sign_with(cls, signing: str | None, known: ValidationInfo) -> str | None:
+        keys = known.data.get("signing_keys")
+        if signing and keys is not None and not keys.get_secret_value():
+            raise ValueError(f"is {signing}, and {PREFIX}SIGNING_KEYS is not set")
+        return signing
 
     @field_validator("console_proxy_secret")
     @classmethod

@@ -32,7 +32,7 @@ class UnreadableJobError(WorkshedError):
     def __init__(self, message_id: str, why: str) -> None:
         """Say what to do instead."""
         super().__init__(
-            f"{message_id} cannot be read ({why}), so it would die again: look at it with "
+            f"{message_id} was not taken for a job ({why}), so it is not put back: look at it with "
             f"`workshed dead show`, send the job anew with `workshed enqueue`, and discard this one"
         )
 

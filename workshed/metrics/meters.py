@@ -50,6 +50,14 @@ UNREADABLE = Counter(
     "unreadable", "Messages that nobody could read, stored among the dead.", ("queue",)
 )
 
+ODD_SIGNATURES = Counter(
+    "odd_signatures",
+    "Messages that the newest of `WORKSHED_SIGNING_KEYS` has not signed: an `older` one has. The "
+    "others are unreadable with `WORKSHED_SIGNING=require`, and run with `accept`: a signature is "
+    "`missing`, of an `unknown` key, or the message `altered`.",
+    ("queue", "signature"),
+)
+
 RUNS_LOST = Counter("runs_lost", "Runs that are not in the history, since it could not keep up.")
 
 # Worker processes.

@@ -146,7 +146,7 @@ def relaying(broker):
 
     @contextlib.contextmanager
     def run():
-        stop, publisher = threading.Event(), AskingPublisher(broker.urls, "relay")
+        stop, publisher = threading.Event(), AskingPublisher(broker.urls, "relay", broker.signing)
         thread = threading.Thread(target=Relay(publisher, stop).run)
         thread.start()
         try:

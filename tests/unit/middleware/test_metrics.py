@@ -103,7 +103,9 @@ def test_each_send_has_a_word_of_the_closed_set(changes, how):
     assert how in get_args(How)
 
 
-NAMES = {"actor", "queue", "outcome", "how", "connection", "state", "by", "source"}
+NAMES = {
+    *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "signature"),
+}
 """Each of a closed set: what this program declares, and the sources that somebody has added."""
 
 

@@ -1,0 +1,261 @@
+"""Who wrote a message: what is altered, or of no key of ours, is refused in words."""
+
+import datetime as dt
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from dramatiq import Message
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from brokers.acks import Channel
+from brokers.delivery import Delivery
+from brokers.errors import EnvelopeError, SignatureError
+from brokers.frames import Letter, Properties
+from brokers.queues import Queue
+from brokers.signing import HEADER, Signing, opened, signing
+from workshed.errors import SettingsError
+from workshed.settings import Settings, settings
+
+OLD, NEW, FOREIGN = "o" * 32, "n" * 32, "f" * 32
+OURS = Signing([NEW], required=True)
+ACTED_ON = ("published_ms", "via", "again")
+
+queues = st.text(max_size=20)
+bodies = st.binary(max_size=200)
+numbers = st.integers(-(2**63), 2**63 - 1)
+values = st.none() | st.booleans() | numbers | st.text(max_size=20)
+acted_on = st.fixed_dictionaries({}, optional=dict.fromkeys(ACTED_ON, values))
+anything = st.recursive(
+    values
+    | st.floats()
+    | st.binary(max_size=20)
+    | st.datetimes()
+    | st.just(Decimal(7))
+    | st.from_regex(r"v1:[0-9a-f]{8}:[0-9a-f]{64}", fullmatch=True),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+"""What AMQP can say in a header."""
+
+
+def signed(queue, headers, body, by=OURS):
+    return {**headers, HEADER: by.sign(queue, headers, body)}
+
+
+def as_read(headers):
+    """What a consumer makes of them: it cannot tell an absent one from nothing."""
+    return [(type(headers.get(name)), headers.get(name)) for name in ACTED_ON]
+
+
+@given(queues, acted_on, st.dictionaries(st.text(), anything, max_size=3), bodies)
+def test_what_was_signed_is_taken_with_whatever_other_headers(queue, headers, others, body):
+    assume(not others.keys() & set(ACTED_ON))
+
+    OURS.check(queue, {**others, **signed(queue, headers, body)}, body)
+
+
+@given(queues, acted_on, bodies.filter(bool), st.data())
+def test_a_body_of_which_one_byte_is_another_is_refused(queue, headers, body, data):
+    place = data.draw(st.integers(0, len(body) - 1))
+    changed = bytes([body[place] ^ data.draw(st.integers(1, 255))])
+    altered = body[:place] + changed + body[place + 1 :]
+
+    with pytest.raises(SignatureError, match="signature: does not fit"):
+        OURS.check(queue, signed(queue, headers, body), altered)
+
+
+@given(queues, queues, acted_on, bodies)
+def test_what_was_signed_for_another_queue_is_refused(queue, other, headers, body):
+    assume(queue != other)
+
+    with pytest.raises(SignatureError, match="signature: does not fit"):
+        OURS.check(other, signed(queue, headers, body), body)
+
+
+@given(acted_on, st.sampled_from(ACTED_ON), anything, bodies)
+def test_a_header_that_a_consumer_acts_on_cannot_be_set_changed_or_taken_away(
+    headers, name, value, body
+):
+    """Without `via` or `again` no fence is asked; by `published_ms` a copy is too old for it."""
+    altered = {**headers, name: value}
+    assume(as_read(altered) != as_read(headers))
+
+    with pytest.raises(SignatureError, match="signature: does not fit"):
+        OURS.check("default", {**signed("default", headers, body), **altered}, body)
+
+
+def test_a_consumer_acts_on_no_header_that_is_not_signed():
+    """Whoever lets it act on another one has to sign that, too."""
+
+    looked_at = set()
+
+    class Watched(dict):
+        def get(self, name, default=None):
+            looked_at.add(name)
+            return default
+
+    properties = Properties(Watched(x=1), None, b"")
+    message = Message("default", "greet", (), {}, {})
+    Delivery(message, Queue("default"), Channel(None), Letter(1, False, properties, b""))
+
+    assert looked_at == set(ACTED_ON)
+
+
+@given(queues, acted_on, bodies, queues, acted_on, bodies)
+def test_no_two_messages_have_one_signature(queue, headers, body, queue_2, headers_2, body_2):
+    same = (queue, as_read(headers), body) == (queue_2, as_read(headers_2), body_2)
+
+    assert (OURS.sign(queue, headers, body) == OURS.sign(queue_2, headers_2, body_2)) is same
+
+
+@given(st.integers(1, 40), st.binary(min_size=1, max_size=40))
+def test_nothing_moves_from_the_body_to_what_stands_before_it(cut, body):
+    """With the queue's bytes right before those of the body, both would be the same."""
+    whole = OURS.sign("default", {}, body)
+
+    assert OURS.sign("default" + body[:cut].decode("latin-1"), {}, body[cut:]) != whole
+
+
+@given(st.integers(0, 200), st.text(max_size=1))
+def test_of_a_signature_no_character_can_be_another(place, instead):
+    headers = signed("default", {}, b"{}")
+    given = headers[HEADER]
+    headers[HEADER] = given[:place] + instead + given[place + 1 :]
+    assume(headers[HEADER] != given)
+
+    with pytest.raises(SignatureError, match="signature: "):
+        OURS.check("default", headers, b"{}")
+
+
+@given(
+    st.none() | st.dictionaries(st.sampled_from([*ACTED_ON, HEADER, "x"]), anything),
+    st.booleans(),
+    bodies,
+)
+def test_whatever_stands_in_the_headers_is_refused_in_words(headers, required, body):
+    """An error of another kind would end the channel of all that are healthy."""
+    with pytest.raises(EnvelopeError):  # also where it is accepted unsigned: it is no message
+        opened(Signing([NEW], required=required), "default", headers, body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (None, "signature: is missing"),
+        ({HEADER: b"v1"}, "signature: is none of ours: b'v1'"),
+        ({HEADER: "v0:x"}, "signature: is none of ours: 'v0:x'"),
+        ({HEADER: "v1"}, "signature: is of a key that is not in WORKSHED_SIGNING_KEYS: ''"),
+        ({HEADER: f"v1:{OURS.names[0]}:é"}, "signature: does not fit: the body, its queue"),
+        (
+            {HEADER: f"v1:{OURS.names[0]}:x", "via": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)},
+            "signature: does not fit: a header cannot be signed",
+        ),
+    ],
+)
+def test_it_is_said_what_is_wrong(headers, said):
+    with pytest.raises(SignatureError, match=said):
+        OURS.check("default", headers, b"{}")
+
+
+def test_while_a_key_is_replaced_step_by_step_nobody_turns_a_message_away():
+    """Whoever works at one step takes what is sent at the one before, and at the one after."""
+    steps = [Signing(keys, required=True) for keys in ([OLD], [OLD, NEW], [NEW, OLD], [NEW])]
+
+    for one, next_one in pairwise(steps):
+        for sender, worker in ((one, next_one), (next_one, one), (one, one)):
+            worker.check("default", signed("default", {}, b"{}", by=sender), b"{}")
+
+
+def test_a_key_that_signs_before_all_accept_it_is_refused():
+    """Why a new key is the second first."""
+    hasty = signed("default", {}, b"{}", by=Signing([NEW, OLD], required=True))
+
+    with pytest.raises(SignatureError, match="is of a key that is not in WORKSHED_SIGNING_KEYS"):
+        Signing([OLD], required=True).check("default", hasty, b"{}")
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_what_the_newest_key_has_not_signed_is_counted(counted, required):
+    ours = Signing([NEW, OLD], required=required)
+    by = {
+        keys: signed("q", {}, b"{}", by=Signing([keys], required=True)) for keys in (OLD, FOREIGN)
+    }
+    odd = {
+        "older": by[OLD],
+        "unknown": by[FOREIGN],
+        "missing": {},
+        "altered": {**by[OLD], "via": "x"},
+    }
+    before = {what: counted("odd_signatures_total", queue="q", signature=what) for what in odd}
+
+    refused = []
+    for what, headers in odd.items():
+        try:
+            ours.check("q", headers, b"{}")
+        except SignatureError:
+            refused.append(what)
+    ours.check("q", signed("q", {}, b"{}", by=ours), b"{}")
+
+    assert refused == (["unknown", "missing", "altered"] if required else [])
+    after = {what: counted("odd_signatures_total", queue="q", signature=what) for what in odd}
+    assert {what: after[what] - before[what] for what in odd} == dict.fromkeys(odd, 1)
+
+
+def test_what_runs_unsigned_is_logged_once_for_each_queue(caplog):
+    ours = Signing([NEW], required=False)
+
+    for queue in ("default", "emails", "default"):
+        ours.check(queue, {}, b"{}")
+
+    assert [record.args[0] for record in caplog.records] == ["default", "emails"]
+    assert "the signature of a message is missing; it runs, as WORKSHED_SIGNING is accept" in (
+        caplog.text
+    )
+
+
+def test_keys_are_read_from_the_settings_the_newest_first(monkeypatch):
+    assert signing(settings()) is None
+
+    monkeypatch.setenv("WORKSHED_SIGNING_KEYS", f" {NEW} ,{OLD}")
+    settings.cache_clear()
+    found = signing(settings())
+
+    assert found.names == [*OURS.names, *Signing([OLD], required=True).names]
+    assert found.required
+    OURS.check("default", signed("default", {}, b"{}", by=found), b"{}")
+
+
+@pytest.mark.parametrize("keys", ["short", f"{NEW},", f"{NEW},short", ","])
+def test_short_keys_are_refused_and_not_shown(keys, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SIGNING_KEYS", keys)
+
+    with pytest.raises(SettingsError, match="SIGNING_KEYS: each key must have at least 32") as err:
+        settings()
+
+    assert "short" not in str(err.value)
+    assert NEW not in str(err.value)
+
+
+@pytest.mark.parametrize("keys", [None, ""])
+@pytest.mark.parametrize("signing", ["require", "accept"])
+def test_who_wants_signatures_and_has_lost_the_keys_does_not_start(signing, keys, monkeypatch):
+    """It would run what anybody sends."""
+    monkeypatch.setenv("WORKSHED_SIGNING", signing)
+    if keys is not None:
+        monkeypatch.setenv("WORKSHED_SIGNING_KEYS", keys)
+
+    with pytest.raises(SettingsError, match=f"SIGNING: is {signing}, and WORKSHED_SIGNING_KEYS is"):
+        settings()
+
+
+def test_a_key_is_nowhere_in_what_shows_its_owner():
+    ours, config = Signing([NEW, OLD], required=True), Settings(signing_keys=f"{NEW},{OLD}")
+
+    with pytest.raises(SignatureError) as err:
+        ours.check("default", {HEADER: "v1:x:y"}, b"{}")
+
+    shown = f"{ours!r} {ours.names} {config!r} {config} {err.value} {ours.sign('q', {}, b'')}"
+    assert NEW not in shown
+    assert OLD not in shown
