@@ -8,6 +8,7 @@ from pika.exceptions import AMQPChannelError, NackError, UnroutableError
 
 from brokers.errors import PublishRefusedError
 from brokers.publisher import EXCHANGE
+from brokers.signing import HEADER, Signing
 from console.amqp import lasting
 
 DEATH = ("x-death", "x-first-death-", "x-last-death-")
@@ -15,11 +16,18 @@ BLOCKED = timedelta(seconds=30)
 """How long to wait while RabbitMQ takes no messages; then what was taken is given back."""
 
 
-def put_back(urls: list[str], name: str, limit: int, moved: Callable[[], None]) -> int:
+def put_back(
+    urls: list[str],
+    name: str,
+    limit: int,
+    moved: Callable[[], None],
+    signing: Signing | None = None,
+) -> int:
     """Move up to `limit` messages to their queue, the first first; return how many.
 
     Each is taken, published and confirmed, and only then acked: who is killed in between leaves a
-    message twice and never loses one. It says `again`, so its consumer asks the fence. Raises
+    message twice and never loses one. It says `again`, so its consumer asks the fence. Only
+    what is signed is signed anew: whoever may publish may have put one there. Raises
     `BrokerUnreachableError` or `PublishRefusedError`; the message in hand is RabbitMQ's again then.
     """
     dead = f"{name}.dead"
@@ -31,7 +39,10 @@ def put_back(urls: list[str], name: str, limit: int, moved: Callable[[], None]) 
                 method, properties, body = channel.basic_get(dead)
                 if method is None:
                     return count
-                properties.headers = again(properties.headers)
+                headers = again(properties.headers)
+                if signing is not None and signing.vouches(name, properties.headers, body):
+                    headers[HEADER] = signing.sign(name, headers, body)
+                properties.headers = headers
                 channel.basic_publish(EXCHANGE, name, body, properties, mandatory=True)
                 channel.basic_ack(method.delivery_tag)
                 moved()

@@ -11,10 +11,10 @@ from typing import Any
 
 from pika.exceptions import ChannelClosedByBroker
 
-from brokers.envelope import decode
 from brokers.errors import EnvelopeError, PublishRefusedError
 from brokers.misfits import unnamed
 from brokers.rabbitmq import RabbitMQ
+from brokers.signing import Headers, opened
 from console.amqp import lasting
 from middleware import CopyError, Job, Outcome
 from workshed.db import Connection
@@ -57,10 +57,10 @@ def purge(
         channel: Any = connection.channel()
         try:
             for _ in range(limit):
-                method, _properties, body = channel.basic_get(name)
+                method, properties, body = channel.basic_get(name)
                 if method is None:
                     break
-                if end(broker, conn, name, body):
+                if end(broker, conn, name, properties.headers, body):
                     done.ended += 1
                 else:
                     done.unreadable += 1
@@ -70,10 +70,10 @@ def purge(
             raise PublishRefusedError(f"queue {name!r}: {err.reply_text}") from None
 
 
-def end(broker: RabbitMQ, conn: Connection, queue: str, body: bytes) -> bool:
+def end(broker: RabbitMQ, conn: Connection, queue: str, headers: Headers, body: bytes) -> bool:
     """Write the outcome of one message; False where it cannot be read, and is dead."""
     try:
-        message = decode(body, queue)
+        message = opened(broker.signing, queue, headers, body)
     except EnvelopeError as err:
         dead.bury(
             conn,

@@ -60,7 +60,7 @@ def requeue(
             agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
             try:
                 with progress(count) as step:
-                    put_back(urls, name, count, lambda: one(step))
+                    put_back(urls, name, count, lambda: one(step), broker.signing)
             finally:
                 said = f"{moved} put back into {name}."
                 note(conn, "dead.requeue", {"queue": name}, count=moved, said=said)

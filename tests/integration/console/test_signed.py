@@ -1,0 +1,92 @@
+"""What operators do with messages: they vouch for none that nobody here has signed."""
+
+import dramatiq
+import pika
+import pytest
+
+from brokers import topology
+from brokers.signing import HEADER, Signing
+from workshed.jobs import dead, settled, unique
+
+NEW, OLD = "n" * 32, "o" * 32
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch):
+    monkeypatch.setenv("WORKSHED_SIGNING_KEYS", f"{NEW},{OLD}")
+
+
+@pytest.fixture
+def lay(broker, rabbitmq, eventually):
+    """`lay("default", message, headers)`: as somebody else may put it into a queue."""
+    broker.ensure_queues({"default"})
+
+    def lay(queue, message, headers):
+        with topology.opened(broker.urls) as connection:
+            properties = pika.BasicProperties(headers=headers, delivery_mode=2)
+            connection.channel().basic_publish("", queue, message.encode(), properties)
+        eventually(lambda: rabbitmq.depth(queue) > 0)
+
+    return lay
+
+
+@pytest.fixture
+def message():
+    return dramatiq.Message("default", "greet", (7,), {}, {"unique_key": "greet 7"})
+
+
+def signed(message, key=NEW):
+    headers = {"published_ms": 1_700_000_000_000, "x-death": []}
+    sign = Signing([key], required=True).sign
+    return {**headers, HEADER: sign("default", headers, message.encode())}
+
+
+def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay, message, conn):
+    """Read as it stands, it would be recorded as the end of the job whose id it has."""
+    claim = unique.Claim("greet 7", message.message_id, 0, "greet", "default", None)
+    assert unique.take(conn, claim) == message.message_id
+    lay("default", message, {})
+
+    done = workshed("queues", "purge", "default", "--yes", "--json")
+
+    assert (done.json["purged"], done.json["unreadable"]) == (0, 1)
+    assert unique.find(conn, "greet 7") is not None
+    assert settled.settle(conn, message.message_id, 0)
+    assert [(row.actor, row.error_class) for row in dead.find(conn)] == [(None, "SignatureError")]
+
+
+def test_what_is_signed_is_purged_as_ever(workshed, lay, message, conn):
+    lay("default", message, signed(message))
+
+    assert workshed("queues", "purge", "default", "--yes", "--json").json["purged"] == 1
+    assert dead.find(conn) == []
+
+
+@pytest.mark.parametrize("key", [NEW, OLD])
+def test_what_is_put_back_is_signed_anew_by_the_newest_key(
+    workshed, lay, message, rabbitmq, broker, eventually, key
+):
+    """`again` is signed: without a new signature what died would die again."""
+    lay("default.dead", message, signed(message, key))
+
+    assert workshed("dead", "requeue", "default", "--yes").out == "1\n"
+
+    [found] = eventually(lambda: rabbitmq.peek("default"))
+    headers = found["properties"]["headers"]
+    assert headers["again"] is True
+    assert headers[HEADER].startswith(f"v1:{broker.signing.names[0]}:")
+    broker.signing.check("default", headers, message.encode())
+
+
+@pytest.mark.parametrize("headers", [{}, signed(dramatiq.Message("default", "x", (), {}, {}))])
+def test_what_somebody_laid_there_is_not_signed_by_putting_it_back(
+    workshed, lay, message, rabbitmq, broker, eventually, headers
+):
+    """Whoever may publish may put a message into a dead queue, and wait for an operator."""
+    lay("default.dead", message, headers)
+
+    assert workshed("dead", "requeue", "default", "--yes").out == "1\n"
+
+    [found] = eventually(lambda: rabbitmq.peek("default"))
+    assert found["properties"]["headers"].get(HEADER) == headers.get(HEADER)
+    assert not broker.signing.vouches("default", found["properties"]["headers"], message.encode())
