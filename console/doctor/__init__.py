@@ -18,6 +18,7 @@ from console.doctor import (
     queues,
     rabbitmq,
     sentry,
+    signing,
     smtp,
     storage,
     timeouts,
@@ -53,6 +54,7 @@ CHECKS = (
     Check("RabbitMQ", rabbitmq.reachable, reads=("broker_url",)),
     Check("RabbitMQ version", rabbitmq.version, needs=BROKER),
     Check("RabbitMQ TLS", encryption.rabbitmq, reads=("broker_url",)),
+    Check("signing", signing.check, reads=("signing_keys", "signing")),
     Check("management", rabbitmq.management, needs=BROKER, reads=("management_url",)),
     Check("alarms", rabbitmq.alarms, needs=BROKER),
     # After the actors, whose modules may declare queues.

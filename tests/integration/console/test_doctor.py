@@ -13,6 +13,7 @@ import pytest
 
 from brokers import topology
 from brokers.publisher import EXCHANGE
+from brokers.signing import signing
 from console.doctor import (
     CHECKS,
     Check,
@@ -760,6 +761,31 @@ def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeyp
     found = only(examined()["metrics"])
     assert found.level == "warning"
     assert "belongs to somebody else" in found.said
+
+
+def test_who_may_write_a_job(examined, database, env):
+    assert only(examined()["signing"]).level == "ok"
+
+    env(SIGNING_KEYS=f"{'n' * 32},{'o' * 32}", SIGNING="accept")
+    found = only(examined()["signing"])
+    assert (found.level, found.mend.partition("  ")[0]) == (
+        "warning",
+        "export WORKSHED_SIGNING=require",
+    )
+
+    env(SIGNING="require")
+    found = only(examined()["signing"])
+    newest, older = signing(settings()).names
+    assert (found.level, found.said) == (
+        "ok",
+        f"messages are signed by key {newest}, and {older} accepted; all others are dead",
+    )
+
+
+def test_keys_to_sign_with_that_are_too_short(examined, database, env):
+    env(SIGNING_KEYS="short")
+
+    assert only(examined()["signing"]).said == "WORKSHED_SIGNING_KEYS cannot be read"
 
 
 # It changes nothing
