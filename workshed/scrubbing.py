@@ -89,7 +89,7 @@ def _secrets_of(text: str) -> Iterator[str]:
     """Return the passwords of URLs; anything else is secret as a whole."""
     for part in text.split(";"):
         if "://" not in part and not part.startswith("maildir:"):
-            yield part.strip()
+            yield from (part.strip(), *(key.strip() for key in part.split(",")))
         url = urlsplit(part.strip())
         if url.password:
             yield from (url.password, unquote(url.password))

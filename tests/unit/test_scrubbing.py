@@ -73,6 +73,13 @@ def test_the_secrets_of_the_settings_are_known_and_the_defaults_are_none():
     assert secrets(Settings()) == set()
 
 
+def test_each_of_several_keys_is_a_secret():
+    """A text may quote one of them without the others."""
+    config = Settings(signing_keys=f"{'n' * 32}, {'o' * 32}", secret_key="k" * 32)
+
+    assert {"n" * 32, "o" * 32, "k" * 32} <= secrets(config)
+
+
 passwords = st.text(string.printable, min_size=6, max_size=20).filter(
     lambda text: not set(text) & set(string.whitespace)
 )
