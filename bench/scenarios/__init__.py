@@ -16,6 +16,7 @@ from bench.scenarios.options import options
 from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
 from bench.scenarios.reports import reports
+from bench.scenarios.signing import signing
 from bench.size import Size
 from bench.world import World
 
@@ -32,6 +33,7 @@ SCENARIOS: dict[str, Scenario] = {
     "footprint": footprint,
     "idle": idle,
     "options": options,
+    "signing": signing,
     "pictures": pictures,
     "imports": imports,
     "reports": reports,
@@ -40,5 +42,14 @@ SCENARIOS: dict[str, Scenario] = {
     "growth": growth,
     "ceiling": ceiling,
 }
-NOT_IN_A_HURRY = ("footprint", "idle", "options", "imports", "mails", "growth", "ceiling")
+NOT_IN_A_HURRY = (
+    "footprint",
+    "idle",
+    "options",
+    "signing",
+    "imports",
+    "mails",
+    "growth",
+    "ceiling",
+)
 """What `--quick` leaves out; `--only` measures one of them."""
