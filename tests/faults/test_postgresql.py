@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from dramatiq import Message
 
 from brokers import Queue
+from console.servers.account import account
 from tests.faults.experiment import Remedy, Result, experiment
 
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
@@ -21,19 +23,13 @@ TABLES = """
     CREATE TABLE public.effects (kind text, number integer);
     CREATE TABLE public.accounts (id integer PRIMARY KEY, moved integer NOT NULL);
     INSERT INTO public.accounts SELECT generate_series(0, 1), 0;
-    CREATE TABLE public.disk (is_full boolean);
-    INSERT INTO public.disk VALUES (false);
-    CREATE FUNCTION public.grow() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF (SELECT is_full FROM public.disk) THEN
-            RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full';
-        END IF;
-        RETURN NEW;
-    END $$;
 """
 LONGEST_S = 10
 """To wait for it: without a remedy perhaps no job is left."""
 GROWING = ("jobs.schedule", "jobs.settled", "jobs.once", "jobs.attempts", "public.effects")
+DISK_MIB = 64
+A_ROW_A_PAGE = 10
+"""Fill factor, in percent: tables of few jobs are to grow all the time."""
 SOON = "idle_in_transaction_session_timeout = '300ms'", "deadlock_timeout = '50ms'"
 OTHERS = """
     SELECT count(pg_terminate_backend(pid))
@@ -59,11 +55,40 @@ FAILED = {
 """What is noted of the attempts that failed, by the class of their error."""
 
 
+class Disk:
+    """A disk of its own for tables; only root can mount one."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def __enter__(self):
+        words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0755", "tmpfs", self.folder]
+        subprocess.run(words, check=True)
+        (self.folder / "tables").mkdir()
+        account().give(self.folder / "tables")
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", self.folder], check=True)
+
+    def fill(self):
+        """Leave no block of it."""
+        with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def free(self):
+        """Take it back."""
+        self._ballast.unlink()
+
+
 class Hurt:
     """A database, and what is done to it; asked by a new connection each time."""
 
-    def __init__(self, url):
+    def __init__(self, url, disk):
         self.url = url
+        self.disk = disk
 
     def __call__(self, query):
         with psycopg.connect(self.url, autocommit=True) as conn:
@@ -72,14 +97,19 @@ class Hurt:
 
     def prepare(self):
         self(TABLES)
+        self(f"CREATE TABLESPACE tight LOCATION '{self.disk.folder / 'tables'}'")
         for table in GROWING:
-            self(f"""
-                CREATE TRIGGER grow BEFORE INSERT ON {table}
-                   FOR EACH ROW EXECUTE FUNCTION public.grow()
-            """)
+            self(f"ALTER TABLE {table} SET TABLESPACE tight")
+            self(f"ALTER TABLE {table} SET (fillfactor = {A_ROW_A_PAGE})")
         name = psycopg.conninfo.conninfo_to_dict(self.url)["dbname"]
         for setting in SOON:
             self(f"ALTER DATABASE {name} SET {setting}")
+
+    def leave_disk(self):
+        """Take the tables from it, or it could not be unmounted."""
+        for table in GROWING:
+            self(f"ALTER TABLE {table} SET TABLESPACE pg_default")
+        self("DROP TABLESPACE tight")
 
     def terminate(self):
         """End all connections to it, as soon as a job has begun its transaction."""
@@ -89,10 +119,10 @@ class Hurt:
         self(OTHERS)
 
     def fill(self):
-        """Let nothing be inserted for a while, as where its disk is full."""
-        self("UPDATE public.disk SET is_full = true")
+        """Let the disk be full for a while."""
+        self.disk.fill()
         time.sleep(HOLD_S)
-        self("UPDATE public.disk SET is_full = false")
+        self.disk.free()
 
     def crowd(self):
         """End all connections, and take all that the server has, for a while."""
@@ -105,10 +135,12 @@ class Hurt:
 
 
 @pytest.fixture
-def hurt(database_url):
-    found = Hurt(database_url)
-    found.prepare()
-    return found
+def hurt(database_url, open_folder):
+    with Disk(open_folder) as disk:
+        found = Hurt(database_url, disk)
+        found.prepare()
+        yield found
+        found.leave_disk()
 
 
 @pytest.mark.timeout(1800)
@@ -117,7 +149,7 @@ def hurt(database_url):
     number=11,
     fails_by="lost",
     fault="connections terminated and used up, deadlocks, serialization failures, idle "
-    "transactions ended, a pool of 2 for 8 threads; inserts fail as on a full disk",
+    "transactions ended, a pool of 2 for 8 threads; a disk that is full",
     load="5 000 jobs, sent directly",
     remedy=Remedy(
         "brokers/steps.py",
