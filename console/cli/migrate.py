@@ -1,15 +1,21 @@
 """`workshed migrate`: bring the database's schema up to this release."""
 
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.cli.options import Json
+from console.words import SPAN, span
 
 if TYPE_CHECKING:
     from workshed.db import Connection
     from workshed.migrate import Migration, Stream
+
+LOOK_S = 1.0
+"""Between two looks at what others have applied."""
 
 
 def migrate(
@@ -23,6 +29,14 @@ def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL that is pending; apply nothing.")
     ] = False,
+    wait: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=span,
+            metavar=SPAN,
+            help="Apply nothing; wait until somebody has, and end with 2 when nobody does.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
@@ -33,7 +47,12 @@ def migrate(
 
     if sql and (status or as_json):
         raise typer.BadParameter("--sql goes with neither --status nor --json")
+    if wait is not None and (status or sql or as_json):
+        raise typer.BadParameter("--wait goes with none of --status, --sql and --json")
     streams: tuple[Stream, ...] = STREAMS if with_product else ("jobs",)
+    if wait is not None:
+        await_others(streams, wait)
+        return
     with db.connect() as conn:
         if as_json:
             made = None if status else apply(conn, streams)
@@ -47,6 +66,33 @@ def migrate(
             lines = outcome(apply(conn, streams))
         for line in lines:
             print(line)
+
+
+def await_others(streams: "tuple[Stream, ...]", longest: timedelta) -> None:
+    """Return once nothing is pending, also where PostgreSQL is away until then.
+
+    Raises what is in the way when that takes too long.
+    """
+    from console.cli.output import talk
+    from workshed import db
+    from workshed.errors import DatabaseUnreachableError, MigrationError
+    from workshed.migrate import require
+
+    end, said = time.monotonic() + longest.total_seconds(), ""
+    while True:
+        try:
+            with db.connect() as conn:
+                for stream in streams:
+                    require(conn, stream)
+        except (DatabaseUnreachableError, MigrationError) as err:
+            if time.monotonic() >= end:
+                raise
+            if str(err) != said:
+                said = str(err)
+                talk(f"Waiting: {said}")
+            time.sleep(LOOK_S)
+        else:
+            return
 
 
 def outcome(done: "list[Migration]") -> Iterator[str]:

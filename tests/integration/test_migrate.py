@@ -5,14 +5,16 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 
 import psycopg
 import pytest
 
+from console.cli import output
 from console.cli.migrate import migrate as command
 from workshed import db
 from workshed import migrate as migrations
-from workshed.errors import MigrationError
+from workshed.errors import DatabaseUnreachableError, MigrationError
 from workshed.settings import settings
 
 JOBS = [f"jobs/{each.name}" for each in migrations.migrations(("jobs",))]
@@ -125,6 +127,41 @@ def test_status_tells_what_is_applied_and_what_is_pending(empty, capsys):
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     expected = [["applied" if name in JOBS else "pending", name] for name in ALL]
     assert lines == expected
+
+
+def test_who_waits_goes_on_once_somebody_has_migrated(empty, monkeypatch, eventually):
+    said = []
+    monkeypatch.setattr(output, "talk", said.append)
+    monkeypatch.setattr(sys.modules[command.__module__], "LOOK_S", 0.02)
+    waiting = threading.Thread(target=command, kwargs={"wait": timedelta(minutes=4)})
+    waiting.start()
+    eventually(lambda: "the database lacks" in "".join(said), within_s=60)
+    assert tables(empty) == []
+
+    command()
+    waiting.join(60)
+
+    assert not waiting.is_alive()
+
+
+def test_who_waits_in_vain_ends_as_a_worker_would(empty):
+    with pytest.raises(MigrationError, match="the database lacks"):
+        command(wait=timedelta())
+    command()
+    command(wait=timedelta())
+    with pytest.raises(MigrationError, match="--with-product"):
+        command(with_product=True, wait=timedelta())
+
+
+def test_a_server_that_is_away_is_waited_for(monkeypatch, capsys):
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    settings.cache_clear()
+    monkeypatch.setattr(sys.modules[command.__module__], "LOOK_S", 0.02)
+
+    with pytest.raises(DatabaseUnreachableError):
+        command(wait=timedelta(seconds=0.1))
+
+    assert "Waiting: PostgreSQL does not answer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
