@@ -1,0 +1,69 @@
+"""`deploy/container/Dockerfile`, by hadolint and by eye; `tests/e2e/deploy` builds and runs it."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy" / "container"
+TEXT = (FOLDER / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+STAGES = re.split(r"(?m)^FROM ", TEXT)[1:]
+FINAL = STAGES[-1]
+PROGRAM = Path(sys.executable).with_name("hadolint")
+
+
+def test_hadolint_has_nothing_against_it():
+    done = subprocess.run(
+        [PROGRAM, FOLDER / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_builds_it_is_not_in_it():
+    assert len(STAGES) == 2
+    assert re.findall(r"COPY (?:--from=\S+ )?(.+)", FINAL) == [
+        "LICENSE LICENSES-THIRD-PARTY.md /usr/share/doc/workshed/",
+        "/opt/workshed /opt/workshed",
+    ]
+
+
+def test_it_runs_as_nobody_special_and_its_command_is_process_1():
+    assert re.findall(r"(?m)^USER (.+)$", FINAL) == ["10001:10001"]
+    assert not re.search(r"(?m)^ENTRYPOINT ", FINAL)
+    (command,) = re.findall(r"(?m)^CMD (.+)$", FINAL)
+    assert json.loads(command)[:3] == ["workshed", "worker", "actors"]
+
+
+def test_nothing_is_installed_without_its_hash():
+    installs = re.findall(r"/(?:pip|uv pip|uv build)\b[^&\n]*", STAGES[0])
+
+    unhashed = [one for one in installs if "--require-hashes" not in one]
+    assert unhashed == [one for one in installs if one.endswith("--no-deps dist/*.whl")]
+    assert len(installs) == 4
+
+
+def test_its_extras_are_all_that_a_server_can_use():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    extras = set(re.findall(r"--extra (\w+)", STAGES[0]))
+    assert extras == set(project["optional-dependencies"]) - {"dev", "test"}
+
+
+def test_the_build_is_given_what_is_packed_and_nothing_else():
+    lines = (FOLDER / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    files = {
+        "LICENSE",
+        "LICENSES-THIRD-PARTY.md",
+        "README.md",
+        "pyproject.toml",
+        "requirements.lock",
+    }
+
+    assert lines[1] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == files | set(packages)
