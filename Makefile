@@ -30,6 +30,7 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/browser
 	@sh .ci/prometheus
+	@sh .ci/deploy
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
