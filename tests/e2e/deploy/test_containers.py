@@ -115,6 +115,7 @@ def test_a_worker_on_a_read_only_root_does_a_job_and_hears_sigterm(
 ):
     with conn.transaction():
         user = people.create(conn, name="Ada", email="ada@example.org")
+    start_service("relay")  # without one anywhere no worker is ready
     worker = start_service("worker")
     healthy(worker, eventually)
 
