@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test postgres faults bench check audit format docs screens lock clean
+.PHONY: help setup demo console dev test images postgres faults bench check audit format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,6 +32,12 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@sh .ci/prometheus
 	@sh .ci/deploy
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
+
+images: setup ## Build the image of deploy/ and run it, and the units of systemd, as root
+	@$(BIN)/workshed dev --install-only
+	@sh .ci/deploy
+	@sh .ci/image
+	@$(BIN)/pytest -m image tests/e2e/deploy
 
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only

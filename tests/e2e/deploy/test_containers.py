@@ -14,7 +14,7 @@ from tests.e2e.deploy.images import bind, spec, tmpfs
 from tests.integration.deploy.composed import composed
 from workshed import people
 
-pytestmark = pytest.mark.timeout(1500)  # the first one builds the image
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image
 
 AT = re.compile(r"(?:metrics are at|Console) http://0\.0\.0\.0:(\d+)")
 SERVERS = ("WORKSHED_BROKER_URL", "WORKSHED_DATABASE_URL", "WORKSHED_MANAGEMENT_URL")

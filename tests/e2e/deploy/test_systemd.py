@@ -12,7 +12,7 @@ from tests.e2e.conftest import READY
 from tests.e2e.deploy.images import ROOT, run, spec, tmpfs
 from workshed import people
 
-pytestmark = pytest.mark.timeout(1500)  # the first one builds the image
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image
 
 UNITS = ROOT / "deploy" / "systemd"
 # What a manager of services may do, in namespaces of its own.
