@@ -27,6 +27,9 @@ from workshed.duration import ms
 
 logger = logging.getLogger(__name__)
 
+EXCHANGE_TYPE = "direct"
+# Without the limit, RabbitMQ 4.0 drops a dead letter that was looked at twenty times in its UI.
+DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
 PRECONDITION_FAILED = 406
@@ -65,6 +68,11 @@ def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
+
+
+def members(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is made for a queue, in this order: its dead queue, and itself as `wanted`."""
+    return {queue.dead: DEAD_ARGUMENTS, queue.name: wanted}
 
 
 def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
@@ -106,7 +114,7 @@ def bind(urls: list[str], names: Iterable[str]) -> None:
         for name in names:
             channel: Any = connection.channel()
             try:
-                channel.exchange_declare(EXCHANGE, "direct", durable=True)
+                channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
                 channel.queue_bind(name, EXCHANGE, name)
             except ChannelClosedByBroker as err:
                 if err.reply_code != NOT_FOUND:
@@ -212,13 +220,10 @@ def _keep_without_levels(connection: pika.BlockingConnection, queue: Queue) -> N
 
 
 def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
-    channel.exchange_declare(EXCHANGE, "direct", durable=True)
-    # Without it, RabbitMQ 4.0 drops a dead letter that was looked at twenty times in its UI.
-    dead = {"x-queue-type": "quorum", "x-delivery-limit": -1}
-    channel.queue_declare(queue.dead, durable=True, arguments=dead)
-    channel.queue_bind(queue.dead, EXCHANGE, queue.dead)
-    channel.queue_declare(queue.name, durable=True, arguments=wanted)
-    channel.queue_bind(queue.name, EXCHANGE, queue.name)
+    channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
+    for name, with_arguments in members(queue, wanted).items():
+        channel.queue_declare(name, durable=True, arguments=with_arguments)
+        channel.queue_bind(name, EXCHANGE, name)
     channel.close()
 
 

@@ -6,6 +6,7 @@ WorkshedError
 ├── NotConfirmedError      nobody is there to be asked, and `--yes` was not given
 ├── StillWaitingError      a job has not ended within `--timeout`
 ├── PartlyError            some of what was asked for was done; each one's fate was printed
+├── PasswordFileError      a file of passwords cannot be read or written
 └── ManagementError        RabbitMQ's management API does not answer, or not as hoped
 """
 
@@ -38,6 +39,10 @@ class NotConfirmedError(WorkshedError):
 
 class StillWaitingError(WorkshedError):
     """A job has not ended within `--timeout`; it may yet."""
+
+
+class PasswordFileError(WorkshedError):
+    """A file of passwords cannot be read or written; no line of it is shown."""
 
 
 class PartlyError(WorkshedError):

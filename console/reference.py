@@ -1,7 +1,8 @@
-"""The parts of the documents that are written from the code: `python -m console.reference`."""
+"""What is written from the code: `python -m console.reference`."""
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,8 +15,11 @@ from dramatiq.middleware import Middleware
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from brokers.accounts import accounts
 from brokers.build import middleware
+from brokers.definitions import definitions
 from brokers.envelope import OPTIONS
+from brokers.queues import QUEUES
 from console import licences
 from console.cli import app
 from middleware.stock import INSTEAD
@@ -27,6 +31,7 @@ METRICS = README.parent / "docs" / "metrics.md"
 COMMANDS = README.parent / "docs" / "command-line.md"
 CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
+DEFINITIONS = README.parent / "deploy" / "rabbitmq" / "definitions.json"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
 PART = re.compile(
     r"(<!-- (settings|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL
@@ -145,6 +150,12 @@ def default(value: Any) -> str:
     return "needed" if value is PydanticUndefined else f"`{value}`"
 
 
+def definitions_file() -> str:
+    """Return what RabbitMQ imports for the queues that ship, without a password."""
+    people = accounts([queue.name for queue in QUEUES], {}, "workshed")
+    return json.dumps(definitions("workshed", QUEUES, people, {}), indent=2) + "\n"
+
+
 def written(text: str) -> str:
     """Return a document with its tables written anew."""
     tables = {
@@ -160,4 +171,5 @@ def written(text: str) -> str:
 if __name__ == "__main__":
     for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(written(page.read_text("utf-8")), "utf-8")
+    DEFINITIONS.write_text(definitions_file(), "utf-8")
     LICENCES.write_text(licences.page(), "utf-8")

@@ -47,6 +47,7 @@ READING = {
     "batches list",
     "batches show",
     "broker check",
+    "broker definitions",  # prints; what makes passwords writes them into the file that was named
     "broker setup",  # makes what is missing, and refuses what differs
     "campaigns list",
     "campaigns preview",

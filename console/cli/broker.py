@@ -1,8 +1,11 @@
 """`workshed broker`: the exchange and the queues."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from console.cli.options import Json
+from console.cli.options import Declaring, Json
 
 broker = typer.Typer(
     add_completion=False, help="Make or check RabbitMQ's exchange and queues.", no_args_is_help=True
@@ -12,12 +15,13 @@ HOW = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
 
 
 @broker.command()
-def setup(*, as_json: Json = False) -> None:
+def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
     """Declare the exchange and every declared queue; what is there as declared stays as it is."""
     from console.cli.output import print_json
-    from console.program import rabbitmq
+    from console.program import load, rabbitmq
 
     found = rabbitmq()
+    load(packages or ())
     found.ensure_queues(set(found.declared))
     if as_json:
         print_json([{"queue": name} for name in found.declared])
@@ -27,7 +31,7 @@ def setup(*, as_json: Json = False) -> None:
 
 
 @broker.command()
-def check(*, as_json: Json = False) -> None:
+def check(*, packages: Declaring = None, as_json: Json = False) -> None:
     """See that every declared queue exists, and is as declared; change nothing.
 
     How a queue was made only RabbitMQ's management API tells.
@@ -35,10 +39,11 @@ def check(*, as_json: Json = False) -> None:
     from brokers import topology
     from brokers.errors import TopologyError
     from console.cli.output import print_json, talk
-    from console.program import management, rabbitmq
+    from console.program import load, management, rabbitmq
     from console.topology import differences
 
     found, api = rabbitmq(), management()
+    load(packages or ())
     if api is None:
         topology.check(found.urls, found.declared.values())
         if as_json:
@@ -54,3 +59,71 @@ def check(*, as_json: Json = False) -> None:
         print_json({"queues": len(found.declared), "compared": True})
     else:
         print(f"{len(found.declared)} queues are there, as declared")
+
+
+@broker.command()
+def definitions(
+    *,
+    vhost: Annotated[
+        str | None, typer.Option(help="Instead of that of WORKSHED_BROKER_URL.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Before the names of the accounts.")] = "workshed",
+    pools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pool",
+            metavar="NAME=QUEUE,QUEUE",
+            help="Workers with an account of their own, and their queues.",
+        ),
+    ] = None,
+    passwords: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Lines of user=password; those that it lacks are made, and added to it.",
+        ),
+    ] = None,
+    release: Annotated[
+        str, typer.Option("--rabbitmq", metavar="VERSION", help="Which will import it.")
+    ] = "4.0",
+    packages: Declaring = None,
+    as_json: Json = False,
+) -> None:
+    """Print what RabbitMQ imports: exchange, queues, bindings, and an account for each part.
+
+    For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
+    API. Nobody logs in with a password where none is given, and no password is printed.
+    """
+    from brokers import build
+    from brokers.accounts import accounts
+    from brokers.definitions import definitions as made
+    from brokers.topology import read_version
+    from console import amqp
+    from console.cli.output import print_json, talk
+    from console.passwords import ensured
+    from console.program import load
+    from workshed.settings import settings
+
+    _ = as_json  # it is JSON in any case
+    known = build.broker().declared
+    load(packages or ())
+    named = pools_of(pools or [])
+    people = accounts(known, named, prefix)
+    secret = {} if passwords is None else ensured(passwords, [one.name for one in people])
+    url = settings().broker_url.get_secret_value().split(";")[0]
+    place = vhost or amqp.vhost(url)
+    print_json(made(place, known.values(), people, secret, read_version(release)))
+    alone = known.keys() - {name for names in named.values() for name in names}
+    if named and alone:
+        talk(f"No pool may read {', '.join(sorted(alone))}.")
+
+
+def pools_of(words: list[str]) -> dict[str, list[str]]:
+    """Read `mail=emails,bulk`; the same pool may be named again, with more queues."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        name, _, names = word.partition("=")
+        if not name or not all(names.split(",")):
+            raise typer.BadParameter(f"{word!r} is not like mail=emails,bulk", param_hint="--pool")
+        found.setdefault(name, []).extend(names.split(","))
+    return found

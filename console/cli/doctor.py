@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.cli import completing
 from console.words import SPAN, span
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ def doctor(
         int | None, typer.Option(min=1, help="Of `dramatiq` on this host; by default one per CPU.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 8,
+    consumed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            "-Q",
+            metavar="QUEUE",
+            help="Of the workers here; by default all.",
+            autocompletion=completing.queues,
+        ),
+    ] = None,
     stop_within: Annotated[
         timedelta | None,
         typer.Option(
@@ -48,7 +59,9 @@ def doctor(
     from console.program import PACKAGES
 
     many = processes or os.cpu_count() or 1
-    here = look_around(tuple(packages or PACKAGES), many, threads, stop_within)
+    here = look_around(
+        tuple(packages or PACKAGES), many, threads, stop_within, tuple(consumed or ())
+    )
     found = examine(here, CHECKS)
     levels = [finding.level for findings in found.values() for finding in findings]
     if as_json:

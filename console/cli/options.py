@@ -33,3 +33,7 @@ Since = Annotated[
     timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Every one that fits the other options.")]
+Declaring = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="PACKAGE", help="Whose modules declare queues as well."),
+]

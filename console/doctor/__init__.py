@@ -75,7 +75,10 @@ def look_around(
     processes: int,
     threads: int,
     stop_within: timedelta | None = None,
+    consumed: tuple[str, ...] = (),
 ) -> Surroundings:
     """Read the environment, as far as that is possible."""
     settings, problems, unreadable = environment.read()
-    return Surroundings(settings, problems, unreadable, packages, processes, threads, stop_within)
+    return Surroundings(
+        settings, problems, unreadable, packages, processes, threads, consumed, stop_within
+    )

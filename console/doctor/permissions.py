@@ -18,7 +18,7 @@ def check(here: Surroundings) -> Iterator[Finding]:
 
 def by_patterns(here: Surroundings, patterns: dict[str, str]) -> Iterator[Finding]:
     """Match the names as RabbitMQ does."""
-    names = [queue.name for queue in here.queues]
+    names = consumed(here)
     unread = [name for name in names if not matches(patterns["read"], name)]
     unmade = [name for name in (EXCHANGE, *names) if not matches(patterns["configure"], name)]
     if not matches(patterns["write"], EXCHANGE):
@@ -34,13 +34,14 @@ def by_patterns(here: Surroundings, patterns: dict[str, str]) -> Iterator[Findin
             f"{here.user} may not make {', '.join(unmade)}: `workshed broker setup` by another"
         )
     if matches(patterns["write"], EXCHANGE) and not unread:
-        yield ok(f"{here.user} may send and work off every queue")
+        which = ", ".join(here.consumed) or "every queue"
+        yield ok(f"{here.user} may send and work off {which}")
 
 
 def tried(here: Surroundings) -> Iterator[Finding]:
     """Send a message that leads nowhere, and look into queues that are empty."""
     sent = probe.publish(here.urls)
-    refused, untried = probe.unread(here.urls, [queue.name for queue in here.queues])
+    refused, untried = probe.unread(here.urls, consumed(here))
     if sent.kind == "refused":
         yield failed(f"nothing can be sent: {sent.said}", grant(here))
     if sent.kind in ("blocked", "no exchange"):
@@ -58,6 +59,12 @@ def tried(here: Surroundings) -> Iterator[Finding]:
         yield ok(f"{here.user} may send and read, as far as that was tried")
 
 
+def consumed(here: Surroundings) -> list[str]:
+    """Name the queues that the workers of this host are on."""
+    names = [queue.name for queue in here.queues]
+    return [name for name in names if not here.consumed or name in here.consumed]
+
+
 def matches(pattern: str, name: str) -> bool:
     """Match as RabbitMQ does: anywhere in the name, and an empty pattern matches nothing."""
     return bool(pattern) and re.search(pattern, name) is not None
@@ -65,7 +72,7 @@ def matches(pattern: str, name: str) -> bool:
 
 def grant(here: Surroundings) -> str:
     """Write the line that lets the account do all of it, and nothing else."""
-    names = "|".join(re.escape(queue.name) for queue in here.queues)
+    names = "|".join(map(re.escape, consumed(here)))
     pattern = rf"'^({re.escape(EXCHANGE)}|({names})(\.dead)?)$'"
     vhost, user = shlex.quote(here.vhost), shlex.quote(here.user)
     return f"rabbitmqctl set_permissions --vhost {vhost} {user} {pattern} {pattern} {pattern}"

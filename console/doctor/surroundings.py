@@ -34,6 +34,8 @@ class Surroundings:
     processes: int = 1
     threads: int = 8
     """Of a `dramatiq` master on this host."""
+    consumed: tuple[str, ...] = ()
+    """Queues of the workers on this host; none named are all."""
     stop_within: timedelta | None = None
     """How long systemd, Kubernetes or the like waits after SIGTERM before it kills a worker."""
 

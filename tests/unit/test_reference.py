@@ -8,12 +8,14 @@ import pytest
 
 from console.reference import (
     CONFIGURATION,
+    DEFINITIONS,
     METRICS,
     MIDDLEWARE,
     README,
     chain,
     configuration_table,
     default,
+    definitions_file,
     in_lines,
     metrics_table,
     middleware_sections,
@@ -54,6 +56,11 @@ def test_the_page_of_middleware_has_them_as_they_are():
 
     assert written(text) == text, "run `make docs`"
     assert middleware_sections() in text
+
+
+def test_the_definitions_of_rabbitmq_are_those_of_the_code():
+    """A worker that may not configure does not start on a queue that lacks an argument."""
+    assert DEFINITIONS.read_text("utf-8") == definitions_file(), "run `make docs`"
 
 
 @pytest.mark.parametrize("one", chain(), ids=lambda one: type(one).__name__)

@@ -19,6 +19,7 @@ from console.doctor import (
     Check,
     examine,
     look_around,
+    permissions,
     postgresql,
     rabbitmq,
     sentry,
@@ -649,6 +650,18 @@ def test_the_line_that_mends_it_does(examined, account, servers):
     servers.rabbitmq.ctl(*line.replace("'", "").split()[1:])
 
     assert levels(examined()["permissions"]) == ["ok"]
+
+
+def test_the_account_of_a_pool_needs_its_own_queues_alone(account, healthy):
+    """Without --queue the doctor fails on each host that works off some queues."""
+    account(read="^(emails|bulk)$")
+
+    def found(*queues):
+        return levels(permissions.check(look_around(("actors",), 1, 8, consumed=queues)))
+
+    assert "failed" in found()
+    assert "failed" not in found("emails", "bulk")
+    assert "failed" in found("emails", "low")
 
 
 def test_an_account_that_may_not_make_queues_needs_another_to_do_it(examined, account):

@@ -1,0 +1,67 @@
+"""What RabbitMQ imports: exchange, queues, bindings and accounts, made of the declaration."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from brokers import topology
+from brokers.accounts import Account
+from brokers.publisher import EXCHANGE
+from brokers.queues import Queue
+
+Definitions = dict[str, list[dict[str, Any]]]
+
+
+def definitions(
+    vhost: str,
+    queues: Iterable[Queue],
+    accounts: Sequence[Account],
+    passwords: Mapping[str, str],
+    version: topology.Version = topology.FIRST,
+) -> Definitions:
+    """Return them for one virtual host, in the form of RabbitMQ's own export.
+
+    `passwords` are by the name of the account. `version` of RabbitMQ: from 4.3 on quorum queues
+    have strict levels. What is there already with other arguments is not changed by an import.
+    """
+    made = {
+        name: arguments
+        for queue in queues
+        for name, arguments in topology.members(queue, topology.arguments(queue, version)).items()
+    }
+    return {
+        "vhosts": [{"name": vhost}],
+        "users": [account.user(passwords.get(account.name)) for account in accounts],
+        "permissions": [account.permission(vhost) for account in accounts],
+        "exchanges": [
+            {
+                "name": EXCHANGE,
+                "vhost": vhost,
+                "type": topology.EXCHANGE_TYPE,
+                "durable": True,
+                "auto_delete": False,
+                "internal": False,
+                "arguments": {},
+            }
+        ],
+        "queues": [
+            {
+                "name": name,
+                "vhost": vhost,
+                "durable": True,
+                "auto_delete": False,
+                "arguments": arguments,
+            }
+            for name, arguments in made.items()
+        ],
+        "bindings": [
+            {
+                "source": EXCHANGE,
+                "vhost": vhost,
+                "destination": name,
+                "destination_type": "queue",
+                "routing_key": name,
+                "arguments": {},
+            }
+            for name in made
+        ],
+    }
