@@ -31,6 +31,7 @@ test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@sh .ci/browser
 	@sh .ci/prometheus
 	@sh .ci/deploy
+	@sh .ci/pooler
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 images: setup ## Build the image of deploy/ and run it, and the units of systemd, as root
@@ -42,12 +43,14 @@ images: setup ## Build the image of deploy/ and run it, and the units of systemd
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/prometheus
+	@sh .ci/pooler
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/integration --postgres '$(POSTGRES)'
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/browser
 	@sh .ci/prometheus
+	@sh .ci/pooler
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
 		tests/integration/sync tests/unit/pixels --full

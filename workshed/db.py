@@ -39,6 +39,23 @@ class WatchedConnection(Connection):
 
     used_at = -math.inf
     """When it was given back to the pool, by `time.monotonic`."""
+    is_pooled = False
+    """A pooler stands between, which may give each transaction another session of the server."""
+
+    def look_for_pooler(self) -> None:
+        """Keep what belongs to a session from one that others are given next; one round trip.
+
+        A pooler says another process id at the start than the server does when it is asked.
+        """
+        try:
+            self.autocommit = True  # or the question would leave a transaction open
+            row = self.execute("SELECT pg_backend_pid()").fetchone()
+        except BaseException:
+            self.close()
+            raise
+        self.is_pooled = row is not None and row[0] != self.info.backend_pid
+        if self.is_pooled:
+            self.prepare_threshold = None
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer: at most as `answering` says, and until an interrupt."""
@@ -155,6 +172,7 @@ def pool() -> ConnectionPool[WatchedConnection]:
         timeout=POOL_WAIT_S,
         reconnect_timeout=POOL_WAIT_S,  # or its own pauses grow to minutes after an outage
         check=_check,
+        configure=WatchedConnection.look_for_pooler,
         open=False,
         name="workshed",
     )
@@ -309,19 +327,21 @@ def joined_connection() -> Connection | None:
     return _joined.get()
 
 
-def connect() -> Connection:
+def connect() -> WatchedConnection:
     """Open a connection of its own, in autocommit, for those that outlive a transaction.
 
     Raises `DatabaseUnreachableError`, which names the server and what to do.
     """
     url = settings().database_url.get_secret_value()
     try:
-        return WatchedConnection.connect(url, autocommit=True, **OPTIONS)
+        conn = WatchedConnection.connect(url, autocommit=True, **OPTIONS)
+        conn.look_for_pooler()
     except psycopg.OperationalError as err:
         raise DatabaseUnreachableError(
             f"PostgreSQL does not answer at {address(url)} (WORKSHED_DATABASE_URL): "
             f"{str(err).strip().rstrip('.?')}. Start it, correct the URL, or run `workshed dev`"
         ) from None
+    return conn
 
 
 def address(url: str) -> str:

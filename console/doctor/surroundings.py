@@ -12,7 +12,7 @@ from console.errors import ManagementError
 from console.finding import Finding
 from console.management import Management
 from workshed import db
-from workshed.db import Connection
+from workshed.db import Connection, WatchedConnection
 from workshed.settings import Settings
 
 QUERY_MS = 4_000
@@ -70,8 +70,10 @@ class Surroundings:
         """Open a connection; each check has its own."""
         url = self.settings.database_url.get_secret_value()
         options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
-        conn = Connection.connect(url, autocommit=True, **options)
-        conn.execute(f"SET statement_timeout = {QUERY_MS}")
+        conn = WatchedConnection.connect(url, autocommit=True, **options)
+        conn.look_for_pooler()
+        if not conn.is_pooled:  # or it would end statements of whoever has that session next
+            conn.execute(f"SET statement_timeout = {QUERY_MS}")
         return conn
 
     def management(self) -> Management | None:

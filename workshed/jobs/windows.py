@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from workshed.db import Connection
+from workshed.db import Connection, WatchedConnection
 from workshed.jobs.relays import DEAD_AFTER
 
 BATCH = 1_000
@@ -32,7 +32,11 @@ def use_indexes(conn: Connection) -> None:
     This table is empty one minute and has a million rows the next, before anybody analyzes it.
     For the same reason the queries below find a row by its place (`ctid`) and not by a join, whose
     order would follow the statistics: a window then takes a minute instead of 15 ms.
+
+    Not on a connection from a pooler, whose next client would have these plans, too.
     """
+    if isinstance(conn, WatchedConnection) and conn.is_pooled:
+        return
     conn.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
 
 

@@ -1,0 +1,135 @@
+"""PgBouncer before PostgreSQL, which lends out its sessions by the transaction."""
+
+import contextlib
+
+import dramatiq
+import psycopg
+import pytest
+
+from brokers import schedule
+from console.doctor import CHECKS, examine, look_around
+from tests.faults.relaying import relaying
+from tests.pooler import pooled
+from workshed import db
+from workshed.jobs import windows
+from workshed.settings import settings
+
+
+@pytest.fixture
+def through(monkeypatch, database, eventually):
+    """`through()`: this process reaches PostgreSQL through PgBouncer from now on."""
+    running = contextlib.ExitStack()
+
+    def use(**options):
+        url = running.enter_context(pooled(database, eventually, **options))
+        monkeypatch.setenv("WORKSHED_DATABASE_URL", url)
+        settings.cache_clear()
+        db.pool.cache_clear()
+        return url
+
+    yield use
+    if db.pool.cache_info().currsize:
+        db.pool().close()
+    db.pool.cache_clear()
+    running.close()
+
+
+def found():
+    checks = [check for check in CHECKS if check.name in ("PostgreSQL", "pooler")]
+    [finding] = examine(look_around(("actors",), 1, 8), checks)["pooler"]
+    return finding
+
+
+def test_the_doctor_tells_of_a_pooler_by_the_transaction(through):
+    through()
+
+    finding = found()
+
+    assert finding.level == "warning"
+    assert "lends out the sessions of PostgreSQL by the transaction" in finding.said
+    assert finding.mend.startswith("export WORKSHED_DATABASE_URL=postgresql://…")
+
+
+def test_it_tells_of_one_that_takes_sessions_in_turn(through):
+    through(server_round_robin=1, min_pool_size=3)
+
+    assert found().level == "warning"
+
+
+def test_it_tells_of_none_where_sessions_are_lent_out_whole(through):
+    through(pool_mode="session")
+
+    assert found().level == "ok"
+
+
+@pytest.mark.usefixtures("database")
+def test_it_tells_of_none_where_there_is_none():
+    assert found().level == "ok"
+
+
+def test_the_doctor_leaves_no_time_limit_to_whoever_is_next(through):
+    """A pooler does not take back what a session was told: a migration would end after 4 s."""
+    url = through(default_pool_size=1)
+
+    with look_around(("actors",), 1, 8).connect():
+        pass
+
+    with psycopg.connect(url) as conn:
+        assert conn.execute("SHOW statement_timeout").fetchone() == ("0",)
+
+
+def test_a_relay_leaves_no_plans_to_whoever_is_next(through):
+    url = through(default_pool_size=1)
+
+    with db.connect() as conn:
+        windows.use_indexes(conn)
+
+    with psycopg.connect(url) as conn:
+        assert conn.execute("SHOW enable_seqscan").fetchone() == ("on",)
+
+
+@pytest.mark.parametrize("most", [0, 100])
+def test_jobs_are_stored_sent_run_and_retried_through_it(through, broker, most, eventually):
+    """With statements prepared by psycopg, the sixth of a kind meets a session without it."""
+    through(default_pool_size=4, max_prepared_statements=most)
+    runs, known = [], dict(broker.actors)
+
+    @dramatiq.actor(broker=broker, queue_name="low", min_backoff=1, max_backoff=1, once=True)
+    def note(number):
+        with db.transaction() as conn:
+            conn.execute("SELECT %s", (number,))
+        runs.append(number)
+        if runs.count(number) == 1 and number % 4 == 0:
+            raise OSError("no")
+
+    worker = dramatiq.Worker(broker, queues={"low"}, worker_threads=4, worker_timeout=100)
+    try:
+        worker.start()
+        with relaying(broker.urls):
+            for number in range(24):
+                with db.transaction() as conn:
+                    schedule.send(conn, note.message(number))
+            eventually(lambda: len(runs) == 30, within_s=60)
+    finally:
+        worker.stop(timeout=10_000)
+        broker.middleware = [m for m in broker.middleware if "_Worker" not in type(m).__name__]
+        broker._hooks.clear()
+        broker.actors.clear()
+        broker.actors.update(known)
+
+    assert sorted(set(runs)) == list(range(24))
+
+
+def test_a_statement_still_ends_with_its_time_limit(through):
+    """It is told for the transaction, not for the session."""
+    through(default_pool_size=1)
+    token = db.until.set(0.0)  # long ago: five seconds are left
+    try:
+        with db.transaction() as conn:
+            (told,) = conn.execute("SHOW statement_timeout").fetchone()
+    finally:
+        db.until.reset(token)
+    with db.transaction() as conn:
+        (after,) = conn.execute("SHOW statement_timeout").fetchone()
+
+    assert (told, after) == ("5s", "0")

@@ -1,0 +1,61 @@
+"""PgBouncer before a PostgreSQL, for as long as a block runs."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from console.servers.account import account
+from console.servers.ports import HOST, free_ports
+
+PROGRAM = Path("/usr/sbin/pgbouncer")
+
+
+@contextlib.contextmanager
+def pooled(url, eventually, **options):
+    """The URL of the same database through a pooler with these options; its files are its own."""
+    assert PROGRAM.exists(), "run `sh .ci/pooler`"
+    parts = urlsplit(url)
+    (port,) = free_ports(1)
+    with tempfile.TemporaryDirectory(prefix="workshed-pooler-") as name:
+        folder = Path(name)
+        known = {
+            "listen_addr": HOST,
+            "listen_port": port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": folder / "users",
+            "pool_mode": "transaction",
+            **options,
+        }
+        lines = [f"{option} = {value}" for option, value in known.items()]
+        target = f"* = host={parts.hostname} port={parts.port}"
+        text = "\n".join(["[databases]", target, "[pgbouncer]", *lines, ""])
+        (folder / "pgbouncer.ini").write_text(text)
+        (folder / "users").write_text(f'"{parts.username}" "{parts.password}"\n')
+        for path in (folder, *folder.iterdir()):
+            account().give(path)
+        # It refuses to run as root, as PostgreSQL does.
+        words = account().command(str(PROGRAM), f"{folder}/pgbouncer.ini", death=signal.SIGTERM)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            eventually(lambda: answers(port) or process.poll(), within_s=30)
+            assert process.poll() is None, (folder / "log").read_text()
+            login = parts.netloc.rpartition("@")[0]
+            yield urlunsplit(parts._replace(netloc=f"{login}@{HOST}:{port}"))
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def answers(port):
+    """Tell whether something listens there."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
