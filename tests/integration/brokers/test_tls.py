@@ -1,7 +1,9 @@
 """TLS to RabbitMQ: always verified, and what is refused says why."""
 
 import json
+import secrets
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -60,13 +62,23 @@ def mutual_port(servers, authority, ca, write):
     return listen(servers.rabbitmq, authority, ca, write, **wanted)
 
 
-def listen(node, authority, ca, write, **options):
+@pytest.fixture(scope="module")
+def expired_port(servers, authority, ca, write):
+    """Where it shows a certificate of yesterday."""
+    now = datetime.now(UTC)
+    span = {"not_before": now - timedelta(days=2), "not_after": now - timedelta(days=1)}
+    own = authority.issue_cert("localhost", **span)
+    return listen(servers.rabbitmq, authority, ca, write, own, verify="verify_none")
+
+
+def listen(node, authority, ca, write, own=None, **options):
     """Open one more listener on the running node, until that ends; its port."""
-    own = authority.issue_cert("localhost")
+    own = own or authority.issue_cert("localhost")
+    name = secrets.token_hex(4)  # RabbitMQ reads them with each connection
     files = {
         "cacertfile": ca,
-        "certfile": write("server.pem", *own.cert_chain_pems),
-        "keyfile": write("server-key.pem", own.private_key_pem),
+        "certfile": write(f"{name}.pem", *own.cert_chain_pems),
+        "keyfile": write(f"{name}-key.pem", own.private_key_pem),
     }
     options |= {name: json.dumps(path) for name, path in files.items()}
     words = ",".join(f"{{{name},{value}}}" for name, value in options.items())
@@ -142,6 +154,13 @@ def test_a_certificate_of_another_host_is_refused(url, ca, use, note):
     use(url(HOST, cacertfile=ca))
 
     with pytest.raises(BrokerUnreachableError, match=r"refused: .* not valid for '127\.0\.0\.1'"):
+        note.send(1)
+
+
+def test_a_certificate_that_has_expired_is_refused_by_name(url, ca, expired_port, use, note):
+    use(url(port=expired_port, cacertfile=ca))
+
+    with pytest.raises(BrokerUnreachableError, match="refused: certificate has expired"):
         note.send(1)
 
 
