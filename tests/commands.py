@@ -66,6 +66,7 @@ READING = {
     "queues list",
     "recurring list",
     "relay",
+    "roles",  # prints
     "scheduled list",
     "scheduled rules list",
     "scheduled show",

@@ -36,6 +36,7 @@ COMMANDS = {
     "queues": "console.cli.queues:queues",
     "recurring": "console.cli.recurring:recurring",
     "relay": "console.cli.relay:relay",
+    "roles": "console.cli.roles:roles",
     "scheduled": "console.cli.scheduled:scheduled",
     "storage": "console.cli.storage:storage",
     "sync": "console.cli.sync:sync",

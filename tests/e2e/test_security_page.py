@@ -81,6 +81,10 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
     assert found == [
         ("add_runs_partitions", True, True),
         ("drop_runs_partitions", True, False),
+        ("make_run", True, False),
+        ("refuse_senders", True, True),
         ("send", True, False),
+        ("sendable", True, True),
+        ("store_with_key", True, False),
     ]
     assert all(f"`jobs.{name}`" in PAGE for name, *_ in found)

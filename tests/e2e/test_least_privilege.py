@@ -1,0 +1,286 @@
+"""Each part works with its own account of RabbitMQ and its own role of PostgreSQL, and no other."""
+
+import contextlib
+import os
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from brokers.accounts import accounts
+from brokers.definitions import definitions
+from brokers.publisher import EXCHANGE
+from brokers.queues import QUEUES
+from workshed.roles import ROLES, script
+
+ACTORS = """
+from datetime import timedelta
+import dramatiq
+from brokers import broker
+from middleware import Limit, Unique
+from workshed import db
+from workshed.cron import cron
+from workshed.jobs import checkpoint, once
+
+def on(queue, **options):
+    return dramatiq.actor(broker=broker, queue_name=queue, min_backoff=1, max_backoff=1, **options)
+
+@on("low", store_results=True)
+def double(number):
+    return 2 * number
+
+@on("emails")
+def mail(number):
+    pass
+
+@on("low", max_retries=2)
+def flaky(number):
+    with db.transaction() as conn:
+        is_first = once(conn, f"tried {number}")
+    if is_first:
+        raise OSError("the first run fails")
+
+@on("low", max_retries=0, on_dead="told")
+def fails(number):
+    raise OSError("no")
+
+@on("low")
+def told(message, reason):
+    pass
+
+@on("low", once=True, unique=Unique(), limit=Limit.window(100, per=timedelta(minutes=1)))
+def guarded(number):
+    pass
+
+@on("low", unique=Unique("while_executing"), limit=Limit.concurrent(1))
+def alone(number):
+    checkpoint()
+
+@on("low", periodic=cron("* * * * *"))
+def tick():
+    pass
+"""
+SEND = """
+from datetime import timedelta
+from brokers import Batch, broker
+from brokers import schedule
+from workshed import db
+import parts
+
+double, sent = parts.double.message(21), []
+broker.enqueue(double)
+parts.mail.send(1)
+parts.flaky.send(1)
+parts.fails.send(1)
+parts.guarded.send(1)
+parts.guarded.send(1)
+parts.alone.send(1)
+parts.double.send_with_options(args=(1,), delay=1)
+with db.transaction() as conn:
+    batch = Batch(on_complete=parts.double.message(2))
+    with batch.adding(conn):
+        batch.add(conn, parts.double.message(3), parts.alone.message(3))
+    late = schedule.send(conn, parts.double.message(4), delay=timedelta(days=3))
+with db.transaction() as conn:
+    assert schedule.cancel(conn, late.message_id) == "deleted"
+broker.close()
+"""
+STORE = """
+from brokers import schedule
+from workshed import db
+import parts
+
+with db.transaction() as conn:
+    schedule.send(conn, parts.double.message(5))
+    schedule.send(conn, parts.guarded.message(5))
+"""
+PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text("utf-8")
+[TIMEOUTS] = re.findall(r"<!-- timeouts -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
+PERIODIQ = Path(sys.executable).with_name("periodiq")
+NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
+
+
+class Parts:
+    """The environment of each part: an account of RabbitMQ, a login with one role of PostgreSQL."""
+
+    def __init__(self, plain, rabbitmq, conn):
+        self.plain, self.rabbitmq, self.conn = plain, rabbitmq, conn
+        self.prefix = f"parts_{secrets.token_hex(5)}"
+        pools = {"mail": ["emails"], "rest": [q.name for q in QUEUES if q.name != "emails"]}
+        people = accounts([q.name for q in QUEUES], pools, self.prefix)
+        self.passwords = {one.name: "pw" for one in people}
+        made = definitions(rabbitmq.vhost, QUEUES, people, self.passwords)
+        rabbitmq.ask("POST", "definitions", made)
+        conn.execute("\n".join(script(self.prefix, ("jobs", "product"))))
+        for role in ROLES:
+            name = f"{self.prefix}_{role}"
+            conn.execute(f"CREATE ROLE {name}_one LOGIN PASSWORD 'pw' IN ROLE {name}")
+            conn.execute(TIMEOUTS.replace("ROLE shop", f"ROLE {name}_one"))
+
+    def env(self, account, role):
+        broker, database = (self.plain[f"WORKSHED_{name}_URL"] for name in ("BROKER", "DATABASE"))
+        account = f"{self.prefix}-{account}" if account else "nobody"
+        return {
+            "WORKSHED_BROKER_URL": by(broker, account),
+            "WORKSHED_DATABASE_URL": by(database, f"{self.prefix}_{role}_one"),
+        }
+
+    def end(self):
+        for name in self.passwords:
+            self.rabbitmq.ask("DELETE", f"users/{name}")
+        for role in ROLES:
+            name = f"{self.prefix}_{role}"
+            self.conn.execute(f"DROP ROLE {name}_one; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def by(url, user):
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:pw@{parts.netloc.rpartition('@')[2]}"))
+
+
+@pytest.fixture
+def parts(database, vhost, rabbitmq, conn, environment, tmp_path):
+    (tmp_path / "parts.py").write_text(ACTORS)
+    conn.autocommit = True
+    plain = {"WORKSHED_BROKER_URL": vhost, "WORKSHED_DATABASE_URL": database}
+    found = Parts(plain, rabbitmq, conn)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def beside(environment, tmp_path):
+    """`beside("relay", words, env)`: another process, until the test ends; its log."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name, words, env):
+            log = tmp_path / f"{name}.log"
+            with log.open("wb") as out:
+                process = subprocess.Popen(
+                    words,
+                    env={**os.environ, **environment, **env, "WORKSHED_METRICS": "false"},
+                    cwd=tmp_path,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                )
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            return log
+
+        yield start
+
+
+@pytest.fixture
+def all_parts(parts, start_worker, beside, environment):
+    """Two pools of workers, a relay and a clock; their logs."""
+    logs = []
+    for pool, queues in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
+        env = parts.env(f"worker-{pool}", "worker") | NO_RELAY
+        logs.append(start_worker("parts", "actors", options=["-Q", *queues], env=env).log)
+    relay = [sys.executable, "-m", "brokers.relay"]
+    logs.append(beside("relay", relay, parts.env("relay", "relay")))
+    logs.append(beside("clock", [PERIODIQ, "parts"], parts.env(None, "clock")))
+    return logs
+
+
+def test_each_part_does_its_work_with_its_own_rights(
+    all_parts, parts, run, environment, count, eventually
+):
+    """A right that is missing is an error in a log, and a job that does not end."""
+    for code, account, role in ((SEND, "sender", "application"), (STORE, None, "sender")):
+        ended, said = run("-c", code, **{**environment, **parts.env(account, role)})
+        assert ended == 0, said
+
+    done = "jobs.runs WHERE outcome = 'done' AND actor"
+    for actor, times in (("double", 5), ("mail", 1), ("flaky", 1), ("guarded", 2), ("alone", 2)):
+        eventually(lambda a=actor, n=times: count(f"{done} = '{a}'") >= n, within_s=90)
+    eventually(lambda: count(f"{done} = 'told'"), within_s=60)
+    assert count("jobs.dead WHERE actor = 'fails'") == 1
+    assert count("jobs.attempts WHERE actor = 'flaky'") == 1
+    assert count("jobs.batches WHERE completed_at IS NOT NULL") == 1
+    eventually(lambda: count("jobs.occurrences WHERE made_by = 'clock'"), within_s=90)
+    for log in all_parts:
+        assert "permission denied" not in log.read_text()
+
+
+def test_the_shipped_jobs_and_their_cleaning_run_as_a_worker(
+    all_parts, parts, run, environment, count, eventually
+):
+    code = """
+from actors import daily_report, maintain, sign_up
+from brokers import schedule
+from workshed import db
+with db.transaction() as conn:
+    sign_up(conn, name="Ada", email="ada@example.org")
+    for job in (maintain, daily_report):
+        schedule.send(conn, job.message())
+"""
+    ended, said = run("-c", code, **environment)
+    assert ended == 0, said
+
+    eventually(lambda: count("product.emails WHERE sent_at IS NOT NULL") == 1, within_s=90)
+    for actor in ("maintain", "daily_report", "send_welcome_email"):
+        query = f"jobs.runs WHERE outcome = 'done' AND actor = '{actor}'"
+        eventually(lambda q=query: count(q), within_s=90)
+    assert count("jobs.attempts") == 0
+
+
+def test_an_operator_puts_back_what_died_in_either_place(
+    all_parts, parts, run_apart, environment, conn, count, eventually, rabbitmq
+):
+    env = {**environment, **parts.env("dead-letter-operator", "operator")}
+    ended = run_apart("-c", "import parts; parts.fails.send(1)", **env)
+    assert ended.returncode == 0, ended.stderr
+    eventually(lambda: count("jobs.dead"), within_s=60)
+    message = conn.execute("SELECT convert_from(body, 'UTF8') FROM jobs.dead").fetchone()[0]
+    message = message.replace("fails", "double")
+    body = {"properties": {}, "routing_key": "low.dead", "payload": message}
+    path = f"exchanges/{rabbitmq.vhost}/{EXCHANGE}/publish"
+    rabbitmq.ask("POST", path, {**body, "payload_encoding": "string"})
+    eventually(lambda: rabbitmq.depth("low.dead") == 1)
+
+    for words in (
+        ("dead", "retry", "--all", "--yes"),
+        ("dead", "requeue", "low", "--yes"),
+        ("queues", "pause", "bulk"),
+        ("queues", "resume", "bulk"),
+        ("queues",),
+        ("scheduled", "cancel", "--all", "--yes", "--sent", "--actor", "nobody"),
+        ("scheduled",),
+        ("recurring", "run", "tick"),
+        ("unique",),
+        ("limits",),
+        ("batches",),
+        ("workers",),
+        ("erase", "nobody@example.org", "--yes"),
+    ):
+        done = run_apart("-m", "console", *words, **env)
+        assert done.returncode == 0, (words, done.stderr)
+
+    eventually(lambda: count("jobs.attempts WHERE outcome = 'dead'") == 2, within_s=60)
+    eventually(lambda: rabbitmq.depth("low.dead") == 0)
+    assert count("jobs.audit") >= 5
+
+
+def test_a_monitor_is_told_by_the_doctor_what_it_may_see(
+    all_parts, parts, run_apart, environment, servers
+):
+    at = urlsplit(servers.management_url).netloc.rpartition("@")[2]
+    env = {
+        **environment,
+        **parts.env("monitor", "monitor"),
+        "WORKSHED_MANAGEMENT_URL": f"http://{parts.prefix}-monitor:pw@{at}",
+    }
+
+    done = run_apart("-m", "console", "doctor", "--import", "parts", **env)
+
+    assert "the check itself failed" not in done.stdout
+    assert "permission denied" not in done.stdout
+    failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
+    assert {line.split()[1] for line in failed} <= {"permissions:"}
+    assert run_apart("-m", "console", "queues", **env).returncode == 0

@@ -1,0 +1,253 @@
+"""What each part may do in PostgreSQL, and the SQL that grants it.
+
+A role is for a part and has no login: what logs in is a member of it. The owner of the schemas, who
+migrates, needs none of them.
+"""
+
+from collections.abc import Iterator
+
+Rights = dict[str, str]
+"""By role: `r` is SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, as PostgreSQL's own lists have it."""
+
+VERBS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
+ROLES = {
+    "sender": "stores jobs in its own transactions",
+    "application": "also sends by RabbitMQ, makes batches, cancels, reads results",
+    "worker": "runs jobs",
+    "relay": "sends what is due, and keeps the tables small",
+    "clock": "makes the runs of periodic jobs",
+    "reader": "looks, as a reader of the console does",
+    "operator": "also retries, cancels, pauses, as an operator of the console does",
+    "monitor": "counts, and reads no message",
+}
+
+WORKING = {"worker": "rawd", "operator": "rawd", "reader": "r"}
+"""What jobs do to the tables of the product; and what commands and the console do there."""
+
+TABLES: dict[str, Rights] = {
+    "jobs.actors": {
+        "application": "r",
+        "worker": "raw",
+        "relay": "r",
+        "clock": "raw",
+        "reader": "r",
+        "operator": "raw",
+        "monitor": "r",
+    },
+    "jobs.attempts": {
+        "application": "a",
+        "worker": "rawd",
+        "relay": "rawd",
+        "reader": "r",
+        "operator": "raw",
+    },
+    "jobs.audit": {"reader": "r", "operator": "ra"},
+    "jobs.batch_callbacks": {
+        "application": "raw",
+        "worker": "rawd",
+        "relay": "raw",
+        "reader": "r",
+        "operator": "raw",
+    },
+    "jobs.batch_jobs": {
+        "application": "raw",
+        "worker": "rawd",
+        "relay": "raw",
+        "reader": "r",
+        "operator": "raw",
+    },
+    "jobs.batches": {
+        "application": "raw",
+        "worker": "rawd",
+        "relay": "raw",
+        "reader": "r",
+        "operator": "raw",
+    },
+    "jobs.cancel_rules": {"worker": "r", "relay": "rwd", "reader": "r", "operator": "rad"},
+    "jobs.counters": {"application": "rawd", "worker": "rawd", "relay": "rwd", "reader": "r"},
+    "jobs.dead": {"worker": "rawd", "relay": "raw", "reader": "r", "operator": "rawd"},
+    "jobs.limit_slots": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
+    "jobs.limit_starts": {"worker": "rad", "relay": "rwd", "reader": "r", "operator": "r"},
+    "jobs.limit_waits": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rwd"},
+    "jobs.limits": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "rw"},
+    "jobs.migrations": {
+        "worker": "r",
+        "relay": "r",
+        "clock": "r",
+        "reader": "r",
+        "operator": "r",
+        "monitor": "r",
+    },
+    "jobs.occurrences": {"worker": "rwd", "relay": "rwd", "reader": "r", "operator": "r"},
+    "jobs.once": {"worker": "ra", "relay": "rwd", "reader": "r", "operator": "ra"},
+    "jobs.queues": {
+        "application": "r",
+        "worker": "raw",
+        "relay": "raw",
+        "clock": "raw",
+        "reader": "r",
+        "operator": "raw",
+        "monitor": "r",
+    },
+    "jobs.recurring": {
+        "worker": "rawd",
+        "relay": "rwd",
+        "clock": "raw",
+        "reader": "r",
+        "operator": "rw",
+        "monitor": "r",
+    },
+    "jobs.relays": {
+        "worker": "r",
+        "relay": "rawd",
+        "reader": "r",
+        "operator": "r",
+        "monitor": "r",
+    },
+    "jobs.results": {
+        "application": "r",
+        "worker": "raw",
+        "relay": "rwd",
+        "reader": "r",
+        "operator": "raw",
+    },
+    "jobs.run_locks": {"worker": "rawd", "relay": "rwd", "reader": "r", "operator": "rd"},
+    "jobs.runs": {"worker": "ra", "reader": "r", "operator": "raw"},
+    "jobs.runs_lost": {"worker": "rad", "reader": "r", "operator": "ra"},
+    "jobs.schedule": {
+        "application": "rawd",
+        "worker": "rawd",
+        "relay": "rawd",
+        "reader": "r",
+        "operator": "rawd",
+    },
+    "jobs.senders": {},
+    "jobs.settled": {
+        "application": "raw",
+        "worker": "raw",
+        "relay": "rawd",
+        "reader": "r",
+        "operator": "raw",
+    },
+    "jobs.starts": {
+        "application": "rd",
+        "worker": "rawd",
+        "relay": "rwd",
+        "reader": "r",
+        "operator": "rd",
+    },
+    "jobs.steps": {"worker": "raw", "relay": "rwd", "reader": "r", "operator": "r"},
+    "jobs.tombstones": {
+        "application": "raw",
+        "worker": "rawd",
+        "relay": "rawd",
+        "reader": "r",
+        "operator": "rawd",
+    },
+    "jobs.unique_locks": {
+        "application": "rawd",
+        "worker": "rawd",
+        "relay": "rwd",
+        "reader": "r",
+        "operator": "rawd",
+    },
+    "jobs.workers": {
+        "worker": "rawd",
+        "relay": "rwd",
+        "reader": "r",
+        "operator": "rw",
+        "monitor": "r",
+    },
+    "product.attachments": WORKING,
+    "product.blobs": WORKING,
+    "product.campaign_recipients": WORKING,
+    "product.campaigns": WORKING,
+    "product.daily_report_snapshots": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.email_files": WORKING,
+    "product.emails": WORKING,
+    "product.image_variants": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.import_rows": WORKING,
+    "product.imports": WORKING,
+    "product.inboxes": {"worker": "rawd", "operator": "raw"},
+    "product.notifications": {"worker": "rawd", "operator": "ra"},
+    "product.order_lines": {"worker": "r", "reader": "r", "operator": "r"},
+    "product.orders": {"worker": "r", "reader": "r", "operator": "r"},
+    "product.products": {"worker": "r", "reader": "r", "operator": "r"},
+    "product.sync_associations": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.sync_cursors": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.sync_log": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.sync_records": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.sync_sources": {**WORKING, "relay": "r", "monitor": "r"},
+    "product.users": {"worker": "raw", "reader": "r", "operator": "raw"},
+}
+"""Every table; one that is not here is nobody's, and a test says so."""
+
+COLUMNS: dict[str, dict[str, dict[str, str]]] = {
+    "jobs.schedule": {
+        # No hop of another message can be marked as taken or sent.
+        "sender": {"a": "message_id, hop, queue, actor, body, reason, again, due_at"},
+        # All but the message.
+        "monitor": {
+            "r": "message_id, hop, queue, actor, due_at, reason, created_at, taken_by, taken_at, "
+            "again, sent_at, absent_at"
+        },
+    },
+    "jobs.dead": {
+        "monitor": {
+            "r": "message_id, hop, attempt, queue, actor, error_class, died_at, place, release"
+        }
+    },
+}
+"""Rights on some columns of a table, by table and role."""
+
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "jobs.send": ("sender", "application", "worker", "operator"),
+    "jobs.store_with_key": ("sender", "application", "worker", "operator"),
+    "jobs.make_run": ("relay", "clock", "operator"),
+    "jobs.drop_runs_partitions": ("worker",),
+}
+"""Those that not everybody may execute."""
+
+SEQUENCES: dict[str, tuple[str, ...]] = {
+    "jobs.runs_id": ("worker", "operator"),
+    "jobs.limit_tickets": ("worker",),
+}
+
+
+def script(prefix: str, schemas: tuple[str, ...]) -> Iterator[str]:
+    """Yield the SQL that makes the roles, and leaves them with these rights and no others.
+
+    It may be run again, after each migration; `prefix` is a word of letters, digits, underscores.
+    """
+    names = [f"{prefix}_{role}" for role in ROLES]
+    yield "BEGIN;"
+    for name, meant in zip(names, ROLES.values(), strict=True):
+        yield f"-- {meant}"
+        yield (
+            f"DO $$ BEGIN IF to_regrole('{name}') IS NULL "
+            f"THEN CREATE ROLE {name} NOLOGIN; END IF; END $$;"
+        )
+    everybody = ", ".join(names)
+    for schema in schemas:
+        for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+            yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {schema} FROM {everybody};"
+        yield f"GRANT USAGE ON SCHEMA {schema} TO {everybody};"
+    for role, what, on in granted():
+        if on.split()[1].partition(".")[0] in schemas:
+            yield f"GRANT {what} ON {on} TO {prefix}_{role};"
+    yield "COMMIT;"
+
+
+def granted() -> Iterator[tuple[str, str, str]]:
+    """Yield each right: the role, what it may, and on what."""
+    for table, rights in TABLES.items():
+        for role, letters in rights.items():
+            yield role, ", ".join(VERBS[letter] for letter in letters), f"TABLE {table}"
+    for table, some in COLUMNS.items():
+        for role, by_letter in some.items():
+            for letter, columns in by_letter.items():
+                yield role, f"{VERBS[letter]} ({columns})", f"TABLE {table}"
+    for function, roles in FUNCTIONS.items():
+        yield from ((role, "EXECUTE", f"FUNCTION {function}") for role in roles)
+    for sequence, roles in SEQUENCES.items():
+        yield from ((role, "USAGE", f"SEQUENCE {sequence}") for role in roles)
