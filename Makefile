@@ -28,29 +28,23 @@ dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 
 test: setup ## All tests, on real RabbitMQ and PostgreSQL
 	@$(BIN)/workshed dev --install-only
-	@sh .ci/browser
-	@sh .ci/prometheus
-	@sh .ci/deploy
-	@sh .ci/pooler
+	@sh .ci/debian
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 images: setup ## Build the image of deploy/ and run it, and the units of systemd, as root
 	@$(BIN)/workshed dev --install-only
-	@sh .ci/deploy
+	@sh .ci/debian
 	@sh .ci/image
 	@$(BIN)/pytest -m image tests/e2e/deploy
 
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only
-	@sh .ci/prometheus
-	@sh .ci/pooler
+	@sh .ci/debian
 	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/integration --postgres '$(POSTGRES)'
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
-	@sh .ci/browser
-	@sh .ci/prometheus
-	@sh .ci/pooler
+	@sh .ci/debian
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
 		tests/integration/sync tests/unit/pixels --full
@@ -79,7 +73,7 @@ docs: setup ## Write the parts of the documents that come from the code
 
 screens: setup ## Take the pictures of the console for the README
 	@$(BIN)/workshed dev --install-only
-	@sh .ci/browser
+	@sh .ci/debian
 	@$(BIN)/python -m tests.e2e.screens docs
 
 lock: setup ## Resolve pyproject.toml anew into requirements.lock

@@ -17,7 +17,7 @@ PROGRAM = Path("/usr/sbin/pgbouncer")
 @contextlib.contextmanager
 def pooled(url, eventually, **options):
     """The URL of the same database through a pooler with these options; its files are its own."""
-    assert PROGRAM.exists(), "run `sh .ci/pooler`"
+    assert PROGRAM.exists(), "run `sh .ci/debian`"
     parts = urlsplit(url)
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="workshed-pooler-") as name:

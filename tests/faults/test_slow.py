@@ -99,7 +99,7 @@ def slow(ledger, start_worker, tmp_path, full, eventually):
     return Slow(ledger, start, threads, tmp_path / "begun.txt", eventually)
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @experiment(
     "stale-acks",
     number=2,
@@ -129,7 +129,8 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
     with Every(cut_s, between.cut) as cuts, Every(kill_s, kill):
         slow.send(scale(2_000, by=4))
         quiet(slow.ledger.done, slow.ledger.moved, within_s=450 if full else 40, still_s=15)
-    harmless(within_s=120)
+    # What was killed runs alone: where jobs are long, many of them take their time.
+    harmless(within_s=900 if full else 120)
     assert slow.replaced > 0
     assert cuts.times > 0
     assert between.accepted > cuts.times

@@ -1,6 +1,6 @@
 """The image of `deploy/container/Dockerfile`, built by buildah, and containers of it, run by crun.
 
-No registry of images is asked: its base is a Debian, which `.ci/deploy` makes of packages. crun
+No registry of images is asked: its base is a Debian, which `.ci/image` makes of packages. crun
 is one of the programs that Docker and Kubernetes start for a container.
 """
 
@@ -53,7 +53,7 @@ class Store:
 
     def base(self, name):
         """Make an image of Debian's packages, in the place of one that a registry has."""
-        assert DEBIAN.exists(), f"{DEBIAN} is missing: sh .ci/deploy"
+        assert DEBIAN.exists(), f"{DEBIAN} is missing: sh .ci/image"
         empty = self.buildah("from", "scratch")
         self.buildah("add", "--quiet", empty, str(DEBIAN), "/")
         self.buildah("commit", "--quiet", "--rm", empty, name)
