@@ -52,7 +52,7 @@ def test_lines_of_threads_name_the_job_that_has_started_them(start_worker, broke
     worker = start_worker("in_threads")
 
     message = broker.enqueue(Message("default", "fetch_all", ([1, 2],), {}, {}))
-    eventually(lambda: "fetching 2" in worker.text())
+    eventually(lambda: worker.text().count("fetching") == 2)
 
     lines = [json.loads(line) for line in worker.text().splitlines() if "fetching" in line]
     assert [line["job_id"] for line in lines] == [message.message_id] * 2

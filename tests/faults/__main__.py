@@ -2,7 +2,7 @@
 
 Each experiment runs twice: as it is, and with its remedy taken out of the processes it starts,
 where it has to fail by the verdict it names. The exit code is 1 when one did not pass, or could not
-fail. A campaign that was broken off goes on where `--results` names the same folder.
+fail.
 """
 
 import argparse
@@ -13,9 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults.experiment import Experiment, all_experiments
-from tests.faults.kept import keep, passed_before
 from tests.faults.outcome import Outcome, measured
-from tests.faults.table import page
+from tests.faults.table import Results
 
 
 def main() -> int:
@@ -29,8 +28,9 @@ def main() -> int:
     if words.list:
         show_list(chosen, as_json=words.json)
         return 0
+    results = Results(words.write, list(known.values())) if words.write else None
     outcomes = []
-    for outcome in run(chosen, words):
+    for outcome in run(chosen, words, results):
         outcomes.append(outcome)
         if not words.json:
             print(outcome.line(), flush=True)
@@ -38,8 +38,6 @@ def main() -> int:
             print(outcome.words, file=sys.stderr)
     if words.json:
         print(json.dumps({"experiments": [o.as_json() for o in outcomes]}, indent=2))
-    if words.write:
-        words.write.write_text(page(outcomes, words.scale))
     return 0 if all(o.passed for o in outcomes) else 1
 
 
@@ -51,14 +49,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", choices=["small", "full"], default="small")
     parser.add_argument("--seed", type=int, help="that of an earlier run")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N at a time")
-    parser.add_argument(
-        "--results",
-        type=Path,
-        metavar="FOLDER",
-        help="keep the outcomes there; one that passed there before is not run again",
-    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the results as a page")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the results on this page")
     return parser.parse_args()
 
 
@@ -72,21 +64,20 @@ def show_list(chosen: list[Experiment], *, as_json: bool) -> None:
         print(f"{e.number:2}  {e.name:24}  {e.fault}; {e.load}")
 
 
-def run(chosen: list[Experiment], words: argparse.Namespace) -> Iterator[Outcome]:
+def run(
+    chosen: list[Experiment], words: argparse.Namespace, results: Results | None
+) -> Iterator[Outcome]:
     """Run some at a time; each outcome as soon as it and those before it are there."""
-    with ThreadPoolExecutor(words.jobs) as pool:
-        yield from pool.map(lambda e: one(e, words), chosen)
-
-
-def one(e: Experiment, words: argparse.Namespace) -> Outcome:
-    """Run an experiment, unless it is known what comes of it."""
-    if words.results and (before := passed_before(words.results, e, words.scale)):
-        return before
     options = [f"--fault-seed={words.seed}"] if words.seed is not None else []
-    outcome = measured(e, words.scale == "full", options)
-    if words.results:
-        keep(words.results, outcome, words.scale)
-    return outcome
+
+    def one(e: Experiment) -> Outcome:
+        outcome = measured(e, words.scale == "full", options)
+        if results:
+            results.keep(outcome, words.scale)  # at once: a campaign of hours may be broken off
+        return outcome
+
+    with ThreadPoolExecutor(words.jobs) as pool:
+        yield from pool.map(one, chosen)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def all_experiments() -> dict[str, Experiment]:
     """Return them by name, in the order of their numbers."""
     for file in sorted(FOLDER.glob("test_*.py")):
         importlib.import_module(f"tests.faults.{file.stem}")
-    return dict(sorted(EXPERIMENTS.items(), key=lambda one: one[1].number))
+    return dict(sorted(EXPERIMENTS.items(), key=lambda one: (one[1].number, one[0])))
 
 
 def run_test(

@@ -1,18 +1,25 @@
-"""The page of the campaign's results."""
+"""The page of the campaign's results, and the same as JSON beside it, from which it is made."""
 
+import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from tests.faults.experiment import Experiment
 from tests.faults.outcome import Outcome
 
 HEAD = """# The fault campaign
 
-What `python -m tests.faults --scale {scale} --write docs/faults.md` wrote on {day}, on {cores}
-cores, Python {python}. Real worker processes, relays, RabbitMQ and PostgreSQL on one machine; every
-job that was sent or committed is recorded, and every effect it had, in a table without unique keys.
+What `python -m tests.faults --write docs/faults.md` wrote, on {machine}. Real workers, relays,
+RabbitMQ and PostgreSQL on one machine; every job that was sent or committed is recorded, and every
+effect it had, in a table without unique keys.
 
+- **scale**: the loads are those of full scale; small is a tenth of it, or less. An experiment is
+  measured anew by `--only NAME`, and keeps the others' rows.
 - **lost**: sent or committed, and without effect. **ghost**: an effect of what was rolled back, or
   of nothing.
 - **duplicated**: an effect of a `once` actor, or under a key, that happened twice. **plain**: what
@@ -22,60 +29,103 @@ job that was sent or committed is recorded, and every effect it had, in a table 
 - **stuck**: rows, locks and messages that are left when nothing runs any more. **threads**: threads
   that died.
 - **drain**: from the last send until nothing was left.
-- The loads are those of full scale{smaller}.
 - **without**: the experiment was run once more, at small scale, with its remedy taken out of the
   processes it starts; it has to fail by the verdict that is named, which counted so many.
 
 """
 COLUMNS = (
-    *("#", "experiment", "fault", "load", "lost", "ghost", "duplicated", "plain", "outside"),
-    *("stuck", "threads", "drain", "seconds", "without"),
+    *("#", "experiment", "fault", "load", "scale", "lost", "ghost", "duplicated", "plain"),
+    *("outside", "stuck", "threads", "drain", "seconds", "without"),
 )
 EXTRAPOLATED = "extrapolated"
 """What the name of such a note has."""
-TAIL = "\nA run's seed is printed and is in its JSON; `--seed` repeats it.\n"
+TAIL = "\nA run's seed is printed and is in `faults.json`; `--seed` repeats it.\n"
+
+Record = dict[str, Any]
+"""What is kept of an outcome."""
 
 
-def page(outcomes: Sequence[Outcome], scale: str) -> str:
+class Results:
+    """A page, and the file beside it that it is made from; each outcome is kept as it comes."""
+
+    def __init__(self, page: Path, known: Sequence[Experiment]) -> None:
+        """Take what is there; what is no experiment any more is forgotten."""
+        self._page = page
+        self._known = known
+        self._lock = threading.Lock()
+
+    @property
+    def file(self) -> Path:
+        """The records, by the names of their experiments."""
+        return self._page.with_suffix(".json")
+
+    def read(self) -> dict[str, Record]:
+        """Return them, in the order of the experiments."""
+        found = json.loads(self.file.read_text()) if self.file.exists() else {}
+        return {e.name: found[e.name] for e in self._known if e.name in found}
+
+    def keep(self, outcome: Outcome, scale: str) -> None:
+        """Take one in, and write both files anew."""
+        with self._lock:
+            records = self.read() | {outcome.experiment.name: record(outcome, scale)}
+            self.file.write_text(json.dumps(records, indent=1) + "\n")
+            self._page.write_text(page(list(self.read().values())))
+
+
+def record(outcome: Outcome, scale: str) -> Record:
+    """Return what is kept."""
+    fields = outcome.as_json() | {"fails_without": outcome.fails_without}
+    without = fields.pop("without")
+    seed = without["seed"] if isinstance(without, dict) else None
+    return fields | {
+        "without_seed": seed,
+        "scale": scale,
+        "day": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+
+
+def page(records: Sequence[Record]) -> str:
     """Return the results as Markdown."""
-    head = HEAD.format(
-        scale=scale,
-        smaller="" if scale == "full" else "; at small scale they are a tenth of it, or less",
-        day=time.strftime("%Y-%m-%d"),
-        cores=os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count(),
-        python=platform.python_version(),
-    )
-    rows = [COLUMNS, ["-" for _ in COLUMNS], *(cells(outcome) for outcome in outcomes)]
+    rows = [COLUMNS, ["-" for _ in COLUMNS], *(cells(one) for one in records)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    notes = "".join(remarks(outcome, scale) for outcome in outcomes)
-    return head + table + (f"\n{notes}" if notes else "") + TAIL
+    notes = "".join(map(remarks, records))
+    return HEAD.format(machine=machines(records)) + table + (f"\n{notes}" if notes else "") + TAIL
 
 
-def cells(outcome: Outcome) -> list[str]:
+def machines(records: Sequence[Record]) -> str:
+    """Say where and when, of all of them."""
+    days = sorted({one["day"] for one in records})
+    pythons = sorted({one["python"] for one in records})
+    cores = sorted({str(one["cores"]) for one in records})
+    return f"{' and '.join(cores)} cores, Python {' and '.join(pythons)}, {' and '.join(days)}"
+
+
+def cells(one: Record) -> list[str]:
     """Return the row of an experiment."""
-    e, r = outcome.experiment, outcome.run.result
-    without = f"{e.fails_by} {outcome.fails_without}" if outcome.fails_without else "**passes**"
-    if r is None:
-        return [str(e.number), f"`{e.name}`", e.fault, e.load, *["**failed**"] * 9, without]
+    number = one["fails_without"]
+    without = f"{one['fails_by']} {number}".replace("_", " ") if number else "**passes**"
+    drain = one["drain_s"]
+    verdict = "" if one["passed"] or not number else " **failed**"
     return [
-        *(str(e.number), f"`{e.name}`", e.fault, e.load),
-        *(str(n) for n in (r.lost, r.ghost, r.duplicated, r.repeats)),
-        f"{r.outside} ({r.counted})",
-        *(str(n) for n in (r.stuck, r.threads_dead)),
-        "" if r.drain_s is None else f"{r.drain_s:.0f} s",
-        f"{outcome.seconds:.0f}",
-        without.replace("_", " "),
+        *(str(one["number"]), f"`{one['name']}`", one["fault"], one["load"]),
+        one["scale"] + verdict,
+        *(str(one[what]) for what in ("lost", "ghost", "duplicated", "repeats")),
+        f"{one['outside']} ({one['counted']})",
+        *(str(one[what]) for what in ("stuck", "threads_dead")),
+        "" if drain is None else f"{drain:.0f} s",
+        f"{one['seconds']:.0f}",
+        without,
     ]
 
 
-def remarks(outcome: Outcome, scale: str) -> str:
+def remarks(one: Record) -> str:
     """Return what an experiment counted beside that, as a line.
 
     From less than a minute nothing is extrapolated.
     """
-    found = outcome.run.result.notes.items() if outcome.run.result else ()
-    told = ((name, value) for name, value in found if scale == "full" or EXTRAPOLATED not in name)
+    full = one["scale"] == "full"
+    told = ((name, n) for name, n in one["notes"].items() if full or EXTRAPOLATED not in name)
     notes = [f"{name} {value:g}" for name, value in told]
-    if not notes:
-        return ""
-    return f"- `{outcome.experiment.name}`: {', '.join(notes)}\n"
+    return f"- `{one['name']}`: {', '.join(notes)}\n" if notes else ""

@@ -99,6 +99,7 @@ def test_all_is_well(workshed, worked):
 @pytest.mark.usefixtures("database")
 def test_colours_are_for_terminals_and_for_none_with_no_color(workshed, monkeypatch):
     green = "\x1b[32m"
+    monkeypatch.setenv("TERM", "xterm")
     assert "\x1b" not in workshed("doctor").out
 
     monkeypatch.setenv("FORCE_COLOR", "1")

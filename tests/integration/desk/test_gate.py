@@ -120,7 +120,7 @@ def test_every_route_is_a_page_an_action_or_known(browsers):
         *shown,
         *(download.path for download in DOWNLOADS),
         *(action.path for action in ACTIONS),
-        *("/login", "/logout", "/live", "/static"),
+        *("/login", "/logout", "/live", "/livez", "/readyz", "/static"),
     }
 
 
