@@ -1,0 +1,102 @@
+"""Migrations add: workers of the release before go on with the tables that a new one has made.
+
+What a release needs no more is taken away by a later one, whose file says so:
+`-- Last used in 0.4.0.` before the statement.
+"""
+
+import re
+
+import pytest
+
+from workshed import __version__
+from workshed.migrate import STREAMS, migrations
+
+SQL = {f"{one.stream}/{one.name}": one.sql for one in migrations(STREAMS)}
+FROM_THE_BEGINNING = {"jobs/0002_fences"}
+"""Narrowed what 0001 had made, when there were no workers yet."""
+BODY = re.compile(r"\bAS (\$\w*\$).*?\1", re.DOTALL | re.IGNORECASE)
+ANYWHERE = re.IGNORECASE | re.MULTILINE
+COMMENT = re.compile(r"--.*$", re.MULTILINE)
+LAST_USED = re.compile(r"-- Last used in (\d+)\.(\d+)\.(\d+)\.")
+ADDED = re.compile(r"\bADD COLUMN (.*?)(?=,\s*(?:ADD|ALTER|DROP|RENAME|VALIDATE)\b|$)", re.DOTALL)
+TAKES_AWAY = {
+    "takes away": r"\bDROP (?!INDEX\b|NOT NULL\b|DEFAULT\b)",
+    "renames": r"\bRENAME\b",
+    "changes a type": r"\bALTER (?:COLUMN )?\w+ (?:SET DATA )?TYPE\b",
+    "refuses NULL": r"\bSET NOT NULL\b",
+    "refuses what is written": r"\bADD (?:CONSTRAINT|CHECK|UNIQUE|FOREIGN|EXCLUDE|PRIMARY)\b",
+    "moves": r"\bSET SCHEMA\b",
+    "empties": r"^\s*(?:TRUNCATE|DELETE)\b",
+}
+
+
+def harm(sql):
+    """Return what statements do to workers of the release before, and that is not excused."""
+    found = []
+    said = COMMENT.sub(lambda comment: comment[0].replace(";", ","), BODY.sub("", sql))
+    for statement in said.split(";"):
+        code = COMMENT.sub("", statement)
+        wrong = [what for what, words in TAKES_AWAY.items() if re.search(words, code, ANYWHERE)]
+        if any("NOT NULL" in one and "DEFAULT" not in one for one in ADDED.findall(code)):
+            wrong.append("adds a column that must be given")
+        if wrong and not is_excused(statement):
+            found += [f"{what}: {' '.join(code.split())}" for what in wrong]
+    return found
+
+
+def is_excused(statement):
+    """Tell whether it says of what release before this one it is a leftover."""
+    said = LAST_USED.search(statement)
+    return said is not None and tuple(map(int, said.groups())) < release()
+
+
+def release():
+    return tuple(map(int, re.findall(r"\d+", __version__)[:3]))
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_a_migration_only_adds(name):
+    assert (harm(SQL[name]) == []) == (name not in FROM_THE_BEGINNING)
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("DROP TABLE jobs.old", "takes away"),
+        ("ALTER TABLE jobs.dead DROP COLUMN place", "takes away"),
+        ("ALTER TABLE jobs.dead DROP place", "takes away"),
+        ("DROP FUNCTION jobs.send(text)", "takes away"),
+        ("ALTER TABLE jobs.dead RENAME COLUMN place TO at", "renames"),
+        ("ALTER TABLE jobs.dead ALTER COLUMN place TYPE bytea", "changes a type"),
+        ("ALTER TABLE jobs.dead ALTER place SET DATA TYPE bytea", "changes a type"),
+        ("ALTER TABLE jobs.dead ALTER COLUMN place SET NOT NULL", "refuses NULL"),
+        ("ALTER TABLE jobs.dead ADD COLUMN why text NOT NULL", "must be given"),
+        ("ALTER TABLE a ADD COLUMN b int NOT NULL, ADD COLUMN c int DEFAULT 1", "must be given"),
+        ("ALTER TABLE a ADD CONSTRAINT b CHECK (c > 0)", "refuses what is written"),
+        ("ALTER TABLE a ADD UNIQUE (b)", "refuses what is written"),
+        ("ALTER TABLE a SET SCHEMA b", "moves"),
+        ("-- All of it; or most.\nDELETE FROM a", "empties"),
+        ("-- Last used in 99.0.0.\nDROP TABLE a", "takes away"),
+        ("-- It is used no more.\nDROP TABLE a", "takes away"),
+        ("-- Last used in 0.0.1.\nDROP TABLE a; DROP TABLE b", "takes away: DROP TABLE b"),
+    ],
+)
+def test_what_hurts_workers_of_the_release_before_is_found(sql, what):
+    [found] = harm(sql)
+
+    assert what in found
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE a ADD COLUMN b int NOT NULL DEFAULT 0, ADD COLUMN c text",
+        "CREATE TABLE a (b int NOT NULL CHECK (b > 0))",
+        "DROP INDEX a; CREATE INDEX a ON b (c)",
+        "ALTER TABLE a ALTER COLUMN b DROP NOT NULL",
+        "CREATE FUNCTION a() RETURNS void LANGUAGE sql AS $$ DROP TABLE b; DELETE FROM c $$",
+        "-- Last used in 0.0.1.\nALTER TABLE a DROP COLUMN b",
+    ],
+)
+def test_what_adds_and_what_nobody_uses_any_more_is_not(sql):
+    assert harm(sql) == []
