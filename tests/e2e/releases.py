@@ -1,0 +1,105 @@
+"""Programs of two releases beside each other, and what the one before was."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ("actors", "brokers", "console", "middleware", "workshed")
+MIGRATIONS = "workshed/sql"
+SENDING = (Path(__file__).parent / "sending.py").read_text()
+
+
+class Sender:
+    """A program that sends jobs of its release all the time, and notes what is sent."""
+
+    def __init__(self, warm, folder, name, env, first):
+        (folder / "sending.py").write_text(SENDING)
+        self._stop, self._notes = folder / f"{name}.stop", folder / f"{name}.sent"
+        self._notes.touch()
+        self._log = folder / f"{name}.log"
+        words = (str(self._stop), str(self._notes), str(first))
+        self.process = warm.start("sending", *words, env={**os.environ, **env}, log=self._log)
+
+    def sent(self):
+        """Return the kind and number of each job whose `send` has returned."""
+        lines = self._notes.read_text().splitlines()
+        return {(kind, int(number)) for kind, number in map(str.split, lines)}
+
+    def stop(self):
+        """Let it end after the job that it sends now."""
+        self._stop.touch()
+        assert self.process.wait(120) == 0, self._log.read_text()
+
+    def end(self):
+        """Leave nothing behind."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def start_sender(warm, environment, broker, tmp_path):
+    """`start_sender(path, first=0)`: with this path of modules; numbers count from `first`."""
+    senders = []
+
+    def start(path, first):
+        env = {**environment, "PYTHONPATH": path}
+        sender = Sender(warm, tmp_path, f"sender-{len(senders)}", env, first)
+        senders.append(sender)
+        return sender
+
+    yield start
+    for sender in senders:
+        sender.end()
+
+
+def before_this_code():
+    """Name the newest commit whose shipped code is not the one that is here, if that is known."""
+    if _git("diff", "--quiet", "HEAD", "--", *SHIPPED).returncode == 1:
+        return "HEAD"
+    return _parent_of("rev-list", "-1", "HEAD", "--", *SHIPPED)
+
+
+def before_the_last_migration():
+    """Name the commit before the one that has added the newest file of a migration, likewise."""
+    added = ("log", "-1", "--diff-filter=A", "--format=%H")
+    return _parent_of(*added, "--", f"{MIGRATIONS}/*.sql")
+
+
+def unpack(commit, folder):
+    """Lay the shipped code of a commit into a folder; that which is here without one.
+
+    So where there is no history, as in a shallow clone or a source distribution, a release is
+    replaced by itself.
+    """
+    folder.mkdir()
+    if commit is None:
+        for name in SHIPPED:
+            shutil.copytree(ROOT / name, folder / name)
+        return
+    archive = _git("archive", commit, "--", *SHIPPED)
+    assert archive.returncode == 0, archive.stderr.decode()
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def _parent_of(*words):
+    found = _git(*words).stdout.decode().strip()
+    parent = f"{found}^"
+    known = found and _git("rev-parse", "--verify", "--quiet", parent).returncode == 0
+    return parent if known else None
+
+
+def _git(*words):
+    """Ask about the repository that this folder is the root of, whoever owns it."""
+    ours = {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
+    try:
+        return subprocess.run(command, env={**os.environ, **ours}, capture_output=True, check=False)
+    except FileNotFoundError as err:
+        return subprocess.CompletedProcess(command, 127, b"", str(err).encode())
