@@ -1,0 +1,92 @@
+"""The release that replaces it, as `released`: names, a queue and arguments are others.
+
+Old names are kept where jobs that wait may have them: `ship` is `dispatch` now, and `bill`, of the
+queue `post`, is `charge` of the queue `parcels`. `weigh` has moved there under its own name.
+"""
+
+import dramatiq
+
+from brokers import Queue, broker, schedule
+from workshed import db
+
+broker.add_queue(Queue("parts"))
+broker.add_queue(Queue("post"))
+broker.add_queue(Queue("parcels"))
+
+
+def write(kind, number):
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s, 'new')", (kind, number))
+
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def plain(number):
+    """Twice: two rows."""
+    write("plain", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def dispatch(number):
+    """Twice: one row."""
+    write("shipped", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def ship(number):
+    """Do what `dispatch` does; its name before."""
+    dispatch(number)
+
+
+@dramatiq.actor(
+    broker=broker, queue_name="parts", once=True, max_retries=1, min_backoff=50, max_backoff=50
+)
+def greet(number, tone="plain"):
+    """Twice: one row."""
+    write("greeted", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parcels", once=True)
+def charge(number):
+    """Twice: one row."""
+    write("billed", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="post", once=True)
+def bill(number):
+    """Do what `charge` does; its name before, on its queue before, which needs an actor."""
+    charge(number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parcels", once=True)
+def weigh(number):
+    """Twice: one row."""
+    write("weighed", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def survey(number):
+    """Twice: one row."""
+    write("surveyed", number)
+
+
+ACTORS = {
+    "plain": plain,
+    "shipped": dispatch,
+    "greeted": greet,
+    "billed": charge,
+    "weighed": weigh,
+    "surveyed": survey,
+}
+WITH = {"greeted": {"tone": "warm"}}
+
+
+def send(number):
+    """Send one of each in turn, every other round with transactions that commit."""
+    kind = [*ACTORS][number % len(ACTORS)]
+    message = ACTORS[kind].message(number, **WITH.get(kind, {}))
+    if number // len(ACTORS) % 2:
+        broker.enqueue(message)
+    else:
+        with db.transaction() as conn:
+            schedule.send(conn, message)
+    return kind

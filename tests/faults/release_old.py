@@ -1,0 +1,60 @@
+"""The release that is replaced, as `released`."""
+
+import dramatiq
+
+from brokers import Queue, broker, schedule
+from workshed import db
+
+broker.add_queue(Queue("parts"))
+broker.add_queue(Queue("post"))
+
+
+def write(kind, number):
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO effects VALUES (%s, %s, 'old')", (kind, number))
+
+
+@dramatiq.actor(broker=broker, queue_name="parts")
+def plain(number):
+    """Twice: two rows."""
+    write("plain", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def ship(number):
+    """Twice: one row."""
+    write("shipped", number)
+
+
+@dramatiq.actor(
+    broker=broker, queue_name="parts", once=True, max_retries=1, min_backoff=50, max_backoff=50
+)
+def greet(number):
+    """Twice: one row."""
+    write("greeted", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="post", once=True)
+def bill(number):
+    """Twice: one row."""
+    write("billed", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="post", once=True)
+def weigh(number):
+    """Twice: one row."""
+    write("weighed", number)
+
+
+ACTORS = {"plain": plain, "shipped": ship, "greeted": greet, "billed": bill, "weighed": weigh}
+
+
+def send(number):
+    """Send one of each in turn, every other one with a transaction that commits."""
+    kind = [*ACTORS][number % len(ACTORS)]
+    if number % 2:
+        ACTORS[kind].send(number)
+    else:
+        with db.transaction() as conn:
+            schedule.send(conn, ACTORS[kind].message(number))
+    return kind

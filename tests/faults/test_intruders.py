@@ -1,0 +1,97 @@
+"""Messages that no key has signed, among good ones: none runs, and each is dead and counted.
+
+What the console refuses to strangers is no experiment: `tests/integration/desk/test_gate.py` tries
+every route without a login, and every action from another site.
+"""
+
+import contextlib
+
+import pika
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from tests.faults.experiment import Remedy, experiment
+from tests.faults.intruder import Intruder
+
+REPLAYS_OF = 5
+"""After so many forgeries something is replayed."""
+
+
+@pytest.fixture(autouse=True)
+def _signed(monkeypatch):
+    """All that this test starts has the same key, and takes nothing that it has not signed."""
+    monkeypatch.setenv("WORKSHED_SIGNING_KEYS", "the-only-key-of-this-installation")
+    monkeypatch.setenv("WORKSHED_SIGNING", "require")
+
+
+@pytest.fixture
+def intruder(vhost, broker, ledger, eventually):
+    """Whoever reads and publishes; gone, with its queue, at the end of the block."""
+    broker.ensure_queues({"parts", "letters"})
+
+    @contextlib.contextmanager
+    def intruder():
+        with contextlib.closing(pika.BlockingConnection(pika.URLParameters(vhost))) as connection:
+            found = Intruder(connection.channel())
+            ledger.send(0)
+            eventually(lambda: found.look() or found.seen)
+            yield found
+
+    return intruder
+
+
+@pytest.fixture
+def refused(numbers):
+    """`refused()`: how many messages the workers have counted as refused, by what was wrong."""
+
+    def refused():
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, numbers["PROMETHEUS_MULTIPROC_DIR"])
+        found = {}
+        for family in registry.collect():
+            for sample in family.samples:
+                if sample.name == "workshed_odd_signatures_total":
+                    kind = sample.labels["signature"]
+                    found[kind] = found.get(kind, 0) + sample.value
+        return found
+
+    return refused
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "intruders",
+    number=25,
+    fails_by="ghost",
+    fault="messages that are unsigned, of another key, altered, made new, moved to another queue, "
+    "or replayed where they are to take effect once",
+    load="20 000 of them among as many good jobs, direct and transactional",
+    remedy=Remedy(
+        "brokers/signing.py",
+        "    if signing is not None:\n        signing.check(",
+        "    if signing is None:\n        signing.check(",
+    ),
+)
+def test_what_no_key_has_signed_is_dead_and_counted(
+    ledger, two_workers, intruder, refused, drained, judged, connect, scale
+):
+    with intruder() as somebody:
+        for number in range(1, scale(20_000, by=20)):
+            (ledger.commit if number % 10 == 9 else ledger.send)(number)
+            somebody.look()
+            somebody.forge(number)
+            if number % REPLAYS_OF == 0:
+                somebody.replay()
+
+    result = drained(within_s=600)
+    with connect() as conn:
+        dead = conn.execute("SELECT body, actor, error_class FROM jobs.dead").fetchall()
+    counted = refused()
+    result.lost += len(set(somebody.forged) - {bytes(body) for body, *_ in dead})
+    result.notes = {"forged": len(somebody.forged), "replayed": somebody.replayed, **counted}
+    judged(result)
+    assert {(actor, kind) for _, actor, kind in dead} == {(None, "SignatureError")}
+    assert {bytes(body) for body, *_ in dead} == set(somebody.forged)
+    assert sum(counted.values()) == len(somebody.forged)
+    assert somebody.replayed
