@@ -209,7 +209,8 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
     """Read a delivered body strictly.
 
     Raises `EnvelopeError` with the field and the reason; what passes can neither kill a worker
-    thread nor restart a consumer.
+    thread nor restart a consumer. It may have options of a later release (`unknown_option`), with
+    which it must not run here.
     """
     if len(body) > LARGEST_BODY_BYTES:
         raise EnvelopeError(f"body: {len(body)} bytes, at most {LARGEST_BODY_BYTES} are read")
@@ -217,19 +218,28 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as err:
         raise EnvelopeError(f"not JSON: {err}") from None
-    _check_object(fields)
+    _check_object(fields, later=True)
     if fields["queue_name"] != queue:
         raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
     fields["args"] = tuple(fields["args"])
     return dramatiq.Message(**fields)
 
 
-def _check_object(fields: object) -> None:
-    """Take a message's fields with options that are understood."""
+def unknown_option(message: dramatiq.Message[Any]) -> str | None:
+    """Return the name of an option that nobody here understands, if it has one."""
+    if message.options.keys() <= OPTIONS.keys():
+        return None
+    return min(message.options.keys() - OPTIONS.keys())
+
+
+def _check_object(fields: object, *, later: bool = False) -> None:
+    """Take a message's fields with options that are understood, or may be `later`."""
     if not isinstance(fields, dict):
         raise EnvelopeError("not a JSON object")
     _check_fields(fields)
     for name, value in fields["options"].items():
+        if later and name not in OPTIONS and name not in OF_A_MESSAGE:
+            continue
         if problem := option_problem(name, value):
             raise EnvelopeError(f"options.{name}: {problem}")
 

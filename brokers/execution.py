@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from brokers.consumer import Inbox
 from brokers.delivery import Delivery
+from brokers.envelope import unknown_option
 from brokers.running import Running
 from brokers.steps import HeldError, must
 from brokers.work_queue import Item, WorkQueue
@@ -133,12 +134,17 @@ class Execution:
             self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
 
     def stranger(self, delivery: Delivery) -> None:
-        """Store that no actor here knows this job: it is tried again for a while, then dead."""
+        """Store that this release does not know its actor, or an option that it has.
+
+        It is tried again for a while, since a later release may be on its way, then dead.
+        """
         job = delivery.job
         now_ms = int(time.time() * 1000)
         since_ms = job.message.options.get("stranger_since", now_ms)
         age = timedelta(milliseconds=now_ms - since_ms)
-        reason = f"no actor {job.message.actor_name!r} is known to this worker"
+        option = unknown_option(job.message)
+        what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
+        reason = f"no {what} is known to this worker"
         if age >= self._grace_of_strangers:
             outcome = Outcome("dead", f"{reason}, nor was to others for {age}")
         else:

@@ -15,6 +15,7 @@ from dramatiq.worker import Worker
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
+from brokers.envelope import unknown_option
 from brokers.errors import NotAllSentError, QueueAwayError
 from brokers.executing import Executing
 from brokers.execution import Execution
@@ -167,7 +168,7 @@ class RabbitMQ(Executing):
         self._execution.work.put_all(items)
 
     def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
-        if delivery.actor_name in self.actors:
+        if delivery.actor_name in self.actors and unknown_option(delivery.job.message) is None:
             return None
         return lambda: self._execution.stranger(delivery)
 

@@ -19,7 +19,7 @@ REASONS: Mapping[Reason, str] = {
     "lease": "its sender publishes it",
     "stored": "RabbitMQ could not take it",
     "refund": "given back when its worker stopped",
-    "stranger": "no worker that got it knows its actor",
+    "stranger": "no worker that got it knows its actor, or an option",
     "redrive": "was dead, somebody retried it",
 }
 """Why a job has a row, as people say it."""

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     resend_after: SomeSeconds = timedelta(minutes=10)
     """Seconds after which a job of a classic queue that RabbitMQ seems to have lost is resent."""
     unknown_actor_grace: Seconds = timedelta(hours=1)
-    """Seconds in which a job whose actor no worker knows is tried again, as in a rolling deploy."""
+    """Seconds in which a job is tried again whose actor or option no worker has, as in deploys."""
     shutdown_grace: Seconds = timedelta(seconds=25)
     """Seconds that running jobs are given to end after SIGTERM; then they are interrupted."""
     fence_retention: SomeSeconds = timedelta(days=30)

@@ -2,16 +2,19 @@
 
 Old names are kept where jobs that wait may have them: `ship` is `dispatch` now, and `bill`, of the
 queue `post`, is `charge` of the queue `parcels`. `weigh` has moved there under its own name.
+
+Its Workshed is a later one, too, which knows a further option of messages.
 """
 
 import dramatiq
 
-from brokers import Queue, broker, schedule
+from brokers import Queue, broker, envelope, schedule
 from workshed import db
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("post"))
 broker.add_queue(Queue("parcels"))
+envelope.OPTIONS["flavour"] = lambda _: None
 
 
 def write(kind, number):
@@ -69,21 +72,30 @@ def survey(number):
     write("surveyed", number)
 
 
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def label(number):
+    """Twice: one row."""
+    write("labelled", number)
+
+
 ACTORS = {
     "plain": plain,
     "shipped": dispatch,
     "greeted": greet,
     "billed": charge,
     "weighed": weigh,
+    "labelled": label,
     "surveyed": survey,
 }
 WITH = {"greeted": {"tone": "warm"}}
+OPTIONS = {"labelled": {"flavour": "mild"}}
 
 
 def send(number):
     """Send one of each in turn, every other round with transactions that commit."""
     kind = [*ACTORS][number % len(ACTORS)]
     message = ACTORS[kind].message(number, **WITH.get(kind, {}))
+    message = message.copy(options=OPTIONS.get(kind, {}))
     if number // len(ACTORS) % 2:
         broker.enqueue(message)
     else:

@@ -46,13 +46,26 @@ def weigh(number):
     write("weighed", number)
 
 
-ACTORS = {"plain": plain, "shipped": ship, "greeted": greet, "billed": bill, "weighed": weigh}
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def label(number):
+    """Twice: one row."""
+    write("labelled", number)
+
+
+ACTORS = {
+    "plain": plain,
+    "shipped": ship,
+    "greeted": greet,
+    "billed": bill,
+    "weighed": weigh,
+    "labelled": label,
+}
 
 
 def send(number):
-    """Send one of each in turn, every other one with a transaction that commits."""
+    """Send one of each in turn, every other round with transactions that commit."""
     kind = [*ACTORS][number % len(ACTORS)]
-    if number % 2:
+    if number // len(ACTORS) % 2:
         ACTORS[kind].send(number)
     else:
         with db.transaction() as conn:

@@ -60,7 +60,7 @@ class Fleet:
         return set().union(*(sender.sent() for sender in self._senders))
 
     def strangers(self):
-        """Return how often a worker has met an actor that it does not know."""
+        """Return how often a worker has met an actor, or an option, that it does not know."""
         return sum(worker.text().count(STRANGE) for worker in self._all)
 
 
@@ -107,8 +107,9 @@ class Found:
         return sum(self.effects().values()), self.left()
 
     def has_buried_strangers(self):
-        """Tell whether a job has ended for want of its actor; who keeps none has it rejected."""
-        dead = self.count("jobs.dead WHERE reason LIKE 'no actor%'")
+        """Tell whether jobs have ended for want of both; who keeps none has them rejected."""
+        query = "jobs.dead WHERE reason LIKE 'no {} % is known%'"
+        dead = all(self.count(query.format(what)) for what in ("actor", "option"))
         return dead or self._rabbitmq.depth("parts.dead")
 
 
@@ -127,8 +128,8 @@ def found(connect, rabbitmq):
     fault="workers replaced by those of a new release, by the old one again, and by the new one, "
     "one of two each time by kill -9; `dead retry` at the end",
     load="jobs sent all the time by senders of both releases, 10 000 at least, direct and "
-    "transactional, of actors that were renamed, moved to another queue, given an argument, and "
-    "added",
+    "transactional, of actors that were renamed, moved to another queue, given an argument or an "
+    "option, and added",
     remedy=Remedy(
         "brokers/execution.py",
         '            outcome = Outcome("stranger", reason, delay=wait)\n',

@@ -258,6 +258,23 @@ def test_a_job_of_an_unknown_actor_waits_for_the_next_release(
     assert new.broker is job.actor.broker
 
 
+def test_a_job_with_an_option_of_the_next_release_waits_for_it(
+    job, working, publish, rows, eventually
+):
+    """It was dead at once, and could not be retried, as if somebody had made it up."""
+    message = job.actor.message(7).copy(options={"flavour": "mild"})
+
+    with working("default"):
+        publish(message)
+        found = "SELECT body, reason FROM jobs.schedule"
+        ((body, reason),) = eventually(lambda: rows(found))
+
+    assert reason == "stranger"
+    assert json.loads(body)["options"]["flavour"] == "mild"
+    assert job == []
+    assert rows("SELECT 1 FROM jobs.dead") == []
+
+
 def test_after_an_hour_a_stranger_is_dead(job, working, publish, rows, eventually):
     since = datetime.now(UTC) - timedelta(hours=2)
     options = {"stranger_since": int(since.timestamp() * 1000)}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.envelope import StrictJson, decode, refuse_inexact, stamp
+from brokers.envelope import StrictJson, decode, refuse_inexact, stamp, unknown_option
 from brokers.errors import EnvelopeError, RefusedArgumentError
 
 GOOD = {
@@ -92,7 +92,6 @@ def test_a_message_comes_back_exactly(args, kwargs):
         ),
         (envelope(options={"pipe_ignore": 1}), "options.pipe_ignore: must be true or false"),
         (envelope(options={"max_age": 1}), "options.max_age: .*say expires="),
-        (envelope(options={"etc": 1}), "options.etc: is not an option"),
         (envelope(options={"tags": "a"}), "options.tags: must be a list of 1 to 10 tags"),
         (envelope(options={"tags": ["a", 7]}), "options.tags: has a tag that is no string"),
         (envelope(options={"unique_key": 7}), "options.unique_key: must be a string"),
@@ -113,6 +112,15 @@ def test_a_message_comes_back_exactly(args, kwargs):
 def test_what_cannot_be_read_is_refused_with_its_field(body, reason):
     with pytest.raises(EnvelopeError, match=reason.replace("[", r"\[")):
         decode(body, "default")
+
+
+def test_an_option_of_a_later_release_is_kept_and_named():
+    """A worker of that release is to run it with this; see `Execution.stranger`."""
+    message = decode(envelope(options={"etc": [1], "attempt": 2}), "default")
+
+    assert message.options == {"etc": [1], "attempt": 2}
+    assert unknown_option(message) == "etc"
+    assert unknown_option(decode(envelope(), "default")) is None
 
 
 @given(st.binary() | json_values.map(orjson.dumps))
