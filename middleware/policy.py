@@ -186,17 +186,19 @@ def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
     is read from a replica. A sender's clock may be slow, so one look is never enough; for a replica
     the time is counted from the first look, since a long transaction may have just committed.
     """
-    since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
+    options: dict[str, Any] = {}
     if run.transactional:
+        since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
         left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
         looked = True
+        options["missing_since"] = since_ms
     else:
         left = max(policy.not_visible_for, policy.replica_lag) - run.age
         looked = run.hop > 0 or not policy.not_visible_for
     if left <= timedelta() and looked:
         return Outcome("discarded", str(error), error)
     pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
-    return Outcome("snooze", f"{error} yet", error, pause, {"missing_since": since_ms})
+    return Outcome("snooze", f"{error} yet", error, pause, options)
 
 
 def _told(error: BaseException) -> Wait | None:
