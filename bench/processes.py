@@ -75,17 +75,11 @@ class Tree:
 
     def pids(self) -> list[int]:
         """Return the process and what descends from it."""
-        parents = {pid: int(fields[PARENT]) for pid, fields in _all()}
-        found = [self.process.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found
+        return family(self.process.pid)
 
     def cpu_s(self) -> float:
         """Return the CPU time of all of them; of a child that has ended only while it was there."""
-        wanted = set(self.pids())
-        used = (int(f[UTIME]) + int(f[STIME]) for pid, f in _all() if pid in wanted)
-        return sum(used) * TICK_S
+        return family_cpu_s(self.process.pid)
 
     def memory_bytes(self) -> int:
         """Return what they occupy, shared pages by share (PSS)."""
@@ -121,6 +115,22 @@ class Tree:
     def said(self) -> str:
         """Return the end of its log."""
         return self.log.read_text(errors="replace")[-2_000:]
+
+
+def family(first: int) -> list[int]:
+    """Return a process and what descends from it."""
+    parents = {pid: int(fields[PARENT]) for pid, fields in _all()}
+    found = [first]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
+def family_cpu_s(first: int) -> float:
+    """Return the CPU time of a process and of its descendants that live."""
+    wanted = set(family(first))
+    used = (int(f[UTIME]) + int(f[STIME]) for pid, f in _all() if pid in wanted)
+    return sum(used) * TICK_S
 
 
 def _all() -> list[tuple[int, list[str]]]:

@@ -1,7 +1,8 @@
 """A process that sends: `python -m bench.send PEER WAY COUNT`; prints what it took as JSON.
 
 Ways: `one` after the other, `threads8` or `threads32` at once, `many` in bulk, `paced` (50 a
-second), `delayed` (due within the next 5 s).
+second), `delayed` (due within the next 5 s); and with nothing sent before, `bulk`, `stored` (in a
+transaction each) and `batched` (all in one batch).
 """
 
 import importlib
@@ -22,6 +23,8 @@ PACE_S = 0.02
 DELAYED_WITHIN_S = 5.0
 SOONEST_S = 1.0
 CHUNK = 10_000
+COLD = ("paced", "delayed", "bulk", "stored", "batched")
+"""Ways that send no more than they were told to."""
 
 Send = Callable[[str, int], object]
 """Sends one job, by name, with its argument."""
@@ -31,18 +34,21 @@ def main() -> None:
     """Send, and print how long it took and how much CPU."""
     peer, way, job, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     send, many, delayed = ways(peer)
-    if way not in ("paced", "delayed"):
+    if way not in COLD:
         for _ in range(WARM_UP):
             send("noop", time.time_ns())
     began, cpu = time.perf_counter(), time.process_time()
     match way:
         case "one":
             at_once(send, job, count, 1)
-        case "many":
+        case "many" | "bulk":
             for start in range(0, count, CHUNK):
                 many(job, min(CHUNK, count - start))
         case "paced":
             paced(send, job, count)
+        case "stored" | "batched":
+            store = importlib.import_module("bench.jobs.stored")
+            getattr(store, way)(job, count)
         case "delayed":
             for number in range(count):
                 delayed(job, SOONEST_S + DELAYED_WITHIN_S * number / count)

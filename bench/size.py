@@ -32,6 +32,8 @@ class Size:
     """Recipients of a campaign."""
     viewed: int
     """Runs in the history that the console shows."""
+    written: int
+    """Jobs of which it is counted what they write."""
 
 
 FULL = Size(
@@ -53,6 +55,7 @@ FULL = Size(
     1_000_000,
     10_000,
     1_000_000,
+    4_000,
 )
 QUICK = Size(
     1,
@@ -73,8 +76,9 @@ QUICK = Size(
     100_000,
     2_000,
     100_000,
+    1_000,
 )
 SMOKE = Size(
-    1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000, 50, 2_000
+    1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000, 50, 2_000, 50
 )
 """To see that it runs; its figures say nothing."""

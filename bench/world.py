@@ -16,8 +16,9 @@ import pika
 import psycopg
 
 from bench.marks import GATE_VARIABLE, VARIABLE, Marks
-from bench.processes import BenchError, Tree
+from bench.processes import BenchError, Tree, family_cpu_s
 from console.servers import Servers
+from console.servers.rabbitmq import RabbitMQ
 from workshed.migrate import migrate
 from workshed.settings import Settings
 
@@ -65,8 +66,11 @@ class World:
         self.servers = servers
         self.folder = folder
         self._round = 0
-        assert servers.rabbitmq is not None  # noqa: S101 -- all of ours are started
+        # All of ours are started.
+        assert isinstance(servers.rabbitmq, RabbitMQ)  # noqa: S101
+        assert servers.postgres is not None  # noqa: S101
         self._rabbitmq = servers.rabbitmq
+        self._postgres = servers.postgres
         for name in (QUORUM, CLASSIC):
             self._rabbitmq.ctl("add_vhost", name, "--default-queue-type", name)
             self._rabbitmq.ctl("set_permissions", "-p", name, "workshed", ".*", ".*", ".*")
@@ -160,6 +164,13 @@ class World:
         """Count the AMQP connections of all virtual hosts."""
         lines = self._rabbitmq.ctl("list_connections", "pid").splitlines()
         return len([line for line in lines if line.strip() not in ("", "pid")])
+
+    def servers_cpu_s(self) -> tuple[float, float]:
+        """Return the CPU time of PostgreSQL, of the connections it has, and of RabbitMQ."""
+        first, second = self._postgres.pid, self._rabbitmq.pid
+        assert first is not None  # noqa: S101 -- they run as long as the world is there
+        assert second is not None  # noqa: S101
+        return family_cpu_s(first), family_cpu_s(second)
 
 
 def command(peer: str, processes: int, threads: int) -> Sequence[str]:

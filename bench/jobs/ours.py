@@ -13,6 +13,8 @@ from middleware import Limit, RetryOn, Unique
 
 QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = 0.005
+seen: set[int] = set()
+"""Jobs that have failed in this process."""
 
 for name in QUEUES:
     broker.add_queue(Queue(name, prefetch=PREFETCH))
@@ -78,6 +80,20 @@ def fail(sent_ns: int) -> None:
     """Fail, and be retried after a second."""
     mark(sent_ns)
     raise ConnectionError("it always fails")
+
+
+@dramatiq.actor(
+    broker=broker,
+    queue_name=QUEUES[0],
+    time_limit=60_000,
+    retry_on=RetryOn(ConnectionError, attempts=2, wait=timedelta(milliseconds=100)),
+)
+def flaky(sent_ns: int) -> None:
+    """Fail the first time, in a worker of one process."""
+    mark(sent_ns)
+    if sent_ns not in seen:
+        seen.add(sent_ns)
+        raise ConnectionError("the first attempt fails")
 
 
 for name in QUEUES[1:]:

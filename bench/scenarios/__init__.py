@@ -17,6 +17,7 @@ from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
 from bench.scenarios.reports import reports
 from bench.scenarios.signing import signing
+from bench.scenarios.writes import writes
 from bench.size import Size
 from bench.world import World
 
@@ -41,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
     "console": console,
     "growth": growth,
     "ceiling": ceiling,
+    "writes": writes,
 }
 NOT_IN_A_HURRY = (
     "footprint",
@@ -51,5 +53,6 @@ NOT_IN_A_HURRY = (
     "mails",
     "growth",
     "ceiling",
+    "writes",
 )
 """What `--quick` leaves out; `--only` measures one of them."""

@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bench.scenarios.writes import WAYS, writes
+from bench.size import SMOKE
+from bench.world import private
+
 ROOT = Path(__file__).parent.parent.parent
 FIELDS = {"name", "value", "unit", "peer", "peer_value", "ratio", "target", "met"}
 
@@ -35,3 +41,18 @@ def test_it_measures_and_writes_json_and_a_plot(tmp_path):
     assert {"enqueue_many", "enqueue, 8 threads", "5 ms jobs -p 2", "relay"} <= names
     assert json.loads((tmp_path / "bench-results" / "bench.json").read_text()) == found
     assert (tmp_path / "bench-results" / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_job_writes_is_counted():
+    """A plain job costs PostgreSQL nothing, and one with `once=True` a transaction of one row."""
+    ways = {name: WAYS[name] for name in ("plain", "once")}
+
+    with private() as world:
+        found = {one.name: one.value for one in writes(world, SMOKE, ways)}
+
+    assert found["plain, commits"] < 0.1
+    assert found["plain, rows"] < 0.1
+    assert found["once, commits"] == pytest.approx(1, abs=0.1)
+    assert found["once, rows"] == pytest.approx(1, abs=0.1)
+    assert found["once, WAL"] > 100
+    assert found["once, worker CPU"] > 0

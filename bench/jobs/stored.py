@@ -1,0 +1,21 @@
+"""Jobs of Workshed that are stored in PostgreSQL first."""
+
+import time
+
+from bench.jobs import ours
+from brokers import Batch, schedule
+from workshed import db
+
+
+def stored(job: str, count: int) -> None:
+    """Store each in a transaction of its own, as a request does that also writes."""
+    for _ in range(count):
+        with db.transaction() as conn:
+            schedule.send(conn, getattr(ours, job).message(time.time_ns()))
+
+
+def batched(job: str, count: int) -> None:
+    """Store all as one batch."""
+    batch = Batch()
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, *(getattr(ours, job).message(time.time_ns()) for _ in range(count)))
