@@ -18,8 +18,9 @@ class Proxy:
     and `truncate` are done to the connections of that moment; later ones are passed on as ever.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        """Choose a port; nothing listens before the block is entered."""
+    def __init__(self, host: str, port: int, at: str = HOST) -> None:
+        """Choose a port of the address `at`; nothing listens before the block is entered."""
+        self.at = at
         self.port = free_ports(1)[0]
         self.accepted = 0
         """Connections, also those that have ended."""
@@ -50,7 +51,7 @@ class Proxy:
         """Return the URL of a server as it is reached through here."""
         parts = urlsplit(url)
         login, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{login}{at}{HOST}:{self.port}"))
+        return urlunsplit(parts._replace(netloc=f"{login}{at}{self.at}:{self.port}"))
 
     @property
     def connections(self) -> int:
@@ -123,7 +124,7 @@ class Proxy:
 
     def _accept(self) -> None:
         self._refuse()
-        self._listener = socket.create_server((HOST, self.port))
+        self._listener = socket.create_server((self.at, self.port))
         self._loop.add_reader(self._listener, self._take, self._listener)
 
     def _refuse(self) -> None:

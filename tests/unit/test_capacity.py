@@ -1,0 +1,152 @@
+"""The model of `python -m bench.capacity`, and that its page is what it says."""
+
+import json
+from dataclasses import astuple, replace
+
+import pytest
+from hypothesis import given
+from hypothesis.strategies import dictionaries, floats, integers, sampled_from
+
+from bench.capacity import asked, page
+from bench.capacity.figures import KINDS, OURS, MissingFigureError, of, read
+from bench.capacity.model import Load, cost, need, of_one_process
+from bench.scenarios.writes import FIGURES, WAYS
+
+FOUND = read()
+SPECIAL = sorted(set(KINDS) - {"plain"})
+shares = dictionaries(sampled_from(SPECIAL), floats(0, 1))
+rates = floats(0, 100_000)
+# Of a job whose mean is computed, adding up in another order may change the last digits.
+ALMOST = 1e-9
+
+
+@given(rate=rates, shares=shares, job_ms=floats(0, 1_000), more=floats(1, 10))
+def test_more_jobs_never_need_less(rate, shares, job_ms, more):
+    load = Load(rate, job_ms, job_ms / 2, shares)
+
+    few, many = need(load, FOUND), need(replace(load, rate=rate * more), FOUND)
+
+    assert all(b >= a for a, b in zip(astuple(few), astuple(many), strict=True))
+
+
+@given(rate=rates, shares=shares, kind=sampled_from(SPECIAL))
+def test_what_a_job_uses_is_never_free(rate, shares, kind):
+    without, with_it = {**shares, kind: 0.0}, {**shares, kind: 1.0}
+
+    less, more = need(Load(rate, shares=without), FOUND), need(Load(rate, shares=with_it), FOUND)
+
+    assert all(b >= a - ALMOST * abs(a) for a, b in zip(astuple(less), astuple(more), strict=True))
+
+
+@given(rate=floats(0, 1_000), shares=shares, times=integers(1, 9))
+def test_so_many_times_the_jobs_write_so_many_times_as_much(rate, shares, times):
+    one, all_of = (
+        need(Load(rate, shares=shares), FOUND),
+        need(Load(rate * times, shares=shares), FOUND),
+    )
+
+    for name in ("commits", "rows", "wal_bytes", "published", "relayed", "worker_cores"):
+        assert getattr(all_of, name) == pytest.approx(times * getattr(one, name))
+
+
+@given(shares=shares)
+def test_a_mixture_costs_what_its_parts_cost(shares):
+    plain, mixed = FOUND.costs["plain"], cost(shares, FOUND)
+
+    more = sum(
+        share * max(0.0, FOUND.costs[kind].wal_bytes - plain.wal_bytes)
+        for kind, share in shares.items()
+    )
+    assert mixed.wal_bytes == pytest.approx(plain.wal_bytes + more)
+
+
+@given(
+    rate=floats(1, 100_000), job_ms=floats(0, 1_000), threads=integers(1, 64), used=floats(0.1, 1)
+)
+def test_there_are_enough_processes_and_none_more(rate, job_ms, threads, used):
+    load = Load(rate, job_ms, threads=threads, used=used)
+
+    each = of_one_process(load, FOUND) * used
+
+    assert need(load, FOUND).processes * each >= rate * (1 - ALMOST)
+    assert (need(load, FOUND).processes - 1) * each < rate
+
+
+def test_a_process_computes_on_one_core_however_many_threads_it_has():
+    busy, waiting = Load(1, 10, 10, threads=64), Load(1, 10, 0, threads=64)
+
+    assert of_one_process(busy, FOUND) < 100
+    assert of_one_process(waiting, FOUND) > 5_000
+
+
+def test_a_plain_job_costs_postgresql_nothing():
+    found = need(Load(10_000), FOUND)
+
+    assert (found.commits, found.postgresql_share, found.relayed) == (0, 0, 0)
+    assert found.relays == 1  # the failures
+
+
+def test_one_server_is_enough_until_it_is_used_as_far_as_was_said():
+    """The model says how many groups, and a group more would be idle."""
+    most = FOUND.committed / FOUND.costs["once"].commits
+
+    within = need(Load(most * 0.69, shares={"once": 1.0}), FOUND)
+    beyond = need(Load(most * 0.71, shares={"once": 1.0}), FOUND)
+
+    assert (within.groups, beyond.groups) == (1, 2)
+
+
+def test_the_model_is_within_twice_of_what_was_measured():
+    """It takes the cores of the workers alone, which shared them with both servers."""
+    for kind, did in FOUND.drained.items():
+        says = of_one_process(Load(1, shares={kind: 1.0, "history": 1.0}), FOUND)
+        assert did / 2 <= says <= did * 2
+
+
+def test_the_bench_measures_what_the_model_reads():
+    values = {f"{name}, {figure}" for name in WAYS for figure, _ in FIGURES}
+    held = {one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]}
+
+    assert set(WAYS) == set(KINDS)
+    assert values <= held
+
+
+def test_a_figure_that_is_missing_is_named_with_the_run_that_measures_it():
+    with pytest.raises(MissingFigureError, match="--only writes"):
+        of({}, {})
+
+
+def test_a_run_of_ones_own_has_the_word(tmp_path):
+    own = tmp_path / "bench.json"
+    faster = [{"name": "PostgreSQL, commits of one row, 8 connections", "value": 50_000}]
+    own.write_text(json.dumps({"measurements": faster, "surroundings": {"cores": 16}}))
+
+    found = read([OURS, own])
+
+    assert found.committed == 50_000
+    assert found.relayed == FOUND.relayed
+    assert found.surroundings["cores"] == 16
+
+
+def test_the_page_has_what_the_model_says():
+    text = page.PAGE.read_text("utf-8")
+
+    assert page.written(text, FOUND) == text, "run `make docs`"
+    assert "<!-- capacity --rate 1 --rate 10 --rate 100 --rate 1000 --rate 10000" in text
+
+
+@pytest.mark.parametrize(
+    "words", [["--once", "1.1"], ["--rate", "-1"], ["--threads", "0"], ["--rate", "inf"]]
+)
+def test_what_makes_no_sense_is_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        asked.parser().parse_args(words)
+
+    assert words[1] in capsys.readouterr().err
+
+
+def test_a_job_cannot_compute_for_longer_than_it_takes():
+    words = asked.parser().parse_args(["--job-ms", "5", "--cpu-ms", "6"])
+
+    with pytest.raises(SystemExit, match="cannot be more"):
+        asked.loads(words)
