@@ -70,6 +70,7 @@ format: setup ## Format the code
 
 docs: setup ## Write the parts of the documents that come from the code
 	@$(BIN)/python -m console.reference
+	@$(BIN)/python -m bench.capacity --write
 
 screens: setup ## Take the pictures of the console for the README
 	@$(BIN)/workshed dev --install-only

@@ -65,7 +65,7 @@ class World:
         """Use servers that run."""
         self.servers = servers
         self.folder = folder
-        self._round = 0
+        self._round = self._workers = 0
         # All of ours are started.
         assert isinstance(servers.rabbitmq, RabbitMQ)  # noqa: S101
         assert servers.postgres is not None  # noqa: S101
@@ -141,12 +141,30 @@ class World:
     ) -> Generator[tuple[Tree, Marks]]:
         """Run a worker of a peer; its jobs note their starts, and wait for its gate if told to."""
         marks = self.marks()
+        with self.started(peer, marks, processes, threads, gated=gated, **env) as tree:
+            yield tree, marks
+
+    def started(
+        self,
+        peer: str,
+        marks: Marks,
+        processes: int = 1,
+        threads: int = THREADS,
+        *,
+        gated: bool = False,
+        within: Sequence[str] = (),
+        **env: str,
+    ) -> Tree:
+        """Start one of several whose jobs note their starts in one file.
+
+        `within` is what a command begins with to run elsewhere.
+        """
         environment = self.environment(peer, **env) | {VARIABLE: str(marks.path)}
         if gated:
             environment[GATE_VARIABLE] = str(marks.gate)
-        log = self.folder / f"{marks.path.name}.log"
-        with Tree(command(peer, processes, threads), environment, log) as tree:
-            yield tree, marks
+        self._workers += 1
+        log = self.folder / f"worker-{self._workers}.log"
+        return Tree([*within, *command(peer, processes, threads)], environment, log)
 
     def empty(self) -> None:
         """Let nothing of a round be left for the next one."""

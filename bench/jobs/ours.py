@@ -12,7 +12,7 @@ from brokers import Queue, broker
 from middleware import Limit, RetryOn, Unique
 
 QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
-NAP_S = 0.005
+NAP_S = int(os.environ.get("BENCH_NAP_MS", "5")) / 1000
 seen: set[int] = set()
 """Jobs that have failed in this process."""
 

@@ -9,6 +9,7 @@ from bench.scenarios.drain import drain, naps
 from bench.scenarios.enqueue import enqueue
 from bench.scenarios.footprint import footprint, idle
 from bench.scenarios.growth import growth
+from bench.scenarios.hosts import hosts
 from bench.scenarios.imports import imports
 from bench.scenarios.latency import both, latency
 from bench.scenarios.mails import mails
@@ -43,6 +44,7 @@ SCENARIOS: dict[str, Scenario] = {
     "growth": growth,
     "ceiling": ceiling,
     "writes": writes,
+    "hosts": hosts,
 }
 NOT_IN_A_HURRY = (
     "footprint",
@@ -56,3 +58,5 @@ NOT_IN_A_HURRY = (
     "writes",
 )
 """What `--quick` leaves out; `--only` measures one of them."""
+WHEN_ASKED = ("hosts",)
+"""What is measured by `--only` alone: it makes networks, so it needs root."""

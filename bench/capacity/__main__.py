@@ -1,0 +1,24 @@
+"""`python -m bench.capacity --rate 1000 --job-ms 50 --once 0.2`: print what that needs."""
+
+from bench.capacity import asked, page, table
+from bench.capacity.figures import MissingFigureError, read
+
+
+def main() -> int:
+    """Print a table, or write those of the page."""
+    words = asked.parser().parse_args()
+    try:
+        figures = read(asked.files(words))
+    except MissingFigureError as err:
+        print(err)
+        return 2
+    if words.write:
+        page.PAGE.write_text(page.written(page.PAGE.read_text("utf-8"), figures), "utf-8")
+        return 0
+    said = " · ".join(f"{name} {value}" for name, value in figures.surroundings.items())
+    print(f"{table.needs(asked.loads(words), figures)}\nmeasured on: {said}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,132 @@
+"""The arithmetic: a load, and what it needs."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from bench.capacity.figures import Cost, Figures
+from console.doctor.postgresql import BESIDE_POOL, RELAY
+
+AMQP_PER_WORKER = 2
+AMQP_PER_RELAY = 1
+ONE_CORE = 1.0
+"""What a worker process can use: its interpreter runs one thread at a time."""
+THROUGH_RELAY = ("stored", "in a batch", "fails once")
+
+
+@dataclass(frozen=True)
+class Load:
+    """Jobs of one kind, or a mixture with the mean of each figure."""
+
+    rate: float
+    """Jobs per second."""
+    job_ms: float = 0.0
+    """How long a job itself takes, whatever it waits for."""
+    cpu_ms: float = 0.0
+    """How much of that it computes."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of the jobs that are of a kind of `figures.KINDS`, 0 to 1 each; one may be of several."""
+    threads: int = 8
+    pool: int = 8
+    """`WORKSHED_POOL_SIZE`."""
+    used: float = 0.7
+    """How much of anything may be in use; the rest is for peaks, and for what fails."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a load needs; cores are such as those on which the figures were measured."""
+
+    worker_cores: float
+    processes: int
+    """Of workers: by their cores, or by the jobs that wait in them at once."""
+    worker_bytes: float
+    """Memory of all of them."""
+    published: float
+    """Messages per second to RabbitMQ."""
+    rabbitmq_cores: float
+    amqp_connections: int
+    """Of workers and relays."""
+    commits: float
+    """Per second, of transactions that write; those of the jobs' own work come on top."""
+    rows: float
+    """Per second."""
+    wal_bytes: float
+    """Per second, beside the whole pages that follow each checkpoint."""
+    postgresql_cores: float
+    postgresql_connections: int
+    """Of workers and relays, at most."""
+    relayed: float
+    """Rows per second that relays send."""
+    relays: int
+    rabbitmq_share: float
+    """Of what one queue of RabbitMQ can take and give."""
+    postgresql_share: float
+    """Of the commits that one PostgreSQL can make."""
+    groups: int
+    """Into which the load is divided where one server is not enough for `Load.used`."""
+
+
+def need(load: Load, figures: Figures) -> Need:
+    """Add up what each job costs, times the jobs."""
+    each = cost(load.shares, figures)
+    starts = 1 + load.shares.get("fails once", 0.0)
+    relayed = load.rate * sum(load.shares.get(kind, 0.0) for kind in THROUGH_RELAY)
+    cores = load.rate * (each.worker_us / 1e6 + starts * load.cpu_ms / 1e3)
+    processes = max(1, math.ceil(load.rate / (of_one_process(load, figures) * load.used)))
+    relays = max(1, math.ceil(relayed / (figures.relayed * load.used)))
+    published, commits = load.rate * starts, load.rate * each.commits
+    # What comes in goes out again, and a queue is one process of RabbitMQ.
+    passed = 1 / (1 / figures.published + 1 / figures.taken)
+    shares = published / passed, commits / figures.committed
+    return Need(
+        worker_cores=cores,
+        processes=processes,
+        worker_bytes=processes * figures.worker_bytes,
+        published=published,
+        rabbitmq_cores=load.rate * each.rabbitmq_us / 1e6,
+        amqp_connections=processes * AMQP_PER_WORKER + relays * AMQP_PER_RELAY,
+        commits=commits,
+        rows=load.rate * each.rows,
+        wal_bytes=load.rate * each.wal_bytes,
+        postgresql_cores=load.rate * each.postgresql_us / 1e6,
+        postgresql_connections=processes * (load.pool + BESIDE_POOL) + relays * RELAY,
+        relayed=relayed,
+        relays=relays,
+        rabbitmq_share=shares[0],
+        postgresql_share=shares[1],
+        groups=max(1, math.ceil(max(shares) / load.used)),
+    )
+
+
+def cost(shares: Mapping[str, float], figures: Figures) -> Cost:
+    """Return the mean cost of a job: that of a plain one, and what each kind adds for its share."""
+    plain = figures.costs["plain"]
+
+    def mean(name: str) -> float:
+        least = float(getattr(plain, name))
+        more = (
+            share * max(0.0, getattr(figures.costs[kind], name) - least)
+            for kind, share in shares.items()
+        )
+        return float(least + sum(more))
+
+    return Cost(*(mean(one.name) for one in fields(Cost)))
+
+
+def of_one_process(load: Load, figures: Figures) -> float:
+    """Return how many jobs per second one worker process can do of such a load.
+
+    Its interpreter is busy with what they compute, and each of its threads with what they wait for,
+    a commit among it.
+    """
+    each = cost(load.shares, figures)
+    starts = 1 + load.shares.get("fails once", 0.0)
+    cpu_s = each.worker_us / 1e6 + starts * load.cpu_ms / 1e3
+    waits_s = starts * (load.job_ms - load.cpu_ms) / 1e3 + each.commits / figures.committed_alone
+    return min(over(ONE_CORE, cpu_s), over(load.threads, cpu_s + waits_s))
+
+
+def over(available: float, each_s: float) -> float:
+    """Return how many of something fit into a second; what takes no time has no end."""
+    return available / each_s if each_s else math.inf

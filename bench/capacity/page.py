@@ -1,0 +1,23 @@
+"""The tables of `docs/capacity.md`: each marker holds the words that make its table."""
+
+import re
+from pathlib import Path
+
+from bench.capacity import asked, table
+from bench.capacity.figures import Figures
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "capacity.md"
+PART = re.compile(r"(<!-- (costs|checked|capacity)(.*?) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
+PLAIN = {"costs": table.costs, "checked": table.checked}
+
+
+def written(text: str, figures: Figures) -> str:
+    """Return the page with its tables written anew."""
+
+    def part(found: re.Match[str]) -> str:
+        if found[2] != "capacity":
+            return found[1] + PLAIN[found[2]](figures)
+        words = asked.parser().parse_args(found[3].split())
+        return found[1] + table.needs(asked.loads(words), figures)
+
+    return PART.sub(part, text)

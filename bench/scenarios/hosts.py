@@ -1,0 +1,79 @@
+"""How much more two hosts do than one, each with a worker of one process, of the same servers."""
+
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+from bench.measurement import Measurement, alternating, beside
+from bench.size import Size
+from bench.world import World, settle
+from tests.faults.proxy import Proxy
+from tests.hosts import Host, Network
+
+WITHIN_S = 240.0
+NAME = "drain by a worker on each of two hosts"
+JOBS = {"noop": "jobs that do nothing", "nap": "jobs that wait 50 ms"}
+NAP = {"BENCH_NAP_MS": "50"}
+SHARE = 10
+"""So many times fewer of those that wait."""
+
+
+def hosts(world: World, size: Size) -> list[Measurement]:
+    """Let the same jobs be done by one host, and by two; as root.
+
+    Hosts are namespaces of this machine, whose cores they share with the servers, and reach those
+    through a proxy: so jobs that wait show what a host brings, and those that compute what is left.
+    """
+    with Network() as network:
+        found = [network.host("host-a"), network.host("host-b")]
+        made = []
+        for job, said in JOBS.items():
+            count = size.options if job == "noop" else size.napping // SHARE
+
+            def measure(number: str, job: str = job, count: int = count) -> dict[str, float]:
+                with reached(world, network.address) as env:
+                    return {"rate": drained(world, found[: int(number)], job, count, env)}
+
+            rates = alternating(size.rounds, ("1", "2"), measure)
+            made.append(
+                beside(
+                    f"{said}, {NAME}", rates["2"]["rate"], "jobs/s", "on one", rates["1"]["rate"]
+                )
+            )
+    return made
+
+
+@contextmanager
+def reached(world: World, address: str) -> Generator[dict[str, str]]:
+    """Let the servers be reached at an address; yield the variables that lead there."""
+    environment = world.environment("ours")
+    with ExitStack() as opened:
+
+        def at(name: str) -> str:
+            parts = urlsplit(url := environment[name])
+            server = str(parts.hostname), parts.port or 0
+            return opened.enter_context(Proxy(*server, address)).url(url)
+
+        yield {name: at(name) for name in ("WORKSHED_BROKER_URL", "WORKSHED_DATABASE_URL")}
+
+
+def drained(
+    world: World, hosts: Sequence[Host], job: str, count: int, env: dict[str, str]
+) -> float:
+    """Fill the queue, let hosts work it off together; return jobs per second."""
+    world.empty()
+    world.send("ours", "bulk", count, job)
+    settle()
+    marks = world.marks()
+    with ExitStack() as started:
+        trees = [
+            started.enter_context(
+                world.started("ours", marks, within=host.words, gated=True, **env, **NAP)
+            )
+            for host in hosts
+        ]
+        for tree in trees:
+            tree.quiet(WITHIN_S)
+        marks.gate.touch()
+        trees[0].until(lambda: marks.count >= count, WITHIN_S)
+    return marks.rate()
