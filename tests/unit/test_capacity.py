@@ -54,10 +54,10 @@ def test_a_mixture_costs_what_its_parts_cost(shares):
     plain, mixed = FOUND.costs["plain"], cost(shares, FOUND)
 
     more = sum(
-        share * max(0.0, FOUND.costs[kind].wal_bytes - plain.wal_bytes)
+        share * max(0.0, FOUND.costs[kind].worker_us - plain.worker_us)
         for kind, share in shares.items()
     )
-    assert mixed.wal_bytes == pytest.approx(plain.wal_bytes + more)
+    assert mixed.worker_us == pytest.approx(plain.worker_us + more)
 
 
 @given(
@@ -84,6 +84,11 @@ def test_a_plain_job_costs_postgresql_nothing():
 
     assert (found.commits, found.postgresql_share, found.relayed) == (0, 0, 0)
     assert found.relays == 1  # the failures
+
+
+def test_what_a_queue_takes_it_has_to_give_too():
+    """At half of what it takes, and nothing else, it has more than half of its work."""
+    assert need(Load(FOUND.published / 2), FOUND).rabbitmq_share > 0.9
 
 
 def test_one_server_is_enough_until_it_is_used_as_far_as_was_said():
