@@ -111,7 +111,7 @@ def page_of(eventually):
     """`page_of(worker)`: the port on which it said that its page is."""
 
     def port(worker, pages=1):
-        return int(eventually(lambda: AT.findall(worker.text())[pages - 1 :], 20)[0])
+        return int(eventually(lambda: AT.findall(worker.text())[pages - 1 :], 60)[0])
 
     return port
 
