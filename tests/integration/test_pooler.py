@@ -2,7 +2,6 @@
 
 import contextlib
 
-import dramatiq
 import psycopg
 import pytest
 
@@ -89,12 +88,14 @@ def test_a_relay_leaves_no_plans_to_whoever_is_next(through):
 
 
 @pytest.mark.parametrize("most", [0, 100])
-def test_jobs_are_stored_sent_run_and_retried_through_it(through, broker, most, eventually):
+def test_jobs_are_stored_sent_run_and_retried_through_it(
+    through, broker, actor, working, most, eventually
+):
     """With statements prepared by psycopg, the sixth of a kind meets a session without it."""
     through(default_pool_size=4, max_prepared_statements=most)
-    runs, known = [], dict(broker.actors)
+    runs = []
 
-    @dramatiq.actor(broker=broker, queue_name="low", min_backoff=1, max_backoff=1, once=True)
+    @actor(queue_name="low", min_backoff=1, max_backoff=1, once=True)
     def note(number):
         with db.transaction() as conn:
             conn.execute("SELECT %s", (number,))
@@ -102,20 +103,11 @@ def test_jobs_are_stored_sent_run_and_retried_through_it(through, broker, most, 
         if runs.count(number) == 1 and number % 4 == 0:
             raise OSError("no")
 
-    worker = dramatiq.Worker(broker, queues={"low"}, worker_threads=4, worker_timeout=100)
-    try:
-        worker.start()
-        with relaying(broker.urls):
-            for number in range(24):
-                with db.transaction() as conn:
-                    schedule.send(conn, note.message(number))
-            eventually(lambda: len(runs) == 30, within_s=60)
-    finally:
-        worker.stop(timeout=10_000)
-        broker.middleware = [m for m in broker.middleware if "_Worker" not in type(m).__name__]
-        broker._hooks.clear()
-        broker.actors.clear()
-        broker.actors.update(known)
+    with working("low", threads=4), relaying(broker.urls):
+        for number in range(24):
+            with db.transaction() as conn:
+                schedule.send(conn, note.message(number))
+        eventually(lambda: len(runs) == 30, within_s=60)
 
     assert sorted(set(runs)) == list(range(24))
 

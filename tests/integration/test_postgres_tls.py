@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import dramatiq
 import psycopg
 import pytest
 import trustme
@@ -108,32 +107,25 @@ def use(monkeypatch):
         settings.cache_clear()
         db.pool.cache_clear()
 
-    return use
+    yield use
+    if db.pool.cache_info().currsize:
+        db.pool().close()
+    db.pool.cache_clear()
 
 
-def test_jobs_are_stored_sent_and_run_by_tls(serve, ca, use, broker, eventually):
+def test_jobs_are_stored_sent_and_run_by_tls(serve, ca, use, broker, actor, working, eventually):
     use(serve(), ca)
-    runs, known = [], dict(broker.actors)
+    runs = []
 
-    @dramatiq.actor(broker=broker, queue_name="low", once=True)
+    @actor(queue_name="low", once=True)
     def note(number):
         with db.transaction() as conn:
             runs.append((number, conn.pgconn.ssl_in_use))
 
-    worker = dramatiq.Worker(broker, queues={"low"}, worker_threads=1, worker_timeout=100)
-    try:
-        worker.start()
-        with relaying(broker.urls):
-            with db.transaction() as conn:
-                schedule.send(conn, note.message(1))
-            eventually(lambda: runs, within_s=60)
-    finally:
-        worker.stop(timeout=10_000)
-        broker.middleware = [m for m in broker.middleware if "_Worker" not in type(m).__name__]
-        broker._hooks.clear()
-        broker.actors.clear()
-        broker.actors.update(known)
-        db.pool().close()
+    with working("low", threads=1), relaying(broker.urls):
+        with db.transaction() as conn:
+            schedule.send(conn, note.message(1))
+        eventually(lambda: runs, within_s=60)
 
     assert runs == [(1, True)]
 

@@ -1,13 +1,11 @@
-"""Actors of one test, on the real broker, worked off by dramatiq's own `Worker` in this process."""
+"""Servers that are away, full or stuck, and what tests of the broker look at."""
 
 import contextlib
 import socket
 import threading
 from datetime import timedelta
 
-import dramatiq
 import pytest
-from dramatiq import Worker
 
 from brokers.depth import AskingPublisher
 from brokers.envelope import stamp
@@ -15,35 +13,6 @@ from brokers.publisher import Ticket
 from brokers.relay import Relay
 from workshed import db
 from workshed.settings import settings
-
-
-@pytest.fixture
-def actor(broker):
-    """Declare an actor for this test: `@actor(queue_name="default", …)`."""
-    known = broker.actors, broker.queues, broker.declared, broker._signatures
-    before = [dict(one) for one in known]
-    yield lambda **options: dramatiq.actor(broker=broker, **options)
-    for kept, now in zip(before, known, strict=True):
-        now.clear()
-        now.update(kept)
-
-
-@pytest.fixture
-def working(broker):
-    """`with working("default"):` a worker runs in this process."""
-
-    @contextlib.contextmanager
-    def run(*queues, threads=2):
-        worker = Worker(broker, queues=set(queues), worker_threads=threads, worker_timeout=100)
-        worker.start()
-        try:
-            yield worker
-        finally:
-            worker.stop(timeout=10_000)
-            broker.middleware = [m for m in broker.middleware if "_Worker" not in type(m).__name__]
-            broker._hooks.clear()
-
-    return run
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import dramatiq
 import pytest
 
 from brokers import topology
@@ -253,15 +252,6 @@ def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env
 
 
 # The actors
-
-
-@pytest.fixture
-def actor(broker):
-    before = dict(broker.actors), dict(broker.queues)
-    yield lambda **options: dramatiq.actor(broker=broker, **options)
-    for kept, now in zip(before, (broker.actors, broker.queues), strict=True):
-        now.clear()
-        now.update(kept)
 
 
 def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, actor):
