@@ -190,12 +190,12 @@ def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
     if run.transactional:
         since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
         left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
-        looked = True
         options["missing_since"] = since_ms
     else:
         left = max(policy.not_visible_for, policy.replica_lag) - run.age
-        looked = run.hop > 0 or not policy.not_visible_for
-    if left <= timedelta() and looked:
+        if run.hop == 0 and policy.not_visible_for:
+            left = max(left, FIRST_LOOK)
+    if left <= timedelta():
         return Outcome("discarded", str(error), error)
     pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
     return Outcome("snooze", f"{error} yet", error, pause, options)

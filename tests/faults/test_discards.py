@@ -96,7 +96,7 @@ class Senders:
     load="10 000 jobs that discard themselves without their record, half sent directly",
     remedy=Remedy(
         "middleware/policy.py",
-        "    if left <= timedelta() and looked:",
+        "    if left <= timedelta():",
         "    if True:",
     ),
 )
