@@ -93,17 +93,24 @@ def _cpu_us(world: World, tree: Tree) -> list[float]:
 def _counted(world: World) -> list[float]:
     """Return what PostgreSQL has counted: its processes tell it at their end, so they are awaited.
 
-    A transaction has a number once it has written; a savepoint that writes has one, too.
+    A transaction has a number once it has written; a savepoint that writes has one, too. What a
+    worker, a relay and autovacuum do by the time they live, and not by job, is taken off: a beat is
+    one transaction, which writes one row of its own, and how far its queues are.
     """
     others = """
         SELECT 1 FROM pg_stat_activity
          WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
     """
     query = """
-        SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-               tup_inserted + tup_updated + tup_deleted,
+        SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - by_time, by_jobs,
                (SELECT wal_bytes FROM pg_stat_wal)
-          FROM pg_stat_database WHERE datname = current_database()
+          FROM (SELECT sum(autoanalyze_count)
+                         + sum(written) FILTER (WHERE relname IN ('workers', 'relays')) AS by_time,
+                       sum(written) FILTER (WHERE schemaname = 'jobs'
+                         AND relname NOT IN ('workers', 'relays', 'queues')) AS by_jobs
+                  FROM (SELECT schemaname, relname, autoanalyze_count,
+                               n_tup_ins + n_tup_upd + n_tup_del AS written
+                          FROM pg_stat_all_tables) AS each) AS counted
     """
     with world.database() as conn:
         deadline = time.monotonic() + WITHIN_S
