@@ -142,8 +142,8 @@ def holder(*words, as_nobody=False, **environ):
 def unprivileged():
     user = account()
     options = ["--reuid", str(user.uid), "--regid", str(user.gid), "--clear-groups"]
-    if not user.reads(Path(sys.executable)):
-        # The interpreter is in a home that is closed: let this user read there, and nothing else.
+    if not all(map(user.reads, (Path(sys.executable), Path(__file__)))):
+        # These are in a home that is closed: let this user read there, and nothing else.
         options += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     return options
 
