@@ -71,10 +71,16 @@ GIVEN = _given()
 
 
 @pytest.fixture(scope="session")
-def servers():
-    """The servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on."""
+def servers(tmp_path_factory):
+    """The servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on.
+
+    What they logged is with what the tests have written, when their data are gone.
+    """
     with in_memory(Servers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG)) as started:
         yield started
+        logs = started.state.folder / "logs"
+        if logs.is_dir():
+            shutil.copytree(logs, tmp_path_factory.getbasetemp() / "servers")
 
 
 @pytest.fixture(scope="module")

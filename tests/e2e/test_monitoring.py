@@ -66,10 +66,16 @@ def numbers():
 
 @pytest.fixture
 def environment(environment, tmp_path):
-    """The variables of a process that measures."""
+    """The variables of a process that measures.
+
+    Where each master begins with the usual port, one of another test takes that of a dead one, and
+    Prometheus takes it for the same.
+    """
     (tmp_path / "work.py").write_text(ACTORS)
     (tmp_path / "scratch").mkdir()
-    return {**environment, "TMPDIR": str(tmp_path / "scratch"), "WORKSHED_RELAY_FORK": "false"}
+    [port] = free_ports(1)
+    own = {"TMPDIR": str(tmp_path / "scratch"), "WORKSHED_METRICS_PORT": str(port)}
+    return {**environment, **own, "WORKSHED_RELAY_FORK": "false"}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The plugin in somebody's project: what it touches, makes and leaves behind."""
 
 import signal
-import time
 
 import psycopg
 import pytest
@@ -325,18 +324,16 @@ def test_a_broker_that_only_records_can_be_the_programs(project):
     project.run().assert_outcomes(passed=2)
 
 
-MOST = 15.0
-"""Seconds for a thousand tests."""
+MOST_S = 0.015
+"""For each test that the kit serves."""
 
 
-def test_a_thousand_tests_take_at_most_fifteen_seconds(project, scale):
+def test_a_test_takes_at_most_fifteen_milliseconds(project, scale):
     number = scale(1000)
     project.write("test_kit.py", TEST.format(number=number + 1))
-    start = time.monotonic()
 
     project.run().assert_outcomes(passed=number + 1)
 
-    assert time.monotonic() - start <= MOST
     _, *others = project.durations.values()  # the first one makes the database
     # The quickest: the others may have waited for what else the machine does.
-    assert min(others) <= MOST / 1000
+    assert min(others) <= MOST_S
