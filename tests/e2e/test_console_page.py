@@ -6,17 +6,17 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from argon2 import PasswordHasher
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from console import importing
 from console.web.desk.pages import PAGES
 from tests.e2e import console_world as shop
+from tests.e2e.desk import Console
+from tests.integration.desk.conftest import HASH, PASSWORD
 from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
 from workshed import db, people
 from workshed.jobs import dead
@@ -24,9 +24,6 @@ from workshed.settings import settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "console.md").read_text("utf-8")
 [COMMANDS] = re.findall(r"<!-- run -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
-PASSWORD = "correct horse battery"
-HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
 WATCHED = """() => {
     window.shares = [];
     new MutationObserver(() => {
@@ -57,29 +54,6 @@ MAIL = """
 <form action=http://AWAY target=_blank><button>send</button></form>
 """
 """A mail that calls home in many ways."""
-
-
-class Console:
-    """`workshed console`, started by a function of further words, which lets it write to a log."""
-
-    def __init__(self, log, start):
-        self._log = log
-        self._start = start
-        self.start()
-
-    def start(self, port=0):
-        self._log.write_bytes(b"")
-        self._process = self._start("--port", str(port))
-        until = time.monotonic() + 30
-        while not (found := AT.search(self._log.read_text())):
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        self.url = found[1]
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(20)
 
 
 @pytest.fixture

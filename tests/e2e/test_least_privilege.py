@@ -2,20 +2,16 @@
 
 import contextlib
 import os
-import re
-import secrets
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import pytest
 
-from brokers.accounts import accounts
-from brokers.definitions import definitions
 from brokers.publisher import EXCHANGE
 from brokers.queues import QUEUES
-from workshed.roles import ROLES, script
+from tests.e2e.parts import Parts
 
 ACTORS = """
 from datetime import timedelta
@@ -98,56 +94,16 @@ with db.transaction() as conn:
     schedule.send(conn, parts.double.message(5))
     schedule.send(conn, parts.guarded.message(5))
 """
-PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text("utf-8")
-[TIMEOUTS] = re.findall(r"<!-- timeouts -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
 PERIODIQ = Path(sys.executable).with_name("periodiq")
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
-
-
-class Parts:
-    """The environment of each part: an account of RabbitMQ, a login with one role of PostgreSQL."""
-
-    def __init__(self, plain, rabbitmq, conn):
-        self.plain, self.rabbitmq, self.conn = plain, rabbitmq, conn
-        self.prefix = f"parts_{secrets.token_hex(5)}"
-        pools = {"mail": ["emails"], "rest": [q.name for q in QUEUES if q.name != "emails"]}
-        people = accounts([q.name for q in QUEUES], pools, self.prefix)
-        self.passwords = {one.name: "pw" for one in people}
-        made = definitions(rabbitmq.vhost, QUEUES, people, self.passwords)
-        rabbitmq.ask("POST", "definitions", made)
-        conn.execute("\n".join(script(self.prefix, ("jobs", "product"))))
-        for role in ROLES:
-            name = f"{self.prefix}_{role}"
-            conn.execute(f"CREATE ROLE {name}_one LOGIN PASSWORD 'pw' IN ROLE {name}")
-            conn.execute(TIMEOUTS.replace("ROLE shop", f"ROLE {name}_one"))
-
-    def env(self, account, role):
-        broker, database = (self.plain[f"WORKSHED_{name}_URL"] for name in ("BROKER", "DATABASE"))
-        account = f"{self.prefix}-{account}" if account else "nobody"
-        return {
-            "WORKSHED_BROKER_URL": by(broker, account),
-            "WORKSHED_DATABASE_URL": by(database, f"{self.prefix}_{role}_one"),
-        }
-
-    def end(self):
-        for name in self.passwords:
-            self.rabbitmq.ask("DELETE", f"users/{name}")
-        for role in ROLES:
-            name = f"{self.prefix}_{role}"
-            self.conn.execute(f"DROP ROLE {name}_one; DROP OWNED BY {name}; DROP ROLE {name}")
-
-
-def by(url, user):
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{user}:pw@{parts.netloc.rpartition('@')[2]}"))
 
 
 @pytest.fixture
 def parts(database, vhost, rabbitmq, conn, environment, tmp_path):
     (tmp_path / "parts.py").write_text(ACTORS)
     conn.autocommit = True
-    plain = {"WORKSHED_BROKER_URL": vhost, "WORKSHED_DATABASE_URL": database}
-    found = Parts(plain, rabbitmq, conn)
+    pools = {"mail": ["emails"], "rest": [q.name for q in QUEUES if q.name != "emails"]}
+    found = Parts(vhost, database, rabbitmq, conn, QUEUES, pools)
     yield found
     found.end()
 

@@ -57,11 +57,11 @@ class Ledger:
         self._broker.enqueue(message)
         self.sent.add((message.actor_name, number))
 
-    def commit(self, number):
+    def commit(self, number, delay=None):
         """Send one with a transaction that commits."""
         message = self.message(number)
         with db.transaction() as conn:
-            schedule.send(conn, message)
+            schedule.send(conn, message, delay=delay)
         self.sent.add((message.actor_name, number))
 
     def effects(self):

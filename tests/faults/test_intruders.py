@@ -1,8 +1,4 @@
-"""Messages that no key has signed, among good ones: none runs, and each is dead and counted.
-
-What the console refuses to strangers is no experiment: `tests/integration/desk/test_gate.py` tries
-every route without a login, and every action from another site.
-"""
+"""Messages that no key has signed, among good ones: none runs, and each is dead and counted."""
 
 import contextlib
 

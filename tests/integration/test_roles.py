@@ -8,21 +8,16 @@ from urllib.parse import urlsplit, urlunsplit
 import dramatiq
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from brokers import schedule
 from middleware import Unique
+from tests.forbidden import attempts, columns_of
 from workshed import db
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 from workshed.roles import COLUMNS, FUNCTIONS, ROLES, SEQUENCES, TABLES, script
 
-COLUMNS_OF = """
-    SELECT attname FROM pg_attribute
-     WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-     ORDER BY attnum
-"""
 EVERY_TABLE = """
     SELECT n.nspname || '.' || c.relname
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -72,37 +67,14 @@ def login(conn, granted, database_url):
         yield connect
 
 
-def attempts(table, columns):
-    """A statement for each right, on all columns; none of them changes a row."""
-    name, every = sql.Identifier(*table.split(".")), [sql.Identifier(one) for one in columns]
-    listed = sql.SQL(", ").join(every)
-    defaults = sql.SQL(", ").join(sql.SQL("{} = DEFAULT").format(one) for one in every)
-    return {
-        "r": sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed, name),
-        "a": sql.SQL(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE "
-            "SELECT {} FROM json_populate_record(NULL::{}, '{{}}') WHERE false"
-        ).format(name, listed, listed, name),
-        "w": sql.SQL("UPDATE {} SET {} WHERE false").format(name, defaults),
-        "d": sql.SQL("DELETE FROM {} WHERE false").format(name),
-        "truncate": sql.SQL("TRUNCATE {}").format(name),
-        "trigger": sql.SQL(
-            "CREATE TRIGGER mine AFTER INSERT ON {} FOR EACH STATEMENT "
-            "EXECUTE FUNCTION suppress_redundant_updates_trigger()"
-        ).format(name),
-        "alter": sql.SQL("ALTER TABLE {} ADD COLUMN mine text").format(name),
-        "drop": sql.SQL("DROP TABLE {}").format(name),
-    }
-
-
 @pytest.mark.parametrize("table", TABLES)
 def test_each_role_may_do_to_a_table_what_stands_there_and_is_refused_the_rest(conn, login, table):
     """Tried, and not read from the catalog: so what PostgreSQL gives to everybody counts."""
-    columns = [name for (name,) in conn.execute(COLUMNS_OF, (table,))]
+    tried = attempts(table, columns_of(conn, table))
     found = {}
     for role in ROLES:
         theirs = login(role)
-        for right, statement in attempts(table, columns).items():
+        for right, statement in tried.items():
             try:
                 with theirs.transaction(force_rollback=True):
                     theirs.execute(statement)
@@ -184,7 +156,7 @@ def test_no_role_makes_anything_in_the_schemas(login, role):
 )
 def test_of_some_tables_a_role_has_some_columns(conn, login, table, role, letter):
     theirs, found = login(role), []
-    for (column,) in conn.execute(COLUMNS_OF, (table,)).fetchall():
+    for column in columns_of(conn, table):
         with contextlib.suppress(InsufficientPrivilege):
             theirs.execute(attempts(table, [column])[letter])
             found.append(column)

@@ -20,13 +20,12 @@ from pika.exceptions import (
 
 from brokers.accounts import Account, accounts, hashed
 from brokers.definitions import definitions
-from brokers.publisher import EXCHANGE
 from brokers.queues import QUEUES, Queue
 from console.servers import install
 from console.servers.rabbitmq import USER, RabbitMQ
 from console.servers.state import temporary
+from tests.forbidden import PARTS, may, operations
 
-PARTS = ("sender", "relay", "worker-mail", "worker-rest", "dead-letter-operator", "monitor")
 MAIL = ("emails", "bulk")
 
 
@@ -112,68 +111,8 @@ def channel(connection):
     return open_one
 
 
-def publish(exchange, key="emails"):
-    return lambda ch: ch.basic_publish(exchange, key, b"{}", mandatory=False)
-
-
-def consume(queue):
-    return lambda ch: ch.basic_cancel(ch.basic_consume(queue, lambda *_: None))
-
-
-def get(queue):
-    def one(ch):
-        method, _, _ = ch.basic_get(queue)
-        if method is not None:
-            ch.basic_nack(method.delivery_tag, requeue=True)
-
-    return one
-
-
-DIRECT = {"exchange_type": "direct", "durable": True}
-OPERATIONS = {
-    "publish to the exchange of jobs": publish(EXCHANGE),
-    "publish to a dead queue through it": publish(EXCHANGE, "emails.dead"),
-    "publish to the default exchange": publish(""),
-    "publish to amq.direct": publish("amq.direct"),
-    "publish to amq.topic": publish("amq.topic"),
-    "publish to amq.fanout": publish("amq.fanout"),
-    "publish to amq.headers": publish("amq.headers"),
-    **{
-        f"{verb} {queue}": does(queue)
-        for queue in ("emails", "low", "emails.dead", "low.dead")
-        for verb, does in {
-            "consume": consume,
-            "get from": get,
-            "purge": lambda queue: lambda ch: ch.queue_purge(queue),
-            "delete": lambda queue: lambda ch: ch.queue_delete(queue),
-            "unbind": lambda queue: lambda ch: ch.queue_unbind(queue, EXCHANGE, queue),
-            "bind another key to": lambda queue: lambda ch: ch.queue_bind(queue, EXCHANGE, "x"),
-        }.items()
-    },
-    "declare a queue": lambda ch: ch.queue_declare("mine", durable=True),
-    "declare a queue of its own connection": lambda ch: ch.queue_declare("", exclusive=True),
-    "declare an exchange": lambda ch: ch.exchange_declare("mine", **DIRECT),
-    "declare the exchange of jobs": lambda ch: ch.exchange_declare(EXCHANGE, **DIRECT),
-    "delete the exchange of jobs": lambda ch: ch.exchange_delete(EXCHANGE),
-    "bind an exchange to that of jobs": lambda ch: ch.exchange_bind("amq.fanout", EXCHANGE, "low"),
-    "bind that of jobs to an exchange": lambda ch: ch.exchange_bind(EXCHANGE, "amq.fanout", "low"),
-}
-SENDS = {"publish to the exchange of jobs", "publish to a dead queue through it"}
-
-
-def reads(*queues):
-    """What the one right to read a queue holds."""
-    return {f"{verb} {queue}" for verb in ("consume", "get from", "purge") for queue in queues}
-
-
-MAY = {
-    "sender": SENDS,
-    "relay": SENDS,
-    "worker-mail": SENDS | reads("emails"),
-    "worker-rest": SENDS | reads("low"),
-    "dead-letter-operator": SENDS | reads("emails.dead", "low.dead"),
-    "monitor": set(),
-}
+OPERATIONS = operations("emails", "low")
+MAY = may("emails", "low")
 
 
 @pytest.mark.parametrize("part", PARTS)

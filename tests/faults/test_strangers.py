@@ -1,0 +1,129 @@
+"""Whoever may not presses all buttons of the console, and reads its pages, while jobs run.
+
+What texts of others can do on its pages, `tests/integration/desk/test_evil.py` shows.
+"""
+
+import itertools
+import os
+import secrets
+from contextlib import ExitStack
+from datetime import timedelta
+
+import httpx2
+import pytest
+
+from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from tests.e2e.desk import Console
+from tests.faults.experiment import Remedy, experiment
+from tests.integration.desk.conftest import HASH, Browser
+
+REFUSED = {401, 403}
+EVIL = "https://evil.example"
+JOBS_A_PRESS = 8
+LATER = timedelta(seconds=2)
+ROUNDS = 20
+WAITING = "SELECT message_id FROM jobs.schedule WHERE taken_by IS NULL LIMIT 50"
+
+
+@pytest.fixture
+def console(warm, ledger, environment, tmp_path):
+    """That of this load; olga may do everything, rita may look."""
+    said = {
+        "WORKSHED_CONSOLE_USERS": f"olga:operator:{HASH} rita:reader:{HASH}",
+        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
+    }
+    log, env = tmp_path / "console.log", {**os.environ, **environment, **said}
+    started = Console(
+        log, lambda *words: warm.start("console", "console", *words, env=env, log=log)
+    )
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def strangers(console):
+    """Those who try."""
+    with ExitStack() as stack:
+
+        def browser(name=None):
+            client = stack.enter_context(httpx2.Client(base_url=console.url, timeout=60))
+            found = Browser(client)
+            if name is not None:
+                assert found.log_in(name, origin=console.url).status_code == 303
+            return found
+
+        yield Strangers(console.url, browser)
+
+
+class Strangers:
+    """`accepted`: each button that did something, and who pressed it."""
+
+    def __init__(self, origin, browser):
+        self.tried, self.accepted = 0, []
+        self._origin = origin
+        self._nobody, self._reader, self._operator = browser(), browser("rita"), browser("olga")
+        other = browser("olga")
+        secret, another = self._operator.csrf(), other.csrf()
+        operator = self._operator
+        self.ways = {
+            "nobody": (self._nobody, self._nobody.csrf("/login"), {}),
+            "a reader": (self._reader, self._reader.csrf(), {}),
+            "a page of another site": (operator, secret, {"origin": EVIL}),
+            "a page of a sibling": (operator, secret, {"sec-fetch-site": "same-site"}),
+            "a form without the secret": (operator, "", {}),
+            "a form of another browser": (operator, another, {}),
+        }
+
+    def press(self, way, path, fields):
+        """Send a form."""
+        self.tried += 1
+        browser, secret, headers = self.ways[way]
+        answer = browser.post(path, fields, csrf=secret, **{"origin": self._origin, **headers})
+        if answer.status_code not in REFUSED:
+            self.accepted.append((way, path, answer.status_code))
+
+    def read(self, path):
+        """Ask for something without a login."""
+        self.tried += 1
+        answer = self._nobody.get(f"{path}?id=1")
+        if answer.status_code not in REFUSED and "/login" not in answer.headers.get("location", ""):
+            self.accepted.append(("nobody", path, answer.status_code))
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "strangers",
+    number=25,
+    fails_by="lost",
+    fault="all buttons of the console, pressed by nobody, by a reader, by pages of other sites, "
+    "and by forms without their secret; all its pages read by nobody",
+    load="each of them 20 times, with 8 jobs beside each, of which one waits for 2 s",
+    remedy=Remedy(
+        "console/web/desk/forms.py",
+        "    if not _is_ours(request, name, form.one(FIELD)):",
+        "    if form is None:",
+    ),
+)
+def test_the_console_does_nothing_for_strangers(
+    ledger, two_workers, strangers, drained, judged, connect, scale
+):
+    conn = connect(autocommit=True)
+    numbers = itertools.count(1)
+    for _ in range(scale(ROUNDS)):
+        for way, action in itertools.product(strangers.ways, ACTIONS):
+            ledger.commit(next(numbers), LATER)
+            for number in itertools.islice(numbers, JOBS_A_PRESS - 1):
+                ledger.send(number)
+            waiting = [str(one) for (one,) in conn.execute(WAITING)]
+            named = [("id", one) for one in waiting]
+            strangers.press(way, action.path, [*named, ("name", "parts"), ("sure", "yes")])
+        for page in (*PAGES, *DOWNLOADS):
+            strangers.read(page.path)
+
+    result = drained(within_s=600)
+    done = len(strangers.accepted)
+    result.notes = {"refused": strangers.tried - done, "done": done}
+    judged(result)
+    assert strangers.accepted == []
+    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+    assert strangers.tried

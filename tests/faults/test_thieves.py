@@ -1,0 +1,115 @@
+"""The passwords of all parts are stolen; what a part may not do is done with none of them."""
+
+import contextlib
+import os
+import random
+from datetime import timedelta
+
+import pytest
+
+from tests.e2e.parts import Parts
+from tests.faults.experiment import Remedy, experiment
+from tests.faults.thief import OnPostgreSQL, OnRabbitMQ
+
+POOLS = {"mail": ["letters"], "rest": ["parts"]}
+JOBS_AN_OPERATION, STATEMENTS_A_JOB = 4, 8
+LATER = timedelta(seconds=2)
+NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
+ROUNDS = 10
+
+
+@pytest.fixture
+def parts(vhost, database, rabbitmq, connect, broker, ledger):
+    """Those of an installation that has the queues of the load."""
+    queues = [broker.declared[name] for names in POOLS.values() for name in names]
+    found = Parts(vhost, database, rabbitmq, connect(autocommit=True), queues, POOLS)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def relay(parts, warm, environment, numbers, tmp_path):
+    """One that both pools share."""
+    log, env = tmp_path / "relay.log", {**os.environ, **environment, **numbers}
+    process = warm.start("brokers.relay", env={**env, **parts.env("relay", "relay")}, log=log)
+    yield
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def workers(parts, relay, start_one, connect):
+    """One of each pool; each of them, and the relay, may do its part."""
+    role = f"{parts.prefix}_worker"
+    connect(autocommit=True).execute(f"GRANT ALL ON public.effects, public.charges TO {role}")
+    return [
+        start_one(options=["-Q", *names], env=parts.env(f"worker-{pool}", "worker") | NO_RELAY)
+        for pool, names in POOLS.items()
+    ]
+
+
+@pytest.fixture
+def finished(drained, judged):
+    """`finished(thief)`: wait until nothing is left, count, and see that all was refused."""
+
+    def finished(thief):
+        result = drained(within_s=600)
+        result.notes = {"refused": thief.tried - len(thief.accepted), "done": len(thief.accepted)}
+        judged(result)
+        assert thief.accepted == []
+        assert thief.tried
+
+    return finished
+
+
+def shuffled(forbidden, rounds):
+    """All of them so often, each time in another order."""
+    for _ in range(rounds):
+        yield from random.sample(forbidden, len(forbidden))
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "stolen-accounts",
+    number=25,
+    fails_by="lost",
+    fault="all operations of AMQP that an account may not do, with the passwords of all accounts",
+    load="each of them 10 times, with 4 jobs beside each, on workers with an account for each pool",
+    remedy=Remedy(
+        "brokers/accounts.py",
+        "    return rf\"^({'|'.join(map(re.escape, names))})$\"",
+        '    return ".*"',
+    ),
+)
+def test_no_account_does_what_is_not_its_part(ledger, parts, workers, finished, scale, monkeypatch):
+    numbers = iter(range(1, 1_000_000))
+    with contextlib.closing(OnRabbitMQ(parts, "letters", "parts")) as thief:
+        for part, name in shuffled(thief.forbidden, scale(ROUNDS)):
+            for _ in range(JOBS_AN_OPERATION):
+                ledger.send(next(numbers))
+            thief.attempt(part, name)
+    finished(thief)
+
+
+@pytest.mark.timeout(1800)
+@experiment(
+    "stolen-roles",
+    number=25,
+    fails_by="lost",
+    fault="all kinds of statements on all tables that a role may not, as all roles",
+    load="each of them 10 times, with a job of 2 s later beside eight, on workers with their role",
+    remedy=Remedy(
+        "workshed/roles.py",
+        'yield role, ", ".join(VERBS[letter] for letter in letters), f"TABLE {table}"',
+        'yield from ((one, ", ".join(VERBS.values()), f"TABLE {table}") for one in ROLES)',
+    ),
+)
+def test_no_role_does_what_is_not_its_part(ledger, parts, workers, finished, connect, scale):
+    number = 0
+    with contextlib.closing(OnPostgreSQL(parts, connect(autocommit=True))) as thief:
+        for tried, words in enumerate(shuffled(thief.forbidden, scale(ROUNDS))):
+            if tried % STATEMENTS_A_JOB == 0:
+                number += 1
+                ledger.commit(number, LATER)
+            thief.attempt(*words)
+    finished(thief)

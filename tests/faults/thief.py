@@ -1,0 +1,105 @@
+"""Somebody with the password of a part, who tries what that part may not."""
+
+import contextlib
+from typing import Any
+
+import pika
+import psycopg
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from tests.e2e.parts import Parts
+from tests.forbidden import PARTS, attempts, columns_of, may, operations
+from workshed.roles import ROLES, TABLES
+
+LONGEST = "2s"
+"""A statement that is refused waits for no lock."""
+
+
+class Thief:
+    """Has all passwords. `accepted`: what was not refused, and with whose password."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.accepted: list[tuple[str, str]] = []
+
+
+class OnRabbitMQ(Thief):
+    """Tries operations of AMQP."""
+
+    def __init__(self, parts: Parts, mail: str, rest: str) -> None:
+        super().__init__()
+        self._parts = parts
+        self._open: dict[str, Any] = {}
+        self._does = operations(mail, rest)
+        self.forbidden = [
+            (part, name)
+            for part in PARTS
+            for name in self._does
+            if name not in may(mail, rest)[part]
+        ]
+
+    def attempt(self, part: str, name: str) -> None:
+        """Do it, if RabbitMQ lets one."""
+        self.tried += 1
+        channel = self._channel(part)
+        try:
+            self._does[name](channel)
+        except ChannelClosedByBroker as err:
+            if err.reply_code == 403:
+                return
+        self.accepted.append((part, name))
+
+    def close(self) -> None:
+        """Leave."""
+        for connection in self._open.values():
+            with contextlib.suppress(AMQPError):
+                connection.close()
+
+    def _channel(self, part: str) -> Any:
+        if part not in self._open or not self._open[part].is_open:
+            url = self._parts.broker_url(part)
+            self._open[part] = pika.BlockingConnection(pika.URLParameters(url))
+        channel = self._open[part].channel()
+        channel.confirm_delivery()
+        return channel
+
+
+class OnPostgreSQL(Thief):
+    """Tries statements, each of which would change all rows of a table, or the table."""
+
+    def __init__(self, parts: Parts, conn: psycopg.Connection[Any]) -> None:
+        super().__init__()
+        self._open = {
+            role: psycopg.connect(parts.database_url(role), autocommit=True) for role in ROLES
+        }
+        for each in self._open.values():
+            each.execute(f"SET lock_timeout = '{LONGEST}'")
+        self._does: dict[tuple[str, str], sql.Composed] = {
+            (table, right): statement
+            for table in TABLES
+            for right, statement in attempts(table, columns_of(conn, table), "true").items()
+        }
+        self.forbidden = [
+            (role, table, right)
+            for role in ROLES
+            for table, right in self._does
+            if right not in TABLES[table].get(role, "")
+        ]
+
+    def attempt(self, role: str, table: str, right: str) -> None:
+        """Do it, if PostgreSQL lets one."""
+        self.tried += 1
+        try:
+            self._open[role].execute(self._does[table, right])
+        except InsufficientPrivilege:
+            return
+        except psycopg.Error:  # it was let in, and hurt itself on something else
+            pass
+        self.accepted.append((role, f"{right} {table}"))
+
+    def close(self) -> None:
+        """Leave."""
+        for connection in self._open.values():
+            connection.close()
