@@ -48,6 +48,8 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
 		tests/integration/sync tests/unit/pixels --full
+	@sh .ci/corpus
+	@$(BIN)/pytest -m corpus tests/unit/pixels
 	@$(BIN)/python -m tests.faults --scale full --write docs/faults.md
 	@$(BIN)/python -m tests.faults.numbers
 

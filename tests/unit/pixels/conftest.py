@@ -65,3 +65,9 @@ def refusal(wanted):
         return refused.value.reason
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small(wanted):
+    """Few pixels, or a bit of the size makes megabytes of it."""
+    return wanted(width=20, height=20, max_pixels=1_000_000, max_frames=20)

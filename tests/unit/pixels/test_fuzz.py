@@ -35,12 +35,6 @@ def check(data, wanted):
     return True
 
 
-@pytest.fixture
-def small(wanted):
-    # Few pixels, or a bit of the size makes megabytes of it.
-    return wanted(width=20, height=20, max_pixels=1_000_000, max_frames=20)
-
-
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_bit_that_is_flipped(name, small, scale):
     data, chance = SAMPLES[name][1], chances(name)
