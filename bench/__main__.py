@@ -3,11 +3,13 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pika
 
 from bench import report
+from bench.capacity import figures
 from bench.measurement import Measurement
 from bench.scenarios import NOT_IN_A_HURRY, SCENARIOS, WHEN_ASKED
 from bench.size import FULL, QUICK, SMOKE, Size
@@ -19,13 +21,14 @@ RESULTS = Path("bench-results")
 def main() -> int:
     """Run what was asked for; the exit code is 1 where a target of it is missed."""
     wanted = arguments()
-    left_out = (*WHEN_ASKED, *(NOT_IN_A_HURRY if wanted.quick else ()))
-    names = wanted.only or [name for name in SCENARIOS if name not in left_out]
+    names = wanted.only or usual(wanted)
     size = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
     with private() as world:
         found = [one for name in names for one in measured(world, name, size)]
         surroundings = report.surroundings(*versions(world))
     RESULTS.mkdir(exist_ok=True)
+    if wanted.capacity:
+        figures.keep(found, surroundings)
     written = report.as_json(found, surroundings)
     (RESULTS / "bench.json").write_text(written + "\n")
     report.draw(found, RESULTS / "bench.png")
@@ -45,7 +48,20 @@ def arguments() -> argparse.Namespace:
         "--smoke", action="store_true", help="see that it runs; figures say nothing"
     )
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="repeatable")
+    parser.add_argument(
+        "--capacity",
+        action="store_true",
+        help="measure what the model of docs/capacity.md needs, and let it plan with that",
+    )
     return parser.parse_args()
+
+
+def usual(wanted: argparse.Namespace) -> Sequence[str]:
+    """Return what is measured when nothing is named."""
+    if wanted.capacity:
+        return figures.SCENARIOS
+    left_out = (*WHEN_ASKED, *(NOT_IN_A_HURRY if wanted.quick else ()))
+    return [name for name in SCENARIOS if name not in left_out]
 
 
 def measured(world: World, name: str, size: Size) -> list[Measurement]:

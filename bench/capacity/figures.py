@@ -2,13 +2,17 @@
 
 `figures.json` beside this has the schema of `bench-results/bench.json`, which may stand in for it:
 a file that is named later has the word. What a peer did is named after both: "…, raw pika".
+`python -m bench --capacity` writes it.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from bench.measurement import Measurement
 
 OURS = Path(__file__).parent / "figures.json"
 DRAIN = "no-op drain -p 1, every middleware"
@@ -25,15 +29,16 @@ KINDS = (
 )
 
 
+SCENARIOS = ("ceiling", "relay", "footprint", "drain", "options", "writes")
+"""Of `bench`: they measure what the model needs."""
+
+
 class MissingFigureError(Exception):
     """No file has a figure that the model needs; says which run measures it."""
 
     def __init__(self, name: str) -> None:
         """Name it."""
-        super().__init__(
-            f"no file has {name!r}; `python -m bench --only ceiling --only relay --only footprint "
-            "--only drain --only options --only writes` measures what the model needs"
-        )
+        super().__init__(f"no file has {name!r}; `python -m bench --capacity` measures it")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,25 @@ def read(paths: Iterable[Path] = (OURS,)) -> Figures:
                 values[f"{one['name']}, {one['peer']}"] = float(one["peer_value"])
         surroundings |= run["surroundings"]
     return of(values, surroundings)
+
+
+def keep(found: Iterable[Measurement], surroundings: Mapping[str, Any], path: Path = OURS) -> None:
+    """Put new figures of what the file has in the place of the old ones, each with its day."""
+    run = json.loads(path.read_text("utf-8"))
+    new = {one.name: one for one in found}
+    today = datetime.now(UTC).date().isoformat()
+    kept = [
+        {name: value for name, value in new[old["name"]].as_json().items() if name in old}
+        | {"measured": today}
+        if old["name"] in new
+        else old
+        for old in run["measurements"]
+    ]
+    measurements = ",\n".join("    " + json.dumps(one, ensure_ascii=False) for one in kept)
+    said = json.dumps(dict(surroundings))
+    path.write_text(
+        f'{{\n  "measurements": [\n{measurements}\n  ],\n  "surroundings": {said}\n}}\n', "utf-8"
+    )
 
 
 def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:

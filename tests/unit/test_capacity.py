@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis.strategies import dictionaries, floats, integers, sampled_from
 
 from bench.capacity import asked, page
-from bench.capacity.figures import KINDS, OURS, MissingFigureError, of, read
+from bench.capacity.figures import KINDS, OURS, MissingFigureError, keep, of, read
 from bench.capacity.model import Load, cost, need, of_one_process
+from bench.measurement import alone, beside
 from bench.scenarios.writes import FIGURES, WAYS
 
 FOUND = read()
@@ -117,7 +118,7 @@ def test_the_bench_measures_what_the_model_reads():
 
 
 def test_a_figure_that_is_missing_is_named_with_the_run_that_measures_it():
-    with pytest.raises(MissingFigureError, match="--only writes"):
+    with pytest.raises(MissingFigureError, match="bench --capacity"):
         of({}, {})
 
 
@@ -155,3 +156,24 @@ def test_a_job_cannot_compute_for_longer_than_it_takes():
 
     with pytest.raises(SystemExit, match="cannot be more"):
         asked.loads(words)
+
+
+def test_new_figures_are_kept_where_the_old_ones_were(tmp_path):
+    file = tmp_path / "figures.json"
+    file.write_text(OURS.read_text("utf-8"), "utf-8")
+    drain = "no-op drain -p 1, every middleware"
+    found = [
+        beside(drain, 7_000.123, "jobs/s", "raw pika", 40_000.0),
+        alone("relay", 1.0, "rows/s", at_least=2),
+        alone("what the model does not read", 5.0, "/s"),
+    ]
+
+    keep(found, {"cores": 64}, file)
+
+    before, after = read(), read([file])
+    assert (after.drained["plain"], after.taken, after.relayed) == (7_000, 40_000, 1)
+    assert after.surroundings == {"cores": 64}
+    same = {"drained": before.drained, "taken": before.taken, "relayed": before.relayed}
+    assert replace(after, surroundings=before.surroundings, **same) == before
+    names = [one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]]
+    assert [one["name"] for one in json.loads(file.read_text("utf-8"))["measurements"]] == names
