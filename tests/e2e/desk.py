@@ -1,7 +1,12 @@
 """The web console as a process of its own."""
 
+import contextlib
+import os
 import re
+import secrets
 import time
+
+from tests.integration.desk.conftest import HASH
 
 AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
 
@@ -27,3 +32,19 @@ class Console:
     def stop(self):
         self._process.terminate()
         self._process.wait(20)
+
+
+@contextlib.contextmanager
+def running(warm, environment, folder, **people):
+    """A console until the end of the block; `people`: the role of each, who have one password."""
+    given = {
+        "WORKSHED_CONSOLE_USERS": " ".join(f"{one}:{role}:{HASH}" for one, role in people.items()),
+        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
+        "WORKSHED_SMTP_URL": f"maildir:{folder}/caught",
+    }
+    log, env = folder / "console.log", {**os.environ, **environment, **given}
+    started = Console(
+        log, lambda *words: warm.start("console", "console", *words, env=env, log=log)
+    )
+    yield started
+    started.stop()

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import socket
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from playwright.sync_api import expect
 from console import importing
 from console.web.desk.pages import PAGES
 from tests.e2e import console_world as shop
-from tests.e2e.desk import Console
-from tests.integration.desk.conftest import HASH, PASSWORD
+from tests.e2e.desk import Console, running
+from tests.integration.desk.conftest import PASSWORD
 from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
 from workshed import db, people
 from workshed.jobs import dead
@@ -59,17 +58,8 @@ MAIL = """
 @pytest.fixture
 def console(warm, broker, environment, tmp_path):
     """The console of this test's servers; olga is an operator."""
-    said = {
-        "WORKSHED_CONSOLE_USERS": f"olga:operator:{HASH}",
-        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
-        "WORKSHED_SMTP_URL": f"maildir:{tmp_path}/caught",
-    }
-    log, env = tmp_path / "console.log", {**os.environ, **environment, **said}
-    started = Console(
-        log, lambda *words: warm.start("console", "console", *words, env=env, log=log)
-    )
-    yield started
-    started.stop()
+    with running(warm, environment, tmp_path, olga="operator") as started:
+        yield started
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ What texts of others can do on its pages, `tests/integration/desk/test_evil.py` 
 """
 
 import itertools
-import os
-import secrets
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -13,9 +11,9 @@ import httpx2
 import pytest
 
 from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
-from tests.e2e.desk import Console
+from tests.e2e.desk import running
 from tests.faults.experiment import Remedy, experiment
-from tests.integration.desk.conftest import HASH, Browser
+from tests.integration.desk.conftest import Browser
 
 REFUSED = {401, 403}
 EVIL = "https://evil.example"
@@ -28,16 +26,8 @@ WAITING = "SELECT message_id FROM jobs.schedule WHERE taken_by IS NULL LIMIT 50"
 @pytest.fixture
 def console(warm, ledger, environment, tmp_path):
     """That of this load; olga may do everything, rita may look."""
-    said = {
-        "WORKSHED_CONSOLE_USERS": f"olga:operator:{HASH} rita:reader:{HASH}",
-        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
-    }
-    log, env = tmp_path / "console.log", {**os.environ, **environment, **said}
-    started = Console(
-        log, lambda *words: warm.start("console", "console", *words, env=env, log=log)
-    )
-    yield started
-    started.stop()
+    with running(warm, environment, tmp_path, olga="operator", rita="reader") as started:
+        yield started
 
 
 @pytest.fixture
