@@ -78,9 +78,10 @@ def servers(tmp_path_factory):
     """
     with in_memory(Servers(fresh=True, given=GIVEN, broker_config=BROKER_CONFIG)) as started:
         yield started
-        logs = started.state.folder / "logs"
-        if logs.is_dir():
-            shutil.copytree(logs, tmp_path_factory.getbasetemp() / "servers")
+        for folder in ("logs", "rabbitmq/log"):
+            if (logs := started.state.folder / folder).is_dir():
+                kept = tmp_path_factory.getbasetemp() / "servers"
+                shutil.copytree(logs, kept, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="module")
