@@ -31,6 +31,7 @@ TABLES = """
 STILL_S = 30
 """Longer than any wait of the product that comes before something happens here."""
 THREAD_DIED = r"thread \S+ has died"
+DEAD = "SELECT actor, error_class, reason, count(*) FROM jobs.dead GROUP BY 1, 2, 3"
 UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
@@ -86,11 +87,13 @@ class Ledger:
         return sum(self.effects().values()), self.left()
 
     def result(self):
-        """Count what went wrong."""
+        """Count what went wrong; of what is lost, print what is dead."""
         effects = self.effects()
+        if lost := self.sent - effects.keys():
+            sys.stdout.write(f"lost: {sorted(lost)[:20]}; dead: {self._rows(DEAD)}\n")
         repeats = {job: times - 1 for job, times in effects.items() if times > 1}
         return Result(
-            lost=len(self.sent - effects.keys()),
+            lost=len(lost),
             ghost=len(effects.keys() - self.sent),
             duplicated=sum(n for (kind, _), n in repeats.items() if kind in UNDER_A_KEY),
             stuck=self.left(),

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import READY, RELAY_READY
+from tests.e2e.conftest import READY, RELAY_READY, run_apart, workshed
 from tests.faults.every import Every
 from tests.faults.experiment import KEY, Remedy, experiment
+
+__all__ = ["run_apart", "workshed"]
 
 ACTORS = (Path(__file__).parent / "slow.py").read_text()
 PLAIN, ONCE, MAILED = KINDS = (0, 1, 3)
 """Of the kinds of the load, those there are slow ones of."""
 
+ACCUSED = "jobs.dead WHERE reason LIKE 'killed its worker%'"
 ABSORBED = "absorbed: "
 """What a worker says of a job that another has done."""
 THREADS = 16
@@ -99,13 +102,32 @@ def slow(ledger, start_worker, tmp_path, full, eventually):
     return Slow(ledger, start, threads, tmp_path / "begun.txt", eventually)
 
 
-@pytest.mark.timeout(1800)
+@pytest.fixture
+def acquitted(drained, count, workshed):
+    """`acquitted(within_s)`: wait until nothing is left, twice if need be; count.
+
+    A job whose process is killed twice while it runs alone there is dead, as its killer. With kills
+    as often as here chance does that to some, which an operator puts back.
+    """
+
+    def acquitted(within_s):
+        result = drained(within_s)
+        if accused := count(ACCUSED):
+            workshed("dead", "retry", "--all", "--yes")
+            result = drained(within_s)
+        result.notes = {"taken for a killer": accused}
+        return result
+
+    return acquitted
+
+
+@pytest.mark.timeout(2700)
 @experiment(
     "stale-acks",
     number=2,
     fails_by="lost",
     fault="all connections of workers to RabbitMQ cut every 3 s; kill -9 of a worker master every "
-    "15 s",
+    "15 s; `dead retry` of what was taken for their killer",
     load="2 000 jobs of 1 to 10 s, direct and transactional",
     remedy=Remedy(
         "brokers/consumer.py",
@@ -114,7 +136,7 @@ def slow(ledger, start_worker, tmp_path, full, eventually):
     ),
 )
 def test_an_ack_of_a_lost_channel_loses_no_other_job(
-    slow, proxy, vhost, harmless, quiet, scale, full
+    slow, proxy, vhost, acquitted, judged, quiet, scale, full
 ):
     """Without the remedy it acks a job that still runs, and is lost when that is killed."""
     between = proxy(vhost)
@@ -130,7 +152,9 @@ def test_an_ack_of_a_lost_channel_loses_no_other_job(
         slow.send(scale(2_000, by=4))
         quiet(slow.ledger.done, slow.ledger.moved, within_s=450 if full else 40, still_s=15)
     # What was killed runs alone: where jobs are long, many of them take their time.
-    harmless(within_s=900 if full else 120)
+    result = acquitted(within_s=900 if full else 120)
+    result.notes |= {"kills": slow.replaced, "cuts": cuts.times}
+    judged(result)
     assert slow.replaced > 0
     assert cuts.times > 0
     assert between.accepted > cuts.times
