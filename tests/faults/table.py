@@ -42,11 +42,8 @@ EXTRAPOLATED = "extrapolated"
 TAIL = """
 A run's seed is printed and is in `faults.json`; `--seed` repeats it.
 
-What belongs to 25 and needs no load is tested by itself: that the console shows no page, gives no
-download and does nothing for a stranger, route by route (`test_a_stranger_sees_no_page`,
-`test_a_stranger_downloads_nothing`, `test_a_stranger_does_nothing`), that no action takes a form of
-another site or without the page's secret (`test_a_form_of_another_site_does_nothing`), and that
-what comes from outside stays text (`test_evil_stays_text`).
+What belongs to 25 and needs no load is tested by itself: that on the pages of the console what
+comes from outside stays text (`test_evil_stays_text`).
 """
 
 Record = dict[str, Any]
