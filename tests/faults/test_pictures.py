@@ -151,14 +151,14 @@ def is_shown(sha256):
         return image.width <= 800 and image.height <= 600
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @experiment(
     "pictures",
     number=17,
     fails_by="ghost",
     fault="of eight pictures two are cut off, two have flipped bits, one is a bomb; kill -9 of a "
     "worker master every 3 s",
-    load="3 000 pictures, which are looked at all the time",
+    load="1 000 pictures, which are looked at all the time",
     remedy=Remedy(
         "workshed/storage/local.py",
         "                Path(draft.name).replace(path)\n",
@@ -184,7 +184,7 @@ def test_each_picture_is_made_or_refused_once(
         return conn.execute(LEFT).fetchone()[0] + conn.execute(DEAD).fetchone()[0]
 
     with Every(0.05, watch.look), Every(3, kill_a_worker) as kills:
-        for turn in range(scale(3_000, by=50)):
+        for turn in range(scale(1_000, by=16)):
             kind = KINDS[turn % len(KINDS)]
             kinds[upload(*corpus.make(kind))] = kind
         quiet(
