@@ -202,6 +202,24 @@ def harmless(judged, drained):
 
 
 @pytest.fixture
+def all_refused(judged, drained):
+    """`all_refused(somebody)`: wait until nothing is left; count, and see that nothing was let in.
+
+    `somebody` has `tried` a number of things, and knows what was `accepted`.
+    """
+
+    def all_refused(somebody):
+        result = drained(within_s=600)
+        done = len(somebody.accepted)
+        result.notes = {"refused": somebody.tried - done, "done": done}
+        judged(result)
+        assert somebody.accepted == []
+        assert somebody.tried
+
+    return all_refused
+
+
+@pytest.fixture
 def start_one(ledger, start_worker):
     """`start_one(ready=False)`: a master of workers on the load."""
     return functools.partial(start_worker, "load", threads=4)

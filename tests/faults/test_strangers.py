@@ -95,7 +95,7 @@ class Strangers:
     ),
 )
 def test_the_console_does_nothing_for_strangers(
-    ledger, two_workers, strangers, drained, judged, connect, scale
+    ledger, two_workers, strangers, all_refused, connect, scale
 ):
     conn = connect(autocommit=True)
     numbers = itertools.count(1)
@@ -110,10 +110,5 @@ def test_the_console_does_nothing_for_strangers(
         for page in (*PAGES, *DOWNLOADS):
             strangers.read(page.path)
 
-    result = drained(within_s=600)
-    done = len(strangers.accepted)
-    result.notes = {"refused": strangers.tried - done, "done": done}
-    judged(result)
-    assert strangers.accepted == []
+    all_refused(strangers)
     assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
-    assert strangers.tried

@@ -48,20 +48,6 @@ def workers(parts, relay, start_one, connect):
     ]
 
 
-@pytest.fixture
-def finished(drained, judged):
-    """`finished(thief)`: wait until nothing is left, count, and see that all was refused."""
-
-    def finished(thief):
-        result = drained(within_s=600)
-        result.notes = {"refused": thief.tried - len(thief.accepted), "done": len(thief.accepted)}
-        judged(result)
-        assert thief.accepted == []
-        assert thief.tried
-
-    return finished
-
-
 def shuffled(forbidden, rounds):
     """All of them so often, each time in another order."""
     for _ in range(rounds):
@@ -81,14 +67,14 @@ def shuffled(forbidden, rounds):
         '    return ".*"',
     ),
 )
-def test_no_account_does_what_is_not_its_part(ledger, parts, workers, finished, scale, monkeypatch):
+def test_no_account_does_what_is_not_its_part(ledger, parts, workers, all_refused, scale):
     numbers = iter(range(1, 1_000_000))
     with contextlib.closing(OnRabbitMQ(parts, "letters", "parts")) as thief:
         for part, name in shuffled(thief.forbidden, scale(ROUNDS)):
             for _ in range(JOBS_AN_OPERATION):
                 ledger.send(next(numbers))
             thief.attempt(part, name)
-    finished(thief)
+    all_refused(thief)
 
 
 @pytest.mark.timeout(1800)
@@ -104,7 +90,7 @@ def test_no_account_does_what_is_not_its_part(ledger, parts, workers, finished, 
         'yield from ((one, ", ".join(VERBS.values()), f"TABLE {table}") for one in ROLES)',
     ),
 )
-def test_no_role_does_what_is_not_its_part(ledger, parts, workers, finished, connect, scale):
+def test_no_role_does_what_is_not_its_part(ledger, parts, workers, all_refused, connect, scale):
     number = 0
     with contextlib.closing(OnPostgreSQL(parts, connect(autocommit=True))) as thief:
         for tried, words in enumerate(shuffled(thief.forbidden, scale(ROUNDS))):
@@ -112,4 +98,4 @@ def test_no_role_does_what_is_not_its_part(ledger, parts, workers, finished, con
                 number += 1
                 ledger.commit(number, LATER)
             thief.attempt(*words)
-    finished(thief)
+    all_refused(thief)

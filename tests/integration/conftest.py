@@ -7,15 +7,22 @@ import pytest
 from dramatiq import Worker
 
 
-@pytest.fixture
-def actor(broker):
-    """Declare an actor for this test: `@actor(queue_name="default", …)`."""
+@contextlib.contextmanager
+def declaring(broker):
+    """A decorator that declares an actor; at the end of the block the broker knows none of them."""
     known = broker.actors, broker.queues, broker.declared, broker._signatures
     before = [dict(one) for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)
     for kept, now in zip(before, known, strict=True):
         now.clear()
         now.update(kept)
+
+
+@pytest.fixture
+def actor(broker):
+    """Declare an actor for this test: `@actor(queue_name="default", …)`."""
+    with declaring(broker) as decorator:
+        yield decorator
 
 
 @pytest.fixture

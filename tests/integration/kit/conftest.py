@@ -8,21 +8,17 @@ import sys
 import textwrap
 from typing import NamedTuple
 
-import dramatiq
 import pytest
 
 from brokers import broker
+from tests.integration.conftest import declaring
 
 
 @pytest.fixture
 def actor():
     """Declare an actor for this test: `@actor(queue_name="default", …)`."""
-    known = broker.actors, broker.queues, broker._signatures
-    before = [dict(one) for one in known]
-    yield lambda **options: dramatiq.actor(broker=broker, **options)
-    for kept, now in zip(before, known, strict=True):
-        now.clear()
-        now.update(kept)
+    with declaring(broker) as decorator:
+        yield decorator
 
 
 @pytest.fixture
