@@ -14,7 +14,8 @@ from tests.faults.thief import OnPostgreSQL, OnRabbitMQ
 POOLS = {"mail": ["letters"], "rest": ["parts"]}
 JOBS_AN_OPERATION, STATEMENTS_A_JOB = 4, 8
 LATER = timedelta(seconds=2)
-NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
+SLOWLY = {"WORKSHED_RELAY_FORK": "false", "FAULTS_TAKES_S": "0.03"}
+"""So that jobs wait, and can be stolen."""
 ROUNDS = 10
 
 
@@ -43,7 +44,7 @@ def workers(parts, relay, start_one, connect):
     role = f"{parts.prefix}_worker"
     connect(autocommit=True).execute(f"GRANT ALL ON public.effects, public.charges TO {role}")
     return [
-        start_one(options=["-Q", *names], env=parts.env(f"worker-{pool}", "worker") | NO_RELAY)
+        start_one(options=["-Q", *names], env=parts.env(f"worker-{pool}", "worker") | SLOWLY)
         for pool, names in POOLS.items()
     ]
 
