@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pika
@@ -22,13 +23,14 @@ def main() -> int:
     """Run what was asked for; the exit code is 1 where a target of it is missed."""
     wanted = arguments()
     names = wanted.only or usual(wanted)
-    size = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
+    found: list[Measurement] = []
     with private() as world:
-        found = [one for name in names for one in measured(world, name, size)]
         surroundings = report.surroundings(*versions(world))
+        for name in names:
+            found += measured(world, name, size(wanted))
+            if wanted.capacity:  # half an hour in all, which no later error may take away
+                figures.keep(found, surroundings)
     RESULTS.mkdir(exist_ok=True)
-    if wanted.capacity:
-        figures.keep(found, surroundings)
     written = report.as_json(found, surroundings)
     (RESULTS / "bench.json").write_text(written + "\n")
     report.draw(found, RESULTS / "bench.png")
@@ -62,6 +64,12 @@ def usual(wanted: argparse.Namespace) -> Sequence[str]:
         return figures.SCENARIOS
     left_out = (*WHEN_ASKED, *(NOT_IN_A_HURRY if wanted.quick else ()))
     return [name for name in SCENARIOS if name not in left_out]
+
+
+def size(wanted: argparse.Namespace) -> Size:
+    """Return how much is measured; the model plans with single worker processes."""
+    found = SMOKE if wanted.smoke else QUICK if wanted.quick else FULL
+    return replace(found, processes=(1,)) if wanted.capacity else found
 
 
 def measured(world: World, name: str, size: Size) -> list[Measurement]:

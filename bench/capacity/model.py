@@ -61,10 +61,12 @@ class Need:
     relays: int
     rabbitmq_share: float
     """Of what one queue of RabbitMQ can take and give."""
+    queues: int
+    """Over which the load is spread where one is not enough for `Load.used`."""
     postgresql_share: float
     """Of the commits that one PostgreSQL can make."""
     groups: int
-    """Into which the load is divided where one server is not enough for `Load.used`."""
+    """Into which the load is divided where one PostgreSQL is not enough for `Load.used`."""
 
 
 def need(load: Load, figures: Figures) -> Need:
@@ -78,7 +80,7 @@ def need(load: Load, figures: Figures) -> Need:
     published, commits = load.rate * starts, load.rate * each.commits
     # What comes in goes out again, and a queue is one process of RabbitMQ.
     passed = 1 / (1 / figures.published + 1 / figures.taken)
-    shares = published / passed, commits / figures.committed
+    rabbitmq_share, postgresql_share = published / passed, commits / figures.committed
     return Need(
         worker_cores=cores,
         processes=processes,
@@ -93,9 +95,10 @@ def need(load: Load, figures: Figures) -> Need:
         postgresql_connections=processes * (load.pool + BESIDE_POOL) + relays * RELAY,
         relayed=relayed,
         relays=relays,
-        rabbitmq_share=shares[0],
-        postgresql_share=shares[1],
-        groups=max(1, math.ceil(max(shares) / load.used)),
+        rabbitmq_share=rabbitmq_share,
+        queues=max(1, math.ceil(rabbitmq_share / load.used)),
+        postgresql_share=postgresql_share,
+        groups=max(1, math.ceil(postgresql_share / load.used)),
     )
 
 

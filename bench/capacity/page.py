@@ -7,8 +7,8 @@ from bench.capacity import asked, table
 from bench.capacity.figures import Figures
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "capacity.md"
-PART = re.compile(r"(<!-- (costs|checked|capacity)(.*?) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
-PLAIN = {"costs": table.costs, "checked": table.checked}
+PART = re.compile(r"(<!-- (costs|checked|ends|capacity)(.*?) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
+PLAIN = {"costs": table.costs, "checked": table.checked, "ends": table.ends}
 
 
 def written(text: str, figures: Figures) -> str:

@@ -22,6 +22,7 @@ def needs(loads: Sequence[Load], figures: Figures) -> str:
         ("their memory at most, MiB", lambda n: number(n.worker_bytes / MIB)),
         ("messages to RabbitMQ, per s", lambda n: number(n.published)),
         ("of what one queue took and gave", lambda n: share(n.rabbitmq_share)),
+        ("queues at least", lambda n: number(n.queues)),
         ("cores RabbitMQ keeps busy", lambda n: number(n.rabbitmq_cores)),
         ("AMQP connections", lambda n: number(n.amqp_connections)),
         ("commits that write, per s", lambda n: number(n.commits)),
@@ -68,6 +69,20 @@ def checked(figures: Figures) -> str:
         says = of_one_process(load, figures)
         rows.append([kind, number(says), number(did), f"{says / did:.2f} x"])
     return table(["a job that is", "by the model, jobs per s", "measured", "ratio"], rows)
+
+
+def ends(figures: Figures) -> str:
+    """Return what one of each did at most: a queue takes, then gives, with one process."""
+    through = 1 / (1 / figures.published + 1 / figures.taken)
+    rows = [
+        ("a queue of RabbitMQ took, confirmed", figures.published),
+        ("and gave, acknowledged", figures.taken),
+        ("so that through it can go", through),
+        ("PostgreSQL committed, asked by eight connections", figures.committed),
+        ("asked by one", figures.committed_alone),
+        ("a relay sent", figures.relayed),
+    ]
+    return table(["one of each", "per s"], ((name, number(value)) for name, value in rows))
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -88,8 +88,19 @@ def test_a_plain_job_costs_postgresql_nothing():
 
 
 def test_what_a_queue_takes_it_has_to_give_too():
-    """At half of what it takes, and nothing else, it has more than half of its work."""
-    assert need(Load(FOUND.published / 2), FOUND).rabbitmq_share > 0.9
+    """At half of what it takes alone, half of its time is gone, and giving takes some more."""
+    rate = FOUND.published / 2
+
+    assert need(Load(rate), FOUND).rabbitmq_share == pytest.approx(0.5 + rate / FOUND.taken)
+
+
+def test_one_queue_is_enough_until_it_is_used_as_far_as_was_said():
+    most = 1 / (1 / FOUND.published + 1 / FOUND.taken)
+
+    within, beyond = (need(Load(most * used), FOUND) for used in (0.69, 0.71))
+
+    assert (within.queues, beyond.queues) == (1, 2)
+    assert beyond.groups == 1  # another queue is nearer than another PostgreSQL
 
 
 def test_one_server_is_enough_until_it_is_used_as_far_as_was_said():
