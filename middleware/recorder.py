@@ -93,7 +93,7 @@ class Recorder:
     def _work(self, conn: Connection) -> None:
         """Write windows until this worker ends."""
         while True:
-            while window := list(itertools.islice(self._waiting, WINDOW)):
+            while window := self._window():
                 self._write(conn, window)
                 self._forget(len(window))
             self._note_lost(conn)
@@ -101,6 +101,11 @@ class Recorder:
                 return
             self._wake.wait(LOOK_S)
             self._wake.clear()
+
+    def _window(self) -> list[bytes]:
+        """Return what is written next, which stays until that is done."""
+        with self._lock:  # none is added between the start of an iteration and its end
+            return list(itertools.islice(self._waiting, WINDOW))
 
     def _write(self, conn: Connection, rows: list[bytes]) -> None:
         try:

@@ -2,7 +2,9 @@
 
 import os
 import socket
+import threading
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -212,6 +214,33 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     eventually(lambda: runs.lost(connect(autocommit=True), timedelta(hours=1)) == 5)
     recording.add(record(15))  # there is room again
     assert history(11)[-1].message_id == "job 15"
+
+
+class Raced(deque):
+    """As somebody begins to read it for the first time, another thread does something."""
+
+    meanwhile = None
+
+    def __iter__(self):
+        begun = super().__iter__()
+        if self.meanwhile:
+            other = threading.Thread(target=self.meanwhile)
+            self.meanwhile = None
+            other.start()
+            other.join(0.2)  # not for ever: it may have to wait until this one has read
+        return begun
+
+
+def test_a_job_that_ends_as_a_window_is_taken_disturbs_nobody(recording, history, caplog):
+    """Added in between, its record stopped the history for half a second, with an error."""
+    recording._waiting = waiting = Raced()
+    recording.add(record(0))
+    waiting.meanwhile = lambda: recording.add(record(1))
+
+    recording.start()
+
+    assert [run.message_id for run in history(2)] == ["job 0", "job 1"]
+    assert caplog.messages == []
 
 
 def test_one_that_cannot_be_stored_costs_no_other(recording, history, eventually):
