@@ -24,7 +24,7 @@ class Parts:
         people = accounts([queue.name for queue in queues], pools, self.prefix)
         self._accounts = [one.name for one in people]
         passwords = dict.fromkeys(self._accounts, PASSWORD)
-        rabbitmq.ask("POST", "definitions", definitions(rabbitmq.vhost, queues, people, passwords))
+        rabbitmq.load(definitions(rabbitmq.vhost, queues, people, passwords))
         conn.execute("\n".join(script(self.prefix, ("jobs", "product"))))
         for role in ROLES:
             name = f"{self.prefix}_{role}"

@@ -239,7 +239,7 @@ class Loading(RabbitMQ):
 def test_the_management_api_takes_them_too(rabbitmq, workshed):
     done = workshed("broker", "definitions", "--vhost", rabbitmq.vhost, "--prefix", "api")
 
-    rabbitmq.ask("POST", "definitions", done.json)
+    rabbitmq.load(done.json)
 
     try:
         assert {"emails", "emails.dead"} <= rabbitmq.queues().keys()
