@@ -46,6 +46,8 @@ NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
 
+SHIPPED = postgres.binaries
+
 ROUNDS_ARE_SET = 16_00_00
 """The first PostgreSQL whose rounds of a password can be chosen."""
 
@@ -154,6 +156,13 @@ def eventually():
 
 
 # PostgreSQL
+
+
+@pytest.fixture
+def shipped_programs(monkeypatch):
+    """The programs of PostgreSQL that a user has, whatever `--postgres` says: where they are."""
+    monkeypatch.setattr(postgres, "binaries", SHIPPED)
+    return SHIPPED
 
 
 @pytest.fixture(scope="session")

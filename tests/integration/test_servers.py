@@ -18,7 +18,7 @@ import pytest
 
 from console.servers import NotInstalledError, ServerError, Servers, install, state
 from console.servers.account import Account, account
-from console.servers.postgres import PACKAGE, PostgreSQL, binaries
+from console.servers.postgres import PACKAGE, PostgreSQL
 from console.servers.process import READY_S
 from console.servers.rabbitmq import RabbitMQ
 from workshed.settings import Settings
@@ -164,6 +164,7 @@ def test_servers_listen_on_loopback_only_and_want_their_password(private):
         pika.BlockingConnection(url)
 
 
+@pytest.mark.usefixtures("shipped_programs")
 def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
     private, open_folder, eventually
 ):
@@ -207,9 +208,11 @@ def test_an_ordinary_user_with_a_closed_home_leaves_nothing_either(
     private.check()
 
 
-def test_programs_in_a_closed_folder_are_copied_out(open_folder, claim, monkeypatch):
+def test_programs_in_a_closed_folder_are_copied_out(
+    open_folder, claim, shipped_programs, monkeypatch
+):
     site = open_folder / "site"
-    source = binaries(claim).parents[1]
+    source = shipped_programs(claim).parents[1]
     for name in (PACKAGE, f"{PACKAGE}.libs"):
         shutil.copytree(source.with_name(name), site / name, symlinks=True)
     site.chmod(0o700)

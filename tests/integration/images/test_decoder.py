@@ -109,7 +109,7 @@ def pids(decoder):
 def is_gone(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # or gone while it is read
         return True
     return state == "Z"
 
