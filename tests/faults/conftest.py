@@ -120,6 +120,12 @@ def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
 
 
 @pytest.fixture
+def full(request):
+    """Whether these are the sizes that the promise names."""
+    return request.config.getoption("full")
+
+
+@pytest.fixture
 def seed(request):
     """The number that chance begins with in this run; printed, and `--fault-seed` repeats it."""
     given = request.config.getoption("fault_seed")

@@ -32,6 +32,8 @@ STATES = """
 LEFT = "SELECT count(*) FROM jobs.schedule WHERE actor LIKE 'send_%'"
 AWAY_S = 0.02
 WELCOME_S = 2.0
+HELD = 40
+"""Mails that a worker may have on its threads, and in its hands, when another is sent."""
 """Within which a mail to one person has come meanwhile, where a worker is up."""
 
 
@@ -146,7 +148,7 @@ def test_each_recipient_has_one_mail_or_is_counted(
 
 @pytest.mark.timeout(900)
 def test_mails_to_one_pass_all_mails_of_a_campaign(
-    campaign, start_one, mail_server, conn, scale, eventually
+    campaign, start_one, mail_server, conn, scale, full, eventually
 ):
     """Whoever is to have one waits for none of those, also where both are in one queue."""
     wanted = scale(10_000, by=40)
@@ -156,20 +158,29 @@ def test_mails_to_one_pass_all_mails_of_a_campaign(
         start_campaign(own, number)
     eventually(lambda: len(mail_server.received) > wanted // 20, within_s=60)
 
-    late = []
+    late, passed_by = [], []
     for turn in range(5):
         for single in (welcome, mail_to_one):
             address = f"{single.__name__}{turn}@example.com"
-            begun = time.monotonic()
+            before, begun = len(mail_server.received), time.monotonic()
             single(address)
             eventually(functools.partial(has_come, mail_server, address), within_s=30)
             late.append(time.monotonic() - begun)
+            passed_by.append(place(mail_server, address) - before)
             assert campaigns.find(conn, number).state == "sending"
 
-    assert max(late) < WELCOME_S
+    assert max(passed_by) <= HELD
+    if full:  # of a machine that does nothing else
+        assert max(late) < WELCOME_S
     eventually(lambda: campaigns.find(conn, number).state == "sent", within_s=300)
     assert campaigns.progress(conn, number).sent == wanted
 
 
 def has_come(mail_server, address):
-    return any(one.recipients == (address,) for one in mail_server.received)
+    return place(mail_server, address) is not None
+
+
+def place(mail_server, address):
+    """Return how many mails came before that to an address."""
+    places = (n for n, one in enumerate(mail_server.received) if one.recipients == (address,))
+    return next(places, None)

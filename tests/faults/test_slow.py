@@ -87,12 +87,6 @@ class Slow:
 
 
 @pytest.fixture
-def full(request):
-    """Whether these are the sizes that the promise names."""
-    return request.config.getoption("full")
-
-
-@pytest.fixture
 def slow(ledger, start_worker, tmp_path, full, eventually):
     """Jobs that take long; nothing runs yet."""
     (tmp_path / "slow.py").write_text(ACTORS)
