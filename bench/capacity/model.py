@@ -78,9 +78,7 @@ def need(load: Load, figures: Figures) -> Need:
     processes = max(1, math.ceil(load.rate / (of_one_process(load, figures) * load.used)))
     relays = max(1, math.ceil(relayed / (figures.relayed * load.used)))
     published, commits = load.rate * starts, load.rate * each.commits
-    # What comes in goes out again, and a queue is one process of RabbitMQ.
-    passed = 1 / (1 / figures.published + 1 / figures.taken)
-    rabbitmq_share, postgresql_share = published / passed, commits / figures.committed
+    rabbitmq_share, postgresql_share = published / figures.passed, commits / figures.committed
     return Need(
         worker_cores=cores,
         processes=processes,
