@@ -47,7 +47,8 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@sh .ci/debian
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
-		tests/integration/sync tests/unit/pixels --full
+		tests/integration/sync tests/unit/pixels \
+		tests/faults/test_campaigns.py::test_mails_to_one_pass_all_mails_of_a_campaign --full
 	@sh .ci/corpus
 	@$(BIN)/pytest -m corpus tests/unit/pixels
 	@$(BIN)/python -m tests.faults --scale full --write docs/faults.md
