@@ -125,7 +125,7 @@ def _made(answer: dict[str, Any], cpu_s: float) -> Made:
             raise ImageRefusedError(reason)
         case {"memory": limit_bytes}:
             raise ImageRefusedError(f"it needs more than {limit_bytes >> 20} MiB of memory")
-        case {"ended": code} if -code == signal.SIGXCPU:
+        case {"ended": code} if -code == signal.SIGPROF:
             raise ImageRefusedError(f"it takes more than {cpu_s:g} s of CPU")
         case {"ended": code} if -code in _CRASHES:
             raise ImageRefusedError(f"it crashes the decoder with {signal.Signals(-code).name}")
