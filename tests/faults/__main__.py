@@ -8,6 +8,7 @@ fail.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +30,7 @@ def main() -> int:
         show_list(chosen, as_json=words.json)
         return 0
     results = Results(words.write, list(known.values())) if words.write else None
-    outcomes = []
+    outcomes, began = [], time.monotonic()
     for outcome in run(chosen, words, results):
         outcomes.append(outcome)
         if not words.json:
@@ -38,6 +39,12 @@ def main() -> int:
             print(outcome.words, file=sys.stderr)
     if words.json:
         print(json.dumps({"experiments": [o.as_json() for o in outcomes]}, indent=2))
+    else:
+        passed, took = sum(o.passed for o in outcomes), int(time.monotonic() - began)
+        print(
+            f"{passed} of {len(outcomes)} passed in {took // 60} min {took % 60} s, "
+            f"{words.jobs} at a time"
+        )
     return 0 if all(o.passed for o in outcomes) else 1
 
 
@@ -57,7 +64,8 @@ def arguments() -> argparse.Namespace:
 def show_list(chosen: list[Experiment], *, as_json: bool) -> None:
     """Name the experiments."""
     if as_json:
-        rows = [{"name": e.name, "fault": e.fault, "load": e.load} for e in chosen]
+        names = ("name", "number", "fault", "load", "fails_by")
+        rows = [{name: getattr(e, name) for name in names} for e in chosen]
         print(json.dumps({"experiments": rows}, indent=2))
         return
     for e in chosen:

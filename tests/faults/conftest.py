@@ -35,15 +35,37 @@ DEAD = "SELECT actor, error_class, reason, count(*) FROM jobs.dead GROUP BY 1, 2
 UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
+class Drain:
+    """The time from the last send until nothing is left."""
+
+    def __init__(self):
+        self._began = None
+
+    def begins(self):
+        """Note that something has been sent; the last time counts."""
+        self._began = time.monotonic()
+
+    def seconds(self):
+        """Return how long it took until now."""
+        assert self._began is not None
+        return round(time.monotonic() - self._began, 1)
+
+
+@pytest.fixture
+def drain():
+    return Drain()
+
+
 class Ledger:
     """What was sent, and what came of it."""
 
-    def __init__(self, broker, rows, rabbitmq):
+    def __init__(self, broker, rows, rabbitmq, drain):
         self.kinds = KINDS
         self.sink = None
         self._broker = broker
         self._rows = rows
         self._rabbitmq = rabbitmq
+        self._drain = drain
         self.sent: set[tuple[str, int]] = set()
 
     def message(self, number):
@@ -56,14 +78,19 @@ class Ledger:
         """Send one directly."""
         message = self.message(number)
         self._broker.enqueue(message)
-        self.sent.add((message.actor_name, number))
+        self.note(message)
 
     def commit(self, number, delay=None):
         """Send one with a transaction that commits."""
         message = self.message(number)
         with db.transaction() as conn:
             schedule.send(conn, message, delay=delay)
-        self.sent.add((message.actor_name, number))
+        self.note(message)
+
+    def note(self, message):
+        """Note one that was sent by somebody else."""
+        self.sent.add((message.actor_name, *message.args))
+        self._drain.begins()
 
     def effects(self):
         """Return how often each job had its effect."""
@@ -103,7 +130,7 @@ class Ledger:
 
 
 @pytest.fixture
-def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
+def ledger(broker, connect, rabbitmq, tmp_path, drain):
     """The load of an experiment, and at its end what came of it, which must be no harm."""
     connect(autocommit=True).execute(TABLES)
     (tmp_path / "load.py").write_text(ACTORS)
@@ -114,7 +141,7 @@ def ledger(broker, connect, rabbitmq, tmp_path, request, eventually):
         with db.connect() as conn:  # each time: an experiment may restart PostgreSQL
             return conn.execute(query).fetchall()
 
-    yield Ledger(broker, rows, rabbitmq)
+    yield Ledger(broker, rows, rabbitmq, drain)
     for name in ("parts", "letters"):
         del broker.declared[name]
 
@@ -135,12 +162,23 @@ def seed(request):
     return number
 
 
-@pytest.fixture
-def judged(request, seed, tmp_path):
+class Judge:
     """`judged(result)`: report what came of an experiment, and fail over harm."""
 
-    def judged(result):
-        result.seed = seed
+    def __init__(self, drain, judge):
+        self.all_sent = drain.begins
+        self._judge = judge
+
+    def __call__(self, result):
+        return self._judge(result)
+
+
+@pytest.fixture
+def judged(request, seed, drain, tmp_path):
+    def judge(result):
+        result.seed, result.drain_s = seed, drain.seconds()
+        if "kill_a_worker" in request.fixturenames:
+            result.notes["kills"] = request.getfixturevalue("kill_a_worker").times
         logs = [log.read_text() for log in tmp_path.glob("worker-*.log")]
         result.threads_dead += sum(len(re.findall(THREAD_DIED, text)) for text in logs)
         report = request.config.getoption("fault_report")
@@ -149,15 +187,14 @@ def judged(request, seed, tmp_path):
         assert result.harm == 0, result
         return result
 
-    return judged
+    return Judge(drain, judge)
 
 
 @pytest.fixture(scope="session")
 def quiet():
     """`quiet(is_over, moved, within_s)`: wait for it, or until nothing has moved for long.
 
-    Returns the seconds that took. What is missing then is counted, and no error: it is what an
-    experiment looks for.
+    What is missing then is counted, and no error: it is what an experiment looks for.
     """
 
     def quiet(is_over, moved, within_s, still_s=STILL_S):
@@ -167,7 +204,6 @@ def quiet():
             time.sleep(0.1)
             if (now := moved()) != state:
                 state, since = now, time.monotonic()
-        return round(time.monotonic() - began, 1)
 
     return quiet
 
@@ -187,9 +223,8 @@ def drained(ledger, quiet):
     """`drained(within_s)`: wait until nothing is left; count."""
 
     def drained(within_s):
-        drain_s = quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s)
+        quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s)
         result = ledger.result()
-        result.drain_s = drain_s
         if ledger.sink:
             result.outside = sum(times - 1 for times in ledger.sink.asked.values())
         return result
@@ -199,9 +234,9 @@ def drained(ledger, quiet):
 
 @pytest.fixture
 def harmless(judged, drained):
-    """`harmless(within_s=60)`: wait until nothing is left; count, report, and fail over harm."""
+    """`harmless(within_s=240)`: wait until nothing is left; count, report, and fail over harm."""
 
-    def harmless(within_s=60):
+    def harmless(within_s=240):
         return judged(drained(within_s))
 
     return harmless
@@ -238,9 +273,9 @@ def two_workers(start_one):
 
 
 class Killer:
-    """Kills one of two masters with all it started, in turn, by kill -9; it is started again.
+    """Kills one of some masters with all it started, in turn, by kill -9; it is started again.
 
-    Once the other one and its relay are up, or where both boot for longer than they live nothing
+    Once another one and its relay are up, or where all boot for longer than they live nothing
     is ever done.
     """
 
@@ -250,12 +285,15 @@ class Killer:
         self._workers = workers
         self._start = start
         self._eventually = eventually
-        self._turn = itertools.cycle(range(2))
+        self._turn = itertools.cycle(range(len(workers)))
 
     def __call__(self):
         number = next(self._turn)
-        other = self._workers[1 - number]
-        self._eventually(lambda: is_up(other) or other.process.poll(), within_s=60)
+        others = [*self._workers[:number], *self._workers[number + 1 :]]
+        self._eventually(
+            lambda: any(map(is_up, others)) or all(one.process.poll() for one in others),
+            within_s=60,
+        )
         if self._workers[number].process.poll() is None:
             with contextlib.suppress(ProcessLookupError):  # it ends just now
                 self._workers[number].kill()

@@ -1,12 +1,16 @@
 """Do something again and again while a test goes on."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Self
 
 
 class Every:
-    """Does something every so many seconds, in a thread, until the block ends."""
+    """Does something every so many seconds, in a thread, until the block ends.
+
+    Or as often as it can, where that takes longer.
+    """
 
     def __init__(self, seconds: float, what: Callable[[], object]) -> None:
         self._seconds = seconds
@@ -27,7 +31,9 @@ class Every:
             raise self.error
 
     def _run(self) -> None:
-        while not self._over.wait(self._seconds):
+        due = time.monotonic() + self._seconds
+        while not self._over.wait(max(0.0, due - time.monotonic())):
+            due = max(due + self._seconds, time.monotonic())
             try:
                 self._what()
                 self.times += 1

@@ -71,13 +71,13 @@ class Result:
     outside: int = 0
     """Mails and requests that a server outside had more than once."""
     counted: int = 0
-    """How many of those the product itself counts as may have happened twice."""
+    """How many of those may have come twice by the count of who sent them."""
     threads_dead: int = 0
     """Threads of workers that ended while their process went on."""
     repeats: int = 0
     """Effects of plain actors that happened again: at least once is what they have."""
     drain_s: float | None = None
-    """From the last send until nothing was left."""
+    """From the last send until nothing was left; None where that was not measured."""
     seed: int = 0
     notes: dict[str, float] = field(default_factory=dict)
 

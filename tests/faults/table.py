@@ -24,11 +24,12 @@ effect it had, in a table without unique keys.
   of nothing.
 - **duplicated**: an effect of a `once` actor, or under a key, that happened twice. **plain**: what
   the plain actor beside them did again; it has no key, and at least once is what it is promised.
-- **outside**: mails and requests that a server had twice, and how many of them Workshed itself
-  counts as such.
+- **outside**: mails and requests that a server had twice, and in brackets how many may have come
+  twice by the count of who sent them: of mails Workshed's, of requests the actor's own, which
+  counts them as it asks. More outside than counted is harm.
 - **stuck**: rows, locks and messages that are left when nothing runs any more. **threads**: threads
   that died.
-- **drain**: from the last send until nothing was left.
+- **drain**: from the last send until nothing was left, with what the experiment still did to it.
 - **without**: the experiment was run once more, at small scale, with its remedy taken out of the
   processes it starts; it has to fail by the verdict that is named, which counted so many.
 
@@ -40,7 +41,8 @@ COLUMNS = (
 EXTRAPOLATED = "extrapolated"
 """What the name of such a note has."""
 TAIL = """
-A run's seed is printed and is in `faults.json`; `--seed` repeats it.
+A run's seed is printed and is in `faults.json`; `--seed` repeats what is drawn by it, which is
+what is sent and what goes wrong, but not the moment at which something strikes.
 
 What belongs to 25 and needs no load is tested by itself: that on the pages of the console what
 comes from outside stays text (`test_evil_stays_text`).

@@ -164,7 +164,7 @@ def send(ledger, brokers, refused):
         except PublishRefusedError as err:
             refused.append(err)
             return
-        ledger.sent.add((message.actor_name, number))
+        ledger.note(message)
 
     return send
 

@@ -112,7 +112,8 @@ def test_a_record_that_is_not_visible_yet_discards_no_job(
         return rows(LEFT)[0][0] + waiting
 
     in_threads(senders.send, range(count), threads=SENDERS)
-    drain_s = quiet(
+    judged.all_sent()
+    quiet(
         lambda: left() == 0,
         lambda: (left(), rows(DISCARDED)),
         within_s=240,
@@ -128,7 +129,6 @@ def test_a_record_that_is_not_visible_yet_discards_no_job(
             ghost=len(never & greeted.keys()),
             duplicated=greeted.total() - len(greeted) + len(greeted.keys() & discarded),
             stuck=left() + len((never & senders.plain) - discarded),
-            drain_s=drain_s,
             notes={
                 "kept": len(kept),
                 "deleted": len(deleted),

@@ -92,6 +92,7 @@ def test_of_one_key_one_is_alive(broker, rows, senders, start_worker, judged, sc
     with senders(scale(1_000, by=25)):
         start_worker("keys", threads=8)
         start_worker("keys", threads=8)
+    judged.all_sent()
     with contextlib.suppress(AssertionError):  # what is missing is counted
         eventually(lambda: rows(left) == rows(lost) == [(0,)], within_s=120)
     result = Result(

@@ -77,6 +77,7 @@ def test_no_more_run_together_and_none_waits_for_ever(
 
     for number in range(count):
         broker.enqueue(Message("parts", "work", (number,), {}, {}))
+    judged.all_sent()
     for _ in range(3):
         killed()
     for _ in range(2):

@@ -76,8 +76,9 @@ def send_failing(ledger, broker):
 
     def send(count):
         for number in itertools.islice(numbers, count):
-            broker.enqueue(Message("parts", "failing", (number,), {}, {}))
-            ledger.sent.add(("failing", number))
+            message = Message("parts", "failing", (number,), {}, {})
+            broker.enqueue(message)
+            ledger.note(message)
 
     return send
 

@@ -173,6 +173,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
             kind = KINDS[number % 4]
             broker.enqueue(Message("parts", kind, (number,), {}, {}))
             sent.add((kind, number))
+        judged.all_sent()
         fault()
 
     def effects():
@@ -182,7 +183,7 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
     def left():
         return hurt(LEFT)[0][0] + sum(q.get("messages", 0) for q in rabbitmq.queues().values())
 
-    drain_s = quiet(
+    quiet(
         lambda: effects().keys() >= sent and left() == 0,
         lambda: (sum(effects().values()), left()),
         within_s=900,
@@ -197,7 +198,6 @@ def test_postgresql_hurts(broker, hurt, start_worker, rabbitmq, tmp_path, quiet,
             ghost=len(done.keys() - sent),
             duplicated=sum(times - 1 for times in done.values()),
             stuck=left(),
-            drain_s=drain_s,
             notes={"jobs": len(sent), "faults": len(faults), **notes},
         )
     )

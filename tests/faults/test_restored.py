@@ -31,7 +31,7 @@ def send(ledger):
                 message = ledger.message(number)
                 with db.transaction() as conn:
                     schedule.send(conn, message, delay=SOON if number % 5 == 3 else None)
-                ledger.sent.add((message.actor_name, number))
+                ledger.note(message)
             else:
                 ledger.send(number)
 

@@ -92,9 +92,10 @@ def test_nothing_grows(ledger, start_one, measured, judged, drained, scale, even
         victims.append(start_one(ready=False))
 
     def delayed(number):
+        message = ledger.message(number)
         with db.transaction() as conn:
-            schedule.send(conn, ledger.message(number), delay=timedelta(seconds=1))
-        ledger.sent.add((ledger.message(number).actor_name, number))
+            schedule.send(conn, message, delay=timedelta(seconds=1))
+        ledger.note(message)
 
     ways = [ledger.send] * 7 + [ledger.commit] * 2 + [delayed]
     began = time.monotonic()

@@ -51,6 +51,7 @@ def test_a_limit_strikes_in_the_function_alone(
     for number in range(wanted):
         limit = {"time_limit": first + 2 * AROUND_MS * number // wanted}
         broker.enqueue(Message("parts", "work", (number,), {}, limit))
+    judged.all_sent()
 
     def count(of, where):
         return rows(f"SELECT count({of}) FROM outcomes WHERE {where}")[0][0]  # noqa: S608 -- ours

@@ -182,7 +182,8 @@ def test_what_is_missing_is_made_again(
             since = sender.begun + 1
             eventually(lambda: any(n > since for _, n in effects()), within_s=20)
 
-    drain_s = quiet(lambda: left() == 0, lambda: (left(), len(effects())), within_s=120)
+    judged.all_sent()
+    quiet(lambda: left() == 0, lambda: (left(), len(effects())), within_s=120)
     ran = Counter(rows(EFFECTS))
     promised = sender.sent - sender.deleted
     judged(
@@ -191,7 +192,6 @@ def test_what_is_missing_is_made_again(
             ghost=len(ran.keys() - sender.sent - sender.refused),
             duplicated=ran.total() - len(ran),
             stuck=left(),
-            drain_s=drain_s,
             notes={
                 "sent": len(sender.sent),
                 "refused, and said so": len(sender.refused),

@@ -150,6 +150,7 @@ def test_each_time_has_one_run(move, rows, hosts, judged, quiet, seed, scale, ev
                 eventually(lambda at=now: rows(MADE_AT, at), within_s=120)
             hosts.start()
         now += HOUR
+    judged.all_sent()
     wanted = [first + n * HOUR for n in range((now - first) // HOUR)]
 
     def left():

@@ -166,13 +166,12 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
     fleet.replace("new", kill=True)
     until(5)
     fleet.stop_senders()
+    judged.all_sent()
     sent = fleet.sent()
     quiet(lambda: found.left() == 0, found.moved, within_s=240)
     died = found.count("jobs.dead")
     workshed("dead", "retry", "--all", "--yes")
-    drain_s = quiet(
-        lambda: found.effects().keys() >= sent and found.left() == 0, found.moved, within_s=240
-    )
+    quiet(lambda: found.effects().keys() >= sent and found.left() == 0, found.moved, within_s=240)
 
     effects = found.effects()
     repeats = {job: times - 1 for job, times in effects.items() if times > 1}
@@ -183,7 +182,6 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
             duplicated=sum(n for (kind, _), n in repeats.items() if kind != "plain"),
             repeats=sum(n for (kind, _), n in repeats.items() if kind == "plain"),
             stuck=found.left(),
-            drain_s=drain_s,
             notes={
                 "sent": len(sent),
                 "run by the old release": found.count("effects WHERE release = 'old'"),

@@ -1,9 +1,24 @@
 """The campaign's remedies stand where it says, and so do its tests."""
 
+import json
+import re
+import sys
+
 import pytest
 
-from tests.faults.experiment import ROOT, Remedy, all_experiments, run_test
+from tests.faults import __main__ as campaign
+from tests.faults.experiment import (
+    FAILED,
+    KEY,
+    ROOT,
+    Experiment,
+    Remedy,
+    Result,
+    all_experiments,
+    run_test,
+)
 from tests.faults.numbers import NUMBERS
+from tests.faults.outcome import Outcome, Run
 from tests.faults.table import Results, page
 from tests.faults.test_every_line import POINTS
 
@@ -81,3 +96,62 @@ def test_it():
                if inspect.isfunction(one))
     assert steps.FIRST_PAUSE_S == 9  # of a package that has a plugin of pytest
 """
+
+
+def test_no_shipped_line_knows_of_the_campaign():
+    """What takes a remedy out is in the campaign's own folder alone."""
+    for package in ("actors", "brokers", "console", "middleware", "workshed"):
+        for path in (ROOT / package).rglob("*"):
+            if path.suffix in {".py", ".sql"}:
+                assert not re.search(r"FAULTS_|tests\.faults|sitecustomize", path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, True),
+        ({"code": 1}, False),
+        ({"result": None}, False),
+        ({"without_code": 0}, False),
+        ({"without_code": 2}, False),
+        ({"without_result": None}, False),
+        ({"without_result": Result(stuck=3)}, False),
+        ({"patched": 0}, False),
+    ],
+    ids=str,
+)
+def test_an_experiment_passes_where_its_verdict_counts_without_the_remedy(changes, passes):
+    """Not where an error ended it, another verdict counted, or no process had done without."""
+    of = {
+        "code": 0,
+        "result": Result(),
+        "without_code": FAILED,
+        "without_result": Result(lost=3),
+        "patched": 2,
+        **changes,
+    }
+    e = Experiment(1, "name", "a fault", "a load", KEY, "lost", "test.py::test")
+    run = Run(of["code"], of["result"], 0, "")
+    without = Run(of["without_code"], of["without_result"], of["patched"], "")
+
+    outcome = Outcome(e, run, without, 1.0)
+
+    assert outcome.passed is passes
+    assert outcome.as_json()["passed"] is passes
+    assert ("passed" in outcome.line()) is passes
+
+
+def test_the_command_names_each_experiment(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tests.faults", "--list", "--json"])
+
+    assert campaign.main() == 0
+    rows = json.loads(capsys.readouterr().out)["experiments"]
+    assert [one["name"] for one in rows] == list(EXPERIMENTS)
+    assert all(one["fault"] and one["load"] for one in rows)
+
+
+def test_the_command_knows_no_other_experiment(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tests.faults", "--only", "kill-nothing"])
+
+    assert campaign.main() == 2
+    assert "no experiment 'kill-nothing'; there are: kill-everything," in capsys.readouterr().out

@@ -175,7 +175,7 @@ def test_a_span_begins_at_the_first_failure_and_travels(
         failing.send()
         eventually(lambda: rows("SELECT 1 FROM jobs.dead"), within_s=20)
 
-    assert failing.runs == 4
+    assert 1 < failing.runs <= 4
     ((first, died_ms),) = rows("""
         SELECT (convert_from(body, 'UTF8')::json #>> '{options,failing_since,OSError}')::bigint,
                extract(epoch FROM died_at) * 1000
