@@ -122,6 +122,8 @@ def install(files):
     }
     written = "".join(f"{name}='{value}'\n" for name, value in settings.items())
     (files / "etc/workshed/workshed.env").write_text(written)
+    # Of all that a part may say for itself, what can be seen without a server of its own.
+    (files / "etc/workshed/clock.env").write_text("WORKSHED_METRICS_PORT=9282\n")
     (files / "etc/workshed/console.env").write_text(
         f"{CONSOLE}WORKSHED_SECRET_KEY={'k' * 40}\nCONSOLE=--host {HOST} --port 0\n"
     )
@@ -159,7 +161,7 @@ def test_the_target_starts_and_stops_all(host, eventually):
     eventually(lambda: {host.state(unit) for unit in units} == {"inactive"}, within_s=60)
 
     assert [host.state(unit, "Result") for unit in units] == ["success"] * 4
-    for unit, first in zip(units, (9192, 9181, 9182), strict=False):
+    for unit, first in zip(units, (9192, 9181, 9282), strict=False):
         port = int(AT.search(host.log(unit))[1])
         assert port - first in range(16)  # other tests of this machine have some
 
