@@ -1,12 +1,16 @@
 """The composition root: which broker, and the order of what happens around every job."""
 
+import logging
+import sys
 from functools import cache
+from pathlib import Path
 
 import dramatiq
 from dramatiq.middleware import Middleware
 
 from brokers import address
 from brokers.envelope import StrictJson
+from brokers.errors import exit_code
 from brokers.metrics_fork import MetricsFork, measure
 from brokers.queues import QUEUES, weighted
 from brokers.rabbitmq import RabbitMQ
@@ -41,18 +45,37 @@ from middleware import (
 from workshed.errors import SettingsError
 from workshed.settings import Settings, settings
 
+logger = logging.getLogger(__name__)
+
 STUB = "stub://"
+OTHERS = {"dramatiq", "periodiq"}
+"""Programs of others that import actors; whatever that raises, they end with 1."""
 
 
 @cache
 def broker() -> RabbitMQ | Stub:
-    """Build the broker of this process from its settings, and tell dramatiq; opens nothing."""
-    config = settings()
-    found = build(config)
+    """Build the broker of this process from its settings, and tell dramatiq; opens nothing.
+
+    Raises `SettingsError`; in a program of others `SystemExit`, with the documented code.
+    """
+    try:
+        config = settings()
+        found = build(config)
+    except SettingsError as err:
+        if program() not in OTHERS:
+            raise
+        logger.critical("%s", err)
+        raise SystemExit(exit_code(err)) from None
     measure(config)
     dramatiq.set_encoder(StrictJson())
     dramatiq.set_broker(found)
     return found
+
+
+def program() -> str:
+    """Name what was started: `periodiq`, or `dramatiq`, also as `python -m dramatiq`."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def build(config: Settings) -> RabbitMQ | Stub:

@@ -29,6 +29,9 @@ SPDX = {
 PLACES = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
 """Labels of addresses, the best one first."""
 
+UNSAID = {"periodiq": "https://gitlab.com/bersace/periodiq"}
+"""Where those are made that state no address."""
+
 HEAD = """\
 # Licences of others
 
@@ -89,7 +92,7 @@ def needed(requirements: list[str]) -> set[str]:
 def described(name: str, extras: tuple[str, ...]) -> Package:
     """Read what an installed package says of itself."""
     said = metadata.metadata(name)
-    return Package(said["Name"], licence(said), extras, url(said))
+    return Package(said["Name"], licence(said), extras, url(said) or UNSAID.get(name, ""))
 
 
 def licence(said: metadata.PackageMetadata) -> str:

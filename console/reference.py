@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import typer
@@ -32,7 +33,17 @@ COMMANDS = README.parent / "docs" / "command-line.md"
 CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
 DEFINITIONS = README.parent / "deploy" / "rabbitmq" / "definitions.json"
+RULES = README.parent / "deploy" / "prometheus" / "rules.yml"
+OPERATOR_RULES = README.parent / "deploy" / "kubernetes" / "overlays" / "large" / "rules.yaml"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
+OPERATOR_HEAD = """\
+# Written by `make docs`: deploy/prometheus/rules.yml, as the operator of Prometheus takes it.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: workshed
+spec:
+"""
 PART = re.compile(
     r"(<!-- (settings|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL
 )
@@ -156,6 +167,12 @@ def definitions_file() -> str:
     return json.dumps(definitions("workshed", QUEUES, people, {}), indent=2) + "\n"
 
 
+def operator_rules() -> str:
+    """Return the alerts of Prometheus for its operator: the same lines, below `spec`."""
+    rules = RULES.read_text("utf-8")
+    return OPERATOR_HEAD + indent(rules[rules.index("groups:") :], "  ")
+
+
 def written(text: str) -> str:
     """Return a document with its tables written anew."""
     tables = {
@@ -172,4 +189,5 @@ if __name__ == "__main__":
     for page in (CONFIGURATION, METRICS, COMMANDS, MIDDLEWARE):
         page.write_text(written(page.read_text("utf-8")), "utf-8")
     DEFINITIONS.write_text(definitions_file(), "utf-8")
+    OPERATOR_RULES.write_text(operator_rules(), "utf-8")
     LICENCES.write_text(licences.page(), "utf-8")

@@ -19,6 +19,7 @@ from middleware.uniqueness import Uniqueness
 from workshed import db, migrate
 from workshed.cron import Spec
 from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import MigrationError
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import SAY_EVERY, Declared
 from workshed.metrics import meters
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 CLOCK = "scheduled_at"
 """Option of a message by which `periodiq` is known: when it woke up, for this job."""
+EXIT_USAGE = 2
+"""Of a clock whose database lacks migrations; that of workers, `brokers.errors`, is above here."""
 PAUSE_S = 5.0
 """After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
 
@@ -192,7 +195,10 @@ class Recurring(Middleware):
         return time.monotonic() < self._rests_until
 
     def _say_once(self) -> None:
-        """Show this clock's numbers; note its jobs, as soon as PostgreSQL answers."""
+        """Show this clock's numbers; note its jobs, as soon as PostgreSQL answers.
+
+        Raises `SystemExit` where its schema is older than this release, as a worker's start does.
+        """
         meters.CLOCK_TICK.set(time.time())
         if not self._shows:
             self._shows = True
@@ -205,6 +211,9 @@ class Recurring(Middleware):
                 jobs = self.jobs(self._broker, conn)
                 recurring.declare(conn, jobs)
             self._said = len(jobs) == len(periodic(self._broker))
+        except MigrationError as err:  # any other error `periodiq` would end with 1 by
+            logger.critical("%s", err)
+            raise SystemExit(EXIT_USAGE) from None
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning("periodic jobs are not noted yet: %s", str(err).strip())

@@ -11,6 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from brokers.errors import EXIT_USAGE
+
 PERIODIQ = Path(sys.executable).with_name("periodiq")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE = (datetime.now(UTC) + DAY).replace(hour=9, minute=0, second=0, microsecond=0)
@@ -372,3 +374,27 @@ def test_a_clock_shows_what_it_has_made(start_clock, move, eventually):
 
     assert first != second
     eventually(lambda: made() >= 3, within_s=30)
+
+
+def test_a_clock_with_a_wrong_setting_ends_with_2_and_a_sentence(start_clock, move):
+    """Stock `periodiq` ends with 1 and a traceback, and is started over and over."""
+    move(NINE)
+
+    clock = start_clock(WORKSHED_BROKRE_URL="amqp://")
+
+    assert clock.process.wait(60) == EXIT_USAGE, clock.text
+    assert "WORKSHED_BROKRE_URL is not a setting; did you mean WORKSHED_BROKER_URL?" in clock.text
+    assert "Traceback" not in clock.text
+
+
+def test_a_clock_whose_database_lacks_migrations_ends_with_2_and_a_sentence(
+    start_clock, move, rows
+):
+    move(NINE)
+    rows("DELETE FROM jobs.migrations WHERE stream = 'jobs' RETURNING 1")
+
+    clock = start_clock()
+
+    assert clock.process.wait(60) == EXIT_USAGE, clock.text
+    assert "run `workshed migrate`" in clock.text
+    assert "Traceback" not in clock.text

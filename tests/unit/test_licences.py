@@ -2,10 +2,11 @@
 
 import re
 from email.message import Message
+from importlib import metadata
 
 import pytest
 
-from console.licences import licence, packages, page, url
+from console.licences import UNSAID, licence, packages, page, url
 from console.reference import LICENCES
 
 ALLOWED = {
@@ -43,6 +44,11 @@ def test_no_licence_slips_in():
     }
 
     assert unknown == {}
+
+
+def test_each_has_an_address_and_none_is_written_by_hand_that_the_package_states():
+    assert [one.name for one in packages() if not one.url] == []
+    assert [name for name in UNSAID if url(metadata.metadata(name))] == []
 
 
 def test_no_address_is_that_of_a_registry():

@@ -11,6 +11,7 @@ from console.reference import (
     DEFINITIONS,
     METRICS,
     MIDDLEWARE,
+    OPERATOR_RULES,
     README,
     chain,
     configuration_table,
@@ -19,6 +20,7 @@ from console.reference import (
     in_lines,
     metrics_table,
     middleware_sections,
+    operator_rules,
     written,
 )
 from middleware import Callbacks, Discard, Label, Retries, Stock
@@ -61,6 +63,10 @@ def test_the_page_of_middleware_has_them_as_they_are():
 def test_the_definitions_of_rabbitmq_are_those_of_the_code():
     """A worker that may not configure does not start on a queue that lacks an argument."""
     assert DEFINITIONS.read_text("utf-8") == definitions_file(), "run `make docs`"
+
+
+def test_the_alerts_for_the_operator_are_those_of_prometheus():
+    assert OPERATOR_RULES.read_text("utf-8") == operator_rules(), "run `make docs`"
 
 
 @pytest.mark.parametrize("one", chain(), ids=lambda one: type(one).__name__)

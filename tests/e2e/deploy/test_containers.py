@@ -6,6 +6,7 @@ Debian of the same release instead of python:3.13-slim-trixie.
 
 import os
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -30,7 +31,7 @@ def start_service(image, start_container, broker, mail_server, tmp_path):
     os.chown(data, 10001, 10001)
     ours = {name: os.environ[name] for name in os.environ if name.startswith("WORKSHED_")}
 
-    def start(name):
+    def start(name, command=None):
         service = services[name]
         env = dict(one.split("=", 1) for one in config["Env"])
         env |= {key: value for key, value in service["environment"].items() if key not in SERVERS}
@@ -39,11 +40,12 @@ def start_service(image, start_container, broker, mail_server, tmp_path):
         mounts += [bind(data, one["target"]) for one in service.get("volumes", ())]
         init = ["/usr/bin/python3", "-c", INIT] if service.get("init") else []
         # All of them are on the network of this machine, where somebody may have the port.
-        command = [word if word != "8080" else "0" for word in service["command"]]
+        words = command or service["command"]
+        words = [word if word != "8080" else "0" for word in words]
         container = start_container(
             spec(
                 files,
-                [*init, *command],
+                [*init, *words],
                 env,
                 cwd=config["WorkingDir"],
                 user=config["User"],
@@ -79,6 +81,13 @@ def healthy(container, eventually):
     return eventually(lambda: container.attempt(*check, there)[0] == 0, within_s=120)
 
 
+def holds_a_licence(path):
+    """Say so of the text of one; files with fewer bytes only name another."""
+    return re.search(r"licen[cs]e|copying|gpl", path.name, re.IGNORECASE) and (
+        path.is_file() and path.stat().st_size > 500
+    )
+
+
 def test_it_is_not_root_and_brings_the_licences_of_all(image):
     files, config = image
     packages = files / "opt/workshed/lib/python3.13/site-packages"
@@ -95,6 +104,7 @@ def test_it_is_not_root_and_brings_the_licences_of_all(image):
         if f"| {name} |" not in re.sub(r"[_.]", "-", named)
     }
     assert unknown == {"workshed"}
+    assert [one.name for one in infos if not any(map(holds_a_licence, one.rglob("*")))] == []
 
 
 def test_nothing_that_tests_need_is_in_it(image):
@@ -128,6 +138,21 @@ def test_a_worker_on_a_read_only_root_does_a_job_and_hears_sigterm(
     assert worker.run("sh", "-c", "touch /tmp/x /var/lib/workshed/x && id -u") == "10001\n"
     assert "CapEff:\t0000000000000000" in worker.run("cat", "/proc/1/status")
     assert worker.stop(within=45) == 0
+
+
+def test_its_own_command_brings_a_relay_and_does_what_was_delayed(
+    image, start_service, conn, count, eventually
+):
+    """Without a relay nobody is ready, and what is delayed waits for one."""
+    with conn.transaction():
+        user = people.create(conn, name="Ada", email="ada@example.org")
+    worker = start_service("worker", image[1]["Cmd"])
+    healthy(worker, eventually)
+
+    send_welcome_email.send_with_options(args=(user.id,), delay=timedelta(seconds=1))
+    eventually(lambda: count("product.emails WHERE state = 'sent'") == 1, within_s=120)
+
+    assert worker.stop(within=45) == 0, worker.text()
 
 
 @pytest.mark.parametrize("name", ["relay", "console", "clock"])

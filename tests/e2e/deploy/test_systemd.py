@@ -43,6 +43,12 @@ MANAGER = (
 BOOTED = ("sysinit.target", "basic.target", "network-online.target", "shutdown.target")
 AT = re.compile(r"metrics are at http://127\.0\.0\.1:(\d+)/metrics")
 ALONE = "[Unit]\nDefaultDependencies=no\n"
+# What each says once it is up.
+UP = {
+    "workshed-relay": "at work",
+    "workshed-clock": "metrics are at",
+    "workshed-console": "Console",
+}
 CONSOLE = "WORKSHED_CONSOLE_USERS='olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA'\n"
 
 
@@ -116,6 +122,8 @@ def install(files):
     }
     written = "".join(f"{name}='{value}'\n" for name, value in settings.items())
     (files / "etc/workshed/workshed.env").write_text(written)
+    # Of all that a part may say for itself, what can be seen without a server of its own.
+    (files / "etc/workshed/clock.env").write_text("WORKSHED_METRICS_PORT=9282\n")
     (files / "etc/workshed/console.env").write_text(
         f"{CONSOLE}WORKSHED_SECRET_KEY={'k' * 40}\nCONSOLE=--host {HOST} --port 0\n"
     )
@@ -153,23 +161,25 @@ def test_the_target_starts_and_stops_all(host, eventually):
     eventually(lambda: {host.state(unit) for unit in units} == {"inactive"}, within_s=60)
 
     assert [host.state(unit, "Result") for unit in units] == ["success"] * 4
-    for unit, first in zip(units, (9192, 9181, 9182), strict=False):
+    for unit, first in zip(units, (9192, 9181, 9282), strict=False):
         port = int(AT.search(host.log(unit))[1])
         assert port - first in range(16)  # other tests of this machine have some
 
 
 def test_what_dies_is_started_again_and_what_cannot_start_is_not(host, eventually):
-    host.systemctl("start", "workshed-relay")
-    eventually(lambda: "at work" in host.log("workshed-relay"), within_s=120)
-    first = host.pid("workshed-relay")
-    host.systemctl("kill", "--signal=KILL", "workshed-relay")
-    eventually(lambda: host.pid("workshed-relay") not in {0, first}, within_s=60)
-    host.systemctl("stop", "workshed-relay")
+    host.systemctl("start", *UP)
+    for unit, word in UP.items():
+        eventually(lambda: word in host.log(unit), within_s=120)  # noqa: B023 -- called at once
+    first = {unit: host.pid(unit) for unit in UP}
+    host.systemctl("kill", "--signal=KILL", *UP)
+    for unit, pid in first.items():
+        eventually(lambda: host.pid(unit) not in {0, pid}, within_s=60)  # noqa: B023 -- as above
+    host.systemctl("stop", *UP)
 
     host.container.run("sh", "-c", "echo WORKSHED_BROKRE_URL=x >> /etc/workshed/workshed.env")
-    host.systemctl("start", "workshed-relay", "workshed-worker@mail")
-    for unit in ("workshed-relay", "workshed-worker@mail"):
-        eventually(lambda: host.state(unit) == "failed", within_s=120)  # noqa: B023 -- called at once
+    host.systemctl("start", *UP, "workshed-worker@mail")
+    for unit in (*UP, "workshed-worker@mail"):
+        eventually(lambda: host.state(unit) == "failed", within_s=120)  # noqa: B023 -- as above
         assert host.state(unit, "ExecMainStatus") == "2"
         assert host.state(unit, "NRestarts") == "0"
         assert "WORKSHED_BROKRE_URL" in host.log(unit)

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from brokers.errors import EXIT_USAGE
 from tests.e2e.workers.supervised import (
     ACTORS,
     command_of,
@@ -118,6 +119,16 @@ def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
 
     assert master.process.wait(30) == 1
     assert all(map(has_ended, processes))
+
+
+def test_plain_dramatiq_with_a_wrong_setting_ends_with_2_and_a_sentence(run_apart, environment):
+    """Any other error that comes while it imports actors is a traceback, and 1."""
+    words = ("-m", "dramatiq", "actors", "--processes", "1")
+    done = run_apart(*words, **{**environment, "WORKSHED_BROKRE_URL": "amqp://"})
+
+    assert done.returncode == EXIT_USAGE, done.stderr
+    assert "WORKSHED_BROKRE_URL is not a setting; did you mean WORKSHED_BROKER_URL" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(

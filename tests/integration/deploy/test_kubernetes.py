@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from brokers.queues import QUEUES
+from console.reference import RULES
 from tests.integration.deploy.lines import load, problem, queues, unknown
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
@@ -29,6 +30,10 @@ LOCKED = {
 WRITTEN = {"/tmp", "/var/lib/workshed"}  # noqa: S108 -- of the container
 LARGE = "overlays/large"
 ADDITION_S = 20
+# Of a PrometheusRule; an operator drops a field that it does not know, or refuses the object.
+GROUP = {"name", "interval", "rules"}
+ALERT = {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
+SPAN = re.compile(r"([0-9]+h)?([0-9]+m)?([0-9]+s)?")
 
 
 @functools.cache
@@ -324,3 +329,24 @@ def test_prometheus_scrapes_what_has_metrics_under_the_name_that_rules_know():
     label = monitor["spec"]["jobLabel"]
     assert {pods(LARGE)[name]["metadata"]["labels"][label] for name in scraped} == {"workshed"}
     assert all(endpoint["port"] in {p["name"] for p in container(n)["ports"]} for n in scraped)
+
+
+def test_the_alerts_of_prometheus_reach_its_operator():
+    (found,) = named(LARGE, "PrometheusRule").values()
+
+    assert found["spec"] == yaml.safe_load(RULES.read_text("utf-8"))
+    assert found["spec"]["groups"][0]["rules"]
+
+
+def test_each_alert_has_the_fields_that_the_operator_knows():
+    (found,) = named(LARGE, "PrometheusRule").values()
+
+    assert found.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert found["spec"].keys() == {"groups"}
+    for group in found["spec"]["groups"]:
+        assert {"name", "rules"} <= group.keys() <= GROUP
+        for alert in group["rules"]:
+            assert {"alert", "expr"} <= alert.keys() <= ALERT
+            assert SPAN.fullmatch(alert.get("for", "0s"))
+            texts = [alert["expr"], *alert["labels"].values(), *alert["annotations"].values()]
+            assert {type(one) for one in texts} == {str}

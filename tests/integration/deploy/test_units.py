@@ -7,12 +7,14 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 from brokers.queues import QUEUES
 from console.cli import CODES
+from console.reference import DEFINITIONS
 from console.supervisor import EXIT_FAILED, EXIT_KILLED
 from tests.integration.deploy.lines import load, problem, queues, unknown
 from workshed.settings import Settings
@@ -20,13 +22,21 @@ from workshed.settings import Settings
 FOLDER = Path(__file__).parents[3] / "deploy" / "systemd"
 UNITS = {one.name: one for one in sorted(FOLDER.glob("workshed*.*")) if one.is_file()}
 SERVICES = [name for name in UNITS if name.endswith(".service")]
+# Whose account and role each file of the examples is for, in docs/roles.md.
+ROWS = {
+    "migrate": "`workshed migrate`",
+    "worker": "workers",
+    "relay": "`workshed relay`",
+    "clock": "a clock, `periodiq …`",
+    "console": "operators: commands, the console",
+}
 LASTING = [name for name in SERVICES if "migrate" not in name]
 MOST_EXPOSED = 13
 """Tenths, by `systemd-analyze security`: 100 is anything goes; below 20 is what it calls OK."""
 
 
 class Unit(configparser.ConfigParser):
-    """A unit, each key with all its values."""
+    """A unit, each key with its last value."""
 
     def __init__(self, name):
         super().__init__(
@@ -49,6 +59,12 @@ def variables(name):
     """What a file of the example says, as systemd would read it."""
     lines = (FOLDER / "etc" / name).read_text("utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and line[0] != "#")
+
+
+def proposed(name):
+    """What a file of the example says in comments, for whoever wants it."""
+    lines = (FOLDER / "etc" / name).read_text("utf-8").splitlines()
+    return dict(line[1:].split("=", 1) for line in lines if line.startswith("#WORKSHED_"))
 
 
 def command(name, environment):
@@ -156,6 +172,37 @@ def test_each_variable_of_the_examples_is_a_setting_that_is_read(name):
 
     assert unknown(said) == set()
     load({key: value for key, value in filled.items() if value})
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_part_may_have_an_account_and_a_role_of_its_own(name):
+    """Of two files the last one holds. Without one of its own, a part has the rights of all."""
+    files = re.findall(r"(?m)^EnvironmentFile=(.+)$", UNITS[name].read_text("utf-8"))
+    own = name.removeprefix("workshed-").removesuffix(".service").replace("@", "-%i")
+
+    assert [one.removeprefix("-") for one in files] == [
+        "/etc/workshed/workshed.env",
+        f"/etc/workshed/{own}.env",
+    ]
+    needed = "console" in name or "@" in name  # users, queues
+    assert files[1].startswith("-") is not needed
+
+
+@pytest.mark.parametrize(
+    "name", sorted({one.name for one in (FOLDER / "etc").iterdir()} - {"workshed.env"})
+)
+def test_the_accounts_of_the_examples_are_those_of_the_page(name):
+    page = (FOLDER.parents[1] / "docs" / "roles.md").read_text("utf-8")
+    part = ROWS[name.removesuffix(".env").partition("-")[0]]
+    account, role = re.search(rf"(?m)^\| {re.escape(part)} \| (.*?)\| (.*) \|$", page).groups()
+    said = {key: urlsplit(url) for key, url in proposed(name).items()}
+    rabbitmq, postgresql = said.get("WORKSHED_BROKER_URL"), said["WORKSHED_DATABASE_URL"]
+
+    load(proposed(name))
+    owner = postgresql.username == "owner"
+    assert role == ("owns the schemas" if owner else f"`workshed_{postgresql.username}`")
+    assert account.partition(",")[0].strip("` ") == (rabbitmq.username if rabbitmq else "")
+    assert rabbitmq is None or f'"name": "{rabbitmq.path[1:]}"' in DEFINITIONS.read_text("utf-8")
 
 
 def test_the_groups_of_the_examples_work_on_every_queue_once():
