@@ -1,4 +1,4 @@
-"""A private authority, the certificates it signs, and what of RabbitMQ shows them."""
+"""A private authority, the certificates it signs, and servers that show them."""
 
 import contextlib
 import json
@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+import psycopg
 import trustme
 
+from console.servers.account import account
 from console.servers.ports import HOST, free_ports
+from tests.pooler import pooled
 
 NAME = "localhost"
 """Whose certificates are; servers listen on `HOST`, which they are not for."""
@@ -92,10 +95,50 @@ def _options(authority, files, **options):
     return f"[{','.join(f'{{{name},{value}}}' for name, value in options.items())}]"
 
 
+@contextlib.contextmanager
+def postgres(database, files, eventually):
+    """A server of this database shows a certificate until the end; its URL.
+
+    PostgreSQL itself where it was built with TLS, and PgBouncer before it where it was not.
+    """
+    for path in map(Path, files.values()):  # a key that others may read is refused
+        path.chmod(0o600)
+        account().give(path)
+    certificate, key = files["certfile"], files["keyfile"]
+    with psycopg.connect(database, autocommit=True) as conn:
+        by_itself = conn.execute("SHOW ssl_library").fetchone() == ("OpenSSL",)
+        if not by_itself:
+            tls = {"client_tls_cert_file": certificate, "client_tls_key_file": key}
+            many = {"pool_mode": "session", "default_pool_size": 90}
+            with pooled(database, eventually, client_tls_sslmode="require", **many, **tls) as url:
+                yield url
+            return
+        try:
+            _tell(conn, f"SET ssl_cert_file = '{certificate}'", f"SET ssl_key_file = '{key}'")
+            _tell(conn, "SET ssl = on")
+            eventually(lambda: conn.execute("SHOW ssl").fetchone() == ("on",))
+            yield database
+        finally:
+            _tell(conn, "RESET ssl", "RESET ssl_cert_file", "RESET ssl_key_file")
+
+
+def _tell(conn, *changes):
+    for change in changes:
+        conn.execute(f"ALTER SYSTEM {change}")
+    conn.execute("SELECT pg_reload_conf()")
+
+
+SCHEMES = {"amqp": "amqps", "http": "https"}
+
+
 def by_tls(url, port, host=NAME, **options):
     """The URL by which the same server is reached by TLS, with these options behind `?`."""
     parts = urlsplit(url)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
     place = f"{parts.netloc.rpartition('@')[0]}@{host}:{port}"
-    return urlunsplit(
-        parts._replace(scheme=f"{parts.scheme}s", netloc=place, query=urlencode(options))
-    )
+    return urlunsplit(parts._replace(scheme=scheme, netloc=place, query=urlencode(options)))
+
+
+def verified(url, ca, host=NAME):
+    """The URL of a PostgreSQL that has to show a certificate of that authority and host."""
+    return by_tls(url, urlsplit(url).port, host, sslmode="verify-full", sslrootcert=ca)
