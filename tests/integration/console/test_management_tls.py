@@ -144,3 +144,40 @@ def test_a_file_that_cannot_be_used_is_named(url, refusal, tmp_path):
 
     assert "cacertfile '/none.pem' cannot be used: No such" in refusal(url(cacertfile="/none.pem"))
     assert "cannot be used: not PEM" in refusal(url(cacertfile=str(tmp_path / "ca.pem")))
+
+
+# Commands
+
+
+@pytest.fixture
+def doctor(workshed, broker, env):
+    """`doctor(MANAGEMENT_URL=…)`: what it says of that; AMQP goes as ever."""
+
+    def run(**variables):
+        env(**variables)
+        found = workshed("doctor", "--json").json["checks"]
+        return {one["check"]: one for one in found if one["check"].startswith("management")}
+
+    return run
+
+
+def test_the_doctor_and_the_commands_ask_by_tls(url, ca, doctor, broker, workshed, port):
+    broker.ensure_queues(set(broker.declared))
+
+    found = doctor(MANAGEMENT_URL=url(cacertfile=ca))
+
+    said = f"the management API answers at localhost:{port} (TLS by {ca})"
+    assert found["management"]["said"] == said
+    assert workshed("broker", "check").out.endswith("queues are there, as declared\n")
+
+
+def test_the_doctor_names_what_mends_it_and_never_the_way_without_tls(url, vhost, doctor, tmp_path):
+    """Told to write http://, somebody would send the password in clear."""
+    by_another = {"cacertfile": tls.another(tmp_path)}
+
+    found = doctor(MANAGEMENT_URL=url(**by_another))["management"]
+
+    assert found["level"] == "failed"
+    assert "name the authority that signed it as cacertfile" in found["said"]
+    usual = f"{urlsplit(vhost).username}:PASSWORD@{HOST}:15671?cacertfile=/etc/ca.pem"
+    assert found["mend"] == f"export WORKSHED_MANAGEMENT_URL='https://{usual}'"
