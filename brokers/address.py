@@ -19,13 +19,12 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from brokers.errors import did_you_mean
+from brokers import tls
 from workshed.errors import SettingsError
 
 HEARTBEAT_S = 15
 """Shared by both sides; a dead connection is noticed 5 s later."""
-TLS_NAMES = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
-NAMES = (*TLS_NAMES, "heartbeat")
+SETTING = "WORKSHED_BROKER_URL"
 
 
 def parameters(url: str, name: str) -> pika.URLParameters:
@@ -35,13 +34,13 @@ def parameters(url: str, name: str) -> pika.URLParameters:
     Raises `SettingsError` for what cannot be used, without the password.
     """
     parts = urlsplit(url)
-    options = _options(parts)
+    options = tls.options(parts, SETTING, ("heartbeat",))
     found = _located(parts)
     found.heartbeat = _heartbeat(options)
     found.client_properties = {"connection_name": f"{name} of process {os.getpid()}"}
     if parts.scheme == "amqps":
         found.ssl_options = pika.SSLOptions(
-            _context(options), options.get("server_name_indication")
+            tls.context(options, SETTING), options.get("server_name_indication")
         )
     return found
 
@@ -49,7 +48,7 @@ def parameters(url: str, name: str) -> pika.URLParameters:
 def unreachable(urls: list[str], trouble: str) -> str:
     """Say which server does not answer, without its password, and what to do."""
     return (
-        f"RabbitMQ does not answer at {' or '.join(map(place, urls))} (WORKSHED_BROKER_URL): "
+        f"RabbitMQ does not answer at {' or '.join(map(place, urls))} ({SETTING}): "
         f"{trouble}. Start it, correct the URL, or run `workshed dev`"
     )
 
@@ -60,14 +59,13 @@ def place(url: str) -> str:
     found = _located(parts)
     authority = ""
     if parts.scheme == "amqps":
-        file = dict(parse_qsl(parts.query)).get("cacertfile")
-        authority = f", TLS by {'the CAs of the system' if file is None else file}"
+        authority = f", {tls.authority(dict(parse_qsl(parts.query)))}"
     return f"{found.host}:{found.port} (virtual host {found.virtual_host!r}{authority})"
 
 
 def _located(parts: SplitResult) -> pika.URLParameters:
     if parts.username is not None and parts.password is None:
-        raise SettingsError("WORKSHED_BROKER_URL: a user without a password; write user:password@")
+        raise SettingsError(f"{SETTING}: a user without a password; write user:password@")
     # As amqp://, or pika would load the CAs of the system each time, only to be given others.
     found = pika.URLParameters(urlunsplit(parts._replace(scheme="amqp", query="")))
     if parts.scheme == "amqps" and parts.port is None:
@@ -75,54 +73,11 @@ def _located(parts: SplitResult) -> pika.URLParameters:
     return found
 
 
-def _options(parts: SplitResult) -> dict[str, str]:
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name, value in options.items():
-        if name not in NAMES:
-            hint = did_you_mean(name, NAMES) or f"; known are {', '.join(NAMES)}"
-            raise SettingsError(f"WORKSHED_BROKER_URL: {name} is not known here{hint}")
-        if name in TLS_NAMES and parts.scheme != "amqps":
-            raise SettingsError(f"WORKSHED_BROKER_URL: {name} is for amqps://, this is amqp://")
-        if not value:
-            raise SettingsError(f"WORKSHED_BROKER_URL: {name} is empty")
-    if options.get("verify", "verify_peer") != "verify_peer":
-        raise SettingsError(
-            "WORKSHED_BROKER_URL: a certificate is always verified; give the authority that signed "
-            "it as cacertfile, and its name, where it is not the host's, as server_name_indication"
-        )
-    return options
-
-
 def _heartbeat(options: dict[str, str]) -> int:
     value = options.get("heartbeat", str(HEARTBEAT_S))
     if not value.isdecimal() or int(value) < 1:
-        raise SettingsError(f"WORKSHED_BROKER_URL: heartbeat={value} is no whole number from 1 (s)")
+        raise SettingsError(f"{SETTING}: heartbeat={value} is no whole number from 1 (s)")
     return int(value)
-
-
-def _context(options: dict[str, str]) -> ssl.SSLContext:
-    """Trust the authority in `cacertfile`, or those of the system; show `certfile` when asked."""
-    try:
-        found = ssl.create_default_context(cafile=options.get("cacertfile"))
-    except OSError as err:
-        raise _unusable("cacertfile", options["cacertfile"], err) from None
-    if "keyfile" in options and "certfile" not in options:
-        raise SettingsError("WORKSHED_BROKER_URL: keyfile without a certfile")
-    if "certfile" in options:
-        try:
-            # By default OpenSSL would ask the terminal for the password of a key, and wait.
-            found.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
-        except OSError as err:
-            names = [name for name in ("certfile", "keyfile") if name in options]
-            raise _unusable(" or ".join(names), options[names[-1]], err) from None
-    return found
-
-
-def _unusable(name: str, file: str, error: OSError) -> SettingsError:
-    reason = error.strerror or str(error)
-    if isinstance(error, ssl.SSLError):
-        reason = f"not PEM, or not of this kind, or a key that has a password ({error.reason})"
-    return SettingsError(f"WORKSHED_BROKER_URL: {name} {file!r} cannot be used: {reason}")
 
 
 def describe(error: object) -> str:
@@ -143,10 +98,8 @@ def describe(error: object) -> str:
             said = f"the connection ended while it was made: {said}"
         case TimeoutError() | AMQPConnectorStackTimeout() | ConnectionOpenAborted():
             said = "it did not answer in time"
-        case ssl.SSLCertVerificationError():
-            said = f"its certificate is refused: {error.verify_message}"
         case ssl.SSLError():
-            said = f"TLS failed: {error.reason or said}"
+            said = tls.describe(error)
     return said.rstrip(".")
 
 

@@ -1,16 +1,26 @@
-"""RabbitMQ's management API, as far as the commands ask it."""
+"""RabbitMQ's management API, as far as the commands ask it.
+
+A URL of `WORKSHED_MANAGEMENT_URL` is `http://…`, or with TLS
+`https://user:password@host:15671?cacertfile=/etc/ca.pem`, with the names of `WORKSHED_BROKER_URL`.
+"""
 
 import contextlib
 import http.client
 import json
+import ssl
 from base64 import b64encode
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from brokers import tls
+from brokers.address import describe
 from console.errors import ManagementError
+from workshed.errors import SettingsError
 
+SETTING = "WORKSHED_MANAGEMENT_URL"
 PORT = 15672
 TLS_PORT = 15671
 TIMEOUT_S = 4.0  # seconds for one answer
@@ -29,11 +39,13 @@ class Management:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ManagementError("WORKSHED_MANAGEMENT_URL: its port cannot be read") from None
+            raise ManagementError(f"{SETTING}: its port cannot be read") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ManagementError(
-                "WORKSHED_MANAGEMENT_URL must be like http://user:password@127.0.0.1:15672"
-            )
+            raise ManagementError(f"{SETTING} must be like http://user:password@127.0.0.1:15672")
+        try:
+            self._options = tls.options(parts, SETTING)
+        except SettingsError as err:
+            raise ManagementError(str(err)) from None
         self.vhost = vhost
         self._timeout_s = timeout_s
         self.user = unquote(parts.username or "guest")
@@ -46,8 +58,9 @@ class Management:
 
     @property
     def address(self) -> str:
-        """Where it is, without the password."""
-        return f"{self._at[0]}:{self._at[1]}"
+        """Where it is, without the password, and by which authority its certificate is judged."""
+        authority = f" ({tls.authority(self._options)})" if self._tls else ""
+        return f"{self._at[0]}:{self._at[1]}{authority}"
 
     def page(self, queue: str) -> str:
         """Return where RabbitMQ's own UI shows a queue; who follows it logs in there."""
@@ -105,10 +118,16 @@ class Management:
             raise ManagementError(f"{self.address} is no management API of RabbitMQ") from None
 
     def _ask(self, path: str) -> tuple[int, bytes]:
-        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(*self._at, timeout=self._timeout_s)
+        connection = http.client.HTTPConnection(*self._at, timeout=self._timeout_s)
         with contextlib.closing(connection):
             try:
+                connection.connect()
+                if self._tls:
+                    # `HTTPSConnection` would ask for the name of the host alone.
+                    name = self._options.get("server_name_indication", self._at[0])
+                    connection.sock = self._context.wrap_socket(
+                        connection.sock, server_hostname=name
+                    )
                 headers = {"Authorization": f"Basic {self._login}"}
                 connection.request("GET", f"{self._root}/api/{path}", headers=headers)
                 answer = connection.getresponse()
@@ -117,8 +136,22 @@ class Management:
             except (OSError, http.client.HTTPException) as err:
                 raise ManagementError(
                     f"RabbitMQ's management API does not answer at {self.address} "
-                    f"(WORKSHED_MANAGEMENT_URL): {str(err) or type(err).__name__}"
+                    f"({SETTING}): {self._trouble(err)}"
                 ) from None
+
+    def _trouble(self, error: Exception) -> str:
+        if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
+            # Its own words are whatever the other side has said: of TLS, bytes for no terminal.
+            return f"its answer is no HTTP{'' if self._tls else '; where TLS is, write https://'}"
+        return describe(error)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        # Only when it is needed: to load the CAs of the system takes 30 ms, to link to a page none.
+        try:
+            return tls.context(self._options, SETTING)
+        except SettingsError as err:
+            raise ManagementError(str(err)) from None
 
     def _refused(self, path: str, status: int, text: bytes) -> ManagementError:
         if status in FORBIDDEN:

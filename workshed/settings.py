@@ -152,7 +152,8 @@ class Settings(BaseSettings):
     sentry_link: str = ""
     """Address of a job in Sentry, with `{message_id}` in it, for links of the console."""
     management_url: SecretStr | None = None
-    """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`."""
+    """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`; `https://` with what
+    `WORKSHED_BROKER_URL` takes behind `?` for TLS."""
     queues: str = ""
     """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
     max_retries: int = Field(default=3, ge=0)

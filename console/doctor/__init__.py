@@ -58,6 +58,7 @@ CHECKS = (
     Check("RabbitMQ TLS", encryption.rabbitmq, reads=("broker_url",)),
     Check("signing", signing.check, reads=("signing_keys", "signing")),
     Check("management", rabbitmq.management, needs=BROKER, reads=("management_url",)),
+    Check("management TLS", encryption.management, reads=("management_url",)),
     Check("alarms", rabbitmq.alarms, needs=BROKER),
     # After the actors, whose modules may declare queues.
     Check("queues", queues.declared, needs=BROKER, after=ACTORS),

@@ -1,4 +1,4 @@
-"""What leaves this host unencrypted, jobs and passwords alike: AMQP and SQL without TLS."""
+"""What leaves this host unencrypted, jobs and passwords alike: AMQP, HTTP and SQL without TLS."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ AMQPS = "export WORKSHED_BROKER_URL=amqps://user:password@host:5671/vhost?cacert
 VERIFIED = (
     "export WORKSHED_DATABASE_URL='postgresql://…?sslmode=verify-full&sslrootcert=/etc/ca.pem'"
 )
+HTTPS = "export WORKSHED_MANAGEMENT_URL='https://user:password@host:15671?cacertfile=/etc/ca.pem'"
 
 
 def rabbitmq(here: Surroundings) -> Iterator[Finding]:
@@ -32,6 +33,19 @@ def rabbitmq(here: Surroundings) -> Iterator[Finding]:
         yield ok("what leaves this host is encrypted")
     else:
         yield ok("no job leaves this host on its way there")
+
+
+def management(here: Surroundings) -> Iterator[Finding]:
+    """Look at where its URL leads, and how."""
+    named = here.settings.management_url
+    url = urlsplit("" if named is None else named.get_secret_value())
+    found = away([url.hostname or ""])
+    if not found:
+        yield ok("no question leaves this host on its way there")
+    elif url.scheme == "http":
+        yield warning(f"http:// sends the password unencrypted to {found}", HTTPS)
+    else:
+        yield ok("what leaves this host is encrypted")
 
 
 def postgresql(here: Surroundings) -> Iterator[Finding]:

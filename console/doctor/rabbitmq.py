@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pika
 
-from brokers import address, topology
+from brokers import address, tls, topology
 from brokers.build import STUB
 from console import troubles
 from console.doctor import probe
+from console.doctor.encryption import AMQPS
 from console.doctor.surroundings import CONNECT_S, Surroundings
 from console.errors import ManagementError
 from console.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
+from console.management import PORT, TLS_PORT
 
 START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
 
@@ -28,7 +30,8 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
         if said is None:
             yield ok(f"answers at {place}")
         elif all(troubles):
-            yield failed(f"RabbitMQ does not answer at {place}: {said}", START)
+            mend = f"start it, or {AMQPS}" if url.startswith("amqps:") else START
+            yield failed(f"RabbitMQ does not answer at {place}: {said}", mend)
         else:
             others = "start it; the others serve meanwhile"
             yield warning(f"does not answer at {place}: {said}", others)
@@ -58,8 +61,7 @@ def version(here: Surroundings) -> Iterator[Finding]:
 
 def management(here: Surroundings) -> Iterator[Finding]:
     """Log in to the management API."""
-    url = f"http://{here.user}:PASSWORD@{urlsplit(here.urls[0]).hostname}:15672"
-    line = f"export WORKSHED_MANAGEMENT_URL={url}"
+    line = f"export WORKSHED_MANAGEMENT_URL={usual(here)}"
     try:
         api = here.management()
         if api is None:
@@ -75,6 +77,17 @@ def management(here: Surroundings) -> Iterator[Finding]:
         skew = timedelta() if clock is None else abs(datetime.now(UTC) - clock)
         if skew > SKEW:
             yield apart(skew)
+
+
+def usual(here: Surroundings) -> str:
+    """Return where the API is as a rule, by TLS where RabbitMQ or the API is asked by it."""
+    parts, named = urlsplit(here.urls[0]), here.settings.management_url
+    place = f"{here.user}:PASSWORD@{parts.hostname}"
+    if parts.scheme != "amqps" and not (named and named.get_secret_value().startswith("https:")):
+        return f"http://{place}:{PORT}"
+    known = [(name, value) for name, value in parse_qsl(parts.query) if name in tls.NAMES]
+    query = urlencode(known, safe="/") if known else "cacertfile=/etc/ca.pem"
+    return f"'https://{place}:{TLS_PORT}?{query}'"
 
 
 def alarms(here: Surroundings) -> Iterator[Finding]:

@@ -48,6 +48,27 @@ def test_jobs_that_leave_the_host_unencrypted(tls, env, url, level):
 @pytest.mark.parametrize(
     ("url", "level"),
     [
+        ("http://ada:secret@mq.example.org:15672", "warning"),
+        ("https://ada:secret@mq.example.org:15671?cacertfile=/etc/ca.pem", "ok"),
+        ("http://ada:secret@127.0.0.1:15672", "ok"),
+        ("", "ok"),
+    ],
+)
+def test_a_password_of_the_management_api_that_leaves_the_host_unencrypted(tls, env, url, level):
+    env(MANAGEMENT_URL=url)
+
+    found = tls("management")
+
+    assert found.level == level
+    assert "secret" not in found.said + found.mend
+    if level == "warning":
+        assert found.said.endswith("unencrypted to mq.example.org")
+        assert found.mend.startswith("export WORKSHED_MANAGEMENT_URL='https://")
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [
         ("postgresql://ada:secret@db.example.org/shop", "warning"),
         ("postgresql://ada:secret@db.example.org/shop?sslmode=prefer", "warning"),
         ("postgresql://ada:secret@127.0.0.1,db.example.org/shop", "warning"),

@@ -1,0 +1,150 @@
+"""A whole installation by TLS, with certificates of a private authority: nothing goes without."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from console.servers.ports import HOST
+from tests import tls
+from tests.conftest import management
+
+ACTORS = """
+import dramatiq
+from brokers import broker
+from workshed import db
+
+@dramatiq.actor(broker=broker, queue_name="low", once=True)
+def note(number):
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO noted VALUES (%s, %s)", (number, conn.pgconn.ssl_in_use))
+"""
+SEND = """
+from brokers import schedule
+from workshed import db
+import parts
+
+with db.transaction() as conn:
+    schedule.send(conn, parts.note.message(1))
+"""
+MANAGEMENT = {"management": "MANAGEMENT"}
+WORKSHED = Path(sys.executable).with_name("workshed")
+
+
+@pytest.fixture(scope="module")
+def authority():
+    with tls.authority() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ports(servers, authority):
+    """Where RabbitMQ takes AMQP by TLS, and serves its API."""
+    node = servers.rabbitmq
+    return tls.listen(node, authority), tls.manage(node, authority)
+
+
+@pytest.fixture
+def by_tls(servers, ports, vhost, database, environment, numbers, authority, eventually):
+    """The variables of a process that reaches RabbitMQ, its API and PostgreSQL by TLS alone."""
+    ca, (amqps, https) = authority.file, ports
+    with tls.postgres(database, authority.issue(), eventually) as postgres:
+        yield {
+            **environment,
+            **numbers,
+            "WORKSHED_BROKER_URL": tls.by_tls(vhost, amqps, cacertfile=ca),
+            "WORKSHED_MANAGEMENT_URL": tls.by_tls(management(servers), https, cacertfile=ca),
+            "WORKSHED_DATABASE_URL": tls.verified(postgres, ca),
+        }
+
+
+@pytest.fixture
+def workshed(by_tls, run_apart):
+    """`workshed("doctor")`: the command as it is installed, run to its end."""
+    return lambda *words, **env: run_apart("-m", "console", *words, **{**by_tls, **env})
+
+
+@pytest.fixture
+def beside(by_tls, tmp_path):
+    """`beside("relay")`: a command that runs until the test ends; its log."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words):
+            log = tmp_path / f"{words[0]}.log"
+            with log.open("wb") as out:
+                process = subprocess.Popen(
+                    [WORKSHED, *words],
+                    env={**os.environ, **by_tls},
+                    cwd=tmp_path,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                )
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            return log
+
+        yield start
+
+
+@pytest.fixture
+def noted(conn, tmp_path):
+    """Which numbers were noted, each with whether TLS was on the way there."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    conn.autocommit = True
+    conn.execute("CREATE TABLE noted (number int, by_tls boolean)")
+    return lambda: conn.execute("SELECT number, by_tls FROM noted").fetchall()
+
+
+def test_a_job_is_sent_relayed_and_run_by_tls_and_the_doctor_is_content(
+    workshed, by_tls, beside, run_apart, rabbitmq, noted, authority, eventually
+):
+    made = workshed("broker", "setup", "--import", "parts")
+    assert made.returncode == 0, made.stderr
+    sent = run_apart("-c", SEND, **by_tls)
+    assert sent.returncode == 0, sent.stderr
+    logs = [beside("relay"), beside("worker", "--no-relay", "-p", "1", "-t", "2", "parts")]
+
+    ran = eventually(noted, within_s=90)
+
+    assert ran == [(1, True)], [log.read_text() for log in logs]
+    checked = workshed("broker", "check", "--import", "parts")
+    assert "as declared" in checked.stdout, checked.stderr
+    links = rabbitmq.ask("GET", "connections")
+    ours = [one["ssl"] for one in links if one.get("vhost") == rabbitmq.vhost]
+    assert ours == [True] * len(ours)
+    assert len(ours) >= 2
+    words = ("--import", "parts", "--processes", "1", "--threads", "2", "--stop-within", "30s")
+    told = workshed("doctor", "--json", *words)
+    findings = json.loads(told.stdout)["checks"]
+    assert [one for one in findings if one["level"] != "ok"] == []
+    said = {one["check"]: one["said"] for one in findings}
+    for check in ("RabbitMQ", "management"):
+        assert f"TLS by {authority.file}" in said[check]
+
+
+@pytest.mark.parametrize("wrong", [{"RabbitMQ": "BROKER", "PostgreSQL": "DATABASE"}, MANAGEMENT])
+def test_the_doctor_says_which_server_shows_a_certificate_of_another_host(
+    wrong, workshed, by_tls, authority
+):
+    """And never mends it by a URL without TLS."""
+    names = [f"WORKSHED_{name}_URL" for name in wrong.values()]
+    urls = {name: by_tls[name].replace(tls.NAME, HOST) for name in names}
+
+    told = workshed("doctor", "--json", **urls)
+
+    found = {one["check"]: one for one in json.loads(told.stdout)["checks"]}
+    assert told.returncode == 1
+    for check in wrong:
+        assert found[check]["level"] == "failed"
+        assert HOST in found[check]["said"]
+        assert "amqp:" not in found[check]["mend"]
+    if wrong == MANAGEMENT:
+        assert found["management"]["mend"].endswith(f":15671?cacertfile={authority.file}'")
+    for url in urls.values():
+        assert urlsplit(url).password not in told.stdout + told.stderr

@@ -1,0 +1,144 @@
+"""A private authority, the certificates it signs, and servers that show them."""
+
+import contextlib
+import json
+import secrets
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import psycopg
+import trustme
+
+from console.servers.account import account
+from console.servers.ports import HOST, free_ports
+from tests.pooler import pooled
+
+NAME = "localhost"
+"""Whose certificates are; servers listen on `HOST`, which they are not for."""
+
+
+class Authority:
+    """One that nobody else knows; its files lie where a server reads them, as a user of its own."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._own = trustme.CA()
+        self.file = self.write("ca.pem", self._own.cert_pem)
+
+    def write(self, name, *blobs):
+        """The path of a file of that name, which has these."""
+        path = self._folder / name
+        path.write_bytes(b"".join(blob.bytes() for blob in blobs))
+        path.chmod(0o644)
+        return str(path)
+
+    def issue(self, name=NAME, **span):
+        """`certfile` and `keyfile` of a certificate."""
+        own = self._own.issue_cert(name, **span)
+        label = secrets.token_hex(4)  # RabbitMQ reads them with each connection
+        return {
+            "certfile": self.write(f"{label}.pem", *own.cert_chain_pems),
+            "keyfile": self.write(f"{label}-key.pem", own.private_key_pem),
+        }
+
+    def issue_expired(self):
+        """The same, of one that was good until yesterday."""
+        now = datetime.now(UTC)
+        span = {"not_before": now - timedelta(days=2), "not_after": now - timedelta(days=1)}
+        return self.issue(**span)
+
+
+@contextlib.contextmanager
+def authority():
+    """A new authority, whose files go at the end."""
+    with tempfile.TemporaryDirectory(prefix="workshed-tls-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield Authority(folder)
+
+
+def another(folder):
+    """The file of an authority that has signed nothing."""
+    path = folder / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+MUTUAL = {"verify": "verify_peer", "fail_if_no_peer_cert": "true"}
+"""Take nobody without a certificate."""
+
+
+def listen(node, authority, files=None, *, verify="verify_none", **options):
+    """Take AMQP by TLS on one more port of the running node, until that ends; the port."""
+    (port,) = free_ports(1)
+    words = _options(authority, files, verify=verify, **options)
+    place = f'{{"{HOST}",{port},inet}}'
+    node.ctl("eval", f"ok = rabbit_networking:start_ssl_listener({place}, {words}, 2).")
+    return port
+
+
+def manage(node, authority, files=None, *, verify="verify_none", **options):
+    """Serve the management API by TLS there, as `management.ssl.port` does; the port."""
+    (port,) = free_ports(1)
+    words = _options(authority, files, verify=verify, **options)
+    place = f'[{{port,{port}}},{{ip,"{HOST}"}},{{ssl,true}},{{ssl_opts,{words}}}]'
+    what = f'workshed_{port}, {place}, "", rabbit_mgmt_dispatcher:build_dispatcher([]), "by TLS"'
+    node.ctl("eval", f"{{ok, _}} = rabbit_web_dispatch:register_context_handler({what}).")
+    return port
+
+
+def _options(authority, files, **options):
+    paths = {"cacertfile": authority.file, **(files or authority.issue())}
+    options |= {name: json.dumps(path) for name, path in paths.items()}
+    return f"[{','.join(f'{{{name},{value}}}' for name, value in options.items())}]"
+
+
+@contextlib.contextmanager
+def postgres(database, files, eventually):
+    """A server of this database shows a certificate until the end; its URL.
+
+    PostgreSQL itself where it was built with TLS, and PgBouncer before it where it was not.
+    """
+    for path in map(Path, files.values()):  # a key that others may read is refused
+        path.chmod(0o600)
+        account().give(path)
+    certificate, key = files["certfile"], files["keyfile"]
+    with psycopg.connect(database, autocommit=True) as conn:
+        by_itself = conn.execute("SHOW ssl_library").fetchone() == ("OpenSSL",)
+        if not by_itself:
+            tls = {"client_tls_cert_file": certificate, "client_tls_key_file": key}
+            many = {"pool_mode": "session", "default_pool_size": 90}
+            with pooled(database, eventually, client_tls_sslmode="require", **many, **tls) as url:
+                yield url
+            return
+        try:
+            _tell(conn, f"SET ssl_cert_file = '{certificate}'", f"SET ssl_key_file = '{key}'")
+            _tell(conn, "SET ssl = on")
+            eventually(lambda: conn.execute("SHOW ssl").fetchone() == ("on",))
+            yield database
+        finally:
+            _tell(conn, "RESET ssl", "RESET ssl_cert_file", "RESET ssl_key_file")
+
+
+def _tell(conn, *changes):
+    for change in changes:
+        conn.execute(f"ALTER SYSTEM {change}")
+    conn.execute("SELECT pg_reload_conf()")
+
+
+SCHEMES = {"amqp": "amqps", "http": "https"}
+
+
+def by_tls(url, port, host=NAME, **options):
+    """The URL by which the same server is reached by TLS, with these options behind `?`."""
+    parts = urlsplit(url)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
+    place = f"{parts.netloc.rpartition('@')[0]}@{host}:{port}"
+    return urlunsplit(parts._replace(scheme=scheme, netloc=place, query=urlencode(options)))
+
+
+def verified(url, ca, host=NAME):
+    """The URL of a PostgreSQL that has to show a certificate of that authority and host."""
+    return by_tls(url, urlsplit(url).port, host, sslmode="verify-full", sslrootcert=ca)
