@@ -99,11 +99,16 @@ NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 
 @pytest.fixture
-def parts(database, vhost, rabbitmq, conn, environment, tmp_path):
+def database_url(owned_database_url):
+    """An ordinary owner has migrated it, so functions with their owner's rights have no more."""
+    return owned_database_url
+
+
+@pytest.fixture
+def parts(database, vhost, rabbitmq, programs, environment, tmp_path):
     (tmp_path / "parts.py").write_text(ACTORS)
-    conn.autocommit = True
     pools = {"mail": ["emails"], "rest": [q.name for q in QUEUES if q.name != "emails"]}
-    found = Parts(vhost, database, rabbitmq, conn, QUEUES, pools)
+    found = Parts(vhost, database, rabbitmq, programs, QUEUES, pools)
     yield found
     found.end()
 
