@@ -205,6 +205,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "jobs.store_with_key": ("sender", "application", "worker", "operator"),
     "jobs.make_run": ("relay", "clock", "operator"),
     "jobs.drop_runs_partitions": ("worker",),
+    "jobs.count_login": ("reader", "operator"),
 }
 """Those that not everybody may execute."""
 

@@ -58,14 +58,6 @@ def granted(conn):
 
 
 @pytest.fixture
-def superuser(servers, database_url):
-    """A connection of an administrator."""
-    name = urlsplit(database_url).path.removeprefix("/")
-    with db.Connection.connect(servers.database_url, dbname=name, autocommit=True) as theirs:
-        yield theirs
-
-
-@pytest.fixture
 def login(conn, granted, database_url):
     """`login("worker")`: a connection of a member of that role, and of no other."""
     with contextlib.ExitStack() as stack:
@@ -120,6 +112,7 @@ CALLS = {
         "false, NULL, '5 s')"
     ),
     "jobs.make_run": "SELECT jobs.make_run('no such', now(), 'hand')",
+    "jobs.count_login": "SELECT jobs.count_login('as Ada', 1, '5 min')",
     "jobs.drop_runs_partitions": "SELECT jobs.drop_runs_partitions('2000-01-01')",
 }
 
