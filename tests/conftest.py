@@ -247,6 +247,14 @@ def conn(connect):
 
 
 @pytest.fixture
+def superuser(servers, database_url):
+    """A connection of an administrator, in autocommit, where somebody else owns the database."""
+    name = urlsplit(database_url).path.removeprefix("/")
+    with db.Connection.connect(servers.database_url, dbname=name, autocommit=True) as theirs:
+        yield theirs
+
+
+@pytest.fixture
 def no_deletes(connect):
     """`no_deletes(conn)`: nothing leaves the schedule before the transaction of `conn` ends."""
     trigger = """
