@@ -23,7 +23,9 @@ BEGIN
     END IF;
     INSERT INTO jobs.counters AS c (key, value, expires_at)
     VALUES (name || '@' || now_s, 1, jobs.now() + span)
-        ON CONFLICT (key) DO UPDATE SET value = c.value + 1;
+        ON CONFLICT (key) DO UPDATE
+       SET value = CASE WHEN c.expires_at > jobs.now() THEN c.value ELSE 0 END + 1,
+           expires_at = excluded.expires_at;
     RETURN true;
 END
 $$;
