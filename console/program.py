@@ -104,6 +104,6 @@ def database(*streams: migrate.Stream) -> Generator[Connection]:
         ) from None
     except psycopg.errors.InsufficientPrivilege as err:
         raise WorkshedError(
-            f"PostgreSQL refuses: {str(err).strip()}. The user of WORKSHED_DATABASE_URL needs the "
-            "rights of the one that ran `workshed migrate`"
+            f"PostgreSQL refuses: {str(err).strip()}. The user of WORKSHED_DATABASE_URL lacks that "
+            "right, which `workshed roles` grants to the roles that need it"
         ) from None

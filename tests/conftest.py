@@ -51,6 +51,9 @@ SHIPPED = postgres.binaries
 ROUNDS_ARE_SET = 16_00_00
 """The first PostgreSQL whose rounds of a password can be chosen."""
 
+OWNERS = "pw"
+"""The password of those who own databases."""
+
 # By default RabbitMQ counts for its management API every 5 s. Ten times a second took a twentieth
 # of a core for the queues of one broker, twice as much as this.
 BROKER_CONFIG = {"collect_statistics_interval": "250", "quorum_tick_interval": "250"}
@@ -166,6 +169,12 @@ def shipped_programs(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def programs(servers):
+    """The folder of PostgreSQL's programs, of which `psql` is one."""
+    return postgres.binaries(servers.state)
+
+
+@pytest.fixture(scope="session")
 def template_database(servers):
     """The name of a migrated database that nobody works in."""
     with _database(servers.database_url) as name:
@@ -180,6 +189,26 @@ def database_url(servers, template_database):
     """A migrated, empty database of this test."""
     with _database(servers.database_url, template_database) as name:
         yield _sibling(servers.database_url, name)
+
+
+@pytest.fixture(scope="session")
+def owned_template(servers):
+    """The names of a migrated database and of its owner, who makes roles and is no superuser."""
+    owner = f"owner_{secrets.token_hex(6)}"
+    _run(servers.database_url, f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{OWNERS}'")
+    with _database(servers.database_url, owner=owner) as name:
+        with db.Connection.connect(_owned(servers, name, owner), autocommit=True) as conn:
+            migrate(conn, STREAMS)
+        yield name, owner
+    _run(servers.database_url, f"DROP ROLE {owner}")
+
+
+@pytest.fixture
+def owned_database_url(servers, owned_template):
+    """A migrated, empty database of this test, by its owner."""
+    template, owner = owned_template
+    with _database(servers.database_url, template, owner) as name:
+        yield _owned(servers, name, owner)
 
 
 @pytest.fixture
@@ -218,6 +247,14 @@ def conn(connect):
 
 
 @pytest.fixture
+def superuser(servers, database_url):
+    """A connection of an administrator, in autocommit, where somebody else owns the database."""
+    name = urlsplit(database_url).path.removeprefix("/")
+    with db.Connection.connect(servers.database_url, dbname=name, autocommit=True) as theirs:
+        yield theirs
+
+
+@pytest.fixture
 def no_deletes(connect):
     """`no_deletes(conn)`: nothing leaves the schedule before the transaction of `conn` ends."""
     trigger = """
@@ -247,11 +284,12 @@ def database(database_url, monkeypatch):
 
 
 @contextlib.contextmanager
-def _database(url, template="template0"):
+def _database(url, template="template0", owner=None):
     name = f"test_{secrets.token_hex(6)}"
     # Copying the files costs less than writing all of them to the log as well.
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-    _run(url, create.format(sql.Identifier(name), sql.Identifier(template)))
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy")
+    whose = sql.SQL("DEFAULT") if owner is None else sql.Identifier(owner)
+    _run(url, create.format(sql.Identifier(name), sql.Identifier(template), whose))
     yield name
     _run(url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -264,6 +302,12 @@ def _run(url, query):
 def _sibling(url, database):
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"/{database}"))
+
+
+def _owned(servers, database, owner):
+    parts = urlsplit(_sibling(servers.database_url, database))
+    at = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{owner}:{OWNERS}@{at}"))
 
 
 # The test kit

@@ -178,7 +178,7 @@ TABLES: dict[str, Rights] = {
     "product.sync_log": {"worker": "rawd", "reader": "r", "operator": "r"},
     "product.sync_records": {"worker": "rawd", "reader": "r", "operator": "r"},
     "product.sync_sources": {**WORKING, "relay": "r", "monitor": "r"},
-    "product.users": {"worker": "raw", "reader": "r", "operator": "raw"},
+    "product.users": {"application": "r", "worker": "raw", "reader": "r", "operator": "raw"},
 }
 """Every table; one that is not here is nobody's, and a test says so."""
 
@@ -197,6 +197,8 @@ COLUMNS: dict[str, dict[str, dict[str, str]]] = {
             "r": "message_id, hop, attempt, queue, actor, error_class, died_at, place, release"
         }
     },
+    # It signs people up, and makes nobody an admin.
+    "product.users": {"application": {"a": "name, email", "w": "activated_at, unsubscribed_at"}},
 }
 """Rights on some columns of a table, by table and role."""
 
@@ -205,6 +207,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "jobs.store_with_key": ("sender", "application", "worker", "operator"),
     "jobs.make_run": ("relay", "clock", "operator"),
     "jobs.drop_runs_partitions": ("worker",),
+    "jobs.count_login": ("reader", "operator"),
 }
 """Those that not everybody may execute."""
 

@@ -20,8 +20,8 @@ def roles(
 ) -> None:
     """Print the SQL that makes a role for each part, with the rights it needs and no others.
 
-    Run it as the owner of the schemas, after each migration: workshed roles | psql. The roles have
-    no login; GRANT workshed_worker TO … makes one that has a member.
+    Run it as the owner of the schemas, after each migration: workshed roles | psql. To make roles
+    takes CREATEROLE. They have no login; GRANT workshed_worker TO … makes one that has a member.
     """
     from console.cli.output import print_json
     from workshed.roles import granted, script

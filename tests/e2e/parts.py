@@ -1,35 +1,51 @@
 """Each part of an installation with an account of RabbitMQ and a role of PostgreSQL of its own."""
 
+import os
 import re
 import secrets
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
+
 from brokers.accounts import accounts
 from brokers.definitions import definitions
-from workshed.roles import ROLES, script
+from workshed.roles import ROLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text("utf-8")
-[TIMEOUTS] = re.findall(r"<!-- timeouts -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
 PASSWORD = "pw"
 
 
-class Parts:
-    """What `workshed broker definitions` and `workshed roles` print, taken by the servers."""
+def of_page(name, kind="sql"):
+    """A block of the page: as what its reader has in hand."""
+    [found] = re.findall(rf"<!-- {name} -->\n```{kind}\n(.*?)```", PAGE, re.DOTALL)
+    return found
 
-    def __init__(self, broker_url, database_url, rabbitmq, conn, queues, pools):
+
+class Parts:
+    """What `workshed broker definitions` and `workshed roles` print, taken by the servers.
+
+    By the owner of the database, who is no superuser, with the commands of the page; `programs`
+    is the folder in which psql is.
+    """
+
+    def __init__(self, broker_url, database_url, rabbitmq, programs, queues, pools):
         self._urls = broker_url, database_url
-        self._rabbitmq, self._conn = rabbitmq, conn
+        self._rabbitmq = rabbitmq
         self.prefix = f"parts_{secrets.token_hex(5)}"
         people = accounts([queue.name for queue in queues], pools, self.prefix)
         self._accounts = [one.name for one in people]
         passwords = dict.fromkeys(self._accounts, PASSWORD)
         rabbitmq.load(definitions(rabbitmq.vhost, queues, people, passwords))
-        conn.execute("\n".join(script(self.prefix, ("jobs", "product"))))
-        for role in ROLES:
-            name = f"{self.prefix}_{role}"
-            conn.execute(f"CREATE ROLE {name}_one LOGIN PASSWORD '{PASSWORD}' IN ROLE {name}")
-            conn.execute(TIMEOUTS.replace("ROLE shop", f"ROLE {name}_one"))
+        run(of_page("roles", "sh"), self.prefix, database_url, programs)
+        with self._owner() as conn:
+            for role in ROLES:
+                name = f"{self.prefix}_{role}"
+                member = of_page("member").replace("workshed_sender", name).replace("…", PASSWORD)
+                for words in (member, of_page("timeouts")):
+                    conn.execute(words.replace("ROLE shop ", f"ROLE {name}_one "))
 
     def broker_url(self, account):
         """The URL of RabbitMQ of an account; without one it is that of nobody."""
@@ -50,9 +66,40 @@ class Parts:
         """Take all that from the servers."""
         for name in self._accounts:
             self._rabbitmq.ask("DELETE", f"users/{name}")
-        for role in ROLES:
-            name = f"{self.prefix}_{role}"
-            self._conn.execute(f"DROP ROLE {name}_one; DROP OWNED BY {name}; DROP ROLE {name}")
+        with self._owner() as conn:
+            for role in ROLES:
+                name = f"{self.prefix}_{role}"
+                conn.execute(f"DROP ROLE {name}_one")
+                drop(conn, name)
+
+    def _owner(self):
+        return psycopg.connect(self._urls[1], autocommit=True)
+
+
+def run(command, prefix, url, programs):
+    """Run a command of the page that makes roles with the prefix, as who the URL names."""
+    folders = [Path(sys.executable).parent, programs, os.environ["PATH"]]
+    done = subprocess.run(
+        ["sh", "-e", "-c", command.replace("workshed roles", f"workshed roles --prefix {prefix}")],
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join(map(str, folders)),
+            "WORKSHED_DATABASE_URL": url,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return done.stdout
+
+
+def drop(conn, role):
+    """Drop a role with its rights, which a member of it may take away, or a superuser."""
+    conn.execute(f"GRANT {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def by(url, user):

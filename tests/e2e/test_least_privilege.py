@@ -2,16 +2,35 @@
 
 import contextlib
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import httpx2
 import pytest
 
+import actors
 from brokers.publisher import EXCHANGE
 from brokers.queues import QUEUES
+from console.web.desk import keyset
+from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from tests.e2e.desk import running
 from tests.e2e.parts import Parts
+from tests.integration.campaigns.conftest import Post
+from tests.integration.console.conftest import bury, dies, make_batch, store
+from tests.integration.desk.conftest import Browser
+from tests.integration.desk.planted import plant, plant_mail
+from tests.integration.desk.test_evil import DETAILS
+from workshed.cron import daily
+from workshed.jobs import queues, recurring, unique, workers
+from workshed.jobs.recurring import Declared
+from workshed.jobs.workers import Held, Process
+from workshed.settings import settings
+
+__all__ = ["bury", "dies", "make_batch", "store"]
 
 ACTORS = """
 from datetime import timedelta
@@ -94,16 +113,35 @@ with db.transaction() as conn:
     schedule.send(conn, parts.double.message(5))
     schedule.send(conn, parts.guarded.message(5))
 """
+SHIPPED = """
+from actors import activate, daily_report, maintain, sign_up, unsubscribe
+from brokers import schedule
+from workshed import db, people
+
+with db.transaction() as conn:
+    ada = sign_up(conn, name="Ada", email="ada@example.org")
+    for job in (maintain, daily_report):
+        schedule.send(conn, job.message())
+with db.transaction() as conn:
+    unsubscribe(conn, ada.id)
+    activate(conn, ada.id)
+    assert people.with_address(conn, "ADA@example.org").activated_at
+"""
 PERIODIQ = Path(sys.executable).with_name("periodiq")
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 
 @pytest.fixture
-def parts(database, vhost, rabbitmq, conn, environment, tmp_path):
+def database_url(owned_database_url):
+    """An ordinary owner has migrated it, so functions with their owner's rights have no more."""
+    return owned_database_url
+
+
+@pytest.fixture
+def parts(database, vhost, rabbitmq, programs, environment, tmp_path):
     (tmp_path / "parts.py").write_text(ACTORS)
-    conn.autocommit = True
     pools = {"mail": ["emails"], "rest": [q.name for q in QUEUES if q.name != "emails"]}
-    found = Parts(vhost, database, rabbitmq, conn, QUEUES, pools)
+    found = Parts(vhost, database, rabbitmq, programs, QUEUES, pools)
     yield found
     found.end()
 
@@ -135,9 +173,9 @@ def beside(environment, tmp_path):
 def all_parts(parts, start_worker, beside, environment):
     """Two pools of workers, a relay and a clock; their logs."""
     logs = []
-    for pool, queues in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
+    for pool, names in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
         env = parts.env(f"worker-{pool}", "worker") | NO_RELAY
-        logs.append(start_worker("parts", "actors", options=["-Q", *queues], env=env).log)
+        logs.append(start_worker("parts", "actors", options=["-Q", *names], env=env).log)
     relay = [sys.executable, "-m", "brokers.relay"]
     logs.append(beside("relay", relay, parts.env("relay", "relay")))
     logs.append(beside("clock", [PERIODIQ, "parts"], parts.env(None, "clock")))
@@ -167,16 +205,8 @@ def test_each_part_does_its_work_with_its_own_rights(
 def test_the_shipped_jobs_and_their_cleaning_run_as_a_worker(
     all_parts, parts, run, environment, count, eventually
 ):
-    code = """
-from actors import daily_report, maintain, sign_up
-from brokers import schedule
-from workshed import db
-with db.transaction() as conn:
-    sign_up(conn, name="Ada", email="ada@example.org")
-    for job in (maintain, daily_report):
-        schedule.send(conn, job.message())
-"""
-    ended, said = run("-c", code, **environment)
+    """Sent by an application, whose people come, go and come back."""
+    ended, said = run("-c", SHIPPED, **{**environment, **parts.env("sender", "application")})
     assert ended == 0, said
 
     eventually(lambda: count("product.emails WHERE sent_at IS NOT NULL") == 1, within_s=90)
@@ -240,3 +270,163 @@ def test_a_monitor_is_told_by_the_doctor_what_it_may_see(
     failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
     assert {line.split()[1] for line in failed} <= {"permissions:"}
     assert run_apart("-m", "console", "queues", **env).returncode == 0
+
+
+# The console
+
+ACCOUNTS = {"operator": "dead-letter-operator", "reader": "monitor"}
+"""Of RabbitMQ, by the role of PostgreSQL."""
+
+
+@pytest.fixture
+def console(parts, warm, broker, environment, servers, tmp_path):
+    """`with console("reader") as browser:` one with these accounts, used by an operator."""
+
+    @contextlib.contextmanager
+    def run(role, account=None):
+        at = urlsplit(servers.management_url).netloc.rpartition("@")[2]
+        env = {
+            **environment,
+            **parts.env(account or ACCOUNTS[role], role),
+            "WORKSHED_MANAGEMENT_URL": f"http://{parts.prefix}-monitor:pw@{at}",
+        }
+        with (
+            running(warm, env, tmp_path, olga="operator") as started,
+            httpx2.Client(base_url=started.url, timeout=60) as client,
+        ):
+            browser = Browser(client, started.url)
+            assert browser.log_in("olga").status_code == 303
+            yield browser
+        log = (tmp_path / "console.log").read_text()
+        assert "permission denied" not in log
+        assert "Traceback" not in log
+
+    return run
+
+
+@pytest.mark.parametrize("role", ACCOUNTS)
+def test_all_pages_are_shown_as_a_role(console, superuser, tmp_path, role):
+    """Each with rows of all that it shows, also as JSON, and all downloads."""
+    plant(superuser, product__imports={"header": ["name", "email"]})
+    plant_mail(tmp_path / "caught")
+
+    with console(role) as browser:
+        for page in PAGES:
+            path = f"{page.path}?{DETAILS.get(page.path, '')}"
+            answer = browser.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            assert browser.json(path)
+        for download in DOWNLOADS:
+            details = DETAILS[DETAILS_OF[download.path]]
+            answer = browser.get(f"{download.path}?{details}")
+            assert answer.status_code == 200, (download.path, answer.text)
+
+
+DETAILS_OF = {
+    "/import/failed-rows.csv": "/import",
+    "/report/numbers.csv": "/report",
+    "/mail/html": "/mail/one",
+}
+"""By a download the page of the same thing."""
+
+
+@pytest.fixture
+def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
+    """What the form of each button sends, with something to do for each."""
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
+    settings.cache_clear()
+    conn.autocommit = True
+    queues.declare(conn, {queue.name: "quorum" for queue in QUEUES})
+    recurring.declare(conn, [Declared("tick", "low", daily("09:00", tz="UTC"), {})])
+    for name in ("held", "cancelled", "moved"):
+        unique.take(conn, unique.Claim(f"greet:{name}", name, 0, "greet", "default"))
+        store(name, unique_key=f"greet:{name}")
+    for name in ("one", "discarded", "grouped", "mine", "again"):
+        bury(name)
+    broken, stopped = make_batch("broken", "whole"), make_batch("stopped")
+    dies("broken")
+    for name in ("sooner", "run", "unwanted"):
+        store(name)
+    process = Process(uuid4(), "web-1", 101, 8, "v1")
+    workers.beat(conn, process, 0, [Held("default", *5 * [None])], running=[], memory_bytes=1)
+    post = Post()
+    post.people(3)
+    campaign = post.draft()
+    post.start(campaign)
+    actors.campaigns.begin_campaign(campaign)
+    conn.execute("UPDATE product.campaign_recipients SET state = 'unknown' WHERE user_id = 1")
+    return [
+        ("/queues/pause", {"name": "bulk"}),
+        ("/queues/resume", {"name": "bulk"}),
+        ("/dead/retry", {"one": "one"}),
+        ("/dead/discard", {"one": "discarded"}),
+        ("/dead/retry", {"id": "grouped"}),
+        ("/job/retry", {"id": "mine"}),
+        ("/job/run", {"id": "run"}),
+        ("/job/cancel", {"id": "cancelled"}),
+        ("/scheduled/run", {"id": "sooner"}),
+        ("/scheduled/move", {"id": "moved", "in": "2h"}),
+        ("/scheduled/cancel", {"id": "unwanted"}),
+        ("/recurring/pause", {"name": "tick"}),
+        ("/recurring/resume", {"name": "tick"}),
+        ("/recurring/run", {"name": "tick"}),
+        ("/unique/release", {"id": keyset.mark("greet:held", "held")}),
+        ("/workers/quiet", {"id": str(process.id)}),
+        ("/workers/resume", {"id": str(process.id)}),
+        ("/batches/retry", {"id": broken}),
+        ("/batches/cancel", {"id": stopped}),
+        ("/campaigns/pause", {"id": campaign}),
+        ("/campaigns/resume", {"id": campaign}),
+        ("/campaigns/again", {"id": campaign, "state": "unknown"}),
+        ("/campaigns/cancel", {"id": campaign}),
+        ("/dead/discard", {"every": "yes", "actor": "greet"}),
+    ]
+
+
+PURGE = "/queues/purge"
+
+
+def test_every_button_has_something_to_do(buttons):
+    assert {path for path, _ in buttons} | {PURGE} == {action.path for action in ACTIONS}
+
+
+def test_all_buttons_work_as_an_operator(console, buttons, count):
+    """Each asks first where it does, and then does it."""
+    with console("operator") as browser:
+        for path, fields in buttons:
+            asked = browser.post(path, fields)
+            assert asked.status_code in (200, 303), (path, asked.text)
+            if asked.status_code == 200:
+                assert browser.done(path, fields | {"sure": "yes"}), path
+
+    assert count("jobs.audit WHERE count > 0") == len(buttons)
+
+
+def test_a_queue_is_purged_by_the_account_of_its_workers(console, broker, count):
+    """That of operators reads what is dead, and no queue of workers."""
+    actors.maintain.send()
+    broker.close()
+    fields = {"name": actors.maintain.queue_name, "sure": "yes"}
+
+    with console("operator") as browser:
+        refused = browser.post(PURGE, fields)
+    with console("operator", "worker-rest") as browser:
+        said = browser.done(PURGE, fields)
+
+    assert refused.status_code == 409
+    assert "ACCESS_REFUSED" in refused.text
+    assert said.startswith("1 job of"), said
+    assert count("jobs.audit WHERE action = 'queues.purge'") == 1
+
+
+def test_as_a_reader_no_button_does_anything(console, buttons, count):
+    """Whatever role the people of the console have: what may be done, PostgreSQL says."""
+    with console("reader") as browser:
+        for path, fields in buttons:
+            answer = browser.post(path, fields | {"sure": "yes"})
+            assert answer.status_code == 403, (path, answer.status_code, answer.text)
+            assert "PostgreSQL refuses this to the console: permission denied" in answer.text
+        answer = browser.post(PURGE, {"name": "low", "sure": "yes"})
+        assert answer.status_code in (403, 409), answer.text
+
+    assert count("jobs.audit") == 0

@@ -20,10 +20,16 @@ ROUNDS = 10
 
 
 @pytest.fixture
-def parts(vhost, database, rabbitmq, connect, broker, ledger):
+def database_url(owned_database_url):
+    """An ordinary owner has made what is stolen."""
+    return owned_database_url
+
+
+@pytest.fixture
+def parts(vhost, database, rabbitmq, programs, broker, ledger):
     """Those of an installation that has the queues of the load."""
     queues = [broker.declared[name] for names in POOLS.values() for name in names]
-    found = Parts(vhost, database, rabbitmq, connect(autocommit=True), queues, POOLS)
+    found = Parts(vhost, database, rabbitmq, programs, queues, POOLS)
     yield found
     found.end()
 

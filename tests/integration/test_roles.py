@@ -12,6 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from brokers import schedule
 from middleware import Unique
+from tests.e2e.parts import drop, of_page, run
 from tests.forbidden import attempts, columns_of
 from workshed import db
 from workshed.jobs import queues
@@ -39,6 +40,12 @@ TAKEN_FROM_EVERYBODY = """
 
 
 @pytest.fixture
+def database_url(owned_database_url):
+    """All of it is done by the owner of the schemas, who is no superuser."""
+    return owned_database_url
+
+
+@pytest.fixture
 def granted(conn):
     """The prefix of roles that have what the command prints, for this database."""
     prefix = f"part_{secrets.token_hex(6)}"
@@ -47,7 +54,7 @@ def granted(conn):
     yield prefix
     conn.rollback()
     for role in ROLES:
-        conn.execute(f"DROP OWNED BY {prefix}_{role}; DROP ROLE {prefix}_{role}")
+        drop(conn, f"{prefix}_{role}")
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def login(conn, granted, database_url):
         def connect(role, **options):
             name = f"{granted}_{role}_{secrets.token_hex(3)}"
             conn.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw' IN ROLE {granted}_{role}")
-            stack.callback(conn.execute, f"DROP OWNED BY {name}; DROP ROLE {name}")
+            stack.callback(drop, conn, name)
             parts = urlsplit(database_url)
             netloc = f"{name}:pw@{parts.netloc.rpartition('@')[2]}"
             url = urlunsplit(parts._replace(netloc=netloc))
@@ -105,6 +112,7 @@ CALLS = {
         "false, NULL, '5 s')"
     ),
     "jobs.make_run": "SELECT jobs.make_run('no such', now(), 'hand')",
+    "jobs.count_login": "SELECT jobs.count_login('as Ada', 1, '5 min')",
     "jobs.drop_runs_partitions": "SELECT jobs.drop_runs_partitions('2000-01-01')",
 }
 
@@ -162,6 +170,58 @@ def test_of_some_tables_a_role_has_some_columns(conn, login, table, role, letter
             found.append(column)
 
     assert sorted(found) == sorted(COLUMNS[table][role][letter].split(", "))
+
+
+def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
+    """A partition is made and dropped with the rights of the owner, who is no superuser."""
+    worker = login("worker")
+    conn.execute("SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')")
+    assert partitions(conn) == 0
+
+    worker.execute("SELECT jobs.add_runs_partitions()")
+
+    assert partitions(conn) == 3
+    dropped = worker.execute("SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')")
+    assert dropped.fetchone() == (3,)
+    assert partitions(conn) == 0
+
+
+def partitions(conn):
+    query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
+    return conn.execute(query).fetchone()[0]
+
+
+def test_an_owner_who_makes_no_roles_gives_them_their_rights(
+    conn, superuser, database_url, programs, servers
+):
+    """An administrator makes them, by the same command."""
+    prefix, owner = f"part_{secrets.token_hex(6)}", conn.info.user
+    superuser.execute(f"ALTER ROLE {owner} NOCREATEROLE")
+    try:
+        with pytest.raises(AssertionError, match="permission denied to create role"):
+            run(of_page("roles", "sh"), prefix, database_url, programs)
+        run(of_page("administrator", "sh"), prefix, servers.database_url, programs)
+        run(of_page("roles", "sh"), prefix, database_url, programs)
+        may = "SELECT has_table_privilege(%s, 'jobs.runs', 'INSERT')"
+        assert conn.execute(may, (f"{prefix}_worker",)).fetchone() == (True,)
+    finally:
+        superuser.execute(f"ALTER ROLE {owner} CREATEROLE")
+        for role in ROLES:
+            superuser.execute(f"DROP OWNED BY {prefix}_{role}; DROP ROLE {prefix}_{role}")
+
+
+def test_who_has_not_made_a_role_gives_it_no_members(conn, superuser):
+    """Until PostgreSQL 15 `CREATEROLE` was for all roles but superusers."""
+    role = f"part_{secrets.token_hex(6)}"
+    superuser.execute(f"CREATE ROLE {role}")
+    expected = contextlib.nullcontext()
+    if conn.info.server_version >= 16_00_00:
+        expected = pytest.raises(InsufficientPrivilege)
+    try:
+        with expected:
+            conn.execute(f"CREATE ROLE {role}_one IN ROLE {role}")
+    finally:
+        superuser.execute(f"DROP ROLE IF EXISTS {role}_one; DROP ROLE {role}")
 
 
 def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted):
@@ -339,13 +399,14 @@ def test_of_several_roles_all_actors_count(held, conn):
     assert stored(conn) == ["greet", "pay"]
 
 
-def test_others_are_held_to_nothing(known, login, conn):
+def test_others_are_held_to_nothing(known, login, conn, superuser):
     login("worker").execute("SELECT jobs.send('pay')")
-    conn.execute("SELECT jobs.send('pay')")  # a superuser is a member of every role
+    conn.execute("SELECT jobs.send('pay')")  # the owner has made the roles, and is in none
+    superuser.execute("SELECT jobs.send('pay')")  # a member of every role
     conn.execute("INSERT INTO jobs.senders VALUES ('nobody has this name', '{}')")
     login("application").execute("SELECT jobs.send('pay')")
 
-    assert stored(conn) == ["pay"] * 3
+    assert stored(conn) == ["pay"] * 4
 
 
 def test_it_sees_and_changes_nothing_of_what_it_has_sent(held):

@@ -76,6 +76,13 @@ def change_of_sum(
     return counted + by <= highest and change(conn, key, by, ttl, highest=highest)
 
 
+def count_login(conn: Connection, who: str, most: int, span: timedelta) -> bool:
+    """Count a try to log in to the console, unless there were `most` within the span."""
+    query = "SELECT jobs.count_login(%s, %s, %s)"
+    ((counted,),) = conn.execute(query, (who, most, span)).fetchall()
+    return bool(counted)
+
+
 def is_counted(conn: Connection, key: str) -> bool:
     """Tell whether a number is there, and has not expired."""
     query = "SELECT FROM jobs.counters WHERE key = %s AND expires_at > jobs.now()"

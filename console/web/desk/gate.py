@@ -36,6 +36,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
 LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
 NOT_HERE = "This installation has nothing of what belongs here."
+REFUSED = (
+    "PostgreSQL refuses this to the console: {}. To look its role needs the rights of a reader, to "
+    "change anything those of an operator; `workshed roles` grants them."
+)
 AWAY = "PostgreSQL cannot be reached just now. Try again."
 
 
@@ -212,11 +216,17 @@ def why(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
             return err.status_code, err.detail
         case psycopg.errors.QueryCanceled():
             return 503, "This takes PostgreSQL too long. Ask for less, e.g. for a shorter time."
+        case psycopg.errors.InsufficientPrivilege():
+            return 403, REFUSED.format(_first_line(err))
         case psycopg.DataError():
-            return 400, f"PostgreSQL cannot read a value: {str(err).partition(chr(10))[0]}"
+            return 400, f"PostgreSQL cannot read a value: {_first_line(err)}"
         case psycopg.Error() if isinstance(err, PASSING_ERRORS):
             return 503, AWAY
         case WorkshedError():
             known = {BadQueryError: 400, NotFoundError: 404}
             return next((known[kind] for kind in type(err).__mro__ if kind in known), 409), str(err)
     raise err
+
+
+def _first_line(err: psycopg.Error) -> str:
+    return str(err).partition("\n")[0]

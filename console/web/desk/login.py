@@ -1,8 +1,7 @@
 """Log in and out; guesses are few."""
 
-from typing import Any
+from datetime import timedelta
 
-from dramatiq.rate_limits import WindowRateLimiter
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,9 +9,10 @@ from starlette.responses import Response
 
 from console.web.desk import answers, forms, render, sessions, users
 from console.web.desk.doors import Doors
-from middleware import PostgresLimiters
+from workshed import db
+from workshed.jobs import counters
 
-WINDOW_S = 300
+WINDOW = timedelta(minutes=5)
 PER_ADDRESS, PER_NAME = 10, 30
 """Tries in the window: of one address, and of all addresses for one name."""
 NOBODY = ""
@@ -43,7 +43,7 @@ class Login:
         name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
         if not await run_in_threadpool(_may_try, request, name):
             response = self._form(request, wanted, "Too many tries. Wait five minutes.", 429)
-            response.headers["Retry-After"] = str(WINDOW_S)
+            response.headers["Retry-After"] = f"{WINDOW.total_seconds():.0f}"
             return response
         known = self._doors.users
         user = None
@@ -77,16 +77,10 @@ class Login:
 def _may_try(request: Request, name: str) -> bool:
     """Count a try; the same limits hold for all processes."""
     address = request.client.host if request.client else "?"
-    counts = [
-        (f"console login from {address}", PER_ADDRESS),
-        (f"console login as {name[:LONGEST]}", PER_NAME),
-    ]
-    return all(_counted(key, limit) for key, limit in counts)
+    counts = [(f"from {address}", PER_ADDRESS), (f"as {name[:LONGEST]}", PER_NAME)]
+    return all(_counted(who, most) for who, most in counts)
 
 
-def _counted(key: str, limit: int) -> bool:
-    limiter: Any = WindowRateLimiter
-    with limiter(PostgresLimiters(), key, limit=limit, window=WINDOW_S).acquire(
-        raise_on_failure=False
-    ) as may:
-        return bool(may)
+def _counted(who: str, most: int) -> bool:
+    with db.statement() as conn:
+        return counters.count_login(conn, who, most, WINDOW)

@@ -23,8 +23,9 @@ ORIGIN = "http://testserver"
 class Browser:
     """Somebody who looks at pages and presses buttons."""
 
-    def __init__(self, client):
+    def __init__(self, client, origin=ORIGIN):
         self.client = client
+        self.origin = origin
 
     def get(self, path, **headers):
         """A page as a browser asks for it."""
@@ -45,7 +46,7 @@ class Browser:
         """Press a button; `fields`: pairs, or a dict."""
         pairs = list(dict(fields).items()) if isinstance(fields, dict) else list(fields)
         pairs.append(("csrf", self.csrf() if csrf is None else csrf))
-        headers = {"origin": ORIGIN, "accept": "text/html", **headers}
+        headers = {"origin": self.origin, "accept": "text/html", **headers}
         content = "&".join(f"{quoted(name)}={quoted(value)}" for name, value in pairs)
         kind = "application/x-www-form-urlencoded"
         return self.client.post(path, content=content, headers={"content-type": kind, **headers})

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from console.web.desk import Who, create_app, menu
 from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
 from tests.integration.desk.conftest import HASH
 from workshed.errors import SettingsError
+from workshed.jobs import counters
 from workshed.settings import settings
 
 SECRET = "s" * 40
@@ -198,6 +201,34 @@ def test_guesses_are_few(browsers):
     assert answers == [401] * 10
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "300")
     assert "workshed_console" not in refused.cookies
+
+
+def test_guesses_are_few_within_a_span_that_ends(conn):
+    """Those of one are not those of another."""
+
+    def tries(who):
+        return counters.count_login(conn, who, 2, timedelta(minutes=5))
+
+    assert [tries("as olga") for _ in range(3)] == [True, True, False]
+    assert tries("as rita")
+    conn.execute("UPDATE jobs.counters SET expires_at = jobs.now() WHERE key LIKE '%olga%'")
+    assert [tries("as olga") for _ in range(3)] == [True, True, False]
+
+
+def test_of_two_guesses_at_once_one_is_the_last(connect, conn, eventually):
+    """The second waits until the first has committed, and counts it."""
+    first, second = connect(), connect(autocommit=True)
+    blocked = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+
+    with ThreadPoolExecutor() as pool:
+        assert counters.count_login(first, "as olga", 1, timedelta(minutes=5))
+        also = pool.submit(counters.count_login, second, "as olga", 1, timedelta(minutes=5))
+        eventually(
+            lambda: also.done() or conn.execute(blocked, (second.info.backend_pid,)).rowcount
+        )
+        first.commit()
+
+        assert also.result() is False
 
 
 def test_cookies_are_read_by_no_script_and_sent_by_no_other_site(browsers):
