@@ -39,9 +39,15 @@ class Child:
     """
 
     def __init__(
-        self, name: str, command: list[str], *, beside: bool = False, alone: bool = False
+        self,
+        name: str,
+        command: list[str],
+        *,
+        beside: bool = False,
+        alone: bool = False,
+        asks_none: bool = False,
     ) -> None:
-        """Start nothing. One `beside` the workers ends after them.
+        """Start nothing. One `beside` the workers ends after them; one may ask no server at all.
 
         One that runs `alone` has what no second process can have, and ends before its successor
         starts.
@@ -49,6 +55,7 @@ class Child:
         self.name = name
         self.beside = beside
         self.alone = alone
+        self.asks_none = asks_none
         self.due: float | None = None
         """When to start it, by the monotonic clock; `None`: it runs, or shall not run."""
         self.kill_at: float | None = None
@@ -89,7 +96,13 @@ class Child:
 
     def successor(self) -> "Child":
         """Return one that may take its place."""
-        return Child(self.name, self._command, beside=self.beside, alone=self.alone)
+        return Child(
+            self.name,
+            self._command,
+            beside=self.beside,
+            alone=self.alone,
+            asks_none=self.asks_none,
+        )
 
     def start(self, ready_fd: int) -> None:
         """Start it; it says on `ready_fd` when it is up.
@@ -136,6 +149,11 @@ class Child:
         elif time.monotonic() - self._up_since >= STEADY_S:
             self._pause_s = FIRST_PAUSE_S
         self._process = self._started_at = self._up_since = self.kill_at = None
+
+    def start_soon(self) -> None:
+        """Have it started now, unless it runs."""
+        if self._process is None:
+            self.due = time.monotonic()
 
     def start_later(self) -> float:
         """Have it started after a pause, which doubles until it was up for 30 s; in seconds."""

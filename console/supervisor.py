@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 
 from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
-from console.child import Child, in_words
+from console.child import SERVER_AWAY, Child, in_words
 from console.succession import Succession
 from console.vitals import Limits, Vitals
 from workshed.settings import use
@@ -33,8 +33,9 @@ LOOK_S = 1.0
 class Supervisor:
     """Starts one worker, the rest when that one is up, and again whichever ends by itself.
 
-    So what is wrong with the configuration is said once, by the first. It runs in one thread and
-    waits in one place, for signals, for children that say they are up, and for the next due time.
+    So what is wrong with the configuration is said once, by the first; while that waits for a
+    server, what asks none is started already. It runs in one thread and waits in one place, for
+    signals, for children that say they are up, and for the next due time.
     """
 
     def __init__(
@@ -120,7 +121,8 @@ class Supervisor:
                 child.came_up()
                 self._said_up = False
                 self._succession.came_up(child)
-                self._start_the_rest()
+                if not child.beside:
+                    self._start_the_rest()
 
     def _say_up(self) -> None:
         """Say once that all have booted, and that nothing is being replaced any more."""
@@ -142,7 +144,7 @@ class Supervisor:
         if not self._proven and self._left_at is None:
             self._proven = True
             for child in self._children[1:]:
-                child.due = time.monotonic()
+                child.start_soon()
 
     def _reap(self) -> None:
         """Bury the dead, those as well that process 1 of a container inherits."""
@@ -166,12 +168,20 @@ class Supervisor:
             return
         elif told:
             child.due = time.monotonic()
-        elif not self._proven and code > 0 and code not in PASSING:
+        elif not (self._proven or child.beside or code <= 0 or code in PASSING):
             logger.critical("%s %s; it would again, so nothing more is started", name, how)
             self._code = code
             self._leave()
         else:
             logger.error("%s %s; starting it again in %g s", name, how, child.start_later())
+            if code in SERVER_AWAY and not self._proven:
+                self._start_what_asks_none()
+
+    def _start_what_asks_none(self) -> None:
+        """Let probes be answered: where nobody does, all of this is soon started anew."""
+        for child in self._beside:
+            if child.asks_none:
+                child.start_soon()
 
     def _leave(self) -> None:
         """Tell all workers to stop."""

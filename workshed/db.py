@@ -136,11 +136,12 @@ POOL_WAIT_S = 5
 OPTIONS: dict[str, Any] = {
     "application_name": "workshed",
     "connect_timeout": 5,  # seconds
-    # A server that is gone without a word is noticed after about 25 s, and not after 15 minutes.
+    # A server that is gone without a word is noticed 10 s after something was sent, and not 15
+    # minutes; on a silent connection after 15 s, since the first of these holds for probes, too.
     "tcp_user_timeout": 10_000,  # milliseconds
     "keepalives_idle": 10,
     "keepalives_interval": 5,
-    "keepalives_count": 3,
+    "keepalives_count": 3,  # where there is no such limit, as on macOS: after 25 s
 }
 SURE_S = 1.0
 """A connection that was used so lately, and on which nothing came since, is there without asking:

@@ -56,8 +56,8 @@ def worker(
     The first worker starts alone. When it ends with 2 (settings, a queue, the
     schema) or 1 (your actors raised while it imported them), that is said once,
     nothing more is started, and the code is passed on. RabbitMQ (3) or
-    PostgreSQL (4) that is away is tried again. Once it was up, whatever ends is
-    started again, with any code.
+    PostgreSQL (4) that is away is tried again; probes are answered meanwhile.
+    Once it was up, whatever ends is started again, with any code.
 
     SIGTERM or Ctrl-C: all workers finish what runs, within
     WORKSHED_SHUTDOWN_GRACE; then the relay ends. SIGHUP: one child after the
@@ -98,7 +98,8 @@ def worker(
     shows, folder = settings().shows, folders.of(os.getpid())
     if folder is not None and shows:
         showing = [sys.executable, "-m", "brokers.exporter", str(folder), "--parent", relaying[-1]]
-        beside.append(Child("exporter", showing, beside=True, alone=True))  # it has the port
+        # It has the port.
+        beside.append(Child("exporter", showing, beside=True, alone=True, asks_none=True))
     elif folder is not None:
         folders.sweep()  # as the exporter does
     limits = Limits(max_jobs, max_memory)

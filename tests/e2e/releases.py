@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("actors", "brokers", "console", "middleware", "workshed")
 MIGRATIONS = "workshed/sql"
+ARCHIVE = "TESTED_FROM_ARCHIVE"
 SENDING = (Path(__file__).parent / "sending.py").read_text()
 
 
@@ -72,13 +73,17 @@ def before_the_last_migration():
 
 
 def unpack(commit, folder):
-    """Lay the shipped code of a commit into a folder; that which is here without one.
+    """Lay the shipped code of a commit into a folder.
 
-    So where there is no history, as in a shallow clone or a source distribution, a release is
-    replaced by itself.
+    Where this was unpacked from an archive, and the environment says so, there is none, and a
+    release is replaced by itself.
     """
     folder.mkdir()
     if commit is None:
+        assert os.environ.get(ARCHIVE), (
+            "no earlier commit of this code is known, as in a shallow clone: run `git fetch "
+            f"--unshallow`; or, where all of it is from an archive, say so by {ARCHIVE}=1"
+        )
         for name in SHIPPED:
             shutil.copytree(ROOT / name, folder / name)
         return

@@ -1,10 +1,11 @@
 """Workers are rolled from the code of an earlier commit to this one, while jobs are sent and run.
 
-Where the history of the repository is not at hand, from this code to itself.
+An actor has another name in this one, and is on another queue.
 """
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import workshed
 from tests.e2e import releases
 from tests.e2e.conftest import RELAY_READY
 from tests.e2e.releases import start_sender
+from tests.e2e.workers.supervised import Supervised, ups, wait_until_up
 from workshed.settings import PREFIX
 
 __all__ = ["start_sender"]
@@ -34,7 +36,7 @@ from workshed.jobs import current
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))
-CODE = str(Path(workshed.__file__).parents[1])
+CODE = str(Path(workshed.__file__).resolve().parents[1])
 SOON = RetryOn(OSError, attempts=20, wait=timedelta(milliseconds=50))
 
 
@@ -89,6 +91,31 @@ def send(number):
     WAYS[kind](number)
     return kind
 """
+BEFORE = """
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def ship(number):
+    write("shipped", number)
+
+
+WAYS["shipped"] = ship.send
+"""
+AFTER = """
+broker.add_queue(Queue("parcels"))
+
+
+@dramatiq.actor(broker=broker, queue_name="parcels", once=True)
+def dispatch(number):
+    write("shipped", number)
+
+
+@dramatiq.actor(broker=broker, queue_name="parts", once=True)
+def ship(number):
+    dispatch(number)
+
+
+WAYS["shipped"] = dispatch.send
+"""
 SHOWN = 30
 """Lines of a log."""
 TABLE = "CREATE TABLE public.effects (kind text, number integer, code text)"
@@ -117,7 +144,6 @@ def is_trouble(line):
 def before(request, tmp_path):
     """The folder of the code from which all is rolled to the one that is here."""
     commit, folder = request.param(), tmp_path / "before"
-    print("from", commit or "this code itself, as there is no history of it")  # noqa: T201 -- shown when it fails
     releases.unpack(commit, folder)
     return folder
 
@@ -154,10 +180,28 @@ def settings_of(folder):
 
 
 @pytest.fixture
-def path(environment, tmp_path):
+def released(tmp_path):
+    """`released(folder)`: a link to the code there, and the actors beside it."""
+
+    def released(folder):
+        release = tmp_path / f"with-{folder.name}"
+        if not release.exists():
+            release.mkdir()
+            (release / "code").symlink_to(folder)
+            (release / "released.py").write_text(ACTORS + (AFTER if folder == NOW else BEFORE))
+        return release
+
+    return released
+
+
+@pytest.fixture
+def path(environment, released):
     """`path(folder)`: the PYTHONPATH of programs that run the code there."""
-    (tmp_path / "released.py").write_text(ACTORS)
-    return lambda folder: os.pathsep.join([str(folder), environment["PYTHONPATH"]])
+    return lambda folder: path_in(released(folder), environment)
+
+
+def path_in(release, environment):
+    return os.pathsep.join([str(release / "code"), str(release), environment["PYTHONPATH"]])
 
 
 @pytest.fixture
@@ -171,6 +215,40 @@ def start(start_worker, path, eventually):
         return worker
 
     return start
+
+
+@pytest.fixture
+def sending(start_sender, path):
+    """`sending(folder, first=0)`: a program that sends by the code there."""
+    return lambda folder, first: start_sender(path(folder), first)
+
+
+class Fleet(Supervised):
+    """`workshed worker` of the release that a link leads to, wherever that is."""
+
+    def __init__(self, link, released, environment, log):
+        self._link = link
+        self._released = released
+        super().__init__(["-p", "1", "-t", "4", "released"], environment, log)
+
+    def roll(self, folder):
+        """Let the link lead to the code there, and all be replaced."""
+        self._link.unlink()
+        self._link.symlink_to(self._released(folder))
+        self.process.send_signal(signal.SIGHUP)
+
+
+@pytest.fixture
+def fleet(environment, numbers, broker, before, released, tmp_path, eventually):
+    """`workshed worker`, with its relay, of the code before, on a database that has its tables."""
+    link = tmp_path / "current"
+    link.symlink_to(released(before))
+    # Bytecode that is kept by its path would be that of the other release.
+    env = {**numbers, **settings_of(before), "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {**environment, "PYTHONPATH": path_in(link, environment)}
+    one = Fleet(link, released, env, tmp_path / "fleet.log")
+    yield one
+    one.end()
 
 
 @pytest.fixture
@@ -193,40 +271,44 @@ def left(count, rabbitmq):
     return left
 
 
+@pytest.mark.timeout(600)
 def test_all_is_rolled_to_this_code_under_load(
-    before, migrate, start, path, start_sender, effects, left, eventually
+    before, migrate, start, fleet, sending, effects, left, eventually
 ):
     """Old workers go on after the migrations, and start after them, too.
 
-    Each code runs what the other has sent.
+    Each code runs what the other has sent. The supervisor of the old code starts the new one.
     """
 
-    def runs(code, by_now=False):
+    def runs(code, by_now=False, of=None):
         """Return how many jobs a code has run that were sent by this one, or by the old one."""
         return sum(
-            where == str(code) and (number >= SENT_BY_NOW) == by_now
-            for _, number, where in effects()
+            where == str(code) and (number >= SENT_BY_NOW) == by_now and of in (None, kind)
+            for kind, number, where in effects()
         )
 
     def until(is_over):
         eventually(lambda: is_over() or troubles(old + new), within_s=120)
         assert "".join(troubles(old + new)) == ""
 
-    old, new = [start(before), start(before)], []
-    senders = [start_sender(path(before), first=0)]
+    old, new = [fleet, start(before)], []
+    wait_until_up(fleet, eventually)
+    senders = [sending(before, first=0)]
     until(lambda: runs(before))
 
     migrate(NOW)
     had_run = runs(before)
     until(lambda: runs(before) > had_run + 20)
     new.append(start(NOW))
-    senders.append(start_sender(path(NOW), first=SENT_BY_NOW))
-    until(lambda: runs(NOW) and runs(before, by_now=True))
+    senders.append(sending(NOW, first=SENT_BY_NOW))
+    until(lambda: runs(NOW, of="shipped") and runs(before, by_now=True))
 
-    assert old[0].stop() == 0
-    new.append(start(NOW))
+    fleet.roll(NOW)
+    until(lambda: len(ups(fleet)) == 2)
     old[1].kill()
-    until(lambda: runs(NOW, by_now=True))
+    assert new[0].stop() == 0
+    had_run = runs(NOW, by_now=True)
+    until(lambda: runs(NOW, by_now=True) > had_run)
     had_run = runs(before)
     old.append(start(before))  # somebody wants it back
     until(lambda: runs(before) > had_run)
@@ -240,3 +322,12 @@ def test_all_is_rolled_to_this_code_under_load(
     once = [job for job in ran if job[0] != "plain"]
     assert set(ran) == sent
     assert len(once) == len(set(once))
+    assert fleet.stop() == 0
+
+
+def test_without_a_history_nothing_passes_for_an_upgrade(tmp_path, monkeypatch):
+    """In a shallow clone a release was replaced by itself, and nobody was told."""
+    monkeypatch.delenv(releases.ARCHIVE, raising=False)
+
+    with pytest.raises(AssertionError, match="git fetch --unshallow"):
+        releases.unpack(None, tmp_path / "before")

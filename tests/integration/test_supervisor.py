@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SUPERVISE = """
-import sys
+import os, sys
 from datetime import timedelta
 from console.child import Child
 from console.supervisor import Supervisor
@@ -21,6 +21,8 @@ from workshed import logs
 logs.configure()
 python, *paths = sys.argv[1:]
 children = [Child(f"worker {n}", [python, path]) for n, path in enumerate(paths, 1)]
+if "BESIDE" in os.environ:
+    children[-1] = Child("exporter", [python, paths[-1]], beside=True, alone=True, asks_none=True)
 sys.exit(Supervisor(children, timedelta(seconds=5)).run())
 """
 
@@ -189,6 +191,27 @@ def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goe
 
     eventually(lambda: supervisor.said()[-1] == "1 worker is up", within_s=30)
     assert old not in supervisor.children()
+
+
+def test_while_the_first_waits_for_a_server_what_asks_none_is_there(
+    supervise, tmp_path, monkeypatch, eventually
+):
+    """Kubernetes would start a pod anew that answers no probe, in pauses of up to 5 minutes."""
+    monkeypatch.setenv("BESIDE", "the last")
+    away = child(before="os.path.exists('back') or sys.exit(4)")
+    exporter = child(before="open('exporters', 'a').write(f'{os.getpid()} ')")
+    supervisor = supervise(away, child(before="open('second', 'w')"), exporter)
+
+    eventually(lambda: sum("found no PostgreSQL" in line for line in supervisor.said()) == 2)
+    (first,) = (tmp_path / "exporters").read_text().split()
+    assert not (tmp_path / "second").exists()
+    os.kill(int(first), signal.SIGKILL)
+    eventually(lambda: len((tmp_path / "exporters").read_text().split()) == 2)
+    (tmp_path / "back").touch()
+
+    eventually(lambda: supervisor.said()[-1] == "2 workers are up", within_s=30)
+    assert len((tmp_path / "exporters").read_text().split()) == 2
+    assert supervisor.stop() == 0
 
 
 def test_a_terminal_that_hangs_up_ends_it(supervise, eventually):

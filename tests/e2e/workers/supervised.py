@@ -184,5 +184,5 @@ def ask(one, path):
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # it may end while it answers
             return None

@@ -3,12 +3,17 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.e2e.workers.supervised import Supervised, ask
+from tests.e2e.workers.supervised import Supervised, ask, ups
 
 OK = (200, "ok\n")
+DEPLOY = Path(__file__).parents[3] / "deploy"
+FAILURES = 3
+"""After so many Kubernetes takes a probe for failed, where its manifest does not say."""
 
 
 @pytest.fixture
@@ -91,19 +96,36 @@ def test_while_it_stops_it_is_not_ready(supervise, is_ready, send, notes, eventu
 
 
 def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
+    """Nothing answers while the exporter itself is replaced, last of all, for less than a pod is
+    given; answers of a roll that takes workers away, or the exporter before, differ."""
     workers = supervise(processes=2, exporter=True)
     is_ready(workers)
-    found = []
+    before, since = [], []
 
     workers.process.send_signal(signal.SIGHUP)
 
-    def is_done():
-        found.append(ask(workers, "/readyz"))
-        return any("restarting exporter" in line for line in workers.said())
+    def is_over():
+        answer = ask(workers, "/readyz")
+        said = workers.said()
+        replaces_itself = any(line.startswith("restarting exporter (") for line in said)
+        (since if replaces_itself else before).append((time.monotonic(), answer))
+        return replaces_itself and len(ups(workers)) == 2 and answer == OK
 
-    eventually(is_done, within_s=120)
-    assert set(found) <= {OK, None}  # nothing answers while the exporter itself is replaced
-    is_ready(workers)
+    eventually(is_over, within_s=120)
+    assert before
+    assert {answer for _, answer in before} == {OK}
+    assert {answer for _, answer in since} <= {OK, None}
+    silent = [at for at, answer in since if answer is None]
+    assert since[-1][0] - min(silent, default=since[-1][0]) < unready_after_s()
+
+
+def unready_after_s():
+    """Return after how long without an answer Kubernetes takes our worker for unready."""
+    base = DEPLOY / "kubernetes" / "base" / "worker" / "worker.yaml"
+    worker = next(yaml.safe_load_all(base.read_text("utf-8")))
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    probe = container["readinessProbe"]
+    return probe["periodSeconds"] * probe.get("failureThreshold", FAILURES)
 
 
 def test_plain_dramatiq_answers_too(start_worker, environment, is_ready):

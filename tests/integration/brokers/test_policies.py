@@ -5,6 +5,7 @@ from datetime import timedelta
 import orjson
 import pytest
 from dramatiq.middleware import Shutdown
+from psycopg import sql
 
 from brokers import Queue
 from brokers.errors import UndeclaredQueueError
@@ -212,3 +213,30 @@ def test_throws_may_be_a_list(failing_with, working, rows, eventually):
         failing.send()
         failing.send()
         eventually(lambda: len(rows("SELECT 1 FROM jobs.dead")) == 2)
+
+
+def test_a_job_whose_lock_is_held_for_too_long_is_tried_again(
+    actor, working, relaying, rows, conn, connect, eventually
+):
+    """As the page on roles sets it, though sooner; without it the job waits for ever."""
+    alter = "ALTER ROLE CURRENT_USER IN DATABASE {} SET lock_timeout = '300ms'"
+    with connect(autocommit=True) as admin:
+        admin.execute(sql.SQL(alter).format(sql.Identifier(admin.info.dbname)))
+        admin.execute("INSERT INTO jobs.settled VALUES ('a', 1)")
+
+    @actor(queue_name="default", once=True, max_retries=50, min_backoff=1, max_backoff=1)
+    def wait_for_a_lock():
+        with db.transaction() as tx:
+            tx.execute("UPDATE jobs.settled SET hop = hop + 1 WHERE message_id = 'a'")
+
+    conn.execute("SELECT FROM jobs.settled WHERE message_id = 'a' FOR UPDATE")
+    with working("default"), relaying():
+        wait_for_a_lock.send()
+        eventually(lambda: rows("SELECT FROM jobs.attempts"))
+        conn.rollback()
+        eventually(lambda: rows("SELECT hop FROM jobs.settled WHERE message_id = 'a'") == [(2,)])
+
+    assert {error for (error,) in rows("SELECT error_class FROM jobs.attempts")} == {
+        "LockNotAvailable"
+    }
+    assert rows("SELECT FROM jobs.dead") == []

@@ -1,0 +1,116 @@
+"""How long is waited for PostgreSQL before it is given up, on real sockets and in real seconds."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from psycopg_pool import PoolTimeout
+
+from tests.faults.proxy import Proxy
+from tests.hosts import Network
+from workshed import db
+from workshed.errors import DatabaseUnreachableError
+from workshed.settings import settings
+
+LATE_S = 8
+"""How much longer than it should a wait may take on a busy machine."""
+TALKING = """
+import contextlib
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from workshed import db
+
+
+def until_given_up(conn, query):
+    with contextlib.suppress(psycopg.OperationalError):
+        conn.execute(query)
+    return time.monotonic()
+
+
+waiting, asking = db.connect(), db.connect()
+with ThreadPoolExecutor() as threads:
+    silent = threads.submit(until_given_up, waiting, "SELECT pg_sleep(600), 'silent'")
+    sys.stdin.readline()
+    cut = time.monotonic()
+    print(until_given_up(asking, "SELECT 1") - cut, silent.result() - cut)
+"""
+
+
+@pytest.fixture
+def deaf():
+    """The URL of a server that lets whoever comes connect, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"postgresql://ada@127.0.0.1:{listening.getsockname()[1]}/shop"
+
+
+def use(monkeypatch, **values):
+    for name, value in values.items():
+        monkeypatch.setenv(f"WORKSHED_{name}", value)
+    settings.cache_clear()
+    db.pool.cache_clear()
+
+
+def test_a_connection_of_the_pool_is_waited_for_for_five_seconds(database, monkeypatch):
+    """By itself the pool waits for 30."""
+    use(monkeypatch, POOL_SIZE="1")
+
+    with db.transaction():
+        began = time.monotonic()
+        with pytest.raises(PoolTimeout), db.apart():
+            pass
+        waited_s = time.monotonic() - began
+
+    assert 5 <= waited_s < 5 + LATE_S
+
+
+def test_a_server_that_says_nothing_is_waited_for_for_five_seconds(deaf, monkeypatch):
+    """By itself libpq waits for ever, and psycopg for 130 s."""
+    use(monkeypatch, DATABASE_URL=deaf)
+    began = time.monotonic()
+
+    with pytest.raises(DatabaseUnreachableError, match="timeout"):
+        db.connect()
+
+    assert 5 <= time.monotonic() - began < 5 + LATE_S
+
+
+@pytest.fixture
+def host():
+    """A host with a network of its own, and where it reaches this machine."""
+    with Network() as network:
+        yield network.host("worker"), network.address
+
+
+def test_a_server_that_is_gone_without_a_word_is_noticed(host, database, connect, eventually):
+    """By itself TCP asks again for a quarter of an hour, and waits on a silent connection for two
+    hours before it asks at all."""
+    host, address = host
+    parts, conn = urlsplit(database), connect(autocommit=True)
+    asked = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%_silent_' AND state = 'active'"
+    with Proxy(parts.hostname, parts.port, address) as proxy:
+        talking = subprocess.Popen(
+            [*host.words, sys.executable, "-c", TALKING],
+            env={**os.environ, "WORKSHED_DATABASE_URL": proxy.url(database)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            eventually(lambda: conn.execute(asked).fetchone(), within_s=60)
+            host.unplug()
+            said, _ = talking.communicate("cut\n", timeout=60)
+        finally:
+            talking.kill()
+            talking.communicate()
+
+    sent_s, silent_s = map(float, said.split())
+    assert 10 <= sent_s < 10 + LATE_S
+    assert 10 <= silent_s < 15 + LATE_S  # it was silent for a moment before
