@@ -1,6 +1,7 @@
 """`python -m bench`: measure, print a table or JSON, keep both and a plot in `bench-results/`."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -53,7 +54,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--capacity",
         action="store_true",
-        help="measure what the model of docs/capacity.md needs, and let it plan with that",
+        help="measure what the model of docs/capacity.md needs, and let it plan with that; as root "
+        "what two hosts do, too",
     )
     return parser.parse_args()
 
@@ -61,7 +63,7 @@ def arguments() -> argparse.Namespace:
 def usual(wanted: argparse.Namespace) -> Sequence[str]:
     """Return what is measured when nothing is named."""
     if wanted.capacity:
-        return figures.SCENARIOS
+        return (*figures.SCENARIOS, *(figures.AS_ROOT if os.geteuid() == 0 else ()))
     left_out = (*WHEN_ASKED, *(NOT_IN_A_HURRY if wanted.quick else ()))
     return [name for name in SCENARIOS if name not in left_out]
 

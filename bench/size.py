@@ -34,6 +34,8 @@ class Size:
     """Runs in the history that the console shows."""
     written: int
     """Jobs of which it is counted what they write."""
+    vacuumed: int
+    """Jobs that go through the table of what is stored."""
 
 
 FULL = Size(
@@ -56,6 +58,7 @@ FULL = Size(
     10_000,
     1_000_000,
     4_000,
+    200_000,
 )
 QUICK = Size(
     1,
@@ -77,8 +80,28 @@ QUICK = Size(
     2_000,
     100_000,
     1_000,
+    20_000,
 )
 SMOKE = Size(
-    1, (1,), 200, 100, 20, 200, 10, 200, 20, 200, 50, 0.5, 2, 1_000, 1_000, 2_000, 50, 2_000, 50
+    1,
+    (1,),
+    200,
+    100,
+    20,
+    200,
+    10,
+    200,
+    20,
+    200,
+    50,
+    0.5,
+    2,
+    1_000,
+    1_000,
+    2_000,
+    50,
+    2_000,
+    50,
+    2_500,
 )
 """To see that it runs; its figures say nothing."""

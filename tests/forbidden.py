@@ -1,12 +1,18 @@
 """What somebody may try with the account of a part on RabbitMQ, or with its role in PostgreSQL."""
 
+import itertools
+
+import pika
 from psycopg import sql
 
+from brokers import topology
 from brokers.publisher import EXCHANGE
 
-PARTS = ("sender", "relay", "worker-mail", "worker-rest", "dead-letter-operator", "monitor")
-"""The accounts of two pools of workers, and those that there are always."""
-SENDS = {"publish to the exchange of jobs", "publish to a dead queue through it"}
+POOLS = ("worker-mail", "worker-rest")
+ALWAYS = ("sender", "relay", "dead-letter-operator", "monitor")
+PARTS = ("worker", *POOLS, *ALWAYS)
+"""The account of all workers, those of two pools of them, and those that there are always."""
+ANOTHER_USER = "publish as another user"
 COLUMNS_OF = """
     SELECT attname FROM pg_attribute
      WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
@@ -21,39 +27,66 @@ def operations(mail, rest):
         "consume": consume,
         "get from": get,
         "purge": lambda queue: lambda ch: ch.queue_purge(queue),
+        "publish to": lambda queue: publish(EXCHANGE, queue),
+        "publish by the default exchange to": lambda queue: publish("", queue),
+        "declare otherwise": lambda queue: declare(queue, {"x-max-length": 1}),
         "delete": lambda queue: lambda ch: ch.queue_delete(queue),
         "unbind": lambda queue: lambda ch: ch.queue_unbind(queue, EXCHANGE, queue),
         "bind another key to": lambda queue: lambda ch: ch.queue_bind(queue, EXCHANGE, "x"),
+        "bind amq.fanout to": lambda queue: lambda ch: ch.queue_bind(queue, "amq.fanout"),
+        "unbind amq.fanout from": lambda queue: lambda ch: ch.queue_unbind(queue, "amq.fanout"),
+    }
+    with_two = {
+        "bind": lambda to, source: lambda ch: ch.exchange_bind(to, source, rest.name),
+        "unbind": lambda to, source: lambda ch: ch.exchange_unbind(to, source, rest.name),
     }
     return {
-        "publish to the exchange of jobs": publish(EXCHANGE, mail),
-        "publish to a dead queue through it": publish(EXCHANGE, f"{mail}.dead"),
-        "publish to the default exchange": publish("", mail),
-        **{f"publish to amq.{kind}": publish(f"amq.{kind}", mail) for kind in EXCHANGES},
         **{
             f"{verb} {queue}": does(queue)
-            for queue in (mail, rest, f"{mail}.dead", f"{rest}.dead")
+            for queue in names(mail, rest)
             for verb, does in with_one.items()
         },
-        "declare a queue": lambda ch: ch.queue_declare("mine", durable=True),
+        **{
+            f"declare {queue} again": declare(queue, arguments)
+            for one in (mail, rest)
+            for queue, arguments in topology.members(one, topology.arguments(one)).items()
+        },
+        ANOTHER_USER: publish(EXCHANGE, mail.name, user_id="guest"),
+        "declare a queue": declare("mine"),
         "declare a queue of its own connection": lambda ch: ch.queue_declare("", exclusive=True),
         "declare an exchange": lambda ch: ch.exchange_declare("mine", **direct),
         "declare the exchange of jobs": lambda ch: ch.exchange_declare(EXCHANGE, **direct),
+        "declare the exchange of jobs otherwise": lambda ch: ch.exchange_declare(EXCHANGE, "topic"),
         "delete the exchange of jobs": lambda ch: ch.exchange_delete(EXCHANGE),
-        "bind an exchange to that of jobs": lambda ch: ch.exchange_bind(
-            "amq.fanout", EXCHANGE, rest
-        ),
-        "bind that of jobs to an exchange": lambda ch: ch.exchange_bind(
-            EXCHANGE, "amq.fanout", rest
-        ),
+        **{
+            f"{verb} {to} and {source}": does(to, source)
+            for to, source in itertools.permutations((EXCHANGE, "amq.fanout", "amq.direct"), 2)
+            for verb, does in with_two.items()
+        },
+        **{f"publish to amq.{kind}": publish(f"amq.{kind}", mail.name) for kind in EXCHANGES},
+        **{f"delete amq.{kind}": delete_exchange(f"amq.{kind}") for kind in EXCHANGES},
     }
 
 
 EXCHANGES = ("direct", "topic", "fanout", "headers")
 
 
-def publish(exchange, key):
-    return lambda ch: ch.basic_publish(exchange, key, b"{}", mandatory=False)
+def names(*queues):
+    """The names of queues, and of their dead queues."""
+    return [*(one.name for one in queues), *(one.dead for one in queues)]
+
+
+def declare(queue, arguments=None):
+    return lambda ch: ch.queue_declare(queue, durable=True, arguments=arguments)
+
+
+def publish(exchange, key, **properties):
+    said = pika.BasicProperties(**properties)
+    return lambda ch: ch.basic_publish(exchange, key, b"{}", said, mandatory=False)
+
+
+def delete_exchange(name):
+    return lambda ch: ch.exchange_delete(name)
 
 
 def consume(queue):
@@ -71,12 +104,14 @@ def get(queue):
 
 def may(mail, rest):
     """The names of the operations that each part may do."""
+    sends = {f"publish to {queue}" for queue in names(mail, rest)}
     return {
-        "sender": SENDS,
-        "relay": SENDS,
-        "worker-mail": SENDS | reads(mail),
-        "worker-rest": SENDS | reads(rest),
-        "dead-letter-operator": SENDS | reads(f"{mail}.dead", f"{rest}.dead"),
+        "sender": sends,
+        "relay": sends,
+        "worker": sends | reads(mail.name, rest.name),
+        "worker-mail": sends | reads(mail.name),
+        "worker-rest": sends | reads(rest.name),
+        "dead-letter-operator": sends | reads(mail.dead, rest.dead),
         "monitor": set(),
     }
 
@@ -84,6 +119,12 @@ def may(mail, rest):
 def reads(*queues):
     """What the one right to read a queue holds."""
     return {f"{verb} {queue}" for verb in ("consume", "get from", "purge") for queue in queues}
+
+
+def refusal(part, operation):
+    """The code of RabbitMQ's refusal: another name is looked at once somebody may publish."""
+    is_sender = operation == ANOTHER_USER and part != "monitor"
+    return topology.PRECONDITION_FAILED if is_sender else topology.ACCESS_REFUSED
 
 
 def columns_of(conn, table):

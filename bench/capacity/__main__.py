@@ -5,7 +5,7 @@ from bench.capacity.figures import MissingFigureError, read
 
 
 def main() -> int:
-    """Print a table, or write those of the page."""
+    """Print a table, or write those of the pages."""
     words = asked.parser().parse_args()
     try:
         figures = read(asked.files(words))
@@ -13,7 +13,8 @@ def main() -> int:
         print(err)
         return 2
     if words.write:
-        page.PAGE.write_text(page.written(page.PAGE.read_text("utf-8"), figures), "utf-8")
+        for one in page.PAGES:
+            one.write_text(page.written(one.read_text("utf-8"), figures), "utf-8")
         return 0
     said = " · ".join(f"{name} {value}" for name, value in figures.surroundings.items())
     print(f"{table.needs(asked.loads(words), figures)}\nmeasured on: {said}")

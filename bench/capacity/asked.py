@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--used", type=share, default=0.7, help="of anything, 0 to 1")
     made.add_argument("--figures", action="append", type=Path, metavar="FILE",
                       help="a run of your own, bench-results/bench.json; repeatable")  # fmt: skip
-    made.add_argument("--write", action="store_true", help="write the tables of docs/capacity.md")
+    made.add_argument("--write", action="store_true", help="write the tables of the pages")
     return made
 
 

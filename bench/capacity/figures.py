@@ -29,8 +29,11 @@ KINDS = (
 )
 
 
-SCENARIOS = ("ceiling", "relay", "footprint", "drain", "options", "writes")
-"""Of `bench`: they measure what the model needs."""
+SCENARIOS = ("ceiling", "relay", "footprint", "drain", "options", "writes", "vacuum")
+"""Of `bench`: they measure what the model needs, and the pages."""
+AS_ROOT = ("hosts",)
+ON_HOSTS = ("jobs that wait 50 ms", "jobs that do nothing")
+VACUUMED = ("autovacuum as it comes", "a vacuum at each 5 000 dead rows")
 
 
 class MissingFigureError(Exception):
@@ -73,6 +76,10 @@ class Figures:
     """Memory of one worker process, with all that runs beside it."""
     drained: Mapping[str, float]
     """Jobs per second that one worker process did of some kinds, all with history."""
+    hosts: Mapping[str, tuple[float, float]]
+    """Jobs per second that a worker on one host did, and one on each of two, by kind of job."""
+    vacuumed: Mapping[str, float]
+    """MB of `jobs.schedule` after 200 000 jobs, by the way it was vacuumed."""
     surroundings: Mapping[str, Any]
 
     @property
@@ -122,6 +129,9 @@ def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
             raise MissingFigureError(name)
         return values[name]
 
+    def both(name: str, peer: str) -> tuple[float, float]:
+        return value(f"{name}, {peer}"), value(name)
+
     parts = ("commits", "rows", "WAL", "worker CPU", "PostgreSQL CPU", "RabbitMQ CPU")
     return Figures(
         {kind: Cost(*(value(f"{kind}, {part}") for part in parts)) for kind in KINDS},
@@ -136,5 +146,10 @@ def of(values: Mapping[str, float], surroundings: Mapping[str, Any]) -> Figures:
             "once": value("once, drain"),
             "unique": value("unique, drain"),
         },
+        {
+            jobs: both(f"{jobs}, drain by a worker on each of two hosts", "on one")
+            for jobs in ON_HOSTS
+        },
+        {way: value(f"jobs.schedule, {way}") for way in VACUUMED},
         surroundings,
     )

@@ -1,4 +1,4 @@
-"""The tables of `docs/capacity.md`: each marker holds the words that make its table."""
+"""The tables of the pages that have figures: each marker holds the words that make its table."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,18 @@ from pathlib import Path
 from bench.capacity import asked, table
 from bench.capacity.figures import Figures
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "capacity.md"
-PART = re.compile(r"(<!-- (costs|checked|ends|capacity)(.*?) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL)
-PLAIN = {"costs": table.costs, "checked": table.checked, "ends": table.ends}
+DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGES = (DOCS / "capacity.md", DOCS / "roles.md")
+PART = re.compile(
+    r"(<!-- (costs|checked|ends|hosts|vacuum|capacity)(.*?) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL
+)
+PLAIN = {
+    "costs": table.costs,
+    "checked": table.checked,
+    "ends": table.ends,
+    "hosts": table.hosts,
+    "vacuum": table.vacuum,
+}
 
 
 def written(text: str, figures: Figures) -> str:

@@ -84,6 +84,21 @@ def ends(figures: Figures) -> str:
     return table(["one of each", "per s"], ((name, number(value)) for name, value in rows))
 
 
+def hosts(figures: Figures) -> str:
+    """Return what a second host brought."""
+    rows = (
+        [jobs, number(one), number(two), f"{two / one:.2f} x"]
+        for jobs, (one, two) in figures.hosts.items()
+    )
+    return table(["jobs per s", "one host", "two", "ratio"], rows)
+
+
+def vacuum(figures: Figures) -> str:
+    """Return how large the table of what is stored became."""
+    rows = ([way, number(size)] for way, size in figures.vacuumed.items())
+    return table(["`jobs.schedule` after 200 000 jobs", "MB"], rows)
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Write cells as Markdown; all but the first column are numbers."""
     rule = ["---", *("--:" for _ in heads[1:])]

@@ -18,6 +18,7 @@ from bench.scenarios.pictures import pictures
 from bench.scenarios.relay import lateness, relay
 from bench.scenarios.reports import reports
 from bench.scenarios.signing import signing
+from bench.scenarios.vacuum import vacuum
 from bench.scenarios.writes import writes
 from bench.size import Size
 from bench.world import World
@@ -45,6 +46,7 @@ SCENARIOS: dict[str, Scenario] = {
     "ceiling": ceiling,
     "writes": writes,
     "hosts": hosts,
+    "vacuum": vacuum,
 }
 NOT_IN_A_HURRY = (
     "footprint",
@@ -58,5 +60,5 @@ NOT_IN_A_HURRY = (
     "writes",
 )
 """What `--quick` leaves out; `--only` measures one of them."""
-WHEN_ASKED = ("hosts",)
-"""What is measured by `--only` alone: it makes networks, so it needs root."""
+WHEN_ASKED = ("hosts", "vacuum")
+"""What is measured by `--only` and `--capacity` alone; `hosts` makes networks, as root."""

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.scenarios.hosts import JOBS, NAME, hosts
+from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
+from bench.scenarios.vacuum import vacuum
 from bench.scenarios.writes import WAYS, writes
 from bench.size import SMOKE
 from bench.world import private
@@ -56,3 +59,19 @@ def test_what_a_job_writes_is_counted():
     assert found["once, rows"] == pytest.approx(1, abs=0.1)
     assert found["once, WAL"] > 100
     assert found["once, worker CPU"] > 0
+
+
+def test_two_hosts_are_measured_beside_one():
+    with private() as world:
+        found = {one.name: (one.value, one.peer_value) for one in hosts(world, SMOKE)}
+
+    assert found.keys() == {f"{said}, {NAME}" for said in JOBS.values()}
+    assert all(two > 0 and one > 0 for two, one in found.values())
+
+
+def test_what_is_stored_is_measured_with_each_way_to_vacuum():
+    with private() as world:
+        found = {one.name: one.value for one in vacuum(world, SMOKE)}
+
+    assert found.keys() == {f"jobs.schedule, {way}" for way in WAYS_TO_VACUUM}
+    assert all(size > 0 for size in found.values())

@@ -74,9 +74,10 @@ def shuffled(forbidden, rounds):
         '    return ".*"',
     ),
 )
-def test_no_account_does_what_is_not_its_part(ledger, parts, workers, all_refused, scale):
+def test_no_account_does_what_is_not_its_part(ledger, broker, parts, workers, all_refused, scale):
     numbers = iter(range(1, 1_000_000))
-    with contextlib.closing(OnRabbitMQ(parts, "letters", "parts")) as thief:
+    queues = broker.declared["letters"], broker.declared["parts"]
+    with contextlib.closing(OnRabbitMQ(parts, *queues)) as thief:
         for part, name in shuffled(thief.forbidden, scale(ROUNDS)):
             for _ in range(JOBS_AN_OPERATION):
                 ledger.send(next(numbers))

@@ -9,8 +9,9 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
+from brokers import Queue
 from tests.e2e.parts import Parts
-from tests.forbidden import PARTS, attempts, columns_of, may, operations
+from tests.forbidden import ALWAYS, POOLS, attempts, columns_of, may, operations, refusal
 from workshed.roles import ROLES, TABLES
 
 LONGEST = "2s"
@@ -26,16 +27,16 @@ class Thief:
 
 
 class OnRabbitMQ(Thief):
-    """Tries operations of AMQP."""
+    """Tries operations of AMQP, where each pool of workers has an account."""
 
-    def __init__(self, parts: Parts, mail: str, rest: str) -> None:
+    def __init__(self, parts: Parts, mail: Queue, rest: Queue) -> None:
         super().__init__()
         self._parts = parts
         self._open: dict[str, Any] = {}
         self._does = operations(mail, rest)
         self.forbidden = [
             (part, name)
-            for part in PARTS
+            for part in (*POOLS, *ALWAYS)
             for name in self._does
             if name not in may(mail, rest)[part]
         ]
@@ -47,7 +48,7 @@ class OnRabbitMQ(Thief):
         try:
             self._does[name](channel)
         except ChannelClosedByBroker as err:
-            if err.reply_code == 403:
+            if err.reply_code == refusal(part, name):
                 return
         self.accepted.append((part, name))
 

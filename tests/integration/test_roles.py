@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import re
 import secrets
+from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 import dramatiq
@@ -12,7 +14,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from brokers import schedule
 from middleware import Unique
-from tests.e2e.parts import drop, of_page, run
+from tests.e2e.parts import PAGE, drop, of_page, run
 from tests.forbidden import attempts, columns_of
 from workshed import db
 from workshed.jobs import queues
@@ -453,3 +455,23 @@ def test_python_sends_as_sql_does(held, broker, conn):
             del broker.actors[name]
 
     assert stored(conn) == ["greet", "greet_once"]
+
+
+[SNAPSHOTS] = re.findall(r"<!-- snapshots -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_a_snapshot_that_is_held_open_is_found_by_the_query_of_the_page(conn, connect):
+    conn.autocommit = True
+    forgotten = connect()
+    forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    forgotten.execute("SELECT FROM jobs.schedule")
+    for _ in range(3):  # by which a snapshot is older
+        conn.execute("SELECT pg_current_xact_id()")
+
+    def found():
+        rows = [row for row in conn.execute(SNAPSHOTS) if row[0] == forgotten.info.backend_pid]
+        return [(state, age >= 3, lasts > timedelta()) for _, _, state, age, lasts in rows]
+
+    assert found() == [("idle in transaction", True, True)]
+    forgotten.rollback()
+    assert found() == []

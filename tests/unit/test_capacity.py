@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import dictionaries, floats, integers, sampled_from
 
-from bench.capacity import asked, page
+from bench.capacity import asked, figures, page
 from bench.capacity.figures import KINDS, OURS, MissingFigureError, keep, of, read
 from bench.capacity.model import Load, cost, need, of_one_process
 from bench.measurement import alone, beside
+from bench.scenarios import SCENARIOS
+from bench.scenarios.hosts import JOBS, NAME
+from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
 from bench.scenarios.writes import FIGURES, WAYS
+from bench.size import FULL
 
 FOUND = read()
 SPECIAL = sorted(set(KINDS) - {"plain"})
@@ -145,11 +149,33 @@ def test_a_run_of_ones_own_has_the_word(tmp_path):
     assert found.surroundings["cores"] == 16
 
 
-def test_the_page_has_what_the_model_says():
-    text = page.PAGE.read_text("utf-8")
+PARTS = {
+    "capacity.md": {
+        *("costs", "checked", "ends", "hosts"),
+        "capacity --rate 1 --rate 10 --rate 100 --rate 1000 --rate 10000",
+    },
+    "roles.md": {"vacuum"},
+}
+
+
+@pytest.mark.parametrize("file", page.PAGES, ids=lambda file: file.name)
+def test_a_page_has_what_was_measured_and_what_the_model_says(file):
+    text = file.read_text("utf-8")
 
     assert page.written(text, FOUND) == text, "run `make docs`"
-    assert "<!-- capacity --rate 1 --rate 10 --rate 100 --rate 1000 --rate 10000" in text
+    assert all(f"<!-- {part}" in text for part in PARTS[file.name])
+
+
+def test_the_bench_measures_what_the_pages_show():
+    held = {one["name"] for one in json.loads(OURS.read_text("utf-8"))["measurements"]}
+    measured = {f"{said}, {NAME}" for said in JOBS.values()}
+    measured |= {f"jobs.schedule, {way}" for way in WAYS_TO_VACUUM}
+
+    assert measured <= held
+    assert set(FOUND.hosts) == set(JOBS.values())
+    assert set(FOUND.vacuumed) == set(WAYS_TO_VACUUM)
+    assert SCENARIOS.keys() >= {*figures.SCENARIOS, *figures.AS_ROOT}
+    assert FULL.vacuumed == 200_000  # as the page says
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import itertools
 import json
+import re
 import secrets
 import tempfile
 from base64 import b64encode
@@ -20,24 +22,27 @@ from pika.exceptions import (
 
 from brokers.accounts import Account, accounts, hashed
 from brokers.definitions import definitions
+from brokers.publisher import EXCHANGE
 from brokers.queues import QUEUES, Queue
 from console.servers import install
 from console.servers.rabbitmq import USER, RabbitMQ
 from console.servers.state import temporary
-from tests.forbidden import PARTS, may, operations
+from tests.forbidden import PARTS, may, operations, refusal
 
 MAIL = ("emails", "bulk")
 
 
 class Imported:
-    """Definitions with two pools of workers, on the server of the tests."""
+    """Definitions with an account for all workers and for two pools, on the server of the tests."""
 
     def __init__(self, servers):
         self.node, self.server = servers.rabbitmq, servers.broker_url
         self.at = urlsplit(servers.management_url)
         self.vhost = self.prefix = f"accounts_{secrets.token_hex(4)}"
         rest = [queue.name for queue in QUEUES if queue.name not in MAIL]
-        people = accounts([q.name for q in QUEUES], {"mail": MAIL, "rest": rest}, self.prefix)
+        pools = ({}, {"mail": MAIL, "rest": rest})
+        each = [accounts([q.name for q in QUEUES], one, self.prefix) for one in pools]
+        people = list(dict.fromkeys(itertools.chain(*each)))
         self.passwords = {one.name: secrets.token_urlsafe(8) for one in people}
         self.made = definitions(self.vhost, QUEUES, people, self.passwords)
 
@@ -69,15 +74,22 @@ class Imported:
             return answer.status, answer.read().decode()
 
 
-@pytest.fixture(scope="module")
-def imported(servers):
-    """What `rabbitmqctl import_definitions` has made of them."""
+@contextlib.contextmanager
+def importing(servers):
+    """What `rabbitmqctl import_definitions` makes of them, for as long as the block lasts."""
     found = Imported(servers)
     found.take_by_command()
     yield found
     found.ask("DELETE", f"vhosts/{found.vhost}")
     for user in found.passwords:
         found.ask("DELETE", f"users/{user}")
+
+
+@pytest.fixture(scope="module")
+def imported(servers):
+    """One for all tests."""
+    with importing(servers) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -111,26 +123,44 @@ def channel(connection):
     return open_one
 
 
-OPERATIONS = operations("emails", "low")
-MAY = may("emails", "low")
+SHOWN = [queue for queue in QUEUES if queue.name in ("emails", "low")]
+OPERATIONS = operations(*SHOWN)
+MAY = may(*SHOWN)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_account_may_do_its_part_and_nothing_else(channel, part, operation):
     """With the pattern `.*` for any of the three rights, what is not in `MAY` is done."""
-    run, expected = OPERATIONS[operation], contextlib.nullcontext()
-    if operation not in MAY[part]:
-        expected = pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED")
+    refused = []
 
-    with expected:
-        run(channel(part))
+    try:
+        OPERATIONS[operation](channel(part))
+    except ChannelClosedByBroker as err:
+        refused = [err.reply_code]
+
+    assert refused == ([] if operation in MAY[part] else [refusal(part, operation)])
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_whoever_logs_in_may_see_how_full_a_queue_is(channel, part):
     """RabbitMQ asks for no right there: `workshed queues` needs none."""
-    assert channel(part).queue_declare("low", passive=True).method.message_count == 0
+    assert channel(part).queue_declare("low", passive=True).method.message_count >= 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_whoever_logs_in_may_see_that_an_exchange_is_there(channel, part):
+    channel(part).exchange_declare(EXCHANGE, passive=True)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_whoever_logs_in_may_wait_for_replies_that_nobody_may_send(channel, part):
+    """RabbitMQ asks for no right where the queue is the consumer itself; it does of who writes."""
+    waiting = channel(part)
+    waiting.basic_consume("amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True)
+
+    with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+        waiting.basic_publish("", "amq.rabbitmq.reply-to.of-somebody", b"{}")
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -139,60 +169,207 @@ def test_no_account_gets_into_another_virtual_host(imported, part):
         pika.BlockingConnection(pika.URLParameters(imported.url(part, "/")))
 
 
-@pytest.fixture
-def api(imported):
-    """`api("monitor", "GET", "queues")`: code and text of an answer of the management API."""
-    return lambda part, *words: imported.ask(*words, login=imported.login(part))
+@pytest.fixture(scope="module")
+def routes(imported):
+    """All paths that the management API of this node has, as it names them: `/vhosts/:vhost`."""
+    said = imported.node.ctl("eval", "rabbit_mgmt_dispatcher:dispatcher().")
+    return set(re.findall(r'{"(/[^"]+)"', said))
 
 
+@contextlib.contextmanager
+def asking(imported, eventually):
+    """`ask("monitor", "GET", "/queues/:vhost")`: code and text of an answer of the API.
+
+    Without a part as an administrator. `worker-rest` has a connection, and consumes from `low`.
+    """
+    url = pika.URLParameters(imported.url("worker-rest"))
+    url.heartbeat = 0  # nobody looks after it
+
+    def consuming():
+        """The channels of consumers, of which the API hears some time later."""
+        listed = json.loads(imported.ask("GET", f"consumers/{imported.vhost}")[1])
+        return [one["channel_details"] for one in listed if one["channel_details"]]
+
+    connection = pika.BlockingConnection(url)
+    connection.channel().basic_consume("low", lambda *_: None)
+    name = eventually(consuming, within_s=60)[0]["connection_name"]
+    words = {
+        "vhost": imported.vhost,
+        "node": imported.node.node,
+        "exchange": EXCHANGE,
+        "source": EXCHANGE,
+        "queue": "low",
+        "destination": "low",
+        "dtype": "q",
+        "props": "low",
+        "connection": name,
+        "channel": f"{name} (1)",
+        "username": f"{imported.prefix}-worker-rest",
+        "component": "shovel",
+        "within": 1,
+        "unit": "weeks",
+        "port": url.port,
+        "protocol": "amqp",
+        "mine": f"{imported.prefix}-mine",
+    }
+
+    def ask(part, method, route, body=None):
+        known = words | {"user": f"{imported.prefix}-{part or 'relay'}"}
+        path = re.sub(r":(\w+)", lambda word: quote(str(known.get(word[1], "mine")), ""), route)
+        return imported.ask(method, path[1:], body, part and imported.login(part))
+
+    yield ask
+    with contextlib.suppress(AMQPError):  # an administrator may have closed it
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def api(imported, eventually):
+    """One for all tests."""
+    with asking(imported, eventually) as ask:
+        yield ask
+
+
+CHANGING = ("PUT", "POST", "DELETE")
+REFUSED_BY_API = {401, 405}
+"""Not allowed, or for nobody."""
+LET_IN = {
+    ("POST", "/exchanges/:vhost/:exchange/publish"),
+    ("POST", "/queues/:vhost/:queue/get"),
+}
+"""What the API leaves to AMQP to refuse."""
+EVERYBODYS = {"/auth", "/version"}
+SEEN = EVERYBODYS | {
+    "/overview", "/cluster-name", "/extensions", "/whoami",
+    "/vhosts", "/vhosts/:vhost/connections", "/vhosts/:vhost/channels",
+    "/exchanges", "/exchanges/:vhost", "/exchanges/:vhost/:exchange",
+    "/exchanges/:vhost/:exchange/bindings/source",
+    "/exchanges/:vhost/:exchange/bindings/destination",
+    "/queues", "/queues/detailed", "/queues/:vhost", "/queues/:vhost/:queue",
+    "/queues/:vhost/:destination/bindings", "/queues/quorum/:vhost/:queue/status",
+    "/bindings", "/bindings/:vhost", "/bindings/:vhost/e/:source/:dtype/:destination",
+    "/bindings/:vhost/e/:source/:dtype/:destination/:props",
+    "/connections", "/channels", "/consumers", "/consumers/:vhost",
+    "/policies", "/policies/:vhost", "/operator-policies", "/operator-policies/:vhost",
+    "/vhost-limits", "/vhost-limits/:vhost", "/user-limits", "/user-limits/:user",
+    "/feature-flags", "/deprecated-features", "/deprecated-features/used",
+    "/healthchecks/node", "/healthchecks/node/:node",
+    "/health/checks/alarms", "/health/checks/local-alarms", "/health/checks/virtual-hosts",
+    "/health/checks/node-is-quorum-critical", "/health/checks/port-listener/:port",
+    "/health/checks/protocol-listener/:protocol",
+    "/health/checks/certificate-expiration/:within/:unit",
+}  # fmt: skip
+"""By the monitor. What is neither here nor refused has come with a newer RabbitMQ: decide."""
 GETS = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
 MESSAGE = {"properties": {}, "routing_key": "low", "payload": "{}", "payload_encoding": "string"}
-READS_OF_API = ("overview", "queues/VHOST", "exchanges/VHOST/workshed.jobs/bindings/source")
+RIGHTS = {"write": ".*", "read": ".*"}
+SHORT = {"pattern": "", "definition": {"max-length": 1}}
 DEEDS_OF_API = {
-    "read a message": ("POST", "queues/VHOST/low/get", GETS),
-    "publish": ("POST", "exchanges/VHOST/workshed.jobs/publish", MESSAGE),
-    "purge": ("DELETE", "queues/VHOST/low/contents", None),
-    "delete a queue": ("DELETE", "queues/VHOST/low", None),
-    "make a queue": ("PUT", "queues/VHOST/mine", {"durable": True}),
-    "make a policy": (
+    "read a message": ("POST", "/queues/:vhost/low/get", GETS),
+    "publish": ("POST", "/exchanges/:vhost/workshed.jobs/publish", MESSAGE),
+    "purge": ("DELETE", "/queues/:vhost/low/contents", None),
+    "bind a queue": ("POST", "/bindings/:vhost/e/:source/q/low", {"routing_key": "x"}),
+    "bind an exchange": ("POST", "/bindings/:vhost/e/:source/e/amq.fanout", {"routing_key": "x"}),
+    "unbind a queue": ("DELETE", "/bindings/:vhost/e/:source/q/low/low", None),
+    "make a queue": ("PUT", "/queues/:vhost/mine", {"durable": True}),
+    "delete a queue": ("DELETE", "/queues/:vhost/low", None),
+    "make an exchange": ("PUT", "/exchanges/:vhost/mine", {"type": "direct"}),
+    "delete an exchange": ("DELETE", "/exchanges/:vhost/workshed.jobs", None),
+    "make a policy": ("PUT", "/policies/:vhost/all", SHORT),
+    "see a policy": ("GET", "/policies/:vhost/all", None),
+    "drop a policy": ("DELETE", "/policies/:vhost/all", None),
+    "make an operator policy": ("PUT", "/operator-policies/:vhost/all", SHORT),
+    "drop an operator policy": ("DELETE", "/operator-policies/:vhost/all", None),
+    "set a parameter": (
         "PUT",
-        "policies/VHOST/all",
-        {"pattern": "", "definition": {"max-length": 1}},
+        "/parameters/vhost-limits/:vhost/limits",
+        {"value": {"max-queues": 99}},
     ),
-    "make a virtual host": ("PUT", "vhosts/mine", {}),
-    "see accounts": ("GET", "users", None),
-    "make an account": ("PUT", "users/mine", {"password": "x", "tags": "administrator"}),
-    "give a right": (
+    "see parameters": ("GET", "/parameters", None),
+    "drop a parameter": ("DELETE", "/parameters/vhost-limits/:vhost/limits", None),
+    "set a global parameter": ("PUT", "/global-parameters/:mine", {"value": 1}),
+    "see global parameters": ("GET", "/global-parameters", None),
+    "drop a global parameter": ("DELETE", "/global-parameters/:mine", None),
+    "limit a virtual host": ("PUT", "/vhost-limits/:vhost/max-queues", {"value": 99}),
+    "lift the limit of a virtual host": ("DELETE", "/vhost-limits/:vhost/max-queues", None),
+    "limit an account": ("PUT", "/user-limits/:user/max-channels", {"value": 99}),
+    "lift the limit of an account": ("DELETE", "/user-limits/:user/max-channels", None),
+    "give a right": ("PUT", "/permissions/:vhost/:user", RIGHTS | {"configure": ".*"}),
+    "take a right": ("DELETE", "/permissions/:vhost/:username", None),
+    "give a right on topics": (
         "PUT",
-        "permissions/VHOST/NAME",
-        {"configure": ".*", "write": ".*", "read": ".*"},
+        "/topic-permissions/:vhost/:user",
+        RIGHTS | {"exchange": "amq.topic"},
     ),
-    "export definitions": ("GET", "definitions", None),
-    "see the nodes": ("GET", "nodes", None),
+    "take a right on topics": ("DELETE", "/topic-permissions/:vhost/:user", None),
+    "see rights": ("GET", "/permissions", None),
+    "see accounts": ("GET", "/users", None),
+    "make an account": ("PUT", "/users/:mine", {"password": "x", "tags": "administrator"}),
+    "delete an account": ("DELETE", "/users/:mine", None),
+    "make an administrator of itself": ("PUT", "/users/:user", {"tags": "administrator"}),
+    "export definitions": ("GET", "/definitions", None),
+    "export definitions of a virtual host": ("GET", "/definitions/:vhost", None),
+    "import definitions": ("POST", "/definitions", {"users": []}),
+    "import definitions of a virtual host": ("POST", "/definitions/:vhost", {"queues": []}),
+    "see the nodes": ("GET", "/nodes", None),
+    "close the connection of somebody": ("DELETE", "/connections/:connection", None),
+    "close all connections of somebody": ("DELETE", "/connections/username/:username", None),
+    "make a virtual host": ("PUT", "/vhosts/:mine", {}),
+    "delete a virtual host": ("DELETE", "/vhosts/:mine", None),
+    "delete several accounts": ("POST", "/users/bulk-delete", {"users": []}),
 }
-
-
-def test_the_monitor_sees_queues_by_the_management_api(api, imported):
-    for path in READS_OF_API:
-        assert api("monitor", "GET", path.replace("VHOST", imported.vhost))[0] == 200
+"""In an order in which an administrator may do all of them."""
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("deed", DEEDS_OF_API)
-def test_no_account_changes_anything_by_the_management_api(api, imported, part, deed):
-    method, path, body = DEEDS_OF_API[deed]
-    path = path.replace("VHOST", imported.vhost).replace("NAME", f"{imported.prefix}-{part}")
-
-    code, said = api(part, method, path, body)
+def test_no_account_changes_anything_by_the_management_api(api, part, deed):
+    code, said = api(part, *DEEDS_OF_API[deed])
 
     # What the API itself allows goes by AMQP, and is refused there.
     assert code == 401 or (code == 400 and "ACCESS_REFUSED" in said)
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part != "monitor"])
-@pytest.mark.parametrize("path", READS_OF_API)
-def test_nobody_but_the_monitor_gets_into_the_management_api(api, imported, part, path):
-    assert api(part, "GET", path.replace("VHOST", imported.vhost))[0] == 401
+def test_an_administrator_may_do_all_of_that(servers, eventually):
+    """So none of it is refused for how it was asked."""
+    with importing(servers) as found, asking(found, eventually) as ask:
+        all_of = RIGHTS | {"configure": ".*"}
+        found.ask("PUT", f"permissions/{found.vhost}/{found.at.username}", all_of)
+        codes = {deed: ask(None, *words)[0] for deed, words in DEEDS_OF_API.items()}
+
+    assert {deed: code for deed, code in codes.items() if not 200 <= code < 300} == {}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_all_that_the_management_api_can_change_is_refused(api, routes, part):
+    """By the list of the node itself; what is let in is among the deeds above, with a true body."""
+    let_in = {
+        (method, route)
+        for route in routes
+        for method in CHANGING
+        if api(part, method, route, {})[0] not in REFUSED_BY_API
+    }
+
+    assert let_in == (LET_IN if part == "monitor" else set())
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_monitor_sees_what_is_listed_and_nobody_else_anything(api, routes, part):
+    codes = {route: api(part, "GET", route)[0] for route in routes}
+
+    seen = {route for route, code in codes.items() if code not in REFUSED_BY_API}
+    assert seen == (SEEN if part == "monitor" else EVERYBODYS) & routes
+    assert {codes[route] for route in seen} == {200}
+
+
+def test_the_monitor_learns_of_others_who_consumes_from_a_queue_it_names(api, routes, imported):
+    """All lists of connections, channels and consumers have its own alone."""
+    others = [imported.prefix + f"-{part}" for part in PARTS if part != "monitor"]
+
+    said = {route: api("monitor", "GET", route)[1] for route in SEEN & routes}
+
+    named = {route for route, text in said.items() if any(name in text for name in others)}
+    assert named == {"/queues/:vhost/:queue"}
 
 
 def test_what_was_imported_is_as_declared(workshed, env, imported, broker, monkeypatch, servers):
@@ -213,7 +390,7 @@ def test_a_node_without_data_boots_with_them():
         node.start()
         try:
             users = {one["user"] for one in json.loads(node.ctl("list_users", "--formatter=json"))}
-            ours = f"workshed-{PARTS[0]}"
+            ours = "workshed-worker"
             listed = node.ctl("list_queues", "--vhost", "jobs", "name", "--formatter=json")
             queues = {one["name"] for one in json.loads(listed)}
         finally:
