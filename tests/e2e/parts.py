@@ -1,16 +1,14 @@
 """Each part of an installation with an account of RabbitMQ and a role of PostgreSQL of its own."""
 
-import re
 import secrets
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from brokers.accounts import accounts
 from brokers.definitions import definitions
+from tests import pages
 from workshed.roles import ROLES, script
 
-PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text("utf-8")
-[TIMEOUTS] = re.findall(r"<!-- timeouts -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
+TIMEOUTS = pages.block("docs/roles.md", "timeouts")
 PASSWORD = "pw"
 
 
