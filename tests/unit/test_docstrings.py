@@ -13,7 +13,16 @@ from brokers.rabbitmq import RabbitMQ
 from workshed.errors import WorkshedError
 from workshed.jobs import Signal
 
-PACKAGES = ("actors", "brokers", "middleware", "workshed", "workshed.jobs")
+PACKAGES = (
+    "actors",
+    "brokers",
+    "brokers.testing",
+    "middleware",
+    "workshed",
+    "workshed.cron",
+    "workshed.duration",
+    "workshed.jobs",
+)
 OURS = (WorkshedError, Signal)
 RAISES = re.compile(r"\braises ((?:[^.`]|`[^`]*`)*)", re.IGNORECASE)
 NAMED = re.compile(r"`([A-Z]\w+)`")
