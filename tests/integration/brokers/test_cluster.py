@@ -66,7 +66,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     forget, grow = (tell(other, lost, line) for line in LOST)
 
     forget()
-    assert sorted(rabbitmq.ask("GET", default)["members"]) == NODES[:2]
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["members"]) == NODES[:2], within_s=60)
     lost.start()
     grow()
 
