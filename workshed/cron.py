@@ -13,6 +13,8 @@ from cronsim import CronSim, CronSimError
 from workshed.settings import settings
 from workshed.zones import TIME, instants, offset, zone_problem
 
+__all__ = ["Spec", "cron", "daily", "every"]
+
 Kind = Literal["daily", "cron", "every"]
 Late = Literal["skip", "once", "all"]
 

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+__all__ = ["ms"]
+
 
 def ms(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> int:
     """Whole milliseconds, as dramatiq's options want them: `ms(minutes=1)` is 60 000."""

@@ -3,12 +3,17 @@
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
+
+import dramatiq
 
 from brokers.fake import Run
 from brokers.testing.idempotence import Endured
 from brokers.testing.jobs import LONGEST_DRAIN, Jobs
 from brokers.testing.wanted import Actor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Inline(Jobs):
@@ -23,7 +28,9 @@ class Inline(Jobs):
         self._thread = threading.local()
         self._connections.committed = self._run_at_once
 
-    def perform(self, actor: Actor, /, *args: Any, **kwargs: Any) -> Any:
+    def perform(
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R | None:
         """Run one job now; what it has sent has run when this returns."""
         with self._leaving_the_rest():
             result = super().perform(actor, *args, **kwargs)
@@ -40,8 +47,18 @@ class Inline(Jobs):
         with self._leaving_the_rest():
             return super().run_next()
 
+    @overload
     def assert_idempotent(
-        self, actor: Actor, /, *args: Any, ignore: Sequence[str] = (), **kwargs: Any
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Endured: ...
+
+    @overload
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Sequence[str], **kwargs: Any
+    ) -> Endured: ...
+
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
     ) -> Endured:
         """Fail unless a job leaves the same however often it is delivered, as in `Jobs`."""
         with self._leaving_the_rest():

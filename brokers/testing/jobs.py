@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 import dramatiq
 
@@ -57,6 +57,8 @@ class Jobs(Stored):
         Returns what the actor returns, or raises what it raised; its outcome is stored as a
         worker's would be: a retry waits then. What it does not find is gone, as when it was sent
         in the transaction that wrote it. A discard or snooze raises nothing.
+
+        Raises `KitError` where another job has its unique key.
         """
         run = self._run(self._sent(actor, args, kwargs).message_id)
         if error := self._failure_of(run):
@@ -95,8 +97,19 @@ class Jobs(Stored):
         """Return how many jobs of a batch have ended, and how; what is committed counts."""
         return batch.progress(self._conn)
 
+    # No parameter may stand between those of a ParamSpec: with `ignore` the run checks the others.
+    @overload
     def assert_idempotent(
-        self, actor: Actor, /, *args: Any, ignore: Sequence[str] = (), **kwargs: Any
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Endured: ...
+
+    @overload
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Sequence[str], **kwargs: Any
+    ) -> Endured: ...
+
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
     ) -> Endured:
         """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
 
@@ -109,6 +122,8 @@ class Jobs(Stored):
         `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. Of
         times it counts whether they are set; of numbers that PostgreSQL gives, their order. The
         clock stands still from now on, as after `freeze`.
+
+        Raises `KitError` where another job has its unique key, or it has run already.
         """
         message = rows.take(self._conn, self._sent(actor, args, kwargs).message_id)
         if message is None:

@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
+
+import dramatiq
 
 from brokers.testing import text
 from brokers.testing.errors import DiedError, KitError
@@ -14,6 +16,9 @@ from brokers.testing.stored import Stored
 from brokers.testing.wanted import Actor, named
 from brokers.testing.worker import Worker
 from workshed.db import Connection
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LOOK_S = 0.05
 PATIENCE = timedelta(minutes=2)
@@ -38,9 +43,16 @@ class Real(Stored):
         if died := self.dead[before:]:
             raise DiedError("\n".join(f"{one.actor} died: {one.reason}" for one in died))
 
+    # No parameter may stand between those of a ParamSpec: with `at` the run checks the others.
+    @overload
     def crash_during(
-        self, actor: Actor, /, *args: Any, at: str | None = None, **kwargs: Any
-    ) -> None:
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None: ...
+
+    @overload
+    def crash_during(self, actor: Actor, /, *args: Any, at: str | None, **kwargs: Any) -> None: ...
+
+    def crash_during(self, actor: Actor, /, *args: Any, at: Any = None, **kwargs: Any) -> None:
         """Send a job, kill its worker while the actor runs, and let another one run the rest.
 
         `at`: one of the places that `assert_idempotent` returns, such as `"before COMMIT"`; else

@@ -1,7 +1,6 @@
 """Each part of an installation with an account of RabbitMQ and a role of PostgreSQL of its own."""
 
 import os
-import re
 import secrets
 import subprocess
 import sys
@@ -12,16 +11,14 @@ import psycopg
 
 from brokers.accounts import accounts
 from brokers.definitions import definitions
+from tests import pages
 from workshed.roles import ROLES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text("utf-8")
+PAGE = "docs/roles.md"
+MAKE = pages.block(PAGE, "roles")
+MEMBER = pages.block(PAGE, "member")
+TIMEOUTS = pages.block(PAGE, "timeouts")
 PASSWORD = "pw"
-
-
-def of_page(name, kind="sql"):
-    """A block of the page: as what its reader has in hand."""
-    [found] = re.findall(rf"<!-- {name} -->\n```{kind}\n(.*?)```", PAGE, re.DOTALL)
-    return found
 
 
 class Parts:
@@ -39,12 +36,12 @@ class Parts:
         self._accounts = [one.name for one in people]
         passwords = dict.fromkeys(self._accounts, PASSWORD)
         rabbitmq.load(definitions(rabbitmq.vhost, queues, people, passwords))
-        run(of_page("roles", "sh"), self.prefix, database_url, programs)
+        run(MAKE, self.prefix, database_url, programs)
         with self._owner() as conn:
             for role in ROLES:
                 name = f"{self.prefix}_{role}"
-                member = of_page("member").replace("workshed_sender", name).replace("…", PASSWORD)
-                for words in (member, of_page("timeouts")):
+                member = MEMBER.replace("workshed_sender", name).replace("…", PASSWORD)
+                for words in (member, TIMEOUTS):
                     conn.execute(words.replace("ROLE shop ", f"ROLE {name}_one "))
 
     def broker_url(self, account):

@@ -1,11 +1,10 @@
 """The example of docs/batches.md, run as it stands there, on real workers."""
 
 import json
-import re
-from pathlib import Path
 
-PAGE = (Path(__file__).parents[2] / "docs" / "batches.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+from tests import pages
+
+[(NAME, TEXT)] = pages.files("docs/batches.md").items()
 FAILS = """
     import pathlib
     from workshed.errors import PermanentError

@@ -7,20 +7,20 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from actors import start_campaign
+from tests import pages
 from tests.integration.notifications.served import Served
 from workshed import campaigns, db, people
 from workshed.campaigns import Progress
 from workshed.settings import PREFIX, Settings, settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "bulk-mail.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```\n(.*?)```", PAGE, re.DOTALL)
-[COMMANDS] = re.findall(r"<!-- run -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/bulk-mail.md")
+[(NAME, TEXT)] = pages.files("docs/bulk-mail.md").items()
+COMMANDS = pages.block("docs/bulk-mail.md", "run")
 PEOPLE = ("ada@example.org", "grace@example.org", "bob@example.org")
 SERVING = ("-m", "tests.integration.campaigns.serving")
 

@@ -3,13 +3,14 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from dramatiq import Message
 
-PAGE = (Path(__file__).parents[2] / "docs" / "composition.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+from tests import pages
+
+PAGE = pages.text("docs/composition.md")
+[(NAME, TEXT)] = pages.files("docs/composition.md").items()
 SLOW = """
 import asyncio
 import dramatiq

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from console import importing
 from console.web.desk.pages import PAGES
+from tests import pages
 from tests.e2e import console_world as shop
 from tests.e2e.desk import Console, running
 from tests.integration.desk.conftest import PASSWORD
@@ -21,8 +22,7 @@ from workshed import db, people
 from workshed.jobs import dead
 from workshed.settings import settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "console.md").read_text("utf-8")
-[COMMANDS] = re.findall(r"<!-- run -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = pages.block("docs/console.md", "run")
 WATCHED = """() => {
     window.shares = [];
     new MutationObserver(() => {

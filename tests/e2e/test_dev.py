@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import smtplib
 import socket
@@ -17,9 +18,13 @@ import psycopg
 import pytest
 
 from console.servers import state
+from tests import pages
 from tests.commands import keys
+from tests.transcripts import check, steps
 
 WORKSHED = [sys.executable, "-m", "console"]
+[(CLUSTER, TOLD)] = steps(pages.block("docs/operating.md", "$ workshed dev --nodes"))
+PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
 
 @contextlib.contextmanager
@@ -218,6 +223,20 @@ def test_a_cluster_that_would_not_be_one_is_refused(options, environment, words)
 
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_a_cluster_is_told_as_the_page_has_it():
+    words, said = [*WORKSHED, *CLUSTER.split()[1:]], ""
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(words, text=True, **both) as process:
+        while "export WORKSHED_BROKER_URL" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        process.terminate()
+
+    check(TOLD, said, PIDS)
+    assert process.returncode == 0
 
 
 def test_an_unknown_command_is_a_usage_error():

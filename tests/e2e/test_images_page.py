@@ -1,17 +1,21 @@
 """The example of docs/images.md, run as it stands there, and its list of settings."""
 
+import http.client
 import io
 import re
-from pathlib import Path
 
 from PIL import Image
 
+from tests import pages
+from tests.integration.notifications.served import Served
+from tests.transcripts import begin
 from workshed import db, notifications, people
 from workshed.settings import PREFIX, Settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
-[TELL] = re.findall(r"```python\n(notifications\.tell.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/images.md")
+[(NAME, TEXT)] = pages.files("docs/images.md").items()
+SERVED = pages.block("docs/images.md", "export WORKSHED_SECRET_KEY")
+TELL = pages.block("docs/images.md", "notifications.tell")
 
 
 def test_an_upload_of_the_page_becomes_an_image(
@@ -30,6 +34,18 @@ def test_an_upload_of_the_page_becomes_an_image(
     assert code == 0, said
     eventually(lambda: count("product.image_variants") == 1, within_s=30)
     assert count("product.notifications WHERE event = 'image_processed'") == 1
+
+
+def test_the_page_of_pictures_is_served_as_it_says(environment, broker, tmp_path):
+    script = SERVED.replace("uvicorn console", "exec uvicorn --port 0 console")
+    log = tmp_path / "pictures.log"
+    page = Served(begin(script, log, **environment), log)
+    try:
+        status, _, _ = page.ask("/")
+    finally:
+        page.end()
+
+    assert status == http.client.UNAUTHORIZED  # it wants a token
 
 
 def test_any_job_can_tell_a_browser(database):

@@ -5,17 +5,18 @@ import os
 import pty
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import pages
 from tests.commands import keys
 from workshed import db, people
 from workshed.settings import PREFIX, Settings, settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "imports.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/imports.md")
+[(NAME, TEXT)] = pages.files("docs/imports.md").items()
 OWNER = "grace@example.org"
+WORDS = pages.block("docs/imports.md", "workshed import").split()[1:]
 CONTENT = "name;email\nAda;ada@example.org\n;bob@example.org\nCyd;ADA@example.org\n"
 
 
@@ -46,7 +47,7 @@ def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worke
     start_worker()
     words = ("import", "people.csv", "--owner", OWNER)
 
-    said = workshed(*words, "--failures", "wrong.csv", code=1)
+    said = workshed(*WORDS, code=1)
 
     lines = [line.split(maxsplit=3) for line in said.splitlines()]
     for line in (["state", "completed"], ["rows", "3"], ["succeeded", "1"], ["failed", "2"]):

@@ -1,12 +1,10 @@
 """The example of docs/limits.md, run as it stands there."""
 
-import re
-from pathlib import Path
-
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+from tests import pages
+
+[(NAME, TEXT)] = pages.files("docs/limits.md").items()
 
 
 @pytest.fixture

@@ -1,23 +1,20 @@
 """The examples of docs/limits-and-cancel.md, run as they stand there."""
 
-import re
-from pathlib import Path
-
 import pytest
 from dramatiq import Message
 
+from tests import pages
 from workshed import db
 from workshed.jobs import cancels
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "limits-and-cancel.md"
-BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+FILES = pages.files("docs/limits-and-cancel.md")
 SCRIPTS = {"send_late.py", "cancel_one.py", "cancel_many.py"}
 
 
 @pytest.fixture(autouse=True)
 def _project(tmp_path, conn):
     """A folder with the files of the page, and the tables their actors work on."""
-    for name, text in BLOCK.findall(PAGE.read_text("utf-8")):
+    for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     conn.autocommit = True
     conn.execute("CREATE SCHEMA shop; CREATE TABLE shop.reports (id integer)")
@@ -31,9 +28,7 @@ def send(broker):
 
 
 def test_every_example_is_run_here():
-    names = {name for name, _ in BLOCK.findall(PAGE.read_text("utf-8"))}
-
-    assert names == {"report_actors.py", *SCRIPTS}
+    assert FILES.keys() == {"report_actors.py", *SCRIPTS}
 
 
 @pytest.mark.parametrize("name", ["cancel_one.py", "cancel_many.py"])

@@ -17,8 +17,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.servers.ports import HOST, RANGE
+from tests.pages import block
+from tests.transcripts import check, shell, steps
 from workshed import pages
 
+SHOWN = steps(block("docs/metrics.md", "$ workshed worker"))
 ACTORS = """
 import os, signal, threading
 import dramatiq
@@ -340,10 +343,14 @@ def supervised(environment, tmp_path):
 
 
 def test_all_children_of_workshed_worker_share_one_page(
-    broker, supervised, work, page_of, eventually, folders
+    broker, supervised, work, page_of, eventually, folders, tmp_path
 ):
-    """A page for each would be as many targets, whose ports change places at each restart."""
-    port = page_of(supervised())
+    """A page for each would be as many targets, whose ports change places at each restart.
+
+    It is found as docs/metrics.md says.
+    """
+    worker = supervised()
+    port = page_of(worker)
     eventually(lambda: number(scrape(port), "workers") == 2, 30)
     for _ in range(10):
         work()
@@ -351,6 +358,12 @@ def test_all_children_of_workshed_worker_share_one_page(
     eventually(lambda: done(scrape(port)) == 10, 20)
 
     assert len(folders()) == 1
+    (_, started), (asking, shown) = SHOWN
+    words = started.strip().removeprefix("… ")
+    check(f"… …{words}… …", worker.text())  # a line is JSON
+    for theirs, ours in (("send_welcome_email", "work"), ("12.0", "10.0")):
+        shown = shown.replace(theirs, ours)
+    check(shown, shell(tmp_path)(asking.replace("9191", str(port))))
 
 
 def test_a_worker_that_was_killed_is_no_longer_counted_and_what_it_did_is(

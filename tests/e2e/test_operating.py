@@ -3,15 +3,35 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+from datetime import timedelta
 
 import dramatiq
 import pika
 import pytest
 
-from brokers import topology
+from brokers import schedule, topology
+from tests import pages
+from tests.transcripts import check, follow, shell, steps
 from workshed.jobs import dead
+
+AWAITED = pages.block("docs/operating.md", "$ workshed enqueue total")
+FOLLOWED = pages.block("docs/operating.md", "$ workshed job")
+WORKER = {re.compile(r"(?<=attempt 1 on )\S+(?=,)"): "WORKER"}
+PAGE_JOBS = """
+import dramatiq
+from brokers import broker
+
+@dramatiq.actor(broker=broker, queue_name="default", store_results=True)
+def total(net):
+    return net * 120 // 100
+
+@dramatiq.actor(broker=broker, queue_name="default", max_retries=0)
+def send_invoice(order_id):
+    raise TimeoutError("the printer does not answer")
+"""
 
 JOBS = """
 import dramatiq
@@ -114,21 +134,32 @@ def test_who_waits_is_told_how_a_job_has_ended(worker, workshed, conn, count):
     assert count("notes") == 1
 
 
-def test_a_job_is_followed_to_its_end(mended, worker, workshed, environment, tmp_path):
-    message_id = workshed("enqueue", "note", "7", "--import", "note_jobs", "--in", "1h").strip()
+def test_who_waits_sees_what_the_page_shows(broker, environment, start_worker, tmp_path):
+    (tmp_path / "note_jobs.py").write_text(PAGE_JOBS)
+    start_worker("note_jobs")
+
+    follow(AWAITED, shell(tmp_path, **environment))
+
+
+def test_a_job_is_followed_to_its_end(
+    mended, worker, workshed, environment, broker, conn, tmp_path
+):
+    [(command, shown)] = steps(FOLLOWED)
+    message = dramatiq.Message("default", "note", (7,), {}, {})
+    schedule.send(conn, message, delay=timedelta(hours=1))
+    words = re.sub("[0-9a-f-]{36}", message.message_id, command).split()[1:]
     with subprocess.Popen(
-        [sys.executable, "-m", "console", "job", message_id, "--follow", "--json"],
+        [sys.executable, "-m", "console", *words],
         env={**os.environ, **environment},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
     ) as following:
-        events = map(json.loads, following.stdout)
+        said = [following.stdout.readline(), following.stdout.readline()]
+        workshed("scheduled", "run", message.message_id)
+        said += following.stdout
 
-        assert [next(events)["what"], next(events)["what"]] == ["sent", "due"]
-        workshed("scheduled", "run", message_id)
-
-        assert [event["what"] for event in events][-2:] == ["started", "done"]
+    check(shown, "".join(said), WORKER)
     assert following.returncode == 0
 
 

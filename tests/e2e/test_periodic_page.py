@@ -3,14 +3,16 @@
 import json
 import re
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
+from tests import pages
+from tests.transcripts import begin
 from workshed.cron import WINDOWS, cron, daily, every
 
-PAGE = (Path(__file__).parents[2] / "docs" / "periodic.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/periodic.md")
+[(NAME, TEXT)] = pages.files("docs/periodic.md").items()
+CLOCK = pages.block("docs/periodic.md", "periodiq")
 SPECS = re.findall(r"^\| `((?:daily|cron|every)\(.*\))` \| (.*) \|$", PAGE, re.MULTILINE)
 LATE = re.findall(r'^\| `"(\w+)"`.* \| (\d+ \w+) \|$', PAGE, re.MULTILINE)
 
@@ -72,6 +74,17 @@ def test_the_job_runs_by_hand_and_by_the_calendar(start_worker, workshed, conn, 
     assert workshed("recurring", "run", "count_orders").startswith("count_orders  sent as ")
     [(day, _)] = eventually(lambda: conn.execute(days).fetchall(), within_s=20)
     assert abs(day - date.today()) <= timedelta(days=1)  # noqa: DTZ011 -- of PostgreSQL's zone
+
+
+def test_the_clock_of_the_page_notes_its_jobs(
+    environment, numbers, broker, count, eventually, tmp_path
+):
+    started = begin(f"exec {CLOCK}", tmp_path / "clock.log", **environment, **numbers)
+    try:
+        eventually(lambda: count("jobs.recurring WHERE name = 'count_orders'") == 1, within_s=60)
+    finally:
+        started.terminate()
+        started.wait(30)
 
 
 def test_a_pause_and_its_end(start_worker, workshed):

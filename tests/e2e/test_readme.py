@@ -1,12 +1,16 @@
 """The examples of README, run as they stand there."""
 
-import re
-from pathlib import Path
+import os
+import signal
 
 import pytest
 
-README = Path(__file__).parent.parent.parent / "README.md"
-BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+from tests import pages
+from tests.transcripts import begin
+
+FILES = pages.files("README.md")
+AT_A_TERMINAL = pages.block("README.md", "export WORKSHED_BROKER_URL=amqp://…")
+ON_A_HOST = pages.block("README.md", "workshed worker shop_actors")
 
 SEND = {
     "script.py": "import script",
@@ -30,7 +34,7 @@ SEND = {
 @pytest.fixture
 def project(tmp_path, conn):
     """A folder with the files of README, and the table their example works on."""
-    for name, text in BLOCK.findall(README.read_text("utf-8")):
+    for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     conn.autocommit = True
     conn.execute("CREATE SCHEMA shop")
@@ -43,10 +47,7 @@ def project(tmp_path, conn):
 
 
 def test_every_example_is_run_here():
-    assert {name for name, _ in BLOCK.findall(README.read_text("utf-8"))} == {
-        "shop_actors.py",
-        *SEND,
-    }
+    assert FILES.keys() == {"shop_actors.py", *SEND}
 
 
 @pytest.mark.parametrize("name", SEND)
@@ -61,3 +62,22 @@ def test_an_example_sends_and_its_job_runs(
 
     assert code == 0, said
     eventually(lambda: count("shop.orders WHERE invoiced") == 1, within_s=20)
+
+
+@pytest.mark.parametrize("script", [AT_A_TERMINAL, ON_A_HOST], ids=["terminal", "host"])
+def test_the_commands_start_workers(
+    script, project, broker, environment, run, conn, count, eventually
+):
+    """One worker of the four of a host: it is the same command, and they take long to start."""
+    conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
+    for shown, url in (("amqp://…", "BROKER_URL"), ("postgresql://…", "DATABASE_URL")):
+        script = script.replace(shown, f"'{os.environ[f'WORKSHED_{url}']}'")
+
+    started = begin(script.replace("-p 4", "-p 1"), project / "workers.log", **environment)
+    try:
+        code, said = run("-c", SEND["script.py"], **environment)
+        assert code == 0, said
+        eventually(lambda: count("shop.orders WHERE invoiced") == 1, within_s=90)
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+        started.wait(60)

@@ -2,17 +2,17 @@
 
 import re
 from datetime import datetime, time, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from actors import activate
+from tests import pages
 from workshed import db, people
 from workshed.settings import PREFIX, Settings, settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reports.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/reports.md")
+[(NAME, TEXT)] = pages.files("docs/reports.md").items()
 [SUBJECT] = re.findall(r"The mail's subject is then `(.+?)`", PAGE)
 
 

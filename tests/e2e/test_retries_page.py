@@ -1,13 +1,11 @@
 """The example of docs/retries.md, run as it stands there."""
 
-import re
-from pathlib import Path
-
 import pytest
 from psycopg import sql
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "retries.md"
-BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+from tests import pages
+
+[(NAME, TEXT)] = pages.files("docs/retries.md").items()
 
 GATEWAY = """
 from dataclasses import dataclass
@@ -71,8 +69,7 @@ PAYMENTS = (
 @pytest.fixture
 def project(tmp_path, conn):
     """A folder with the file of the page, and the payments it works on; number 10 is missing."""
-    ((name, text),) = BLOCK.findall(PAGE.read_text("utf-8"))
-    (tmp_path / name).write_text(text)
+    (tmp_path / NAME).write_text(TEXT)
     (tmp_path / "gateway.py").write_text(GATEWAY)
     conn.autocommit = True
     conn.execute("""

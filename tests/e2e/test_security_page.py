@@ -1,15 +1,15 @@
 """docs/security.md: the rights that it grants suffice, and what it says of others' is so."""
 
-import re
 import secrets
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import dramatiq
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
-[GRANTS] = re.findall(r"<!-- grants -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
+from tests import pages
+
+PAGE = pages.text("docs/security.md")
+GRANTS = pages.block("docs/security.md", "grants")
 ACTORS = """
 import dramatiq
 from brokers import broker

@@ -1,27 +1,24 @@
 """The examples of docs/sentry-and-tracing.md, run as they stand there."""
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 from dramatiq import Message
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sentry-and-tracing.md").read_text("utf-8")
-BLOCK = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+from tests import pages
+
+FILES = pages.files("docs/sentry-and-tracing.md")
 
 
 @pytest.fixture(autouse=True)
 def _project(tmp_path):
     """A folder with the files of the page."""
-    for name, text in BLOCK.findall(PAGE):
+    for name, text in FILES.items():
         (tmp_path / name).write_text(text)
 
 
 def test_every_example_is_run_here():
-    names = {name for name, _ in BLOCK.findall(PAGE)}
-
-    assert names == {"payments.py", "checkout.py", "in_threads.py"}
+    assert FILES.keys() == {"payments.py", "checkout.py", "in_threads.py"}
 
 
 def test_a_charge_that_fails_is_reported_once_in_the_trace_of_its_checkout(

@@ -1,13 +1,11 @@
 """docs/steps.md: its example, with workers that are stopped and killed in the middle."""
 
-import re
-from pathlib import Path
-
 import pytest
 from dramatiq import Message
 
-PAGE = (Path(__file__).parents[2] / "docs" / "steps.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+from tests import pages
+
+[(NAME, TEXT)] = pages.files("docs/steps.md").items()
 ORDERS = 400
 GATE = """
 from workshed.jobs import steps

@@ -6,20 +6,23 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from actors import sync_critical_data, sync_record
 from console.demo.api import FAULTS, Api
+from tests import pages
 from tests.integration.sync.test_client import MEANING
+from tests.transcripts import check, shell
 from workshed import db, people
 from workshed.settings import PREFIX, Settings
 from workshed.sync import sources
 from workshed.sync.errors import FatalSourceError, SourceError
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sync.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/sync.md")
+COMMANDS = pages.block("docs/sync.md", "export WORKSHED_SYNC_ORIGINS")
+MISBEHAVE = pages.block("docs/sync.md", "curl")
+[(NAME, TEXT)] = pages.files("docs/sync.md").items()
 
 
 @pytest.fixture
@@ -93,15 +96,24 @@ def test_a_sync_that_is_dead_is_told(
     assert "s3cret" not in worker.text()
 
 
-def test_the_server_of_the_page_misbehaves_when_it_is_told_to():
+def test_the_commands_of_the_page_add_a_source_and_begin_to_read_it(broker, environment, tmp_path):
+    said = shell(tmp_path, **environment)(COMMANDS)
+
+    check(
+        "crm https://api.example.org/v1 ID sync_critical_data on critical: on its way "
+        "source records all read now crm 0 never well https://api.example.org/v1",
+        said,
+    )
+
+
+def test_the_server_of_the_page_misbehaves_when_it_is_told_to(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "console.demo.api"], stdout=subprocess.PIPE, text=True
     ) as server:
         try:
             url = server.stdout.readline().strip()
-            words = re.search(r"--data '([^']+)'", PAGE)[1]
-            base = url.removesuffix("/records")
-            urllib.request.urlopen(f"{base}/misbehave", words.encode()).close()  # noqa: S310 -- ours
+            place = url.removeprefix("http://").partition("/")[0]
+            shell(tmp_path)(MISBEHAVE.replace("127.0.0.1:8123", place))
             statuses = [status_of(url) for _ in range(4)]
         finally:
             server.terminate()

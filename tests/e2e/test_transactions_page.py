@@ -2,21 +2,19 @@
 
 import re
 import secrets
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from brokers import connections
+from tests import pages
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "transactions.md").read_text("utf-8")
-README = (ROOT / "README.md").read_text("utf-8")
-BLOCK = re.compile(r"<!-- file: (\S+) -->\n```(?:python|sql)\n(.*?)```", re.DOTALL)
-FILES = dict(BLOCK.findall(PAGE))
-[GRANTS] = re.findall(r"```sql\n(GRANT.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/transactions.md")
+FILES = pages.files("docs/transactions.md")
+GRANTS = pages.block("docs/transactions.md", "GRANT")
+SHOP = pages.files("README.md")["shop_actors.py"]
 SEND = """
 import asyncio, os, pathlib
 import django, psycopg, sqlalchemy
@@ -64,7 +62,7 @@ import reminders
 @pytest.fixture
 def project(tmp_path, conn):
     """A folder with the actor of README and the files of the page, and the table they work on."""
-    files = {"shop_actors.py": dict(BLOCK.findall(README))["shop_actors.py"], **FILES}
+    files = {"shop_actors.py": SHOP, **FILES}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     conn.autocommit = True
@@ -100,7 +98,7 @@ def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
     assert classes <= named
     assert {"connection", "connections"} <= named
     # An older Python has an older Django.
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (pages.ROOT / "requirements.lock").read_text()
     pinned = r"^(?:psycopg|django|sqlalchemy)(?:\[.+\])?==(\d+\.\d+)"
     assert tried == set(re.findall(pinned, lock, re.MULTILINE))
 

@@ -1,10 +1,11 @@
 """The example of docs/unique.md, and its SQL, run as they stand there."""
 
 import re
-from pathlib import Path
 
-PAGE = (Path(__file__).parents[2] / "docs" / "unique.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+from tests import pages
+
+PAGE = pages.text("docs/unique.md")
+[(NAME, TEXT)] = pages.files("docs/unique.md").items()
 [SQL] = re.findall(r"`(SELECT jobs\.send[^`]*)`", PAGE)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from workshed import __version__, db, migrate
+from actors import send_welcome_email
+from brokers import schedule
+from workshed import __version__, db, migrate, people
 
 ROOT = Path(__file__).parent.parent.parent
 AT = re.compile(r"Console http://(127\.0\.0\.1:\d+)")
@@ -125,9 +127,16 @@ def test_it_makes_the_schema(installed, empty_database_url):
         assert migrate.pending(conn, migrate.STREAMS) == []
 
 
-def test_its_workers_start_and_stop(start_worker):
+def test_its_workers_run_a_job_and_stop(start_worker, mail_server, broker, eventually):
+    """From the send of an application to the mail in the mailbox."""
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada", email="ada@example.org")
+        schedule.send(conn, send_welcome_email.message(user.id))
     worker = start_worker()
 
+    eventually(lambda: mail_server.received, within_s=60)
+
+    assert mail_server.received[0].recipients == ("ada@example.org",)
     assert worker.stop() == 0
 
 

@@ -5,12 +5,14 @@ import json
 import pytest
 import yaml
 
-from tests import monitoring
+from tests import monitoring, pages
 from tests.monitoring import BOARDS, FOLDER, GRAFANA, ROOT, RULES, promtool
 from tests.unit.test_pages import headings
 
 ALERTS = {one["alert"]: one for one in monitoring.rules()}
 STRICT = ("--lint=all", "--lint-fatal")
+SCRAPED = pages.block("docs/metrics.md", "scrape_configs")
+QUESTIONS = pages.block("docs/metrics.md", "# Share of deliveries")
 
 
 # Rules
@@ -51,6 +53,23 @@ def test_the_runbooks_have_no_alert_that_there_is_not():
     found = headings((ROOT / "docs" / "runbooks.md").read_text("utf-8"))
 
     assert {one for one in found if one.startswith("workshed")} == {one.lower() for one in ALERTS}
+
+
+def test_promtool_takes_what_the_page_says_of_scraping_and_each_of_its_questions(tmp_path):
+    """A question may go on in the next line, which is indented then."""
+    config = tmp_path / "prometheus.yml"
+    config.write_text(SCRAPED)
+    lines = [line for line in QUESTIONS.splitlines() if line and line[0] != "#"]
+    asked = "\n".join(lines).replace("\n ", " ").splitlines()
+    file = tmp_path / "questions.yml"
+    rules = [{"record": f"question:{n}", "expr": expr} for n, expr in enumerate(asked)]
+    file.write_text(json.dumps({"groups": [{"name": "questions", "rules": rules}]}))
+
+    assert promtool("check", "config", str(config))[0] == 0
+    code, said = promtool("check", "rules", str(file))
+
+    assert code == 0, said
+    assert f"{len(asked)} rules found" in said
 
 
 # Dashboards

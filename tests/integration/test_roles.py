@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import secrets
 from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
@@ -14,12 +13,16 @@ from psycopg.errors import InsufficientPrivilege
 
 from brokers import schedule
 from middleware import Unique
-from tests.e2e.parts import PAGE, drop, of_page, run
+from tests import pages
+from tests.e2e.parts import MAKE, PAGE, drop, run
 from tests.forbidden import attempts, columns_of
 from workshed import db
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 from workshed.roles import COLUMNS, FUNCTIONS, ROLES, SEQUENCES, TABLES, script
+
+BY_ADMINISTRATOR = pages.block(PAGE, "administrator")
+SNAPSHOTS = pages.block(PAGE, "snapshots")
 
 EVERY_TABLE = """
     SELECT n.nspname || '.' || c.relname
@@ -201,9 +204,9 @@ def test_an_owner_who_makes_no_roles_gives_them_their_rights(
     superuser.execute(f"ALTER ROLE {owner} NOCREATEROLE")
     try:
         with pytest.raises(AssertionError, match="permission denied to create role"):
-            run(of_page("roles", "sh"), prefix, database_url, programs)
-        run(of_page("administrator", "sh"), prefix, servers.database_url, programs)
-        run(of_page("roles", "sh"), prefix, database_url, programs)
+            run(MAKE, prefix, database_url, programs)
+        run(BY_ADMINISTRATOR, prefix, servers.database_url, programs)
+        run(MAKE, prefix, database_url, programs)
         may = "SELECT has_table_privilege(%s, 'jobs.runs', 'INSERT')"
         assert conn.execute(may, (f"{prefix}_worker",)).fetchone() == (True,)
     finally:
@@ -455,9 +458,6 @@ def test_python_sends_as_sql_does(held, broker, conn):
             del broker.actors[name]
 
     assert stored(conn) == ["greet", "greet_once"]
-
-
-[SNAPSHOTS] = re.findall(r"<!-- snapshots -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_a_snapshot_that_is_held_open_is_found_by_the_query_of_the_page(conn, connect):

@@ -1,12 +1,16 @@
 """The model of `python -m bench.capacity`, and that its page is what it says."""
 
 import json
+import shlex
+import sys
 from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given
 from hypothesis.strategies import dictionaries, floats, integers, sampled_from
 
+from bench import __main__ as bench
+from bench.capacity import __main__ as model
 from bench.capacity import asked, figures, page
 from bench.capacity.figures import KINDS, OURS, MissingFigureError, keep, of, read
 from bench.capacity.model import Load, cost, need, of_one_process
@@ -16,8 +20,11 @@ from bench.scenarios.hosts import JOBS, NAME
 from bench.scenarios.vacuum import WAYS as WAYS_TO_VACUUM
 from bench.scenarios.writes import FIGURES, WAYS
 from bench.size import FULL
+from tests import pages
+from tests.transcripts import steps
 
 FOUND = read()
+COMMANDS = pages.block("docs/capacity.md", "$ python -m bench.capacity")
 SPECIAL = sorted(set(KINDS) - {"plain"})
 shares = dictionaries(sampled_from(SPECIAL), floats(0, 1))
 rates = floats(0, 100_000)
@@ -32,6 +39,18 @@ def test_more_jobs_never_need_less(rate, shares, job_ms, more):
     few, many = need(load, FOUND), need(replace(load, rate=rate * more), FOUND)
 
     assert all(b >= a for a, b in zip(astuple(few), astuple(many), strict=True))
+
+
+def test_the_commands_of_the_page_are_understood(monkeypatch, capsys, tmp_path):
+    """What measures for half an hour is only read."""
+    for command, _ in steps(COMMANDS):
+        words = shlex.split(command.replace("bench-results/bench.json", str(OURS)), comments=True)
+        monkeypatch.setattr(sys, "argv", words[2:])
+        if words[2] == "bench":
+            assert bench.arguments().only == ["ceiling", "writes"]
+        else:
+            assert model.main() == 0
+            assert "worker processes of 8 threads" in capsys.readouterr().out
 
 
 @given(rate=rates, shares=shares, kind=sampled_from(SPECIAL))

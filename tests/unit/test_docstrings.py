@@ -13,7 +13,16 @@ from brokers.rabbitmq import RabbitMQ
 from workshed.errors import WorkshedError
 from workshed.jobs import Signal
 
-PACKAGES = ("actors", "brokers", "middleware", "workshed", "workshed.jobs")
+PACKAGES = (
+    "actors",
+    "brokers",
+    "brokers.testing",
+    "middleware",
+    "workshed.cron",
+    "workshed.duration",
+    "workshed.jobs",
+)
+TREES = {one.partition(".")[0] for one in PACKAGES}
 OURS = (WorkshedError, Signal)
 RAISES = re.compile(r"\braises ((?:[^.`]|`[^`]*`)*)", re.IGNORECASE)
 NAMED = re.compile(r"`([A-Z]\w+)`")
@@ -22,7 +31,7 @@ NAMED = re.compile(r"`([A-Z]\w+)`")
 def public():
     """Each public name of a package, and what it stands for; of a class or module its functions."""
     for package in map(importlib.import_module, PACKAGES):
-        for name in getattr(package, "__all__", ()):
+        for name in package.__all__:
             found = RabbitMQ if name == "broker" else getattr(package, name)
             title = f"{package.__name__}.{name}"
             yield title, getattr(found, "fn", found)  # of an actor its function
@@ -34,7 +43,7 @@ def public():
 def owners(found):
     """A module itself, and a class with those of ours that it inherits from."""
     if inspect.isclass(found):
-        return [one for one in found.mro() if one.__module__.partition(".")[0] in PACKAGES]
+        return [one for one in found.mro() if one.__module__.partition(".")[0] in TREES]
     return [found] if inspect.ismodule(found) else []
 
 

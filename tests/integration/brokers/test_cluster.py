@@ -1,11 +1,17 @@
 """A RabbitMQ of three nodes, one of which is killed."""
 
+import shutil
+import signal
+import subprocess
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from console.servers.account import account
 from console.servers.cluster import NAMES
+from tests import pages
 
+LOST = pages.block("docs/operating.md", "rabbitmqctl -n rabbit@other").splitlines()
 NODES = [f"{name}@localhost" for name in NAMES]
 
 
@@ -53,3 +59,24 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
 
     assert said == ["a@localhost has ended; it is started again"]
     eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES, within_s=60)
+
+    _, other, lost = cluster.nodes
+    lost.kill()
+    shutil.rmtree(lost.folder / "data")
+    forget, grow = (tell(other, lost, line) for line in LOST)
+
+    forget()
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["members"]) == NODES[:2], within_s=60)
+    lost.start()
+    grow()
+
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES, within_s=60)
+
+
+def tell(other, lost, line):
+    """What runs a line of the page, for these nodes."""
+    line = line.replace("rabbit@other", other.node).replace("rabbit@lost", lost.node)
+    program, *words = line.split()
+    command = account().command(str(other.scripts / program), *words, death=signal.SIGTERM)
+    env = other.environment() | {"RABBITMQ_CTL_ERL_ARGS": "-dist_listen false"}
+    return lambda: subprocess.run(command, cwd="/", env=env, check=True, timeout=60)

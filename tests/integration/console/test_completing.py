@@ -4,10 +4,23 @@ import sys
 
 import pytest
 
+from tests import pages
+from tests.transcripts import shell
 from workshed.cron import daily
 from workshed.jobs import queues, recurring
 from workshed.jobs.queues import Actor
 from workshed.jobs.recurring import Declared
+
+INSTALL = pages.block("docs/command-line.md", "workshed --install-completion")
+
+
+def test_it_is_installed_for_the_shell_that_asks(tmp_path):
+    said = shell(tmp_path, HOME=str(tmp_path))(f"bash -c '{INSTALL.strip()}; true'")
+
+    assert "bash completion installed" in said
+    assert "_WORKSHED_COMPLETE=complete_bash" in "".join(
+        file.read_text() for file in tmp_path.rglob("*.sh")
+    )
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import pytest
 from brokers import broker as sender
 from console import troubles
 from console.web.desk.pages import PAGES
+from tests import pages
 from workshed import db
 from workshed.jobs import workers
 from workshed.jobs.schedule import Reason
 from workshed.jobs.workers import Held, Process
 
-ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "failures.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/failures.md")
+[(NAME, TEXT)] = pages.files("docs/failures.md").items()
 HERE = Process(uuid4(), "web-1", 101, 8, "")
 ENDED = ("done", "discarded", "cancelled")
 AGAIN = ("retried", "snoozed", "interrupted", "unknown_actor")

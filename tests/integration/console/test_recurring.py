@@ -4,12 +4,15 @@ from datetime import timedelta
 
 import pytest
 
+from tests import pages
+from tests.transcripts import follow
 from workshed.cron import cron, daily
 from workshed.jobs import attempts, occurrences, recurring, schedule, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock
 
 HOUR = timedelta(hours=1)
+PAGE = pages.block("docs/periodic.md", "$ workshed recurring")
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,16 @@ def test_each_job_is_said_in_words_with_its_last_run_and_its_next(workshed, note
     assert second.split()[:2] == ["report", "done"]
     assert again.split()[:7] == ["daily", "at", "09:00", "60", "min", "ago,", "by"]
     assert again.endswith(" 09:00 Europe/Paris")
+
+
+def test_what_people_see_and_do_is_what_the_page_shows(note, conn):
+    note(name="count_orders")
+    note(daily("03:30"), name="maintain")
+    run = occurrences.make(conn, "count_orders", clock(conn) - 17 * HOUR, "sweeper")
+    conn.execute("DELETE FROM jobs.schedule")
+    settled.settle(conn, run.message_id, 0)
+
+    follow(PAGE)
 
 
 def test_as_json_it_is_the_rows_and_nothing_else(workshed, sent):

@@ -7,11 +7,15 @@ import sys
 import tomllib
 from pathlib import Path
 
+from tests import pages
+from tests.integration.deploy.lines import problem
+
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "container"
 TEXT = (FOLDER / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
 STAGES = re.split(r"(?m)^FROM ", TEXT)[1:]
 FINAL = STAGES[-1]
+ON_TOP = pages.block("deploy/README.md", "FROM workshed")
 PROGRAM = Path(sys.executable).with_name("hadolint")
 
 
@@ -21,6 +25,16 @@ def test_hadolint_has_nothing_against_it():
     )
 
     assert done.returncode == 0, done.stdout
+
+
+def test_hadolint_has_nothing_against_an_image_on_top_of_it(tmp_path):
+    (tmp_path / "Dockerfile").write_text(ON_TOP.replace("FROM workshed", "FROM workshed:1"))
+    words = [PROGRAM, tmp_path / "Dockerfile"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    command = json.loads(ON_TOP.partition("CMD ")[2])
+    assert problem(command) is None
 
 
 def test_what_builds_it_is_not_in_it():

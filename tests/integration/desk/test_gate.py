@@ -1,21 +1,21 @@
 """Who is let in, and what they may do there."""
 
 import itertools
-import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from console.web.desk import Who, create_app, menu
 from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from tests import pages
 from tests.integration.desk.conftest import HASH
 from workshed.errors import SettingsError
 from workshed.jobs import counters
 from workshed.settings import settings
 
 SECRET = "s" * 40
+[MOUNTED] = pages.files("docs/console.md").values()
 
 
 def test_nobody_is_let_in_where_nobody_is_named(database, monkeypatch):
@@ -313,10 +313,8 @@ def test_what_cannot_be_read_in_an_address_is_said(operator):
 
 def test_the_example_of_the_page_mounts_it(people, browsers, conn):
     """docs/console.md"""
-    page = (Path(__file__).parents[3] / "docs" / "console.md").read_text("utf-8")
-    [(_, text)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", page, re.DOTALL)
     made = {}
-    exec(text, made)  # noqa: S102 -- of our own page
+    exec(MOUNTED, made)  # noqa: S102 -- of our own page
     someone = browsers(app=made["app"])
     known = {"x-employee": "ada"}
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import pages
 from workshed import db
 from workshed.jobs import RecordMissing, RetryAfter, Snooze
 
-PAGE = (Path(__file__).parents[3] / "docs" / "coming-from.md").read_text("utf-8")
+PAGE = pages.text("docs/coming-from.md")
 PARTS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
-[IMPORTS] = re.findall(r"<!-- imports -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+IMPORTS = pages.block("docs/coming-from.md", "imports")
 ELSEWHERE = ("workshed ", "WORKSHED_")
 """Looked at with those of all other pages."""
 SIGNALS = (RecordMissing, RetryAfter, Snooze)

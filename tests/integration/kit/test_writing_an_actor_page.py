@@ -3,17 +3,17 @@
 import importlib
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
 from brokers import broker
 from brokers.envelope import OPTIONS
 from middleware.stock import INSTEAD
+from tests import pages
 from workshed import db
 
-PAGE = (Path(__file__).parents[3] / "docs" / "writing-an-actor.md").read_text("utf-8")
-[(NAME, TEXT)] = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = pages.text("docs/writing-an-actor.md")
+[(NAME, TEXT)] = pages.files("docs/writing-an-actor.md").items()
 
 
 @pytest.fixture

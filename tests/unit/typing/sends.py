@@ -8,6 +8,8 @@ import psycopg
 
 from brokers import Batch, broker, schedule
 from brokers.testing import Jobs
+from brokers.testing.idempotence import Endured
+from brokers.testing.real import Real
 from workshed import db
 
 DAY = timedelta(days=1)
@@ -133,7 +135,21 @@ def in_a_test(jobs: Jobs) -> None:
     jobs.perform(greet, "7")  # E: arg-type
     jobs.perform(greet)  # E: call-arg
     jobs.perform("greet", 7)  # E: arg-type
+    assert_type(jobs.assert_idempotent(greet, 7, loud=True), Endured)
+    jobs.assert_idempotent(greet, 7, ignore=["users.token"])
+    jobs.assert_idempotent(greet, "7")  # E: call-overload
+    jobs.assert_idempotent(greet)  # E: call-overload
+    jobs.assert_idempotent(greet, 7, ignore=7)  # E: call-arg
     jobs.assert_enqueued(greet, 7, in_=60)  # E: arg-type
     jobs.assert_enqueued(7)  # E: arg-type
     jobs.drain(5)  # E: call-arg
     jobs.advance(days="3")  # E: arg-type
+
+
+def beside_a_worker(jobs: Real) -> None:
+    """Kill it while a job runs."""
+    jobs.crash_during(greet, 7, loud=True)
+    jobs.crash_during(greet, 7, at="before COMMIT")
+    jobs.crash_during(greet, "7")  # E: call-overload
+    jobs.crash_during(greet, lout=True)  # E: call-overload
+    jobs.crash_during(greet, 7, at=7)  # E: call-arg

@@ -1,0 +1,198 @@
+"""docs/runbooks.md: with the fault of an alert its commands print what stands there."""
+
+import re
+import sys
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from brokers import topology
+from console.servers.ports import free_ports
+from tests import pages
+from tests.transcripts import follow, shell
+from workshed.cron import daily
+from workshed.jobs import occurrences, recurring, relays, settled
+from workshed.jobs.recurring import Declared
+from workshed.jobs.windows import clock
+
+PAGE = "docs/runbooks.md"
+OLDEST = pages.block(PAGE, "$ workshed queues", under="WorkshedOldestWaiting")
+NO_CONSUMER = pages.block(PAGE, "$ workshed doctor", under="WorkshedNoConsumer")
+LAG = pages.block(PAGE, "$ workshed doctor", under="WorkshedRelayLag")
+GONE = pages.block(PAGE, "$ workshed doctor", under="WorkshedRelayGone")
+DIED = pages.block(PAGE, "$ workshed dead", under="WorkshedJobsDied")
+DEAD_QUEUE = pages.block(PAGE, "$ workshed dead\n", under="WorkshedDeadQueue")
+PUT_BACK = pages.block(PAGE, "$ workshed dead requeue", under="WorkshedDeadQueue")
+FAILING = pages.block(PAGE, "$ workshed jobs", under="WorkshedFailureRatio")
+SILENT = pages.block(PAGE, "$ workshed recurring", under="WorkshedClockSilent")
+LATE = pages.block(PAGE, "$ workshed doctor", under="WorkshedPeriodicJobsLate")
+REPORT = pages.block(PAGE, "$ workshed jobs", under="WorkshedReportMissing")
+STALE = pages.block(PAGE, "$ workshed sync", under="WorkshedSyncStale")
+ALARM = pages.block(PAGE, "$ workshed enqueue", under="WorkshedRabbitMQAlarm")
+NO_RABBITMQ = pages.block(PAGE, "$ workshed doctor", under="WorkshedRabbitMQUnreachable")
+NO_POSTGRESQL = pages.block(PAGE, "$ workshed doctor", under="WorkshedPostgreSQLUnreachable")
+NO_WORKERS = pages.block(PAGE, "$ workshed workers", under="WorkshedNoWorkers")
+NO_PAGE = pages.block(PAGE, "$ curl", under="WorkshedTargetDown")
+FILES = pages.files("README.md") | pages.files("docs/periodic.md")
+HERE = {re.compile(r"virtual host '[^']*'"): "VHOST", re.compile(r"(?<=PLACE/)\w+"): "DATABASE"}
+CURL = {re.compile(r"Couldn't|Could not"): "COULD NOT", re.compile(r"(?<=[: ])\d{4,5}\b"): "PORT"}
+
+
+@pytest.fixture
+def made(broker):
+    """The queues exist."""
+    broker.ensure_queues(set(broker.declared))
+    return broker
+
+
+@pytest.fixture
+def lay(made, rabbitmq, eventually):
+    """`lay("low")`: a message that nobody takes."""
+
+    def lay(queue):
+        with topology.opened(made.urls) as connection:
+            connection.channel().basic_publish("", queue, b"x")
+        eventually(lambda: rabbitmq.depth(queue) == 1)
+
+    return lay
+
+
+@pytest.fixture
+def modules(made, actor, tmp_path, monkeypatch):
+    """Those of README and of docs/periodic.md can be imported."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in FILES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+@pytest.fixture
+def alarm(servers, made, eventually, management):
+    """RabbitMQ is short of memory."""
+    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+    try:
+        eventually(lambda: management.ask("GET", "nodes")[0].get("mem_alarm"), within_s=60)
+        yield
+    finally:
+        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+
+
+def test_the_oldest_waits(lay, management):
+    lay("low")
+
+    follow(OLDEST)
+
+
+def test_nobody_consumes(modules, lay, management):
+    lay("low")
+
+    follow(NO_CONSUMER)
+
+
+def test_relays_lag(conn, store, alarm):
+    relays.beat(conn, uuid4(), "here", 1)
+    store("a", due="-40 s")
+
+    follow(LAG)
+
+
+def test_no_relay_is_there(made, conn, store):
+    store(str(uuid4()), due="-39 s", actor="send_invoice")
+    conn.execute("UPDATE jobs.schedule SET body = replace(body, '[7]', '[9]')")
+
+    follow(GONE)
+
+
+def test_jobs_died(made, bury):
+    for _ in range(3):
+        bury(str(uuid4()), actor="send_invoice", error=TimeoutError("no"))
+
+    follow(DIED)
+
+
+def test_what_could_not_be_stored(lay):
+    lay("default.dead")
+
+    follow(DEAD_QUEUE)
+    follow(PUT_BACK)
+
+
+def test_an_actor_fails(database, ran):
+    ran(
+        str(uuid4()),
+        actor="send_invoice",
+        outcome="dead",
+        error_class="TimeoutError",
+        reason="TimeoutError: no",
+        arguments={"order_id": 3},
+    )
+
+    follow(FAILING)
+
+
+@pytest.fixture
+def note(conn, database):
+    """`note("count_orders")`: a worker that has this job runs."""
+
+    def note(name):
+        recurring.declare(conn, [Declared(name, "low", daily("09:00", tz="Europe/Paris"), {})])
+
+    return note
+
+
+def test_no_clock_ticks(note, conn):
+    note("count_orders")
+    run = occurrences.make(conn, "count_orders", clock(conn) - timedelta(hours=6), "sweeper")
+    conn.execute("DELETE FROM jobs.schedule")
+    settled.settle(conn, run.message_id, 0)
+
+    follow(SILENT)
+
+
+def test_nobody_makes_a_run(made, note, conn):
+    note("count_orders_2")
+    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '5 min'")
+
+    follow(LATE)
+
+
+def test_a_report_is_missing(database, ran):
+    ran(str(uuid4()), actor="daily_report", arguments={})
+
+    follow(REPORT)
+
+
+def test_a_source_is_stale(database, env, workshed):
+    env(SYNC_ORIGINS="https://crm.example.org")
+    workshed("sync", "add", "crm", "https://crm.example.org/v1")
+
+    follow(STALE)
+
+
+def test_rabbitmq_is_short_of_memory(modules, alarm, tmp_path):
+    follow(ALARM, shell(tmp_path))
+
+
+def test_rabbitmq_is_away(database, env):
+    env(BROKER_URL=f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}")
+
+    follow(NO_RABBITMQ, changing=HERE)
+
+
+def test_postgresql_is_away(broker, env):
+    env(DATABASE_URL=f"postgresql://127.0.0.1:{free_ports(1)[0]}/workshed")
+
+    follow(NO_POSTGRESQL, changing=HERE)
+
+
+def test_nobody_works(database):
+    follow(NO_WORKERS)
+
+
+def test_no_page_answers(tmp_path):
+    port = str(free_ports(1)[0])
+
+    follow(NO_PAGE.replace("9191", port), shell(tmp_path), CURL)

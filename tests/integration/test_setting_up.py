@@ -1,0 +1,41 @@
+"""The lines by which pages set up what they are about: settings are taken, tables are made."""
+
+import re
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests import pages
+from tests.transcripts import shell
+from workshed import db
+from workshed.migrate import STREAMS, pending
+
+LINES = {
+    "bulk mail": pages.block("docs/bulk-mail.md", "workshed migrate"),
+    "configuration": pages.block("README.md", "export WORKSHED_BROKER_URL=amqp://guest"),
+    "groups": pages.block("docs/capacity.md", "# group 1"),
+    "report": pages.block("docs/reports.md", "pip install"),
+    "sentry": pages.block("docs/sentry-and-tracing.md", "pip install 'workshed[sentry]'"),
+    "tracing": pages.block("docs/sentry-and-tracing.md", "pip install 'workshed[otel]'"),
+}
+TAKEN = 'python -c "from workshed.settings import settings; settings()" && echo taken'
+INSTALL = re.compile(r"^pip install '(.+)'.*\n", re.MULTILINE)
+
+
+@pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
+def test_what_they_install_is_offered_and_what_they_set_is_taken(
+    lines, empty_database_url, monkeypatch, tmp_path
+):
+    """All of an extra is there; nothing is fetched by a test."""
+    monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
+    extras = {extra for one in INSTALL.findall(lines) for extra in Requirement(one).extras}
+    assert extras <= set(metadata.metadata("workshed").get_all("Provides-Extra"))
+
+    script = INSTALL.sub("", lines).replace("SECRET_KEY=…", f"SECRET_KEY={'k' * 40}")
+    said = shell(tmp_path)(f"set -ea; {script}{TAKEN}")
+
+    assert said.endswith("taken\n")
+    if "migrate" in lines:
+        with db.Connection.connect(empty_database_url) as conn:
+            assert pending(conn, STREAMS) == []

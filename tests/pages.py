@@ -1,0 +1,69 @@
+"""The fenced blocks of README and docs; who takes one here is the test that runs it.
+
+A module takes what it runs where it begins, so that whoever imports it sees what it took.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PATHS = (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md"))
+FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stands between two fences; `mark`: the comment before them."""
+
+    page: str
+    heading: str
+    mark: str
+    text: str
+
+    @property
+    def name(self):
+        """The page, the heading, and its mark or first line."""
+        return self.page, self.heading, self.mark or self.text.partition("\n")[0]
+
+
+def _read():
+    for path in sorted(PATHS):
+        text = path.read_text("utf-8")
+        for found in FENCE.finditer(text):
+            above = FENCE.sub("", text[: found.start()])
+            heading = re.findall(r"^#+ (.+)$", above, re.MULTILINE)[-1]
+            page = str(path.relative_to(ROOT))
+            yield Block(page, heading, found["mark"] or "", found["text"])
+
+
+ALL = list(_read())
+TAKEN: set[Block] = set()
+
+
+def text(page):
+    """The whole of a page: `docs/limits.md`."""
+    return (ROOT / page).read_text("utf-8")
+
+
+def block(page, start, *, under=None):
+    """The one block of a page, and of a heading of it, that has this mark, or begins with this."""
+    [found] = (
+        one
+        for one in ALL
+        if one.page == page
+        and under in (None, one.heading)
+        and (one.mark == start or one.text.startswith(start))
+    )
+    TAKEN.add(found)
+    return found.text
+
+
+def files(page, mark="file"):
+    """The blocks of a page that are files, by their names."""
+    found = [one for one in ALL if one.page == page and one.mark.startswith(f"{mark}: ")]
+    TAKEN.update(found)
+    return {one.mark.removeprefix(f"{mark}: "): one.text for one in found}
