@@ -80,6 +80,7 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
 
     assert found == [
         ("add_runs_partitions", True, True),
+        ("count_login", True, False),
         ("drop_runs_partitions", True, False),
         ("make_run", True, False),
         ("refuse_senders", True, True),
