@@ -32,6 +32,7 @@ STILL_S = 30
 """Longer than any wait of the product that comes before something happens here."""
 THREAD_DIED = r"thread \S+ has died"
 DEAD = "SELECT actor, error_class, reason, count(*) FROM jobs.dead GROUP BY 1, 2, 3"
+BEGUN = "SELECT * FROM jobs.starts LIMIT 20"
 UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
@@ -101,29 +102,35 @@ class Ledger:
         """Tell whether everything that was sent has had its effect."""
         return self.effects().keys() >= self.sent
 
-    def left(self):
-        """Count what is still on its way."""
+    def where(self):
+        """Return how much is still on its way, by table and queue."""
         tables = ("schedule", "starts", "unique_locks")
         query = "SELECT count(*) FROM jobs.{}"
-        rows = sum(self._rows(query.format(table))[0][0] for table in tables)
-        queues = self._rabbitmq.queues().values()
-        return rows + sum(queue.get("messages", 0) for queue in queues)
+        rows = {name: self._rows(query.format(name))[0][0] for name in tables}
+        queues = self._rabbitmq.queues()
+        return rows | {name: queue.get("messages", 0) for name, queue in queues.items()}
+
+    def left(self):
+        """Count what is still on its way."""
+        return sum(self.where().values())
 
     def moved(self):
         """Return what changes as long as something happens."""
         return sum(self.effects().values()), self.left()
 
     def result(self):
-        """Count what went wrong; of what is lost, print what is dead."""
-        effects = self.effects()
+        """Count what went wrong; print what is dead of what is lost, and where what is left is."""
+        effects, where = self.effects(), self.where()
         if lost := self.sent - effects.keys():
             sys.stdout.write(f"lost: {sorted(lost)[:20]}; dead: {self._rows(DEAD)}\n")
+        if any(where.values()):
+            sys.stdout.write(f"left: {where}; begun: {self._rows(BEGUN)}\n")
         repeats = {job: times - 1 for job, times in effects.items() if times > 1}
         return Result(
             lost=len(lost),
             ghost=len(effects.keys() - self.sent),
             duplicated=sum(n for (kind, _), n in repeats.items() if kind in UNDER_A_KEY),
-            stuck=self.left(),
+            stuck=sum(where.values()),
             repeats=sum(n for (kind, _), n in repeats.items() if kind not in UNDER_A_KEY),
             counted=self._rows("SELECT coalesce(sum(asked - 1), 0) FROM charges")[0][0],
         )
