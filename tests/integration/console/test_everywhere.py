@@ -122,7 +122,7 @@ def test_a_user_who_may_not_look(workshed, env, conn, database):
 
     assert (done.code, done.out) == (1, "")
     assert "PostgreSQL refuses: permission denied for schema jobs" in done.err
-    assert "the one that ran `workshed migrate`" in done.err
+    assert "`workshed roles` grants" in done.err
 
 
 def test_it_tells_its_version(workshed):
