@@ -24,6 +24,7 @@ from brokers import build, link
 from brokers.testing.server import RabbitMQ
 from console.servers import Servers, postgres
 from console.servers.mail import MailCatcher
+from tests import tls
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.warm import Warm
@@ -189,6 +190,19 @@ def database_url(servers, template_database):
     """A migrated, empty database of this test."""
     with _database(servers.database_url, template_database) as name:
         yield _sibling(servers.database_url, name)
+
+
+@pytest.fixture(scope="session")
+def authority():
+    """Who signs certificates for the servers of tests, and is known to nobody else."""
+    with tls.authority() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def ca(authority):
+    """The file by which that is trusted."""
+    return authority.file
 
 
 @pytest.fixture(scope="session")

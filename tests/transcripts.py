@@ -21,7 +21,6 @@ CHANGING = {
     re.compile(r"\b\d[\d.]* (ms|s|min|h|d)\b"): "SPAN",
     re.compile(r"\b127\.0\.0\.1:\d+"): "PLACE",
     re.compile(r'(?<=port )"?\d+'): "PORT",
-    re.compile(r"\b(Python|RabbitMQ|PostgreSQL) \d+(\.\d+)*"): r"\1 VERSION",
 }
 """What is another each time, and what stands for it when two texts are compared."""
 

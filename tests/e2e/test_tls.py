@@ -39,12 +39,6 @@ WORKSHED = Path(sys.executable).with_name("workshed")
 
 
 @pytest.fixture(scope="module")
-def authority():
-    with tls.authority() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def ports(servers, authority):
     """Where RabbitMQ takes AMQP by TLS, and serves its API."""
     node = servers.rabbitmq

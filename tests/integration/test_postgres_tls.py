@@ -13,17 +13,6 @@ from workshed.errors import DatabaseUnreachableError
 from workshed.settings import settings
 
 
-@pytest.fixture(scope="module")
-def authority():
-    with tls.authority() as made:
-        yield made
-
-
-@pytest.fixture
-def ca(authority):
-    return authority.file
-
-
 @pytest.fixture
 def serve(database, authority, eventually):
     """`serve()`: a server of this database shows a certificate, or the one given; its URL."""

@@ -16,17 +16,6 @@ pytestmark = pytest.mark.usefixtures("not_storing")
 
 
 @pytest.fixture(scope="module")
-def authority():
-    with tls.authority() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def ca(authority):
-    return authority.file
-
-
-@pytest.fixture(scope="module")
 def port(servers, authority):
     """Where RabbitMQ takes TLS, as `localhost`."""
     return tls.listen(servers.rabbitmq, authority)

@@ -47,6 +47,13 @@ class Done:
 
 
 @pytest.fixture
+def made(broker):
+    """The queues exist, as declared."""
+    broker.ensure_queues(set(broker.declared))
+    return broker
+
+
+@pytest.fixture
 def workshed(monkeypatch, capsys):
     """`workshed("dead", "list")`: run the command line, without a terminal."""
     monkeypatch.setattr(sys, "stdin", None)  # closed, as by `<&-`

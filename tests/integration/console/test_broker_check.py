@@ -10,13 +10,6 @@ LONGEST_S = 60.0
 
 
 @pytest.fixture
-def made(broker):
-    """The queues exist, as declared."""
-    broker.ensure_queues(set(broker.declared))
-    return broker
-
-
-@pytest.fixture
 def channel(broker):
     with topology.opened(broker.urls, LONGEST_S) as connection:
         yield connection.channel()

@@ -12,17 +12,6 @@ from workshed.settings import settings
 
 
 @pytest.fixture(scope="module")
-def authority():
-    with tls.authority() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def ca(authority):
-    return authority.file
-
-
-@pytest.fixture(scope="module")
 def port(servers, authority):
     """Where RabbitMQ serves it by TLS, as `localhost`."""
     return tls.manage(servers.rabbitmq, authority)

@@ -42,13 +42,6 @@ VERSIONS = {re.compile(r"\d+(?:\.\d+)+"): "VERSION"}
 
 
 @pytest.fixture
-def made(broker):
-    """The queues exist."""
-    broker.ensure_queues(set(broker.declared))
-    return broker
-
-
-@pytest.fixture
 def channel(made):
     with topology.opened(made.urls) as connection:
         channel = connection.channel()

@@ -40,13 +40,6 @@ CURL = {re.compile(r"Couldn't|Could not"): "COULD NOT", re.compile(r"(?<=[: ])\d
 
 
 @pytest.fixture
-def made(broker):
-    """The queues exist."""
-    broker.ensure_queues(set(broker.declared))
-    return broker
-
-
-@pytest.fixture
 def lay(made, rabbitmq, eventually):
     """`lay("low")`: a message that nobody takes."""
 
