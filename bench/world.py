@@ -16,7 +16,7 @@ import pika
 import psycopg
 
 from bench.marks import GATE_VARIABLE, VARIABLE, Marks
-from bench.processes import BenchError, Tree, family_cpu_s
+from bench.processes import LOOK_S, BenchError, Tree, family_cpu_s
 from console.servers import Servers
 from console.servers.rabbitmq import RabbitMQ
 from workshed.migrate import migrate
@@ -86,6 +86,22 @@ class World:
         """Connect to PostgreSQL, in autocommit."""
         with psycopg.connect(self.servers.database_url, autocommit=True) as conn:
             yield conn
+
+    @contextmanager
+    def without_autovacuum(self) -> Generator[None]:
+        """Keep PostgreSQL from it, and wait for the end of what it had begun."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'autovacuum %'"
+        with self.database() as conn:
+            conn.execute("ALTER SYSTEM SET autovacuum = off")
+            conn.execute("SELECT pg_reload_conf()")
+            while conn.execute(query).fetchone() != (0,):
+                time.sleep(LOOK_S)
+        try:
+            yield
+        finally:
+            with self.database() as conn:
+                conn.execute("ALTER SYSTEM RESET autovacuum")
+                conn.execute("SELECT pg_reload_conf()")
 
     def environment(self, peer: str, **more: str) -> dict[str, str]:
         """Return the variables of a process of a peer."""

@@ -52,9 +52,14 @@ FIGURES = (
 def writes(world: World, size: Size, ways: Mapping[str, Way] = WAYS) -> list[Measurement]:
     """Let one worker do jobs of each kind as they are sent, and see what its servers did.
 
-    What a worker does at its start and at its end is known from one job, and taken off.
+    What a worker does at its start and at its end is known from one job, and taken off. Autovacuum
+    is off: when it comes, of which database, and what it analyzes there is no job's cost.
     """
+    with world.without_autovacuum():
+        return _of_each(world, size, ways)
 
+
+def _of_each(world: World, size: Size, ways: Mapping[str, Way]) -> list[Measurement]:
     @cache
     def around(env: tuple[tuple[str, str], ...]) -> list[float]:
         one = Way("noop", "bulk", dict(env))
@@ -94,8 +99,8 @@ def _counted(world: World) -> list[float]:
     """Return what PostgreSQL has counted: its processes tell it at their end, so they are awaited.
 
     A transaction has a number once it has written; a savepoint that writes has one, too. What a
-    worker, a relay and autovacuum do by the time they live, and not by job, is taken off: a beat is
-    one transaction, which writes one row of its own, and how far its queues are.
+    worker and a relay do by the time they live, and not by job, is taken off: a beat is one
+    transaction, which writes one row of its own, and how far its queues are.
     """
     others = """
         SELECT 1 FROM pg_stat_activity
@@ -104,12 +109,10 @@ def _counted(world: World) -> list[float]:
     query = """
         SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - by_time, by_jobs,
                (SELECT wal_bytes FROM pg_stat_wal)
-          FROM (SELECT sum(autoanalyze_count)
-                         + sum(written) FILTER (WHERE relname IN ('workers', 'relays')) AS by_time,
+          FROM (SELECT sum(written) FILTER (WHERE relname IN ('workers', 'relays')) AS by_time,
                        sum(written) FILTER (WHERE schemaname = 'jobs'
                          AND relname NOT IN ('workers', 'relays', 'queues')) AS by_jobs
-                  FROM (SELECT schemaname, relname, autoanalyze_count,
-                               n_tup_ins + n_tup_upd + n_tup_del AS written
+                  FROM (SELECT schemaname, relname, n_tup_ins + n_tup_upd + n_tup_del AS written
                           FROM pg_stat_all_tables) AS each) AS counted
     """
     with world.database() as conn:
