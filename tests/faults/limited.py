@@ -1,11 +1,13 @@
 """An actor with a limit that notes from when to when it ran, so that it is seen who ran together.
 
-Its leases are short: an experiment has to wait for those of the workers it kills.
+Its leases are short: an experiment has to wait for those of the workers it kills. As long as there
+is a file `hold`, who has a slot keeps it.
 """
 
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import dramatiq
 
@@ -15,6 +17,7 @@ from workshed import db
 from workshed.jobs import limits
 
 AT_A_TIME = 3
+HOLD = Path(__file__).with_name("hold")
 limits.LEASE = timedelta(seconds=5)
 renewal.EVERY_S = 0.5
 
@@ -28,5 +31,7 @@ def work(number):
     with db.transaction() as conn:
         (run,) = conn.execute(began, (number, os.getpid())).fetchone()
     time.sleep(0.05)
+    while HOLD.exists():
+        time.sleep(0.01)
     with db.transaction() as conn:
         conn.execute("UPDATE runs SET ended = clock_timestamp() WHERE id = %s", (run,))

@@ -12,6 +12,7 @@ from workshed import db
 
 PROGRAM = (Path(__file__).parent / "limited.py").read_text()
 AT_A_TIME = 3
+HELD = 3
 TABLE = """
     CREATE TABLE public.runs (
         id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -48,7 +49,8 @@ def rows(connect):
     number=12,
     fails_by="stuck",
     in_suite=True,
-    fault="kill -9 of all workers while they hold all slots of a limit, three times",
+    fault=f"kill -9 of all workers while they hold all slots of a limit, {HELD} times, and once "
+    "while slots change hands",
     load="600 jobs of which three may run at a time",
     remedy=Remedy("brokers/relay.py", "        call_waiting,\n", ""),
 )
@@ -58,6 +60,7 @@ def test_no_more_run_together_and_none_waits_for_ever(
     """Without the look of the relay who waits for the slots of the dead is called by nobody."""
     broker.add_queue(Queue("parts"))
     (tmp_path / "limited.py").write_text(PROGRAM)
+    hold = tmp_path / "hold"
     count = scale(600)
 
     def done():
@@ -65,11 +68,13 @@ def test_no_more_run_together_and_none_waits_for_ever(
             "SELECT count(DISTINCT number) FROM runs WHERE ended IS NOT NULL AND NOT killed"
         )
 
-    def killed():
+    def held():
+        return len(rows("SELECT FROM runs WHERE ended IS NULL"))
+
+    def killed_once(is_time):
         workers = [start_worker("limited", threads=8) for _ in range(2)]
-        ran = done()[0][0]
         with contextlib.suppress(AssertionError):  # without the remedy none goes on
-            eventually(lambda: done()[0][0] > ran, within_s=30)
+            eventually(is_time, within_s=30)
         for worker in workers:
             worker.kill()
         with db.connect() as conn:
@@ -78,8 +83,11 @@ def test_no_more_run_together_and_none_waits_for_ever(
     for number in range(count):
         broker.enqueue(Message("parts", "work", (number,), {}, {}))
     judged.all_sent()
-    for _ in range(3):
-        killed()
+    hold.touch()
+    for _ in range(HELD):
+        killed_once(lambda: held() == AT_A_TIME)
+    hold.unlink()
+    killed_once(lambda: done()[0][0] > 0)
     for _ in range(2):
         start_worker("limited", threads=8)
     quiet(
@@ -89,13 +97,15 @@ def test_no_more_run_together_and_none_waits_for_ever(
     )
 
     [(together,)] = rows(TOGETHER)
+    killed = len(rows("SELECT FROM runs WHERE killed"))
     judged(
         Result(
             lost=count - done()[0][0],
             duplicated=max(0, together - AT_A_TIME),
             stuck=rows(LEFT)[0][0],
-            notes={"together": together, "killed": len(rows("SELECT FROM runs WHERE killed"))},
+            notes={"together": together, "killed": killed},
         )
     )
     assert together == AT_A_TIME
+    assert killed >= HELD * AT_A_TIME
     del broker.declared["parts"]
