@@ -17,6 +17,9 @@ from tests.faults.experiment import Experiment, all_experiments
 from tests.faults.outcome import Outcome, measured
 from tests.faults.table import Results
 
+AT_A_TIME = {"small": 4, "full": 1}
+"""Small ones mostly wait; those at full scale need both cores."""
+
 
 def main() -> int:
     """Read the words, run, report."""
@@ -55,10 +58,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="run this one")
     parser.add_argument("--scale", choices=["small", "full"], default="small")
     parser.add_argument("--seed", type=int, help="that of an earlier run")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N at a time")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="run N at a time: 4, and at full scale 1"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the results on this page")
-    return parser.parse_args()
+    words = parser.parse_args()
+    if words.jobs is None:
+        words.jobs = AT_A_TIME[words.scale]
+    return words
 
 
 def show_list(chosen: list[Experiment], *, as_json: bool) -> None:
