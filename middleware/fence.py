@@ -8,13 +8,14 @@ from dramatiq.broker import Broker, MessageProxy
 
 from middleware.cancel import cancelled
 from middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
+from middleware.observer import Observer
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import settled, starts
 from workshed.jobs.starts import Past
 
 
-class Fence(Settling):
+class Fence(Settling, Observer):
     """Let one outcome of each hop take effect.
 
     A delivery that may have a copy asks at its start, so that a settled job does not run again,
@@ -55,6 +56,12 @@ class Fence(Settling):
         """Raise `CopyError` when another copy was first."""
         if not settled.settle(conn, job.message_id, job.hop):
             raise CopyError(f"hop {job.hop} of {job.message_id} has its outcome already")
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Leave no start of a copy: it is committed, and what refused the copy rolls back."""
+        if job.redelivered and outcome.kind == "absorbed":
+            with db.answering(), db.statement() as conn:
+                starts.withdraw(conn, job.message_id)
 
     def _refuse_forgotten(self, job: Job) -> None:
         """Refuse a copy so old that its outcome, if it had one, may have been forgotten."""

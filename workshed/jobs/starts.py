@@ -64,6 +64,18 @@ def record(
     conn.execute(query, values)
 
 
+def withdraw(conn: Connection, message_id: str) -> None:
+    """Delete the start of a copy whose job has its outcome, written while the copy started.
+
+    That outcome takes with it the starts that are committed before it, and this one came later.
+    """
+    query = """
+        DELETE FROM jobs.starts AS s USING jobs.settled AS d
+         WHERE s.message_id = %s AND d.message_id = s.message_id AND d.hop >= s.hop
+    """
+    conn.execute(query, (message_id,))
+
+
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete starts of jobs that RabbitMQ has lost, at most `limit`; return how many.
 

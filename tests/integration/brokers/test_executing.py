@@ -14,7 +14,7 @@ from brokers.pausing import Pausing
 from brokers.watch import LOOKS_WITHOUT_RELAY, Watch
 from brokers.worker_beat import WorkerBeat
 from workshed import db
-from workshed.jobs import cancels, queues, relays, starts, workers
+from workshed.jobs import cancels, queues, relays, settled, starts, workers
 from workshed.settings import settings
 
 
@@ -171,6 +171,43 @@ def test_a_redelivered_job_records_its_start_and_its_end(job, working, publish, 
         eventually(lambda: rows("SELECT alone FROM jobs.starts") == [(0,)])
         job.on.set()
         eventually(lambda: rows("SELECT 1 FROM jobs.starts") == [])
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_copy_that_starts_while_the_other_ends_leaves_no_start(
+    once, actor, working, publish, rows, rabbitmq, connect, eventually
+):
+    """The outcome takes starts with it, and this one is not there yet: its row would stay."""
+    on = threading.Event()
+
+    @actor(queue_name="default", once=once)
+    def pay(number):
+        assert on.wait(30)
+
+    message = pay.message(1)
+
+    with working("default"), connect() as other:
+        settled.settle(other, message.message_id, 0)
+        publish(message, again=True)
+        eventually(lambda: rows("SELECT 1 FROM jobs.starts"))
+        other.commit()
+        on.set()
+        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+
+    assert rows("SELECT 1 FROM jobs.starts") == []
+
+
+def test_nor_does_one_that_is_killed_then(job, working, publish, rows, rabbitmq, eventually):
+    message = job.actor.message(1)
+    with db.transaction() as conn:
+        settled.settle(conn, message.message_id, 0)
+        starts.record(conn, message.message_id, 0, alone=False, host="gone", pid=1)
+
+    with working("default"):
+        publish(message, again=True)
+        eventually(lambda: rows("SELECT 1 FROM jobs.starts") == [])
+
+    assert job == []
 
 
 def test_a_suspect_runs_when_nothing_else_does(job, working, publish, rows, eventually):
