@@ -104,9 +104,19 @@ class Cluster:
             node.launch()
 
     def wait(self) -> None:
-        """Return when all serve. Raises `ServerError` as a single one does."""
+        """Return when all serve. Raises `ServerError` as a single one does.
+
+        On a busy machine RabbitMQ ends a member at times while another one joins: it is started
+        once more.
+        """
         for node in self.nodes:
             node.wait()
+        if ended := [node for node in self.nodes if node.pid is None]:
+            for node in ended:
+                self.talk(node.log_end())
+            self.check()
+            for node in ended:
+                node.wait()
 
     def start(self) -> None:
         """Start them and return when they serve."""

@@ -72,6 +72,14 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
 
     eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES, within_s=60)
 
+    wait = lost.wait
+    monkeypatch.setattr(lost, "wait", lambda: (wait(), first.kill()))
+
+    cluster.wait()
+
+    assert said[-1] == "a@localhost has ended; it is started again"
+    assert all(node.pid for node in cluster.nodes)
+
 
 def tell(other, lost, line):
     """What runs a line of the page, for these nodes."""
