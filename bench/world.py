@@ -29,6 +29,7 @@ THREADS = 8
 ROOT = Path(__file__).parent.parent
 SEND_S = 300.0
 NOTHING_S = 0.2
+GONE_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,10 @@ class World:
     @contextmanager
     def without_autovacuum(self) -> Generator[None]:
         """Keep PostgreSQL from it, and wait for the end of what it had begun."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'autovacuum %'"
         with self.database() as conn:
             conn.execute("ALTER SYSTEM SET autovacuum = off")
             conn.execute("SELECT pg_reload_conf()")
-            while conn.execute(query).fetchone() != (0,):
-                time.sleep(LOOK_S)
+            until_gone(conn, "autovacuum %")
         try:
             yield
         finally:
@@ -205,6 +204,18 @@ class World:
         assert first is not None  # noqa: S101 -- they run as long as the world is there
         assert second is not None  # noqa: S101
         return family_cpu_s(first), family_cpu_s(second)
+
+
+def until_gone(conn: psycopg.Connection[Any], kind: str) -> None:
+    """Wait for the end of PostgreSQL's processes of a kind; raises `BenchError` if one stays."""
+    query = """
+        SELECT 1 FROM pg_stat_activity WHERE backend_type LIKE %s AND pid <> pg_backend_pid()
+    """
+    deadline = time.monotonic() + GONE_S
+    while conn.execute(query, (kind,)).fetchone():
+        if time.monotonic() > deadline:
+            raise BenchError(f"PostgreSQL's {kind.rstrip(' %')} is left after {GONE_S:g} s")
+        time.sleep(LOOK_S)
 
 
 def command(peer: str, processes: int, threads: int) -> Sequence[str]:

@@ -1,14 +1,13 @@
 """What one job costs each server, by what it uses: counts, which no other load changes, and CPU."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from bench.measurement import Measurement, alone
-from bench.processes import LOOK_S, BenchError, Tree
+from bench.processes import Tree
 from bench.size import Size
-from bench.world import World
+from bench.world import World, until_gone
 
 WITHIN_S = 240.0
 NO_HISTORY = {"WORKSHED_RUNS": "none"}
@@ -102,10 +101,6 @@ def _counted(world: World) -> list[float]:
     worker and a relay do by the time they live, and not by job, is taken off: a beat is one
     transaction, which writes one row of its own, and how far its queues are.
     """
-    others = """
-        SELECT 1 FROM pg_stat_activity
-         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-    """
     query = """
         SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - by_time, by_jobs,
                (SELECT wal_bytes FROM pg_stat_wal)
@@ -116,9 +111,5 @@ def _counted(world: World) -> list[float]:
                           FROM pg_stat_all_tables) AS each) AS counted
     """
     with world.database() as conn:
-        deadline = time.monotonic() + WITHIN_S
-        while conn.execute(others).fetchone():
-            if time.monotonic() > deadline:
-                raise BenchError(f"a connection to PostgreSQL is left after {WITHIN_S:g} s")
-            time.sleep(LOOK_S)
+        until_gone(conn, "client backend")
         return [float(count) for count in conn.execute(query).fetchone() or ()]
