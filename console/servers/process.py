@@ -15,7 +15,7 @@ from console.servers.errors import ServerError
 from console.servers.ports import free_ports, is_free
 from console.servers.state import State
 
-READY_S = 60
+READY_S = 120
 STOP_S = 30
 LOOK_S = 0.02
 PORT_TRIES = 5

@@ -23,7 +23,7 @@ USER = "workshed"
 NODE = "workshed@localhost"
 PASSWORD = "rabbitmq_password"  # noqa: S105 - its name in the notes
 OLDEST = (4, 0)
-CTL_S = 60
+CTL_S = 180
 
 
 class RabbitMQ(Server):
