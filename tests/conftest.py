@@ -49,6 +49,15 @@ MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server make
 
 SHIPPED = postgres.binaries
 
+ALARMS = {
+    "memory": (
+        ("set_vm_memory_high_watermark", "0.00001"),
+        ("set_vm_memory_high_watermark", "0.6"),
+    ),
+    "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
+}
+"""What to tell a node of RabbitMQ so that it is short of that, and no more."""
+
 ROUNDS_ARE_SET = 16_00_00
 """The first PostgreSQL whose rounds of a password can be chosen."""
 
@@ -98,6 +107,22 @@ def cluster():
     )
     with in_memory(three) as started:
         yield started.rabbitmq
+
+
+@pytest.fixture
+def alarm(servers):
+    """`with alarm("memory"):` RabbitMQ is short of it, or of disk, and takes no messages."""
+
+    @contextlib.contextmanager
+    def alarm(kind):
+        begin, end = ALARMS[kind]
+        try:
+            servers.rabbitmq.ctl(*begin)  # which may have done it, and fail
+            yield
+        finally:
+            servers.rabbitmq.ctl(*end)
+
+    return alarm
 
 
 @contextlib.contextmanager

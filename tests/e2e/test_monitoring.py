@@ -145,12 +145,12 @@ def prometheus(world, rabbitmq_page, tmp_path, eventually):
     folder = tmp_path / "prometheus"
     folder.mkdir()
     ours = [
-        int(eventually(lambda one=one: AT.findall(one.text()), PATIENCE_S)[0])
+        int(eventually(lambda one=one: AT.findall(one.text()), within_s=PATIENCE_S)[0])
         for one in vars(world).values()
     ]
     with Prometheus(folder, {"workshed": ours, "rabbitmq": [rabbitmq_page]}) as found:
-        eventually(found.is_ready, PATIENCE_S)
-        eventually(lambda: found.result("sum(up) == 5"), PATIENCE_S)
+        eventually(found.is_ready, within_s=PATIENCE_S)
+        eventually(lambda: found.result("sum(up) == 5"), within_s=PATIENCE_S)
         yield found
 
 
@@ -172,21 +172,6 @@ def execute(connect):
 
 
 @pytest.fixture
-def memory_alarm(servers):
-    """`with memory_alarm():` RabbitMQ is short of memory."""
-
-    @contextlib.contextmanager
-    def alarm():
-        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
-        try:
-            yield
-        finally:
-            servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
-
-    return alarm
-
-
-@pytest.fixture
 def nothing_left(eventually):
     """`nothing_left(missing)`: what that returns is empty in the end; else an error says what."""
 
@@ -199,7 +184,7 @@ def nothing_left(eventually):
             return not last
 
         with contextlib.suppress(AssertionError):
-            eventually(look, PATIENCE_S)
+            eventually(look, within_s=PATIENCE_S)
         assert last == set()
 
     return wait
@@ -233,7 +218,7 @@ def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
 
 
 def test_each_fault_is_an_alert(
-    prometheus, world, wires, work, execute, memory_alarm, eventually, nothing_left
+    prometheus, world, wires, work, execute, alarm, eventually, nothing_left
 ):
     """With the true `for:` of each rule, unless that is above 30 s."""
     fired = set()
@@ -246,9 +231,11 @@ def test_each_fault_is_an_alert(
         nothing_left(silent)
 
     work("well")
-    eventually(lambda: prometheus.result("workshed_oldest_waiting_seconds"), PATIENCE_S)
-    eventually(lambda: prometheus.result('workshed_jobs_total{outcome="done"}'), PATIENCE_S)
-    eventually(lambda: not prometheus.firing(), PATIENCE_S)
+    eventually(lambda: prometheus.result("workshed_oldest_waiting_seconds"), within_s=PATIENCE_S)
+    eventually(
+        lambda: prometheus.result('workshed_jobs_total{outcome="done"}'), within_s=PATIENCE_S
+    )
+    eventually(lambda: not prometheus.firing(), within_s=PATIENCE_S)
 
     world.clock.kill()
     for wire in wires:
@@ -258,14 +245,18 @@ def test_each_fault_is_an_alert(
         execute(statement)
     work(queue="low")
     work("fail", 20)
-    eventually(lambda: prometheus.result('workshed_jobs_total{outcome="dead"} >= 20'), PATIENCE_S)
+    eventually(
+        lambda: prometheus.result('workshed_jobs_total{outcome="dead"} >= 20'), within_s=PATIENCE_S
+    )
     work("fail", 20)
     fire("WorkshedNoConsumer", "WorkshedJobsDied")
     execute("ALTER TABLE jobs.dead ADD CHECK (false) NOT VALID")
     work("fail")
-    eventually(lambda: prometheus.result("sum(workshed_jobs_to_dead_queue_total) > 0"), PATIENCE_S)
+    eventually(
+        lambda: prometheus.result("sum(workshed_jobs_to_dead_queue_total) > 0"), within_s=PATIENCE_S
+    )
 
-    with memory_alarm():
+    with alarm("memory"):
         execute("SELECT jobs.send('work', '[\"well\"]', queue => 'default')")
         execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
         fire(

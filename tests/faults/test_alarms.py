@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import statistics
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.conftest import ALARMS
 from tests.faults.experiment import Remedy, experiment
 
 PER_S = 200
@@ -19,13 +19,6 @@ THREADS = 8
 KINDS = 4
 PATIENCE_S = 2.0
 """How long a send waits for its confirm: an alarm lasts for several of these."""
-ALARMS = {
-    "memory": (
-        ("set_vm_memory_high_watermark", "0.00001"),
-        ("set_vm_memory_high_watermark", "0.6"),
-    ),
-    "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
-}
 
 
 class Site:
@@ -77,19 +70,6 @@ def site(ledger, broker, scale):
     return Site(ledger, scale(PER_S, by=4))
 
 
-@pytest.fixture
-def tell(servers):
-    """`tell(("set_disk_free_limit", "50MB"))`: the node, also where that is slow to start."""
-
-    def tell(words):
-        try:
-            servers.rabbitmq.ctl(*words)
-        except subprocess.TimeoutExpired:
-            servers.rabbitmq.ctl(*words)
-
-    return tell
-
-
 @pytest.mark.timeout(1200)
 @experiment(
     "alarms",
@@ -101,18 +81,19 @@ def tell(servers):
         "brokers/link.py", "        self.blocked = str(frame.method.reason)\n", "        pass\n"
     ),
 )
-def test_an_alarm_loses_and_copies_nothing(site, two_workers, ledger, judged, drained, tell, scale):
+def test_an_alarm_loses_and_copies_nothing(
+    site, two_workers, ledger, judged, drained, alarm, scale
+):
     """Without the remedy senders go on into a socket that nobody reads, and then store it too.
 
     What was on its way when the alarm came does so with it as well: at most one job of a thread.
     """
     with site.sending():
-        for kind, (begin, end) in ALARMS.items():
+        for kind in ALARMS:
             time.sleep(2)
             site.alarm = kind
-            tell(begin)
-            time.sleep(scale(60, by=12))
-            tell(end)
+            with alarm(kind):
+                time.sleep(scale(60, by=12))
             site.alarm = None
         time.sleep(2)
     result = drained(within_s=240)

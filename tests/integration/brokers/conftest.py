@@ -122,28 +122,25 @@ def relaying(broker):
             yield
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(60)
             publisher.close()
 
     return run
 
 
 @pytest.fixture
-def blocked(servers, broker, greet, eventually):
+def blocked(alarm, broker, greet, eventually):
     """`with blocked():` RabbitMQ is short of memory, and has told this process."""
 
     @contextlib.contextmanager
-    def alarm():
-        servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
-        try:
+    def blocked():
+        with alarm("memory"):
             broker._publisher.publish(ticket(greet.message(0)), 0.2)  # only publishers are told
-            eventually(lambda: broker._publisher._link.blocked, within_s=60)
+            eventually(lambda: broker._publisher._link.blocked)
             yield
-        finally:
-            servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
         eventually(lambda: not broker._publisher._link.blocked)
 
-    return alarm
+    return blocked
 
 
 def ticket(*messages, **headers):
@@ -199,7 +196,7 @@ def gate():
 
         def __call__(self, _number):
             self.entered.release()
-            assert self.open.wait(30)
+            assert self.open.wait(60)
 
         def enter(self):
             assert self.entered.acquire(timeout=30)

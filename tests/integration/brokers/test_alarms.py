@@ -8,34 +8,11 @@ import pytest
 
 from brokers import schedule as outbox
 from brokers.errors import BrokerBlockedError
+from tests.conftest import ALARMS
 from tests.faults.relaying import relaying
 from workshed import db
 
 pytestmark = pytest.mark.usefixtures("not_storing")
-
-ALARMS = {
-    "memory": (
-        ("set_vm_memory_high_watermark", "0.00001"),
-        ("set_vm_memory_high_watermark", "0.6"),
-    ),
-    "disk": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "50MB")),
-}
-
-
-@pytest.fixture
-def alarm(servers):
-    """`with alarm("disk"):` the node has that alarm."""
-
-    @contextlib.contextmanager
-    def alarm(kind):
-        begin, end = ALARMS[kind]
-        servers.rabbitmq.ctl(*begin)
-        try:
-            yield
-        finally:
-            servers.rabbitmq.ctl(*end)
-
-    return alarm
 
 
 @pytest.fixture
@@ -105,5 +82,5 @@ def test_a_worker_goes_on_in_an_alarm_and_a_relay_after_it(
                 for number in range(20, 40):
                     outbox.send(conn, note.message(number))
             eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE taken_by IS NOT NULL"))
-        eventually(lambda: sorted(runs) == list(range(40)), within_s=20)
+        eventually(lambda: sorted(runs) == list(range(40)))
         eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])

@@ -573,15 +573,14 @@ def test_what_could_not_even_be_stored(examined, healthy, eventually):
 
 
 @pytest.fixture
-def alarm(servers, healthy):
-    """RabbitMQ is short of memory."""
-    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
-    yield
-    servers.rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+def short_of_memory(alarm, healthy):
+    """RabbitMQ is."""
+    with alarm("memory"):
+        yield
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_alarm(examined, alarm, env, named, eventually):
+def test_an_alarm(examined, short_of_memory, env, named, eventually):
     """While it lasts every `send` fails or waits, and nothing else says so."""
     if not named:
         env(MANAGEMENT_URL="")
