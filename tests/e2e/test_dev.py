@@ -20,6 +20,7 @@ import pytest
 from console.servers import state
 from tests import pages
 from tests.commands import keys
+from tests.processes import popen
 from tests.transcripts import check, steps
 
 WORKSHED = [sys.executable, "-m", "console"]
@@ -29,14 +30,12 @@ PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
 @contextlib.contextmanager
 def dev(*options):
-    """Run it; yield the process, and always end it in good order."""
+    """Run it; yield the process, and end it in good order."""
     command = [*WORKSHED, "dev", *map(str, options)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
+    with popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
+        process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_all_servers_serve_until_they_are_told_to_stop(open_folder):
 
         process.send_signal(signal.SIGTERM)
 
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     for url in (known["database_url"], known["broker_url"], known["smtp_url"]):
         with pytest.raises(ConnectionRefusedError):
             connect_to(url)
@@ -113,7 +112,7 @@ def test_reset_asks_at_a_terminal_and_a_no_changes_nothing(open_folder, answer):
     with state.claimed(open_folder) as held:
         (held.subfolder("postgres") / "kept").touch()
     terminal, its_side = pty.openpty()
-    with subprocess.Popen(
+    with popen(
         [*WORKSHED, "dev", "--reset", "--state", str(open_folder)],
         stdin=its_side,
         stderr=subprocess.PIPE,
@@ -147,9 +146,7 @@ print(child.stdout.readline(), flush=True)
 sys.stdin.read()
 """
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True
-    ) as parent:
+    with popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True) as parent:
         url = urls(parent)["database_url"]
         connect_to(url)
 
@@ -228,7 +225,7 @@ def test_a_cluster_that_would_not_be_one_is_refused(options, environment, words)
 def test_a_cluster_is_told_as_the_page_has_it():
     words, said = [*WORKSHED, *CLUSTER.split()[1:]], ""
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(words, text=True, **both) as process:
+    with popen(words, text=True, **both) as process:
         while "export WORKSHED_BROKER_URL" not in said:
             line = process.stdout.readline()
             assert line, said

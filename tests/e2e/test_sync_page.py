@@ -13,6 +13,7 @@ from actors import sync_critical_data, sync_record
 from console.demo.api import FAULTS, Api
 from tests import pages
 from tests.integration.sync.test_client import MEANING
+from tests.processes import popen
 from tests.transcripts import check, shell
 from workshed import db, people
 from workshed.settings import PREFIX, Settings
@@ -57,13 +58,13 @@ def test_the_example_keeps_what_the_source_has(api, setting, run, start_worker, 
     code, said = run(NAME, api.origin, **setting)
     assert code == 0, said
     kept = "product.sync_records WHERE version = {} AND deleted_at IS NULL"
-    eventually(lambda: count(kept.format(1)) == 6, within_s=30)
+    eventually(lambda: count(kept.format(1)) == 6)
 
     api.put("c", 2)
     code, said = run(NAME, "changed", "c", **setting)
     assert code == 0, said
-    eventually(lambda: count(kept.format(2)) == 1, within_s=30)
-    age = eventually(lambda: told(worker, "sync_age_seconds"), within_s=40)
+    eventually(lambda: count(kept.format(2)) == 1)
+    age = eventually(lambda: told(worker, "sync_age_seconds"))
     assert 0 <= float(age['{source="crm"}']) < 600
     requests = told(worker, "sync_requests_total")
     assert float(requests['{outcome="answered",source="crm"}']) >= 9
@@ -84,7 +85,7 @@ def test_a_sync_that_is_dead_is_told(
     code, said = run(NAME, api.origin, **setting)
 
     assert code == 0, said
-    eventually(lambda: count("product.emails WHERE state = 'sent' AND kind = 'sync_failing'"), 30)
+    eventually(lambda: count("product.emails WHERE state = 'sent' AND kind = 'sync_failing'"))
     assert count("jobs.dead WHERE actor = 'sync_critical_data'") == 1
     assert "crm: 401 Unauthorized" in workshed("sync")
     assert worker.stop() == 0
@@ -107,16 +108,14 @@ def test_the_commands_of_the_page_add_a_source_and_begin_to_read_it(broker, envi
 
 
 def test_the_server_of_the_page_misbehaves_when_it_is_told_to(tmp_path):
-    with subprocess.Popen(
+    with popen(
         [sys.executable, "-m", "console.demo.api"], stdout=subprocess.PIPE, text=True
     ) as server:
-        try:
-            url = server.stdout.readline().strip()
-            place = url.removeprefix("http://").partition("/")[0]
-            shell(tmp_path)(MISBEHAVE.replace("127.0.0.1:8123", place))
-            statuses = [status_of(url) for _ in range(4)]
-        finally:
-            server.terminate()
+        url = server.stdout.readline().strip()
+        place = url.removeprefix("http://").partition("/")[0]
+        shell(tmp_path)(MISBEHAVE.replace("127.0.0.1:8123", place))
+        statuses = [status_of(url) for _ in range(4)]
+        server.terminate()
     assert statuses == [429, 500, 200, 200]
 
 

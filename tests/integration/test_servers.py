@@ -21,6 +21,7 @@ from console.servers.account import Account, account
 from console.servers.postgres import PACKAGE, PostgreSQL
 from console.servers.process import READY_S
 from console.servers.rabbitmq import RabbitMQ
+from tests.processes import popen
 from workshed.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -132,11 +133,9 @@ def holder(*words, as_nobody=False, **environ):
     if as_nobody and os.geteuid() == 0:
         command = ["setpriv", *unprivileged(), "--", *command]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            yield child, json.loads(child.stdout.readline())
-        finally:
-            child.kill()
+    with popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:
+        yield child, json.loads(child.stdout.readline())
+        child.kill()
 
 
 def unprivileged():
@@ -270,7 +269,7 @@ def test_a_leftover_pid_file_that_names_a_process_of_today_is_no_obstacle(postgr
     postgres.start()
     postgres.stop()
     command = account().command("sleep", "60", death=signal.SIGKILL)
-    with subprocess.Popen(command) as sleeper:
+    with popen(command) as sleeper:
         pid_file = postgres.data / "postmaster.pid"
         pid_file.write_text(f"{sleeper.pid}\n{postgres.data}\n0\n{postgres.ports['postgres']}\n")
         account().give(pid_file)

@@ -13,6 +13,7 @@ from brokers.errors import PublishRefusedError
 from brokers.publisher import EXCHANGE
 from console.dead_queue import put_back
 from console.depths import depths
+from tests.processes import popen
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def lay(broker, rabbitmq, eventually):
                     message_id=str(number), delivery_mode=2, priority=3, headers=headers
                 )
                 channel.basic_publish("", "default.dead", b"%d" % number, properties)
-        eventually(lambda: rabbitmq.depth("default.dead") == count, within_s=60)
+        eventually(lambda: rabbitmq.depth("default.dead") == count)
 
     return lay
 
@@ -149,12 +150,11 @@ def test_killed_again_and_again_it_loses_none(lay, rabbitmq, broker, eventually,
     kills = 0
     while rabbitmq.depth("default.dead"):
         enough = rabbitmq.depth("default") + count // 8
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        with popen(command, stdout=subprocess.DEVNULL) as process:
             eventually(
                 lambda process=process, enough=enough: (
                     rabbitmq.depth("default") > enough or process.poll() is not None
-                ),
-                within_s=60,
+                )
             )
             kills += process.poll() is None
             process.kill()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
+from tests.processes import popen
 from workshed.images import decoder as module
 from workshed.images.decoder import Decoder
 from workshed.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
@@ -274,7 +275,7 @@ def test_a_process_that_ended_idle_exits_with_0(decoders, run):
     run(photo(), by=short)
     (child,) = short._all
 
-    assert child._process.wait(10) == 0
+    assert child._process.wait(60) == 0
 
 
 # Limits
@@ -491,7 +492,7 @@ def test_an_interrupt_ends_the_process_and_the_next_answer_is_right(run, decoder
         struck_at = time.monotonic()
         its_gate.strike(Struck)
         thread.join()
-        assert time.monotonic() - struck_at < 1.5
+        assert time.monotonic() - struck_at < 9  # and not the minute for its answer
 
     assert [type(err) for err in raised] == [Struck]
     assert is_gone(pid)
@@ -550,7 +551,7 @@ def test_no_process_outlives_its_parent(how, tmp_path, eventually):
     small.write_bytes(photo())
     large.write_bytes(film())
     pipe = subprocess.PIPE
-    with subprocess.Popen(
+    with popen(
         [sys.executable, "-c", PARENT, small, large], stdin=pipe, stdout=pipe, text=True
     ) as parent:
         children = [int(pid) for pid in parent.stdout.readline().split()]
@@ -560,7 +561,7 @@ def test_no_process_outlives_its_parent(how, tmp_path, eventually):
             parent.send_signal(how)
         parent.stdin.close()
 
-        eventually(lambda: all(is_gone(pid) for pid in children), within_s=60)
+        eventually(lambda: all(is_gone(pid) for pid in children))
 
 
 def test_a_fork_leaves_the_processes_to_its_parent(run, decoder, eventually):

@@ -21,7 +21,11 @@ class Served:
     def __init__(self, process, log):
         self.process = process
         self.log = log
-        self.port = self._wait()
+        try:
+            self.port = self._wait()
+        except BaseException:
+            self.end()
+            raise
         self.url = f"http://127.0.0.1:{self.port}"
 
     @classmethod
@@ -43,7 +47,7 @@ class Served:
             )
         return cls(process, log)
 
-    def _wait(self, within_s=30):
+    def _wait(self, within_s=90):
         deadline = time.monotonic() + within_s
         while not (found := AT.search(self.text())):
             assert self.process.poll() is None, self.text()
@@ -62,7 +66,7 @@ class Served:
             headers["Authorization"] = f"Bearer {token}"
         if cookie:
             headers["Cookie"] = f"workshed_token={cookie}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -73,15 +77,15 @@ class Served:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
-    def stop(self, within_s=10):
+    def stop(self):
         """End it as a deployment does; return how many seconds that took."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(within_s)
+        self.process.wait(60)
         return time.monotonic() - begun
 
     def end(self):
         """Leave nothing behind, whatever the test did."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import popen
 from workshed.metrics import folders
 from workshed.metrics.folders import ForeignFolderError
 from workshed.settings import MULTIPROCESS, SHARED
@@ -27,7 +28,7 @@ def scratch(tmp_path, monkeypatch):
 @pytest.fixture
 def other():
     """A process that lives until it is told otherwise."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    with popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
 
