@@ -43,13 +43,13 @@ def pooled(url, eventually, **options):
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
-            eventually(lambda: answers(port) or process.poll(), within_s=30)
+            eventually(lambda: answers(port) or process.poll())
             assert process.poll() is None, (folder / "log").read_text()
             login = parts.netloc.rpartition("@")[0]
             yield urlunsplit(parts._replace(netloc=f"{login}@{HOST}:{port}"))
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def answers(port):

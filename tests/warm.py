@@ -71,7 +71,7 @@ class Warm:
 
     def __exit__(self, *_):
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
     def start(self, *words, env, log):

@@ -2,7 +2,9 @@
 
 from contextlib import contextmanager
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
+
+from tests.conftest import HANGS_S
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
@@ -19,6 +21,7 @@ QUIET = (
 @contextmanager
 def chromium():
     """A browser without a window, for as long as the block runs."""
+    expect.set_options(timeout=HANGS_S * 1_000)  # 5 s were too few for its first page
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield browser

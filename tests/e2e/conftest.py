@@ -34,7 +34,7 @@ class Worker:
     def kill(self):
         """Kill all of it with SIGKILL, so that nothing is handed back in good order."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self, timeout=30):
         """Stop in good order; return the exit code."""
@@ -45,7 +45,7 @@ class Worker:
         """Leave nothing behind, whatever the test did."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -86,10 +86,7 @@ def start_worker(warm, environment, numbers, broker, tmp_path, eventually):
         )
         workers.append(worker)
         if ready:
-            eventually(
-                lambda: worker.text().count(READY) == processes or worker.process.poll(),
-                within_s=30,
-            )
+            eventually(lambda: worker.text().count(READY) == processes or worker.process.poll())
             assert worker.process.poll() is None, worker.text()
         return worker
 

@@ -22,7 +22,7 @@ class Console:
     def start(self, port=0):
         self._log.write_bytes(b"")
         self._process = self._start("--port", str(port))
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while not (found := AT.search(self._log.read_text())):
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < until
@@ -31,7 +31,7 @@ class Console:
 
     def stop(self):
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class Sender:
     def end(self):
         """Leave nothing behind."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture

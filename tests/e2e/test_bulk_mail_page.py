@@ -108,7 +108,7 @@ def test_no_more_are_sent_per_minute_than_may_be(
          WHERE state = 'sent'
     """
     conn.autocommit = True
-    eventually(lambda: conn.execute(query).fetchone()[0] == 8, within_s=60)
+    eventually(lambda: conn.execute(query).fetchone()[0] == 8)
     assert conn.execute(query).fetchone()[1] > 2.5
 
 

@@ -75,7 +75,7 @@ def test_an_async_actor_is_interrupted_by_its_limit(
 
     broker.enqueue(Message("default", "slow", (), {}, {}))
 
-    eventually(lambda: count("jobs.dead WHERE error_class LIKE '%TimeLimitExceeded'") == 1, 30)
+    eventually(lambda: count("jobs.dead WHERE error_class LIKE '%TimeLimitExceeded'") == 1)
 
 
 def test_one_whose_loop_is_busy_is_interrupted_all_the_same(
@@ -88,7 +88,7 @@ def test_one_whose_loop_is_busy_is_interrupted_all_the_same(
     conn.execute("CREATE TABLE public.begun (number integer)")
     worker = start_worker("sleepers", env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
     broker.enqueue(Message("default", "waits", (), {}, {}))
-    eventually(lambda: count("begun") == 1, 30)
+    eventually(lambda: count("begun") == 1)
 
     worker.stop()
 
@@ -104,7 +104,7 @@ def test_an_async_actor_is_interrupted_by_a_shutdown(
     conn.execute("CREATE TABLE public.begun (number integer)")
     worker = start_worker("sleepers", env={"WORKSHED_SHUTDOWN_GRACE": "0.5"})
     broker.enqueue(Message("default", "waits", (), {}, {}))
-    eventually(lambda: count("begun") == 1, 30)
+    eventually(lambda: count("begun") == 1)
 
     assert worker.stop() == 0
 

@@ -21,14 +21,14 @@ def test_who_follows_the_page_sees_what_it_shows(broker, environment, count, eve
     try:
         said = "1 worker and a relay are up"
         assert said in pages.text(PAGE)
-        eventually(lambda: said in log.read_text() or worker.poll() is not None, within_s=60)
+        eventually(lambda: said in log.read_text() or worker.poll() is not None)
 
         sent = 0
         for command, shown in steps(SESSION):
             check(shown, run(command))
             sent += command.startswith(("python", "workshed enqueue"))
             # Runs are written twice a second; and the next job is to come after this one.
-            eventually(lambda wanted=sent: count("jobs.runs") == wanted, within_s=30)
+            eventually(lambda wanted=sent: count("jobs.runs") == wanted)
     finally:
         os.killpg(worker.pid, signal.SIGTERM)
         worker.wait(60)

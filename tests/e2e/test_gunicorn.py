@@ -45,7 +45,7 @@ def site(environment, broker, tmp_path, eventually):
         )
 
     def ask(path):
-        connection = HTTPConnection(HOST, port, timeout=10)
+        connection = HTTPConnection(HOST, port, timeout=60)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -55,13 +55,13 @@ def site(environment, broker, tmp_path, eventually):
             connection.close()
 
     try:
-        eventually(lambda: log.read_text().count("Booting worker") == 2, within_s=20)
+        eventually(lambda: log.read_text().count("Booting worker") == 2)
         yield ask
         gunicorn.terminate()
-        assert gunicorn.wait(20) == 0, log.read_text()
+        assert gunicorn.wait(60) == 0, log.read_text()
     finally:
         gunicorn.kill()
-        gunicorn.wait(10)
+        gunicorn.wait(60)
 
 
 def test_each_request_sends_and_each_worker_has_a_connection(

@@ -28,7 +28,7 @@ def charged(tmp_path, start_worker, run, environment, workshed, eventually):
         found = json.loads(workshed("jobs", "--json"))
         return found if len(found) == 4 else None
 
-    return eventually(history, within_s=20)
+    return eventually(history)
 
 
 def test_each_run_is_in_the_history(charged, workshed):

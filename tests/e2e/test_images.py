@@ -65,11 +65,11 @@ def test_a_worker_that_is_killed_makes_and_tells_each_image_once(
     for share in (4, 2):
         worker = start_worker(threads=4)
         enough = wanted // share - wanted // 5
-        eventually(lambda enough=enough: count("product.image_variants") > enough, within_s=60)
+        eventually(lambda enough=enough: count("product.image_variants") > enough)
         decoding = decoders(worker)
         worker.kill()
         assert decoding
-        eventually(lambda pids=decoding: not any(map(words, pids)), within_s=30)
+        eventually(lambda pids=decoding: not any(map(words, pids)))
 
     start_worker(threads=4)
 
@@ -91,7 +91,7 @@ def test_an_image_that_takes_all_memory_ends_no_worker(
     for seed in range(4):
         upload(photo(seed))
 
-    eventually(lambda: count("product.image_variants") == 4, within_s=60)
+    eventually(lambda: count("product.image_variants") == 4)
     eventually(lambda: count("product.attachments WHERE refusal IS NOT NULL") == 1)
     assert worker.process.poll() is None
     assert "Traceback" not in worker.text()

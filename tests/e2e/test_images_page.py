@@ -32,7 +32,7 @@ def test_an_upload_of_the_page_becomes_an_image(
     code, said = run(NAME, str(user.id), "photo.jpg", **environment)
 
     assert code == 0, said
-    eventually(lambda: count("product.image_variants") == 1, within_s=30)
+    eventually(lambda: count("product.image_variants") == 1)
     assert count("product.notifications WHERE event = 'image_processed'") == 1
 
 

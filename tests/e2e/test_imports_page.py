@@ -39,8 +39,8 @@ def test_the_example_of_the_page_imports(
 
     assert code == 0, said
     done = "product.imports WHERE state = 'completed' AND succeeded = 1 AND failed = 2"
-    eventually(lambda: count(done) == 1, within_s=30)
-    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1, within_s=30)
+    eventually(lambda: count(done) == 1)
+    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1)
 
 
 def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worker, tmp_path):

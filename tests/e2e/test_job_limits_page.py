@@ -29,5 +29,5 @@ def test_those_over_the_limit_wait_and_all_start(start_worker, workshed, conn, c
     assert "api:window" in workshed("limits", "--waiting")
     start_worker("tenants", threads=4)
     assert conn.execute(attempts).fetchone() in {("1",), (None,)}
-    eventually(lambda: count("shop.fetches") == 8, within_s=60)
+    eventually(lambda: count("shop.fetches") == 8)
     eventually(lambda: count("jobs.limit_slots") == count("jobs.limit_waits") == 0)

@@ -47,9 +47,7 @@ def test_a_report_that_takes_too_long_ends(start_worker, send, conn, eventually)
     send("build_report", 1, 0.1)
     send("build_report", 2, 60.0)
 
-    [(error,)] = eventually(
-        lambda: conn.execute("SELECT error_class FROM jobs.dead").fetchall(), within_s=20
-    )
+    [(error,)] = eventually(lambda: conn.execute("SELECT error_class FROM jobs.dead").fetchall())
 
     assert error == "TimeLimitExceeded"
     eventually(lambda: conn.execute("SELECT id FROM shop.reports").fetchall() == [(1,)])

@@ -100,7 +100,7 @@ def test_each_line_of_a_job_names_it_also_those_of_libraries(start, broker, even
     trace = {"sentry-trace": f"{TRACE}-00f067aa0ba902b7"}
 
     message = sent(broker, "fail", 7, trace=trace)
-    eventually(lambda: "dead: " in worker.text(), within_s=30)
+    eventually(lambda: "dead: " in worker.text())
     assert worker.stop() == 0
 
     for attempt in (1, 2):
@@ -158,7 +158,7 @@ def test_so_does_the_line_of_its_outcome_also_when_it_did_not_run(
     send(broker, message)
 
     worker = start()
-    eventually(lambda: event in worker.text(), within_s=30)
+    eventually(lambda: event in worker.text())
     assert worker.stop() == 0
 
     [line] = [line for line in lines(worker) if line["event"].startswith(event)]
@@ -172,7 +172,7 @@ def test_so_does_what_other_threads_say_of_a_job_that_does_not_end(start, broker
     worker = start()
 
     message = sent(broker, "hang", 7)
-    eventually(lambda: worker.process.poll() is not None, within_s=60)
+    eventually(lambda: worker.process.poll() is not None)
 
     events = [line["event"] for line in said(worker, message)]
     assert "hang(7) exceeded its hard limit of 0.4 s; leaving with code 71" in events
@@ -197,7 +197,7 @@ def test_no_line_shows_what_an_actor_hides(log_format, start, broker, count, eve
     worker = start(WORKSHED_LOG_FORMAT=log_format)
 
     broker.enqueue(Message("low", "unlock", (1, "987"), {"key": key}, {}))
-    eventually(lambda: count("jobs.dead"), within_s=30)
+    eventually(lambda: count("jobs.dead"))
     assert worker.stop() == 0
 
     text = worker.text()

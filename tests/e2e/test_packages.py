@@ -58,5 +58,5 @@ def test_a_package_that_imports_ours(
     )
 
     assert sent == (0, "")
-    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1, within_s=20)
+    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1)
     assert [mail.recipients for mail in mail_server.received] == [("ada@example.org",)]

@@ -65,14 +65,14 @@ def test_the_job_runs_by_hand_and_by_the_calendar(start_worker, workshed, conn, 
     )
     conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '1 day'")
     days = "SELECT day, orders FROM shop.days"
-    [(day, orders)] = eventually(lambda: conn.execute(days).fetchall(), within_s=20)
+    [(day, orders)] = eventually(lambda: conn.execute(days).fetchall())
 
     assert orders == 7
     planned = conn.execute("SELECT planned::date FROM jobs.occurrences").fetchone()
     assert planned == (day,)
     conn.execute("DELETE FROM shop.days")
     assert workshed("recurring", "run", "count_orders").startswith("count_orders  sent as ")
-    [(day, _)] = eventually(lambda: conn.execute(days).fetchall(), within_s=20)
+    [(day, _)] = eventually(lambda: conn.execute(days).fetchall())
     assert abs(day - date.today()) <= timedelta(days=1)  # noqa: DTZ011 -- of PostgreSQL's zone
 
 
@@ -81,10 +81,10 @@ def test_the_clock_of_the_page_notes_its_jobs(
 ):
     started = begin(f"exec {CLOCK}", tmp_path / "clock.log", **environment, **numbers)
     try:
-        eventually(lambda: count("jobs.recurring WHERE name = 'count_orders'") == 1, within_s=60)
+        eventually(lambda: count("jobs.recurring WHERE name = 'count_orders'") == 1)
     finally:
         started.terminate()
-        started.wait(30)
+        started.wait(60)
 
 
 def test_a_pause_and_its_end(start_worker, workshed):

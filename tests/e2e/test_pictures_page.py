@@ -267,7 +267,7 @@ def test_a_page_catches_up_after_its_server_was_away(
     refuse(dog, "it is no image")
     serve(port=served.port)
 
-    expect(item(page, cat).get_by_role("img")).to_be_visible(timeout=20_000)
+    expect(item(page, cat).get_by_role("img")).to_be_visible()
     expect(item(page, dog)).to_contain_text("it is no image")
     expect(page.get_by_text("Live")).to_be_visible()
     assert all("ERR_CONNECTION_REFUSED" in text for text in complaints)
@@ -285,7 +285,7 @@ def test_a_page_catches_up_after_an_answer_that_was_no_stream(
     page.reload()
     process(cat)
 
-    expect(item(page, cat).get_by_role("img")).to_be_visible(timeout=20_000)
+    expect(item(page, cat).get_by_role("img")).to_be_visible()
     complaints.clear()  # it tells of the 502
 
 
@@ -297,7 +297,7 @@ def test_a_page_whose_token_has_expired_says_so(monkeypatch, serve, chromium, ad
 
     page.goto(f"{served.url}/?token={notifications.token(ada)}")
 
-    expect(page.get_by_text("This page has expired")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("This page has expired")).to_be_visible()
     page.context.close()
 
 

@@ -61,7 +61,7 @@ def test_an_example_sends_and_its_job_runs(
     code, said = run("-c", SEND[name], **environment)
 
     assert code == 0, said
-    eventually(lambda: count("shop.orders WHERE invoiced") == 1, within_s=20)
+    eventually(lambda: count("shop.orders WHERE invoiced") == 1)
 
 
 @pytest.mark.parametrize("script", [AT_A_TERMINAL, ON_A_HOST], ids=["terminal", "host"])
@@ -77,7 +77,7 @@ def test_the_commands_start_workers(
     try:
         code, said = run("-c", SEND["script.py"], **environment)
         assert code == 0, said
-        eventually(lambda: count("shop.orders WHERE invoiced") == 1, within_s=90)
+        eventually(lambda: count("shop.orders WHERE invoiced") == 1)
     finally:
         os.killpg(started.pid, signal.SIGTERM)
         started.wait(60)

@@ -61,8 +61,8 @@ def test_with_the_rights_of_the_page_a_worker_and_a_relay_work_and_run_what_sql_
         message = dramatiq.Message("low", name, args, {}, {})
         conn.execute(insert, (message.message_id, name, message.encode().decode()))
 
-    eventually(lambda: count("jobs.runs WHERE actor = 'greet' AND outcome = 'done'"), within_s=30)
-    eventually(lambda: count("jobs.dead WHERE actor = 'fail'"), within_s=30)
+    eventually(lambda: count("jobs.runs WHERE actor = 'greet' AND outcome = 'done'"))
+    eventually(lambda: count("jobs.dead WHERE actor = 'fail'"))
     assert count("jobs.attempts WHERE actor = 'fail'") == 2
     assert count("jobs.recurring WHERE name = 'tick'") == 1
     assert "permission denied" not in worker.text()

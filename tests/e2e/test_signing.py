@@ -79,7 +79,7 @@ def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others
     keys(KEY)
     worker = start_worker("signed_jobs")
     enqueue("pass_on", 1)
-    eventually(lambda: notes() == [1, 2], within_s=60)
+    eventually(lambda: notes() == [1, 2])
 
     body = {
         "queue_name": "default",
@@ -97,7 +97,7 @@ def test_workers_relays_and_the_command_line_take_each_others_jobs_and_no_others
             properties = pika.BasicProperties(headers=headers)
             connection.channel().basic_publish(EXCHANGE, "default", forged, properties)
     enqueue("note", 3)
-    eventually(lambda: notes() == [1, 2, 3], within_s=60)
+    eventually(lambda: notes() == [1, 2, 3])
 
     eventually(lambda: count("jobs.dead"))
     [(body, actor, error)] = conn.execute("SELECT body, actor, error_class FROM jobs.dead")
@@ -121,6 +121,6 @@ def test_a_key_is_replaced_while_workers_of_both_steps_run(
         enqueue("pass_on", number := number + 2)
         before.stop()
         before = after
-    eventually(lambda: notes() == [2, 3, 4, 5, 6, 7], within_s=60)
+    eventually(lambda: notes() == [2, 3, 4, 5, 6, 7])
 
     assert count("jobs.dead") == 0

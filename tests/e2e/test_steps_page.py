@@ -38,7 +38,7 @@ def in_the_sixth_block(shop, start_worker, conn, eventually):
     conn.execute("SELECT pg_advisory_lock(60)")
     worker = start_worker("moves")
     waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    eventually(lambda: conn.execute(waits).fetchone()[0], within_s=30)
+    eventually(lambda: conn.execute(waits).fetchone()[0])
     return worker
 
 
@@ -48,7 +48,7 @@ def all_is_moved_once(conn, start_worker, count, eventually):
 
     def check():
         start_worker("moves")
-        eventually(lambda: count("shop.shops WHERE closed") == 1, within_s=60)
+        eventually(lambda: count("shop.shops WHERE closed") == 1)
         distinct = conn.execute("SELECT count(DISTINCT order_id) FROM shop.moved").fetchone()
         assert (count("shop.moved"), *distinct) == (ORDERS, ORDERS)
         assert count("jobs.attempts") == 0
@@ -64,7 +64,7 @@ def test_a_worker_that_stops_waits_for_one_block(
     eventually(lambda: "this worker stops" in worker.text())
     conn.execute("SELECT pg_advisory_unlock(60)")
 
-    assert worker.process.wait(30) == 0
+    assert worker.process.wait(60) == 0
 
     assert count("shop.moved") == 60
     assert "goes on in step 'orders'" in worker.text()
@@ -85,5 +85,5 @@ def test_the_example_moves_a_shop(shop, start_worker, count, eventually, tmp_pat
     (tmp_path / NAME).write_text(TEXT)
     start_worker("moves")
 
-    eventually(lambda: count("shop.shops WHERE closed") == 1, within_s=30)
+    eventually(lambda: count("shop.shops WHERE closed") == 1)
     assert count("shop.moved") == ORDERS

@@ -70,7 +70,7 @@ def test_killers_die_and_innocents_finish(
         masters += 1
         assert masters <= 4 * killers + 1
         worker = start_worker("parts", threads=4, ready=False)
-        eventually(lambda: worker.process.poll() is not None or done(), within_s=60)  # noqa: B023
+        eventually(lambda: worker.process.poll() is not None or done())  # noqa: B023
 
     assert sorted(set(notes("end"))) == list(range(innocents))
     reasons = {reason for (reason,) in conn.execute("SELECT reason FROM jobs.dead").fetchall()}
@@ -93,5 +93,5 @@ def test_after_a_cut_of_all_connections_nobody_is_a_suspect(
 
     eventually(rabbitmq.close_connections)
 
-    eventually(lambda: len(set(notes("end"))) == wanted, within_s=60)
+    eventually(lambda: len(set(notes("end"))) == wanted)
     assert count("jobs.starts WHERE alone > 0") == count("jobs.dead") == 0

@@ -85,7 +85,7 @@ def test_each_example_commits_an_order_whose_job_runs(
     code, said = run("-c", SEND, **environment)
 
     assert code == 0, said
-    eventually(lambda: count("shop.orders WHERE invoiced") == 4, within_s=20)
+    eventually(lambda: count("shop.orders WHERE invoiced") == 4)
     eventually(lambda: count("jobs.schedule") == 0)  # the reminder is cancelled
 
 

@@ -211,7 +211,7 @@ def start(start_worker, path, eventually):
     def start(folder):
         env = {"PYTHONPATH": path(folder), **settings_of(folder)}
         worker = start_worker("released", threads=4, env=env)
-        eventually(lambda: RELAY_READY in worker.text(), within_s=60)
+        eventually(lambda: RELAY_READY in worker.text())
         return worker
 
     return start

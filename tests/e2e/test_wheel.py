@@ -134,7 +134,7 @@ def test_its_workers_run_a_job_and_stop(start_worker, mail_server, broker, event
         schedule.send(conn, send_welcome_email.message(user.id))
     worker = start_worker()
 
-    eventually(lambda: mail_server.received, within_s=60)
+    eventually(lambda: mail_server.received)
 
     assert mail_server.received[0].recipients == ("ada@example.org",)
     assert worker.stop() == 0
@@ -147,7 +147,7 @@ def test_its_console_asks_who_is_there(installed, broker, environment, tmp_path,
 
     console = installed.start("workshed", "console", "--port", "0", env=env, log=log)
     try:
-        eventually(lambda: AT.search(log.read_text()) or console.poll() is not None, within_s=60)
+        eventually(lambda: AT.search(log.read_text()) or console.poll() is not None)
         found = AT.search(log.read_text())
         assert found, log.read_text()
         connection = http.client.HTTPConnection(found[1], timeout=30)
@@ -156,6 +156,6 @@ def test_its_console_asks_who_is_there(installed, broker, environment, tmp_path,
             page = connection.getresponse().read().decode()
     finally:
         console.terminate()
-        console.wait(20)
+        console.wait(60)
 
     assert 'type="password"' in page

@@ -116,7 +116,7 @@ class Proxy:
             if ended := [task for task in self._pairs.values() if task.cancelling()]:
                 await asyncio.wait(ended)
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=60)
 
     def _each(self, step: Callable[[Pair], None]) -> None:
         for pair in self._pairs:

@@ -19,7 +19,7 @@ def relaying(urls: list[str]) -> Iterator[Relay]:
         yield relay
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
         publisher.close()
     if thread.is_alive():
         raise TimeoutError("the relay did not end")

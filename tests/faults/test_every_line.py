@@ -168,7 +168,7 @@ def end(process):
     """Leave nothing of it and what it forked."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.mark.timeout(3600)

@@ -44,7 +44,7 @@ class Relay:
         """End it, and drop what it had sent and nobody has read."""
         with contextlib.suppress(ProcessLookupError):  # it had ended
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
         self.line.cut()
 
 

@@ -41,7 +41,7 @@ def relay(parts, warm, environment, numbers, tmp_path):
     process = warm.start("brokers.relay", env={**env, **parts.env("relay", "relay")}, log=log)
     yield
     process.terminate()
-    process.wait(30)
+    process.wait(60)
 
 
 @pytest.fixture

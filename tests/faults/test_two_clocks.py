@@ -81,7 +81,7 @@ class Hosts:
     def kill_clock(self):
         clock = self._clocks.pop(0)
         clock.process.kill()
-        clock.process.wait(10)
+        clock.process.wait(60)
         self.killed += 1
 
     def kill(self, *, worker):

@@ -44,7 +44,7 @@ def serve():
 
 def ask(server, method="GET", path="/metrics", **headers):
     host, port = server.server_address[:2]
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     with contextlib.closing(connection):
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()

@@ -135,7 +135,7 @@ def test_who_waits_goes_on_once_somebody_has_migrated(empty, monkeypatch, eventu
     monkeypatch.setattr(sys.modules[command.__module__], "LOOK_S", 0.02)
     waiting = threading.Thread(target=command, kwargs={"wait": timedelta(minutes=4)})
     waiting.start()
-    eventually(lambda: "the database lacks" in "".join(said), within_s=60)
+    eventually(lambda: "the database lacks" in "".join(said))
     assert tables(empty) == []
 
     command()

@@ -53,7 +53,7 @@ def test_it_tells_of_one_that_takes_sessions_in_turn(through, eventually):
     through(server_round_robin=1, min_pool_size=3)
 
     # It fills its pool when it likes; until then there is one session, which everybody has.
-    eventually(lambda: found().level == "warning", within_s=60)
+    eventually(lambda: found().level == "warning")
 
 
 def test_it_tells_of_none_where_sessions_are_lent_out_whole(through):
@@ -108,7 +108,7 @@ def test_jobs_are_stored_sent_run_and_retried_through_it(
         for number in range(24):
             with db.transaction() as conn:
                 schedule.send(conn, note.message(number))
-        eventually(lambda: len(runs) == 30, within_s=60)
+        eventually(lambda: len(runs) == 30)
 
     assert sorted(set(runs)) == list(range(24))
 

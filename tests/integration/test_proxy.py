@@ -41,7 +41,7 @@ def connect(wire):
     opened = []
 
     def connect():
-        opened.append(socket.create_connection(("127.0.0.1", wire.port), timeout=10))
+        opened.append(socket.create_connection(("127.0.0.1", wire.port), timeout=60))
         return opened[-1]
 
     yield connect
@@ -161,5 +161,5 @@ def test_a_server_that_is_away_ends_the_connection(proxy, wire):
     wire.refuse()
     before = proxy(f"tcp://127.0.0.1:{wire.port}")
 
-    with socket.create_connection(("127.0.0.1", before.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", before.port), timeout=60) as sock:
         assert sock.recv(1) == b""

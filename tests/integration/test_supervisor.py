@@ -67,7 +67,7 @@ class Run:
 
     def stop(self):
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def supervise(tmp_path):
     for one in runs:
         with contextlib.suppress(ProcessLookupError):
             one.process.kill()  # its children end with it
-        one.process.wait(10)
+        one.process.wait(60)
 
 
 def test_one_that_fails_while_it_stops_is_told_in_the_exit_code(supervise, eventually):
@@ -149,7 +149,7 @@ def test_a_child_whose_parent_died_before_it_was_watched_ends():
     code = "import signal; from console.child import tie\n"
     code += "signal.signal(signal.SIGTERM, lambda *_: None); tie(parent=1 << 30)"
 
-    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
 
     assert done.returncode == -signal.SIGTERM
 
@@ -169,7 +169,7 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
 
     supervisor.process.send_signal(signal.SIGHUP)
 
-    eventually(lambda: "and no other is restarted" in supervisor.said()[-1], within_s=30)
+    eventually(lambda: "and no other is restarted" in supervisor.said()[-1])
     assert " is not up after 1 s and is killed" in "\n".join(supervisor.said())
     assert supervisor.children() == before
     assert supervisor.stop() == 0
@@ -185,11 +185,11 @@ def test_a_successor_that_misses_a_server_is_started_again_while_the_old_one_goe
     (old,) = supervisor.children()
 
     supervisor.process.send_signal(signal.SIGHUP)
-    eventually(lambda: supervisor.said()[-1].endswith("again in 1 s"), within_s=30)
+    eventually(lambda: supervisor.said()[-1].endswith("again in 1 s"))
     assert old in supervisor.children()
     (tmp_path / "back").touch()
 
-    eventually(lambda: supervisor.said()[-1] == "1 worker is up", within_s=30)
+    eventually(lambda: supervisor.said()[-1] == "1 worker is up")
     assert old not in supervisor.children()
 
 
@@ -209,7 +209,7 @@ def test_while_the_first_waits_for_a_server_what_asks_none_is_there(
     eventually(lambda: len((tmp_path / "exporters").read_text().split()) == 2)
     (tmp_path / "back").touch()
 
-    eventually(lambda: supervisor.said()[-1] == "2 workers are up", within_s=30)
+    eventually(lambda: supervisor.said()[-1] == "2 workers are up")
     assert len((tmp_path / "exporters").read_text().split()) == 2
     assert supervisor.stop() == 0
 
@@ -222,7 +222,7 @@ def test_a_terminal_that_hangs_up_ends_it(supervise, eventually):
 
     supervisor.process.send_signal(signal.SIGHUP)
 
-    assert supervisor.process.wait(20) == 0
+    assert supervisor.process.wait(60) == 0
     os.close(ours)
     os.close(theirs)
 

@@ -45,7 +45,7 @@ def slow(ask):
 
         def __call__(self):
             self.asked.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(60)
             return ask()
 
     found = Slow()
@@ -59,12 +59,12 @@ def test_while_one_asks_others_are_told_the_last_answer(ask, slow):
     kept.get("a", ask)
     first = threading.Thread(target=kept.get, args=("a", slow))
     first.start()
-    assert slow.asked.wait(30)
+    assert slow.asked.wait(60)
 
     assert kept.get("a", ask) == 1
 
     slow.go_on.set()
-    first.join(30)
+    first.join(60)
 
 
 def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
@@ -72,11 +72,11 @@ def test_where_nothing_is_known_yet_all_wait_for_the_one_who_asks(ask, slow):
     threads = [threading.Thread(target=lambda: found.append(kept.get("a", slow))) for _ in range(5)]
     for thread in threads:
         thread.start()
-    assert slow.asked.wait(30)
+    assert slow.asked.wait(60)
 
     slow.go_on.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert found == [1] * 5
 

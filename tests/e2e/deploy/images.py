@@ -149,9 +149,9 @@ class Container:
             with contextlib.suppress(AssertionError):
                 run(*self._crun("kill", self._name, "KILL"))
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
+                self.process.wait(60)
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
         with contextlib.suppress(AssertionError):  # it is gone already
             run("unshare", "--mount", "bash", "-c", UNIFIED + LEAVE, self._name)
 

@@ -94,7 +94,7 @@ def host(store, start_container, broker, mail_server, eventually):
         )
         found = Host(container)
 
-        eventually(found.has_booted, within_s=60)
+        eventually(found.has_booted)
         yield found
         container.end()
 
@@ -158,7 +158,7 @@ def test_the_target_starts_and_stops_all(host, eventually):
     ):
         eventually(lambda: word in host.log(unit), within_s=120)  # noqa: B023 -- called at once
     host.systemctl("stop", "workshed.target")
-    eventually(lambda: {host.state(unit) for unit in units} == {"inactive"}, within_s=60)
+    eventually(lambda: {host.state(unit) for unit in units} == {"inactive"})
 
     assert [host.state(unit, "Result") for unit in units] == ["success"] * 4
     for unit, first in zip(units, (9192, 9181, 9282), strict=False):
@@ -173,7 +173,7 @@ def test_what_dies_is_started_again_and_what_cannot_start_is_not(host, eventuall
     first = {unit: host.pid(unit) for unit in UP}
     host.systemctl("kill", "--signal=KILL", *UP)
     for unit, pid in first.items():
-        eventually(lambda: host.pid(unit) not in {0, pid}, within_s=60)  # noqa: B023 -- as above
+        eventually(lambda: host.pid(unit) not in {0, pid})  # noqa: B023 -- as above
     host.systemctl("stop", *UP)
 
     host.container.run("sh", "-c", "echo WORKSHED_BROKRE_URL=x >> /etc/workshed/workshed.env")

@@ -125,17 +125,14 @@ class Supervised:
         """Leave nothing behind, whatever the test did."""
         below = descendants(self.process.pid)
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         for pid in below:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def wait_until_up(one, eventually, times=1):
-    eventually(
-        lambda: len(ups(one)) >= times or one.process.poll() is not None,
-        within_s=60,
-    )
+    eventually(lambda: len(ups(one)) >= times or one.process.poll() is not None)
     assert one.process.poll() is None, one.text()
 
 
@@ -178,7 +175,7 @@ def ask(one, path):
     found = re.findall(r"probes are at http://127.0.0.1:(\d+)/livez", one.text())
     if not found:
         return None
-    connection = http.client.HTTPConnection("127.0.0.1", int(found[-1]), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[-1]), timeout=60)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)

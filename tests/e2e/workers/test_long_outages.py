@@ -88,7 +88,7 @@ def start_relay(environment, broker, through, tmp_path):
 @pytest.fixture
 def is_ready(eventually):
     """`is_ready(workers)`: wait until it says so; what it logs is read meanwhile."""
-    return lambda one: eventually(lambda: one.text() and ask(one, "/readyz") == OK, within_s=90)
+    return lambda one: eventually(lambda: one.text() and ask(one, "/readyz") == OK)
 
 
 def said_by(programs, *, for_s):
@@ -147,4 +147,4 @@ def test_only_what_stands_still_by_itself_is_not_alive(
     for one in (*alive.values(), clogged):
         is_ready(one)
     send("make", 1)
-    eventually(lambda: done() == {1}, within_s=20)
+    eventually(lambda: done() == {1})

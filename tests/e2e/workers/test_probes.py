@@ -25,7 +25,7 @@ PROCESSES = {re.compile(r"(?<=worker )\d+"): "PID"}
 @pytest.fixture
 def is_ready(eventually):
     """`is_ready(workers)`: wait until it says so."""
-    return lambda one: eventually(lambda: ask(one, "/readyz") == OK, within_s=60)
+    return lambda one: eventually(lambda: ask(one, "/readyz") == OK)
 
 
 def test_with_both_servers_away_it_lives_and_is_not_ready(
@@ -44,9 +44,7 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
     servers.rabbitmq.stop()
     servers.postgres.stop()
     try:
-        eventually(
-            lambda: alike(are_missed, run(ready.replace("9191", port)), PROCESSES), within_s=60
-        )
+        eventually(lambda: alike(are_missed, run(ready.replace("9191", port)), PROCESSES))
         began = time.monotonic()
         for _ in range(50):
             assert ask(workers, "/livez") == OK
@@ -59,14 +57,14 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
 
     is_ready(workers)
     send("make", 1)
-    eventually(lambda: done() == {1}, within_s=20)
+    eventually(lambda: done() == {1})
 
 
 def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):
     workers = supervise("--no-relay", processes=1, exporter=True)
     words = f"worker {workers.workers()[0]}: no relay beats anywhere\n"
 
-    eventually(lambda: ask(workers, "/readyz") == (503, words), within_s=60)
+    eventually(lambda: ask(workers, "/readyz") == (503, words))
 
     assert ask(workers, "/livez") == OK
 
@@ -78,7 +76,7 @@ def test_a_frozen_worker_is_missed_and_one_that_is_gone_too(supervise, is_ready,
 
     os.kill(frozen, signal.SIGSTOP)
     words = f"worker {frozen}: nothing heard of it for "
-    eventually(lambda: words in ask(workers, "/readyz")[1], within_s=60)
+    eventually(lambda: words in ask(workers, "/readyz")[1])
     os.kill(frozen, signal.SIGKILL)
     eventually(lambda: "supervisor: 1 of 2 workers are up" in ask(workers, "/readyz")[1])
 
@@ -95,7 +93,7 @@ def test_while_it_stops_it_is_not_ready(supervise, is_ready, send, notes, eventu
 
     eventually(lambda: ask(workers, "/readyz") == (503, "it stops\n"))
     assert ask(workers, "/livez") == OK
-    assert workers.process.wait(45) == 0
+    assert workers.process.wait(90) == 0
 
 
 def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
@@ -168,8 +166,7 @@ def test_a_relay_that_is_alone_answers_for_itself(relay, is_ready, servers, even
             lambda: (
                 {"PostgreSQL does not answer", "RabbitMQ is not connected"}
                 <= {line.split(": ")[1] for line in ask(relay, "/readyz")[1].splitlines()}
-            ),
-            within_s=30,
+            )
         )
         assert ask(relay, "/livez") == OK
     finally:

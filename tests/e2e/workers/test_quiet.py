@@ -27,7 +27,7 @@ def test_sigtstp_lets_end_what_runs_and_gives_back_the_rest_without_postgresql(
     try:
         workers.process.send_signal(signal.SIGTSTP)
 
-        eventually(lambda: given_back(rabbitmq, notes, 40), within_s=30)
+        eventually(lambda: given_back(rabbitmq, notes, 40))
         send("make", 40)
         eventually(lambda: given_back(rabbitmq, notes, 41))
     finally:
@@ -35,7 +35,7 @@ def test_sigtstp_lets_end_what_runs_and_gives_back_the_rest_without_postgresql(
 
     workers.process.send_signal(signal.SIGCONT)
 
-    eventually(lambda: done() == set(range(41)), within_s=60)
+    eventually(lambda: done() == set(range(41)))
     assert len(notes("end")) == 41
     assert [line for line in workers.said() if "quiet" in line] == [
         "quiet: the workers start nothing more until SIGCONT",
@@ -49,7 +49,7 @@ def test_one_that_is_started_meanwhile_is_quiet_too(
     """Or a deploy between the two signals would set it to work."""
     workers = supervise(processes=1, exporter=True)
     workers.process.send_signal(signal.SIGTSTP)
-    eventually(lambda: "quiet" in (ask(workers, "/readyz") or (0, ""))[1], within_s=20)
+    eventually(lambda: "quiet" in (ask(workers, "/readyz") or (0, ""))[1])
     send("make", 1)
 
     os.kill(workers.workers()[0], signal.SIGKILL)
@@ -58,12 +58,12 @@ def test_one_that_is_started_meanwhile_is_quiet_too(
     wait_until_up(workers, eventually, times=3)
     (worker,) = workers.workers()
 
-    eventually(lambda: ask(workers, "/readyz") == (503, f"worker {worker}: quiet\n"), within_s=20)
+    eventually(lambda: ask(workers, "/readyz") == (503, f"worker {worker}: quiet\n"))
     assert ask(workers, "/livez") == (200, "ok\n")
     eventually(lambda: rabbitmq.depth("parts") == 1)
     assert notes("start") == []
     workers.process.send_signal(signal.SIGCONT)
-    eventually(lambda: done() == {1}, within_s=20)
+    eventually(lambda: done() == {1})
 
 
 def test_a_quiet_worker_stops_as_any_other(supervise, eventually):

@@ -55,7 +55,7 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
     assert (consumers.fewest, consumers.most) == (3, 4)
     assert not set(before) & set(workers.masters())
     assert workers.relays() != [relay]
-    eventually(lambda: done() == set(range(400)), within_s=60)
+    eventually(lambda: done() == set(range(400)))
     assert len(notes("end")) == 400
     send("make", 400)
     eventually(lambda: 400 in done())
@@ -72,7 +72,7 @@ def test_sigterm_during_a_rolling_restart_cuts_no_job(moment, supervise, send, n
     eventually(lambda: len(notes("start")) >= 4)
 
     workers.process.send_signal(signal.SIGHUP)
-    eventually(lambda: any(moment in line for line in workers.said()), within_s=60)
+    eventually(lambda: any(moment in line for line in workers.said()))
 
     assert workers.stop() == 0
     assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
@@ -88,9 +88,9 @@ def test_new_code_that_does_not_come_up_replaces_nothing(
     with Consumers(vhost, "parts") as consumers:
         workers.process.send_signal(signal.SIGHUP)
         words = f"worker 1 (pid {before[0]}) goes on, and no other is restarted"
-        eventually(lambda: any(line.endswith(words) for line in workers.said()), within_s=60)
+        eventually(lambda: any(line.endswith(words) for line in workers.said()))
         send("make", 1)
-        eventually(lambda: done() == {1}, within_s=20)
+        eventually(lambda: done() == {1})
 
     assert consumers.fewest == 2
     assert workers.masters() == before
@@ -108,7 +108,7 @@ def test_one_that_is_killed_while_its_successor_boots_is_followed_by_it(
     slow = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
     (tmp_path / "parts.py").write_text(slow + ACTORS)
     workers.process.send_signal(signal.SIGHUP)
-    _, new = eventually(lambda: len(found := workers.masters()) == 2 and found, within_s=20)
+    _, new = eventually(lambda: len(found := workers.masters()) == 2 and found)
 
     os.kill(old, signal.SIGKILL)
     eventually(lambda: workers.masters() == [new])
@@ -159,9 +159,9 @@ def test_a_worker_that_keeps_memory_is_replaced_and_one_that_gives_it_back_is_no
     before = workers.masters()
 
     send("borrow", 1, 500 << 20)
-    eventually(lambda: done() == {1}, within_s=60)
+    eventually(lambda: done() == {1})
     send("make", 2, 3.0)  # three looks more
-    eventually(lambda: done() == {1, 2}, within_s=60)
+    eventually(lambda: done() == {1, 2})
     assert restarted(workers) == []
 
     send("keep", 3, 500 << 20)

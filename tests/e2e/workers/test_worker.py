@@ -33,7 +33,7 @@ def test_only_the_one_that_was_killed_is_started_again(
 
     os.kill(processes[1] if victim == "worker process" else masters[1], signal.SIGKILL)
 
-    eventually(lambda: done() == set(range(200)), within_s=60)
+    eventually(lambda: done() == set(range(200)))
     wait_until_up(workers, eventually, times=2)
     assert workers.process.poll() is None
     now, those = workers.masters(), workers.workers()
@@ -54,7 +54,7 @@ def test_the_exit_code_of_a_worker_process_is_said_in_words(supervise, send, don
 
     send("leave", 70)
 
-    eventually(lambda: done() == {70}, within_s=30)
+    eventually(lambda: done() == {70})
     words = (
         "left because a thread of it died, or its I/O loop hung (70); starting it again in 0.5 s"
     )
@@ -79,9 +79,9 @@ def test_a_job_that_does_not_end_is_retried_and_dies_and_its_neighbours_complete
         send("make", number)
 
     buried = "SELECT reason FROM jobs.dead"
-    [(reason,)] = eventually(lambda: conn.execute(buried).fetchall(), within_s=60)
+    [(reason,)] = eventually(lambda: conn.execute(buried).fetchall())
     assert reason == "failed 2 times: HardTimeLimitExceeded: exceeded its hard limit of 1 s"
-    eventually(lambda: done() == {1, *range(3, 20)}, within_s=30)
+    eventually(lambda: done() == {1, *range(3, 20)})
     assert [number for number, _, _ in notes("end")].count(1) == 1
     query = "SELECT actor, attempt, outcome, traceback FROM jobs.attempts ORDER BY id"
     tried = conn.execute(query).fetchall()
@@ -104,8 +104,8 @@ def test_a_neighbour_that_outlives_the_grace_is_not_charged(
 
     send("hang", 2)
 
-    eventually(lambda: conn.execute("SELECT 1 FROM jobs.dead").fetchall(), within_s=60)
-    eventually(lambda: [number for number, _, _ in notes("end")] == [1], within_s=30)
+    eventually(lambda: conn.execute("SELECT 1 FROM jobs.dead").fetchall())
+    eventually(lambda: [number for number, _, _ in notes("end")] == [1])
     tried = conn.execute("SELECT actor FROM jobs.attempts").fetchall()
     assert tried == [("hang",), ("hang",)]
 
@@ -117,7 +117,7 @@ def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
 
     os.kill(processes[1], signal.SIGKILL)
 
-    assert master.process.wait(30) == 1
+    assert master.process.wait(60) == 1
     assert all(map(has_ended, processes))
 
 
@@ -142,7 +142,7 @@ def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
 
     os.kill(master, signal.SIGKILL)
 
-    eventually(lambda: has_ended(process), within_s=20)
+    eventually(lambda: has_ended(process))
     assert notes("end") == [(1, 1, process)]
     wait_until_up(workers, eventually, times=2)
 
@@ -155,14 +155,14 @@ def test_a_worker_whose_master_died_while_it_booted_ends(
     slow += "while not os.path.exists('go'): time.sleep(0.01)\n"
     (tmp_path / "slow.py").write_text(slow + ACTORS)
     master = start_worker("slow", ready=False)
-    eventually((tmp_path / "booting").exists, within_s=30)
+    eventually((tmp_path / "booting").exists)
     process = master.children()[0]
 
     master.process.kill()
-    master.process.wait(10)
+    master.process.wait(60)
     (tmp_path / "go").touch()
 
-    eventually(lambda: has_ended(process), within_s=30)
+    eventually(lambda: has_ended(process))
 
 
 def test_there_is_one_relay_and_it_comes_back(supervise, conn, eventually):
@@ -222,7 +222,7 @@ def test_what_would_fail_again_is_said_once_and_ends_all(
 
     workers = supervise(*options, env=env, up=False)
 
-    assert workers.process.wait(30) == code
+    assert workers.process.wait(60) == code
     assert workers.text().count(words) == 1, workers.text()
     assert descendants(workers.process.pid) == []
 
@@ -233,10 +233,10 @@ def test_servers_that_are_away_at_boot_are_waited_for(supervise, servers, eventu
     try:
         workers = supervise(processes=2, up=False)
         no_broker = "found no RabbitMQ (3); starting it again in "
-        eventually(lambda: no_broker in "\n".join(workers.said()), within_s=60)
+        eventually(lambda: no_broker in "\n".join(workers.said()))
         servers.rabbitmq.start()
         no_database = "found no PostgreSQL (4); starting it again in "
-        eventually(lambda: no_database in "\n".join(workers.said()), within_s=60)
+        eventually(lambda: no_database in "\n".join(workers.said()))
     finally:
         for server in (servers.postgres, servers.rabbitmq):
             if server.pid is None:
@@ -251,16 +251,16 @@ def test_it_says_so_when_all_have_booted_and_not_before(supervise, tmp_path, eve
     slow = "import os, time\nwhile not os.path.exists(f'go-{os.getppid()}'): time.sleep(0.01)\n"
     (tmp_path / "slow.py").write_text(slow + ACTORS)
     workers = supervise(modules=("slow",), processes=2, up=False)
-    (first,) = eventually(workers.masters, within_s=20)
+    (first,) = eventually(workers.masters)
     assert workers.relays() == []
 
     (tmp_path / f"go-{first}").touch()
-    _, second = eventually(lambda: len(found := workers.masters()) == 2 and found, within_s=20)
+    _, second = eventually(lambda: len(found := workers.masters()) == 2 and found)
     eventually(workers.relays)
     assert workers.said() == []
     (tmp_path / f"go-{second}").touch()
 
-    eventually(lambda: workers.said() == ["2 workers and a relay are up"], within_s=20)
+    eventually(lambda: workers.said() == ["2 workers and a relay are up"])
 
 
 # It stops
@@ -281,7 +281,7 @@ def test_sigterm_finishes_what_runs_hands_back_the_rest_and_ends_the_relay_last(
     os.killpg(workers.process.pid, signal.SIGINT)
     workers.process.send_signal(signal.SIGHUP)
 
-    assert workers.process.wait(45) == 0
+    assert workers.process.wait(90) == 0
     assert workers.said() == ["2 workers and a relay are up"]
     assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
     eventually(lambda: rabbitmq.depth("parts") == 60 - len(notes("end")))
@@ -297,12 +297,12 @@ def test_sigterm_while_it_boots_ends_well(supervise, tmp_path, eventually):
     slow += "while not os.path.exists('go'): time.sleep(0.01)\n"
     (tmp_path / "slow.py").write_text(slow + ACTORS)
     workers = supervise(modules=("slow",), up=False)
-    eventually((tmp_path / "booting").exists, within_s=20)
+    eventually((tmp_path / "booting").exists)
 
     workers.process.terminate()
     (tmp_path / "go").touch()
 
-    assert workers.process.wait(45) == 0
+    assert workers.process.wait(90) == 0
     assert not any("worker 2" in line for line in workers.said())
 
 
@@ -331,7 +331,7 @@ def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventual
 
     workers.process.kill()
 
-    eventually(lambda: all(map(has_ended, below)), within_s=30)
+    eventually(lambda: all(map(has_ended, below)))
     assert sorted(n for n, _, _ in notes("start")) == sorted(n for n, _, _ in notes("end"))
 
 
@@ -343,7 +343,7 @@ def test_lines_of_all_children_are_whole(supervise, send, done, eventually):
     workers = supervise()
     for number in range(1000):
         send("talk", number)
-    eventually(lambda: len(done()) == 1000, within_s=60)
+    eventually(lambda: len(done()) == 1000)
     assert workers.stop() == 0
 
     lines = workers.text().splitlines()

@@ -46,7 +46,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
         one.send(2)
 
     assert cluster.management_url == cluster.nodes[1].management_url
-    eventually(lambda: rabbitmq.depth("default") == 2, within_s=30)
+    eventually(lambda: rabbitmq.depth("default") == 2)
     reasons = "SELECT actor, reason, sent_at IS NULL FROM jobs.schedule ORDER BY created_at"
     assert rows(reasons) == [("mail", "lease", False), ("mail", "stored", True)]
     broker._ensured.clear()
@@ -58,7 +58,7 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     first.wait()
 
     assert said == ["a@localhost has ended; it is started again"]
-    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES, within_s=60)
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES)
 
     _, other, lost = cluster.nodes
     lost.kill()
@@ -66,11 +66,11 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     forget, grow = (tell(other, lost, line) for line in LOST)
 
     forget()
-    eventually(lambda: sorted(rabbitmq.ask("GET", default)["members"]) == NODES[:2], within_s=60)
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["members"]) == NODES[:2])
     lost.start()
     grow()
 
-    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES, within_s=60)
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES)
 
     wait = lost.wait
     monkeypatch.setattr(lost, "wait", lambda: (wait(), first.kill()))

@@ -211,14 +211,14 @@ def test_a_stop_gives_back_what_cannot_be_stored(runs, working, servers, rabbitm
 
     def fail_later(number):
         started.set()
-        go_on.wait(20)
+        go_on.wait(60)
         raise OSError("no")
 
     runs.then = fail_later
     try:
         with working("default"):
             runs.send(1)
-            assert started.wait(10)
+            assert started.wait(60)
             servers.postgres.stop()
             go_on.set()
     finally:
@@ -243,7 +243,7 @@ def test_a_failure_that_time_does_not_mend_goes_to_the_dead_queue(
 def test_an_ack_of_a_lost_channel_touches_no_other_job(runs, working, broker, rabbitmq, eventually):
     """Delivery tags start at 1 on each channel: stock dramatiq's late ack removed another job."""
     on = {1: threading.Event(), 2: threading.Event()}
-    runs.then = lambda number: number in on and on[number].wait(30)
+    runs.then = lambda number: number in on and on[number].wait(60)
 
     def delivered(number, times):
         waiting = broker._execution.running._jobs.values()
@@ -277,9 +277,9 @@ def test_a_deleted_queue_is_made_and_consumed_again(runs, working, rabbitmq, eve
         runs.send(1)
         eventually(lambda: runs == [1])
         rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
-        eventually(lambda: "default" in rabbitmq.queues(), within_s=20)
+        eventually(lambda: "default" in rabbitmq.queues())
         runs.send(2)
-        eventually(lambda: runs == [1, 2], within_s=20)
+        eventually(lambda: runs == [1, 2])
 
 
 def test_a_hook_that_raises_is_not_a_failed_job(

@@ -29,7 +29,7 @@ def stuck(actor):
             @actor(queue_name="default", actor_name="stuck", **options)
             def stuck():
                 self.started.set()
-                assert self.on.wait(30)
+                assert self.on.wait(60)
 
             return stuck
 
@@ -53,7 +53,7 @@ def test_it_is_retried_and_acked_and_the_process_leaves(
 
     with working("default"):
         sent = actor.send()
-        assert stuck.started.wait(10)
+        assert stuck.started.wait(60)
         give_up(broker)
         eventually(lambda: left == [EXIT_HARD_DEADLINE])
         eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
@@ -72,7 +72,7 @@ def test_a_thread_that_comes_back_changes_nothing(
 
     with working("default"):
         actor.send()
-        assert stuck.started.wait(10)
+        assert stuck.started.wait(60)
         delivery = give_up(broker)
         eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
         stuck.on.set()
@@ -91,7 +91,7 @@ def test_where_it_cannot_be_stored_it_is_delivered_again(
 
     with working("default"):
         actor.send()
-        assert stuck.started.wait(10)
+        assert stuck.started.wait(60)
         with failing("jobs.settled"):
             give_up(broker)
             eventually(lambda: left)
@@ -108,7 +108,7 @@ def test_during_a_shutdown_nobody_is_charged(stuck, broker, working, left, rows,
 
     with working("default"):
         actor.send()
-        assert stuck.started.wait(10)
+        assert stuck.started.wait(60)
         broker._life._leaving.begin()
         give_up(broker)
         stuck.on.set()

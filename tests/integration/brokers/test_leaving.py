@@ -25,7 +25,7 @@ def test_what_waits_is_given_back_while_a_job_still_runs(
     @actor(queue_name="default")
     def hold(number):
         started.append(number)
-        assert on.wait(30)
+        assert on.wait(60)
 
     with working("default", threads=1):
         hold.send(1)

@@ -44,9 +44,7 @@ def sync(actor):
 @pytest.fixture
 def none_left(rows, eventually):
     """No slot, nobody who waits, and no row is left."""
-    return lambda: eventually(
-        lambda: (rows(SLOTS), rows(WAITS), rows(SCHEDULED)) == ([], [], []), within_s=20
-    )
+    return lambda: eventually(lambda: (rows(SLOTS), rows(WAITS), rows(SCHEDULED)) == ([], [], []))
 
 
 def test_no_more_run_at_a_time_than_may_and_all_run(sync, working, relaying, none_left, eventually):
@@ -55,7 +53,7 @@ def test_no_more_run_at_a_time_than_may_and_all_run(sync, working, relaying, non
     with working("default", threads=8), relaying():
         for number in range(40):
             job.send(number)
-        eventually(lambda: len(job.ran) == 40, within_s=30)
+        eventually(lambda: len(job.ran) == 40)
         none_left()
 
     assert job.most == 2

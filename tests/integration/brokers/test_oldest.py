@@ -67,7 +67,7 @@ def hang(actor):
 
     @actor(queue_name="default", actor_name="hang", time_limit=60_000)
     def hang(number=0):
-        end.wait(30)
+        end.wait(60)
 
     hang.end = end
     yield hang
@@ -224,7 +224,7 @@ def test_what_a_worker_gives_back_when_it_ends_waits(
         ready(rabbitmq, 0, eventually)
         eventually(lambda: look() >= 3000)
         stopping = broker._inbox.stopping
-        threading.Thread(target=lambda: stopping.wait(30) and hang.end.set()).start()
+        threading.Thread(target=lambda: stopping.wait(60) and hang.end.set()).start()
 
     ready(rabbitmq, 2, eventually)
     assert 3000 <= look() < 3660

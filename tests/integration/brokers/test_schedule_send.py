@@ -185,7 +185,7 @@ def relaying(broker):
         yield
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
         publisher.close()
 
 

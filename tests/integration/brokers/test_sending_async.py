@@ -218,7 +218,7 @@ def test_of_one_cancelled_while_it_is_stored_nothing_stays(
 
     def slow(*args):
         begun.set()
-        go_on.wait(20)
+        go_on.wait(60)
         lease(*args)
 
     monkeypatch.setattr(broker._sender, "_lease", slow)

@@ -397,5 +397,5 @@ def test_a_job_sent_by_sql_travels_and_runs(send, conn, broker, actor, working, 
             eventually(lambda: done == [("committed", 2)])
     finally:
         stop.set()
-        relay.join(20)
+        relay.join(60)
         publisher.close()

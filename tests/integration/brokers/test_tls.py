@@ -54,7 +54,7 @@ def test_all_that_needs_rabbitmq_goes_by_tls(url, ca, use, note, runs, working, 
         note.send(1)
         with db.transaction() as conn:
             outbox.send(conn, note.message(2))
-        eventually(lambda: sorted(runs) == [1, 2], within_s=20)
+        eventually(lambda: sorted(runs) == [1, 2])
 
 
 def test_a_certificate_of_another_authority_is_refused_by_name(url, tmp_path, use, note):

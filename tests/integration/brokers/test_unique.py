@@ -46,9 +46,7 @@ def soon(monkeypatch):
 @pytest.fixture
 def none_left(rows, eventually):
     """No key, no turn and no row is left."""
-    return lambda: eventually(
-        lambda: (rows(LOCKS), rows(TURNS), rows(SCHEDULED)) == ([], [], []), within_s=20
-    )
+    return lambda: eventually(lambda: (rows(LOCKS), rows(TURNS), rows(SCHEDULED)) == ([], [], []))
 
 
 # From the send on
@@ -207,7 +205,7 @@ def test_one_that_waits_runs_when_the_key_is_free(
         gate.enter()
         second = job.send(1)
         query = "SELECT hop > 0 FROM jobs.schedule WHERE message_id = %s"
-        eventually(lambda: rows(query, second.message_id) == [(True,)], within_s=20)
+        eventually(lambda: rows(query, second.message_id) == [(True,)])
         assert job.ran == [1]
 
         gate.open.set()
@@ -265,7 +263,7 @@ def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
         gate.enter()
         assert dead.retry(connect(autocommit=True), first.message_id)
         query = "SELECT hop > 1 FROM jobs.schedule WHERE message_id = %s"
-        eventually(lambda: rows(query, first.message_id) == [(True,)], within_s=20)
+        eventually(lambda: rows(query, first.message_id) == [(True,)])
         assert job.ran == [1, 1]
 
         gate.open.set()
@@ -303,7 +301,7 @@ def test_one_runs_at_a_time(strategy, resize, working, relaying, none_left, even
     with working("default", threads=4), relaying():
         # Sent while another waits, a job of the second kind is not taken on.
         sent = {job.send(number).message_id for number in range(8)}
-        eventually(lambda: len(job.ran) == len(sent), within_s=20)
+        eventually(lambda: len(job.ran) == len(sent))
         none_left()
 
     assert set(most) == {1}
@@ -318,7 +316,7 @@ def test_one_that_is_sent_while_another_runs_runs_after_it(
         job.send(1)
         gate.enter()
         second = job.send(1)
-        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE hop > 0"), within_s=20)
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule WHERE hop > 0"))
         assert job.send(1).message_id == second.message_id
         assert job.ran == [1]
 
@@ -364,7 +362,7 @@ def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
         job.send(1)
         eventually(lambda: len(job.ran) == 2 and rows(TURNS) == [])
         gate.open.set()
-        eventually(lambda: job.ran == [1, 1, 1], within_s=20)
+        eventually(lambda: job.ran == [1, 1, 1])
         none_left()
 
     assert rows("SELECT hop FROM jobs.settled WHERE message_id = %s", first.message_id) == [(1,)]

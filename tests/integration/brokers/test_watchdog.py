@@ -70,7 +70,7 @@ def test_a_loop_that_does_not_turn_makes_the_process_leave(
     _, _, left = watched
     actor(queue_name="low", actor_name="other")(lambda: None).send()
     on = threading.Event()
-    links(broker)[which].call(lambda: on.wait(30))
+    links(broker)[which].call(lambda: on.wait(60))
 
     eventually(lambda: left == [EXIT_WATCHDOG])
 

@@ -192,7 +192,7 @@ def asking(imported, eventually):
 
     connection = pika.BlockingConnection(url)
     connection.channel().basic_consume("low", lambda *_: None)
-    name = eventually(consuming, within_s=60)[0]["connection_name"]
+    name = eventually(consuming)[0]["connection_name"]
     words = {
         "vhost": imported.vhost,
         "node": imported.node.node,

@@ -29,13 +29,13 @@ def address(people, monkeypatch):
         thread.start()
         yield listening.getsockname()[1]
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 @contextlib.contextmanager
 def stream(port, of, **headers):
     """What is sent for a page."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", f"/live?of={urllib.parse.quote(of)}", headers=headers)
         yield connection.getresponse()
@@ -44,7 +44,7 @@ def stream(port, of, **headers):
 def page(answer):
     """The next version of the page."""
     lines = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         text = answer.readline().decode().rstrip("\r\n")
         if text == "" and lines:

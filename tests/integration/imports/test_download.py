@@ -33,7 +33,7 @@ def get(served):
     """`get(path, user_id)`: the answer, with its body."""
 
     def ask(path, user_id=None):
-        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20)
+        connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=60)
         token = {"Authorization": f"Bearer {notifications.token(user_id)}"} if user_id else {}
         connection.request("GET", path, headers=token)
         answer = connection.getresponse()

@@ -143,7 +143,7 @@ def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, c
         assert said == []
 
         operator.commit()
-        asking.join(10)
+        asking.join(60)
 
     assert said == ["cancelled"]
 

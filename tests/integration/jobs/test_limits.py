@@ -231,7 +231,7 @@ def test_a_start_is_counted_when_its_wait_for_the_limit_is_over(connect, eventua
     eventually(lambda: looking.execute(waits, (pid,)).fetchone() == (True,))
     (freed,) = looking.execute("SELECT clock_timestamp()").fetchone()
     first.commit()
-    thread.join(10)
+    thread.join(60)
 
     counted = looking.execute("SELECT at FROM jobs.limit_starts ORDER BY number").fetchall()
     assert counted[0][0] < freed <= counted[1][0]

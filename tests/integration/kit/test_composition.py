@@ -345,7 +345,7 @@ def test_a_concurrent_limiter_lets_so_many_in(limiters):
 
     def print_one(_):
         with mutex.acquire(raise_on_failure=False) as got:
-            all_have_tried.wait(30)
+            all_have_tried.wait(60)
             return got
 
     for _ in range(5):
@@ -402,7 +402,7 @@ def test_what_is_taken_in_an_actor_that_runs_once_is_taken_at_once(jobs, actor, 
         ConcurrentRateLimiter(limiters, "printer", limit=1)._acquire()
         with ThreadPoolExecutor(1) as threads:
             other = ConcurrentRateLimiter(limiters, "printer", limit=1)
-            seen.append(threads.submit(other._acquire).result(30))
+            seen.append(threads.submit(other._acquire).result(60))
         raise OSError("away")
 
     with pytest.raises(OSError, match="away"):

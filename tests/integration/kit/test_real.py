@@ -74,4 +74,4 @@ def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
 
     worker._process.stdin.close()  # as the end of its parent does
 
-    assert eventually(worker._process.poll, within_s=60) == -signal.SIGKILL
+    assert eventually(worker._process.poll) == -signal.SIGKILL

@@ -274,7 +274,7 @@ def test_a_thread_that_ends_leaves_no_connection_open(send, scripted, eventually
     thread.start()
     thread.join()
 
-    assert eventually(lambda: not scripted.is_busy(), within_s=5)
+    assert eventually(lambda: not scripted.is_busy())
 
 
 # Login and encryption

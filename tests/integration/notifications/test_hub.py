@@ -29,7 +29,7 @@ async def hub_in_use():
     await hub.close()
 
 
-async def woken(place, within_s=5):
+async def woken(place, within_s=60):
     async with asyncio.timeout(within_s):
         await place.woken()
 

@@ -151,7 +151,7 @@ def test_only_the_user_s_own_channel_says_so_and_only_after_the_commit(connect, 
     assert list(ears.notifies(timeout=0.1)) == []
     conn.commit()
 
-    (heard,) = ears.notifies(timeout=5, stop_after=1)
+    (heard,) = ears.notifies(timeout=60, stop_after=1)
     assert (heard.channel, heard.payload) == (f"notifications_{other}", "1")
 
 

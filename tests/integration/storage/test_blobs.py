@@ -325,7 +325,7 @@ class Held:
 
     def __call__(self, *_):
         self.reached.set()
-        assert self.go.wait(30)
+        assert self.go.wait(60)
 
 
 @contextmanager
@@ -342,7 +342,7 @@ def running(function, *args):
     thread = threading.Thread(target=run)
     thread.start()
     yield result
-    thread.join(30)
+    thread.join(60)
     assert not errors, errors
 
 
@@ -363,7 +363,7 @@ def test_a_content_that_is_stored_again_while_it_is_deleted_is_there_afterwards(
     broken("delete", delete)
 
     with running(blobs.sweep, HOUR, 10) as swept:
-        assert delete.reached.wait(30)
+        assert delete.reached.wait(60)
         with running(stored, b"hello"):
             eventually(lambda: waits_for_a_lock(rows))
             delete.go.set()
@@ -380,7 +380,7 @@ def test_what_is_being_stored_is_not_swept(rows, stored, broken):
     broken("keep", write)
 
     with running(stored, b"hello"):
-        assert write.reached.wait(30)
+        assert write.reached.wait(60)
         assert blobs.sweep(HOUR, 10) == 0
         write.go.set()
 
@@ -445,7 +445,7 @@ def test_what_somebody_takes_while_it_is_deleted_is_refused_to_them(
             outcome.append(type(err).__name__)
 
     with running(blobs.sweep, HOUR, 10):
-        assert delete.reached.wait(30)
+        assert delete.reached.wait(60)
         with running(take):
             eventually(lambda: waits_for_a_lock(rows))
             delete.go.set()
@@ -459,7 +459,7 @@ def test_what_another_sweep_deletes_is_passed_over(rows, stored, broken):
     broken("delete", delete)
 
     with running(blobs.sweep, HOUR, 10) as first:
-        assert delete.reached.wait(30)
+        assert delete.reached.wait(60)
         assert blobs.sweep(HOUR, 10) == 0
         delete.go.set()
 

@@ -44,7 +44,7 @@ def working():
         finally:
             over.set()
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
             assert not any(thread.is_alive() for thread in threads)
 
     return run
@@ -72,7 +72,7 @@ def side_by_side(work):
 
     def meet():
         with contextlib.suppress(threading.BrokenBarrierError):
-            barrier.wait(5)
+            barrier.wait(60)
             met.append(True)
 
     work.put_all([item(meet) for _ in range(THREADS)])
@@ -127,7 +127,7 @@ def test_what_is_put_when_nothing_runs_starts_at_once(working):
         for _ in range(50):
             started = threading.Event()
             work.put(item(started.set))
-            assert started.wait(5)
+            assert started.wait(60)
             work.join()
 
 

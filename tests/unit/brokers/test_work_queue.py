@@ -66,10 +66,10 @@ class Thread:
         self._pool = ThreadPoolExecutor(1)
 
     def start(self):
-        return self._pool.submit(start, self.work).result(10)
+        return self._pool.submit(start, self.work).result(60)
 
     def done(self):
-        self._pool.submit(self.work.task_done).result(10)
+        self._pool.submit(self.work.task_done).result(60)
 
     def sleep(self, eventually, timeout=None):
         """Let it wait in `get`; what it will start."""
@@ -406,7 +406,7 @@ def test_a_sleeping_thread_wakes_for_a_job_that_is_put(thread, eventually):
 
     fill(work, "default", 1)
 
-    assert started.result(10) == "default-0"
+    assert started.result(60) == "default-0"
 
 
 def test_a_sleeping_thread_wakes_for_a_suspect_that_is_put(thread, eventually):
@@ -415,7 +415,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_that_is_put(thread, eventually):
 
     work.put_alone(job("default", "suspect"))
 
-    assert started.result(10) == "suspect"
+    assert started.result(60) == "suspect"
 
 
 def test_a_sleeping_thread_wakes_when_a_job_leaves_room_below_the_cap(thread, eventually):
@@ -427,7 +427,7 @@ def test_a_sleeping_thread_wakes_when_a_job_leaves_room_below_the_cap(thread, ev
 
     running.done()
 
-    assert started.result(10) == "images-1"
+    assert started.result(60) == "images-1"
 
 
 def test_a_sleeping_thread_wakes_when_its_queue_resumes(thread, eventually):
@@ -438,7 +438,7 @@ def test_a_sleeping_thread_wakes_when_its_queue_resumes(thread, eventually):
 
     work.resume("default")
 
-    assert started.result(10) == "default-0"
+    assert started.result(60) == "default-0"
 
 
 def test_a_sleeping_thread_wakes_for_a_suspect_when_the_last_job_ends(thread, eventually):
@@ -451,7 +451,7 @@ def test_a_sleeping_thread_wakes_for_a_suspect_when_the_last_job_ends(thread, ev
 
     running.done()
 
-    assert started.result(10) == "suspect"
+    assert started.result(60) == "suspect"
 
 
 def test_all_sleeping_threads_wake_when_a_suspect_ends(thread, eventually):
@@ -465,7 +465,7 @@ def test_all_sleeping_threads_wake_when_a_suspect_ends(thread, eventually):
 
     alone.done()
 
-    assert sorted(future.result(10) for future in started) == [f"default-{n}" for n in range(3)]
+    assert sorted(future.result(60) for future in started) == [f"default-{n}" for n in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def test_a_sleeping_thread_wakes_when_the_suspect_before_it_is_gone(thread, even
 
     remove(work)
 
-    assert started.result(10) == "default-1"
+    assert started.result(60) == "default-1"
 
 
 def test_an_idle_get_looks_when_it_comes_and_when_it_leaves_and_not_between(monkeypatch):
@@ -511,11 +511,11 @@ def test_a_sleeping_thread_is_not_passed_over_for_one_that_gave_up(thread, event
     started = thread(work).sleep(eventually)
     gone = thread(work).sleep(eventually, timeout=0.05)
     with pytest.raises(Empty):
-        gone.result(10)
+        gone.result(60)
 
     fill(work, "default", 1)
 
-    assert started.result(10) == "default-0"
+    assert started.result(60) == "default-0"
 
 
 # What dramatiq's worker and the broker do with it
@@ -543,7 +543,7 @@ def test_a_get_without_timeout_ends_when_the_queue_closes(thread, eventually):
     work.close()
 
     with pytest.raises(Empty):
-        sleeping.result(10)
+        sleeping.result(60)
     with pytest.raises(Empty):
         work.get()
 
@@ -658,7 +658,7 @@ def test_dramatiqs_worker_runs_on_it_and_gives_back_what_it_did_not_start(eventu
 
     def hold(queue):
         ran.append(queue)
-        gate.wait(10)
+        gate.wait(60)
 
     for queue in WEIGHTS:
         actor = dramatiq.actor(hold, broker=broker, actor_name=queue, queue_name=queue)

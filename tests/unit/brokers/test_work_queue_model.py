@@ -87,7 +87,7 @@ class Model(RuleBasedStateMachine):
         self.owed = max(0, self.owed - 1)
 
     def in_thread(self, thread, function, *args, **kwargs):
-        return self.pools[thread].submit(function, *args, **kwargs).result(10)
+        return self.pools[thread].submit(function, *args, **kwargs).result(60)
 
     def sleepers_start_what_may(self):
         """Wait until the sleeping threads have started all that may; nothing else may come."""
@@ -213,7 +213,7 @@ class Model(RuleBasedStateMachine):
         self.work.close()
         for future in self.sleeping.values():
             with pytest.raises(Empty):
-                future.result(10)
+                future.result(60)
         self.sleeping.clear()
 
     # What always holds
