@@ -77,7 +77,7 @@ def seconds(span):
 def promtool(*words):
     """Run it; its exit code and words."""
     done = subprocess.run(
-        ["promtool", *words], capture_output=True, text=True, timeout=120, check=False
+        ["promtool", *words], capture_output=True, text=True, timeout=240, check=False
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -93,7 +93,7 @@ def shell(folder, **env):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=150,
+            timeout=240,
             check=False,
         )
         return done.stdout

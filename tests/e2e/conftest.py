@@ -107,7 +107,7 @@ def run_apart(tmp_path):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
             check=False,
         )
 

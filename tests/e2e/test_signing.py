@@ -64,7 +64,7 @@ def enqueue(environment, tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -49,7 +49,7 @@ def test_a_child_counts_for_itself_and_waits_for_no_lock_of_its_parent(shared, t
         env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if shared else {},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
 

@@ -152,7 +152,7 @@ def test_a_large_content_does_not_fill_the_memory(in_s3, store, python):
         store(in_s3.storage, os.urandom(90 << 20)),
     )
 
-    said, _ = python(LARGE, in_s3.url, small, large).communicate(timeout=120)
+    said, _ = python(LARGE, in_s3.url, small, large).communicate(timeout=240)
 
     receiving_mb, sending_mb = map(int, said.split())
     assert receiving_mb < 40
