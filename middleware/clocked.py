@@ -7,8 +7,9 @@ from workshed.cron import Spec
 
 STILL = timedelta(minutes=1)
 """A clock that wakes up late, or starts, still makes a run of this age."""
-ROUNDED = timedelta(seconds=1)
-"""`periodiq` rounds the time at which it woke up to the nearest second."""
+SECOND = timedelta(seconds=1)
+NAP = timedelta(milliseconds=999)
+"""`periodiq` sleeps through less than a second, and sets an alarm for whole ones."""
 
 
 class Clocked:
@@ -22,6 +23,7 @@ class Clocked:
         """`say` is called when a clock asks, which it does for the first time when it starts."""
         self.spec = spec
         self._say = say
+        self._told: datetime | None = None
 
     def __str__(self) -> str:
         """Write it as in `periodiq`'s list."""
@@ -32,24 +34,30 @@ class Clocked:
         return self.spec.monitor()
 
     def validate(self, now: datetime) -> bool:
-        """Tell whether it is time, or was a moment ago; a run that was made is not made again."""
+        """Tell, once for each of its times, that it is one, or was a moment ago."""
         self._say()
-        return self.latest(now) is not None
+        time = self.latest(now)
+        if time is None or time == self._told:
+            return False
+        self._told = time
+        return True
 
     def latest(self, now: datetime) -> datetime | None:
         """Return the last time within a minute."""
         now = plain(now)
         return max(self.spec.between(now - STILL, now), default=None)
 
-    def next_valid_date(self, last: datetime) -> datetime:
-        """Return when to wake up.
+    def next_valid_date(self, _last: datetime) -> datetime:
+        """Return the next second, so that a clock looks at each.
 
-        Not in the past, however long the last job took: periodiq then calls itself at once, from
-        within, until Python ends it after a thousand times. Nor after a time that is to come: it
-        would sleep until then when its host is put back meanwhile.
+        Told a time that is far off, periodiq sets an alarm for it. That comes too late where the
+        host was put forward or slept meanwhile, too early or never where it was put back; and where
+        another thread gets the signal, the one that waits is not woken, and the clock stands still
+        for ever. Nor is it told a time that is past: it calls itself then, from within, until
+        Python ends it after a thousand times.
         """
-        woken, now = plain(last), datetime.now(UTC)
-        return self.spec.next_after(woken if now < woken < now + ROUNDED else now)
+        now = datetime.now(UTC)
+        return min(now.replace(microsecond=0) + SECOND, now + NAP)
 
 
 def plain(time: datetime) -> datetime:

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from datetime import datetime
+from math import inf
 from typing import Any
 
 import dramatiq
@@ -53,8 +54,9 @@ class Recurring(Middleware):
         """No actor is declared yet."""
         self._broker: Broker | None = None
         self._over = threading.Event()
-        self._said = False
         self._shows = False
+        self._noted: set[str] = set()
+        self._says_at = 0.0
         self._rests_until = 0.0
 
     @property
@@ -94,7 +96,7 @@ class Recurring(Middleware):
                 "runs too, and has no function; leave the key out"
             )
         actor.options["periodic"] = Clocked(spec, self._say_once)
-        self._said = False
+        self._says_at = 0.0
 
     def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
         """Return the periodic jobs of a program for which the database has the tables."""
@@ -114,11 +116,10 @@ class Recurring(Middleware):
         """Note the jobs of this release; from now on, that it still has them."""
         if not periodic(broker):
             return
+        known: set[str] = set()
         with db.transaction() as conn:
-            jobs = self.jobs(broker, conn)
-            recurring.declare(conn, jobs)
+            self._note(conn, broker, known)
         self._over = over = threading.Event()
-        known = {job.name for job in jobs}
         if lacking := {actor.actor_name for actor in periodic(broker)} - known:
             logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
         threading.Thread(
@@ -180,15 +181,19 @@ class Recurring(Middleware):
         while not over.wait(pause_s):
             try:
                 with db.transaction() as conn:
-                    if len(known) < len(periodic(broker)):
-                        late = [job for job in self.jobs(broker, conn) if job.name not in known]
-                        recurring.declare(conn, late)
-                        known.update(job.name for job in late)
+                    self._note(conn, broker, known)
                     recurring.seen(conn, known)
                 pause_s = SAY_EVERY.total_seconds()
             except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
                 logger.debug("periodic jobs are not noted: %s", str(err).strip())
                 pause_s = PAUSE_S
+
+    def _note(self, conn: Connection, broker: Broker, known: set[str]) -> None:
+        """Note the jobs that are not known yet, and whose tables are there."""
+        if len(known) < len(periodic(broker)):
+            late = [job for job in self.jobs(broker, conn) if job.name not in known]
+            recurring.declare(conn, late)
+            known.update(job.name for job in late)
 
     @property
     def _rests(self) -> bool:
@@ -197,20 +202,21 @@ class Recurring(Middleware):
     def _say_once(self) -> None:
         """Show this clock's numbers; note its jobs, as soon as PostgreSQL answers.
 
-        Raises `SystemExit` where its schema is older than this release, as a worker's start does.
+        Those whose tables are not there are looked for again every minute. Raises `SystemExit`
+        where its schema is older than this release, as a worker's start does.
         """
         meters.CLOCK_TICK.set(time.time())
         if not self._shows:
             self._shows = True
             serve_own()
-        if self._said or self._rests or self._broker is None:
+        if self._broker is None or self._rests or time.monotonic() < self._says_at:
             return
         try:
             with db.transaction() as conn:
                 migrate.require(conn, "jobs")
-                jobs = self.jobs(self._broker, conn)
-                recurring.declare(conn, jobs)
-            self._said = len(jobs) == len(periodic(self._broker))
+                self._note(conn, self._broker, self._noted)
+            lacks = len(self._noted) < len(periodic(self._broker))
+            self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
         except MigrationError as err:  # any other error `periodiq` would end with 1 by
             logger.critical("%s", err)
             raise SystemExit(EXIT_USAGE) from None

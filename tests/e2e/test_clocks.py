@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -125,10 +126,10 @@ def move(rows, tmp_path):
 class Clock:
     """A `periodiq` process."""
 
-    def __init__(self, log, env):
+    def __init__(self, log, env, before):
         self.log = log
         with log.open("wb") as out:
-            words = [PERIODIQ, "sundial"]
+            words = [*before, PERIODIQ, "sundial"]
             self.process = subprocess.Popen(
                 words, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent
             )
@@ -147,11 +148,11 @@ def start_clock(environment, broker, tmp_path):
     """Start `periodiq sundial`, whose host has the time that was set by `move`."""
     clocks = []
 
-    def start(**env):
+    def start(*before, **env):
         path = f"{tmp_path / 'moved'}:{environment['PYTHONPATH']}"
         variables = {**os.environ, **environment, **env}
         variables |= {"PYTHONPATH": path, "MOVED": str(tmp_path / "moved.txt")}
-        clock = Clock(tmp_path / f"clock-{len(clocks)}.log", variables)
+        clock = Clock(tmp_path / f"clock-{len(clocks)}.log", variables, before)
         clocks.append(clock)
         return clock
 
@@ -311,10 +312,23 @@ def test_an_outage_of_three_days(start_worker, start_clock, move, runs, settled,
     assert runs("skip") == []
 
 
+def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eventually):
+    """Stock `periodiq` waits for SIGALRM: where another thread gets that, it waits for ever."""
+    move(NINE - HOUR)
+    clock = start_clock("env", "--block-signal=ALRM")
+
+    made = "SELECT planned FROM jobs.occurrences WHERE job = 'often' AND made_by = 'clock'"
+    eventually(lambda: len(rows(made)) >= 3 or not clock.runs)
+
+    assert clock.runs, clock.text
+    times = sorted(planned for (planned,) in rows(made))
+    assert {later - time for time, later in pairwise(times)} == {timedelta(seconds=10)}
+
+
 def test_clocks_that_are_put_forward_and_back(
     start_worker, start_clock, move, runs, rows, settled, eventually
 ):
-    """`often` keeps the clock awake; it fires again what it has fired, and that is not made."""
+    """It is told again what was made, and that is not made again."""
     move(NINE - HOUR)
     start_worker("sundial")
     clock = start_clock()

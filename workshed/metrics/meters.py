@@ -115,7 +115,7 @@ RELAY_PUT_BACK = Counter(
 # Clocks, and what relays make in their place.
 CLOCK_TICK = Gauge(
     "clock_tick_timestamp_seconds",
-    "When a clock last looked what is due, as Unix time; it sleeps from one run to the next.",
+    "When a clock last looked what is due, as Unix time; it looks every second.",
     mode="livemax",
 )
 OCCURRENCES = Counter(

@@ -1,6 +1,8 @@
 """Periodic jobs: noted when their program starts, made once however many clocks fire."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import orjson
 import pendulum
@@ -10,6 +12,7 @@ import time_machine
 
 from brokers.envelope import decode
 from middleware import Unique
+from middleware.clocked import Clocked
 from middleware.recurring import Recurring
 from workshed import db
 from workshed.cron import cron, daily, every
@@ -24,7 +27,7 @@ HOUR = timedelta(hours=1)
 def clock(broker):
     """What the stock clock talks to: the middleware of this program, as it starts."""
     found = next(m for m in broker.middleware if isinstance(m, Recurring))
-    found._said, found._rests_until = False, 0.0
+    found._noted, found._says_at, found._rests_until = set(), 0.0, 0.0
     return found
 
 
@@ -66,9 +69,10 @@ def declared(broker, clock):
 
 
 def fire(actor, at):
-    """Do as `periodiq` does when it wakes up."""
+    """Do as `periodiq` does when it starts."""
     at = at.replace(microsecond=0)
-    if actor.options["periodic"].validate(at):
+    told = actor.options["periodic"]
+    if Clocked(told.spec, told._say).validate(at):
         return actor.send_with_options(scheduled_at=str(at))
     return None
 
@@ -224,7 +228,7 @@ def test_a_clock_of_an_older_release_makes_nothing(
     """One that was left running would make what nobody plans any more, beside what is planned."""
     declared(broker, clock)
     past(HOUR)
-    clock._said = True
+    clock._says_at = inf
     rows("UPDATE jobs.recurring SET spec = '3600' RETURNING 1")
 
     with caplog.at_level("INFO"):
@@ -260,7 +264,7 @@ def test_a_clock_goes_on_after_an_error_of_any_kind(
 ):
     declared(broker, clock)
     past(HOUR)
-    clock._said = True
+    clock._says_at = inf
     conn.execute("ALTER TABLE jobs.occurrences RENAME TO gone")
     conn.commit()
 
@@ -289,26 +293,31 @@ def test_a_clock_asks_with_times_of_pendulum(actor, spec, database):
     assert type(asked.next_valid_date(pendulum.now())) is datetime
 
 
-def test_a_clock_is_never_told_to_wake_up_in_the_past(report):
-    """`periodiq` then calls itself from within, until Python ends it after a thousand times."""
-    long_ago = datetime.now(UTC) - HOUR
+@pytest.mark.parametrize("microsecond", [0, 1, 999, 1000, 500_000, 999_998, 999_999])
+def test_a_clock_looks_every_second_and_so_sets_no_alarm(report, microsecond):
+    """`periodiq` sleeps through the part of a second, and sets an alarm only for whole ones.
 
-    assert report.options["periodic"].next_valid_date(long_ago) > datetime.now(UTC)
+    Told of a time that is past it calls itself, until Python ends it after a thousand times.
+    """
+    now = datetime(2026, 3, 2, 8, 59, 59, microsecond, tzinfo=UTC)
+    with time_machine.travel(now, tick=False):
+        for asked in (now, now - HOUR, now + HOUR):  # it was put forward while it worked, or back
+            looks = report.options["periodic"].next_valid_date(asked)
+
+            assert timedelta(0) < looks - now < timedelta(seconds=1)
+            assert looks <= datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
-def test_a_clock_that_is_put_back_while_it_works_does_not_sleep_until_then(report):
-    """It asks with the time at which it woke up, an hour that is to come again."""
-    then = datetime.now(UTC) + HOUR
+def test_a_clock_is_told_each_time_once(actor, database):
+    spec = cron("0 9 * * *", tz="UTC")
+    told = actor(actor_name="report", queue_name="low", periodic=spec)(lambda: None).options[
+        "periodic"
+    ]
+    nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    seconds = [nine + timedelta(seconds=second) for second in range(-60, 120)]
 
-    assert report.options["periodic"].next_valid_date(then) < then - HOUR / 2
-
-
-def test_a_clock_that_woke_up_a_moment_too_early_does_not_wake_up_for_that_again(actor, database):
-    hourly = actor(actor_name="report", queue_name="low", periodic=every(HOUR))(lambda: None)
-    with time_machine.travel("2026-03-02T08:59:59.700+00:00", tick=False):
-        woken = datetime(2026, 3, 2, 9, tzinfo=UTC)
-
-        assert hourly.options["periodic"].next_valid_date(woken) == woken + HOUR
+    assert [at for at in seconds if told.validate(at)] == [nine]
+    assert [at + 24 * HOUR for at in seconds if told.validate(at + 24 * HOUR)] == [nine + 24 * HOUR]
 
 
 # What a job gets
@@ -462,6 +471,36 @@ def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventua
     with working("low"):
         before = rows(gone)[0][0]
         eventually(lambda: rows(seen)[0][0] > before + HOUR / 2)
+
+
+@pytest.mark.parametrize("who", ["worker", "clock"])
+def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
+    actor, report, clock, working, rows, eventually, monkeypatch, who
+):
+    """Only that one: what a newer release, which has started since, says of the others holds."""
+    actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="product")(
+        lambda: None
+    )
+    monkeypatch.setattr("middleware.recurring.SAY_EVERY", timedelta(milliseconds=20))
+    taken = rows("DELETE FROM jobs.migrations WHERE stream = 'product' RETURNING name, checksum")
+
+    def noted():
+        if who == "clock":
+            report.options["periodic"].validate(datetime.now(UTC))
+        return names(rows)
+
+    with working("low") if who == "worker" else nullcontext():
+        early = noted()
+        assert "report" in early
+        assert "ours" not in early
+        rows("UPDATE jobs.recurring SET spec = '3600' WHERE name = 'report' RETURNING 1")
+        for name, checksum in taken:
+            rows(
+                "INSERT INTO jobs.migrations VALUES ('product', %s, %s) RETURNING 1", name, checksum
+            )
+        eventually(lambda: "ours" in noted())
+
+    assert rows("SELECT spec FROM jobs.recurring WHERE name = 'report'") == [("3600",)]
 
 
 def test_a_job_goes_on_where_it_was_when_its_program_comes_back(report, broker, clock, rows, past):
