@@ -116,9 +116,8 @@ class Recurring(Middleware):
         """Note the jobs of this release; from now on, that it still has them."""
         if not periodic(broker):
             return
-        known: set[str] = set()
         with db.transaction() as conn:
-            self._note(conn, broker, known)
+            known = self._note(conn, broker, set())
         self._over = over = threading.Event()
         if lacking := {actor.actor_name for actor in periodic(broker)} - known:
             logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
@@ -181,19 +180,21 @@ class Recurring(Middleware):
         while not over.wait(pause_s):
             try:
                 with db.transaction() as conn:
-                    self._note(conn, broker, known)
-                    recurring.seen(conn, known)
+                    noted = self._note(conn, broker, known)
+                    recurring.seen(conn, noted)
+                known = noted
                 pause_s = SAY_EVERY.total_seconds()
             except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
                 logger.debug("periodic jobs are not noted: %s", str(err).strip())
                 pause_s = PAUSE_S
 
-    def _note(self, conn: Connection, broker: Broker, known: set[str]) -> None:
-        """Note the jobs that are not known yet, and whose tables are there."""
-        if len(known) < len(periodic(broker)):
-            late = [job for job in self.jobs(broker, conn) if job.name not in known]
-            recurring.declare(conn, late)
-            known.update(job.name for job in late)
+    def _note(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
+        """Note the jobs that are not known yet, and whose tables are there; return all known."""
+        if len(known) == len(periodic(broker)):
+            return known
+        late = [job for job in self.jobs(broker, conn) if job.name not in known]
+        recurring.declare(conn, late)
+        return known | {job.name for job in late}
 
     @property
     def _rests(self) -> bool:
@@ -214,7 +215,8 @@ class Recurring(Middleware):
         try:
             with db.transaction() as conn:
                 migrate.require(conn, "jobs")
-                self._note(conn, self._broker, self._noted)
+                noted = self._note(conn, self._broker, self._noted)
+            self._noted = noted
             lacks = len(self._noted) < len(periodic(self._broker))
             self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
         except MigrationError as err:  # any other error `periodiq` would end with 1 by

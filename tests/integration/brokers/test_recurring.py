@@ -473,6 +473,29 @@ def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventua
         eventually(lambda: rows(seen)[0][0] > before + HOUR / 2)
 
 
+def test_a_clock_notes_its_jobs_once_more_where_postgresql_ended_at_their_commit(
+    report, rows, connect, clock, caplog
+):
+    conn = connect(autocommit=True)
+    conn.execute("""
+        CREATE FUNCTION public.ends() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'the server is shutting down' USING ERRCODE = 'admin_shutdown'; END $$
+    """)
+    conn.execute("""
+        CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON jobs.recurring
+            INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.ends()
+    """)
+    told = report.options["periodic"]
+
+    told.validate(datetime.now(UTC))
+    assert "are not noted yet: the server is shutting down" in caplog.text
+    conn.execute("DROP TRIGGER ends ON jobs.recurring")
+    clock._rests_until = 0.0
+    told.validate(datetime.now(UTC))
+
+    assert "report" in names(rows)
+
+
 @pytest.mark.parametrize("who", ["worker", "clock"])
 def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
     actor, report, clock, working, rows, eventually, monkeypatch, who
