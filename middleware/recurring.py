@@ -17,7 +17,7 @@ from middleware.cancel import Cancel
 from middleware.clocked import Clocked
 from middleware.metrics import serve_own
 from middleware.uniqueness import Uniqueness
-from workshed import db, migrate
+from workshed import db, migrate, probes
 from workshed.cron import Spec
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import MigrationError
@@ -25,6 +25,8 @@ from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import SAY_EVERY, Declared
 from workshed.metrics import meters
 from workshed.migrate import STREAMS
+from workshed.pulses import Pulse
+from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Recurring(Middleware):
         """No actor is declared yet."""
         self._broker: Broker | None = None
         self._over = threading.Event()
-        self._shows = False
+        self._looked_at = inf
         self._noted: set[str] = set()
         self._says_at = 0.0
         self._rests_until = 0.0
@@ -129,6 +131,15 @@ class Recurring(Middleware):
         """Say so no longer."""
         self._over.set()
 
+    def pulse(self) -> Pulse:
+        """Say how this clock is, as of its last look."""
+        troubles = []
+        if self._rests:
+            troubles.append("PostgreSQL does not answer")
+        elif not self._says_at:
+            troubles.append("its jobs are not noted yet")
+        return Pulse("clock", troubles=troubles, at=self._looked_at)
+
     def fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
         """Make the run that a clock is here for; return its message, or the one given if not.
 
@@ -201,15 +212,16 @@ class Recurring(Middleware):
         return time.monotonic() < self._rests_until
 
     def _say_once(self) -> None:
-        """Show this clock's numbers; note its jobs, as soon as PostgreSQL answers.
+        """Show this clock's numbers and probes; note its jobs, as soon as PostgreSQL answers.
 
         Those whose tables are not there are looked for again every minute. Raises `SystemExit`
         where its schema is older than this release, as a worker's start does.
         """
+        starts, self._looked_at = self._looked_at == inf, time.monotonic()
         meters.CLOCK_TICK.set(time.time())
-        if not self._shows:
-            self._shows = True
-            serve_own()
+        if starts:
+            probed = settings().probes
+            serve_own(probes.pages(lambda: [self.pulse()], of="clock") if probed else {})
         if self._broker is None or self._rests or time.monotonic() < self._says_at:
             return
         try:

@@ -23,7 +23,7 @@ QUIET = "quiet"
 """The file that is there while workers are to start nothing more."""
 TRIES = 3
 
-Kind = Literal["supervisor", "worker", "relay"]
+Kind = Literal["supervisor", "worker", "relay", "clock"]
 
 
 @dataclass(frozen=True, slots=True)

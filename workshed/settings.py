@@ -204,8 +204,8 @@ class Settings(BaseSettings):
     probes: bool = True
     """Answer `/livez` and `/readyz`; without these and metrics there is no port."""
     metrics_host: str = "127.0.0.1"
-    """Address on which workers and relays answer `/livez`, `/readyz` and `/metrics`; anybody who
-    reaches it may read."""
+    """Address on which workers, relays and clocks answer `/livez`, `/readyz` and `/metrics`;
+    anybody who reaches it may read."""
     metrics_port: int = Field(default=9191, ge=1, le=65535)
     """First port that is tried; where it is taken, one of the next 15 is."""
     release: str = ""

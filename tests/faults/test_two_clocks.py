@@ -23,7 +23,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NOT_AWAY = timedelta()
 AWAY = (NOT_AWAY, MINUTE, HOUR, 3 * DAY)
 BEFORE, AFTER = timedelta(seconds=12), timedelta(seconds=3)
-"""Of a time: a clock that sleeps for 10 s wakes up before it, and has fired after it."""
+"""Of a time: what is killed or moved is so before it, and clocks have fired after it."""
 ACTORS = """
 from datetime import timedelta
 import dramatiq

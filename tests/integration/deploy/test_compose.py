@@ -82,8 +82,7 @@ def test_its_health_is_asked_for_where_it_answers(name, services):
     kind, program, option, code = services[name]["healthcheck"]["test"]
 
     assert (kind, program, option) == ("CMD", "python", "-c")
-    path = "/metrics" if name == "clock" else "/readyz"
-    assert f"'http://127.0.0.1:{PORTS[name]}{path}'" in code
+    assert f"'http://127.0.0.1:{PORTS[name]}/readyz'" in code
     compile(code, "healthcheck", "exec")
 
 
