@@ -8,8 +8,10 @@ from workshed.cron import Spec
 STILL = timedelta(minutes=1)
 """A clock that wakes up late, or starts, still makes a run of this age."""
 SECOND = timedelta(seconds=1)
-NAP = timedelta(milliseconds=999)
+NAP = timedelta(microseconds=999_999)
 """`periodiq` sleeps through less than a second, and sets an alarm for whole ones."""
+MOMENT = timedelta(milliseconds=10)
+"""What is nearer may be past when `periodiq` has reckoned how long to sleep; it warns of that."""
 
 
 class Clocked:
@@ -48,7 +50,7 @@ class Clocked:
         return max(self.spec.between(now - STILL, now), default=None)
 
     def next_valid_date(self, _last: datetime) -> datetime:
-        """Return the next second, so that a clock looks at each.
+        """Return the next second, so that a clock looks at each: it rounds to the nearest one.
 
         Told a time that is far off, periodiq sets an alarm for it. That comes too late where the
         host was put forward or slept meanwhile, too early or never where it was put back; and where
@@ -57,7 +59,7 @@ class Clocked:
         Python ends it after a thousand times.
         """
         now = datetime.now(UTC)
-        return min(now.replace(microsecond=0) + SECOND, now + NAP)
+        return min((now + MOMENT).replace(microsecond=0) + SECOND, now + NAP)
 
 
 def plain(time: datetime) -> datetime:
