@@ -19,6 +19,8 @@ from workshed.settings import multiprocess_folder, settings
 
 AGAIN_S = 30.0
 """Between looks for a free port."""
+LOOK_S = 1.0
+"""Between looks whether it was told to stop."""
 
 
 def shown(folder: Path) -> Pages:
@@ -37,10 +39,13 @@ def run(folder: Path, stop: threading.Event) -> None:
     """Answer until `stop` is set; where no port is free, look for one again."""
     folders.sweep()
     found = shown(folder)
+    server = None
     while not stop.is_set():
-        server = pages.in_thread(settings(), found)
-        say_up(os.getpid())  # also where it has to wait for a port
-        stop.wait(AGAIN_S if server is None else None)
+        if server is None:
+            server = pages.in_thread(settings(), found)
+            say_up(os.getpid())  # also where it has to wait for a port
+        # Not for ever: a signal that another thread gets does not wake this one.
+        stop.wait(AGAIN_S if server is None else LOOK_S)
 
 
 def main() -> int:

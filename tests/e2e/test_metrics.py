@@ -1,6 +1,7 @@
 """`/metrics` of real processes, scraped as Prometheus does."""
 
 import contextlib
+import ctypes
 import http.client
 import os
 import re
@@ -231,6 +232,18 @@ def test_the_exporter_dies_with_its_master(start_worker, page_of, eventually):
     worker.process.kill()
 
     eventually(lambda: not Path(f"/proc/{exporter}").exists())
+
+
+def test_a_signal_that_another_thread_gets_ends_the_exporter_too(start_worker, page_of, eventually):
+    """The kernel may choose any of a process; what waits for ever is not woken by it."""
+    worker = start_worker("work")
+    page_of(worker)
+    (exporter,) = exporters(worker)
+    threads = {int(one.name) for one in Path(f"/proc/{exporter}/task").iterdir()}
+
+    ctypes.CDLL(None).tgkill(exporter, max(threads - {exporter}), signal.SIGTERM)
+
+    eventually(lambda: exporter not in exporters(worker))
 
 
 def exporters(worker):
