@@ -2,6 +2,18 @@
 
 import pytest
 
+SLOW = """
+import time
+from dramatiq import cli
+
+def watch_logs(*args, reads=cli.watch_logs):
+    time.sleep(1)
+    reads(*args)
+
+cli.watch_logs = watch_logs
+"""
+"""A master whose thread that reads what workers say does not run at once, as on a busy machine."""
+
 
 @pytest.fixture
 def boot(environment, broker, run):
@@ -44,6 +56,27 @@ def test_a_typo_in_q_is_refused_with_the_likely_queue(boot):
 
     assert code == 2
     assert "queue 'emial' is not declared (did you mean 'emails'?)" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "expected"),
+    [
+        ("", ("-Q", "emial"), "queue 'emial' is not declared (did you mean 'emails'?)"),
+        ("import nothing_of_this_name", (), "No module named 'nothing_of_this_name'"),
+    ],
+)
+def test_why_a_worker_does_not_start_is_read_by_a_slow_master(
+    boot, environment, tmp_path, words, options, expected
+):
+    """Stock dramatiq reads no more once its workers have ended, and then says nothing at all."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    (tmp_path / "mine.py").write_text(f"from actors import *\n{words}\n")
+    path = f"{tmp_path}:{environment['PYTHONPATH']}"
+
+    code, said = boot(*options, module="mine", PYTHONPATH=path)
+
+    assert code != 0
+    assert expected in said
 
 
 def test_a_queue_without_an_actor_is_refused(boot, tmp_path):
