@@ -12,6 +12,7 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from brokers.booted import wait_until_told
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
@@ -122,7 +123,8 @@ class RabbitMQ(Executing):
         return sent
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
-        """Consume a declared queue; `timeout` in milliseconds."""
+        """Consume a declared queue, once this worker is up; `timeout` in milliseconds."""
+        wait_until_told()
         queue = self.declared[queue_name]
         wanted = self._life.prefetch(queue, prefetch)
         timeout_s, missing = timeout / 1000, self._ensured.renew

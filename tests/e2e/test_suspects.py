@@ -81,6 +81,33 @@ def test_killers_die_and_innocents_finish(
     assert len(notes("start")) <= 4 * killers
 
 
+def test_a_job_that_kills_its_worker_as_that_starts_leaves_no_master_waiting(
+    start_worker, send, notes, eventually, tmp_path
+):
+    """A worker says that it is up with a lock; killed there it keeps that, and stock dramatiq's
+    master waits for it for ever: nothing runs, and nothing is said."""
+    slow = """
+from multiprocessing import synchronize
+
+def set(event):
+    with event._cond:
+        event._flag.acquire(False)
+        event._flag.release()
+        time.sleep(1)
+        event._cond.notify_all()
+
+synchronize.Event.set = set
+"""
+    (tmp_path / "parts.py").write_text(ACTORS + slow)
+    send("poison", 0)
+
+    worker = start_worker("parts", threads=4, ready=False)
+
+    eventually(lambda: worker.process.poll() is not None)
+    assert notes("start") == [0]
+    assert "exited unexpectedly (code -9)" in worker.text()
+
+
 def test_after_a_cut_of_all_connections_nobody_is_a_suspect(
     start_worker, send, notes, rabbitmq, count, eventually, scale
 ):
