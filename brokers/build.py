@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 from brokers import address
 from brokers.envelope import StrictJson
 from brokers.errors import exit_code
-from brokers.last_words import stay_until_read
+from brokers.master import stay_until_read
 from brokers.metrics_fork import MetricsFork, measure
 from brokers.queues import QUEUES, weighted
 from brokers.rabbitmq import RabbitMQ
@@ -59,8 +59,7 @@ def broker() -> RabbitMQ | Stub:
 
     Raises `SettingsError`; in a program of others `SystemExit`, with the documented code.
     """
-    if program() == "dramatiq":
-        stay_until_read()
+    stay_until_read()
     try:
         config = settings()
         found = build(config)

@@ -25,9 +25,7 @@ LOOK_S = 1.0
 
 def shown(folder: Path) -> Pages:
     """Return what is asked for: the numbers of a folder that is ours, and probes."""
-    found: Pages = {}
-    if settings().probes:
-        found = probes.pages(partial(pulses.read, folder), of="worker")
+    found = probes.pages(partial(pulses.read, folder), of="worker")
     if settings().metrics and multiprocess_folder() == folder:
         # Not at the top: where nothing is measured, nothing is imported.
         exposition = importlib.import_module("workshed.metrics.exposition")

@@ -12,7 +12,6 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers.booted import wait_until_told
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
@@ -20,6 +19,7 @@ from brokers.envelope import unknown_option
 from brokers.errors import NotAllSentError, QueueAwayError
 from brokers.executing import Executing
 from brokers.execution import Execution
+from brokers.master import wait_until_told
 from brokers.parcel import Message, fate
 from brokers.publisher import Publisher
 from brokers.queues import Queue

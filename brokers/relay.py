@@ -320,7 +320,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
     folder = settings().shared_folder
     if folder is None:
-        show(probes.pages(lambda: [relay.pulse()], of="relay") if settings().probes else {})
+        show(probes.pages(lambda: [relay.pulse()], of="relay"))
     # A worker may make the queues that we may not; until then their rows stay.
     remake(found.urls, found.declared.values())
     logger.info("relay is at work")

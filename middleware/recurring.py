@@ -26,7 +26,6 @@ from workshed.jobs.recurring import SAY_EVERY, Declared
 from workshed.metrics import meters
 from workshed.migrate import STREAMS
 from workshed.pulses import Pulse
-from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,7 @@ class Recurring(Middleware):
                 f"{actor.actor_name}: periodic= and a function as key of unique=: a relay makes "
                 "runs too, and has no function; leave the key out"
             )
-        actor.options["periodic"] = Clocked(spec, self._say_once)
+        actor.options["periodic"] = Clocked(spec, self._look)
         self._says_at = 0.0
 
     def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
@@ -211,25 +210,26 @@ class Recurring(Middleware):
     def _rests(self) -> bool:
         return time.monotonic() < self._rests_until
 
-    def _say_once(self) -> None:
-        """Show this clock's numbers and probes; note its jobs, as soon as PostgreSQL answers.
-
-        Those whose tables are not there are looked for again every minute. Raises `SystemExit`
-        where its schema is older than this release, as a worker's start does.
-        """
+    def _look(self) -> None:
+        """Tell numbers and probes that this clock looks; note its jobs, if it is time for that."""
         starts, self._looked_at = self._looked_at == inf, time.monotonic()
         meters.CLOCK_TICK.set(time.time())
         if starts:
-            probed = settings().probes
-            serve_own(probes.pages(lambda: [self.pulse()], of="clock") if probed else {})
-        if self._broker is None or self._rests or time.monotonic() < self._says_at:
-            return
+            serve_own(probes.pages(lambda: [self.pulse()], of="clock"))
+        if self._broker and not self._rests and self._looked_at >= self._says_at:
+            self._note_own(self._broker)
+
+    def _note_own(self, broker: Broker) -> None:
+        """Note a clock's jobs; once a minute, those whose tables were not there.
+
+        Raises `SystemExit` where its schema is older than this release, as a worker's start does.
+        """
         try:
             with db.transaction() as conn:
                 migrate.require(conn, "jobs")
-                noted = self._note(conn, self._broker, self._noted)
+                noted = self._note(conn, broker, self._noted)
             self._noted = noted
-            lacks = len(self._noted) < len(periodic(self._broker))
+            lacks = len(noted) < len(periodic(broker))
             self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
         except MigrationError as err:  # any other error `periodiq` would end with 1 by
             logger.critical("%s", err)

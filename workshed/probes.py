@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from workshed.pages import Answer, Pages
 from workshed.pulses import Kind, Pulse
+from workshed.settings import settings
 
 SILENT_S = 10.0
 """A process that has said nothing for so long is not ready."""
@@ -16,7 +17,12 @@ Source = Callable[[], list[Pulse]]
 
 
 def pages(source: Source, of: Kind) -> Pages:
-    """Return both, by their paths; one process of a kind at least has to be there to be ready."""
+    """Return both, by their paths; one process of a kind at least has to be there to be ready.
+
+    None where they are switched off.
+    """
+    if not settings().probes:
+        return {}
     return {
         "/livez": lambda _: answer(stuck(source())),
         "/readyz": lambda _: answer(unready(source(), of)),

@@ -8,12 +8,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
 from brokers.errors import EXIT_USAGE
+from tests.e2e.workers.supervised import ask_there
 
 PERIODIQ = Path(sys.executable).with_name("periodiq")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -388,25 +388,8 @@ def test_a_clock_shows_what_it_has_made(start_clock, move, eventually):
     eventually(lambda: made() >= 3)
 
 
-@pytest.fixture
-def ask():
-    """`ask(clock, "/livez")`: the status and the text; `None` before it answers."""
-
-    def ask(clock, path):
-        found = re.search(r"probes are at http://127.0.0.1:(\d+)/livez", clock.text)
-        if not found:
-            return None
-        try:
-            with urlopen(f"http://127.0.0.1:{found[1]}{path}") as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as err:
-            return err.code, err.read().decode()
-
-    return ask
-
-
 def test_a_clock_without_postgresql_is_alive_and_not_ready(
-    start_clock, move, ask, postgresql_wire, eventually
+    start_clock, move, postgresql_wire, eventually
 ):
     wire, through = postgresql_wire
     move(NINE - HOUR)
@@ -414,18 +397,18 @@ def test_a_clock_without_postgresql_is_alive_and_not_ready(
     clock = start_clock(**through, WORKSHED_PROBES="true", WORKSHED_METRICS="false")
     missing = (503, f"clock {clock.process.pid}: PostgreSQL does not answer\n")
 
-    eventually(lambda: ask(clock, "/readyz") == missing)
-    assert ask(clock, "/livez") == (200, "ok\n")
+    eventually(lambda: ask_there(clock.text, "/readyz") == missing)
+    assert ask_there(clock.text, "/livez") == (200, "ok\n")
     wire.accept()
-    eventually(lambda: ask(clock, "/readyz") == (200, "ok\n"))
+    eventually(lambda: ask_there(clock.text, "/readyz") == (200, "ok\n"))
     wire.refuse()
     wire.cut()
-    eventually(lambda: ask(clock, "/readyz") == missing)
+    eventually(lambda: ask_there(clock.text, "/readyz") == missing)
 
-    assert ask(clock, "/livez") == (200, "ok\n")
+    assert ask_there(clock.text, "/livez") == (200, "ok\n")
 
 
-def test_a_clock_that_stands_still_is_not_alive(start_clock, move, ask, tmp_path, eventually):
+def test_a_clock_that_stands_still_is_not_alive(start_clock, move, tmp_path, eventually):
     """Its page is answered all the same, by another thread."""
     stands_still = """
 import time
@@ -439,7 +422,11 @@ Clocked.next_valid_date = lambda self, last: time.sleep(600)
     move(NINE - HOUR)
     clock = start_clock(WORKSHED_PROBES="true")
 
-    status, text = eventually(lambda: (found := ask(clock, "/livez")) and found[0] != 200 and found)
+    def failing():
+        answer = ask_there(clock.text, "/livez")
+        return answer if answer and answer[0] != 200 else None
+
+    status, text = eventually(failing)
 
     assert status == 503
     assert re.fullmatch(rf"clock {clock.process.pid} has not moved for \d+ s\n", text)

@@ -171,8 +171,13 @@ class Consumers:
 
 
 def ask(one, path):
-    """Ask the port that is told in the log; status and text, or nothing where none answers."""
-    found = re.findall(r"probes are at http://127.0.0.1:(\d+)/livez", one.text())
+    """Ask where a process has said in its log that it answers, as `ask_there` does."""
+    return ask_there(one.text(), path)
+
+
+def ask_there(log, path):
+    """Ask the port that is told in a log; status and text, or nothing where none answers."""
+    found = re.findall(r"probes are at http://127.0.0.1:(\d+)/livez", log)
     if not found:
         return None
     connection = http.client.HTTPConnection("127.0.0.1", int(found[-1]), timeout=60)
