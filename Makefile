@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test images postgres faults bench check audit format docs screens lock clean
+.PHONY: help setup demo console dev test exhaustive images postgres faults bench check audit format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,10 +26,15 @@ console: setup ## The web console, on the servers that WORKSHED_* names
 dev: setup ## Private PostgreSQL, RabbitMQ and mail server until Ctrl-C
 	@$(BIN)/workshed dev
 
-test: setup ## All tests, on real RabbitMQ and PostgreSQL
+test: setup ## The tests, on real RabbitMQ and PostgreSQL; of exhaustive proofs a sample
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal
+	@$(BIN)/python -m tests -n $(PROCESSES) --dist worksteal --durations 10
+
+exhaustive: setup ## Every test, also what `make test` samples
+	@$(BIN)/workshed dev --install-only
+	@sh .ci/debian
+	@$(BIN)/python -m tests -n $(PROCESSES) --dist worksteal --durations 10 --exhaustive
 
 images: setup ## Build the image of deploy/ and run it, and the units of systemd, as root
 	@$(BIN)/workshed dev --install-only

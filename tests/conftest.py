@@ -42,6 +42,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # And under `nohup` what they start would not hear of a terminal that hangs up.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+pytest_plugins = ("tests.lanes", "tests.progress")
+
 # The servers a shell may name for the tests; everything else there is for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 
@@ -136,7 +138,8 @@ def in_memory(private):
     """
     before = tempfile.gettempdir()
     with contextlib.ExitStack() as stack:
-        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        in_run = MEMORY in Path(before).parents  # `python -m tests` made a folder there
+        if not in_run and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
             tempfile.tempdir = str(MEMORY)
         try:
             started = stack.enter_context(private)

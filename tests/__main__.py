@@ -1,0 +1,100 @@
+"""Run pytest so that nothing stays behind: `python -m tests [pytest's arguments]`.
+
+Tests start servers, workers and browsers. A run that is interrupted, or whose processes are killed,
+ends them all and removes their folders: this process is what orphans of the run are given to
+(`PR_SET_CHILD_SUBREAPER`), and it outlives pytest.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LIBC = ctypes.CDLL(None)
+MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of this run is made in it
+FOLDER = "workshed-tests-"
+
+PATIENCE_S = 60
+"""How long an interrupted pytest may take to stop its servers."""
+
+
+def main(arguments):
+    """Run pytest with these arguments; its exit code."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    remove_dead_runs(memory)
+    folder = memory / f"{FOLDER}{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    # What pytest keeps to be read after a failure stays where it would be without us.
+    kept = {"PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(), **os.environ}
+    environment = {**kept, "TMPDIR": str(folder)}
+    try:
+        return run([sys.executable, "-m", "pytest", *arguments], environment)
+    finally:
+        end_children()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(command, environment):
+    """Run a command, passing on what should end it; its exit code.
+
+    If this process is killed, the command is interrupted.
+    """
+
+    def follow():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+
+    with subprocess.Popen(command, env=environment, preexec_fn=follow) as process:  # noqa: PLW1509 -- no threads here
+
+        def end(number, _frame):
+            process.send_signal(number)
+            signal.alarm(PATIENCE_S)
+
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, end)
+        signal.signal(signal.SIGALRM, lambda *_: process.kill())
+        return process.wait()
+
+
+def children():
+    """The processes that have become ours, with all of theirs."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            parents[int(status.parent.name)] = int(fields[1])
+    found, more = set(), {os.getpid()}
+    while more:
+        more = {pid for pid, parent in parents.items() if parent in more} - found
+        found |= more
+    return found
+
+
+def end_children():
+    """Kill what is left of the run, until nothing is: a process may start one as it ends."""
+    while left := children():
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        time.sleep(0.01)
+
+
+def remove_dead_runs(memory):
+    """Remove the folders of runs whose process was killed."""
+    for folder in memory.glob(f"{FOLDER}*"):
+        if not Path("/proc", folder.name.removeprefix(FOLDER)).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

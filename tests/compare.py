@@ -1,0 +1,55 @@
+"""Show that no test was dropped: `python -m tests.compare COMMIT`.
+
+Collects the tests of that commit and, of this tree, both lanes. Prints each earlier test that no
+lane runs any more, and how many tests of each family only the exhaustive lane runs. Exits with 1
+if a test is missing: name it in the change that removes it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def main(commit):
+    """Compare the tests of a commit with those of this tree; the exit code."""
+    with tempfile.TemporaryDirectory(prefix="workshed-compare-") as name:
+        tree = Path(name) / "before"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+        try:
+            before = collect(tree)
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+    every, sample = collect(ROOT, "--exhaustive"), collect(ROOT)
+    missing = sorted(before - every)
+    print(f"{len(before)} tests at {commit}, {len(every)} now; a sample is {len(sample)} of them")
+    families = Counter(test.partition("[")[0] for test in every - sample)
+    for family, count in families.most_common():
+        print(f"  exhaustive lane only: {count:4} of {family}")
+    for test in missing:
+        print(f"  in no lane: {test}")
+    return 1 if missing or not sample <= every else 0
+
+
+def collect(tree, *options):
+    """The ids of the tests that a run in this folder would take."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *options]
+    done = subprocess.run(
+        command,
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},  # else its tests would import our code
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # Some parameters are files of the tree.
+    return {line.replace(str(tree), "") for line in done.stdout.splitlines() if "::" in line}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""How far a run is: failures by name at once, and about how long the rest takes."""
+
+import time
+
+import pytest
+
+EVERY_S = 20
+"""Seconds between two lines; a terminal and a log of CI can both be followed by them."""
+
+MEASURED_S = {
+    "tests/e2e/": 8.0,
+    "tests/faults/": 12.0,
+    "tests/integration/brokers/": 1.2,
+    "tests/integration/": 0.5,
+}
+"""Seconds that a test of this folder takes on average; in others they take next to nothing.
+
+Half of the tests take a hundredth of the time: by their number a run would seem done at its half.
+"""
+
+OTHER_S = 0.05
+
+
+def pytest_configure(config):
+    """Report from the process that has the terminal."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Progress(config), "workshed-progress")
+
+
+def weight(nodeid):
+    """Seconds that a test takes on average, by its folder."""
+    return next((s for folder, s in MEASURED_S.items() if nodeid.startswith(folder)), OTHER_S)
+
+
+def minutes(seconds):
+    """`7 min`, or `less than a minute`."""
+    return f"{round(seconds / 60)} min" if seconds >= 60 else "less than a minute"
+
+
+class Progress:
+    """Writes a line each 20 s: tests done and failed, the time gone and about the time left."""
+
+    def __init__(self, config):
+        """Begin to count."""
+        self.config = config
+        self.began = self.last = time.monotonic()
+        self.total_s = self.done_s = 0.0
+        self.total = self.done = self.failed = 0
+
+    def pytest_collection_finish(self, session):
+        """Take the tests of a run without pytest-xdist."""
+        if session.items:
+            self._take(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids):
+        """Take the tests of a run by several processes; each collects all of them."""
+        self._take(ids)
+
+    def _take(self, ids):
+        ids = list(ids)
+        self.total, self.total_s = len(ids), sum(map(weight, ids))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report):
+        """Count a test; name it at once if it failed."""
+        if report.failed:
+            self.failed += 1
+            self._write(f"FAILED {report.nodeid} ({report.when})")
+        if report.when == "teardown":
+            self.done += 1
+            self.done_s += weight(report.nodeid)
+            if time.monotonic() - self.last > EVERY_S:
+                self._write(self.line())
+
+    def line(self):
+        """`1204 of 7381 tests, 1 failed; 3 min gone, about 7 min left`."""
+        gone = time.monotonic() - self.began
+        left = gone * (self.total_s - self.done_s) / max(self.done_s, OTHER_S)
+        return (
+            f"{self.done} of {self.total} tests, {self.failed} failed; "
+            f"{minutes(gone)} gone, about {minutes(left)} left"
+        )
+
+    def _write(self, line):
+        self.last = time.monotonic()
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal:
+            terminal.ensure_newline()
+            terminal.write_line(line)

@@ -1,0 +1,83 @@
+"""Which tests the sample takes, and that both lanes together are all tests."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+EXAMPLE = """
+import pytest
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("line", range(20))
+def test_each_line(line):
+    pass
+
+@pytest.mark.exhaustive
+def test_every_zone():
+    pass
+
+def test_the_mechanism():
+    pass
+"""
+
+
+@pytest.fixture
+def collected(tmp_path):
+    """`collected("--exhaustive")`: the ids that a run of the example takes, and all it prints."""
+    (tmp_path / "test_example.py").write_text(EXAMPLE)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "no:cacheprovider"]
+
+    def run(*options):
+        done = subprocess.run(
+            [*command, "-v", *options, "test_example.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return set(re.findall(r"(test_\S+) PASSED|PASSED (\S+)", done.stdout)), done.stdout
+
+    return run
+
+
+def test_the_exhaustive_lane_is_every_test(collected):
+    every, said = collected("--exhaustive")
+
+    assert len(every) == 22
+    assert "lane: exhaustive, every test" in said
+
+
+def test_a_sample_takes_some_of_a_family_and_every_mechanism(collected):
+    every, _ = collected("--exhaustive")
+    some, _ = collected()
+
+    assert some < every
+    assert len(some) == 4
+    assert not [name for name in some if "test_every_zone" in str(name)]
+
+
+def test_the_seed_that_is_printed_repeats_a_sample(collected):
+    some, said = collected()
+    (seed,) = re.findall(r"--sample-seed (\d+)", said)
+
+    again, _ = collected("--sample-seed", seed)
+
+    assert again == some
+
+
+def test_seeds_choose_differently(collected):
+    assert len({frozenset(collected("--sample-seed", str(n))[0]) for n in range(5)}) > 1
+
+
+def test_all_processes_of_a_run_take_the_same_sample(collected):
+    """Without a common seed pytest-xdist refuses the run: its processes collect other tests."""
+    some, _ = collected("-n", "2")
+
+    assert len(some) == 4

@@ -1,0 +1,112 @@
+"""However a run of the tests ends, no process and no folder of it stays."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.__main__ import FOLDER
+from tests.processes import popen
+
+ROOT = Path(__file__).parent.parent.parent
+
+# A test that starts a daemon, which leaves its group and ignores what ends others, and waits.
+EXAMPLE = """
+import os, pathlib, subprocess, sys, tempfile, time
+
+def test_starts_a_server():
+    daemon = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    started = subprocess.Popen([sys.executable, "-c", daemon], start_new_session=True)
+    pathlib.Path(tempfile.mkdtemp(), "data").write_text("x")
+    said = pathlib.Path(os.environ["SAID"])
+    part = said.with_suffix(".part")
+    part.write_text(f"{os.getpid()} {started.pid} {tempfile.gettempdir()}")
+    part.rename(said)
+    if os.environ.get("WAITS"):
+        time.sleep(600)
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """`run(waits=True)`: a run of the example in a process of its own, to be ended."""
+    (tmp_path / "test_example.py").write_text(EXAMPLE)
+    command = [sys.executable, "-m", "tests", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SAID": str(tmp_path / "said")}
+
+    def start(*, waits):
+        return popen(
+            [*command, "-q", str(tmp_path / "test_example.py")],
+            cwd=ROOT,
+            env={**environment, "WAITS": "yes" if waits else ""},
+            stdout=subprocess.DEVNULL,
+        )
+
+    return start
+
+
+@pytest.fixture
+def said(tmp_path, eventually):
+    """`said()`: the pids of pytest and of its daemon, and the folder of the run."""
+
+    def read():
+        file = tmp_path / "said"
+        eventually(file.exists)
+        pytest_pid, daemon, folder = file.read_text().split()
+        return int(pytest_pid), int(daemon), Path(folder)
+
+    return read
+
+
+def is_running(pid):
+    return Path("/proc", str(pid)).exists()
+
+
+def test_a_run_that_ends_leaves_nothing(run, said):
+    with run(waits=False) as process:
+        assert process.wait(90) == 0
+
+    _, daemon, folder = said()
+    assert not is_running(daemon)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_leaves_nothing(run, said, number):
+    with run(waits=True) as process:
+        pytest_pid, daemon, folder = said()
+        process.send_signal(number)
+        assert process.wait(90) != 0
+
+    assert not is_running(daemon)
+    assert not is_running(pytest_pid)
+    assert not folder.exists()
+
+
+def test_a_pytest_that_is_killed_leaves_nothing(run, said):
+    with run(waits=True) as process:
+        pytest_pid, daemon, folder = said()
+        os.kill(pytest_pid, signal.SIGKILL)
+        assert process.wait(90) != 0
+
+    assert not is_running(daemon)
+    assert not folder.exists()
+
+
+def test_the_next_run_removes_the_folder_of_one_that_was_killed_itself(run, said, eventually):
+    with run(waits=True) as process:
+        pytest_pid, daemon, folder = said()
+        process.kill()
+        process.wait(90)
+    eventually(lambda: not is_running(pytest_pid))
+    os.kill(daemon, signal.SIGKILL)
+    assert folder.exists()
+
+    with run(waits=False) as process:
+        assert process.wait(90) == 0
+
+    assert not folder.exists()
+    assert folder.name.startswith(FOLDER)

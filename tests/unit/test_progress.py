@@ -1,0 +1,69 @@
+"""What a run says while it runs."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from tests.progress import EVERY_S, Progress, weight
+
+
+class Terminal:
+    """Keeps what it is to write."""
+
+    def __init__(self):
+        self.lines = []
+
+    def ensure_newline(self):
+        pass
+
+    def write_line(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def terminal():
+    return Terminal()
+
+
+@pytest.fixture
+def progress(terminal):
+    manager = SimpleNamespace(get_plugin=lambda _: terminal)
+    return Progress(SimpleNamespace(pluginmanager=manager))
+
+
+def report(nodeid, when="teardown", *, failed=False):
+    return SimpleNamespace(nodeid=nodeid, when=when, failed=failed)
+
+
+def test_a_failure_is_named_when_it_happens(progress, terminal):
+    progress.pytest_xdist_node_collection_finished(["tests/unit/a", "tests/unit/b"])
+
+    progress.pytest_runtest_logreport(report("tests/unit/a", "call", failed=True))
+
+    assert terminal.lines == ["FAILED tests/unit/a (call)"]
+
+
+def test_the_time_left_is_by_what_the_tests_left_take(progress):
+    """By their number alone, the run would be said to be done at its half."""
+    progress.pytest_xdist_node_collection_finished(["tests/unit/a"] * 8 + ["tests/e2e/b"])
+    progress.began = time.monotonic() - 60
+
+    for _ in range(8):
+        progress.pytest_runtest_logreport(report("tests/unit/a"))
+
+    share = 8 * weight("tests/unit/a") / weight("tests/e2e/b")
+    left = round(60 / share / 60)
+    assert progress.line() == f"8 of 9 tests, 0 failed; 1 min gone, about {left} min left"
+
+
+def test_a_line_comes_when_the_last_one_is_old(progress, terminal):
+    progress.pytest_xdist_node_collection_finished(["tests/unit/a"] * 3)
+
+    progress.pytest_runtest_logreport(report("tests/unit/a"))
+    progress.last -= EVERY_S + 1
+    progress.pytest_runtest_logreport(report("tests/unit/a"))
+    progress.pytest_runtest_logreport(report("tests/unit/a"))
+
+    (line,) = terminal.lines
+    assert line.startswith("2 of 3 tests, 0 failed; less than a minute gone")
