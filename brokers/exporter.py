@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from brokers.errors import exit_code
-from brokers.relay_fork import die_with_parent, set_outside
+from brokers.relay_fork import set_outside
 from workshed import logs, pages, probes, pulses
 from workshed.errors import WorkshedError
 from workshed.metrics import folders
 from workshed.pages import Pages
+from workshed.parent import die_with_parent
 from workshed.ready import say_up
 from workshed.settings import multiprocess_folder, settings
 

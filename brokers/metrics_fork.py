@@ -1,7 +1,6 @@
 """Measure in the workers of every `dramatiq` master, and show numbers and probes beside them."""
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ from dramatiq.middleware import Middleware
 
 from brokers.relay_fork import Supervisor
 from workshed.metrics import folders, meter
+from workshed.parent import parent_pid
 from workshed.settings import Settings, multiprocess_folder
 
 
@@ -27,11 +27,10 @@ class MetricsFork(Middleware):
 
 def supervise_metrics() -> int:
     """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
-    master = os.getppid()
-    folder = folders.of(master)
+    folder = folders.of(parent_pid())
     if folder is None:
         return 0  # there is nothing to read
-    return Supervisor("the exporter", ["brokers.exporter", str(folder)]).keep(master)
+    return Supervisor("the exporter", ["brokers.exporter", str(folder)]).keep()
 
 
 def measure(config: Settings) -> None:

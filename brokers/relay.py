@@ -30,7 +30,7 @@ from brokers.overview import overview
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
-from brokers.relay_fork import die_with_parent, set_outside
+from brokers.relay_fork import set_outside
 from brokers.relay_pulse import RelayPulse
 from brokers.remake import rebind, remake
 from brokers.resend import Resend
@@ -46,6 +46,7 @@ from workshed.metrics import meters
 from workshed.metrics.meter import Counter
 from workshed.metrics.meters import OTHER
 from workshed.pages import Pages
+from workshed.parent import die_with_parent
 from workshed.pulses import Pulse
 from workshed.ready import say_up
 from workshed.settings import settings

@@ -1,6 +1,5 @@
 """Run a relay beside the workers of every `dramatiq` master, and keep it running."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -14,11 +13,11 @@ from types import FrameType
 from dramatiq.middleware import Middleware
 
 from workshed.metrics import folders
+from workshed.parent import die_with_parent, parent_pid
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0
@@ -42,10 +41,9 @@ class RelayFork(Middleware):
 
 def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
-    master = os.getppid()
     if settings().shows:
-        folders.of(master)
-    return Supervisor("the relay", ["brokers.relay"]).keep(master)
+        folders.of(parent_pid())
+    return Supervisor("the relay", ["brokers.relay"]).keep()
 
 
 class Supervisor:
@@ -64,11 +62,11 @@ class Supervisor:
         if self._child is not None:
             self._child.terminate()
 
-    def keep(self, master: int) -> int:
+    def keep(self) -> int:
         """Run until SIGTERM, or until the master dies."""
         signal.signal(signal.SIGTERM, self.leave)
         signal.signal(signal.SIGHUP, self.leave)
-        die_with_parent(master)
+        die_with_parent()
         return self.run()
 
     def run(self) -> int:
@@ -105,11 +103,3 @@ def set_outside(event: threading.Event) -> None:
     Inside `wait` the thread holds the event's lock for a moment, and would wait for itself.
     """
     threading.Thread(target=event.set, daemon=True).start()
-
-
-def die_with_parent(parent: int) -> None:
-    """End with SIGTERM when the parent dies, also by kill -9; only Linux can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before it could be watched
-        os.kill(os.getpid(), signal.SIGTERM)

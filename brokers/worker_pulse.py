@@ -1,6 +1,5 @@
 """Say how this worker process is, without asking any server, and hear whether it is to be quiet."""
 
-import os
 import threading
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from brokers.pausing import Pausing
 from brokers.watch import Watch
 from brokers.worker_beat import memory_bytes
 from workshed import pulses
+from workshed.parent import parent_pid
 from workshed.pulses import Pulse, Telling
 from workshed.ready import say_up
 
@@ -67,7 +67,7 @@ class WorkerPulse:
                 telling(self._pulse())
             if not up:
                 up = True
-                say_up(os.getppid())
+                say_up(parent_pid())
             if self._over.wait(pulses.EVERY_S):
                 return
 

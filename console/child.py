@@ -14,7 +14,8 @@ from brokers.errors import (
     EXIT_USAGE,
     EXIT_WATCHDOG,
 )
-from brokers.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, die_with_parent
+from brokers.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
+from workshed.parent import die_with_parent
 
 # dramatiq leaves with 1 for a worker process that was killed, and for one that raised; one whose
 # interpreter was held for too long leaves with 1 itself.

@@ -9,6 +9,8 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from workshed.parent import is_orphan
+
 LOOK_S = 1.0
 STUCK_S = 10.0
 
@@ -27,16 +29,15 @@ class Lifeline(Middleware):
 
     def after_process_boot(self, broker: Broker) -> None:
         """Look for the master from now on; it may have died already."""
-        if master := multiprocessing.parent_process():
-            watch = threading.Thread(target=self._watch, args=(master.pid,), daemon=True)
-            watch.start()
+        if multiprocessing.parent_process():
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Look no more: it ends, and a second SIGTERM would cut its jobs."""
         self._stopping.set()
 
-    def _watch(self, master: int) -> None:
-        while os.getppid() == master:
+    def _watch(self) -> None:
+        while not is_orphan():
             if self._stopping.wait(LOOK_S):
                 return
         os.kill(os.getpid(), signal.SIGTERM)

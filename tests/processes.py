@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -13,3 +14,45 @@ def popen(*args, **kwargs):
         except BaseException:
             process.kill()
             raise
+
+
+def children(pid):
+    """Return the processes that a process has started and that have not ended, oldest first."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(one) for one in found if not has_ended(int(one))]
+    return []
+
+
+def descendants(pid):
+    """Return all below a process."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def has_ended(pid):
+    """Also when nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def command_of(pid):
+    """Return its words; none when it has ended meanwhile."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+def started_by(master):
+    """Return the processes that a master has started by `multiprocessing`, oldest first.
+
+    Under `forkserver` they are not its children, and one of those only counts semaphores.
+    """
+    found = []
+    for pid in children(master):
+        if "multiprocessing.forkserver" in command_of(pid):
+            found += children(pid)
+        elif "multiprocessing.resource_tracker" not in command_of(pid):
+            found.append(pid)
+    return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from workshed.metrics.folders import lives, name
+from workshed.parent import parent_pid
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Pulse:
     memory_bytes: int | None = None
     """How much of it is in RAM, when a job had last ended."""
     pid: int = field(default_factory=os.getpid)
-    parent: int = field(default_factory=os.getppid)
+    parent: int = field(default_factory=parent_pid)
     at: float = field(default_factory=time.monotonic)
 
 

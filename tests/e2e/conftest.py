@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import browser
+from tests.processes import started_by
 
 READY = "Worker process is ready for action."
 RELAY_READY = "relay is at work"
@@ -28,8 +29,7 @@ class Worker:
 
     def children(self):
         """Return the worker processes; the fork that supervises the relay comes after them."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
+        return started_by(self.process.pid)
 
     def kill(self):
         """Kill all of it with SIGKILL, so that nothing is handed back in good order."""

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from console.servers.ports import HOST, RANGE
 from tests.pages import block
+from tests.processes import started_by
 from tests.transcripts import check, shell, steps
 from workshed import pages
 
@@ -404,7 +405,7 @@ def a_worker_of(supervisor):
     """The pid of a process that runs jobs: the child of a dramatiq master."""
     for master in children(supervisor):
         if b"dramatiq" in command(master):
-            return children(master)[0]
+            return started_by(master)[0]
     raise AssertionError("no worker")
 
 

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pika
+
+from tests.processes import children, command_of, descendants, started_by
 
 ACTORS = """
 import logging, os, signal, time
@@ -54,42 +55,14 @@ def talk(number):
 """
 
 
-def children(pid):
-    """Return the processes that a process has started and that have not ended, oldest first."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(one) for one in found if not has_ended(int(one))]
-    return []
-
-
-def descendants(pid):
-    """Return all below a process."""
-    return [each for child in children(pid) for each in (child, *descendants(child))]
-
-
-def has_ended(pid):
-    """Also when nobody has asked for its exit code yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def command_of(pid):
-    """Return its words; none when it has ended meanwhile."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return ""
-
-
 class Supervised:
     """`workshed worker` with its masters, their workers, and a relay."""
 
-    def __init__(self, options, environment, log, command="worker"):
+    def __init__(self, options, environment, log, command="worker", program="console"):
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "console", command, *options],
+                [sys.executable, "-m", program, command, *options],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -115,7 +88,7 @@ class Supervised:
 
     def workers(self):
         """Return the worker process of each master."""
-        return [pid for master in self.masters() for pid in children(master)]
+        return [pid for master in self.masters() for pid in started_by(master)]
 
     def stop(self, number=signal.SIGTERM, timeout=45):
         self.process.send_signal(number)

@@ -8,14 +8,8 @@ import signal
 import pytest
 
 from brokers.errors import EXIT_USAGE
-from tests.e2e.workers.supervised import (
-    ACTORS,
-    command_of,
-    descendants,
-    has_ended,
-    ups,
-    wait_until_up,
-)
+from tests.e2e.workers.supervised import ACTORS, ups, wait_until_up
+from tests.processes import command_of, descendants, has_ended
 
 # One dies
 

@@ -1,0 +1,107 @@
+"""Who started a process, and whether it still runs, under every start method."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import popen
+
+METHODS = ["fork", "forkserver", "spawn"]
+
+# The master says its pid; its children say whom they take for it. The second one holds copies of
+# what a fork inherits from the master, for as long as it runs.
+FAMILY = """
+import multiprocessing, os, sys, time
+from workshed import parent
+
+def watch():
+    print("watcher", os.getpid(), parent.parent_pid(), parent.is_orphan(), flush=True)
+    while not parent.is_orphan():
+        time.sleep(0.01)
+    print("orphan", flush=True)
+
+def die():
+    parent.die_with_parent()
+    print("tied", os.getpid(), parent.parent_pid(), parent.is_orphan(), flush=True)
+    time.sleep(600)
+
+def stay():
+    time.sleep(600)
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    print("master", os.getpid(), os.getppid(), flush=True)
+    for what in (watch, die, stay):
+        child = multiprocessing.Process(target=what)
+        child.start()
+        print(what.__name__, child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def family(tmp_path):
+    """Start a master with its children by a method; end all of them with the test."""
+    (tmp_path / "family.py").write_text(FAMILY)
+
+    @contextlib.contextmanager
+    def start(method):
+        command = [sys.executable, "family.py", method]
+        pipe = subprocess.PIPE
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path.cwd())]))
+        with popen(
+            command,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        ) as master:
+            try:
+                yield master
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(master.pid, signal.SIGKILL)
+
+    return start
+
+
+def read_until(lines, wanted):
+    """Return the words after each first word, once all that are wanted have come."""
+    found = {}
+    while not wanted <= set(found):
+        word, *rest = next(lines).split()
+        found[word] = rest
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_child_names_its_master_and_sees_it_die(method, family):
+    """`os.getppid()` is the fork server's pid, which outlives the master."""
+    with family(method) as master:
+        lines = iter(master.stdout)
+
+        said = read_until(lines, {"watcher", "tied", "stay"})
+
+        assert said["watcher"][1:] == said["tied"][1:] == [str(master.pid), "False"]
+        os.kill(master.pid, signal.SIGKILL)
+        read_until(lines, {"orphan"})
+        wait_until_ended(int(said["tied"][0]))
+
+
+def wait_until_ended(pid):
+    """Return once a process has ended, which is no child of this one."""
+    with contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(pid)
+        try:
+            ended, _, _ = select.select([fd], [], [], 60)
+        finally:
+            os.close(fd)
+        assert ended, "it outlives its master"

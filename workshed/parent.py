@@ -1,0 +1,64 @@
+"""The process that started this one, under every start method of `multiprocessing`.
+
+`os.getppid()` names it under `fork` and `spawn` only. Under `forkserver`, the default of Linux from
+Python 3.14 on, the kernel's parent is the fork server, which outlives the process that asked it to
+fork for as long as any of its children runs.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.process import BaseProcess
+
+PR_SET_PDEATHSIG = 1
+
+
+def parent_pid() -> int:
+    """Return the pid of the process that started this one."""
+    parent = multiprocessing.parent_process()
+    return os.getppid() if parent is None else int(parent.pid or 0)
+
+
+def is_orphan() -> bool:
+    """Tell whether the process that started this one has ended."""
+    if (parent := _behind_fork_server()) is not None:
+        return not parent.is_alive()
+    # Under `fork`, later siblings hold copies of the pipe that `is_alive` looks at.
+    return os.getppid() != parent_pid()
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """End this process with SIGTERM when its parent ends, also by SIGKILL.
+
+    Pass the parent's pid if you know it, because the parent may have ended already. Unless a fork
+    server started this process, only Linux can watch the parent.
+    """
+    if parent is None and (master := _behind_fork_server()) is not None:
+        threading.Thread(target=_end_after, args=(master,), daemon=True).start()
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != (parent_pid() if parent is None else parent):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def inherits_files() -> bool:
+    """Tell whether this process has the open files of the process that started it."""
+    is_fork = multiprocessing.get_start_method(allow_none=True) == "fork"
+    return multiprocessing.parent_process() is None or is_fork
+
+
+def _behind_fork_server() -> BaseProcess | None:
+    """Return the parent if a fork server stands between it and this process."""
+    parent = multiprocessing.parent_process()
+    # A child has the start method it was started with.
+    return parent if multiprocessing.get_start_method(allow_none=True) == "forkserver" else None
+
+
+def _end_after(master: BaseProcess) -> None:
+    master.join()  # only the master has the other end of the pipe that this waits for
+    # Not to the process: another thread could get the signal, and would not wake the main one.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
