@@ -24,6 +24,7 @@ from middleware import (
     DatabasePool,
     Deadline,
     Discard,
+    DjangoConnections,
     EventLoop,
     Expiry,
     Fence,
@@ -98,6 +99,7 @@ def middleware(config: Settings) -> list[Middleware]:
         DatabasePool(),  # first: all below use it
         Stock(),  # refuses at declaration, before anything wraps the function
         Redaction(),  # before anything wraps the function: its parameters are read
+        DjangoConnections(),  # what it puts around an async actor runs on the loop
         EventLoop(),  # innermost of the wrappers: all others see a function
         Lineage(),
         LogContext(),  # above the rest, so that what they log names the job

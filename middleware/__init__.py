@@ -6,6 +6,7 @@ from middleware.cancel import Cancel, cancelled
 from middleware.database_pool import DatabasePool
 from middleware.deadline import Deadline, HardTimeLimitExceeded
 from middleware.discard import Discard
+from middleware.django_connections import DjangoConnections
 from middleware.event_loop import EventLoop
 from middleware.expiry import Expiry
 from middleware.fence import Fence
@@ -52,6 +53,7 @@ __all__ = [
     "DatabasePool",
     "Deadline",
     "Discard",
+    "DjangoConnections",
     "EventLoop",
     "Expiry",
     "Fence",

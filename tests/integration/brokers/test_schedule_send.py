@@ -7,8 +7,6 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
-import django
-import django.conf
 import psycopg
 import pytest
 import sqlalchemy
@@ -16,7 +14,6 @@ from django.db import connection as django_connection
 from django.db import connections as django_connections
 from django.db import transaction as django_transaction
 from dramatiq.middleware import Middleware
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
@@ -26,6 +23,7 @@ from brokers.envelope import decode
 from brokers.errors import RefusedArgumentError, UnknownConnectionError
 from brokers.publisher import Publisher
 from brokers.relay import Relay
+from tests.django_app import django_connected
 from workshed.errors import WorkshedError
 
 ORDER = "INSERT INTO shop.orders DEFAULT VALUES"
@@ -59,26 +57,6 @@ def django_kind(find):
             django_transaction.set_rollback(not commit)
 
     return opened
-
-
-@contextlib.contextmanager
-def django_connected(url):
-    if not django.conf.settings.configured:
-        names = {"default": "postgresql", "lite": "sqlite3"}
-        databases = {name: {"ENGINE": f"django.db.backends.{b}"} for name, b in names.items()}
-        django.conf.settings.configure(DATABASES=databases, LOGGING_CONFIG=None)
-        django.setup()
-    found = conninfo_to_dict(url)
-    django_connections.settings["default"] |= {
-        "NAME": found["dbname"],
-        **{name.upper(): found[name] for name in ("user", "password", "host", "port")},
-    }
-    try:
-        yield
-    finally:
-        for conn in django_connections.all(initialized_only=True):
-            conn.close()
-            del django_connections[conn.alias]
 
 
 def sqlalchemy_kind(driver, find):

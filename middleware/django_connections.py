@@ -1,0 +1,126 @@
+"""Keep the database connections of a Django application usable from one job to the next."""
+
+import functools
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import dramatiq
+from dramatiq.asyncio import async_to_sync
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+
+async def _no_job() -> None: ...
+
+
+OF_ASYNC_ACTORS = async_to_sync(_no_job).__code__
+"""What dramatiq puts around the function of each async actor, and nothing else has."""
+
+
+class DjangoConnections(Middleware):
+    """Check Django's database connections before each job and close them after it.
+
+    Django keeps a connection per thread and opens a new one only when the old one was closed. In a
+    web process Django does that around each request, by `close_old_connections()`. Without it, a
+    thread whose connection was cut fails every later job. This does the same around each job: a
+    connection that PostgreSQL has ended, or that is older than `CONN_MAX_AGE`, is closed. One that
+    is kept is checked when the job first uses it, as with `CONN_HEALTH_CHECKS`. Each async actor
+    has a thread of its own for the ORM, as a request has under ASGI.
+
+    It is active once Django's settings are configured in the process; there is nothing to set.
+
+    *Order:* before anything wraps the function; no hook above it uses Django.
+    """
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Let an async actor close the connections that Django opens for it."""
+        if getattr(actor.fn, "__code__", None) is OF_ASYNC_ACTORS:
+            actor.fn = async_to_sync(_with_own_thread(vars(actor.fn)["__wrapped__"]))
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Close what cannot be used, and let Django check the rest on first use."""
+        renew()
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: Any | None = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Close what Django would close after a request."""
+        renew()
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Do the same after a job that a check or the job itself has skipped."""
+        renew()
+
+    def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
+        """Close all of a thread that ends."""
+        close_all()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Close all of the thread that ends the worker."""
+        close_all()
+
+
+def renew() -> None:
+    """Close what Django's `close_old_connections` closes, and have the rest checked on first use.
+
+    A connection inside `transaction.atomic` stays as it is: it belongs to a test of the application
+    that runs its jobs in its own thread. An error is logged, because it must not fail the job.
+    """
+    for connection in open_connections():
+        try:
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+                connection.health_check_enabled = True
+        except Exception:
+            logger.exception("Could not check Django's connection %r", connection.alias)
+
+
+def close_all() -> None:
+    """Close all connections of this thread."""
+    for connection in open_connections():
+        try:
+            connection.close()
+        except Exception:
+            logger.exception("Could not close Django's connection %r", connection.alias)
+
+
+def open_connections() -> list[Any]:
+    """Return Django's connections of this thread; none where Django is not in use."""
+    if not is_in_use():
+        return []
+    return list(sys.modules["django.db"].connections.all(initialized_only=True))
+
+
+def is_in_use() -> bool:
+    """Tell whether this process has loaded Django's database layer and its settings."""
+    # Another thread may be in the middle of importing either.
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    has_connections = hasattr(sys.modules.get("django.db"), "connections")
+    return settings is not None and has_connections and bool(settings.configured)
+
+
+def _with_own_thread(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    @functools.wraps(function)
+    async def with_own_thread(*args: Any, **kwargs: Any) -> R:
+        if not is_in_use():
+            return await function(*args, **kwargs)
+        sync = sys.modules["asgiref.sync"]  # Django has loaded it
+        async with sync.ThreadSensitiveContext():
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                await sync.sync_to_async(close_all)()
+
+    return with_own_thread
