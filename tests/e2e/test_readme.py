@@ -1,83 +1,36 @@
-"""The examples of README, run as they stand there."""
+"""The first job of README, run as printed, in an empty folder and on an empty database."""
 
 import os
 import signal
 
-import pytest
-
 from tests import pages
-from tests.transcripts import begin
+from tests.transcripts import begin, check, shell, steps
 
 FILES = pages.files("README.md")
-AT_A_TERMINAL = pages.block("README.md", "export WORKSHED_BROKER_URL=amqp://…")
-ON_A_HOST = pages.block("README.md", "workshed worker shop_actors")
-
-SEND = {
-    "script.py": "import script",
-    "orders.py": "import orders; orders.place_order()",
-    "fan_out.py": "import fan_out; fan_out.invoice_all([1])",
-    "from_asyncio.py": "import asyncio, from_asyncio; asyncio.run(from_asyncio.invoice(1))",
-    "flask_app.py": (
-        "import flask_app\n"
-        "answer = flask_app.app.test_client().post('/orders')\n"
-        "assert answer.status_code == 201, answer"
-    ),
-    "fastapi_app.py": (
-        "import fastapi_app\n"
-        "from fastapi.testclient import TestClient\n"
-        "answer = TestClient(fastapi_app.app).post('/orders')\n"
-        "assert answer.status_code == 201, answer"
-    ),
-}
+WORKER = pages.block("README.md", "worker")
+ORDER = pages.block("README.md", "order")
 
 
-@pytest.fixture
-def project(tmp_path, conn):
-    """A folder with the files of README, and the table their example works on."""
+def test_the_first_job_runs_as_printed(tmp_path, empty_database_url, vhost, eventually):
+    """It creates all tables itself, Workshed's and its own, and needs no other setting."""
+    urls = {"WORKSHED_BROKER_URL": vhost, "WORKSHED_DATABASE_URL": empty_database_url}
+    exports = "export WORKSHED_BROKER_URL=amqp://… WORKSHED_DATABASE_URL=postgresql://…\n"
+    assert WORKER.startswith(exports)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    conn.autocommit = True
-    conn.execute("CREATE SCHEMA shop")
-    conn.execute(
-        "CREATE TABLE shop.orders ("
-        "  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-        "  invoiced boolean NOT NULL DEFAULT false)"
-    )
-    return tmp_path
+    log, run = tmp_path / "worker.log", shell(tmp_path, **urls)
 
-
-def test_every_example_is_run_here():
-    assert FILES.keys() == {"shop_actors.py", *SEND}
-
-
-@pytest.mark.parametrize("name", SEND)
-def test_an_example_sends_and_its_job_runs(
-    name, project, start_worker, run, environment, conn, count, eventually
-):
-    if name in ("script.py", "fan_out.py", "from_asyncio.py"):
-        conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
-    start_worker("shop_actors")
-
-    code, said = run("-c", SEND[name], **environment)
-
-    assert code == 0, said
-    eventually(lambda: count("shop.orders WHERE invoiced") == 1)
-
-
-@pytest.mark.parametrize("script", [AT_A_TERMINAL, ON_A_HOST], ids=["terminal", "host"])
-def test_the_commands_start_workers(
-    script, project, broker, environment, run, conn, count, eventually
-):
-    """One worker of the four of a host: it is the same command, and they take long to start."""
-    conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
-    for shown, url in (("amqp://…", "BROKER_URL"), ("postgresql://…", "DATABASE_URL")):
-        script = script.replace(shown, f"'{os.environ[f'WORKSHED_{url}']}'")
-
-    started = begin(script.replace("-p 4", "-p 1"), project / "workers.log", **environment)
+    worker = begin(WORKER.removeprefix(exports), log, **urls)
     try:
-        code, said = run("-c", SEND["script.py"], **environment)
-        assert code == 0, said
-        eventually(lambda: count("shop.orders WHERE invoiced") == 1)
+        ready = "1 worker and a relay are up"
+        assert ready in pages.text("README.md")
+        eventually(lambda: ready in log.read_text() or worker.poll() is not None)
+        assert worker.poll() is None, log.read_text()
+
+        (place, placed), (jobs, listed) = steps(ORDER)
+        check(placed, run(place))
+        eventually(lambda: "done" in run(jobs))
+        check(listed, run(jobs))
     finally:
-        os.killpg(started.pid, signal.SIGTERM)
-        started.wait(60)
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait(60)

@@ -14,7 +14,7 @@ from workshed.jobs.queues import Actor
 PAGE = pages.text("docs/transactions.md")
 FILES = pages.files("docs/transactions.md")
 GRANTS = pages.block("docs/transactions.md", "GRANT")
-SHOP = pages.files("README.md")["shop_actors.py"]
+SHOP = pages.files("README.md")
 SEND = """
 import asyncio, os, pathlib
 import django, psycopg, sqlalchemy
@@ -60,17 +60,12 @@ import reminders
 
 
 @pytest.fixture
-def project(tmp_path, conn):
-    """A folder with the actor of README and the files of the page, and the table they work on."""
-    files = {"shop_actors.py": SHOP, **FILES}
-    for name, text in files.items():
+def project(tmp_path, run, environment):
+    """A folder with the files of README and of the page, and README's table."""
+    for name, text in (SHOP | FILES).items():
         (tmp_path / name).write_text(text)
-    conn.autocommit = True
-    conn.execute("CREATE SCHEMA shop")
-    conn.execute("""
-        CREATE TABLE shop.orders (
-            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, invoiced boolean DEFAULT false)
-    """)
+    code, output = run("tables.py", **environment)
+    assert code == 0, output
 
 
 def test_every_example_is_run_here():
@@ -108,7 +103,7 @@ def test_the_page_names_all_that_the_function_takes(conn):
     with pytest.raises(psycopg.errors.InvalidParameterValue) as refused, conn.transaction():
         conn.execute("""SELECT jobs.send('any', options => '{"no": 1}')""")
 
-    [said] = re.findall(r"Beside `args`.*?`jobs\.send", PAGE, re.DOTALL)
+    [said] = re.findall(r"It takes `args`.*?`jobs\.send", PAGE, re.DOTALL)
     options = re.search(r"these are: (.+)", str(refused.value))[1].split(", ")
     assert {"actor", *re.findall(r"`([a-z_]+)`", said)} == {*takes[0], *options}
 

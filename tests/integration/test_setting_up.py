@@ -13,7 +13,7 @@ from workshed.migrate import STREAMS, pending
 
 LINES = {
     "bulk mail": pages.block("docs/bulk-mail.md", "workshed migrate"),
-    "configuration": pages.block("README.md", "export WORKSHED_BROKER_URL=amqp://guest"),
+    "configuration": pages.block("docs/configuration.md", "export WORKSHED_BROKER_URL"),
     "groups": pages.block("docs/capacity.md", "# group 1"),
     "report": pages.block("docs/reports.md", "pip install"),
     "sentry": pages.block("docs/sentry-and-tracing.md", "pip install 'workshed[sentry]'"),

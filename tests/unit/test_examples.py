@@ -24,13 +24,13 @@ UNITS = (
 BENCH = "$ make bench                     # all of it, 40 minutes"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
 NOT_RUN = {
-    ("README.md", "See it run", "git clone … workshed && cd workshed"): (
-        "it needs a host to clone from; `tests/e2e/test_demo.py` runs the demo"
+    ("README.md", "Install", "git clone … workshed"): (
+        "it needs a host to clone from; `tests/e2e/test_wheel.py` installs the wheel, and"
+        " `tests/e2e/test_dev.py` runs `workshed dev`"
     ),
-    ("README.md", "See it run", "Making .venv with Python 3.13.5 …"): (
-        "numbers of one machine; `tests/e2e/test_demo.py` looks for each step"
+    ("README.md", "See it run", "make demo"): (
+        "`tests/e2e/test_demo.py` runs the demo, and `make test` runs this"
     ),
-    ("README.md", "See it run", "make test"): "that is what runs this",
     ("deploy/README.md", "Containers", CONTAINER): (
         "no Docker is here; `tests/e2e/deploy/test_containers.py` builds it by buildah"
     ),
@@ -42,6 +42,9 @@ NOT_RUN = {
     ),
     ("deploy/README.md", "Kubernetes", "for part in migrate worker relay clock console; do"): (
         "no cluster is here; `tests/integration/deploy/test_kubernetes.py` reads what it applies"
+    ),
+    ("docs/demo.md", "The demo", "git clone … workshed && cd workshed"): (
+        "it needs a host to clone from; `tests/e2e/test_demo.py` runs the demo"
     ),
     ("docs/getting-started.md", "Servers", "git clone … workshed && cd workshed"): (
         "it needs a host to clone from; `tests/e2e/test_dev.py` runs what `make dev` does"

@@ -31,6 +31,19 @@ TESTS = {
     for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
 }
 EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
+FIRST_READ = (
+    "README.md",
+    "docs/coming-from.md",
+    "docs/comparison.md",
+    "docs/demo.md",
+    "docs/getting-started.md",
+    "docs/sending.md",
+    "docs/shipped-jobs.md",
+    "docs/transactions.md",
+    "docs/writing-an-actor.md",
+)
+PRIVATE_ENGLISH = {"anew", "beside", "nobody", "thereby", "told", "whoever"}
+"""Words that this project used where its field has a term or a shorter sentence."""
 CALL = re.compile(r"(?:`|^(?:\$ )?)workshed ([^`\n]+)", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
@@ -117,16 +130,35 @@ def test_the_readme_lists_every_page():
     assert sorted(listed) == sorted(PAGES.keys() - {"README.md"})
 
 
-def test_the_jobs_that_ship_are_those_of_the_readme():
-    part = PAGES["README.md"].partition("## What ships with it\n")[2].partition("\n## ")[0]
-    firsts = [row.split("|")[1] for row in part.splitlines() if row.startswith("| `")]
-    named = [name for first in firsts for name in re.findall(r"`([a-z]+_\w+|maintain)`", first)]
+def test_the_readme_is_a_landing_page():
+    assert len(PAGES["README.md"].splitlines()) <= 200
 
+
+@pytest.mark.parametrize("page", FIRST_READ)
+def test_what_an_adopter_reads_first_is_plain_english(page):
+    text = re.sub(r"`[^`\n]+`|\]\([^)]+\)", "", FENCED.sub("", PAGES[page])).lower()
+
+    assert set(re.findall(r"[a-z]+", text)) & PRIVATE_ENGLISH == set()
+
+
+def test_the_page_of_shipped_jobs_names_ours():
+    firsts = re.findall(r"^\| (`.+?) \|", PAGES["docs/shipped-jobs.md"], re.MULTILINE)
+    named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+
+    assert len(named) > len(firsts) > 1
     assert set(named) <= set(actors.__all__)
 
 
-def test_the_readme_compares_with_what_is_installed_here():
-    said = re.search(r"As of dramatiq (\S+), Celery (\S+) with", PAGES["README.md"]).groups()
+def test_the_comparison_is_with_what_is_installed_here():
+    page = PAGES["docs/comparison.md"]
+    compared = re.search(r"As of dramatiq (\S+), Celery (\S+) with", page).groups()
 
-    found = [metadata.version(name).split(".")[:2] for name in ("dramatiq", "celery")]
-    assert [one.split(".") for one in said] == found
+    installed = [metadata.version(name).split(".")[:2] for name in ("dramatiq", "celery")]
+    assert [version.split(".") for version in compared] == installed
+
+
+def test_the_readme_counts_the_fault_experiments():
+    counted = re.search(r"\[(\d+) fault experiments\]", PAGES["README.md"])[1]
+    rows = re.findall(r"^\| \d+ \| `([\w-]+)` \|", PAGES["docs/faults.md"], re.MULTILINE)
+
+    assert int(counted) == len(set(rows))

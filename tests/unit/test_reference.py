@@ -36,10 +36,10 @@ def test_the_page_of_settings_has_them_as_they_are():
     assert configuration_table() in text
 
 
-def test_the_readme_names_the_defaults_as_they_are():
-    """Whoever copies its lines changes nothing."""
-    section = README.read_text("utf-8").partition("## Configuration\n")[2]
-    lines = re.findall(r"^export WORKSHED_(\w+)=(.+)$", section, re.MULTILINE)
+def test_the_page_of_settings_exports_the_defaults():
+    """Copying its lines changes nothing."""
+    text = CONFIGURATION.read_text("utf-8")
+    lines = re.findall(r"^export WORKSHED_(\w+)=(.+)$", text, re.MULTILINE)
 
     assert len(lines) >= 3
     for name, value in lines:

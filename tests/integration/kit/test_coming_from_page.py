@@ -20,7 +20,7 @@ OPTION = re.compile(r"(\w+)=(?!=)(.+)")
 
 
 def rows(part):
-    """The cells of each row of the tables of a part: there, here, mind."""
+    """The cells of each row of the tables of a part: there, here, note."""
     lines = [line for line in PARTS[part].splitlines() if line.startswith("| ")]
     return [re.split(r"(?<!\\)\|", line)[1:4] for line in lines[1:]]
 
@@ -77,7 +77,9 @@ def test_what_it_says_of_celery_is_named_so_there():
     known = set()
     for file in folder.rglob("*.py"):
         known.update(re.findall(r"[A-Za-z_]\w{3,}", file.read_text("utf-8")))
-    said = [there for there, *_ in rows("Celery")] + [PARTS["Celery"].partition("**Not here:**")[2]]
+    said = [there for there, *_ in rows("Celery")] + [
+        PARTS["Celery"].partition("**Not in Workshed:**")[2]
+    ]
     named = {word for cell in said for code in codes(cell) for word in re.findall(r"\w+", code)}
 
     assert {word for word in named if len(word) > 3} - known == set()

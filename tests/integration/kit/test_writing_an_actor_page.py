@@ -66,7 +66,7 @@ def test_it_has_every_option_there_is():
 
 def test_all_that_a_job_may_ask_exists():
     jobs = importlib.import_module("workshed.jobs")
-    part = PAGE.partition("| of `workshed.jobs` |")[2].partition("\n\n")[0]
+    part = PAGE.partition("| from `workshed.jobs` |")[2].partition("\n\n")[0]
 
     named = set(re.findall(r"`(\w+)[`(]", part))
     classes = {"Cancelled", "OpenTransactionError", "Progress", "Signal", "StepError"}

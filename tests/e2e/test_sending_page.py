@@ -1,0 +1,77 @@
+"""The examples of docs/sending.md and the workers of docs/operating.md, on the job of README."""
+
+import os
+import signal
+
+import pytest
+
+from tests import pages
+from tests.transcripts import begin
+
+SHOP = pages.files("README.md")
+FILES = pages.files("docs/sending.md")
+WORKERS = pages.block("docs/operating.md", "workshed worker shop_actors")
+
+SEND = {
+    "script.py": "import script",
+    "fan_out.py": "import fan_out; fan_out.invoice_all([1])",
+    "from_asyncio.py": "import asyncio, from_asyncio; asyncio.run(from_asyncio.invoice(1))",
+    "flask_app.py": (
+        "import flask_app\n"
+        "answer = flask_app.app.test_client().post('/orders')\n"
+        "assert answer.status_code == 201, answer"
+    ),
+    "fastapi_app.py": (
+        "import fastapi_app\n"
+        "from fastapi.testclient import TestClient\n"
+        "answer = TestClient(fastapi_app.app).post('/orders')\n"
+        "assert answer.status_code == 201, answer"
+    ),
+}
+PLACES_ITS_OWN_ORDER = ("flask_app.py", "fastapi_app.py")
+
+
+@pytest.fixture
+def project(tmp_path, conn, run, environment):
+    """A folder with the files of both pages, and the table they work on."""
+    for name, text in (SHOP | FILES).items():
+        (tmp_path / name).write_text(text)
+    conn.autocommit = True
+    code, output = run("tables.py", **environment)
+    assert code == 0, output
+    return tmp_path
+
+
+def test_every_example_is_run_here():
+    assert FILES.keys() == SEND.keys()
+
+
+@pytest.mark.parametrize("name", SEND)
+def test_an_example_sends_and_its_job_runs(
+    name, project, start_worker, run, environment, conn, count, eventually
+):
+    if name not in PLACES_ITS_OWN_ORDER:
+        conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
+    start_worker("shop_actors")
+
+    code, output = run("-c", SEND[name], **environment)
+
+    assert code == 0, output
+    eventually(lambda: count("shop.orders WHERE invoiced") == 1)
+
+
+@pytest.mark.parametrize("script", [WORKERS, "dramatiq shop_actors -p 1"], ids=["host", "terminal"])
+def test_the_commands_start_workers(
+    script, project, broker, environment, run, conn, count, eventually
+):
+    """One worker process instead of four: the command is the same, and four boot slowly."""
+    conn.execute("INSERT INTO shop.orders DEFAULT VALUES")
+
+    started = begin(script.replace("-p 4", "-p 1"), project / "workers.log", **environment)
+    try:
+        code, output = run("-c", SEND["script.py"], **environment)
+        assert code == 0, output
+        eventually(lambda: count("shop.orders WHERE invoiced") == 1)
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+        started.wait(60)
