@@ -26,7 +26,7 @@ class Account:
 
     name: str
     write: str = ""
-    """Exchanges it may publish to."""
+    """Exchanges it may publish to, and queues it may see."""
     read: str = ""
     """Queues it may consume, get from, and purge: RabbitMQ has one right for all three."""
     tags: tuple[str, ...] = ()
@@ -68,15 +68,18 @@ def accounts(
                     f"pool {pool!r}: no queue {name!r}{did_you_mean(name, known)}; there are "
                     f"{', '.join(known)}"
                 )
-    write = exactly([EXCHANGE])
+    dead = [f"{name}.dead" for name in known]
+    # RabbitMQ 4.3 shows a queue to an account with some right to it. This one lets it do no more:
+    # nobody may read an exchange, without which nothing is bound.
+    seen = [*known, *dead]
+    write = exactly([EXCHANGE, *seen])
     workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}
-    dead = exactly(f"{name}.dead" for name in known)
     return [
         Account(f"{prefix}-sender", write),
         Account(f"{prefix}-relay", write),
         *(Account(f"{prefix}-{name}", write, exactly(names)) for name, names in workers.items()),
-        Account(f"{prefix}-dead-letter-operator", write, dead),
-        Account(f"{prefix}-monitor", tags=("management",)),
+        Account(f"{prefix}-dead-letter-operator", write, exactly(dead)),
+        Account(f"{prefix}-monitor", exactly(seen), tags=("management",)),
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from brokers import topology
 from brokers.accounts import Account
+from brokers.arguments import Version, arguments
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
 
@@ -16,17 +17,18 @@ def definitions(
     queues: Iterable[Queue],
     accounts: Sequence[Account],
     passwords: Mapping[str, str],
-    version: topology.Version = topology.FIRST,
+    version: Version,
 ) -> Definitions:
     """Return them for one virtual host, in the form of RabbitMQ's own export.
 
-    `passwords` are by the name of the account. `version` of RabbitMQ: from 4.3 on quorum queues
-    have strict levels. What is there already with other arguments is not changed by an import.
+    `passwords` are by the name of the account. `version` is that of the RabbitMQ that imports them:
+    one that meets an argument it does not take refuses the whole file. What is there already with
+    other arguments is not changed by an import.
     """
     made = {
-        name: arguments
+        name: declared
         for queue in queues
-        for name, arguments in topology.members(queue, topology.arguments(queue, version)).items()
+        for name, declared in topology.members(queue, arguments(queue, version)).items()
     }
     return {
         "vhosts": [{"name": vhost}],

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pika.exceptions import AMQPError
 
 from brokers import refusals
-from brokers.errors import BrokerUnreachableError
+from brokers.errors import BrokerUnreachableError, UnseenQueueError
 from brokers.publisher import Publisher
 
 
@@ -36,7 +36,8 @@ class AskingPublisher(Publisher):
     def depth(self, queue: str, timeout_s: float) -> Depth | None:
         """Return what RabbitMQ has of a queue; `None` where there is no queue.
 
-        Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked.
+        Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked, and
+        `UnseenQueueError` where this account may not know.
         """
         answer: Answer = Future()
         self._opened_link().call(lambda: self._ask(queue, answer))
@@ -53,7 +54,7 @@ class AskingPublisher(Publisher):
             return
 
         def ask(channel: Any) -> None:
-            channel.add_on_close_callback(lambda _, error: refused(answer, error))
+            channel.add_on_close_callback(lambda _, error: refused(answer, queue, error))
             channel.queue_declare(queue, passive=True, callback=lambda found: done(channel, found))
 
         def done(channel: Any, found: Any) -> None:
@@ -66,12 +67,14 @@ class AskingPublisher(Publisher):
             answer.set_exception(BrokerUnreachableError(str(err)))
 
 
-def refused(answer: Answer, error: Any) -> None:
+def refused(answer: Answer, queue: str, error: Any) -> None:
     """Give the answer, or say why there is none."""
     if answer.done():  # we closed the channel ourselves
         return
     if refusals.is_gone(error):
         answer.set_result(None)
+    elif getattr(error, "reply_code", 0) == refusals.ACCESS_REFUSED:
+        answer.set_exception(UnseenQueueError(refusals.unseen(queue, str(error.reply_text))))
     else:
         text = str(getattr(error, "reply_text", error))
         answer.set_exception(BrokerUnreachableError(text))

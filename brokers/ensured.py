@@ -9,7 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from brokers import topology
-from brokers.errors import BrokerUnreachableError, QueueAwayError, TopologyError
+from brokers.errors import (
+    BrokerUnreachableError,
+    QueueAwayError,
+    TopologyError,
+    UnseenQueueError,
+)
 from brokers.latch import Latch
 from brokers.queues import Queue
 from brokers.waiting import Waiting
@@ -39,6 +44,7 @@ class Ensured:
         self._urls = urls
         self._declared = declared
         self._there: set[str] = set()
+        self._unseen: Problems = {}
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -48,9 +54,13 @@ class Ensured:
         self._attempts: list[Attempt] = []
 
     async def make(self, names: set[str], deadline: float, waiting: Waiting) -> Problems:
-        """Make queues, or see that they are there, until `deadline` (`time.monotonic`)."""
-        problems: Problems = {}
-        for attempt in self._begun(names - self._there):
+        """Make queues, or see that they are there, until `deadline` (`time.monotonic`).
+
+        Of those that this account may not see, an `UnseenQueueError` each time: RabbitMQ is asked
+        once.
+        """
+        problems: Problems = {n: err for n, err in self._unseen.items() if n in names}
+        for attempt in self._begun(names - self._there - self._unseen.keys()):
             if await waiting.until(attempt.over, deadline - time.monotonic()):
                 problems |= {n: err for n, err in attempt.problems.items() if n in names}
             else:
@@ -63,6 +73,8 @@ class Ensured:
     def forget(self, names: set[str]) -> None:
         """Ask again: RabbitMQ says that it has no such queue."""
         self._there -= names
+        for name in names:
+            self._unseen.pop(name, None)
 
     def renew(self, name: str) -> None:
         """Make a queue that RabbitMQ has lost, soon; wait for nothing."""
@@ -72,6 +84,7 @@ class Ensured:
     def clear(self) -> None:
         """Ask again for all."""
         self._there.clear()
+        self._unseen.clear()
 
     def _begun(self, names: set[str]) -> list[Attempt]:
         """Return the attempts that concern these queues; begin one for those that none concerns."""
@@ -93,6 +106,11 @@ class Ensured:
         try:
             attempt.problems = self._asked(sorted(attempt.names))
             self._there |= attempt.names - attempt.problems.keys()
+            self._unseen |= {
+                name: err
+                for name, err in attempt.problems.items()
+                if isinstance(err, UnseenQueueError)
+            }
         finally:
             attempt.over.open()
 

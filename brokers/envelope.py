@@ -272,7 +272,8 @@ def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
         message.message_id,
         message.actor_name,
         message.message_timestamp // 1000,
-        options.get("broker_priority"),
+        # Always said: from RabbitMQ 4.3 on a quorum queue takes a message without one for a 4.
+        options.get("broker_priority", 0),
         {
             "attempt": options.get("attempt", 1),
             "origin": options.get("origin", "send"),

@@ -8,6 +8,7 @@ WorkshedError
 ├── EnvelopeError                a delivered message that cannot be read
 │   └── SignatureError           nobody here has signed it, or it was altered since
 ├── TopologyError                a queue is missing, or differs from its declaration
+│   └── UnseenQueueError         the account may not see whether a queue is there
 └── BrokerError                  (also dramatiq's `BrokerConnectionError`)
     ├── BrokerUnreachableError   no connection, or none within the deadline
     │   └── QueueAwayError       the queue is on a node of the cluster that has ended
@@ -62,6 +63,10 @@ class SignatureError(EnvelopeError):
 
 class TopologyError(WorkshedError):
     """What RabbitMQ has is not what the program declares."""
+
+
+class UnseenQueueError(TopologyError):
+    """The account may neither make a queue nor see whether it is there; a publish will tell."""
 
 
 class BrokerError(WorkshedError, BrokerConnectionError):

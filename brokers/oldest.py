@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 from brokers.depth import AskingPublisher
-from brokers.errors import BrokerUnreachableError
+from brokers.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.db import Connection
 from workshed.jobs import windows, workers
 from workshed.metrics import meters
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 5.0
 ANSWER_S = 2.0
 ABSENT_S = 60.0
-"""Between questions for a queue that is not there: each is an error in RabbitMQ's log."""
+"""Between questions for a queue that is not there, or not to be seen: RabbitMQ logs each."""
 SHARE = 0.01
 """Share of the time that looks may take, however many jobs are due."""
 
@@ -67,7 +67,15 @@ class Oldest:
         if self._absent.get(queue, 0.0) > time.monotonic():
             return
         before = windows.clock(conn)  # before the question: what is sent later may be there
-        found = self._publisher.depth(queue, ANSWER_S)
+        try:
+            found = self._publisher.depth(queue, ANSWER_S)
+        except UnseenQueueError as err:
+            if queue not in self._absent:
+                logger.warning("%s; the metrics lack its depth and age", err)
+            self._absent[queue] = time.monotonic() + ABSENT_S
+            meters.READY.set(math.nan, queue)
+            meters.CONSUMERS.set(math.nan, queue)
+            return
         if found is None:
             self._absent[queue] = time.monotonic() + ABSENT_S
         elif not found.ready:

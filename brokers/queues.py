@@ -24,14 +24,17 @@ class Queue:
     """Share of a busy worker's starts, relative to its other queues."""
     kind: Literal["quorum", "classic"] = "quorum"
     levels: int = 0
-    """Priorities above 0 (`x-max-priority`). On a quorum queue from RabbitMQ 4.3 on; before, it has
-    two, above 4 and the rest."""
+    """Highest priority of its jobs; 0 is the lowest. A classic queue has that many true levels on
+    every RabbitMQ (`x-max-priority`). A quorum queue is declared without them: RabbitMQ 4.0 to 4.2
+    serve two, above 4 and the rest, and from 4.3 on each level is strict."""
     prefetch: int | None = None
     """Deliveries held by one process; `None`: twice its threads, as dramatiq has it."""
     cap: int | None = None
     """Greatest number of its jobs that run at once in one process; `None`: any."""
     consumer_timeout: timedelta = timedelta(hours=1)
-    """RabbitMQ takes a delivery back, and closes the channel, when it is not settled by then."""
+    """RabbitMQ takes a delivery back, and closes the channel, when it is not settled by then.
+    Before 4.3 it does so on every queue, from 4.3 on only on quorum queues. A worker gives back
+    by itself, earlier, what it has not started."""
 
     def __post_init__(self) -> None:
         """Refuse what RabbitMQ or dramatiq would refuse later, and less clearly."""

@@ -12,11 +12,12 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from brokers import topology
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
 from brokers.envelope import unknown_option
-from brokers.errors import NotAllSentError, QueueAwayError
+from brokers.errors import NotAllSentError, QueueAwayError, TopologyError, UnseenQueueError
 from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.master import wait_until_told
@@ -136,9 +137,13 @@ class RabbitMQ(Executing):
         """Make queues, once per process, or see that they are there.
 
         One whose node is away is left to its consumer to wait for, where others are there: they
-        have jobs, too. Raises `BrokerUnreachableError` or `TopologyError`.
+        have jobs, too. Raises `BrokerUnreachableError`, or `TopologyError` for all those that
+        RabbitMQ refuses, once the others are made.
         """
         problems = run(self._ensured.make(names, math.inf, Blocking()))
+        refused = [err for err in problems.values() if isinstance(err, TopologyError)]
+        if refused:
+            raise topology.worst(refused)
         for problem in problems.values():
             if not isinstance(problem, QueueAwayError) or len(problems) == len(names):
                 raise problem
@@ -195,4 +200,9 @@ class RabbitMQ(Executing):
         check_time_limits(self, names)
         # A retry that goes elsewhere is not to wait for the first worker there.
         elsewhere = {queue for actor in self.actors.values() for queue in retry_queues(actor)}
-        self.ensure_queues(names | elsewhere)
+        self.ensure_queues(names)
+        if elsewhere - names:
+            try:
+                self.ensure_queues(elsewhere - names)
+            except UnseenQueueError as err:  # it only sends there, and that may work
+                logger.warning("%s", err)

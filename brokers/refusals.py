@@ -2,11 +2,13 @@
 
 from brokers.errors import NackedError, PublishRefusedError, UnroutableError
 
+ACCESS_REFUSED = 403
 NOT_FOUND = 404
+PRECONDITION_FAILED = 406
 HINTS = {
-    403: "the user may not write to the exchange",
+    ACCESS_REFUSED: "the user may not write to the exchange",
     NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
-    406: "a message in flight beside this one was too large",
+    PRECONDITION_FAILED: "a message in flight beside this one was too large",
 }
 
 AWAY = ("home node", "stopped by supervisor", "due to timeout")
@@ -22,9 +24,23 @@ def is_gone(error: object) -> bool:
     return _is_not_found(error, "no queue")
 
 
+def is_unknown_argument(error: object) -> bool:
+    """Tell a queue argument that the server refuses from one that an existing queue lacks."""
+    text = str(getattr(error, "reply_text", error))
+    return getattr(error, "reply_code", 0) == PRECONDITION_FAILED and "- invalid arg" in text
+
+
 def _is_not_found(error: object, words: str) -> bool:
     text = str(getattr(error, "reply_text", error))
     return getattr(error, "reply_code", 0) == NOT_FOUND and words in text
+
+
+def unseen(queue: str, reason: str) -> str:
+    """Say that an account may not know of a queue: from RabbitMQ 4.3 on it needs a right to it."""
+    return (
+        f"queue {queue!r}: this account may not see whether it is there, nor how full it is "
+        f"({reason}). Import what `workshed broker definitions` prints, which lets it see"
+    )
 
 
 def closed(error: Exception) -> PublishRefusedError:

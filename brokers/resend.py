@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from brokers.depth import AskingPublisher
-from brokers.errors import BrokerUnreachableError
+from brokers.errors import BrokerUnreachableError, UnseenQueueError
 from brokers.queues import Queue
 from brokers.remake import remake
 from workshed.db import Connection
@@ -34,6 +34,7 @@ class Resend:
         self._publisher = publisher
         self._declared = declared
         self._after = after
+        self._unseen: set[str] = set()
 
     def __call__(self, conn: Connection) -> float:
         """Look at each queue that has rows kept until their outcome."""
@@ -53,6 +54,11 @@ class Resend:
             waiting = self._publisher.waiting(queue, ANSWER_S)
         except BrokerUnreachableError as err:  # or the node of this queue is away
             logger.debug("%s", err)
+            return False
+        except UnseenQueueError as err:
+            if queue not in self._unseen:
+                self._unseen.add(queue)
+                logger.error("%s; a job that it loses is not sent again", err)  # noqa: TRY400 -- no trace
             return False
         if waiting is None:
             logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)

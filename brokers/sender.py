@@ -15,6 +15,7 @@ from brokers.errors import (
     BrokerUnreachableError,
     NackedError,
     UnroutableError,
+    UnseenQueueError,
 )
 from brokers.marks import Marks
 from brokers.parcel import Flight, Message, Parcel, packed
@@ -260,7 +261,12 @@ def share_failures(parcels: list[Parcel]) -> None:
 
 
 def unsent(problem: Exception | None) -> Exception | None:
-    """Say of an outage in time that the message was not sent."""
+    """Say of an outage in time that the message was not sent.
+
+    A queue that this account may not see is no obstacle: RabbitMQ returns what has no queue.
+    """
+    if isinstance(problem, UnseenQueueError):
+        return None
     if isinstance(problem, OUTAGES):
         return type(problem)(f"{problem}; nothing was sent")
     return problem

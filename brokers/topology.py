@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import logging
-import re
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -19,55 +17,38 @@ from pika.exceptions import (
 )
 
 from brokers.address import describe, parameters, unreachable
-from brokers.errors import BrokerUnreachableError, QueueAwayError, TopologyError
+from brokers.arguments import (
+    DEAD_ARGUMENTS,
+    FIRST,
+    NEWEST,
+    Version,
+    equivalents,
+    read_version,
+)
+from brokers.errors import (
+    BrokerUnreachableError,
+    QueueAwayError,
+    TopologyError,
+    UnseenQueueError,
+)
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
-from brokers.refusals import is_away
-from workshed.duration import ms
-
-logger = logging.getLogger(__name__)
+from brokers.refusals import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    is_away,
+    is_unknown_argument,
+    unseen,
+)
 
 EXCHANGE_TYPE = "direct"
-# Without the limit, RabbitMQ 4.0 drops a dead letter that was looked at twenty times in its UI.
-DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
-ACCESS_REFUSED = 403
-NOT_FOUND = 404
-PRECONDITION_FAILED = 406
-Version = tuple[int, int]
-FIRST: Version = (4, 0)
-STRICT_LEVELS: Version = (4, 3)
-"""From here on a quorum queue serves its levels strictly; before, above 4 is high and below low."""
 TIMEOUT_S = 5.0
 """Longest that `ensure` and `check` take, with all their servers and queues."""
 LATE = "it did not answer in time"
 # What pika lets through of a connection that could not be made: the last two come from the socket,
 # the name service and TLS as they are.
 CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
-
-
-def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
-    """Return the arguments a queue is declared with; they can never change afterwards.
-
-    `version` of RabbitMQ: before 4.3 a quorum queue with levels is refused, and has two of them.
-    """
-    found: dict[str, Any] = {
-        "x-queue-type": queue.kind,
-        "x-dead-letter-exchange": EXCHANGE,
-        "x-dead-letter-routing-key": queue.dead,
-        "x-consumer-timeout": ms(seconds=queue.consumer_timeout.total_seconds()),
-    }
-    if queue.kind == "classic":
-        return found | ({"x-max-priority": queue.levels} if queue.levels else {})
-    if queue.levels and version >= STRICT_LEVELS:
-        found["x-max-priority"] = queue.levels
-    return found | {
-        # RabbitMQ 4.0 counts every return of a message, a clean shutdown's too, and would bury
-        # bystanders.
-        "x-delivery-limit": -1,
-        # A dead letter leaves only once its queue has confirmed it; that needs this overflow.
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
 
 
 def members(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -78,24 +59,35 @@ def members(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
     """Declare what is missing; where the user may not, check that it is there.
 
-    Raises `BrokerUnreachableError`, or `TopologyError` which names the queue and the argument;
-    `QueueAwayError` for one that is on a node which does not run.
+    A queue that RabbitMQ refuses does not keep the others from being made. Afterwards raises
+    `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` where
+    the account may neither make a queue nor see it; or `QueueAwayError` for one that is on a node
+    which does not run. Raises `BrokerUnreachableError` at once.
     """
-    first: QueueAwayError | None = None
+    problems: list[TopologyError | QueueAwayError] = []
     deadline = time.monotonic() + timeout_s
     with opened(urls, timeout_s) as connection:
         for queue in queues:
             try:
                 _ensure_queue(connection, queue)
-            except QueueAwayError as err:
-                first = first or err
+            except (TopologyError, QueueAwayError) as err:
+                problems.append(err)
             except StreamLostError as err:
                 if time.monotonic() < deadline:
                     raise
                 # RabbitMQ 4.0 looks for a node that is gone for a minute before it says so.
                 raise away(queue.name, LATE) from err
-    if first is not None:
-        raise first
+    if problems:
+        raise worst(problems)
+
+
+def worst(problems: Iterable[TopologyError | QueueAwayError]) -> TopologyError | QueueAwayError:
+    """Return one error for all: the refusals together, else the first of the others."""
+    found = list(problems)
+    refused = [err for err in found if type(err) is TopologyError]
+    if len(refused) > 1:
+        return TopologyError("\n".join(map(str, refused)))
+    return next(iter([*refused, *found]))
 
 
 def check(urls: list[str], queues: Iterable[Queue]) -> None:
@@ -170,31 +162,49 @@ def version(connection: Any) -> Version:
     return read_version(words.decode() if isinstance(words, bytes) else str(words))
 
 
-def read_version(text: str) -> Version:
-    """Read a version as RabbitMQ writes it."""
-    found = re.match(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else FIRST
-
-
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
-    wanted = arguments(queue, version(connection))
-    try:
-        _declare(connection.channel(), queue, wanted)
-    except ChannelClosedByBroker as err:
-        if err.reply_code == PRECONDITION_FAILED and wanted != arguments(queue):
-            _keep_without_levels(connection, queue)
+    server = version(connection)
+    first: ChannelClosedByBroker | None = None
+    for wanted in equivalents(queue, server):
+        try:
+            _declare(connection.channel(), queue, wanted)
+        except ChannelClosedByBroker as err:
+            if err.reply_code != PRECONDITION_FAILED or is_unknown_argument(err):
+                _judge(connection, queue, first or err, server)
+                return
+            first = first or err
+        else:
             return
-        if err.reply_code == PRECONDITION_FAILED:
-            raise TopologyError(
-                f"queue {queue.name!r} exists with other arguments: "
-                f"{err.reply_text.removeprefix('PRECONDITION_FAILED - ')}. A queue "
-                "keeps what it was made with: let it run empty, delete it, and start again"
-            ) from None
-        if is_away(err):
-            raise away(queue.name, err.reply_text) from None
-        if err.reply_code != ACCESS_REFUSED:
-            raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
-        _check(connection, queue)
+    if first is not None:
+        _judge(connection, queue, first, server)
+
+
+def _judge(
+    connection: pika.BlockingConnection, queue: Queue, err: ChannelClosedByBroker, server: Version
+) -> None:
+    """Say why RabbitMQ refused a declaration, unless it only refused this account."""
+    said = str(err.reply_text).removeprefix("PRECONDITION_FAILED - ")
+    if is_unknown_argument(err):
+        raise TopologyError(
+            f"queue {queue.name!r} was not made: RabbitMQ {written(server)} does not take one of "
+            f"its arguments ({said}). This release of Workshed knows RabbitMQ {written(FIRST)} to "
+            f"{written(NEWEST)}: run one of these, or a release of Workshed that knows yours"
+        ) from None
+    if err.reply_code == PRECONDITION_FAILED:
+        raise TopologyError(
+            f"queue {queue.name!r} exists with other arguments: {said}. A queue "
+            "keeps what it was made with: let it run empty, delete it, and start again"
+        ) from None
+    if is_away(err):
+        raise away(queue.name, err.reply_text) from None
+    if err.reply_code != ACCESS_REFUSED:
+        raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
+    _check(connection, queue)
+
+
+def written(server: Version) -> str:
+    """Write a version as RabbitMQ does."""
+    return ".".join(map(str, server))
 
 
 def away(name: str, said: str) -> QueueAwayError:
@@ -202,20 +212,6 @@ def away(name: str, said: str) -> QueueAwayError:
     return QueueAwayError(
         f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
         "rabbitmqctl forget_cluster_node on another, and the queue is made anew"
-    )
-
-
-def _keep_without_levels(connection: pika.BlockingConnection, queue: Queue) -> None:
-    """Use a quorum queue that was made before RabbitMQ had strict levels."""
-    try:
-        _declare(connection.channel(), queue, arguments(queue))
-    except ChannelClosedByBroker as err:
-        raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
-    logger.warning(
-        "queue %r was made before RabbitMQ 4.3 and keeps two priorities; for %d strict levels let "
-        "it run empty, delete it, and start again",
-        queue.name,
-        queue.levels,
     )
 
 
@@ -236,8 +232,10 @@ def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
         except ChannelClosedByBroker as err:
             if is_away(err):
                 raise away(name, err.reply_text) from None
+            setup = "run `workshed broker setup` as a user who may declare it"
+            if err.reply_code == ACCESS_REFUSED:
+                said = unseen(name, err.reply_text)
+                raise UnseenQueueError(f"{said}. If the queue is missing, {setup}") from None
             what = "does not exist" if err.reply_code == NOT_FOUND else err.reply_text
-            raise TopologyError(
-                f"queue {name!r}: {what}; run `workshed broker setup` as a user who may declare it"
-            ) from None
+            raise TopologyError(f"queue {name!r}: {what}; {setup}") from None
         channel.close()

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from brokers.accounts import accounts
+from brokers.arguments import Version, read_version
 from brokers.build import middleware
 from brokers.definitions import definitions
 from brokers.envelope import OPTIONS
@@ -33,6 +34,7 @@ COMMANDS = README.parent / "docs" / "command-line.md"
 CONFIGURATION = README.parent / "docs" / "configuration.md"
 MIDDLEWARE = README.parent / "docs" / "middleware.md"
 DEFINITIONS = README.parent / "deploy" / "rabbitmq" / "definitions.json"
+COMPOSE = README.parent / "deploy" / "compose.yaml"
 RULES = README.parent / "deploy" / "prometheus" / "rules.yml"
 OPERATOR_RULES = README.parent / "deploy" / "kubernetes" / "overlays" / "large" / "rules.yaml"
 LICENCES = README.parent / "LICENSES-THIRD-PARTY.md"
@@ -164,7 +166,14 @@ def default(value: Any) -> str:
 def definitions_file() -> str:
     """Return what RabbitMQ imports for the queues that ship, without a password."""
     people = accounts([queue.name for queue in QUEUES], {}, "workshed")
-    return json.dumps(definitions("workshed", QUEUES, people, {}), indent=2) + "\n"
+    made = definitions("workshed", QUEUES, people, {}, deployed_rabbitmq())
+    return json.dumps(made, indent=2) + "\n"
+
+
+def deployed_rabbitmq() -> Version:
+    """Return the version of RabbitMQ that the deployment pins, which imports these definitions."""
+    found = re.search(r"image: rabbitmq:([\d.]+)", COMPOSE.read_text("utf-8"))
+    return read_version(found[1] if found else "")
 
 
 def operator_rules() -> str:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from brokers.arguments import Version, equivalents, read_version
 from brokers.publisher import EXCHANGE
 from brokers.queues import Queue
-from brokers.topology import Version, arguments, read_version
 from console.management import Management
 
 SETUP = "workshed broker setup"
@@ -45,7 +45,8 @@ def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
 
 def unlike(queue: Queue, found: dict[str, Any], version: Version) -> Iterator[str]:
     """Say which arguments differ; RabbitMQ keeps those a queue was made with."""
-    wanted, has = arguments(queue, version), found.get("arguments", {})
+    allowed, has = equivalents(queue, version), found.get("arguments", {})
+    wanted = has if has in allowed else allowed[0]
     for name in sorted(wanted.keys() | has.keys()):
         if wanted.get(name) != has.get(name):
             yield f"{name} is {shown(has.get(name))} and declared as {shown(wanted.get(name))}"

@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from psycopg import sql
 
 from brokers import build, link
+from brokers.arguments import read_version
 from brokers.testing.server import RabbitMQ
 from console.servers import Servers, postgres
 from console.servers.mail import MailCatcher
@@ -415,6 +416,10 @@ class Management:
                     raise
             else:
                 return
+
+    def version(self):
+        """The release series of the server, such as `(4, 3)`."""
+        return read_version(self.ask("GET", "overview")["rabbitmq_version"])
 
     def queues(self):
         """All queues by name, with their arguments and counts, which are 0.3 s old at most."""

@@ -5,7 +5,8 @@ import itertools
 import pika
 from psycopg import sql
 
-from brokers import topology
+from brokers import refusals, topology
+from brokers.arguments import arguments as declared
 from brokers.publisher import EXCHANGE
 
 POOLS = ("worker-mail", "worker-rest")
@@ -49,7 +50,7 @@ def operations(mail, rest):
         **{
             f"declare {queue} again": declare(queue, arguments)
             for one in (mail, rest)
-            for queue, arguments in topology.members(one, topology.arguments(one)).items()
+            for queue, arguments in topology.members(one, declared(one)).items()
         },
         ANOTHER_USER: publish(EXCHANGE, mail.name, user_id="guest"),
         "declare a queue": declare("mine"),
@@ -124,7 +125,7 @@ def reads(*queues):
 def refusal(part, operation):
     """The code of RabbitMQ's refusal: another name is looked at once somebody may publish."""
     is_sender = operation == ANOTHER_USER and part != "monitor"
-    return topology.PRECONDITION_FAILED if is_sender else topology.ACCESS_REFUSED
+    return refusals.PRECONDITION_FAILED if is_sender else refusals.ACCESS_REFUSED
 
 
 def columns_of(conn, table):

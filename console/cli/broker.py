@@ -84,8 +84,13 @@ def definitions(
         ),
     ] = None,
     release: Annotated[
-        str, typer.Option("--rabbitmq", metavar="VERSION", help="Which will import it.")
-    ] = "4.0",
+        str | None,
+        typer.Option(
+            "--rabbitmq",
+            metavar="VERSION",
+            help="Which will import it, such as 4.3; by default that of the server, or the newest.",
+        ),
+    ] = None,
     packages: Declaring = None,
     as_json: Json = False,
 ) -> None:
@@ -97,7 +102,6 @@ def definitions(
     from brokers import build
     from brokers.accounts import accounts
     from brokers.definitions import definitions as made
-    from brokers.topology import read_version
     from console import amqp
     from console.cli.output import print_json, talk
     from console.passwords import ensured
@@ -112,10 +116,36 @@ def definitions(
     secret = {} if passwords is None else ensured(passwords, [one.name for one in people])
     url = settings().broker_url.get_secret_value().split(";")[0]
     place = vhost or amqp.vhost(url)
-    print_json(made(place, known.values(), people, secret, read_version(release)))
+    print_json(made(place, known.values(), people, secret, importing(release, url)))
     alone = known.keys() - {name for names in named.values() for name in names}
     if named and alone:
         talk(f"No pool may read {', '.join(sorted(alone))}.")
+
+
+def importing(release: str | None, url: str) -> tuple[int, int]:
+    """Return the version that definitions are for: as named, or of the server, or the newest."""
+    from brokers import topology
+    from brokers.arguments import FIRST, NEWEST, is_version, read_version
+    from brokers.errors import BrokerUnreachableError
+    from console.cli.output import talk
+
+    if release is not None:
+        if not is_version(release) or read_version(release) < FIRST:
+            raise typer.BadParameter(
+                f"{release!r} is not like {topology.written(NEWEST)}, or older than "
+                f"{topology.written(FIRST)}",
+                param_hint="--rabbitmq",
+            )
+        return read_version(release)
+    try:
+        with topology.opened([url]) as connection:
+            return topology.version(connection)
+    except BrokerUnreachableError:
+        talk(
+            f"For RabbitMQ {topology.written(NEWEST)}, since none answers here; "
+            "for another add --rabbitmq VERSION."
+        )
+        return NEWEST
 
 
 def pools_of(words: list[str]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from brokers import topology
+from brokers import refusals, topology
 from brokers.publisher import EXCHANGE
 from console.amqp import connect
 from console.depths import depth
@@ -61,7 +61,7 @@ def tried(channel: Any) -> Answer:
     except UnroutableError:
         return Answer("allowed")
     except ChannelClosedByBroker as err:
-        missing = err.reply_code == topology.NOT_FOUND
+        missing = err.reply_code == refusals.NOT_FOUND
         return Answer("no exchange" if missing else "refused", str(err.reply_text))
     return Answer("allowed")
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pika
 
 from brokers import address, tls, topology
+from brokers.arguments import FIRST
 from brokers.build import STUB
 from console import troubles
 from console.doctor import probe
@@ -53,7 +54,7 @@ def version(here: Surroundings) -> Iterator[Finding]:
     with topology.opened(here.urls) as connection:
         found = topology.version(connection)
     said = f"RabbitMQ {found[0]}.{found[1]}"
-    if found < topology.FIRST:
+    if found < FIRST:
         yield failed(f"{said}: 4.0 or newer is needed", "upgrade RabbitMQ to 4.0 or newer")
     else:
         yield ok(said)

@@ -35,7 +35,7 @@ class Parts:
         people = accounts([queue.name for queue in queues], pools, self.prefix)
         self._accounts = [one.name for one in people]
         passwords = dict.fromkeys(self._accounts, PASSWORD)
-        rabbitmq.load(definitions(rabbitmq.vhost, queues, people, passwords))
+        rabbitmq.load(definitions(rabbitmq.vhost, queues, people, passwords, rabbitmq.version()))
         run(MAKE, self.prefix, database_url, programs)
         with self._owner() as conn:
             for role in ROLES:

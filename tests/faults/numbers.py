@@ -181,11 +181,11 @@ NUMBERS = (
     Number(
         15,
         "an argument of a queue that changed is a 406 on every send",
-        f"{INTEGRATION}/test_sending.py::test_a_quorum_queue_with_levels_is_never_a_refusal",
+        f"{INTEGRATION}/test_arguments.py::test_a_queue_of_each_type_can_be_made_and_used",
         Remedy(
-            "brokers/topology.py",
-            "    if queue.levels and version >= STRICT_LEVELS:",
-            "    if queue.levels:",
+            "brokers/arguments.py",
+            '        "x-max-priority": Taken(before=NEVER),',
+            '        "x-max-priority": ALWAYS,',
         ),
         "RabbitMQ refuses the queue, and every send to it",
     ),
@@ -207,8 +207,8 @@ NUMBERS = (
         f"{INTEGRATION}/test_sending.py::test_a_user_who_may_not_declare_can_send_to_what_is_there",
         Remedy(
             "brokers/topology.py",
-            "        if err.reply_code != ACCESS_REFUSED:",
-            "        if True:",
+            "    if err.reply_code != ACCESS_REFUSED:",
+            "    if True:",
         ),
         "who may not declare cannot send either",
     ),

@@ -178,9 +178,9 @@ def send(ledger, brokers, refused):
     f"{KILLS} times, and cut off from the others for {CUT_S} s; then each is restarted",
     load="20 000 jobs, direct to each node and transactional",
     remedy=Remedy(
-        "brokers/topology.py",
-        "    found: dict[str, Any] = {\n",
-        '    queue = type(queue)(queue.name, kind="classic")\n    found: dict[str, Any] = {\n',
+        "brokers/arguments.py",
+        "    taken = TABLE[queue.kind]\n",
+        '    queue = type(queue)(queue.name, kind="classic")\n    taken = TABLE[queue.kind]\n',
     ),
 )
 def test_nodes_are_lost_killed_cut_off_and_restarted(

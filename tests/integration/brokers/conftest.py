@@ -49,6 +49,26 @@ def away(broker):
 
 
 @pytest.fixture
+def limited(broker, vhost, rabbitmq, away):
+    """`limited("^workshed.jobs$")`: this process logs in as a user with this right to write alone.
+
+    The queue `default` is there.
+    """
+
+    def limit(write):
+        broker.ensure_queues({"default"})
+        broker._ensured.clear()
+        login = vhost.partition("://")[2].partition("@")[0]
+        rabbitmq.ask("PUT", "users/sender", {"password": "pw", "tags": ""})
+        rights = {"configure": "^$", "write": write, "read": "^$"}
+        rabbitmq.ask("PUT", f"permissions/{rabbitmq.vhost}/sender", rights)
+        away(vhost.replace(login, "sender:pw"))
+
+    yield limit
+    rabbitmq.ask("DELETE", "users/sender")
+
+
+@pytest.fixture
 def gone(broker, vhost, away, eventually):
     """`with gone():` RabbitMQ has left this process, and does not answer."""
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from brokers import resend, schedule
+from brokers.accounts import accounts
 from brokers.depth import Answer, AskingPublisher, refused
-from brokers.errors import BrokerUnreachableError
+from brokers.errors import BrokerUnreachableError, UnseenQueueError
 from brokers.relay import Relay
 from brokers.resend import Resend
 from middleware import Settling
@@ -201,15 +202,62 @@ def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher,
         (403, "ACCESS_REFUSED - to queue 'emails'", False),
     ],
 )
-def test_a_queue_on_a_node_that_is_away_is_not_gone(code, text, gone):
+def test_a_queue_that_is_away_or_not_to_be_seen_is_not_gone(code, text, gone):
     answer = Answer()
 
-    refused(answer, SimpleNamespace(reply_code=code, reply_text=text))
+    refused(answer, "emails", SimpleNamespace(reply_code=code, reply_text=text))
 
     if gone:
         assert answer.result() is None
     else:
-        assert isinstance(answer.exception(), BrokerUnreachableError)
+        kind = UnseenQueueError if code == 403 else BrokerUnreachableError
+        assert isinstance(answer.exception(), kind)
+
+
+@pytest.fixture
+def lose(send, rabbitmq, publisher, eventually):
+    """Send five mails that RabbitMQ loses; they are one look from being sent again."""
+    send(5)
+    rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/emails/contents")
+    eventually(lambda: rabbitmq.depth("emails") == 0)
+
+
+@pytest.mark.usefixtures("lose")
+def test_a_relay_with_an_account_of_its_own_sees_what_was_lost(broker, limited, connect, rows):
+    """From RabbitMQ 4.3 on it needs some right to each queue, or it would send nothing again."""
+    [account] = [one for one in accounts(broker.declared, {}, "a") if one.name == "a-relay"]
+    limited(account.write)
+    publisher = AskingPublisher(broker.urls, "relay")
+    publisher.ready(60)
+
+    for after in (LATER, AT_ONCE):
+        Resend(publisher, broker.declared, after)(connect(autocommit=True))
+    publisher.close()
+
+    assert states(rows) == (0, 0, 5)
+
+
+@pytest.mark.usefixtures("lose")
+def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
+    broker, limited, connect, rows, rabbitmq, caplog
+):
+    """Accounts of earlier releases may not, from RabbitMQ 4.3 on; nothing was said of it."""
+    limited("^workshed.jobs$")
+    publisher = AskingPublisher(broker.urls, "relay")
+    publisher.ready(60)
+    duty, conn = Resend(publisher, broker.declared, AT_ONCE), connect(autocommit=True)
+
+    for _ in range(3):
+        duty(conn)
+    publisher.close()
+
+    said = [one.message for one in caplog.records if "is not sent again" in one.message]
+    if rabbitmq.version() < (4, 3):
+        assert (said, states(rows)) == ([], (0, 0, 5))
+    else:
+        assert (len(said), states(rows)) == (1, (5, 0, 0))
+        assert "'emails': this account may not see" in said[0]
+        assert "Import what `workshed broker definitions` prints" in said[0]
 
 
 def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, rows):

@@ -18,6 +18,7 @@ import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
 from brokers import Queue, schedule, topology
+from brokers.accounts import accounts
 from brokers.envelope import stamp
 from brokers.errors import (
     BrokerBlockedError,
@@ -193,32 +194,19 @@ def test_a_queue_with_other_arguments_is_refused_with_the_argument(greet, broker
 
 
 @pytest.fixture
-def sender_only(broker, vhost, rabbitmq, away):
-    """This process sends as a user who may not declare; `default` is there."""
-    broker.ensure_queues({"default"})
-    broker._ensured.clear()
-    login = vhost.partition("://")[2].partition("@")[0]
-    rabbitmq.ask("PUT", "users/sender", {"password": "pw", "tags": ""})
-    rights = {"configure": "^$", "write": "^workshed.jobs$", "read": "^$"}
-    rabbitmq.ask("PUT", f"permissions/{rabbitmq.vhost}/sender", rights)
-    away(vhost.replace(login, "sender:pw"))
-    yield
-    rabbitmq.ask("DELETE", "users/sender")
+def sender_only(broker, limited):
+    """A user who may not declare, as `workshed broker definitions` makes one."""
+    [sender] = [one for one in accounts(broker.declared, {}, "a") if one.name == "a-sender"]
+    limited(sender.write)
 
 
-@pytest.mark.parametrize("server", [(4, 0), (4, 3)])
-def test_a_quorum_queue_with_levels_is_never_a_refusal(
-    actor, broker, rabbitmq, monkeypatch, eventually, server
-):
-    """Declared as for 4.3, every send to one that was made before ended with a 406."""
-    monkeypatch.setattr(topology, "version", lambda _: server)
-    broker.add_queue(Queue("ranked", levels=9))
-    on_ranked = actor(queue_name="ranked")(lambda: None)
+@pytest.fixture
+def blind_sender(limited):
+    """A user with no right to any queue, as earlier releases made them.
 
-    on_ranked.send_with_options(broker_priority=9)
-
-    eventually(lambda: rabbitmq.depth("ranked") == 1)
-    assert "x-max-priority" not in rabbitmq.queues()["ranked"]["arguments"]
+    From RabbitMQ 4.3 on it cannot see whether a queue is there.
+    """
+    limited("^workshed.jobs$")
 
 
 @pytest.mark.usefixtures("sender_only")
@@ -232,6 +220,33 @@ def test_a_user_who_may_not_declare_can_send_to_what_is_there(greet, broker, rab
 
 @pytest.mark.usefixtures("sender_only")
 def test_a_message_for_a_queue_this_user_may_not_make_is_refused(greet, rabbitmq, rows):
+    check_refused(greet, rabbitmq, rows)
+
+
+@pytest.mark.usefixtures("blind_sender")
+def test_a_user_who_may_not_see_a_queue_can_send_to_what_is_there(
+    greet, broker, rabbitmq, eventually, monkeypatch
+):
+    """It asks once: each send would open a connection to be refused again."""
+    asked, ensure = [], topology.ensure
+    monkeypatch.setattr(topology, "ensure", lambda *args: asked.append(args) or ensure(*args))
+
+    for number in range(3):
+        greet.send(number)
+
+    eventually(lambda: rabbitmq.depth("default") == 3)
+    assert len(asked) == 1
+    with pytest.raises(TopologyError, match=r"'low'.*broker setup"):
+        broker.ensure_queues({"low"})
+
+
+@pytest.mark.usefixtures("blind_sender")
+def test_a_user_who_may_not_see_a_queue_is_refused_what_it_cannot_send(greet, rabbitmq, rows):
+    check_refused(greet, rabbitmq, rows)
+
+
+def check_refused(greet, rabbitmq, rows):
+    """RabbitMQ returns what has no queue, to whoever may not make it."""
     greet.send(1)
     rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/default")
 

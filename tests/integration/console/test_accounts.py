@@ -21,9 +21,10 @@ from pika.exceptions import (
 )
 
 from brokers.accounts import Account, accounts, hashed
+from brokers.arguments import read_version
 from brokers.definitions import definitions
 from brokers.publisher import EXCHANGE
-from brokers.queues import QUEUES, Queue
+from brokers.queues import QUEUES
 from console.servers import install
 from console.servers.rabbitmq import USER, RabbitMQ
 from console.servers.state import temporary
@@ -44,7 +45,10 @@ class Imported:
         each = [accounts([q.name for q in QUEUES], one, self.prefix) for one in pools]
         people = list(dict.fromkeys(itertools.chain(*each)))
         self.passwords = {one.name: secrets.token_urlsafe(8) for one in people}
-        self.made = definitions(self.vhost, QUEUES, people, self.passwords)
+        self.made = definitions(self.vhost, QUEUES, people, self.passwords, self.version())
+
+    def version(self):
+        return read_version(json.loads(self.ask("GET", "overview")[1])["rabbitmq_version"])
 
     def take_by_command(self):
         with tempfile.TemporaryDirectory(prefix="workshed-definitions-") as name:
@@ -383,10 +387,11 @@ def test_what_was_imported_is_as_declared(workshed, env, imported, broker, monke
     assert (done.code, done.out) == (0, f"{len(QUEUES)} queues are there, as declared\n")
 
 
-def test_a_node_without_data_boots_with_them():
+def test_a_node_without_data_boots_with_them(rabbitmq):
     """`load_definitions`, as a container has it; then RabbitMQ makes no `guest`."""
     with temporary() as state:
         node = Loading(state, install.ensure(lambda _: None))
+        node.version = rabbitmq.version()
         node.start()
         try:
             users = {one["user"] for one in json.loads(node.ctl("list_users", "--formatter=json"))}
@@ -405,7 +410,8 @@ class Loading(RabbitMQ):
     """A node that imports definitions when it boots, and an administrator with them."""
 
     def settings(self):
-        made = definitions("jobs", QUEUES, accounts([q.name for q in QUEUES], {}, "workshed"), {})
+        people = accounts([q.name for q in QUEUES], {}, "workshed")
+        made = definitions("jobs", QUEUES, people, {}, self.version)
         made["users"].append(Account(USER, tags=("administrator",)).user(self.password))
         file = self.folder / "definitions.json"
         file.write_text(json.dumps(made))
@@ -494,14 +500,40 @@ def test_a_pattern_matches_no_other_name():
     assert worker.read == r"^(a\.b|c)$"
 
 
-def test_strict_levels_are_asked_for_where_rabbitmq_has_them():
-    queue = Queue("fast", levels=3)
+@pytest.mark.parametrize(("release", "timeout"), [("4.2", 3_600_000), ("4.3", None)])
+def test_definitions_are_for_the_version_that_is_named(workshed, broker, release, timeout):
+    """RabbitMQ 4.3.2 and later refuse a file in which a classic queue has a consumer timeout."""
+    done = workshed("broker", "definitions", "--rabbitmq", release)
 
-    def asked(version):
-        made = definitions("/", [queue], [], {}, version)["queues"]
-        return [one["arguments"].get("x-max-priority") for one in made if one["name"] == "fast"]
+    declared = {one["name"]: one["arguments"] for one in done.json["queues"]}
+    assert declared["emails"].get("x-consumer-timeout") == timeout
+    assert declared["default"]["x-consumer-timeout"] == 3_600_000
 
-    assert (asked((4, 2)), asked((4, 3))) == ([None], [3])
+
+def test_definitions_are_by_default_for_the_server_that_answers(workshed, broker, rabbitmq):
+    named = workshed("broker", "definitions", "--rabbitmq", ".".join(map(str, rabbitmq.version())))
+    done = workshed("broker", "definitions")
+
+    assert done.json["queues"] == named.json["queues"]
+    assert done.err == ""
+
+
+def test_definitions_are_for_the_newest_version_where_no_server_answers(workshed, broker, env):
+    env(BROKER_URL="amqp://127.0.0.1:9")
+
+    done = workshed("broker", "definitions", "--vhost", "jobs")
+
+    newest = workshed("broker", "definitions", "--vhost", "jobs", "--rabbitmq", "4.3")
+    assert done.json == newest.json
+    assert "For RabbitMQ 4.3, since none answers here" in done.err
+
+
+@pytest.mark.parametrize("release", ["3.13", "four", "v4.3"])
+def test_a_version_that_is_not_supported_is_refused(workshed, broker, release):
+    done = workshed("broker", "definitions", "--rabbitmq", release)
+
+    assert (done.code, done.out) == (2, "")
+    assert repr(release) in done.err
 
 
 def test_a_hash_is_salted():

@@ -1,0 +1,151 @@
+"""What this RabbitMQ takes of the arguments of a queue, and what is said where it does not."""
+
+import json
+import logging
+
+import pika
+import pytest
+
+from brokers import Queue, topology
+from brokers import arguments as facts
+from brokers.arguments import ALWAYS, FIRST, TABLE, arguments
+from brokers.errors import TopologyError
+
+VALUES = {
+    "x-consumer-timeout": 3_600_000,
+    "x-dead-letter-exchange": "workshed.jobs",
+    "x-dead-letter-routing-key": "a.dead",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-delivery-limit": -1,
+    "x-max-priority": 4,
+    "x-overflow": "reject-publish",
+}
+NEEDED = {"x-dead-letter-routing-key": "x-dead-letter-exchange"}
+IGNORED = ("4.3.0", "4.3.1")
+"""These take a consumer timeout for a classic queue, and do nothing with it."""
+
+
+@pytest.fixture
+def connection(vhost):
+    found = pika.BlockingConnection(pika.URLParameters(vhost))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def release(rabbitmq):
+    """The whole version of the server."""
+    return rabbitmq.ask("GET", "overview")["rabbitmq_version"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in TABLE for name in TABLE[kind]])
+def test_the_server_takes_what_the_table_says_and_no_more(
+    connection, rabbitmq, release, kind, name
+):
+    wanted = {"x-queue-type": kind, name: VALUES[name]}
+    if name in NEEDED:
+        wanted[NEEDED[name]] = VALUES[NEEDED[name]]
+
+    try:
+        connection.channel().queue_declare("a", durable=True, arguments=wanted)
+        answer = "taken"
+    except pika.exceptions.ChannelClosedByBroker as err:
+        answer = str(err.reply_text)
+
+    if TABLE[kind][name].by(rabbitmq.version()) or release in IGNORED:
+        assert answer == "taken"
+    else:
+        assert f"invalid arg '{name}'" in answer
+
+
+@pytest.mark.parametrize("levels", [0, 4])
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_a_queue_of_each_type_can_be_made_and_used(
+    broker, actor, rabbitmq, kind, levels, eventually
+):
+    broker.add_queue(Queue("a", kind=kind, levels=levels))
+
+    actor(queue_name="a", actor_name="job")(lambda: None).send()
+
+    eventually(lambda: rabbitmq.depth("a") == 1)
+    assert rabbitmq.queues()["a"]["arguments"] == arguments(
+        broker.declared["a"], rabbitmq.version()
+    )
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Workshed takes RabbitMQ for one that knows levels of quorum queues, which none does."""
+    quorum = {**TABLE["quorum"], "x-max-priority": ALWAYS}
+    monkeypatch.setattr(facts, "TABLE", {**TABLE, "quorum": quorum})
+
+
+@pytest.mark.usefixtures("refused")
+def test_an_argument_the_server_does_not_know_is_not_taken_for_one_that_differs(vhost, rabbitmq):
+    """The queue is not there: to let it run empty and delete it would mend nothing."""
+    with pytest.raises(TopologyError) as error:
+        topology.ensure([vhost], [Queue("ranked", levels=9)])
+
+    said = str(error.value)
+    assert "queue 'ranked' was not made: RabbitMQ " in said
+    assert "invalid arg 'x-max-priority'" in said
+    assert "knows RabbitMQ 4.0 to 4.3: run one of these, or a release of Workshed" in said
+    assert "exists" not in said
+    assert "delete it" not in said
+    assert "ranked" not in rabbitmq.queues()
+
+
+@pytest.mark.usefixtures("refused")
+def test_the_queues_beside_a_refused_one_are_made(broker, rabbitmq):
+    """Those that sort behind it were not, and each of their senders was refused."""
+    broker.add_queue(Queue("a", levels=9))
+    broker.add_queue(Queue("b", levels=9))
+
+    with pytest.raises(TopologyError, match=r"(?s)'a' was not made.*\n.*'b' was not made"):
+        broker.ensure_queues({"a", "b", "default", "low"})
+
+    assert {"default", "default.dead", "low", "low.dead"} <= rabbitmq.queues().keys()
+
+
+def test_one_connection_makes_all_that_the_server_takes(vhost, connection, rabbitmq):
+    """A relay makes queues over one connection, and would stop at the first that differs."""
+    connection.channel().queue_declare("a", durable=True, arguments={"x-queue-type": "classic"})
+
+    with pytest.raises(TopologyError, match=r"'a' exists with other arguments.*let it run empty"):
+        topology.ensure([vhost], [Queue("a"), Queue("b")])
+
+    assert {"b", "b.dead"} <= rabbitmq.queues().keys()
+
+
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_a_queue_that_an_older_server_made_is_kept(
+    connection, rabbitmq, vhost, monkeypatch, caplog, kind
+):
+    """After an upgrade in place each start would end with "exists with other arguments"."""
+    queue = Queue("a", kind=kind, levels=4)
+    made = arguments(queue, FIRST if rabbitmq.version() < (4, 3) else rabbitmq.version())
+    connection.channel().queue_declare("a", durable=True, arguments=made)
+    monkeypatch.setattr(topology, "version", lambda _: (4, 3))
+
+    with caplog.at_level(logging.WARNING):
+        topology.ensure([vhost], [queue])
+
+    assert rabbitmq.queues()["a"]["arguments"] == made
+    assert caplog.records == []
+
+
+def test_a_message_without_a_priority_has_the_lowest(actor, broker, rabbitmq, connection):
+    """From RabbitMQ 4.3 on a quorum queue takes it for a 4, before those of 1 to 3."""
+    broker.add_queue(Queue("ranked", levels=9))
+    job = actor(queue_name="ranked", actor_name="job")(lambda number: None)
+    job.send(0)
+    for priority in (3, 9, 5):
+        job.send_with_options(args=(priority,), broker_priority=priority)
+
+    channel = connection.channel()
+    found = [channel.basic_get("ranked", auto_ack=True) for _ in range(4)]
+
+    priorities = [properties.priority for _, properties, _ in found]
+    two_levels, strict = [9, 5, 0, 3], [9, 5, 3, 0]
+    assert priorities == (two_levels if rabbitmq.version() < (4, 3) else strict)
+    assert [json.loads(body)["args"] for *_, body in found] == [[one] for one in priorities]

@@ -1,0 +1,84 @@
+"""What a queue is declared with, by type and by version of RabbitMQ."""
+
+import pytest
+
+from brokers.arguments import (
+    ALWAYS,
+    FIRST,
+    NEWEST,
+    TABLE,
+    arguments,
+    equivalents,
+    is_version,
+    options,
+    read_version,
+)
+from brokers.queues import QUEUES, Queue
+
+SUPPORTED = [(4, 0), (4, 1), (4, 2), (4, 3)]
+EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
+
+
+@pytest.mark.parametrize("version", [*SUPPORTED, (5, 0)])
+@pytest.mark.parametrize("queue", [Queue("a", kind=k, levels=n) for k in TABLE for n in (0, 9)])
+def test_only_what_the_server_takes_for_this_type_is_declared(queue, version):
+    declared = arguments(queue, version)
+
+    refused = {name for name, taken in TABLE[queue.kind].items() if not taken.by(version)}
+    assert declared.keys() & refused == set()
+    assert declared.keys() - {"x-queue-type"} == options(queue).keys() - refused
+
+
+def test_every_option_of_a_queue_is_in_the_table_of_its_type():
+    for kind in TABLE:
+        assert options(Queue("a", kind=kind, levels=3)).keys() <= TABLE[kind].keys()
+
+
+def test_a_classic_queue_has_a_consumer_timeout_only_before_4_3():
+    """RabbitMQ 4.3.2 and later refuse it: no worker of `emails` booted there."""
+    has = {version: "x-consumer-timeout" in arguments(EMAILS, version) for version in SUPPORTED}
+
+    assert has == {(4, 0): True, (4, 1): True, (4, 2): True, (4, 3): False}
+
+
+def test_a_quorum_queue_has_a_consumer_timeout_and_no_delivery_limit_everywhere():
+    for version in SUPPORTED:
+        declared = arguments(Queue("default"), version)
+
+        assert declared["x-consumer-timeout"] == 3_600_000
+        assert declared["x-delivery-limit"] == -1
+        assert declared["x-dead-letter-strategy"] == "at-least-once"
+        assert declared["x-dead-letter-routing-key"] == "default.dead"
+
+
+def test_a_quorum_queue_never_has_levels_and_a_classic_one_always():
+    """RabbitMQ 4.0 to 4.3 refuse `x-max-priority` on a quorum queue: 406 on every send."""
+    for version in SUPPORTED:
+        assert "x-max-priority" not in arguments(Queue("a", levels=9), version)
+        assert arguments(EMAILS, version)["x-max-priority"] == 4
+
+
+def test_a_queue_of_an_older_server_counts_as_declared():
+    """It keeps its arguments when the server is upgraded."""
+    [now, before] = equivalents(EMAILS, (4, 3))
+
+    assert before == now | {"x-consumer-timeout": 3_600_000}
+    assert equivalents(EMAILS, FIRST) == [before]
+    assert len(equivalents(Queue("default"), NEWEST)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("4.0.5", (4, 0)), ("4.3.0-rc.1", (4, 3)), ("5.12", (5, 12)), ("", FIRST), ("x", FIRST)],
+)
+def test_a_version_is_read_as_the_server_writes_it(text, found):
+    assert read_version(text) == found
+    assert is_version(text) == text[:1].isdigit()
+
+
+def test_the_table_ends_with_the_newest_supported_version():
+    """A later change is an entry in the table, and this number with it."""
+    ends = {taken.before for kind in TABLE.values() for taken in kind.values()} - {None, (0, 0)}
+
+    assert max(ends) <= NEWEST
+    assert ALWAYS.by((99, 0))
