@@ -20,6 +20,7 @@ from brokers.errors import (
     did_you_mean,
     exit_code,
 )
+from brokers.hooks import Tolerant, hooks_of, is_ours
 from brokers.parcel import claim_of, waiting_body
 from brokers.queues import Queue
 from middleware.redaction import parameters
@@ -50,6 +51,8 @@ class DeclaredBroker(Broker):
         self._names: dict[str, tuple[str, ...] | None] = {}
         """Of the parameters of actors that have none but plain ones."""
         self._hooks: dict[str, list[Any]] = {}
+        self.added_options: set[str] = set()
+        """Those that an application's middleware names: known on each actor and each message."""
         self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
         """What this broker does itself, hooks included; by signal."""
         self._own_after: dict[str, Callable[..., None]] = {}
@@ -98,6 +101,8 @@ class DeclaredBroker(Broker):
                 f"{type(middleware).__name__} of periodiq drops each run that starts more than "
                 "30 s late, and each retry: leave it out, `periodic=` is known without it"
             )
+        if not is_ours(type(middleware)):
+            self.added_options |= middleware.actor_options - self.actor_options
         super().add_middleware(middleware, before=before, after=after)
         self._hooks.clear()
 
@@ -152,14 +157,17 @@ class DeclaredBroker(Broker):
         """Return the hooks of that name that some middleware overrides, as they are run."""
         found = self._hooks.get(name)
         if found is None:
-            base = getattr(Middleware, name)
-            found = [
-                getattr(m, name) for m in self.middleware if getattr(type(m), name) is not base
-            ]
-            if name.startswith("after_"):
-                found.reverse()
-            self._hooks[name] = found
+            found = self._hooks[name] = hooks_of(self.middleware, name)
         return found
+
+    def _before_send(self, message: dramatiq.Message[Any], delay: int | None) -> None:
+        """Run the hooks before a send, and check what an application's have made of the message.
+
+        Raises what `check` does, and the `MiddlewareError` by which a hook vetoes.
+        """
+        self.emit_before("enqueue", message, delay)
+        if any(isinstance(hook, Tolerant) for hook in self._resolved("before_enqueue")):
+            self.check(message)
 
     def check(self, message: dramatiq.Message[Any]) -> None:
         """Refuse what could not be delivered, read or run as it was meant.
@@ -169,9 +177,9 @@ class DeclaredBroker(Broker):
         """
         self._check_queue(message.queue_name)
         for name, value in message.options.items():
-            if problem := option_problem(name, value):
-                known = name in OPTIONS or name in OF_A_MESSAGE
-                hint = "" if known else did_you_mean(name, OPTIONS)
+            if problem := option_problem(name, value, self.added_options):
+                known = name in OPTIONS or name in OF_A_MESSAGE or name in self.added_options
+                hint = "" if known else did_you_mean(name, OPTIONS.keys() | self.added_options)
                 raise RefusedOptionError(f"{message.actor_name}: {name} {problem}{hint}")
         options = message.options
         while piped := options.get("pipe_target"):
@@ -224,7 +232,7 @@ class DeclaredBroker(Broker):
         self.check(message)
         if reason == "delay":
             message = message.copy(options={"due": due_ms(delay, at)})
-        self.emit_before("enqueue", message, delay // timedelta(milliseconds=1))
+        self._before_send(message, delay // timedelta(milliseconds=1))
         row = schedule.Row(
             message_id=message.message_id,
             hop=int(message.options.get("hop", 0)),

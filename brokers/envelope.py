@@ -1,6 +1,6 @@
 """The message as it travels: a JSON object people can read, decoded strictly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import UUID
 
@@ -138,13 +138,14 @@ def _flag(value: object) -> str | None:
     return None if isinstance(value, bool) else f"must be true or false, not {value!r:.50}"
 
 
-def _piped(value: Any) -> str | None:
+def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
     """Check a message within a message as if it were sent now."""
     try:
         body = orjson.dumps(value)
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
-        _check_object(orjson.loads(body))  # where a tuple of arguments is a list
+        # As it will be read, where a tuple of arguments is a list.
+        _check_object(orjson.loads(body), added, later=later)
         refuse_inexact(list(value["args"]), "args")
         refuse_inexact(value["kwargs"], "kwargs")
     except (orjson.JSONEncodeError, EnvelopeError, RefusedArgumentError) as err:
@@ -152,11 +153,22 @@ def _piped(value: Any) -> str | None:
     return None
 
 
-def _grouped(value: Any) -> str | None:
+def _grouped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
     """Check the messages that follow a group."""
     if not isinstance(value, list):
         return f"must be a list of messages, not {value!r:.50}"
-    return next(filter(None, map(_piped, value)), None)
+    problems = (_piped(message, added, later=later) for message in value)
+    return next(filter(None, problems), None)
+
+
+def _added(value: Any) -> str | None:
+    """Check the value of an option that an application's middleware has added."""
+    if problem := exact.problem(value, "its value"):
+        return f"cannot be sent: {problem}"
+    size = len(orjson.dumps(value))
+    if size > LARGEST_ARGUMENTS_BYTES:
+        return f"has {size} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
+    return None
 
 
 # Every option a message may carry, with its range. What is not here is refused by name, in `send`
@@ -197,12 +209,30 @@ OPTIONS: dict[str, Callable[[Any], str | None]] = {
 }
 
 
-def option_problem(name: str, value: object) -> str | None:
-    """Say what is wrong with an option, or nothing."""
+NESTED: dict[str, Callable[..., str | None]] = {
+    "pipe_target": _piped,
+    "group_completion_callbacks": _grouped,
+}
+"""Options that hold messages, whose own options are checked likewise."""
+
+
+def option_problem(
+    name: str, value: object, added: Collection[str] = (), *, later: bool = False
+) -> str | None:
+    """Say what is wrong with an option, or nothing.
+
+    `added` are those that an application's middleware names. Where they may be of a release that is
+    to come (`later`), unknown ones within nested messages are no problem.
+    """
+    if name in NESTED:
+        return NESTED[name](value, added, later=later)
     if name in OPTIONS:
         return OPTIONS[name](value)
-    instead = OF_A_MESSAGE.get(name)
-    return f"is not an option of a message{f': {instead}' if instead else ''}"
+    if instead := OF_A_MESSAGE.get(name):
+        return f"is not an option of a message: {instead}"
+    if name in added:
+        return _added(value)
+    return "is not an option of a message"
 
 
 def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
@@ -225,14 +255,27 @@ def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
     return dramatiq.Message(**fields)
 
 
-def unknown_option(message: dramatiq.Message[Any]) -> str | None:
-    """Return the name of an option that nobody here understands, if it has one."""
-    if message.options.keys() <= OPTIONS.keys():
-        return None
-    return min(message.options.keys() - OPTIONS.keys())
+def unknown_option(message: dramatiq.Message[Any], added: Collection[str] = ()) -> str | None:
+    """Return the name of an option that no worker with these `added` ones understands, if any.
+
+    Of the messages that follow it, too: the job would be dead when it has handed on its result.
+    """
+    return _unknown(message.options, added)
 
 
-def _check_object(fields: object, *, later: bool = False) -> None:
+def _unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
+    if not options.keys() <= OPTIONS.keys():
+        names = options.keys() - OPTIONS.keys() - set(added)
+        if names:
+            return min(names)
+    following = [*options.get("group_completion_callbacks", ())]
+    if "pipe_target" in options:
+        following.append(options["pipe_target"])
+    found = (_unknown(message["options"], added) for message in following)
+    return next(filter(None, found), None)
+
+
+def _check_object(fields: object, added: Collection[str] = (), *, later: bool = False) -> None:
     """Take a message's fields with options that are understood, or may be `later`."""
     if not isinstance(fields, dict):
         raise EnvelopeError("not a JSON object")
@@ -240,7 +283,7 @@ def _check_object(fields: object, *, later: bool = False) -> None:
     for name, value in fields["options"].items():
         if later and name not in OPTIONS and name not in OF_A_MESSAGE:
             continue
-        if problem := option_problem(name, value):
+        if problem := option_problem(name, value, added, later=later):
             raise EnvelopeError(f"options.{name}: {problem}")
 
 

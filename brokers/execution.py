@@ -7,11 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from brokers.consumer import Inbox
 from brokers.delivery import Delivery
-from brokers.envelope import unknown_option
 from brokers.running import Running
 from brokers.steps import HeldError, must
 from brokers.work_queue import Item, WorkQueue
@@ -33,9 +32,10 @@ from middleware import (
 from middleware.retries import run_of
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import WorkshedError
 from workshed.jobs import current
 from workshed.jobs.rules import Rule
-from workshed.jobs.signals import Skipped
+from workshed.jobs.signals import Signal, Skipped
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class Execution:
     def start(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
         """Run the checks before a job; raises `SkipMessage` when it does not run now.
 
-        One that cannot be made waits, and costs no attempt.
+        One that cannot be made waits, and costs no attempt. What an application's hook decides by
+        any other error is raised as it is: a verdict follows, as if the actor had raised it.
         """
         self.log.bind(delivery.job)
         delivery.parked = False
@@ -109,8 +110,9 @@ class Execution:
 
         dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
         """
-        delivery.begun = False
-        delivery.job.took_s = time.monotonic() - delivery.began
+        if delivery.begun:
+            delivery.begun = False
+            delivery.job.took_s = time.monotonic() - delivery.began
         stored = delivery.job.concluded
         if stored:
             absorbed = delivery.job.absorbed
@@ -133,7 +135,7 @@ class Execution:
         if delivery.begun:
             self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
 
-    def stranger(self, delivery: Delivery) -> None:
+    def stranger(self, delivery: Delivery, option: str | None) -> None:
         """Store that this release does not know its actor, or an option that it has.
 
         It is tried again for a while, since a later release may be on its way, then dead.
@@ -142,7 +144,6 @@ class Execution:
         now_ms = int(time.time() * 1000)
         since_ms = job.message.options.get("stranger_since", now_ms)
         age = timedelta(milliseconds=now_ms - since_ms)
-        option = unknown_option(job.message)
         what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
         reason = f"no {what} is known to this worker"
         if age >= self._grace_of_strangers:
@@ -252,7 +253,7 @@ class Execution:
                     except PASSING_ERRORS as err:
                         again = functools.partial(hook, broker, delivery)
                         must(again, lambda: delivery.is_ours, self._inbox.stopping, after=err)
-        except SkipMessage:
+        except (MiddlewareError, Signal):
             raise
         except AloneError as err:
             delivery.parked = delivery.job.alone = True
@@ -296,7 +297,10 @@ class Execution:
             delivery.held = True
             logger.warning("outcome of %s not stored (%s); it is delivered again", delivery, held)
             return False
-        except Exception:
+        except Exception as err:
+            if outcome is DONE and isinstance(err, WorkshedError):
+                reason = f"what follows it cannot be sent: {err}"
+                return self._store(delivery, Outcome("dead", reason, err))
             delivery.fail()
             logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
             return False

@@ -229,7 +229,8 @@ class Fake(Executing):
 
 def share(new: DeclaredBroker, other: DeclaredBroker) -> None:
     """Let a broker know the actors and queues of another, also those declared later."""
-    for name in ("actors", "queues", "declared", "actor_options", "_signatures", "_names"):
+    names = ("actors", "queues", "declared", "actor_options", "added_options")
+    for name in (*names, "_signatures", "_names"):
         setattr(new, name, getattr(other, name))
 
 

@@ -109,7 +109,7 @@ class RabbitMQ(Executing):
         for message in batch:
             self.check(message)
         for message in batch:
-            self.emit_before("enqueue", message, None)
+            self._before_send(message, None)
         joined = db.joined_connection() is not None
         parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
         for (actor, queue, how), count in Tally(map(fate, parcels)).items():
@@ -175,16 +175,17 @@ class RabbitMQ(Executing):
         self._execution.work.put_all(items)
 
     def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
-        if delivery.actor_name in self.actors and unknown_option(delivery.job.message) is None:
+        option = unknown_option(delivery.job.message, self.added_options)
+        if delivery.actor_name in self.actors and option is None:
             return None
-        return lambda: self._execution.stranger(delivery)
+        return lambda: self._execution.stranger(delivery, option)
 
     async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
         # In a job that runs once, what it sends commits with what it writes.
         if delay or db.joined_connection() is not None:
             return await waiting.database(functools.partial(self._later, message, delay or 0))
         self.check(message)
-        self.emit_before("enqueue", message, delay)
+        self._before_send(message, delay)
         [parcel] = await self._sender.send([message], waiting)
         self.counted(message.actor_name, message.queue_name, parcel.how)
         if parcel.error is not None:

@@ -28,7 +28,7 @@ class Stub(DeclaredBroker):
         if delay:
             raise WorkshedError("stub:// has no schedule: a delayed job needs PostgreSQL")
         self.check(message)
-        self.emit_before("enqueue", message, delay)
+        self._before_send(message, delay)
         self.sent.append(message)
         self.emit_after("enqueue", message, delay)
         return message

@@ -11,6 +11,7 @@ import dramatiq
 import orjson
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.errors import ActorNotFound
+from dramatiq.middleware import MiddlewareError
 from dramatiq.worker import Worker
 
 from middleware.job import Job, Outcome, Settling
@@ -109,10 +110,7 @@ class Callbacks(Settling):
         told = job.successors if outcome.kind == "done" else _told(broker, named, job, outcome)
         with db.joined(conn):
             for message in told:
-                try:
-                    broker.enqueue(message)
-                except DuplicateJobError as err:  # its key is held: no reason to keep the outcome
-                    logger.warning("%s is not sent: %s", message, err)
+                follow(broker, message, outcome)
 
     def _noting(self, broker: Checks, name: str, function: Function) -> Function:
         @functools.wraps(function)
@@ -139,6 +137,22 @@ class Callbacks(Settling):
             except WorkshedError as err:
                 raise ResultError(f"its result cannot be handed on: {err}") from err
         return found
+
+
+def follow(broker: Broker, message: Message, outcome: Outcome) -> None:
+    """Send what follows an outcome, in its transaction.
+
+    That its key is held, or that a middleware vetoes it, is no reason to lose the outcome. Raises
+    `WorkshedError` where it cannot be sent at all, and the job was done: it is dead then, instead.
+    """
+    try:
+        broker.enqueue(message)
+    except (DuplicateJobError, MiddlewareError) as err:
+        logger.warning("%s is not sent: %s", message, err)
+    except WorkshedError as err:
+        if outcome.kind == "done":
+            raise
+        logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
 
 
 def check(broker: Broker) -> None:

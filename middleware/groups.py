@@ -10,11 +10,11 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.group_callbacks import GroupCallbacks
 
+from middleware.callbacks import follow
 from middleware.job import Job, Outcome, Settling
 from middleware.limiters import PostgresLimiters
 from workshed import db
 from workshed.db import Connection
-from workshed.errors import DuplicateJobError
 from workshed.jobs import counters, effects
 
 logger = logging.getLogger(__name__)
@@ -64,14 +64,11 @@ class Groups(GroupCallbacks, Settling):
                 "group %s was begun more than %d days ago: nothing follows it", group, TTL.days
             )
         elif not counters.change(conn, group, -1, TTL, lowest=1):
-            self._follow(conn, options["group_completion_callbacks"])
+            self._follow(conn, options["group_completion_callbacks"], outcome)
 
-    def _follow(self, conn: Connection, callbacks: list[dict[str, Any]]) -> None:
+    def _follow(self, conn: Connection, callbacks: list[dict[str, Any]], outcome: Outcome) -> None:
         assert self._broker is not None  # noqa: S101 -- an actor was declared on it
         with db.joined(conn):
             for fields in callbacks:
                 message: Message[Any] = Message(**{**fields, "args": tuple(fields["args"])})
-                try:
-                    self._broker.enqueue(message.copy(options={"origin": "transaction"}))
-                except DuplicateJobError as err:  # no reason to keep the outcome of a job
-                    logger.warning("%s is not sent: %s", message, err)
+                follow(self._broker, message.copy(options={"origin": "transaction"}), outcome)

@@ -13,7 +13,7 @@ import sqlalchemy
 from django.db import connection as django_connection
 from django.db import connections as django_connections
 from django.db import transaction as django_transaction
-from dramatiq.middleware import Middleware
+from dramatiq.middleware import Middleware, MiddlewareError
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
@@ -248,7 +248,7 @@ def hooks(broker):
         def before_enqueue(self, broker, message, delay):
             seen.append(("before", message.args, delay))
             if message.args == (13,):
-                raise WorkshedError("unlucky")
+                raise MiddlewareError("unlucky")
 
         def after_enqueue(self, broker, message, delay):
             seen.append(("after", message.args, delay))
@@ -263,7 +263,7 @@ def hooks(broker):
 def test_middleware_sees_it_and_may_veto(begin, greet, stored, hooks):
     with begin() as (conn, _, wait):
         wait(schedule.send(conn, greet.message(1), delay=timedelta(seconds=2)))
-        with pytest.raises(WorkshedError, match="unlucky"):
+        with pytest.raises(MiddlewareError, match="unlucky"):
             wait(schedule.send(conn, greet.message(13)))
 
     assert hooks == [("before", (1,), 2000), ("after", (1,), 2000), ("before", (13,), 0)]

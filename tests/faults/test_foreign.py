@@ -1,0 +1,168 @@
+"""An application's middleware around every job: its hooks fail, or skip the job."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from dramatiq import Message, group
+
+from brokers import Batch, Queue
+from tests.faults.experiment import Remedy, Result, experiment
+from tests.faults.unreliable import Unreliable, is_skipped
+from workshed import db
+
+FOLDER = Path(__file__).parent
+RAISED = (ConnectionError, RuntimeError, KeyError)
+KINDS = ("keyed", "limited", "mailed")
+TABLE = "CREATE TABLE public.effects (kind text, number integer)"
+HELD = """
+    SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)
+         + (SELECT count(*) FROM jobs.unique_locks) + (SELECT count(*) FROM jobs.limit_slots)
+         + (SELECT count(*) FROM jobs.batches WHERE completed_at IS NULL)
+"""
+PARTS = 6
+"""Of a batch, and of a group."""
+
+
+@pytest.fixture
+def adding(broker):
+    """Add middleware in the process of the test, which sends."""
+    chain = list(broker.middleware)
+    yield broker.add_middleware
+    broker.middleware[:] = chain
+    broker.added_options = set()
+    broker._hooks.clear()
+
+
+@pytest.fixture
+def gated(broker, connect, start_worker, tmp_path):
+    """`gated(query)`: workers under a middleware that skips; what the database has."""
+    conn = connect(autocommit=True)
+    conn.execute(TABLE)
+    broker.add_queue(Queue("parts"))
+    broker.add_queue(Queue("letters", kind="classic", levels=4))
+    for name in ("unreliable", "gated"):
+        (tmp_path / f"{name}.py").write_text((FOLDER / f"{name}.py").read_text())
+    for _ in range(2):
+        start_worker("gated", threads=4)
+    yield lambda query: conn.execute(query).fetchall()
+    for name in ("parts", "letters"):
+        del broker.declared[name]
+
+
+@pytest.mark.timeout(900)
+@experiment(
+    "foreign-hooks",
+    number=26,
+    fails_by="lost",
+    fault="three of ten calls of an application's hooks around each send, job and ack raise, in "
+    "senders and in workers; they write an option of their own into each message",
+    load="5 000 jobs, direct and transactional",
+    remedy=Remedy(
+        "brokers/hooks.py",
+        "hooks.append(hook if ours else Tolerant(middleware, hook))",
+        "hooks.append(hook)",
+    ),
+)
+def test_hooks_that_fail_cost_no_job(
+    ledger, adding, start_worker, in_threads, tmp_path, harmless, scale
+):
+    """A job before which a hook raised went to the dead queue, and had not run."""
+    adding(Unreliable())
+    for name in ("unreliable", "hooked"):
+        (tmp_path / f"{name}.py").write_text((FOLDER / f"{name}.py").read_text())
+    for _ in range(2):
+        start_worker("hooked", threads=4)
+
+    def send(number):
+        with contextlib.suppress(*RAISED):  # without the remedy; what was not sent is not promised
+            (ledger.send if number % 2 else ledger.commit)(number)
+
+    in_threads(send, range(scale(5_000)))
+
+    harmless()
+
+
+@pytest.mark.timeout(900)
+@experiment(
+    "foreign-skip",
+    number=26,
+    fails_by="stuck",
+    fault="an application's middleware skips one job of three",
+    load="3 000 jobs with unique keys, slots of a limit, or a row of a classic queue; 500 batches "
+    "and 500 groups of six jobs each",
+    remedy=Remedy(
+        "brokers/hooks.py",
+        "raise ConcludedError(skipped(self._of, err)) from err",
+        "raise",
+    ),
+)
+def test_a_job_that_is_skipped_holds_nothing(
+    broker, gated, rabbitmq, in_threads, quiet, judged, scale
+):
+    """It kept its key, its slot and its row, and its batch and group never ended."""
+    jobs, several = scale(3_000), scale(500)
+
+    in_threads(lambda number: broker.enqueue(message(number)), range(jobs))
+    in_threads(lambda number: begin_batch(2 * number), range(several), threads=4)
+    in_threads(lambda number: begin_group(broker, 2 * number + 1), range(several), threads=4)
+    judged.all_sent()
+
+    wanted = {(KINDS[n % 3], n // 3) for n in range(jobs) if not is_skipped(n // 3)}
+    wanted |= {("part", n) for n in range(2 * several * PARTS) if not is_skipped(n)}
+    wanted |= {("follow", n) for n in range(2 * several)}
+
+    def effects():
+        query = "SELECT kind, number, count(*) FROM effects GROUP BY 1, 2"
+        return {(kind, number): times for kind, number, times in gated(query)}
+
+    def left():
+        return gated(HELD)[0][0] + sum(
+            queue.get("messages", 0) for queue in rabbitmq.queues().values()
+        )
+
+    quiet(
+        lambda: effects().keys() >= wanted and left() == 0,
+        lambda: (sum(effects().values()), left()),
+        within_s=600,
+    )
+
+    had = effects()
+    judged(
+        Result(
+            lost=len(wanted - had.keys()),
+            ghost=len(had.keys() - wanted),
+            duplicated=sum(had.values()) - len(had),
+            stuck=left(),
+        )
+    )
+
+
+def message(number):
+    """Return a job of each kind in turn, of which one in three is skipped."""
+    kind = KINDS[number % 3]
+    options = {"unique_key": f"keyed {number}"} if kind == "keyed" else {}
+    queue = "letters" if kind == "mailed" else "parts"
+    return Message(queue, kind, (number // 3,), {}, options)
+
+
+def parts(number):
+    """Return the jobs of a batch, or of a group."""
+    first = number * PARTS
+    return [Message("parts", "part", (first + at,), {}, {}) for at in range(PARTS)]
+
+
+def following(number):
+    return Message("parts", "follow", (number,), {}, {})
+
+
+def begin_batch(number):
+    batch = Batch(on_complete=following(number))
+    with db.transaction() as conn, batch.adding(conn):
+        batch.add(conn, *parts(number))
+
+
+def begin_group(broker, number):
+    several = group(parts(number), broker=broker)
+    several.add_completion_callback(following(number))
+    several.run()

@@ -1,0 +1,439 @@
+"""Middleware of an application: options travel, errors cost no job, skips are outcomes."""
+
+from datetime import timedelta
+
+import pytest
+from dramatiq import Middleware, group
+from dramatiq.middleware import MiddlewareError, SkipMessage
+
+from brokers import Batch, schedule
+from brokers.errors import RefusedOptionError
+from middleware import Limit, Unique
+from workshed.jobs.signals import Snooze
+
+HOUR = timedelta(hours=1)
+OUTCOMES = "SELECT actor, outcome, reason FROM jobs.attempts ORDER BY id"
+
+
+@pytest.fixture
+def adding(broker):
+    """`adding(middleware)`: the broker has it until the end of the test, as it is then again."""
+    chain, options, added = list(broker.middleware), set(broker.actor_options), set()
+    yield broker.add_middleware
+    broker.middleware[:] = chain
+    broker.actor_options = options
+    broker.added_options = added
+    broker._hooks.clear()
+
+
+@pytest.fixture
+def settled(rabbitmq, eventually):
+    """Wait until RabbitMQ has nothing of these queues but what is in their dead queues."""
+
+    def wait(*names):
+        eventually(lambda: all(rabbitmq.unacked(n) == rabbitmq.depth(n) == 0 for n in names))
+
+    return wait
+
+
+class RequestId(Middleware):
+    """Hands the id of a web request on to its jobs, as dramatiq's users do."""
+
+    def __init__(self):
+        self.seen = []
+
+    @property
+    def actor_options(self):
+        return {"request_id"}
+
+    def before_enqueue(self, broker, message, delay):
+        message.options.setdefault("request_id", "r-1")
+
+    def before_process_message(self, broker, message):
+        self.seen.append(message.options["request_id"])
+
+
+class Writes(Middleware):
+    """Writes an option that it does not name."""
+
+    def before_enqueue(self, broker, message, delay):
+        message.options["request_id"] = "r-1"
+
+
+# Options
+
+
+def test_an_option_of_its_own_comes_along_on_every_way(
+    adding, actor, working, relaying, connect, eventually
+):
+    """No worker would run the job: it would wait for a later release for an hour, and die."""
+    middleware, runs = RequestId(), []
+    adding(middleware)
+
+    @actor(queue_name="default", request_id="of the actor")
+    def note(number, _result=None):
+        runs.append(number)
+        return number
+
+    conn = connect(autocommit=True)
+    with working("default"), relaying():
+        note.send(1)
+        note.send_with_options(args=(2,), request_id="mine")
+        note.send_with_options(args=(3,), delay=1)
+        note.broker.enqueue_many([note.message(4)])
+        schedule.send(conn, note.message(5))
+        (note.message(6) | note.message(7)).run()
+        eventually(lambda: len(runs) == 7)
+
+    assert sorted(runs) == [1, 2, 3, 4, 5, 6, 7]
+    assert sorted(middleware.seen) == ["mine", *["r-1"] * 6]
+
+
+def test_an_option_that_nothing_names_is_refused_by_the_send(adding, actor, broker, rabbitmq):
+    """The hook writes it after the first check; the job would wait for a worker that knows it."""
+    adding(Writes())
+
+    @actor(queue_name="default")
+    def note(number):
+        pass
+
+    for send in (
+        lambda: note.send(1),
+        lambda: note.send_with_options(args=(1,), delay=1),
+        lambda: broker.enqueue_many([note.message(1)]),
+    ):
+        with pytest.raises(RefusedOptionError, match="request_id is not an option of a message"):
+            send()
+    assert rabbitmq.queues() == {}
+
+
+def test_another_option_is_refused_as_before_with_a_hint(adding, actor):
+    adding(RequestId())
+
+    @actor(queue_name="default")
+    def note(number):
+        pass
+
+    with pytest.raises(RefusedOptionError, match=r"did you mean 'request_id'\?"):
+        note.send_with_options(args=(1,), requestid=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [({1, 2}, "does not survive JSON"), ("x" * 70_000, "at most 65536"), (float("nan"), "NaN|nan")],
+    ids=["set", "large", "nan"],
+)
+def test_a_value_that_cannot_travel_is_refused(adding, actor, value, problem):
+    adding(RequestId())
+
+    @actor(queue_name="default")
+    def note(number):
+        pass
+
+    with pytest.raises(RefusedOptionError, match=problem):
+        note.send_with_options(args=(1,), request_id=value)
+
+
+def test_a_job_whose_successor_has_an_unknown_option_waits_for_a_later_release(
+    adding, actor, working, publish, rows, eventually
+):
+    """It would be dead, with the rest of its pipeline, when a new sender meets an old worker."""
+    adding(RequestId())
+
+    @actor(queue_name="default")
+    def note(number):
+        raise AssertionError("it must not run here")
+
+    following = note.message_with_options(args=(2,), request_id="r-2")
+    message = note.message_with_options(args=(1,), pipe_target=following.asdict())
+    note.broker.added_options = set()
+
+    with working("default"):
+        publish(message)
+        found = eventually(lambda: rows("SELECT reason FROM jobs.schedule"))
+
+    assert found == [("stranger",)]
+    assert rows("SELECT 1 FROM jobs.dead") == []
+
+
+# Hooks that raise
+
+
+class Broken(Middleware):
+    """Every hook fails, as when its own database is away."""
+
+
+def broken(name):
+    def hook(self, *args, **kwargs):
+        raise ConnectionError(name)
+
+    hook.__name__, hook.__qualname__ = name, f"Broken.{name}"
+    return hook
+
+
+for hook in vars(Middleware):
+    # Those of actors that are there already are called by `add_middleware`, as in dramatiq.
+    if hook.startswith(("before_", "after_")) and "declare" not in hook:
+        setattr(Broken, hook, broken(hook))
+
+
+def test_a_hook_that_raises_costs_no_job(
+    adding, actor, working, rabbitmq, rows, settled, caplog, eventually
+):
+    """The job would go to RabbitMQ's dead queue without having run, and without a row."""
+    adding(Broken())
+    runs = []
+
+    @actor(queue_name="default", max_retries=0)
+    def note(number):
+        runs.append(number)
+        if number == 2:
+            raise OSError("told to fail")
+        if number == 3:
+            raise SkipMessage
+
+    with working("default"):
+        for number in (1, 2, 3):
+            note.send(number)
+        eventually(lambda: len(runs) == 3)
+        settled("default")
+
+    assert sorted(runs) == [1, 2, 3]
+    assert rabbitmq.depth("default.dead") == 0
+    assert rows("SELECT count(*) FROM jobs.dead") == [(1,)]
+    for name in ("before_enqueue", "before_process_message", "after_process_message", "after_ack"):
+        assert f"Broken.{name} failed; what it raised is ignored" in caplog.text
+
+
+def test_a_veto_keeps_a_job_from_being_sent(adding, actor, rabbitmq):
+    class Veto(Middleware):
+        def before_enqueue(self, broker, message, delay):
+            raise MiddlewareError("not now")
+
+    adding(Veto())
+
+    @actor(queue_name="default")
+    def note(number):
+        pass
+
+    with pytest.raises(MiddlewareError, match="not now"):
+        note.send(1)
+    assert rabbitmq.queues() == {}
+
+
+def test_a_middleware_error_before_a_job_is_a_failed_attempt(
+    adding, actor, working, rabbitmq, rows, settled, eventually
+):
+    """As in dramatiq, where it is retried; it would go to the dead queue."""
+
+    class Refuses(Middleware):
+        def before_process_message(self, broker, message):
+            raise MiddlewareError("no tenant")
+
+    adding(Refuses())
+
+    @actor(queue_name="default", max_retries=1, min_backoff=3_600_000)
+    def note(number):
+        raise AssertionError("it must not run")
+
+    with working("default"):
+        note.send(1)
+        found = eventually(lambda: rows(OUTCOMES))
+        settled("default")
+
+    assert found == [("note", "retried", "MiddlewareError: no tenant")]
+    assert rabbitmq.depth("default.dead") == 0
+    assert rows("SELECT reason FROM jobs.schedule") == [("retry",)]
+
+
+def test_a_snooze_of_a_hook_is_one(adding, actor, working, rows, eventually):
+    class Window(Middleware):
+        def before_process_message(self, broker, message):
+            raise Snooze(HOUR, "maintenance")
+
+    adding(Window())
+
+    @actor(queue_name="default")
+    def note(number):
+        raise AssertionError("it must not run")
+
+    with working("default"):
+        message = note.send(1)
+        found = eventually(lambda: rows("SELECT message_id, reason FROM jobs.schedule"))
+
+    assert found == [(message.message_id, "snooze")]
+
+
+# Hooks that skip
+
+
+class Gate(Middleware):
+    """A feature flag: skips each job of some numbers."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+
+    def before_process_message(self, broker, message):
+        if message.args[0] in self.numbers:
+            raise SkipMessage("feature off")
+
+
+def test_a_skipped_job_has_a_row_and_a_reason(adding, actor, working, rows, settled, eventually):
+    """It would be acked without a trace."""
+    adding(Gate(1))
+
+    @actor(queue_name="default")
+    def note(number):
+        raise AssertionError("it must not run")
+
+    with working("default"):
+        message = note.send(1)
+        found = eventually(lambda: rows(OUTCOMES))
+        settled("default")
+        runs = "SELECT message_id, outcome, reason FROM jobs.runs"
+        history = eventually(lambda: rows(runs))
+
+    assert found == [("note", "discarded", "skipped by Gate: feature off")]
+    assert history == [(message.message_id, "skipped", "skipped by Gate: feature off")]
+
+
+def test_a_skipped_job_gives_its_key_back(adding, actor, working, rows, eventually):
+    """Each later send would be dropped, for ever, as a copy of a job that is gone."""
+    adding(Gate(1))
+
+    @actor(queue_name="default", unique=Unique())
+    def note(number):
+        raise AssertionError("it must not run")
+
+    with working("default"):
+        first = note.send(1)
+        eventually(lambda: rows("SELECT 1 FROM jobs.unique_locks") == [] and rows(OUTCOMES))
+        second = note.send(1)
+
+    assert second.message_id != first.message_id
+
+
+def test_a_skipped_job_ends_in_its_batch_and_its_group(
+    adding, actor, working, relaying, connect, eventually
+):
+    """Their callbacks would never be sent."""
+    adding(Gate(1))
+    called = []
+
+    @actor(queue_name="default")
+    def note(number):
+        pass
+
+    @actor(queue_name="low")
+    def finish(what):
+        called.append(what)
+
+    batch = Batch(on_complete=finish.message("batch"))
+    conn = connect(autocommit=True)
+    with batch.adding(conn):
+        batch.add(conn, note.message(1), note.message(2))
+    several = group([note.message(1), note.message(2)])
+    several.add_completion_callback(finish.message("group"))
+    several.run()
+
+    with working("default", "low"), relaying():
+        eventually(lambda: len(called) == 2)
+
+    assert sorted(called) == ["batch", "group"]
+
+
+def test_a_skipped_job_gives_its_slot_back_and_its_result_is_there(
+    adding, actor, working, rows, eventually
+):
+    """The slot would be held until its lease ends, and who waits for the result would time out."""
+    adding(Gate(1))
+
+    @actor(queue_name="default", limit=Limit.concurrent(1), store_results=True)
+    def note(number):
+        return number
+
+    with working("default"):
+        message = note.send(1)
+        assert message.get_result(block=True, timeout=60_000) is None
+        eventually(lambda: rows("SELECT 1 FROM jobs.limit_slots") == [])
+
+
+def test_a_skipped_job_of_a_classic_queue_leaves_no_row(
+    adding, actor, working, relaying, rows, eventually
+):
+    """It would be sent again and skipped again, without an end."""
+    adding(Gate(1))
+
+    @actor(queue_name="emails")
+    def note(number):
+        raise AssertionError("it must not run")
+
+    with working("emails"), relaying():
+        note.send(1)
+        eventually(lambda: rows(OUTCOMES))
+        eventually(lambda: rows("SELECT 1 FROM jobs.schedule") == [])
+
+    assert rows(OUTCOMES) == [("note", "discarded", "skipped by Gate: feature off")]
+
+
+# What follows a job
+
+
+class Refuses(Middleware):
+    """Lets nothing be sent to one actor."""
+
+    def before_enqueue(self, broker, message, delay):
+        if message.actor_name == "following":
+            raise MiddlewareError("not now")
+
+
+def test_a_veto_of_what_follows_a_job_leaves_its_outcome(
+    adding, actor, working, rabbitmq, settled, eventually, caplog
+):
+    """The job would go to the dead queue, though it is done."""
+    adding(Refuses())
+
+    @actor(queue_name="low", actor_name="following")
+    def following(message, result):
+        raise AssertionError("it must not run")
+
+    @actor(queue_name="default", on_success=following)
+    def note(number):
+        return number
+
+    with working("default"):
+        note.send(1)
+        eventually(lambda: "is not sent: not now" in caplog.text)
+        settled("default")
+
+    assert rabbitmq.depth("default.dead") == 0
+
+
+def test_a_job_whose_successor_cannot_be_sent_is_dead_with_a_row(
+    adding, actor, working, rabbitmq, rows, eventually
+):
+    """It would go to RabbitMQ's dead queue, where nothing says why."""
+
+    class Later(Middleware):
+        def before_enqueue(self, broker, message, delay):
+            if message.actor_name == "following":
+                message.options["request_id"] = "r-1"
+
+    adding(Later())
+
+    @actor(queue_name="low", actor_name="following")
+    def following(message, result):
+        raise AssertionError("it must not run")
+
+    @actor(queue_name="default", on_success=following)
+    def note(number):
+        return number
+
+    with working("default"):
+        note.send(1)
+        ((reason,),) = eventually(lambda: rows("SELECT reason FROM jobs.dead"))
+
+    assert reason == (
+        "what follows it cannot be sent: following: request_id is not an option of a message"
+    )
+    assert rabbitmq.depth("default.dead") == 0
