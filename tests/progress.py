@@ -33,8 +33,8 @@ def weight(nodeid):
 
 
 def minutes(seconds):
-    """`7 min`, or `less than a minute`."""
-    return f"{round(seconds / 60)} min" if seconds >= 60 else "less than a minute"
+    """`about 7 min`, or `less than a minute`."""
+    return f"about {round(seconds / 60)} min" if seconds >= 60 else "less than a minute"
 
 
 class Progress:
@@ -74,12 +74,12 @@ class Progress:
                 self._write(self.line())
 
     def line(self):
-        """`1204 of 7381 tests, 1 failed; 3 min gone, about 7 min left`."""
+        """`1204 of 7381 tests, 1 failed; about 3 min gone, about 7 min left`."""
         gone = time.monotonic() - self.began
         left = gone * (self.total_s - self.done_s) / max(self.done_s, OTHER_S)
         return (
             f"{self.done} of {self.total} tests, {self.failed} failed; "
-            f"{minutes(gone)} gone, about {minutes(left)} left"
+            f"{minutes(gone)} gone, {minutes(left)} left"
         )
 
     def _write(self, line):

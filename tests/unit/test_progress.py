@@ -54,7 +54,7 @@ def test_the_time_left_is_by_what_the_tests_left_take(progress):
 
     share = 8 * weight("tests/unit/a") / weight("tests/e2e/b")
     left = round(60 / share / 60)
-    assert progress.line() == f"8 of 9 tests, 0 failed; 1 min gone, about {left} min left"
+    assert progress.line() == f"8 of 9 tests, 0 failed; about 1 min gone, about {left} min left"
 
 
 def test_a_line_comes_when_the_last_one_is_old(progress, terminal):
