@@ -36,6 +36,7 @@ FIRST_READ = (
     "docs/coming-from.md",
     "docs/comparison.md",
     "docs/demo.md",
+    "docs/failures.md",
     "docs/getting-started.md",
     "docs/sending.md",
     "docs/shipped-jobs.md",
