@@ -13,7 +13,7 @@ from workshed import db, imports, product
 from workshed.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.imports import Ended, Import, Part
+from workshed.imports import Ended, Import, Layout, Part
 from workshed.settings import settings
 
 AT_ONCE = 500
@@ -109,15 +109,20 @@ def start_import(
     filename: str,
     blob: Blob,
     *,
+    layout: Layout = imports.AS_FOUND,
     welcome: bool = False,
     again: bool = False,
 ) -> int:
     """Store that a file is to be imported and send its job, in the caller's transaction.
 
-    Returns the import's id. With `welcome` each who is imported is sent the welcome mail. Raises
-    `AlreadyImportedError`, but with `again`, and `RecordMissing` where there is no such owner.
+    Returns the import's id. `layout` says which encoding the file is in and which columns are read,
+    where the file cannot say so itself. With `welcome` each who is imported is sent the welcome
+    mail. Raises `AlreadyImportedError`, but with `again`, and `RecordMissing` where there is no
+    such owner.
     """
-    import_id = imports.create(conn, owner_id, filename, blob.sha256, welcome=welcome, again=again)
+    import_id = imports.create(
+        conn, owner_id, filename, blob.sha256, layout=layout, welcome=welcome, again=again
+    )
     schedule.send(conn, import_users.message(import_id))
     look_after(conn, import_id, 0, 0)
     return import_id

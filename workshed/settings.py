@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     """Seconds of CPU that one image may take; one that needs more is refused."""
     import_chunk: int = Field(default=1_000, ge=1, le=100_000)
     """Rows of an imported file that one job makes users of; `1` gives one job per row."""
+    import_email_columns: str = ""
+    """More names of the column of an address in imported files, separated by `,`; the first one
+    that a file has is read. `Email`, `E-Mail Address` and others are known."""
+    import_name_columns: str = ""
+    """More names of the column of a name, separated by `,`; several columns make one name as in
+    `{Given} {Surname}`."""
     import_retention: SomeSeconds = timedelta(days=90)
     """Seconds for which an import that ended is kept, with its rows; its users stay."""
     sync_origins: str = ""

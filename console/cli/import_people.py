@@ -10,17 +10,36 @@ import typer
 from console.cli.options import Json
 
 if TYPE_CHECKING:
-    from workshed.db import Connection
-    from workshed.imports import Import
+    from collections.abc import Sequence
 
+    from workshed.db import Connection
+    from workshed.imports import Import, Kind, Layout
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 NOBODY_S = 10.0
 """After this it is said that no worker has begun."""
 
 
-def import_people(
+def import_people(  # noqa: PLR0913 -- an option each
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
     *,
-    owner: Annotated[str, typer.Option(metavar="ADDRESS|ID", help="The user whose import it is.")],
+    owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS|ID", help="The user whose import it is.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="email=COLUMN", help="Which column is `email`, or `name`."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="The name, as in `{first_name} {last_name}`."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="The encoding of the file, as in `windows-1250`.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how the file is read; import nothing.")
+    ] = False,
     welcome: Annotated[bool, typer.Option("--welcome", help="Send each a welcome mail.")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Also where the same file was handed in before.")
@@ -34,22 +53,29 @@ def import_people(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Make users of the people in a CSV with the columns name and email.
+    """Make users of the people in a CSV that has names and email addresses.
 
     Workers do it; this command waits and shows how far they are. Interrupted,
     it leaves the import to them. A row that cannot become a user fails by
     itself, and the exit code is 1 then; with --failures it is written with its
-    reason, to be corrected and handed in.
+    reason, to be corrected and handed in. Columns and encoding are found in the
+    file; --dry-run shows what was found, and needs no server and no --owner.
     """
     from console import importing
     from console.cli import INTERRUPTED
     from console.cli.output import print_json, talk
     from console.program import database, rabbitmq
 
+    layout = layout_of(columns or [], name, encoding)
+    if dry_run:
+        show(file, layout, as_json=as_json)
+        return
+    if owner is None:
+        raise typer.BadParameter("say whose import it is", param_hint="--owner")
     rabbitmq()
     with database("product") as conn:
         user = importing.owner(conn, owner)
-        import_id = handed_in(file, user.id, welcome=welcome, again=again)
+        import_id = handed_in(file, user.id, layout, welcome=welcome, again=again)
         if not wait:
             print_json({"import_id": import_id}) if as_json else print(import_id)
             return
@@ -66,7 +92,68 @@ def import_people(
         raise typer.Exit(1)
 
 
-def handed_in(file: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
+def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "Layout":
+    """Return what the options say of the file."""
+    from workshed.imports import Layout, LayoutError
+
+    said = {"name": name} if name else {}
+    for pair in columns:
+        key, _, column = pair.partition("=")
+        if key not in ("email", "name") or not column.strip():
+            problem = f"must be email=COLUMN or name=COLUMN, not {pair!r}"
+            raise typer.BadParameter(problem, param_hint="--map")
+        if key in said:
+            raise typer.BadParameter(f"{key} is there twice", param_hint="--map")
+        said[key] = column
+    try:
+        return Layout(encoding, said.get("email"), said.get("name"))
+    except LayoutError as err:
+        raise typer.BadParameter(str(err), param_hint="--encoding") from None
+
+
+def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
+    """Print how the file is read, and what would become of its rows."""
+    from dataclasses import asdict
+
+    from console.cli.output import fields, print_json, table
+    from workshed import imports
+
+    with file.open("rb") as content:
+        found = imports.preview(content, layout)
+    about = {
+        "file": file.name,
+        "encoding": found.encoding,
+        "guessed": found.is_guess,
+        "delimiter": found.delimiter,
+        "name": found.name,
+        "email": found.email,
+        "skipped": found.skipped,
+        "rows": found.rows,
+        "good": found.good,
+        "failed": found.rows - found.good,
+    }
+    people = [{"name": name, "email": email} for name, email in found.people]
+    if as_json:
+        kinds = [asdict(kind) for kind in found.problems]
+        print_json({**about, "people": people, "problems": kinds})
+        return
+    about["encoding"] = encoding_shown(found.encoding, is_guess=found.is_guess)
+    about["delimiter"] = DELIMITERS.get(found.delimiter, found.delimiter)
+    about["skipped"] = ", ".join(found.skipped) or "-"
+    del about["guessed"]
+    fields(about.items())
+    if people:
+        print()
+        table(("name", "email"), [(one["name"], one["email"]) for one in people])
+    show_problems(found.problems)
+
+
+def encoding_shown(encoding: str, *, is_guess: bool) -> str:
+    """Say whether it is certain."""
+    return f"{encoding} (guessed; look at the names)" if is_guess else encoding
+
+
+def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
     """Hand it in; return the import's id."""
     from actors import start_import
     from console import importing
@@ -76,7 +163,9 @@ def handed_in(file: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
     with file.open("rb") as content:
         blob = importing.keep(content)
     with db.transaction() as own:
-        found = start_import(own, owner_id, file.name, blob, welcome=welcome, again=again)
+        found = start_import(
+            own, owner_id, file.name, blob, layout=layout, welcome=welcome, again=again
+        )
         said = f"Import {found} was handed in for user {owner_id}."
         note(own, "import", {"import": found, "owner": owner_id}, said=said)
     return found
@@ -126,7 +215,7 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     """Print what came of it."""
     from dataclasses import asdict
 
-    from console.cli.output import fields, print_json, table
+    from console.cli.output import fields, print_json
     from workshed import imports
 
     kinds = imports.problems(conn, found.id)
@@ -134,6 +223,9 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     about = {
         "import": found.id,
         "file": found.filename,
+        "encoding": found.encoding,
+        "guessed": found.is_guess,
+        "skipped": found.skipped or [],
         "state": found.state,
         "rows": found.total,
         "succeeded": found.succeeded,
@@ -145,7 +237,18 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     if as_json:
         print_json({**about, "problems": [asdict(kind) for kind in kinds]})
         return
+    if found.encoding:
+        about["encoding"] = encoding_shown(found.encoding, is_guess=found.is_guess)
+    about["skipped"] = ", ".join(found.skipped or []) or "-"
+    del about["guessed"]
     fields(about.items())
+    show_problems(kinds)
+
+
+def show_problems(kinds: "Sequence[Kind]") -> None:
+    """Print what is wrong with rows, kind by kind."""
+    from console.cli.output import table
+
     if kinds:
         print()
         rows = [(kind.problem, kind.rows, kind.line, kind.reason) for kind in kinds]

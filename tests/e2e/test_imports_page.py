@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import sys
 
 import pytest
@@ -16,7 +17,9 @@ from workshed.settings import PREFIX, Settings, settings
 PAGE = pages.text("docs/imports.md")
 [(NAME, TEXT)] = pages.files("docs/imports.md").items()
 OWNER = "grace@example.org"
-WORDS = pages.block("docs/imports.md", "workshed import").split()[1:]
+WORDS = pages.block("docs/imports.md", "workshed import people.csv").split()[1:]
+DRY_RUN = shlex.split(pages.block("docs/imports.md", "workshed import customers.csv"))[1:]
+MAPPED = shlex.split(pages.block("docs/imports.md", "workshed import members.csv"))[1:]
 CONTENT = "name;email\nAda;ada@example.org\n;bob@example.org\nCyd;ADA@example.org\n"
 
 
@@ -63,6 +66,67 @@ def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worke
     assert list(again) == keys("import CSV --owner ADDRESS")
     assert (again["state"], again["succeeded"], again["failed"]) == ("completed", 0, 3)
     assert [kind["problem"] for kind in again["problems"]] == ["taken", "no name", "duplicate"]
+
+
+def test_a_dry_run_shows_how_a_file_is_read_without_any_server(run_apart, tmp_path):
+    content = "Nr;Vorname;Nachname;E-Mail\n1;Zoë;Groß;zoe@example.org\n2;;;x@example.org\n"
+    (tmp_path / "customers.csv").write_bytes(content.encode("cp1252"))
+    away = {
+        "WORKSHED_DATABASE_URL": "postgresql://127.0.0.1:1/none",
+        "WORKSHED_BROKER_URL": "amqp://127.0.0.1:1",
+    }
+
+    words = ("-m", "console", *DRY_RUN)
+
+    said = run_apart(*words, **away).stdout
+    found = json.loads(run_apart(*words, "--json", **away).stdout)
+
+    for line in (
+        r"encoding +windows-1252 \(guessed; look at the names\)",
+        r"delimiter +semicolon",
+        r"name +\{Vorname\} \{Nachname\}",
+        r"skipped +Nr",
+        r"rows +2",
+        r"Zoë Groß +zoe@example.org",
+        r"no name +1 +3 +the name is missing",
+    ):
+        assert re.search(line, said), (line, said)
+    assert list(found) == keys("import CSV --dry-run")
+    assert (found["rows"], found["good"], found["failed"]) == (2, 1, 1)
+    assert found["people"] == [{"name": "Zoë Groß", "email": "zoe@example.org"}]
+
+
+def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count, tmp_path):
+    start_worker()
+    content = "id;Private address;Given;Surname\n1;jiri@example.org;Jiří;Dvořák\n"
+    (tmp_path / "members.csv").write_bytes(content.encode("cp1250"))
+
+    refused = workshed(*MAPPED, code=1)
+    said = workshed(*MAPPED, "--encoding", "windows-1250")
+
+    # A terminal may break a line anywhere.
+    assert "in windows-1250 it reads 'Jiří'" in " ".join(refused.split())
+    assert re.search(r"encoding +windows-1250 *\n", said)
+    assert re.search(r"skipped +id +\n", said)
+    assert count("product.users WHERE name = 'Jiří Dvořák'") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "say whose import it is"),
+        (["--owner", "1", "--map", "phone=Tel"], "must be email=COLUMN or name=COLUMN"),
+        (["--owner", "1", "--map", "name=A", "--name", "{B}"], "name is there twice"),
+        (["--owner", "1", "--encoding", "utf-9"], "the encoding 'utf-9' is not known"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(run_apart, tmp_path, words, said):
+    (tmp_path / "people.csv").write_text(CONTENT)
+
+    done = run_apart("-m", "console", "import", "people.csv", *words)
+
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
 
 
 def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
@@ -118,5 +182,10 @@ def test_the_settings_of_the_page_exist():
     names = {name.removeprefix(PREFIX) for name in re.findall(rf"`({PREFIX}\w+)", PAGE)}
     names |= {name.removeprefix(PREFIX) for name in re.findall(rf"\(`({PREFIX}\w+)", PAGE)}
 
-    assert names == {"IMPORT_CHUNK", "IMPORT_RETENTION"}
+    assert names == {
+        "IMPORT_CHUNK",
+        "IMPORT_RETENTION",
+        "IMPORT_EMAIL_COLUMNS",
+        "IMPORT_NAME_COLUMNS",
+    }
     assert names <= {name.upper() for name in Settings.model_fields}

@@ -1,12 +1,16 @@
 """In which encoding a file is written: all of it is read, or a guess may be wrong at its end."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import IncrementalNewlineDecoder
 from typing import BinaryIO
 
 from workshed.imports.errors import ImportRefusedError
+from workshed.imports.formats import HEAD_BYTES, trouble
+from workshed.imports.layout import codec, label
+from workshed.imports.readings import hint
 
 PIECE_BYTES = 1 << 20
 # Those of UTF-32 first: one begins as UTF-16 does.
@@ -18,8 +22,25 @@ MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
 )
 MARK = "\ufeff"
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How the files of spreadsheets begin, which are named .csv often enough."""
+LONGEST_CELL = 100
+REMEDY = "save the file as UTF-8, or name its encoding (--encoding)"
+_DELIMITERS = re.compile(rb"[\r\n,;\t]")
+GUESSED = "cp1252"
+"""What a file is read as that is no Unicode and of which nobody says what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """In which encoding a file is read."""
+
+    codec: str
+    is_guess: bool
+    """Whether nothing but its names can tell if that is right."""
+
+    @property
+    def label(self) -> str:
+        """Its name, as people know it."""
+        return label(self.codec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +51,61 @@ class _Wrong:
     line: int
     character: int
     ascii_before: bool
+    around: bytes
+    """The cell in which it is, as far as it was read."""
 
 
-def of(file: BinaryIO) -> str:
+def of(file: BinaryIO, given: str | None = None) -> Encoding:
     """Return the encoding in which all of a file can be read; its mark is read as U+FEFF.
 
-    UTF-8, UTF-16 with a mark or without, UTF-32 with one, or else cp1252. Raises
+    That which is given, or UTF-8, UTF-16 with a mark or without, UTF-32 with one. Else it is a
+    guess: Windows-1252, which is right only where the names are plausible in it. Raises
     `ImportRefusedError` with the line and the character of what is in none.
     """
-    head = file.read(max(map(len, WORKBOOKS)))
+    head = file.read(HEAD_BYTES)
     if not head:
         raise ImportRefusedError("the file is empty")
-    if head.startswith(WORKBOOKS):
-        raise ImportRefusedError("it is a workbook of a spreadsheet; save it as CSV UTF-8")
-    guess = next((name for mark, name in MARKS if head.startswith(mark)), None)
-    guess = guess or _without_mark(head)
-    wrong = _first_wrong(file, guess)
-    if wrong and guess == "utf-8" and wrong.ascii_before:
-        guess = "cp1252"  # a file of UTF-8 with a damaged letter has whole ones, too
-        wrong = _first_wrong(file, guess)
+    if reason := trouble(head):
+        raise ImportRefusedError(reason)
+    marked = next((name for mark, name in MARKS if head.startswith(mark)), None)
+    said = None if given is None else codec(given)
+    if said and marked and not said.replace("_", "-").startswith(marked[: len("utf-8")]):
+        raise ImportRefusedError(
+            f"it begins with the mark of {marked}, so it is not in {given}; name no encoding"
+        )
+    chosen = said or marked or _without_mark(head)
+    wrong = _first_wrong(file, chosen)
+    if wrong and said is None and chosen == "utf-8" and wrong.ascii_before:
+        # A file of UTF-8 with a damaged letter has whole ones, too.
+        if undefined := _first_wrong(file, GUESSED):
+            raise unknown(undefined.around, undefined.line, f"character {undefined.character}")
+        file.seek(0)
+        return Encoding(GUESSED, is_guess=True)
     if wrong:
         raise ImportRefusedError(
-            f"the byte 0x{wrong.byte:02x} is no {guess}; save the file as UTF-8",
+            f"the byte 0x{wrong.byte:02x} is no {label(chosen)}; {REMEDY}",
             line=wrong.line,
             column=f"character {wrong.character}",
         )
     file.seek(0)
-    return guess
+    return Encoding(chosen, is_guess=False)
+
+
+def unknown(raw: bytes, line: int, column: str) -> ImportRefusedError:
+    """Return the refusal of a file whose encoding nobody can tell, with hints from one place."""
+    told = hint(raw)
+    return ImportRefusedError(
+        f"the file is not in UTF-8, and in {label(GUESSED)} it reads "
+        f"{raw.decode(GUESSED, 'replace').strip()[:100]!r}, which looks wrong; {REMEDY}"
+        f"{': ' if told else ''}{told}",
+        line=line,
+        column=column,
+    )
 
 
 def _without_mark(head: bytes) -> str:
     """Tell UTF-16 by the NUL beside each letter of a header in English."""
-    match [byte == 0 for byte in head]:
+    match [byte == 0 for byte in head[:4]]:
         case [False, True, False, True]:
             return "utf-16-le"
         case [True, False, True, False]:
@@ -86,8 +130,15 @@ def _first_wrong(file: BinaryIO, encoding: str) -> _Wrong | None:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         line, character = _after(text, line, character)
         is_ascii = is_ascii and text.isascii()
-        return _Wrong(err.object[err.start], line, character, is_ascii)
+        around = _cell(err.object, err.start)
+        return _Wrong(err.object[err.start], line, character, is_ascii, around)
     return None
+
+
+def _cell(piece: bytes, at: int) -> bytes:
+    """Return what is between the nearest delimiters."""
+    before = _DELIMITERS.split(piece[max(0, at - LONGEST_CELL) : at])[-1]
+    return before + _DELIMITERS.split(piece[at : at + LONGEST_CELL])[0]
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

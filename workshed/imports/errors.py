@@ -2,6 +2,7 @@
 
 PermanentError
 ├── ImportRefusedError      the file cannot be read as one of people
+├── LayoutError             what was said of the file makes no sense, whatever is in it
 └── AlreadyImportedError    its owner has imported the same content before
 """
 
@@ -20,6 +21,10 @@ class ImportRefusedError(PermanentError):
         super().__init__(f"the file is refused: {self.reason}")
         self.line = line
         self.column = column
+
+
+class LayoutError(PermanentError):
+    """What was said about how to read a file makes no sense; nothing was stored."""
 
 
 class AlreadyImportedError(PermanentError):

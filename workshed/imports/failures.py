@@ -8,11 +8,14 @@ from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.imports import stored
-from workshed.imports.header import PASSED_OVER, WANTED, Header, folded
+from workshed.imports.header import PASSED_OVER, Header
 from workshed.imports.judging import Problem
+from workshed.imports.layout import Layout
 from workshed.shield import shielded
 
 AT_A_TIME = 1_000
+PLAIN = ("name", "email")
+"""The columns of an import that was not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Failure:
 def first(conn: Connection, import_id: int, limit: int) -> list[Failure]:
     """Return the first rows that have failed, in the order of the file."""
     query = """
-        SELECT line, problem, reason, COALESCE(fields, ARRAY[name, email]) AS cells
+        SELECT line, problem, reason, COALESCE(fields, cells, ARRAY[name, email]) AS cells
           FROM product.import_rows
          WHERE import_id = %s AND outcome = 'failed'
          ORDER BY number
@@ -46,13 +49,13 @@ def write(conn: Connection, import_id: int, out: TextIO) -> int:
     apostrophe, which is taken away when the list is handed in. In memory are a thousand at a time.
     Raises `RecordMissing`.
     """
-    names = stored.find(conn, import_id).header or list(WANTED)
-    header = Header.of(names, 1)
-    ours = [at for at, name in enumerate(names) if folded(name) in WANTED]
+    found = stored.find(conn, import_id)
+    names = found.header or list(PLAIN)
+    header = Header.of(names, 1, Layout(email=found.email_column, name=found.name_column))
     writer = csv.writer(out)
-    writer.writerow([*PASSED_OVER, *(names[at] for at in ours)])
+    writer.writerow([*PASSED_OVER, *(names[at] for at in header.original)])
     query = """
-        SELECT line, reason, name, email, fields
+        SELECT line, reason, name, email, COALESCE(fields, cells)
           FROM product.import_rows
          WHERE import_id = %s AND outcome = 'failed'
          ORDER BY number
@@ -61,13 +64,23 @@ def write(conn: Connection, import_id: int, out: TextIO) -> int:
     with conn.cursor(name="failures") as cur:
         cur.itersize = AT_A_TIME
         for line, reason, name, email, fields in cur.execute(query, (import_id,)):
-            person = {header.name_at: name, header.email_at: email}
-            if fields is None:
-                cells = [person[at] for at in ours]
-            elif len(fields) == len(names):
-                cells = [fields[at] for at in ours]
-            else:  # of which column each is, nobody knows
-                cells = fields
+            cells = _person(header, name, email) if fields is None else _cells(header, fields)
             writer.writerow([line, *map(shielded, [reason, *cells])])
             written += 1
     return written
+
+
+def _person(header: Header, name: str, email: str) -> list[str]:
+    """Put a person into the columns of a file that has no others."""
+    (name_at,) = header.name.at
+    person = {name_at: name, header.email_at: email}
+    return [person[at] for at in header.original]
+
+
+def _cells(header: Header, fields: list[str]) -> list[str]:
+    """Return the cells of a row without those that the list has added; as it is if it is wider."""
+    width = len(header.names)
+    if any(field.strip() for field in fields[width:]):  # of which column each is, nobody knows
+        return fields
+    padded = [*fields, *[""] * (width - len(fields))]
+    return [padded[at] for at in header.original]

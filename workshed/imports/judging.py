@@ -21,7 +21,7 @@ Problem = Literal[
     "died",  # its job is dead
 ]
 
-LONGEST_FIELD = 1_000
+LONGEST_FIELD = 10_000
 """Characters of a field that are kept of a row that cannot become a user."""
 LONGEST_REASON = 500
 
@@ -35,6 +35,8 @@ class Landing:
     name: str | None = None
     email: str | None = None
     fields: list[str] | None = None
+    cells: list[str] | None = None
+    """All that stood there beside a person, where a file has more columns."""
     problem: Problem | None = None
     reason: str | None = None
 
@@ -45,26 +47,31 @@ def judge(row: Row, header: Header) -> Landing:
     problem, reason = _lack(row, header)
     if problem is None:
         try:
-            name = names.normalize(given[header.name_at])
+            name = names.normalize(header.name.read(given))
             email = addresses.normalize(given[header.email_at].strip())
-            return Landing(row.number, row.line, name, email)
+            cells = None if header.is_plain else _kept(given)
+            return Landing(row.number, row.line, name, email, cells=cells)
         except InvalidNameError as err:
-            problem, reason = "name", f"column {header.column(header.name_at)}: {err.reason}"
+            problem, reason = "name", f"{header.name_columns}: {err.reason}"
         except InvalidAddressError as err:
             problem, reason = "address", f"column {header.column(header.email_at)}: {err.reason}"
-    fields = [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in given]
     cut = reason and reason[:LONGEST_REASON]
-    return Landing(row.number, row.line, fields=fields, problem=problem, reason=cut)
+    return Landing(row.number, row.line, fields=_kept(given), problem=problem, reason=cut)
+
+
+def _kept(fields: list[str]) -> list[str]:
+    """Return what PostgreSQL can store of them."""
+    return [field[:LONGEST_FIELD].replace("\0", "\ufffd") for field in fields]
 
 
 def _lack(row: Row, header: Header) -> tuple[Problem | None, str | None]:
-    """Say what a row lacks, or has too much of."""
-    if row.width != len(header.names):
+    """Say what a row lacks, or has too much of; empty cells at its end may be there or not."""
+    if row.filled > len(header.names) or row.width <= max(header.email_at, min(header.name.at)):
         return "columns", f"{row.width} columns where the header has {len(header.names)}"
-    for at in (header.name_at, header.email_at):
-        if "\0" in row.fields[at]:
+    for at in sorted(header.used):
+        if at < row.width and "\0" in row.fields[at]:
             return "nul", f"a NUL in column {header.column(at)}"
-    if not row.fields[header.name_at].strip():
+    if not header.name.read(row.fields).strip():
         return "no name", "the name is missing"
     if not row.fields[header.email_at].strip():
         return "no address", "the address is missing"

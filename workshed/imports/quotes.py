@@ -21,7 +21,8 @@ def where(record: str, delimiter: str, limit: int) -> Place:
     """Find the first field that breaks the rules, or is longer than the limit; else the last."""
     index = begin = at = 0
     while at < len(record):
-        if record[at] == QUOTE:
+        at = _after_blanks(record, at)
+        if record[at : at + 1] == QUOTE:
             end = _closing(record, at)
             if end is None or end - at - 1 > limit:
                 return Place(index, _lines(record, begin), is_open=True)
@@ -38,6 +39,13 @@ def where(record: str, delimiter: str, limit: int) -> Place:
         else:
             break
     return Place(index, _lines(record, begin), is_open=False)
+
+
+def _after_blanks(record: str, at: int) -> int:
+    """Pass over the blanks before a field, as its reader does."""
+    while record[at : at + 1] == " ":
+        at += 1
+    return at
 
 
 def _closing(record: str, opening: int) -> int | None:

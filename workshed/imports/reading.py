@@ -3,14 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from io import TextIOWrapper
-from typing import TextIO
 
 from workshed import db
-from workshed.imports import encoding, rows, stored
+from workshed.imports import rows, stored
 from workshed.imports.judging import judge
+from workshed.imports.source import Source, opened
 from workshed.imports.stored import Import
-from workshed.imports.table import Row, Table
+from workshed.imports.table import Row
 from workshed.jobs import Snooze
 from workshed.jobs.current import checkpoint
 from workshed.storage import storage
@@ -31,25 +30,24 @@ def read(import_id: int) -> None:
     with db.transaction() as conn:
         found = stored.find(conn, import_id)
     if found.state == "pending":
-        with (
-            storage().open(found.sha256) as file,
-            TextIOWrapper(file, encoding.of(file), newline="") as text,
-        ):
-            _read(text, found)
+        with storage().open(found.sha256) as file, opened(file, found.layout) as source:
+            _read(source, found)
 
 
-def _read(text: TextIO, found: Import) -> None:
+def _read(source: Source, found: Import) -> None:
     """Pass over what is stored: to split lines costs a tenth of what is done with them."""
     until = time.monotonic() + LONGEST_S
-    table = Table(text)
+    table = source.table
+    with db.transaction() as conn:
+        stored.describe(conn, found.id, source.encoding, table)
     landed = found.landed
-    for batch in _batches(table.rows()):
+    for batch in _batches(source.rows()):
         if batch[-1].number <= landed:
             continue
         checkpoint()
         fresh = [judge(row, table.header) for row in batch if row.number > landed]
         with db.transaction() as conn:
-            now = rows.land(conn, found.id, table.header, fresh)
+            now = rows.land(conn, found.id, fresh)
         if now is None:  # it has ended, or another run has read all of it
             return
         landed = now

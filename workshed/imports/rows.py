@@ -8,14 +8,13 @@ from psycopg.rows import args_row
 
 from workshed.db import Connection
 from workshed.imports import stored
-from workshed.imports.header import Header
 from workshed.imports.judging import Landing, Problem
 from workshed.imports.stored import Ended, Import, Part
 
 NONE = Ended([], 0)
 
 
-def land(conn: Connection, import_id: int, header: Header, rows: Sequence[Landing]) -> int | None:
+def land(conn: Connection, import_id: int, rows: Sequence[Landing]) -> int | None:
     """Store rows that follow one another; return how many the import has, from the first on.
 
     Those it has already, from a run before or beside this one, are passed over. `None` when it is
@@ -28,7 +27,8 @@ def land(conn: Connection, import_id: int, header: Header, rows: Sequence[Landin
     if not fresh:
         return found.landed
     query = """
-        COPY product.import_rows (import_id, number, line, name, email, fields, problem, reason)
+        COPY product.import_rows (
+            import_id, number, line, name, email, fields, cells, problem, reason)
         FROM STDIN
     """
     with conn.cursor() as cur, cur.copy(query) as copy:
@@ -41,12 +41,13 @@ def land(conn: Connection, import_id: int, header: Header, rows: Sequence[Landin
                     row.name,
                     row.email,
                     row.fields,
+                    row.cells,
                     row.problem,
                     row.reason,
                 )
             )
-    query = "UPDATE product.imports SET landed = %s, header = %s WHERE id = %s"
-    conn.execute(query, (fresh[-1].number, list(header.names), import_id))
+    query = "UPDATE product.imports SET landed = %s WHERE id = %s"
+    conn.execute(query, (fresh[-1].number, import_id))
     return fresh[-1].number
 
 
@@ -168,7 +169,7 @@ def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
     """Note which rows have become a user; return the ids of those."""
     query = """
         UPDATE product.import_rows AS r
-           SET outcome = 'succeeded', user_id = u.id
+           SET outcome = 'succeeded', user_id = u.id, cells = NULL
           FROM product.users AS u
          WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
            AND r.outcome IS NULL

@@ -1,5 +1,6 @@
 """Imports: how far each has come, and the one place in which its state changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, LiteralString
@@ -10,14 +11,18 @@ from psycopg.rows import args_row, class_row
 from workshed import db, notifications
 from workshed.db import Connection
 from workshed.filenames import named
+from workshed.imports.encoding import Encoding
 from workshed.imports.errors import AlreadyImportedError
+from workshed.imports.layout import AS_FOUND, Layout
+from workshed.imports.table import Table
 from workshed.jobs import RecordMissing
 
 State = Literal["pending", "processing", "completed", "failed"]
 
 EACH: Final = """
-    SELECT id, owner_id, filename, sha256, header, welcome, state, landed, handed_out, total,
-           succeeded, failed, error, created_at, ended_at
+    SELECT id, owner_id, filename, sha256, encoding, is_guess, delimiter, header, email_column,
+           name_column, skipped, welcome, state, landed, handed_out, total, succeeded, failed,
+           error, created_at, ended_at
       FROM product.imports
 """
 ONE: Final = EACH + " WHERE id = %s "
@@ -31,7 +36,17 @@ class Import:
     owner_id: int
     filename: str
     sha256: str
+    encoding: str | None
+    """What its owner says it is; once it was read, what it is."""
+    is_guess: bool
+    """Whether the encoding was guessed by the names in the file."""
+    delimiter: str | None
     header: list[str] | None
+    email_column: str | None
+    name_column: str | None
+    """One column, or several as in `{first_name} {last_name}`."""
+    skipped: list[str] | None
+    """The columns that nothing is read from."""
     welcome: bool
     state: State
     landed: int
@@ -51,6 +66,12 @@ class Import:
     def is_over(self) -> bool:
         """Whether nothing more becomes of it."""
         return self.ended_at is not None
+
+    @property
+    def layout(self) -> Layout:
+        """How it is to be read; what was guessed is guessed, and judged, again."""
+        encoding = None if self.is_guess else self.encoding
+        return Layout(encoding, self.email_column, self.name_column)
 
     @property
     def steps(self) -> int:
@@ -91,6 +112,7 @@ def create(
     filename: str,
     sha256: str,
     *,
+    layout: Layout = AS_FOUND,
     welcome: bool = False,
     again: bool = False,
 ) -> int:
@@ -100,8 +122,11 @@ def create(
     with `again`, and `RecordMissing` where there is no such user.
     """
     query = """
-        INSERT INTO product.imports (owner_id, filename, sha256, welcome, again)
-        VALUES (%(owner_id)s, %(filename)s, %(sha256)s, %(welcome)s, %(again)s)
+        INSERT INTO product.imports (
+            owner_id, filename, sha256, encoding, email_column, name_column, welcome, again)
+        VALUES (
+            %(owner_id)s, %(filename)s, %(sha256)s, %(encoding)s, %(email_column)s,
+            %(name_column)s, %(welcome)s, %(again)s)
             ON CONFLICT (owner_id, sha256) WHERE state <> 'failed' AND NOT again DO NOTHING
         RETURNING id
     """
@@ -109,6 +134,9 @@ def create(
         "owner_id": owner_id,
         "filename": named(filename),
         "sha256": sha256,
+        "encoding": layout.encoding,
+        "email_column": layout.email,
+        "name_column": layout.name,
         "welcome": welcome,
         "again": again,
     }
@@ -157,6 +185,28 @@ def hold(conn: Connection, import_id: int) -> Import:
     Whose rows are worked on: who deletes it would wait for them, and its rows' end for it.
     """
     return _import(conn, ONE + "FOR KEY SHARE", import_id)
+
+
+def describe(conn: Connection, import_id: int, encoding: Encoding, table: Table) -> None:
+    """Note how the file of an import is read, for its owner and for the list of failed rows."""
+    query = """
+        UPDATE product.imports
+           SET encoding = %(encoding)s, is_guess = is_guess OR %(is_guess)s,
+               delimiter = %(delimiter)s, header = %(header)s, email_column = %(email)s,
+               name_column = %(name)s, skipped = %(skipped)s
+         WHERE id = %(id)s AND state = 'pending'
+    """
+    values = {
+        "id": import_id,
+        "encoding": encoding.label,
+        "is_guess": encoding.is_guess,
+        "delimiter": table.delimiter,
+        "header": _storable(table.header.names),
+        "email": table.header.layout.email,
+        "name": table.header.layout.name,
+        "skipped": _storable(table.header.skipped),
+    }
+    conn.execute(query, values)
 
 
 def begin(conn: Connection, import_id: int) -> None:
@@ -275,3 +325,7 @@ def _import(conn: Connection, query: LiteralString, import_id: int) -> Import:
     if found is None:
         raise RecordMissing("import", import_id)
     return found
+
+
+def _storable(names: Sequence[str]) -> list[str]:
+    return [name.replace("\0", "\ufffd") for name in names]

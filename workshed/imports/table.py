@@ -8,6 +8,7 @@ from typing import TextIO
 
 from workshed.imports.errors import ImportRefusedError
 from workshed.imports.header import Header, delimiter_of
+from workshed.imports.layout import AS_FOUND, Layout
 from workshed.imports.quotes import where
 
 LONGEST_ROW = 1 << 20
@@ -29,23 +30,28 @@ class Row:
     fields: list[str]
     width: int
     """How many fields it has, more than are kept or not."""
+    filled: int
+    """How many up to the last that is not empty."""
 
 
 class Table:
     """A CSV whose first line that is not blank names its columns."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, layout: Layout = AS_FOUND) -> None:
         """Read the header of what was opened with `newline=""`. Raises `ImportRefusedError`."""
         self._lines = _Lines(text)
         first = self._lines.first()
         named = _SEPARATOR.fullmatch(first)  # Excel's own way to say it
         if named is None:
             self._lines.go_back()
-        self.delimiter = named[1] if named else delimiter_of(first)
-        self._reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        self.delimiter = named[1] if named else delimiter_of(first, layout)
+        # Many programs write a blank behind the comma, and a quotation mark is the first after it.
+        self._reader = csv.reader(
+            self._lines, delimiter=self.delimiter, skipinitialspace=True, strict=True
+        )
         self._named: Header | None = None
         line, fields = self._record() or (1, [])
-        self.header = self._named = Header.of(fields, line)
+        self.header = self._named = Header.of(fields, line, layout)
 
     def rows(self) -> Iterator[Row]:
         """Yield the records in their order. Raises `ImportRefusedError`."""
@@ -53,10 +59,10 @@ class Table:
         while found := self._record():
             number += 1
             line, fields = found
-            yield Row(number, line, fields[:most], len(fields))
+            yield Row(number, line, fields[:most], len(fields), _filled(fields))
 
     def _record(self) -> tuple[int, list[str]] | None:
-        """Read the next that is not a blank line; return where it begins, and its fields."""
+        """Read the next with a cell that is not blank; return where it begins, and its fields."""
         while True:
             self._lines.forget()
             try:
@@ -65,7 +71,7 @@ class Table:
                 raise self._refusal(str(err)) from None
             if fields is None:
                 return None
-            if fields:
+            if any(map(str.strip, fields)):
                 return self._lines.begin, fields
 
     def _refusal(self, said: str) -> ImportRefusedError:
@@ -82,6 +88,14 @@ class Table:
             reason = "a quotation mark is followed by text; write two of them inside a field"
         line = self._lines.begin + place.lines_before
         return ImportRefusedError(reason, line=line, column=f"column {column}")
+
+
+def _filled(fields: list[str]) -> int:
+    """Count fields without the empty ones at the end, which spreadsheets write by the dozen."""
+    filled = len(fields)
+    while filled and not fields[filled - 1].strip():
+        filled -= 1
+    return filled
 
 
 class _Lines:

@@ -30,7 +30,7 @@ def handed_in(owner):
 
     def hand_in(content=CSV, filename="people.csv"):
         with storage().draft() as draft:
-            draft.write(content.encode())
+            draft.write(content.encode() if isinstance(content, str) else content)
             blob = blobs.keep(draft)
         with db.transaction() as conn:
             return imports.create(conn, owner.id, filename, blob.sha256, again=True)
@@ -120,6 +120,22 @@ def test_the_rows_that_failed_are_shown_with_their_reasons(reader, imported):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert SCRIPT not in text
     assert f"/import/failed-rows.csv?id={import_id}" in text
+
+
+def test_how_the_file_was_read_is_shown(reader, imported):
+    import_id = imported("nr,name,email\n1,Zoë,zoe@example.org\n".encode("cp1252"))
+
+    found = reader.json(f"/import?id={import_id}")["import"]
+
+    assert (found["encoding"], found["is_guess"]) == ("windows-1252", True)
+    assert (found["name_column"], found["email_column"], found["skipped"]) == (
+        "name",
+        "email",
+        ["nr"],
+    )
+    text = reader.get(f"/import?id={import_id}").text
+    assert "guessed; look at the names" in text
+    assert "<dt>Columns skipped</dt><dd>nr</dd>" in text
 
 
 def test_of_many_rows_that_failed_the_first_are_shown(reader, imported):

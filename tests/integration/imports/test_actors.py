@@ -1,5 +1,6 @@
 """The actors that import people, with all that is around a job."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from actors import (
 from brokers import schedule
 from workshed import blobs, db, imports, people
 from workshed.errors import PermanentError
-from workshed.imports import AlreadyImportedError
+from workshed.imports import AlreadyImportedError, Layout
 from workshed.jobs import RecordMissing, Snooze
 from workshed.settings import settings
 from workshed.storage import ContentDamagedError, storage
@@ -461,6 +462,89 @@ def test_the_list_of_failures_can_be_corrected_and_handed_in(
     jobs.drain()
     assert rows_of(again) == [(2, "succeeded", None), (3, "succeeded", None)]
     assert users(again) == [("Bob", "bob@example.org"), ("=1+1", "cyd@example.org")]
+
+
+def test_the_whole_row_of_a_failure_comes_back(jobs, hand_in, failures, users, found):
+    """Also of one that fails late, because somebody has its address."""
+    content = "id;Email Address;City;First;Last\n"
+    content += "1;ada@example.org;London;Ada;Lovelace\n2;ADA@example.org;Paris;A.;L.\n"
+    content += (
+        "3;grace@example.org;=1+1;Grace;Hopper\n4;;Rome;Eve\n5;f@example.org;Bonn;Fay;Green;x\n"
+    )
+    number = hand_in(content, layout=Layout(name="{Last}, {First}"))
+
+    jobs.drain()
+
+    assert users(number) == [("Lovelace, Ada", "ada@example.org")]
+    assert (found(number).skipped, found(number).name_column) == (["id", "City"], "{Last}, {First}")
+    listed = failures(number)
+    assert listed == [
+        ["line", "reason", "id", "Email Address", "City", "First", "Last"],
+        ["3", "line 2 has the same address", "2", "ADA@example.org", "Paris", "A.", "L."],
+        ["4", "a user has this address", "3", "grace@example.org", "'=1+1", "Grace", "Hopper"],
+        ["5", "the address is missing", "4", "", "Rome", "Eve", ""],
+        [
+            "6",
+            "6 columns where the header has 5",
+            "5",
+            "f@example.org",
+            "Bonn",
+            "Fay",
+            "Green",
+            "x",
+        ],
+    ]
+    with db.transaction() as conn:
+        query = "SELECT cells FROM product.import_rows WHERE outcome = 'succeeded'"
+        assert conn.execute(query).fetchall() == [(None,)]
+    listed[3][3] = "eve@example.org"
+    again = hand_in("\n".join(",".join(row) for row in (listed[0], listed[3])))
+    jobs.drain()
+    assert users(again) == [("Eve", "eve@example.org")]
+
+
+def test_how_a_file_was_read_is_kept(jobs, hand_in, found):
+    number = hand_in("name;email\nZoë;zoe@example.org\n".encode("cp1252"))
+
+    jobs.drain()
+
+    end = found(number)
+    assert (end.encoding, end.is_guess, end.delimiter) == ("windows-1252", True, ";")
+    assert (end.email_column, end.name_column, end.skipped) == ("email", "name", [])
+
+
+def test_no_user_is_made_of_a_file_whose_names_look_wrong(jobs, hand_in, found, users, monkeypatch):
+    """Not even by a second run, that reads on behind what landed."""
+    monkeypatch.setattr(imports.reading, "BATCH", 1)
+    monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
+    content = "name,email\nZoë,zoe@example.org\nJiří Dvořák,j@example.org\n".encode("cp1250")
+    number = hand_in(content, welcome=True)
+    with pytest.raises(Snooze):
+        import_users.fn(number)
+    assert found(number).landed == 1
+
+    with jobs.expect_discard("in windows-1250 it reads 'Jiří Dvořák'"):
+        jobs.drain()
+
+    assert (found(number).state, users(number)) == ("failed", [])
+    again = hand_in(content, layout=Layout("windows-1250"))
+    monkeypatch.setattr(imports.reading, "LONGEST_S", 60.0)
+    jobs.drain()
+    assert users(again) == [("Jiří Dvořák", "j@example.org"), ("Zoë", "zoe@example.org")]
+    assert (found(again).encoding, found(again).is_guess) == ("windows-1250", False)
+
+
+def test_a_packed_file_is_read_on_behind_what_was_stored(jobs, hand_in, users, monkeypatch):
+    monkeypatch.setattr(imports.reading, "BATCH", 1)
+    monkeypatch.setattr(imports.reading, "LONGEST_S", 0.0)
+    number = hand_in(gzip.compress(TWO.encode()), "people.csv.gz")
+    with pytest.raises(Snooze):
+        import_users.fn(number)
+    monkeypatch.setattr(imports.reading, "LONGEST_S", 60.0)
+
+    jobs.drain()
+
+    assert users(number) == [("Ada", "ada@example.org"), ("Bob", "bob@example.org")]
 
 
 def test_what_ended_long_ago_is_deleted_but_not_its_users(jobs, hand_in, rows_of, users):

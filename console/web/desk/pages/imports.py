@@ -62,7 +62,8 @@ def _known(ask: Ask) -> Import:
 def _as_data(found: Import, owners: Mapping[int, User]) -> dict[str, Any]:
     owner = owners.get(found.owner_id)
     parts = ("id", "filename", "welcome", "state", "error", "created_at", "ended_at")
-    return {part: getattr(found, part) for part in parts} | {
+    read = ("encoding", "is_guess", "name_column", "email_column", "skipped")
+    return {part: getattr(found, part) for part in (*parts, *read)} | {
         "owner": {"id": found.owner_id, "email": owner.email if owner else None},
         "rows": {
             "read": found.landed,

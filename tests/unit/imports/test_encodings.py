@@ -1,0 +1,170 @@
+"""Files that are not in UTF-8: right names, or none at all."""
+
+import io
+
+import pytest
+
+from workshed.imports import AS_FOUND, ImportRefusedError, Layout, LayoutError
+from workshed.imports.encoding import Encoding
+from workshed.imports.plausibility import is_western
+from workshed.imports.source import opened
+
+WESTERN = {
+    "German": "Jürgen Müller, Bärbel Weiß, Björn Schröder, Käthe Groß, Änne Süß, Özlem",
+    "French": "Hélène Lefèvre, François Benoît, Loïc Côté, Anaïs Geneviève, Chloé Bègue, Jérôme",
+    "Spanish": "José García, Íñigo Núñez, Raúl Ibáñez, Begoña Peña, Ángela Yáñez, Sofía Zúñiga",
+    "Portuguese": "João Gonçalves, Conceição Simões, Antônio Araújo, Cauã, Inês Magalhães",
+    "Italian": "Nicolò Cassarà, Giosuè Salvà",
+    "Danish": "Søren Kjær, Åge Nørgaard, Bjørn Møller, Østen Sæther, Øyvind Børresen",
+    "Swedish": "Göran Åberg, Håkan Söderström, Björn Hägg",
+    "Finnish": "Päivi Hämäläinen, Väinö Määttä, Yrjö Mäenpää, Sööt Järvenpää",
+    "Dutch": "Daniël de Bruyn, Zoë van Dijk, Joëlle Noëmi",
+    "Irish": "Seán Ó Briain, Róisín Ní Dhomhnaill, Pádraig O\u2019Brien",
+    "capitals": "JÜRGEN MÜLLER, JOSÉ GARCÍA, ANDRÉ FRANÇOIS, SØREN MØLLER",
+}
+OTHERS = {
+    "cp1250": "Jiří Dvořák, Łukasz Żółć, Ružena Hrdličková, Čapek, Řehoř, Erdős, Stępień, Kovačić, "
+    "Poznański, Šimůnek, Vlčková, Kubičko, Ondřej, Ričko, Němec, Szűcs, Ćwik, Ştefănescu",
+    "iso8859-2": "Jiří Dvořák, Łukasz Żółć, Ondřej Tomčík, Štěpán, Šárka, Erdős, Kovačić, Stępień",
+    "cp1251": "Иван Петров, Юлия Щербакова, Олег, Наталія Шевченко, Ivan Петров",
+    "koi8-r": "Иван Петров, Юлия Щербакова, Олег, АННА, Ivan Петров",
+    "iso8859-5": "Иван Петров, Юлия Щербакова, Олег",
+    "cp1253": "Γιώργος Παπαδόπουλος, Ελένη, Άννα",
+    "iso8859-7": "Γιώργος Παπαδόπουλος, Ελένη, Άννα",
+    "cp1254": "Şahin Yıldız, Aydın Doğan, Işık, Çağlar, İbrahim, Kılıç, Şen, Sarı, Tuğba",
+    "iso8859-9": "Şahin Yıldız, Aydın Doğan, Işık, Çağlar, İbrahim, Kılıç, Şen, Sarı, Tuğba",
+    "cp1257": "Jānis Bērziņš, Līga Ozoliņa, Ērika, Kęstutis Jonaitė, Žydrūnas, Agnė, Ģirts, Ķirsis",
+    "cp1255": "שרה כהן, דוד לוי",
+    "cp1256": "محمد علي, فاطمة",
+    "shift_jis": "田中 太郎, 鈴木 花子, ﾀﾅｶ, ヤマダ タロウ, 李",
+    "euc_jp": "田中 太郎, 鈴木 花子",
+    "gb18030": "张伟, 王芳, 李娜, 欧阳 明, 旅",
+    "big5": "陳怡君, 林志明, 李",
+    "euc_kr": "김민준, 이서연",
+    "mac-roman": "José García, Jürgen Müller, Hélène, Björn, Köhler, Raúl, João, Sirviö, Díaz"
+    "Øystein, GARCÍA, MÜLLER, François, Muñoz, Strauß, Chloë",
+    "cp850": "José García, Jürgen Müller, Strauß, João Simões, Núñez, Cerdá, François, Søren",
+}
+
+
+def each(lists):
+    return [
+        (key, name) for key, names in lists.items() for name in map(str.strip, names.split(","))
+    ]
+
+
+def names(content, layout=AS_FOUND):
+    with opened(io.BytesIO(content), layout) as source:
+        header = source.table.header
+        return source.encoding, [header.name.read(row.fields) for row in source.rows()]
+
+
+def refusal(content, layout=AS_FOUND):
+    with pytest.raises(ImportRefusedError) as caught:
+        names(content, layout)
+    return caught.value.reason
+
+
+def file_of(name, encoding):
+    return f"name,email\nAda,ada@example.org\n{name},x@example.org\n".encode(encoding)
+
+
+@pytest.mark.parametrize(("language", "name"), each(WESTERN))
+def test_western_names_in_windows_1252_are_read(language, name):
+    encoding, found = names(file_of(name, "cp1252"))
+
+    assert found == ["Ada", name]
+    assert encoding == Encoding("cp1252", is_guess=not name.isascii())
+
+
+@pytest.mark.parametrize(("encoding", "name"), each(OTHERS))
+def test_a_name_of_another_encoding_is_right_or_refused_and_never_wrong(encoding, name):
+    content = file_of(name, encoding)
+
+    if right(encoding, name):
+        assert names(content)[1] == ["Ada", name]
+    else:
+        assert "--encoding" in refusal(content)
+    assert names(content, Layout(encoding))[1] == ["Ada", name]
+
+
+def test_what_is_right_only_by_another_encoding_is_refused():
+    """Else the test above would show nothing."""
+    told = [name for encoding, name in each(OTHERS) if not right(encoding, name)]
+
+    assert len(told) > len(each(OTHERS)) * 0.9
+
+
+def right(encoding, name):
+    """Whether it is the same letters in Windows-1252, and plausible there."""
+    text = name.encode(encoding).decode("cp1252", "replace")
+    return text == name and is_western(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "told"),
+    [
+        ("Jiří Dvořák", "cp1250", "in windows-1250 it reads 'Jiří Dvořák'"),
+        ("Иван Петров", "koi8-r", "in koi8-r it reads 'Иван Петров'"),
+        ("田中 太郎", "shift_jis", "in shift_jis it reads '田中 太郎'"),
+        ("张伟", "gb18030", "in gb18030 it reads '张伟'"),
+        ("José García", "mac-roman", "in mac-roman it reads 'José García'"),
+    ],
+)
+def test_a_refusal_says_where_and_what_it_could_be(name, encoding, told):
+    reason = refusal(file_of(name, encoding))
+
+    assert reason.startswith("line 3, c")
+    assert "the file is not in UTF-8" in reason
+    assert "name its encoding (--encoding)" in reason
+    assert told in reason
+
+
+def test_one_name_that_cannot_be_right_is_enough_however_many_could():
+    """As with the customers of a shop in Prague that has some in Germany."""
+    rows = [f"Jürgen {n},j{n}@example.org" for n in range(5_000)]
+    content = "\n".join(["name,email", *rows, "Jiří,x@example.org", ""]).encode("cp1250")
+
+    assert refusal(content).startswith("line 5002, column 'name': the file is not in UTF-8")
+
+
+def test_only_columns_that_are_read_are_judged():
+    content = "name,email,note\nZoë,zoe@example.org,½ £ off ±\n".encode("cp1252")
+
+    assert names(content) == (Encoding("cp1252", is_guess=True), ["Zoë"])
+
+
+def test_an_address_is_judged_too():
+    assert "column 'email'" in refusal("name,email\nAda,jiří@example.org\n".encode("cp1250"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Ju\xa0rez", "D\u2019az", "Mar\u2019a", "\u2019Ada", "Ada\u2019", "Šhler", "é"]
+)
+def test_signs_that_stand_for_letters_elsewhere_are_not_plausible(name):
+    assert not is_western(name)
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [("latin1", "windows-1252"), ("gb2312", "gb18030"), ("cp1250", "windows-1250")],
+)
+def test_an_encoding_may_be_given_by_any_of_its_names(said, used):
+    encoding, _ = names(file_of("Ada", "ascii"), Layout(said))
+
+    assert (encoding.label, encoding.is_guess) == (used, False)
+
+
+@pytest.mark.parametrize("said", ["utf-9", "base64", "rot13", "idna", "undefined", "", "\0"])
+def test_what_is_no_encoding_of_files_is_refused_at_once(said):
+    with pytest.raises(LayoutError):
+        Layout(said)
+
+
+def test_an_encoding_that_is_given_and_wrong_is_named_with_its_byte():
+    assert refusal(file_of("Zoë", "utf-16"), Layout("cp1250")) == (
+        "it begins with the mark of utf-16-le, so it is not in cp1250; name no encoding"
+    )
+    assert refusal(file_of("A\x81", "latin1"), Layout("cp1250")).startswith(
+        "line 3, character 2: the byte 0x81 is no windows-1250; save the file as UTF-8"
+    )
