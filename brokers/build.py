@@ -13,7 +13,7 @@ from brokers.envelope import StrictJson
 from brokers.errors import exit_code
 from brokers.master import stay_until_read
 from brokers.metrics_fork import MetricsFork, measure
-from brokers.queues import QUEUES, weighted
+from brokers.queues import QUEUES, Queue, weighted
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.stub import Stub
@@ -81,9 +81,10 @@ def program() -> str:
     return path.parent.name if path.stem == "__main__" else path.stem
 
 
-def build(config: Settings) -> RabbitMQ | Stub:
-    """Put a broker together."""
-    queues = weighted(QUEUES, config.queues)
+def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQ | Stub:
+    """Put a broker together; `queues` are those of another broker, to which more may be added."""
+    if queues is None:
+        queues = weighted(QUEUES, config.queues)
     chain = middleware(config)
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:

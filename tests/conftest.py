@@ -360,6 +360,12 @@ def _owned(servers, database, owner):
 
 
 @pytest.fixture(scope="session")
+def jobs_other_databases():
+    """Those of other fixtures of a test."""
+    return ["workshed", "test_*"]
+
+
+@pytest.fixture(scope="session")
 def jobs_server():
     """The kit has a PostgreSQL of its own: that of the other tests is stopped by some of them."""
     with in_memory(Servers(fresh=True, kinds=("postgres",), given=GIVEN)) as started:

@@ -4,6 +4,7 @@ WorkshedError
 └── KitError
     ├── NeedsDatabaseError    more than plain sends was asked for, and there is no PostgreSQL
     ├── ScratchError          no database can be made beside the one that is named
+    ├── OtherDatabaseError    a connection leads to another database than that of the test
     ├── EndlessError          jobs go on sending jobs
     └── DiedError             a job died without an error of its own
 """
@@ -21,7 +22,7 @@ class NeedsDatabaseError(KitError):
     def __init__(self, what: str, why: str) -> None:
         """Say what is missing and how to have it."""
         super().__init__(
-            f"jobs.{what} needs PostgreSQL, and there is none: {why}\n"
+            f"{what} needs PostgreSQL, and there is none: {why}\n"
             "Set WORKSHED_DATABASE_URL, or install what starts a private one: "
             "pip install 'workshed[dev]'. Without it the kit only records plain sends."
         )
@@ -29,6 +30,21 @@ class NeedsDatabaseError(KitError):
 
 class ScratchError(KitError):
     """No database of its own can be made beside the one that `WORKSHED_DATABASE_URL` names."""
+
+
+class OtherDatabaseError(KitError):
+    """A statement was to reach another database than that of the test; it was not executed."""
+
+    def __init__(self, other: str, own: str) -> None:
+        """Name both, and say how to have one."""
+        super().__init__(
+            f"this connection leads to {other}, and the test works in {own}; nothing was executed. "
+            "Make your engine, pool or connection lead to the database that the fixture "
+            "`jobs_database` names, or name this one in the fixture `jobs_other_databases` if the "
+            "tests may use it, too (docs/testing.md#your-own-engine-or-pool)"
+        )
+        self.other = other
+        self.own = own
 
 
 class EndlessError(KitError):

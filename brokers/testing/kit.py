@@ -1,11 +1,11 @@
 """What the tests of one process share, and what each of them has to itself."""
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import psycopg
 import pytest
@@ -19,6 +19,7 @@ from brokers.testing import mails, scratch
 from brokers.testing.clock import Clock
 from brokers.testing.connections import Connections
 from brokers.testing.errors import KitError, NeedsDatabaseError
+from brokers.testing.guard import guarded
 from brokers.testing.inline import Inline
 from brokers.testing.jobs import Jobs
 from brokers.testing.plain import PlainSends
@@ -56,10 +57,13 @@ class Kit(Protocol):
 class OnDatabase:
     """The kit over PostgreSQL: one database, emptied after each test."""
 
-    def __init__(self, database_url: str, conn: Connection) -> None:
-        """`conn` is the kit's own connection to that database."""
+    def __init__(
+        self, database_url: str, conn: Connection, other_databases: Sequence[str] = ()
+    ) -> None:
+        """`conn` is the kit's own connection; tests may use `other_databases`, by name, as well."""
         self.database_url = database_url
         self._conn = conn
+        self._others = other_databases
         self._connections = Connections(database_url)
 
     @cached_property
@@ -87,6 +91,7 @@ class OnDatabase:
             if mode == REAL:
                 urls["BROKER_URL"] = stack.enter_context(virtual_host(rabbitmq()))
             stack.enter_context(environment(**urls))
+            stack.enter_context(guarded(self.database_url, self._others))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(db, "pool", cache(lambda: self._connections))
             stack.callback(self._empty, emptying)
@@ -113,11 +118,12 @@ class OnDatabase:
         self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
     ) -> Sends:
         real = build.broker()
-        sending = build.build(settings())
+        sending = build.build(settings(), real.declared)
         share(sending, real)
         sending.middleware = [*real.middleware, Recorder(real.actors)]
         self._declare(real)
-        worker = Worker(sorted({actor.fn.__module__ for actor in real.actors.values()}), folder)
+        modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
+        worker = Worker(modules, folder, self._others)
         stack.callback(scratch.end_transactions, self._conn)
         stack.callback(sending.close)
         stack.callback(worker.kill)
@@ -157,7 +163,7 @@ class WithoutDatabase:
     @property
     def database_url(self) -> str:
         """There is none."""
-        raise NeedsDatabaseError("database", self._why)
+        raise NeedsDatabaseError("jobs_database", self._why)
 
     @contextmanager
     def test(self, _rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[PlainSends]:
@@ -168,8 +174,13 @@ class WithoutDatabase:
         stub = Stub(real.declared, [])
         share(stub, real)
         stub.middleware = real.middleware
-        with in_place_of(real, stub):
+        with in_place_of(real, stub), pytest.MonkeyPatch.context() as patch:
+            # Your connection leads to a database that is none of a test's.
+            patch.setattr(real, "storing", self._refuse)
             yield PlainSends(stub, self._why)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise NeedsDatabaseError("schedule.send", self._why)
 
 
 class Unwatched:
@@ -183,7 +194,9 @@ class Unwatched:
 
 
 @contextmanager
-def kit(server: str | Exception, worker: str) -> Generator[Kit]:
+def kit(
+    server: str | Exception, worker: str, other_databases: Sequence[str] = ()
+) -> Generator[Kit]:
     """Make what the tests of one process share."""
     if isinstance(server, Exception):
         yield WithoutDatabase(str(server))
@@ -193,7 +206,7 @@ def kit(server: str | Exception, worker: str) -> Generator[Kit]:
         db.Connection.connect(url, autocommit=True, **db.OPTIONS) as conn,
     ):
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-        made = OnDatabase(url, conn)
+        made = OnDatabase(url, conn, other_databases)
         try:
             yield made
         finally:

@@ -26,5 +26,5 @@ class PlainSends(Sends):
     def __getattr__(self, name: str) -> Any:
         """Say what is missing, of whatever only `Jobs` has."""
         if hasattr(Jobs, name):
-            raise NeedsDatabaseError(name, self._why)
+            raise NeedsDatabaseError(f"jobs.{name}", self._why)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """The pytest plugin. Every pytest loads it, so it imports nothing of ours before `jobs` is used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,12 +26,22 @@ def jobs_server() -> Iterator[str | Exception]:
 
 
 @pytest.fixture(scope="session")
-def jobs_kit(jobs_server: str | Exception, request: pytest.FixtureRequest) -> "Iterator[Kit]":
+def jobs_other_databases() -> Sequence[str]:
+    """Names or patterns of other databases that tests with `jobs` may use; override it."""
+    return ()
+
+
+@pytest.fixture(scope="session")
+def jobs_kit(
+    jobs_server: str | Exception,
+    jobs_other_databases: Sequence[str],
+    request: pytest.FixtureRequest,
+) -> "Iterator[Kit]":
     """Share a database, and connections to it, among the tests of a process."""
     from brokers.testing.kit import kit
 
     worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    with kit(jobs_server, worker) as made:
+    with kit(jobs_server, worker, jobs_other_databases) as made:
         yield made
 
 

@@ -12,6 +12,8 @@ from brokers.testing import ending
 from brokers.testing.errors import KitError
 
 BESIDE = "brokers.testing.working"
+OTHER_DATABASES = "JOBS_OTHER_DATABASES"
+"""Names, for the guard of the worker; not of the settings, so not `WORKSHED_…`."""
 THREADS = 4
 SHOWN_LINES = 20
 STOP_S = 10
@@ -23,9 +25,12 @@ class Worker:
     It ends by itself when this process is killed.
     """
 
-    def __init__(self, modules: Sequence[str], folder: Path) -> None:
-        """Import `modules`; log to a file of `folder`."""
+    def __init__(
+        self, modules: Sequence[str], folder: Path, other_databases: Sequence[str] = ()
+    ) -> None:
+        """Import `modules`; log to a file of `folder`; the guard lets through `other_databases`."""
         self._modules = modules
+        self._others = other_databases
         self._folder = folder
         self._log = folder / "worker.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,6 +51,7 @@ class Worker:
         # Of this process: where its modules are found. Numbers in a folder: else they are served.
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(numbers)}
         own["WORKSHED_PROBES"] = "false"
+        own[OTHER_DATABASES] = ",".join(self._others)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 -- every word is ours
                 [*words, "-p", "1", "-t", str(THREADS)],

@@ -1,11 +1,13 @@
 """The tests that docs/testing.md shows, run as printed, on the actor of README."""
 
+import os
 from datetime import timedelta
 
 import pytest
 
 from actors import send_onboarding_reminder, send_welcome_email
 from tests import pages
+from tests.companions import installed
 from workshed import db, people
 
 DOCS = "docs/testing.md"
@@ -16,6 +18,9 @@ SHOP = pages.files(DOCS, "orders")
 TWICE = pages.files(DOCS, "twice")
 INLINE = pages.files(DOCS, "inline")
 REAL = pages.files(DOCS, "real")
+ENGINE = pages.files(DOCS, "engine")
+DJANGO = pages.files(DOCS, "django")
+OTHERS = pages.files(DOCS, "others")
 NOT_ENQUEUED = pages.block(DOCS, "send_onboarding_reminder(user_id=8)")
 NOT_IDEMPOTENT = pages.block(DOCS, "reorder(1) is not idempotent")
 
@@ -68,3 +73,101 @@ def test_a_failure_looks_as_is_said(jobs):
         jobs.assert_enqueued(send_onboarding_reminder, 8, in_=timedelta(days=3))
 
     assert f"{failed.value}\n" == NOT_ENQUEUED
+
+
+def test_an_engine_of_the_application_leads_to_the_database_of_the_tests(project):
+    for example in ENGINE.items():
+        project.write(*example)
+    project.write(
+        "shop_database.py",
+        """
+        import os
+        import sqlalchemy
+        from sqlalchemy import orm
+
+        url = sqlalchemy.make_url(os.environ["WORKSHED_DATABASE_URL"])
+        Session = orm.sessionmaker(
+            sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg")))
+        """,
+    )
+    project.write(
+        "test_engine.py",
+        """
+        import dramatiq
+        from brokers import broker, schedule
+        from shop_database import Session
+
+        @dramatiq.actor(broker=broker)
+        def greet(number):
+            pass
+
+        def test_it(jobs):
+            with Session.begin() as session:
+                schedule.send(session, greet.message(7))
+            jobs.assert_enqueued(greet, 7)
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)
+
+
+def test_the_test_database_of_pytest_django_is_that_of_the_tests(project):
+    for example in DJANGO.items():
+        project.write(*example)
+    project.write(
+        "shop_settings.py",
+        """
+        import os
+        from psycopg.conninfo import conninfo_to_dict
+
+        parts = conninfo_to_dict(os.environ["WORKSHED_DATABASE_URL"])
+        DATABASES = {"default": {
+            "ENGINE": "django.db.backends.postgresql", "NAME": parts["dbname"],
+            "USER": parts["user"], "PASSWORD": parts["password"],
+            "HOST": parts["host"], "PORT": parts["port"]}}
+        INSTALLED_APPS = ["django.contrib.contenttypes"]
+        """,
+    )
+    project.write(
+        "test_django.py",
+        """
+        import dramatiq
+        import pytest
+        from brokers import broker, schedule
+        from django.contrib.contenttypes.models import ContentType
+        from django.db import connection, transaction
+
+        @dramatiq.actor(broker=broker)
+        def note(name):
+            ContentType.objects.create(app_label="shop", model=name)
+
+        @pytest.mark.django_db(transaction=True)
+        def test_it(jobs):
+            with transaction.atomic():
+                schedule.send(connection, note.message("order"))
+            jobs.drain()
+            assert ContentType.objects.filter(model="order").count() == 1
+        """,
+    )
+    project.environment["DJANGO_SETTINGS_MODULE"] = "shop_settings"
+    paths = [str(installed("pytest-django==4.14.0")), str(project.folder)]
+    paths += filter(None, [project.environment["PYTHONPATH"]])
+    project.environment["PYTHONPATH"] = os.pathsep.join(paths)
+
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_second_database_is_named_as_is_shown(project):
+    for example in OTHERS.items():
+        project.write(*example)
+    project.write(
+        "test_others.py",
+        """
+        from brokers.testing.guard import guard
+
+        def test_it(jobs):
+            assert guard.others == ["analytics_test_*"]
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)

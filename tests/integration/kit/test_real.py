@@ -3,9 +3,11 @@
 import signal
 from datetime import timedelta
 
+import dramatiq
 import pytest
 
 from actors import send_onboarding_reminder, send_welcome_email, sign_up
+from brokers import Queue, broker
 from brokers.testing.errors import DiedError, KitError
 from brokers.testing.worker import Worker
 from workshed import db, people
@@ -75,3 +77,47 @@ def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
     worker._process.stdin.close()  # as the end of its parent does
 
     assert eventually(worker._process.poll) == -signal.SIGKILL
+
+
+OWN_QUEUE = """
+    import dramatiq
+    from brokers import Queue, broker
+
+    broker.add_queue(Queue("invoices"))
+
+    @dramatiq.actor(broker=broker, queue_name="invoices")
+    def send_invoice(number):
+        remind.send_with_options(args=(number,), delay=3_600_000)
+
+    @dramatiq.actor(broker=broker, queue_name="invoices")
+    def remind(number):
+        pass
+"""
+OWN_TEST = """
+    import pytest
+    from invoices import remind, send_invoice
+
+    @pytest.mark.jobs(mode="real")
+    @pytest.mark.parametrize("number", [7, 8])
+    def test_it(jobs, number):
+        send_invoice.send(number)
+        jobs.drain()
+        jobs.assert_enqueued(remind, number, times=1)
+"""
+
+
+def test_a_queue_of_the_application_is_known(project):
+    """As `send_invoice` sends it, and not only the shipped ones."""
+    project.write("invoices.py", OWN_QUEUE)
+    project.write("test_invoices.py", OWN_TEST)
+
+    project.run().assert_outcomes(passed=2)
+
+
+def test_a_queue_that_is_added_in_a_test_is_known(jobs):
+    """The broker that sends in this mode sees it, too."""
+    broker.add_queue(Queue("added"))
+    try:
+        broker.enqueue(dramatiq.Message("added", "of_another_program", (), {}, {}))
+    finally:
+        del broker.declared["added"]

@@ -1,0 +1,42 @@
+"""Packages of others that some tests use, installed by pip into a cache outside of the tree."""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workshed" / "companions"
+LONGEST_S = 300
+
+
+def installed(*requirements):
+    """Return a folder, for `PYTHONPATH`, with packages such as `pytest-django==4.14.0` alone.
+
+    What they depend on is the environment's, so that they run with the versions that are tested.
+    """
+    words = (*requirements, sys.version)
+    folder = CACHE / hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as name:
+                target = Path(name, "packages")
+                run("install", "--no-deps", "--target", str(target), *requirements)
+                target.rename(folder)
+    return folder
+
+
+def run(*words):
+    """Run pip as this machine has it configured; raises with what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", *words],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,402 @@
+"""What leads to another database than the test's reaches it neither by a send nor by a query."""
+
+import asyncio
+import contextlib
+
+import asyncpg
+import psycopg
+import psycopg2
+import pytest
+import sqlalchemy
+from django.db import connection as django_connection
+from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
+
+from brokers import schedule
+from brokers.testing.errors import OtherDatabaseError
+from brokers.testing.guard import Place, guard, place_of
+from tests.django_app import django_connected
+
+WRITE = "INSERT INTO orders DEFAULT VALUES"
+ORDERS = "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY)"
+
+
+def of_driver(url, driver):
+    return sqlalchemy.make_url(url).set(drivername=f"postgresql+{driver}")
+
+
+def returned(message):
+    return message
+
+
+async def awaited(one):
+    return await one
+
+
+# Each kind is opened, and used, before the test has `jobs`; with it comes what executes a statement
+# on it, and what waits for a send.
+
+
+@contextlib.contextmanager
+def psycopg_sync(url):
+    with contextlib.closing(psycopg.connect(url, autocommit=True)) as conn:
+        yield conn, conn.execute, returned
+
+
+@contextlib.contextmanager
+def psycopg_async(url):
+    with asyncio.Runner() as runner:
+        conn = runner.run(psycopg.AsyncConnection.connect(url, autocommit=True))
+        try:
+            yield conn, lambda query: runner.run(conn.execute(query)), runner.run
+        finally:
+            runner.run(conn.close())
+
+
+@contextlib.contextmanager
+def psycopg2_bare(url):
+    with contextlib.closing(psycopg2.connect(url)) as conn:
+        conn.autocommit = True
+        yield None, lambda query: conn.cursor().execute(query), returned
+
+
+@contextlib.contextmanager
+def asyncpg_bare(url):
+    with asyncio.Runner() as runner:
+        conn = runner.run(asyncpg.connect(url))
+        try:
+            yield None, lambda query: runner.run(conn.execute(query)), returned
+        finally:
+            conn.terminate()
+
+
+@contextlib.contextmanager
+def asyncpg_pool(url):
+    async def execute(query):
+        async with pool.acquire() as conn:
+            await conn.execute(query)
+
+    with asyncio.Runner() as runner:
+        pool = runner.run(awaited(asyncpg.create_pool(url, min_size=1)))
+        yield None, lambda query: runner.run(execute(query)), returned
+        runner.run(pool.close())
+
+
+@contextlib.contextmanager
+def django(url):
+    with django_connected(url):
+        execute = lambda query: django_connection.cursor().execute(query)  # noqa: E731
+        yield django_connection, execute, returned
+
+
+def sqlalchemy_on(driver):
+    @contextlib.contextmanager
+    def opened(url):
+        engine = sqlalchemy.create_engine(of_driver(url, driver), isolation_level="AUTOCOMMIT")
+        with engine.connect() as conn:
+            yield conn, lambda query: conn.execute(sqlalchemy.text(query)), returned
+        engine.dispose()
+
+    return opened
+
+
+@contextlib.contextmanager
+def sqlalchemy_on_asyncpg(url):
+    engine = sqlalchemy_asyncio.create_async_engine(
+        of_driver(url, "asyncpg"), isolation_level="AUTOCOMMIT"
+    )
+    with asyncio.Runner() as runner:
+        conn = runner.run(awaited(engine.connect()))
+        execute = conn.execute
+        yield conn, lambda query: runner.run(execute(sqlalchemy.text(query))), runner.run
+        runner.run(conn.close())
+        runner.run(engine.dispose())
+
+
+KINDS = {
+    "psycopg": psycopg_sync,
+    "psycopg, async": psycopg_async,
+    "psycopg2": psycopg2_bare,
+    "asyncpg": asyncpg_bare,
+    "pool of asyncpg": asyncpg_pool,
+    "Django": django,
+    "SQLAlchemy on psycopg": sqlalchemy_on("psycopg"),
+    "SQLAlchemy on psycopg2": sqlalchemy_on("psycopg2"),
+    "SQLAlchemy on asyncpg": sqlalchemy_on_asyncpg,
+}
+
+
+@pytest.fixture
+def real(database_url):
+    """The URL of a database such as the application has: migrated, and with a table of its own."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(ORDERS)
+    return database_url
+
+
+@pytest.fixture
+def jobs(jobs, monkeypatch):
+    """The kit as applications have it; this suite's own lets through its other databases."""
+    monkeypatch.setattr(guard, "others", ())
+    return jobs
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def opened(request, real):
+    """A connection to it of each kind, which was used before the test began."""
+    with request.param(real) as (conn, execute, wait):
+        execute("SELECT 1")
+        yield conn, execute, wait
+
+
+@pytest.fixture
+def written(real, jobs, monkeypatch):
+    """`written()`: how many rows are in it."""
+
+    def count():
+        with psycopg.connect(real) as conn, monkeypatch.context() as patch:
+            patch.setattr(guard, "own", None)
+            query = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM jobs.schedule)"
+            return conn.execute(query).fetchone()[0]
+
+    return count
+
+
+def test_neither_a_query_nor_a_send_reaches_another_database(opened, greet, jobs, real, written):
+    conn, execute, wait = opened
+    other, own = place_of(real), place_of(jobs._conn.info.dsn)
+
+    with pytest.raises(OtherDatabaseError) as query:
+        execute(WRITE)
+    if conn is not None:  # one that `schedule.send` takes
+        with pytest.raises(OtherDatabaseError) as send:
+            wait(schedule.send(conn, greet.message(1)))
+        assert (send.value.other, send.value.own) == (str(other), str(own))
+
+    assert (query.value.other, query.value.own) == (str(other), str(own))
+    assert f"leads to {other}, and the test works in {own}" in str(query.value)
+    assert written() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_what_leads_to_the_database_of_the_test_is_let_through(kind, greet, jobs, jobs_database):
+    with psycopg.connect(jobs_database, autocommit=True) as conn:
+        conn.execute(ORDERS)
+    try:
+        with kind(jobs_database) as (conn, execute, wait):
+            execute(WRITE)
+            if conn is not None:
+                wait(schedule.send(conn, greet.message(1)))
+                jobs.assert_enqueued(greet, 1, times=1)
+    finally:
+        with psycopg.connect(jobs_database, autocommit=True) as conn:
+            conn.execute("DROP TABLE public.orders")
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_one_that_is_opened_in_the_test_is_refused_too(kind, real, jobs, written):
+    with contextlib.suppress(OtherDatabaseError), kind(real) as (_, execute, _wait):
+        with pytest.raises(OtherDatabaseError):
+            execute(WRITE)
+        raise OtherDatabaseError("", "")
+
+    assert written() == 0
+
+
+def of_server(conn):
+    with conn.cursor("named") as cursor:
+        cursor.execute("SELECT 1")
+
+
+READS = {
+    "stream": lambda conn: list(conn.cursor().stream("SELECT 1")),
+    "copy": lambda conn: conn.cursor().copy("COPY orders FROM STDIN").__enter__(),
+    "executemany": lambda conn: conn.cursor().executemany("SELECT %s", [(1,)]),
+    "a cursor of the server": of_server,
+    "a cursor of the client": lambda conn: psycopg.ClientCursor(conn).execute("SELECT 1"),
+}
+
+
+@pytest.mark.parametrize("ways", READS.values(), ids=READS)
+def test_no_other_way_of_psycopg_leads_there(ways, real, jobs):
+    with psycopg.connect(real) as conn, pytest.raises(OtherDatabaseError):
+        ways(conn)
+
+
+PREPARED = ("fetch", "fetchrow", "fetchval")
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_what_asyncpg_has_prepared_before_is_refused(name, real, request):
+    with asyncio.Runner() as runner:
+        conn = runner.run(asyncpg.connect(real))
+        statement = runner.run(conn.prepare("SELECT 1"))
+        request.getfixturevalue("jobs")
+
+        with pytest.raises(OtherDatabaseError):
+            runner.run(getattr(statement, name)())
+
+        conn.terminate()
+
+
+def test_a_job_cannot_write_there_either(actor, real, jobs, written):
+    @actor(max_retries=0)
+    def pay():
+        with psycopg.connect(real, autocommit=True) as conn:
+            conn.execute(WRITE)
+
+    with pytest.raises(OtherDatabaseError):
+        jobs.perform(pay)
+
+    assert written() == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (Place("a", "localhost", 5432), Place("a", "127.0.0.1", 5432), True),
+        (Place("a", "/run/postgresql", 5432), Place("a", "", 5432), True),
+        (Place("a", "db", 5432), Place("a", "db", 5432), True),
+        (Place("a", "db", 5432), Place("b", "db", 5432), False),
+        (Place("a", "db", 5432), Place("a", "db", 5433), False),
+        (Place("a", "db", 5432), Place("a", "localhost", 5432), False),
+    ],
+)
+def test_a_database_is_known_by_its_name_and_server(one, other, same):
+    assert (one.key == other.key) is same
+
+
+def test_outside_of_tests_nothing_is_refused(real):
+    with psycopg.connect(real, autocommit=True) as conn:
+        assert conn.execute(WRITE).rowcount == 1
+
+
+PROJECT = """
+    import os
+    import dramatiq
+    import pytest
+    from brokers import broker
+    from brokers.testing.errors import OtherDatabaseError
+
+    REAL = os.environ["REAL"]
+
+    def test_a_driver_that_is_imported_in_a_test(jobs):
+        import psycopg2
+        with pytest.raises(OtherDatabaseError, match="leads to"):
+            psycopg2.connect(REAL).cursor().execute("INSERT INTO orders DEFAULT VALUES")
+
+    def test_another_one(jobs):
+        import asyncio, asyncpg
+        async def write():
+            conn = await asyncpg.connect(REAL)
+            try:
+                await conn.execute("INSERT INTO orders DEFAULT VALUES")
+            finally:
+                conn.terminate()
+        with pytest.raises(OtherDatabaseError, match="leads to"):
+            asyncio.run(write())
+"""
+WORKING = """
+    import os
+    import dramatiq
+    import psycopg
+    from brokers import broker
+
+    @dramatiq.actor(broker=broker, max_retries=0)
+    def pay():
+        with psycopg.connect(os.environ["REAL"], autocommit=True) as conn:
+            conn.execute("INSERT INTO orders DEFAULT VALUES")
+"""
+REAL_TEST = """
+    import pytest
+    from shop_jobs import pay
+
+    @pytest.mark.jobs(mode="real")
+    def test_a_worker(jobs):
+        pay.send()
+        with pytest.raises(Exception, match="pay died: .*leads to"):
+            jobs.drain()
+"""
+ALLOWED = """
+    import os
+    import psycopg
+    import pytest
+    from psycopg.conninfo import conninfo_to_dict
+
+    @pytest.fixture(scope="session")
+    def jobs_other_databases():
+        return [conninfo_to_dict(os.environ["REAL"])["dbname"]]
+"""
+
+
+@pytest.fixture
+def with_real(project, real):
+    project.environment["REAL"] = real
+    return project
+
+
+def test_a_driver_that_is_imported_in_a_test_is_watched(with_real, written):
+    with_real.write("test_drivers.py", PROJECT)
+
+    with_real.run().assert_outcomes(passed=2)
+
+    assert written() == 0
+
+
+def test_the_worker_of_mode_real_is_watched(with_real, written):
+    with_real.write("shop_jobs.py", WORKING)
+    with_real.write("test_real.py", REAL_TEST)
+    with_real.environment["PYTHONPATH"] = (
+        f"{with_real.folder}:{with_real.environment['PYTHONPATH']}"
+    )
+
+    with_real.run().assert_outcomes(passed=1)
+
+    assert written() == 0
+
+
+def test_a_database_that_the_tests_name_is_let_through(with_real, written):
+    with_real.write("conftest.py", ALLOWED)
+    with_real.write("shop_jobs.py", WORKING)
+    with_real.write(
+        "test_both.py",
+        """
+        from shop_jobs import pay
+
+        def test_it_may_use_both(jobs):
+            jobs.perform(pay)
+        """,
+    )
+
+    with_real.run("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+    assert written() == 1
+
+
+def test_without_postgresql_no_job_is_stored_elsewhere(project, real, written):
+    del project.environment["WORKSHED_DATABASE_URL"]
+    project.environment["REAL"] = real
+    project.write(
+        "test_plain.py",
+        """
+        import os
+        import psycopg
+        import pytest
+        from brokers import schedule
+        from brokers.testing.errors import NeedsDatabaseError
+        from shop_jobs import pay
+
+        @pytest.fixture(scope="session")
+        def jobs_server():
+            return RuntimeError("there is none")
+
+        def test_it_says_so(jobs):
+            with psycopg.connect(os.environ["REAL"], autocommit=True) as conn:
+                with pytest.raises(NeedsDatabaseError, match="schedule.send needs PostgreSQL"):
+                    schedule.send(conn, pay.message())
+        """,
+    )
+    project.write("shop_jobs.py", WORKING)
+
+    project.run().assert_outcomes(passed=1)
+
+    assert written() == 0
