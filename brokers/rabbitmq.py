@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import sys
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -17,7 +18,13 @@ from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
 from brokers.ensured import Ensured
 from brokers.envelope import unknown_option
-from brokers.errors import NotAllSentError, QueueAwayError, TopologyError, UnseenQueueError
+from brokers.errors import (
+    BrokerUnreachableError,
+    NotAllSentError,
+    QueueAwayError,
+    TopologyError,
+    UnseenQueueError,
+)
 from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.master import wait_until_told
@@ -85,6 +92,7 @@ class RabbitMQ(Executing):
         whose `unique_key` another job has is not sent; the one returned has that job's id. What a
         clock sends is stored as a run of its job.
         """
+        refuse_while_finalizing()
         if CLOCK in message.options:
             return self._recurring.fire(message)
         return run(self._enqueue(message, delay, Blocking()))
@@ -96,6 +104,7 @@ class RabbitMQ(Executing):
 
         A task that is cancelled sends nothing that was not on its way already.
         """
+        refuse_while_finalizing()
         wait = None if delay is None else delay // timedelta(milliseconds=1)
         return await self._enqueue(message, wait, InLoop())
 
@@ -105,6 +114,7 @@ class RabbitMQ(Executing):
         Each is checked before the first is sent. Raises `NotAllSentError`, which names those that
         are safe and those that are not; each window has the deadline of one `enqueue`.
         """
+        refuse_while_finalizing()
         batch = list(messages)
         for message in batch:
             self.check(message)
@@ -207,3 +217,15 @@ class RabbitMQ(Executing):
                 self.ensure_queues(elsewhere - names)
             except UnseenQueueError as err:  # it only sends there, and that may work
                 logger.warning("%s", err)
+
+
+def refuse_while_finalizing() -> None:
+    """Raise `BrokerUnreachableError` in a `__del__` that runs as the interpreter ends.
+
+    No other thread runs any more: a `send` would wait for ever, or crash the interpreter.
+    """
+    if sys.is_finalizing():
+        raise BrokerUnreachableError(
+            "the interpreter is shutting down; nothing was sent. "
+            "Send in a function that you register with atexit instead of in __del__"
+        )

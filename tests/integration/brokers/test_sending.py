@@ -603,3 +603,59 @@ def test_a_program_that_sends_while_it_ends_does_end(broker, rabbitmq, queue, be
     sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek(queue, 10_000)]
     # From Python 3.12 on nothing can be opened any more that was not open before.
     assert [3] in sent or "at interpreter shutdown" in done.stderr, done.stderr
+
+
+LATE_JOBS = """
+import dramatiq
+from brokers import broker
+
+@dramatiq.actor(broker=broker, queue_name="default", actor_name="late")
+def late(number): ...
+"""
+IN_DEL = """
+import sys
+from late_jobs import broker, late
+
+class Sends:
+    def __del__(self, late=late, broker=broker, print=print):
+        for send in (
+            lambda: late.send(2),
+            lambda: late.send_with_options(args=(3,), delay=60_000),
+            lambda: broker.enqueue_many([late.message(4)]),
+        ):
+            try:
+                send()
+            except Exception as err:
+                print(type(err).__name__, err, flush=True)
+
+for _ in range(int(sys.argv[1])):
+    late.send(1)
+last = Sends()
+"""
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_object_that_sends_as_the_interpreter_ends_gets_an_error(
+    broker, rabbitmq, tmp_path, before
+):
+    """The thread that would send is gone: it waited for ever, or ended by SIGSEGV on 3.13."""
+    (tmp_path / "late_jobs.py").write_text(LATE_JOBS)
+    (tmp_path / "ends.py").write_text(IN_DEL)
+
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "ends.py"), str(before)],
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    error = (
+        "BrokerUnreachableError the interpreter is shutting down; nothing was sent. "
+        "Send in a function that you register with atexit instead of in __del__"
+    )
+    assert done.stdout.splitlines() == [error] * 3, done.stderr
+    broker.ensure_queues({"default"})
+    sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek("default", 10)]
+    assert sent == [[1]] * before
