@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: the environment is made first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console dev test exhaustive images postgres faults bench check audit format docs screens lock clean
+.PHONY: help setup demo console dev test exhaustive images postgres matrix faults bench check audit format docs screens lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 PROCESSES ?= 5
 # The programs of the PostgreSQL that `make postgres` tests.
 POSTGRES ?= /usr/lib/postgresql/15/bin
-# The first Python of the right age; `make PYTHON=/path/to/python …` overrides.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+# The first Python from 3.11 on; `make PYTHON=/path/to/python …` overrides.
+PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,11 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 bench: setup ## Measure it beside its peers; a table, and bench-results/
 	@$(BIN)/workshed dev --install-only
 	@$(BIN)/python -m bench
+
+matrix: setup ## The tests that can differ, on each supported Python, RabbitMQ and PostgreSQL, as root
+	@$(BIN)/workshed dev --install-only
+	@sh .ci/debian
+	@$(BIN)/python -m tests.matrix
 
 check: setup ## Lint, types, import layers
 	@$(BIN)/ruff check .

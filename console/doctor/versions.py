@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from console.doctor.surroundings import Surroundings
-from console.finding import Finding, failed, ok
+from console.finding import Finding, failed, ok, warning
 
-PYTHON = (3, 11), (3, 14)
+PYTHON = (3, 11), (3, 16)
+"""The first that fits, and the first that the matrix has not run; later ones may be used."""
 DRAMATIQ = (2, 2, 1), (2, 3)
 """The first that fits, and the first that was not tried; as in `pyproject.toml`."""
 
@@ -15,9 +16,23 @@ DRAMATIQ = (2, 2, 1), (2, 3)
 def check(_: Surroundings) -> Iterator[Finding]:
     """Compare them with what this release was made for."""
     python = sys.version_info[:3]
-    yield fits("Python", python, PYTHON, "make PYTHON=/path/to/python3.13 setup")
+    yield runs_on(python)
     dramatiq = tuple(int(part) for part in version("dramatiq").split(".")[:3] if part.isdecimal())
     yield fits("dramatiq", dramatiq, DRAMATIQ, "pip install 'dramatiq>=2.2.1,<2.3'")
+
+
+def runs_on(python: tuple[int, ...]) -> Finding:
+    """Tell whether this release supports a Python, of which a newer one may be used untested."""
+    oldest, untested = PYTHON
+    said = f"Python {dotted(python)}"
+    if python < oldest:
+        said += f": this release needs {dotted(oldest)} or newer"
+        return failed(said, "make PYTHON=/path/to/python3.13 setup")
+    if python >= untested:
+        newest = dotted((*untested[:-1], untested[-1] - 1))
+        said += f" is newer than this release was tested with, up to {newest}"
+        return warning(said, "pip install --upgrade workshed")
+    return ok(said)
 
 
 def fits(

@@ -29,6 +29,7 @@ from console.doctor.smtp import STEP
 from console.doctor.surroundings import CONNECT_S, QUERY_MS
 from console.finding import ok
 from console.management import TIMEOUT_S
+from tests.matrix.table import PLATFORMS, numbers
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.jobs import queues, recurring, relays
@@ -199,16 +200,27 @@ def test_the_versions_it_wants_are_those_of_the_package():
         first, too_new = map(versions.dotted, pair)
         return [f">={first}", f"<{too_new}"]
 
-    assert project["requires-python"].split(",") == bounds(versions.PYTHON)
+    assert project["requires-python"] == f">={versions.dotted(versions.PYTHON[0])}"
+    newest = max(numbers(platform.python) for platform in PLATFORMS)
+    assert [newest[0], newest[1] + 1] == list(versions.PYTHON[1])
     assert f"dramatiq{','.join(bounds(versions.DRAMATIQ))}" in project["dependencies"]
 
 
 @pytest.mark.parametrize(
     ("found", "level"),
-    [((3, 10, 9), "failed"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "failed")],
+    [((3, 10, 9), "failed"), ((3, 11, 0), "ok"), ((3, 15, 9), "ok"), ((3, 16, 0), "warning")],
 )
-def test_a_version_outside_of_them(found, level):
-    assert versions.fits("Python", found, versions.PYTHON, "x").level == level
+def test_a_python_outside_of_them(found, level):
+    """A newer one is no reason to refuse: an upper cap keeps people from trying."""
+    assert versions.runs_on(found).level == level
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [((2, 2, 0), "failed"), ((2, 2, 1), "ok"), ((2, 2, 9), "ok"), ((2, 3, 0), "failed")],
+)
+def test_a_dramatiq_outside_of_them(found, level):
+    assert versions.fits("dramatiq", found, versions.DRAMATIQ, "x").level == level
 
 
 # The environment

