@@ -73,7 +73,7 @@ class Trial:
         """
         tables = catalog.tables(self._conn)
         contents = Contents(self._conn, tables, ignore)
-        repeated = 0
+        repeated, before = 0, self._repeated_mails()
         with Start(self._conn, tables, self._clock, self._folder) as start:
             points = Failpoints()
             runs = self._delivered(message, points)
@@ -87,7 +87,7 @@ class Trial:
                     reason = f"{died.title} died: {died.outcome.reason}"
                     raise AssertionError(_failure(message, how, reason)) from died.outcome.error
                 found = self._left(contents, runs)
-                repeated += found.repeated_mails
+                repeated += found.repeated_mails - before
                 if wrong := differences(wanted.contents, found.contents):
                     reason = "it does not leave what one run leaves"
                     raise AssertionError(_failure(message, how, reason, "", *wrong, "", HINT))
@@ -127,12 +127,16 @@ class Trial:
         for pid in self._connections.lose():
             self._conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, GONE_MS))
 
+    def _repeated_mails(self) -> int:
+        sent = mails.read(self._folder / mails.NAME)
+        return len(sent) - len(_distinct(sent))
+
     def _left(self, contents: Contents, runs: Iterable[Run]) -> Left:
         sent = mails.read(self._folder / mails.NAME)
-        distinct = {mail["Message-ID"] or f"mail {n}": mail for n, mail in enumerate(sent)}
+        distinct = _distinct(sent)
         ids = {job.message_id for job in rows.waiting(self._conn)}
         ids |= {run.message.message_id for run in runs}
-        found = [*contents.read(ids), _of_mails(distinct.values())]
+        found = [*contents.read(ids), _of_mails(distinct)]
         return Left(found, len(sent) - len(distinct))
 
 
@@ -148,6 +152,11 @@ def _first_death(runs: Iterable[Run]) -> Run | None:
 
 def _failure(message: Message, how: str, reason: str, *lines: str) -> str:
     return "\n".join([f"{message} is not idempotent: {how}, {reason}", *lines])
+
+
+def _distinct(sent: Sequence[EmailMessage]) -> list[EmailMessage]:
+    """Return mails without those that were sent again under the same Message-ID."""
+    return list({mail["Message-ID"] or f"mail {n}": mail for n, mail in enumerate(sent)}.values())
 
 
 def _of_mails(found: Iterable[EmailMessage]) -> Content:

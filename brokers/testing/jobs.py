@@ -1,7 +1,8 @@
 """The fixture `jobs`: what a test says to the kit."""
 
+import functools
 from collections import defaultdict, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -113,11 +114,11 @@ class Jobs(Stored):
     ) -> Endured:
         """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
 
-        It runs to its end, with the jobs that it sends. Then all is as before, and it is delivered
-        twice; and once more with a crash before and after each statement and commit of its own,
-        after which it is delivered again. Each time the same rows must be left in all tables but
-        those of schema `jobs`, the same jobs must wait, and the same mails be sent; a mail that is
-        sent again under its Message-ID is counted, and no failure.
+        It runs to its end, with the jobs that it sends; other jobs that wait do not run. Then all
+        is as before, and it is delivered twice; and once more with a crash before and after each
+        statement and commit of its own, after which it is delivered again. Each time the same rows
+        must be left in all tables but those of schema `jobs`, the same jobs must wait, and the same
+        mails be sent; a mail that is sent again under its Message-ID is counted, and no failure.
 
         `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. Of
         times it counts whether they are set; of numbers that PostgreSQL gives, their order. The
@@ -129,8 +130,11 @@ class Jobs(Stored):
         if message is None:
             raise KitError(f"{actor.actor_name} was sent, and has run already")
         before = len(self._runs)
+        # What a fixture has sent is no doing of this job: it goes on waiting.
+        others = frozenset(job.message_id for job in self.enqueued)
+        run_next = functools.partial(self._run, excluding=others)
         trial = Trial(
-            self._broker, self._conn, self._clock, self._connections, self._folder, self._run
+            self._broker, self._conn, self._clock, self._connections, self._folder, run_next
         )
         try:
             return trial.of(message, ignore)
@@ -189,8 +193,8 @@ class Jobs(Stored):
             raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")
         return sent
 
-    def _run(self, message_id: str | None = None) -> Run | None:
-        message = rows.take(self._conn, message_id)
+    def _run(self, message_id: str | None = None, *, excluding: Collection[str] = ()) -> Run | None:
+        message = rows.take(self._conn, message_id, excluding=excluding)
         if message is None:
             return None
         errors = self._errors[message.actor_name]

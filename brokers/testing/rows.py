@@ -1,5 +1,6 @@
 """The schedule as the kit reads it: all that waits, in the order in which it will run."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,20 +59,24 @@ def waiting(conn: Connection) -> list[Enqueued]:
     ]
 
 
-def take(conn: Connection, message_id: str | None = None) -> dramatiq.Message[Any] | None:
-    """Take the next job that is due, or a certain one, also if it is not."""
+def take(
+    conn: Connection, message_id: str | None = None, *, excluding: Collection[str] = ()
+) -> dramatiq.Message[Any] | None:
+    """Take the next job that is due and not excluded by its id, or a certain one, due or not."""
     query = """
         DELETE FROM jobs.schedule
          WHERE number = (
                SELECT number
                  FROM jobs.schedule
-                WHERE CASE WHEN %(id)s::text IS NULL THEN due_at <= jobs.now()
+                WHERE CASE WHEN %(id)s::text IS NULL
+                           THEN due_at <= jobs.now() AND message_id <> ALL (%(excluding)s)
                            ELSE message_id = %(id)s END
                 ORDER BY due_at, number
                 LIMIT 1)
         RETURNING body, queue
     """
-    found = conn.execute(query, {"id": message_id}).fetchone()
+    values = {"id": message_id, "excluding": list(excluding)}
+    found = conn.execute(query, values).fetchone()
     return None if found is None else decode(found[0].encode(), found[1])
 
 

@@ -1,6 +1,7 @@
 """A job must leave the same, however often it is delivered and wherever its process dies."""
 
 import contextlib
+import shutil
 from datetime import timedelta
 
 import psycopg
@@ -9,7 +10,7 @@ import pytest
 from actors import send_welcome_email
 from brokers import schedule
 from brokers.fake import Killed
-from brokers.testing import idempotence
+from brokers.testing import idempotence, mails
 from workshed import db, people
 from workshed.jobs import once
 
@@ -332,3 +333,51 @@ def test_the_welcome_mail_is_sent_again_under_its_message_id(jobs):
 
     assert endured.repeated_mails > 0
     assert len(jobs.mailbox) <= 2
+
+
+def test_a_job_that_a_fixture_has_sent_is_left_alone(jobs, job, actor, order, greet):
+    """It would call what it calls, and be taken for what the job under test has done."""
+
+    @actor(actor_name="charge_again")
+    def charge_again():
+        run(CHARGE, order)
+
+    def bill(order):
+        run(PAY, order)
+        greet.send(order)
+
+    charge_again.send()
+    charge_again.send_with_options(delay=1_000)
+
+    jobs.assert_idempotent(job(bill, once=True), order)
+
+    jobs.assert_enqueued(charge_again, times=2)
+    assert run("SELECT count(*) FROM shop.charges") == 0
+    assert greet.greeted  # what it sends itself does run
+
+
+def test_what_a_job_does_to_one_that_waits_is_compared(jobs, job, order, greet):
+    waiting = greet.send_with_options(args=(1,), delay=60_000)
+
+    def charge_or_cancel(order):
+        if not run("SELECT count(*) FROM shop.charges"):
+            run(CHARGE, order)
+            return
+        with db.transaction() as conn:
+            schedule.cancel(conn, waiting.message_id)
+
+    with pytest.raises(AssertionError, match=r"jobs that wait: 0 rows, not 1[^$]*greet\(1\)"):
+        jobs.assert_idempotent(job(charge_or_cancel), order)
+
+
+def test_mails_that_were_repeated_before_are_not_counted(jobs):
+    with db.transaction() as conn:
+        user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
+    jobs.perform(send_welcome_email, user.id)
+    [sent] = (jobs._folder / mails.NAME / "new").iterdir()
+    shutil.copy(sent, sent.with_name(sent.name.replace("Q", "Q9", 1)))
+    assert len(jobs.mailbox) == 2
+
+    endured = jobs.assert_idempotent(send_welcome_email, user.id)
+
+    assert endured.repeated_mails == 0
