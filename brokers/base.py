@@ -10,9 +10,17 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
+from dramatiq.threading import is_gevent_active
 from dramatiq.worker import Worker
 
-from brokers.envelope import OPTIONS, option_problem, refuse_inexact, refuse_large
+from brokers.envelope import (
+    OPTIONS,
+    encoded,
+    option_problem,
+    refuse_encoder,
+    refuse_inexact,
+    refuse_large,
+)
 from brokers.errors import (
     RefusedArgumentError,
     RefusedOptionError,
@@ -23,9 +31,12 @@ from brokers.errors import (
 from brokers.hooks import Tolerant, hooks_of, is_ours
 from brokers.parcel import claim_of, waiting_body
 from brokers.queues import Queue
+from brokers.strays import refuse_strays
+from middleware import built_in
 from middleware.redaction import parameters
 from middleware.sentry import without_stock
 from middleware.stock import OF_A_MESSAGE
+from workshed import logs
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, WorkshedError
 from workshed.jobs import schedule, unique
@@ -92,17 +103,16 @@ class DeclaredBroker(Broker):
         before: type[Middleware] | None = None,
         after: type[Middleware] | None = None,
     ) -> None:
-        """Add middleware; the hooks are looked up anew.
+        """Add middleware; `before=` and `after=` take dramatiq's classes for their counterparts.
 
-        Raises `WorkshedError` for that of periodiq, which would drop runs.
+        Raises `WorkshedError` for middleware that would corrupt what is built in, and for a place
+        that is not there.
         """
-        if type(middleware).__module__ == "periodiq":
-            raise WorkshedError(
-                f"{type(middleware).__name__} of periodiq drops each run that starts more than "
-                "30 s late, and each retry: leave it out, `periodic=` is known without it"
-            )
         if not is_ours(type(middleware)):
+            built_in.refuse(middleware)
             self.added_options |= middleware.actor_options - self.actor_options
+        before = built_in.place(self.middleware, before)
+        after = built_in.place(self.middleware, after)
         super().add_middleware(middleware, before=before, after=after)
         self._hooks.clear()
 
@@ -116,6 +126,7 @@ class DeclaredBroker(Broker):
 
     def _boot(self, worker: Worker) -> None:
         """Refuse to start on what would only fail later, with one sentence and an exit code."""
+        logs.leave_out_misleading()
         try:
             self.check_worker(worker)
             self._emit(self._resolved("before_worker_boot"), worker)
@@ -124,10 +135,19 @@ class DeclaredBroker(Broker):
             raise SystemExit(exit_code(err)) from None
 
     def check_worker(self, worker: Worker) -> None:
-        """Refuse a typo in `-Q`: dramatiq would consume nothing and say "ready".
+        """Refuse what would only fail later, or do nothing and say "ready".
 
-        Raises `UndeclaredQueueError`, or `WorkshedError` for a queue that no actor is on.
+        Raises `UndeclaredQueueError` or `WorkshedError` for a `-Q` that no actor is on,
+        `RefusedEncoderError`, `StrayActorsError`, and `WorkshedError` under gevent.
         """
+        if is_gevent_active():  # type: ignore[no-untyped-call]  # dramatiq's
+            raise WorkshedError(
+                "gevent has patched this process, and Workshed does not run on it: no time limit "
+                "would end a job. Start the worker by `workshed worker` or `dramatiq`, not by "
+                "`dramatiq-gevent`, and leave out `gevent.monkey.patch_all()`"
+            )
+        refuse_encoder(dramatiq.Message("default", "probe", (1, "é"), {"of": [None]}, {}))
+        refuse_strays(self)
         for name in sorted(set(worker.consumer_whitelist or ()) - set(self.queues)):
             if name not in self.declared:
                 raise UndeclaredQueueError(name, self.declared)
@@ -172,9 +192,10 @@ class DeclaredBroker(Broker):
     def check(self, message: dramatiq.Message[Any]) -> None:
         """Refuse what could not be delivered, read or run as it was meant.
 
-        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedArgumentError`, or
-        `PublishRefusedError` for arguments of more than 64 KiB.
+        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedArgumentError`,
+        `RefusedEncoderError`, or `PublishRefusedError` for arguments of more than 64 KiB.
         """
+        refuse_encoder(message)
         self._check_queue(message.queue_name)
         for name, value in message.options.items():
             if problem := option_problem(name, value, self.added_options):
@@ -238,7 +259,7 @@ class DeclaredBroker(Broker):
             hop=int(message.options.get("hop", 0)),
             queue=message.queue_name,
             actor=message.actor_name,
-            body=message.encode().decode(),
+            body=encoded(message).decode(),
             reason=reason,
         )
         return message, row

@@ -11,6 +11,7 @@ import dramatiq
 
 from brokers.build import broker
 from brokers.connections import Kind, SyncConnection, kind_of
+from brokers.envelope import encoded
 from brokers.errors import UnknownConnectionError
 from brokers.parcel import Message, claim_of, waiting, waiting_body
 from workshed.db import Connection
@@ -191,7 +192,7 @@ def _callback(told: Message | dramatiq.Actor[..., Any], batch: str) -> Row:
     if claim_of(message, NOW) is None:
         return row
     # It is sent whoever has its key then, and takes it when it starts.
-    return replace(row, body=waiting(message).encode().decode())
+    return replace(row, body=encoded(waiting(message)).decode())
 
 
 def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

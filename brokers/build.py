@@ -16,6 +16,7 @@ from brokers.metrics_fork import MetricsFork, measure
 from brokers.queues import QUEUES, Queue, weighted
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
+from brokers.strays import refuse_strays
 from brokers.stub import Stub
 from middleware import (
     Batches,
@@ -44,7 +45,7 @@ from middleware import (
     Stock,
     Uniqueness,
 )
-from workshed.errors import SettingsError
+from workshed.errors import SettingsError, WorkshedError
 from workshed.settings import Settings, settings
 
 logger = logging.getLogger(__name__)
@@ -58,13 +59,15 @@ OTHERS = {"dramatiq", "periodiq"}
 def broker() -> RabbitMQ | Stub:
     """Build the broker of this process from its settings, and tell dramatiq; opens nothing.
 
-    Raises `SettingsError`; in a program of others `SystemExit`, with the documented code.
+    Raises `SettingsError`, or `StrayActorsError` where actors were declared on another broker
+    before; in a program of others `SystemExit`, with the documented code.
     """
     stay_until_read()
     try:
+        refuse_strays()
         config = settings()
         found = build(config)
-    except SettingsError as err:
+    except WorkshedError as err:
         if program() not in OTHERS:
             raise
         logger.critical("%s", err)

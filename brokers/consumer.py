@@ -45,8 +45,10 @@ class Inbox:
         """Nothing is opened before the first queue is consumed. `signing`: all that is to come."""
         self.signing = signing
         self.stopping = threading.Event()
+        self._urls, self._name = urls, name
         self.link = Link(urls, name, self._on_open, lambda: None)
         self.started = False
+        self._closed = False
         self.holding = Holding()
         self._lock = threading.Lock()
         self._consumers: list[QueueConsumer] = []
@@ -56,6 +58,20 @@ class Inbox:
         self._timed = False
         self._many = 1
         self._paused: frozenset[str] = frozenset()
+
+    def begin(self) -> None:
+        """Consume for another worker of this process, once one has stopped.
+
+        What still runs of that one has its own flag, which stays set.
+        """
+        if self.stopping.is_set():
+            self.stopping = threading.Event()
+            self._paused = frozenset()
+        if self._closed:
+            self.link = Link(self._urls, self._name, self._on_open, lambda: None)
+            self.started = self._closed = False
+            self._consumers.clear()
+            self._connection = None
 
     def consume(self, consumer: "QueueConsumer") -> None:
         """Open the consumer's channel, now and after each reconnect."""
@@ -128,6 +144,7 @@ class Inbox:
     def close(self) -> None:
         """Send the last acks and close the connection."""
         self.stopping.set()
+        self._closed = self.started
         if self.started:
             self.link.call(self._flush)
             self.link.close()

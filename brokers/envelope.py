@@ -6,9 +6,14 @@ from uuid import UUID
 
 import dramatiq
 import orjson
-from dramatiq.encoder import Encoder
+from dramatiq.encoder import Encoder, JSONEncoder
 
-from brokers.errors import EnvelopeError, PublishRefusedError, RefusedArgumentError
+from brokers.errors import (
+    EnvelopeError,
+    PublishRefusedError,
+    RefusedArgumentError,
+    RefusedEncoderError,
+)
 from brokers.frames import Stamp
 from middleware.rules import LONGEST_KEY as LONGEST_GROUP
 from middleware.rules import MOST_GROUPS
@@ -48,11 +53,29 @@ class StrictJson(Encoder):
         return fields
 
 
+PLAIN = (StrictJson, JSONEncoder)
+"""Encoders that write what is read here."""
+
+
 def encoded(message: dramatiq.Message[Any]) -> bytes:
-    """Write a message, by the encoder that is set."""
-    if type(dramatiq.get_encoder()) is StrictJson:
-        return orjson.dumps(message)  # its fields, without a dict made of them first
-    return message.encode()
+    """Write a message as it is read here, whatever encoder is set."""
+    return orjson.dumps(message)  # its fields, without a dict made of them first
+
+
+def refuse_encoder(message: dramatiq.Message[Any]) -> None:
+    """Raise `RefusedEncoderError` where an application's encoder would write something else.
+
+    A message is read by SQL, the console and other releases, too, which have no such encoder.
+    """
+    encoder = dramatiq.get_encoder()
+    if type(encoder) in PLAIN:
+        return
+    try:
+        is_same = orjson.loads(message.encode()) == orjson.loads(encoded(message))
+    except Exception as err:
+        raise RefusedEncoderError(encoder) from err
+    if not is_same:
+        raise RefusedEncoderError(encoder)
 
 
 def _number(low: int, high: int = LARGEST_NUMBER) -> Callable[[Any], str | None]:

@@ -4,6 +4,8 @@ WorkshedError
 ├── UndeclaredQueueError         a queue nobody declared
 ├── RefusedArgumentError         an argument JSON would change, or the actor does not take
 ├── RefusedOptionError           an option no middleware knows, or out of its range
+├── RefusedEncoderError          `dramatiq.set_encoder` with one that writes no JSON of a message
+├── StrayActorsError             actors that were declared on another broker
 ├── UnknownConnectionError       `schedule.send` on what cannot carry a job (also a TypeError)
 ├── EnvelopeError                a delivered message that cannot be read
 │   └── SignatureError           nobody here has signed it, or it was altered since
@@ -23,10 +25,13 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from dramatiq import Message
+from dramatiq import Broker, Message
 from dramatiq.errors import BrokerConnectionError
 
 from workshed.errors import DatabaseUnreachableError, WorkshedError
+
+MOST_NAMES = 5
+"""Actors that one sentence names."""
 
 
 class UndeclaredQueueError(WorkshedError):
@@ -47,6 +52,34 @@ class RefusedArgumentError(WorkshedError):
 
 class RefusedOptionError(WorkshedError):
     """An option of a message that nothing here understands, or whose value is out of range."""
+
+
+class RefusedEncoderError(WorkshedError):
+    """An encoder was set whose output Workshed cannot read: its jobs would all be dead."""
+
+    def __init__(self, encoder: object) -> None:
+        """Name it, and the line to take out."""
+        name = type(encoder).__name__
+        super().__init__(
+            f"Workshed cannot read what {name} writes, so no job would run: leave out the call of "
+            f"dramatiq.set_encoder with {name}. Messages are plain JSON, which SQL and the console "
+            "read, too"
+        )
+
+
+class StrayActorsError(WorkshedError):
+    """Actors were declared on another broker, where nothing that Workshed promises holds."""
+
+    def __init__(self, other: Broker) -> None:
+        """Name them, and the line to move."""
+        names = sorted(other.actors)
+        shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+        super().__init__(
+            f"declared on a {type(other).__name__}, not on Workshed's broker: {shown}. Import it "
+            "before the first actor: from brokers import broker. Actors that are meant for the "
+            "other one name it, broker=…, and it is not given to dramatiq.set_broker"
+        )
+        self.actors = names
 
 
 class UnknownConnectionError(WorkshedError, TypeError):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import dramatiq
+import orjson
 
 from brokers.envelope import encoded
 from brokers.errors import PublishRefusedError
@@ -105,7 +106,7 @@ class Parcel:
     def row(self, reason: Reason) -> schedule.Row:
         """Return it as a row of the schedule."""
         message_id, hop = self.key
-        body = waiting(self.message).encode() if self.waits else self.body
+        body = encoded(waiting(self.message)) if self.waits else self.body
         return schedule.Row(
             message_id=message_id,
             hop=hop,
@@ -143,7 +144,7 @@ def waiting(message: Message) -> Message:
 def waiting_body(message: Message) -> str | None:
     """Return its JSON while it waits for a key, where it is to wait for one."""
     waits = message.options.get("on_conflict") == "reschedule"
-    return waiting(message).encode().decode() if waits else None
+    return encoded(waiting(message)).decode() if waits else None
 
 
 def packed(message: Message, queue: Queue) -> Parcel:
@@ -151,7 +152,7 @@ def packed(message: Message, queue: Queue) -> Parcel:
     parcel = Parcel(message, queue)
     try:
         parcel.body = encoded(message)
-    except Exception as err:  # noqa: BLE001 -- of whatever encoder is set
+    except orjson.JSONEncodeError as err:
         parcel.error = PublishRefusedError(f"{message.actor_name}: {err!r}")
     return parcel
 

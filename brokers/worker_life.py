@@ -40,9 +40,14 @@ class WorkerLife:
         self._grace = grace
         self._threads = 0
         self._watchdog: Watchdog | None = None
+        self._leaving: Leaving | None = None
+        """Of a worker that has booted, as the next two."""
+        self._watch: Watch | None = None
+        self._pulse: WorkerPulse | None = None
 
     def begin(self, worker: Worker, broker: DeclaredBroker) -> None:
         """Replace dramatiq's work queue before anything is consumed."""
+        self._inbox.begin()
         declared = broker.declared.values()
         weights = {queue.name: queue.weight for queue in declared}
         caps = {queue.name: queue.cap for queue in declared if queue.cap is not None}
@@ -68,7 +73,7 @@ class WorkerLife:
 
     def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:
         """Leave because a job does not end at its hard limit."""
-        if isinstance(message, Delivery):
+        if isinstance(message, Delivery) and self._leaving is not None:
             self._leaving.recycle(message, broker.get_actor(message.actor_name), error)
 
     def prefetch(self, queue: Queue, wanted: int) -> int:
@@ -86,21 +91,27 @@ class WorkerLife:
         """
         self._watchdog = Watchdog(worker, links)
         self._watchdog.start()
-        self._pulse.start(set(worker.consumers))
+        if self._pulse is not None:
+            self._pulse.start(set(worker.consumers))
         gc.collect()
         gc.freeze()
 
     def leave(self) -> None:
-        """Start nothing more, and give back what waits."""
+        """Start nothing more, and give back what waits; of a worker that did not boot, nothing."""
         if self._watchdog is not None:
             self._watchdog.stop()
-        self._leaving.begin()
+        if self._leaving is not None:
+            self._leaving.begin()
 
     def end(self) -> None:
         """Stop looking at flags; nothing runs any more."""
-        self._pulse.stop()
-        self._watch.stop()
-        self._leaving.unchain_signals()
+        if self._pulse is not None:
+            self._pulse.stop()
+        if self._watch is not None:
+            self._watch.stop()
+        if self._leaving is not None:
+            self._leaving.unchain_signals()
+        self._watchdog = self._leaving = self._watch = self._pulse = None
 
 
 def deadline(broker: DeclaredBroker) -> Deadline:

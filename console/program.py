@@ -69,8 +69,10 @@ def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
 def load(packages: Iterable[str]) -> None:
     """Import the modules in which actors are declared, also from the working directory.
 
-    An error inside one of them is let through, with the lines that raised it.
+    An error inside one of them is let through, with the lines that raised it. As in a worker, the
+    broker is there before: a bare `@dramatiq.actor` is on it.
     """
+    build.broker()
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)  # as the `dramatiq` command does

@@ -117,10 +117,9 @@ class Callbacks(Settling):
         def noting(*args: Any, **kwargs: Any) -> Any:
             job: Job | None = self._running.__dict__.pop("job", None)
             result = function(*args, **kwargs)
-            if job is None:
-                return result
-            job.successors = self._successors(broker, name, job, result)
-            return None  # or dramatiq warns that nobody has it
+            if job is not None:
+                job.successors = self._successors(broker, name, job, result)
+            return result
 
         return noting
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dramatiq
 from dramatiq.broker import Broker
+from dramatiq.encoder import JSONEncoder
 from dramatiq.middleware import Middleware
 from dramatiq.results import Missing, ResultBackend
 from dramatiq.results import Results as Stock
@@ -61,7 +62,7 @@ class Results(Stock, Settling):
     def __init__(self, backend: ResultBackend | None = None) -> None:
         """Keep them in PostgreSQL, unless `backend` does."""
         super().__init__(  # type: ignore[no-untyped-call]  # dramatiq's
-            backend=backend or PostgresResults()
+            backend=backend or PostgresResults(encoder=JSONEncoder())
         )
         self._broker: Broker | None = None
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import dramatiq
+import orjson
 from dramatiq.broker import Broker
 
 from middleware.attempt import record
@@ -140,7 +141,7 @@ def put_back(
         hop=hop,
         queue=message.queue_name,
         actor=message.actor_name,
-        body=message.encode().decode(),
+        body=orjson.dumps(message).decode(),  # whatever encoder an application has set
         reason=reason,
     )
     schedule.insert(conn, row, delay=outcome.delay)
@@ -155,7 +156,7 @@ def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
         attempt=job.attempt,
         queue=job.message.queue_name,
         actor=job.message.actor_name,
-        body=job.message.encode(),
+        body=orjson.dumps(job.message),
         reason=job.shown(outcome.reason),
         error=outcome.error,
     )

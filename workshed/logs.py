@@ -14,6 +14,7 @@ from workshed.jobs.shown import HIDDEN
 from workshed.settings import are_colours_wanted, settings
 
 STDERR = 2
+MISLEADING = ("Message %s was skipped", "you haven't added the Results middleware")
 
 
 class Subject(Protocol):
@@ -71,12 +72,23 @@ def configure() -> None:
     root.setLevel(settings().log_level)
     # pika tells every step of a reconnect as an error; `brokers.link` says it once, in a sentence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    # dramatiq reports a snooze or a discard as an unhandled error; the outcome is logged anyway.
-    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_no_signal)
+    leave_out_misleading()
 
 
-def _is_no_signal(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], Signal))
+def leave_out_misleading() -> None:
+    """Leave out what dramatiq's worker says that is not so here; the outcome is logged anyway.
+
+    It reports a snooze or a discard as an unhandled error, each job that waits for a limit as a
+    warning, and of a result that was stored that it was discarded, as it does not know our
+    `Results`.
+    """
+    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_so)
+
+
+def _is_so(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], Signal):
+        return False
+    return not any(words in str(record.msg) for words in MISLEADING)
 
 
 def _to_a_terminal() -> bool:

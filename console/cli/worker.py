@@ -87,7 +87,7 @@ def worker(
     grace = settings().shutdown_grace
     # Jobs that were interrupted at the end of the grace still have to be settled.
     timeout_ms = round((grace.total_seconds() + RELAY_AFTER_S) * 1000)
-    command = [sys.executable, "-m", "dramatiq", *(modules or ["actors"])]
+    command = [sys.executable, "-m", "dramatiq", *imported(modules or ["actors"])]
     command += ["--processes", "1", "--threads", str(threads)]
     command += ["--worker-shutdown-timeout", str(timeout_ms)]
     command += ["--queues", *queues] if queues else []
@@ -107,3 +107,11 @@ def worker(
         raise WorkshedError("--max-jobs and --max-memory need a folder, see TMPDIR")
     supervisor = Supervisor([*workers, *beside], grace, Vitals(folder, limits))
     raise typer.Exit(supervisor.run())
+
+
+def imported(modules: list[str]) -> list[str]:
+    """Return what dramatiq imports: the broker first, so that a bare `@dramatiq.actor` is on it.
+
+    As dramatiq takes it, the first may name a broker of its own, `module:broker`.
+    """
+    return modules if ":" in modules[0] else ["brokers:broker", *modules]

@@ -4,6 +4,8 @@ import traceback
 from collections.abc import Iterator
 
 from brokers import build
+from brokers.errors import StrayActorsError
+from brokers.strays import refuse_strays
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, warning
 from console.program import load
@@ -16,6 +18,9 @@ def check(here: Surroundings) -> Iterator[Finding]:
     names = " ".join(here.packages)
     try:
         load(here.packages)
+        refuse_strays(build.broker())
+    except StrayActorsError as err:
+        yield failed(str(err), "from brokers import broker")
     except WorkshedError as err:
         yield failed(str(err), "workshed doctor --import PACKAGE")
     except Exception as err:  # noqa: BLE001 -- whatever their code raises

@@ -46,7 +46,7 @@ def test_postgresql_that_is_away_is_named(boot):
 def test_a_database_that_was_not_migrated_is_refused(boot, empty_database_url):
     code, said = boot(WORKSHED_DATABASE_URL=empty_database_url)
 
-    assert code == 2
+    assert code == 2, said
     assert "run `workshed migrate`" in said
 
 
@@ -54,7 +54,7 @@ def test_a_typo_in_q_is_refused_with_the_likely_queue(boot):
     """Stock dramatiq says "ready" and consumes nothing."""
     code, said = boot("-Q", "emial")
 
-    assert code == 2
+    assert code == 2, said
     assert "queue 'emial' is not declared (did you mean 'emails'?)" in said
 
 
@@ -85,7 +85,7 @@ def test_a_queue_without_an_actor_is_refused(boot, tmp_path):
 
     code, said = boot("-Q", "empty", module="nobody")
 
-    assert code == 2
+    assert code == 2, said
     assert "no actor of this program is on that queue; they are on bulk, critical, default" in said
 
 
@@ -141,3 +141,61 @@ def test_the_command_line_says_the_same(variable, url, code, words, environment,
     assert found == code
     assert words in said
     assert "Traceback" not in said
+
+
+LATE = """
+import dramatiq
+
+@dramatiq.actor
+def greet(name):
+    pass
+
+from brokers import broker
+"""
+"""A bare actor is declared before the broker is there, on a broker that dramatiq makes."""
+OTHER = """
+import dramatiq
+from dramatiq.brokers.stub import StubBroker
+
+from brokers import broker
+
+dramatiq.set_broker(StubBroker())
+
+@dramatiq.actor
+def greet(name):
+    pass
+"""
+PICKLED = """
+import dramatiq
+from actors import *
+
+dramatiq.set_encoder(dramatiq.PickleEncoder())
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (LATE, "declared on a RabbitmqBroker, not on Workshed's broker: greet."),
+        (PICKLED, "leave out the call of dramatiq.set_encoder with PickleEncoder"),
+    ],
+    ids=["late", "pickled"],
+)
+def test_what_no_job_would_run_of_is_refused_at_boot(boot, tmp_path, text, expected):
+    """The worker would wait at another broker, or for jobs that all die, and say "ready"."""
+    (tmp_path / "mine.py").write_text(text)
+
+    code, said = boot(module="mine")
+
+    assert code == 2, said
+    assert expected in said
+
+
+def test_actors_on_another_broker_end_a_worker_of_ours(environment, broker, run, tmp_path):
+    """`workshed worker` would work on none of their jobs, and not say so."""
+    (tmp_path / "mine.py").write_text(OTHER)
+
+    code, said = run("-m", "console", "worker", "mine", "-p", "1", "-t", "1", **environment)
+
+    assert code == 2, said
+    assert "declared on a StubBroker, not on Workshed's broker: greet." in said

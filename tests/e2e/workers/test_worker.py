@@ -6,10 +6,33 @@ import re
 import signal
 
 import pytest
+from dramatiq import Message
 
 from brokers.errors import EXIT_USAGE
 from tests.e2e.workers.supervised import ACTORS, ups, wait_until_up
 from tests.processes import command_of, descendants, has_ended
+
+BARE = """
+import dramatiq
+from pathlib import Path
+
+@dramatiq.actor(queue_name="default")
+def greet(name):
+    Path("greeted").write_text(name)
+"""
+
+# Whose actors they are
+
+
+def test_a_bare_actor_is_on_our_broker(supervise, tmp_path, broker, eventually):
+    """It would be on a broker that dramatiq makes, where the worker waits for ever."""
+    (tmp_path / "bare.py").write_text(BARE.replace("greeted", str(tmp_path / "greeted")))
+    supervise(modules=("bare",), processes=1)
+
+    broker.enqueue(Message("default", "greet", ("Ada",), {}, {}))
+
+    eventually((tmp_path / "greeted").exists)
+
 
 # One dies
 

@@ -1,5 +1,6 @@
 """Middleware of an application: options travel, errors cost no job, skips are outcomes."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -437,3 +438,65 @@ def test_a_job_whose_successor_cannot_be_sent_is_dead_with_a_row(
         "what follows it cannot be sent: following: request_id is not an option of a message"
     )
     assert rabbitmq.depth("default.dead") == 0
+
+
+# What it sees of a job
+
+
+class Looks(Middleware):
+    """Notes what each job returned."""
+
+    def __init__(self):
+        self.results = {}
+
+    def after_process_message(self, broker, message, *, result=None, exception=None):
+        self.results[message.message_id] = result
+
+
+def test_it_is_given_the_result_of_each_job(adding, actor, working, relaying, eventually):
+    """Of a job that is followed by another it would be `None`."""
+    looks = Looks()
+    adding(looks)
+
+    @actor(queue_name="low")
+    def follow(*_):
+        pass
+
+    @actor(queue_name="default", on_success=follow)
+    def called_back(number):
+        return number
+
+    @actor(queue_name="default")
+    def piped(number):
+        return number
+
+    with working("default", "low"), relaying():
+        first = called_back.send(1)
+        second = piped.message(2)
+        (second | follow.message()).run()
+        eventually(lambda: {first.message_id, second.message_id} <= looks.results.keys())
+
+    assert looks.results[first.message_id] == 1
+    assert looks.results[second.message_id] == 2
+
+
+def test_nothing_false_is_said_of_results_and_limits(
+    actor, working, relaying, rows, eventually, caplog
+):
+    """dramatiq would say of each stored result that it was discarded, and warn of each wait."""
+    go_on, runs = threading.Event(), []
+
+    @actor(queue_name="default", store_results=True, limit=Limit.concurrent(1))
+    def note(number):
+        runs.append(number)
+        assert go_on.wait(60)
+        return number
+
+    with working("default"), relaying():
+        sent = [note.send(number) for number in (1, 2)]
+        eventually(lambda: rows("SELECT 1 FROM jobs.limit_waits"))
+        go_on.set()
+        assert [m.get_result(block=True, timeout=60_000) for m in sent] == [1, 2]
+
+    assert "Results middleware" not in caplog.text
+    assert "was skipped" not in caplog.text

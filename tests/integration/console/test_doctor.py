@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import dramatiq
 import pytest
 
 from brokers import topology
@@ -315,6 +316,28 @@ def test_actors_that_cannot_be_imported(examined, healthy, tmp_path, monkeypatch
     missing = only(examined(packages=("no_such_jobs",))["actors"])
 
     assert "there is no module 'no_such_jobs'" in missing.said
+
+
+def test_actors_that_are_on_another_broker(examined, healthy, tmp_path, monkeypatch):
+    """The check would count those on ours, and say `ok`."""
+    (tmp_path / "elsewhere.py").write_text(
+        "import dramatiq\n"
+        "from dramatiq.brokers.stub import StubBroker\n"
+        "dramatiq.set_broker(StubBroker())\n"
+        "dramatiq.actor(actor_name='greet')(print)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = dramatiq.get_broker()
+
+    try:
+        found = only(examined(packages=("elsewhere",))["actors"])
+    finally:
+        dramatiq.set_broker(before)
+
+    assert found.level == "failed"
+    assert "declared on a StubBroker, not on Workshed's broker: greet" in found.said
+    assert found.mend == "from brokers import broker"
 
 
 def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):

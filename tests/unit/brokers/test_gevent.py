@@ -1,0 +1,20 @@
+"""gevent: refused at boot, since no time limit would strike."""
+
+import dramatiq
+import pytest
+
+from brokers import base
+from brokers.build import build
+from brokers.rabbitmq import RabbitMQ
+from workshed.errors import WorkshedError
+from workshed.settings import Settings
+
+
+def test_a_worker_does_not_boot_under_it(monkeypatch):
+    """A job would go on past its time limit, until the hard one ends the process and all in it."""
+    broker = build(Settings())
+    assert isinstance(broker, RabbitMQ)
+    monkeypatch.setattr(base, "is_gevent_active", lambda: True)
+
+    with pytest.raises(WorkshedError, match="gevent has patched this process"):
+        broker.check_worker(dramatiq.Worker(broker))

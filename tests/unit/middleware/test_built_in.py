@@ -1,0 +1,108 @@
+"""dramatiq's own middleware: refused by name where it would corrupt, and a place in the chain."""
+
+import re
+
+import dramatiq
+import pytest
+from dramatiq.middleware import (
+    AgeLimit,
+    AsyncIO,
+    Callbacks,
+    CurrentMessage,
+    GroupCallbacks,
+    Middleware,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+    default_middleware,
+)
+from dramatiq.middleware.prometheus import Prometheus
+from dramatiq.rate_limits.backends import StubBackend as Limits
+from dramatiq.results import Results
+from dramatiq.results.backends import StubBackend
+
+from brokers.build import build
+from middleware import Expiry
+from middleware.built_in import COUNTERPARTS, INSTEAD
+from workshed.errors import WorkshedError
+from workshed.settings import Settings
+
+STOCK = [
+    AgeLimit(),
+    AsyncIO(),
+    Callbacks(),
+    GroupCallbacks(Limits()),
+    Pipelines(),
+    Results(backend=StubBackend()),
+    Retries(),
+    ShutdownNotifications(),
+    TimeLimit(),
+]
+
+
+class Mine(Middleware):
+    """Of an application."""
+
+
+@pytest.fixture
+def stub():
+    return build(Settings(broker_url="stub://"))
+
+
+def names(broker):
+    return [type(one).__name__ for one in broker.middleware]
+
+
+@pytest.mark.parametrize("middleware", STOCK, ids=lambda one: type(one).__name__)
+def test_what_would_corrupt_is_refused_with_what_to_do_instead(stub, middleware):
+    before = names(stub)
+
+    with pytest.raises(WorkshedError) as refused:
+        stub.add_middleware(middleware)
+
+    assert re.match(f"leave out {type(middleware).__name__} of dramatiq: .+", str(refused.value))
+    assert names(stub) == before
+
+
+def test_each_that_dramatiq_adds_by_itself_is_refused():
+    """A new one of a later release is to be looked at."""
+    assert set(default_middleware) <= INSTEAD.keys()
+    assert {type(one) for one in STOCK} == INSTEAD.keys()
+
+
+def test_so_is_an_applications_own_kind_of_it(stub):
+    class Patient(Retries):
+        pass
+
+    with pytest.raises(WorkshedError, match="leave out Patient, a Retries of dramatiq: retries"):
+        stub.add_middleware(Patient())
+
+
+@pytest.mark.parametrize("middleware", [CurrentMessage(), Prometheus()])
+def test_what_works_is_added(stub, middleware):
+    stub.add_middleware(middleware)
+
+    assert stub.middleware[-1] is middleware
+
+
+@pytest.mark.parametrize("place", COUNTERPARTS)
+def test_a_class_of_dramatiqs_means_its_counterpart(stub, place):
+    counterpart = COUNTERPARTS[place].__name__
+
+    stub.add_middleware(before := Mine(), before=place)
+    stub.add_middleware(after := Mine(), after=place)
+
+    where = names(stub).index(counterpart)
+    assert stub.middleware[where - 1 : where + 2 : 2] == [before, after]
+
+
+def test_one_of_ours_is_a_place_too(stub):
+    stub.add_middleware(Mine(), before=Expiry)
+
+    assert names(stub)[names(stub).index("Expiry") - 1] == "Mine"
+
+
+def test_a_place_that_is_not_there_is_refused_with_those_that_are(stub):
+    with pytest.raises(WorkshedError, match=r"^Mine is not in the chain, .*: DatabasePool, Stock"):
+        stub.add_middleware(dramatiq.Middleware(), after=Mine)
