@@ -9,6 +9,7 @@ import pytest
 
 import actors
 from tests.commands import KNOWN, LIST, options
+from tests.matrix.table import PLATFORMS
 from workshed.metrics import meters
 from workshed.roles import ROLES
 from workshed.settings import PREFIX, Settings
@@ -157,3 +158,14 @@ def test_the_comparison_is_with_what_is_installed_here():
 
     installed = [metadata.version(name).split(".")[:2] for name in ("dramatiq", "celery")]
     assert [version.split(".") for version in compared] == installed
+
+
+@pytest.mark.parametrize(
+    ("server", "field"),
+    [("Python", "python"), ("RabbitMQ", "rabbitmq"), ("PostgreSQL", "postgresql")],
+)
+def test_the_readme_names_the_versions_that_the_matrix_runs(server, field):
+    row = re.search(rf"^\| {server} \| .+ \| (.+) \|$", PAGES["README.md"], re.MULTILINE)
+
+    ran = {getattr(platform, field) for platform in PLATFORMS}
+    assert set(row[1].split(", ")) == ran
