@@ -58,6 +58,7 @@ class DeclaredBroker(Broker):
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Open nothing."""
         self.declared = queues
+        self._added: set[str] = set()
         self._signatures: dict[str, inspect.Signature] = {}
         self._names: dict[str, tuple[str, ...] | None] = {}
         """Of the parameters of actors that have none but plain ones."""
@@ -74,6 +75,15 @@ class DeclaredBroker(Broker):
     def add_queue(self, queue: Queue) -> None:
         """Declare a queue of your own; before the first actor on it."""
         self.declared[queue.name] = queue
+        self._added.add(queue.name)
+
+    def used_queues(self) -> dict[str, Queue]:
+        """Return the queues that actors of this program are on, and those added by `add_queue`.
+
+        A worker makes no others on RabbitMQ.
+        """
+        names = self._added | self.queues.keys()
+        return {name: queue for name, queue in self.declared.items() if name in names}
 
     def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
         """Add an actor, or replace one of the same name."""

@@ -32,7 +32,7 @@ from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import set_outside
 from brokers.relay_pulse import RelayPulse
-from brokers.remake import rebind, remake
+from brokers.remake import rebind, remake, used
 from brokers.resend import Resend
 from brokers.sweeper import sweep
 from brokers.sync_age import SyncAge
@@ -107,6 +107,7 @@ class Relay:
         self._sweep_at = 0.0
         self._known: set[str] = set()
         self._has_database = False
+        self._has_made = False
         self._turned_at = time.monotonic()
 
     def pulse(self) -> Pulse:
@@ -136,6 +137,7 @@ class Relay:
                 self._stop.wait(PAUSE_S)
 
     def _work(self, conn: Connection) -> None:
+        # Their kinds: the rows of a classic queue stay until their outcome.
         queues.declare(conn, {queue.name: queue.kind for queue in self._declared.values()})
         beat = Heartbeat(self.id)
         meters.POSTGRESQL_UP.set(1)
@@ -143,6 +145,10 @@ class Relay:
         with Background("heartbeat", [beat]), Background("duties", self._duties):
             self._has_database = True
             say_up(os.getpid())
+            if not self._has_made:
+                # A worker may make the queues that we may not; until then their rows stay.
+                remake(self._publisher.urls, used(conn, self._declared))
+                self._has_made = True
             while self._in_flight:  # before the database was lost
                 self._settle(conn)
             while not self._stop.is_set():
@@ -322,8 +328,6 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     folder = settings().shared_folder
     if folder is None:
         show(probes.pages(lambda: [relay.pulse()], of="relay"))
-    # A worker may make the queues that we may not; until then their rows stay.
-    remake(found.urls, found.declared.values())
     logger.info("relay is at work")
     with RelayPulse(folder, relay.pulse):
         relay.run()

@@ -1,13 +1,24 @@
 """Make again the queues that RabbitMQ has lost, with its data or by somebody's hand."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from brokers import topology
 from brokers.errors import BrokerError, TopologyError
 from brokers.queues import Queue
+from workshed.db import Connection
+from workshed.jobs import queues as known
 
 logger = logging.getLogger(__name__)
+
+
+def used(conn: Connection, declared: Mapping[str, Queue]) -> list[Queue]:
+    """Return those declared queues that actors of any worker are on.
+
+    A relay loads no actors; made as declared, queues that nothing uses would fill RabbitMQ.
+    """
+    names = {actor.queue for actor in known.find_actors(conn)}
+    return [queue for name, queue in declared.items() if name in names]
 
 
 def remake(urls: list[str], queues: Collection[Queue]) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from brokers.depth import AskingPublisher
 from brokers.errors import BrokerUnreachableError, UnseenQueueError
 from brokers.queues import Queue
-from brokers.remake import remake
+from brokers.remake import remake, used
 from workshed.db import Connection
 from workshed.jobs import windows
 
@@ -62,7 +62,10 @@ class Resend:
             return False
         if waiting is None:
             logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
-            remake(self._publisher.urls, self._declared.values())  # the others may be gone as well
+            # The others may be gone as well.
+            lost = [self._declared[queue]] if queue in self._declared else []
+            others = [one for one in used(conn, self._declared) if one.name != queue]
+            remake(self._publisher.urls, lost + others)
         if not waiting:
             windows.absent(conn, queue, before)
         return True

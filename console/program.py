@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import psycopg
 
 from brokers import build
 from brokers.errors import did_you_mean
+from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from console import amqp
 from console.errors import NotFoundError
@@ -86,6 +87,16 @@ def load(packages: Iterable[str]) -> None:
                 f"there is no module {package!r} to import actors from; it is looked for where "
                 f"Workshed is installed and in {here}"
             ) from None
+
+
+def declared(packages: Collection[str]) -> dict[str, Queue]:
+    """Import these modules; return the queues that their actors use, or that they declare.
+
+    Without any module, all that are declared: nothing says which of them are used.
+    """
+    broker = build.broker()
+    load(packages)
+    return broker.used_queues() if packages else broker.declared
 
 
 @contextmanager

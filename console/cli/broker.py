@@ -16,49 +16,51 @@ HOW = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
 
 @broker.command()
 def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
-    """Declare the exchange and every declared queue; what is there as declared stays as it is."""
-    from console.cli.output import print_json
-    from console.program import load, rabbitmq
+    """Declare the exchange and the queues; what is there as declared stays as it is.
 
-    found = rabbitmq()
-    load(packages or ())
-    found.ensure_queues(set(found.declared))
+    With --import those that its actors use or its modules declare; else all that are declared.
+    """
+    from console.cli.output import print_json
+    from console.program import declared, rabbitmq
+
+    wanted = declared(packages or ())
+    rabbitmq().ensure_queues(set(wanted))
     if as_json:
-        print_json([{"queue": name} for name in found.declared])
+        print_json([{"queue": name} for name in wanted])
         return
-    for name in found.declared:
+    for name in wanted:
         print(name)
 
 
 @broker.command()
 def check(*, packages: Declaring = None, as_json: Json = False) -> None:
-    """See that every declared queue exists, and is as declared; change nothing.
+    """See that the queues of `workshed broker setup` exist, and are as declared; change nothing.
 
     How a queue was made only RabbitMQ's management API tells.
     """
     from brokers import topology
     from brokers.errors import TopologyError
     from console.cli.output import print_json, talk
-    from console.program import load, management, rabbitmq
+    from console.program import declared, management, rabbitmq
     from console.topology import differences
 
-    found, api = rabbitmq(), management()
-    load(packages or ())
+    api = management()
+    wanted = declared(packages or ())
     if api is None:
-        topology.check(found.urls, found.declared.values())
+        topology.check(rabbitmq().urls, wanted.values())
         if as_json:
-            print_json({"queues": len(found.declared), "compared": False})
+            print_json({"queues": len(wanted), "compared": False})
         else:
-            print(f"{len(found.declared)} queues are there")
+            print(f"{len(wanted)} queues are there")
         talk(f"Their arguments and bindings were not checked: {HOW}")
         return
-    wrong = differences(api, found.declared.values())
+    wrong = differences(api, wanted.values())
     if wrong:
         raise TopologyError("\n".join(f"{one.said}\n  -> {one.mend}" for one in wrong))
     if as_json:
-        print_json({"queues": len(found.declared), "compared": True})
+        print_json({"queues": len(wanted), "compared": True})
     else:
-        print(f"{len(found.declared)} queues are there, as declared")
+        print(f"{len(wanted)} queues are there, as declared")
 
 
 @broker.command()
@@ -99,18 +101,16 @@ def definitions(
     For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
     API. Nobody logs in with a password where none is given, and no password is printed.
     """
-    from brokers import build
     from brokers.accounts import accounts
     from brokers.definitions import definitions as made
     from console import amqp
     from console.cli.output import print_json, talk
     from console.passwords import ensured
-    from console.program import load
+    from console.program import declared
     from workshed.settings import settings
 
     _ = as_json  # it is JSON in any case
-    known = build.broker().declared
-    load(packages or ())
+    known = declared(packages or ())
     named = pools_of(pools or [])
     people = accounts(known, named, prefix)
     secret = {} if passwords is None else ensured(passwords, [one.name for one in people])

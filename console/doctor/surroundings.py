@@ -56,10 +56,11 @@ class Surroundings:
 
     @property
     def queues(self) -> list[Queue]:
-        """The declared queues, those of imported actors too."""
+        """The queues of the imported actors, and those that they declare; without any, all."""
         if self.problems:  # no broker can be built then
             return list(weighted(QUEUES, "").values())
-        return list(build.broker().declared.values())
+        broker = build.broker()
+        return list((broker.used_queues() or broker.declared).values())
 
     @property
     def database(self) -> str:

@@ -10,8 +10,8 @@ from dramatiq import Worker
 @contextlib.contextmanager
 def declaring(broker):
     """A decorator that declares an actor; at the end of the block the broker knows none of them."""
-    known = broker.actors, broker.queues, broker.declared, broker._signatures
-    before = [dict(one) for one in known]
+    known = broker.actors, broker.queues, broker.declared, broker._signatures, broker._added
+    before = [one.copy() for one in known]
     yield lambda **options: dramatiq.actor(broker=broker, **options)
     for kept, now in zip(before, known, strict=True):
         now.clear()

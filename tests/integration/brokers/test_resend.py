@@ -156,6 +156,19 @@ def test_a_queue_that_is_gone_is_made_again_and_filled(
     assert rabbitmq.queues()["emails"]["arguments"]["x-max-priority"] == 4
 
 
+def test_with_a_queue_that_is_gone_those_of_known_actors_are_made_again(
+    send, look, conn, connect, rabbitmq
+):
+    queues.declare_actors(connect(autocommit=True), [queues.Actor("clean", "low")])
+    send(1)
+    for name in ("emails", "default", "default.dead"):
+        rabbitmq.ask("DELETE", f"queues/{rabbitmq.vhost}/{name}")
+
+    look(LATER)
+
+    assert rabbitmq.queues().keys() == {"emails", "emails.dead", "low", "low.dead"}
+
+
 def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
     send, look, rows, broker, rabbitmq, monkeypatch
 ):

@@ -1,5 +1,7 @@
 """`workshed broker check`: whether RabbitMQ has what is declared."""
 
+import sys
+
 import pytest
 
 from brokers import topology
@@ -104,3 +106,40 @@ def test_the_management_api_away(workshed, made, env):
     assert (done.code, done.out) == (1, "")
     assert "management API does not answer at 127.0.0.1:9" in done.err
     assert "secret" not in done.err
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch, broker):
+    """A module whose actor is on a queue of its own, and which declares one more."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_jobs.py").write_text(
+        "import dramatiq\n"
+        "from brokers import Queue, broker\n"
+        "broker.add_queue(Queue('invoices'))\n"
+        "broker.add_queue(Queue('reports', kind='classic', levels=2))\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
+        "def bill_for_test(): ...\n"
+    )
+    known = broker.actors, broker.queues, broker.declared, broker._added
+    before = [one.copy() for one in known]
+    broker.queues.clear()  # those of the sample product, which other tests have imported
+    yield "own_jobs"
+    sys.modules.pop("own_jobs", None)
+    for kept, now in zip(before, known, strict=True):
+        now.clear()
+        now.update(kept)
+
+
+def test_only_what_a_module_uses_or_declares_is_made(workshed, package, management):
+    """The queues of the sample product filled the RabbitMQ of every application."""
+    made = workshed("broker", "setup", "--import", package)
+
+    assert made.out.splitlines() == ["invoices", "reports"]
+    assert management.queues().keys() == {
+        name for queue in ("invoices", "reports") for name in (queue, f"{queue}.dead")
+    }
+    checked = workshed("broker", "check", "--import", package)
+    assert checked.out == "2 queues are there, as declared\n"
+    printed = workshed("broker", "definitions", "--import", package)
+    assert {one["name"] for one in printed.json["queues"]} == management.queues().keys()

@@ -1,0 +1,73 @@
+"""Which queues are made on RabbitMQ: those that are used, of all that are declared."""
+
+import subprocess
+import sys
+
+import pytest
+
+from brokers import Queue, schedule
+from workshed import db
+from workshed.jobs import queues
+
+
+@pytest.fixture
+def relay(broker, tmp_path):
+    """A relay process, which loads no actors."""
+    with (tmp_path / "relay.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "brokers.relay"], stdout=log, stderr=log)
+    yield
+    process.kill()
+    process.wait(60)
+
+
+@pytest.fixture
+def made(rabbitmq):
+    """The names of the queues that are there."""
+    return lambda: rabbitmq.queues().keys()
+
+
+def with_dead(*names):
+    return {name for queue in names for name in (queue, f"{queue}.dead")}
+
+
+@pytest.fixture
+def _known(connect):
+    """A worker with an actor on `low` has been here."""
+    queues.declare_actors(connect(autocommit=True), [queues.Actor("clean", "low")])
+
+
+@pytest.mark.usefixtures("_known", "relay")
+def test_a_relay_makes_the_queues_of_known_actors_and_no_others(made, rows, eventually):
+    """An application that uses one queue of its own had eighteen on RabbitMQ."""
+    eventually(lambda: made() == with_dead("low"))
+    eventually(lambda: rows("SELECT FROM jobs.relays"))
+
+    assert made() == with_dead("low")
+
+
+def test_a_relay_makes_a_queue_that_it_is_to_send_to(actor, made, rows, request, eventually):
+    """The job was stored before any worker was there."""
+    greet = actor(queue_name="default", actor_name="greet")(lambda: None)
+    with db.transaction() as conn:
+        schedule.send(conn, greet.message())
+
+    request.getfixturevalue("relay")
+    eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+
+    assert made() == with_dead("default")
+
+
+def test_a_worker_makes_the_queues_of_its_actors_and_no_others(broker, actor, working, made):
+    actor(queue_name="low", actor_name="clean")(lambda: None)
+    broker.add_queue(Queue("invoices"))
+    actor(queue_name="invoices", actor_name="bill")(lambda: None)
+
+    with working("low", "invoices"):
+        assert made() == with_dead("low", "invoices")
+
+
+def test_a_sender_makes_the_queue_that_it_sends_to_and_no_other(actor, made):
+    actor(queue_name="default", actor_name="greet")(lambda: None)
+    actor(queue_name="low", actor_name="clean")(lambda: None).send()
+
+    assert made() == with_dead("low")
