@@ -1,6 +1,7 @@
 """What all pages name exists: commands, settings, metrics, tests, and each other."""
 
 import re
+import tomllib
 import unicodedata
 from importlib import metadata
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_the_readme_lists_every_page():
 
 def test_the_readme_is_a_landing_page():
     assert len(PAGES["README.md"].splitlines()) <= 200
+
+
+def test_the_extras_of_the_readme_are_offered():
+    table = PAGES["README.md"].partition("| extra | adds |\n")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row)}
+    installed = re.findall(r"'\./workshed\[(\w+)\]'", PAGES["README.md"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert installed
+    assert {*named, *installed} <= project["optional-dependencies"].keys()
 
 
 @pytest.mark.parametrize("page", FIRST_READ)
