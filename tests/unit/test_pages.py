@@ -40,10 +40,12 @@ FIRST_READ = (
     "docs/demo.md",
     "docs/failures.md",
     "docs/getting-started.md",
+    "docs/limits.md",
     "docs/sending.md",
     "docs/shipped-jobs.md",
     "docs/testing.md",
     "docs/transactions.md",
+    "docs/unique.md",
     "docs/writing-an-actor.md",
 )
 PRIVATE_ENGLISH = {"anew", "beside", "nobody", "thereby", "told", "whoever"}
