@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from brokers import schedule
     from brokers.batch import Batch
+    from brokers.direct import perform_now
     from brokers.queues import Queue
     from brokers.rabbitmq import RabbitMQ
     from brokers.stub import Stub
 
     broker: RabbitMQ | Stub
 
-__all__ = ["Batch", "Queue", "broker", "schedule"]
+__all__ = ["Batch", "Queue", "broker", "perform_now", "schedule"]
 
 
 def __getattr__(name: str) -> object:
@@ -25,6 +26,8 @@ def __getattr__(name: str) -> object:
             return importlib.import_module("brokers.batch").Batch
         case "broker":
             return importlib.import_module("brokers.build").broker()
+        case "perform_now":
+            return importlib.import_module("brokers.direct").perform_now
         case "Queue":
             return importlib.import_module("brokers.queues").Queue
         case "schedule":

@@ -13,6 +13,8 @@ from dramatiq.middleware import Middleware
 from dramatiq.threading import is_gevent_active
 from dramatiq.worker import Worker
 
+from brokers import direct
+from brokers.annotated import Checks, checks_of
 from brokers.envelope import (
     OPTIONS,
     encoded,
@@ -62,6 +64,8 @@ class DeclaredBroker(Broker):
         self._signatures: dict[str, inspect.Signature] = {}
         self._names: dict[str, tuple[str, ...] | None] = {}
         """Of the parameters of actors that have none but plain ones."""
+        self._checks: dict[str, Checks] = {}
+        """Of the annotated parameters of each actor."""
         self._hooks: dict[str, list[Any]] = {}
         self.added_options: set[str] = set()
         """Those that an application's middleware names: known on each actor and each message."""
@@ -86,8 +90,10 @@ class DeclaredBroker(Broker):
         return {name: queue for name, queue in self.declared.items() if name in names}
 
     def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
-        """Add an actor, or replace one of the same name."""
+        """Add an actor, or replace one of the same name; it has `perform_now` then."""
         super().declare_actor(actor)
+        direct.add_to(actor)
+        self._checks[actor.actor_name] = checks_of(actor.fn)
         signature = inspect.signature(actor.fn)
         self._signatures[actor.actor_name] = signature
         kinds = {parameter.kind for parameter in signature.parameters.values()}
@@ -202,8 +208,9 @@ class DeclaredBroker(Broker):
     def check(self, message: dramatiq.Message[Any]) -> None:
         """Refuse what could not be delivered, read or run as it was meant.
 
-        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedArgumentError`,
-        `RefusedEncoderError`, or `PublishRefusedError` for arguments of more than 64 KiB.
+        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedEncoderError`,
+        `PublishRefusedError` for arguments of more than 64 KiB, or `RefusedArgumentError`, also for
+        one that is not of the type that the actor's annotation says.
         """
         refuse_encoder(message)
         self._check_queue(message.queue_name)
@@ -216,8 +223,12 @@ class DeclaredBroker(Broker):
         while piped := options.get("pipe_target"):
             self._check_queue(piped["queue_name"])
             options = piped["options"]
+        self._check_priority(message)
+        checks = self._checks.get(message.actor_name, {})
         for name, value in self._arguments(message).items():
             refuse_inexact(value, f"{message.actor_name}: argument {name}")
+            if (check := checks.get(name)) is not None and (problem := check(value)):
+                raise RefusedArgumentError(f"{message.actor_name}: argument {name}: {problem}")
         refuse_large(message)
 
     def store(
@@ -297,6 +308,16 @@ class DeclaredBroker(Broker):
         """Count sends; the actor of another program is any other."""
         known = actor if actor in self.actors else OTHER
         meters.SENDS.add(known, queue, how, amount=amount)
+
+    def _check_priority(self, message: dramatiq.Message[Any]) -> None:
+        """Refuse a priority that its queue does not tell from its highest one."""
+        priority, queue = message.options.get("broker_priority", 0), message.queue_name
+        levels = self.declared[queue].levels
+        if priority > levels:
+            has = f"has 0 to {levels}, and {levels} runs first" if levels else "has no priorities"
+            raise RefusedOptionError(
+                f"{message.actor_name}: broker_priority {priority}: the queue {queue!r} {has}"
+            )
 
     def _check_queue(self, name: str) -> None:
         if name not in self.declared:

@@ -87,6 +87,13 @@ def verdict(error: BaseException | None, run: Run, policy: Policy) -> Outcome:
     return _said(error, run, policy) or _by_rule(error, run, policy)
 
 
+def is_discarded(error: BaseException, policy: Policy) -> bool:
+    """Tell whether an error ends a job as one for which there is nothing left to do."""
+    if isinstance(error, Discard | RecordMissing):
+        return True
+    return not isinstance(error, Snooze) and _rule(error, policy) == "discarded"
+
+
 def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
     """Follow what the job itself asked for, whatever the rules."""
     match error:

@@ -43,12 +43,16 @@ def greet(actor):
     return greet
 
 
-def test_a_sent_message_is_in_its_queue_readable_by_people(greet, rabbitmq):
+def test_a_sent_message_is_in_its_queue_readable_by_people(actor, rabbitmq):
+    @actor(queue_name="emails")
+    def greet(user_id: int, *, locale: str = "en") -> None:
+        """Say hello."""
+
     began = int(time.time() * 1000)
 
     message = greet.send_with_options(args=(7,), kwargs={"locale": "fr"}, broker_priority=3)
 
-    found = rabbitmq.peek("default")[0]
+    found = rabbitmq.peek("emails")[0]
     assert json.loads(found["payload"])["args"] == [7]
     published = found["properties"]["headers"].pop("published_ms")
     assert isinstance(published, int)
@@ -61,7 +65,7 @@ def test_a_sent_message_is_in_its_queue_readable_by_people(greet, rabbitmq):
         "app_id": "workshed",
         "priority": 3,
         "delivery_mode": 2,
-        "headers": {"attempt": 1, "origin": "send", "publish": 1},
+        "headers": {"attempt": 1, "origin": "send", "publish": 1, "via": "schedule"},
     }
 
 
@@ -442,11 +446,11 @@ def test_a_message_that_cannot_be_encoded_shifts_no_confirm(greet, broker, rabbi
 
 @pytest.mark.parametrize(
     ("args", "changes"),
-    [(("x" * 65_536,), {}), ((1,), {"message_id": "é" * 128}), ((1,), {"message_id": ""})],
+    [({"locale": "x" * 65_536}, {}), ({}, {"message_id": "é" * 128}), ({}, {"message_id": ""})],
 )
 def test_a_message_that_would_not_fit_is_refused(greet, broker, args, changes):
     with pytest.raises(PublishRefusedError, match=r"at most 65536|message_id must have"):
-        broker.enqueue(greet.message(*args).copy(**changes))
+        broker.enqueue(greet.message(1, **args).copy(**changes))
 
 
 @pytest.mark.usefixtures("not_storing")

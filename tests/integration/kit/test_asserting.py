@@ -24,7 +24,7 @@ def lines(text):
 
 @pytest.fixture
 def remind(actor):
-    return actor(actor_name="remind", queue_name="low")(lambda user_id: None)
+    return actor(actor_name="remind", queue_name="emails")(lambda user_id: None)
 
 
 def test_position_and_name_are_the_same_thing(jobs, greet):
@@ -71,7 +71,7 @@ def test_queue_and_priority_are_compared(jobs, remind):
     message = remind.message_with_options(args=(7,), broker_priority=4)
     broker.enqueue(message)
 
-    jobs.assert_enqueued(remind, 7, queue="low", priority=4)
+    jobs.assert_enqueued(remind, 7, queue="emails", priority=4)
     jobs.refute_enqueued(remind, 7, queue="default")
     jobs.refute_enqueued(remind, 7, priority=2)
 
@@ -120,8 +120,8 @@ def test_a_failure_shows_what_was_wanted_the_closest_and_all(jobs, greet, remind
         enqueued (4):
           greet(7)   default  now
           greet(1)   default  now
-          remind(9)  low      in 1 h 30 min  priority 2
-          remind(7)  low      in 3 days
+          remind(9)  emails   in 1 h 30 min  priority 2
+          remind(7)  emails   in 3 days
         has run (1):
           greet(4, 'hi')  done
     """)
@@ -136,7 +136,7 @@ def test_a_failure_names_everything_that_differs(jobs, remind):
     )
 
     closest = said.splitlines()[3].split("  but ")[1]
-    assert closest.startswith("user_id is 7, on low, priority None, in 1 min 30 s, at 20")
+    assert closest.startswith("user_id is 7, on emails, priority None, in 1 min 30 s, at 20")
 
 
 def test_a_failure_where_nothing_was_sent_says_so(jobs, greet):
@@ -173,7 +173,7 @@ def test_what_should_not_be_there_is_shown_among_all(jobs, greet, remind):
 
         enqueued (2):
           greet(7)   default  now
-          remind(7)  low      now
+          remind(7)  emails   now
     """)
 
 

@@ -44,7 +44,7 @@ def names(jobs, actor):
 
     names = {
         "jobs": jobs,
-        "job": actor(queue_name="default", actor_name="job", store_results=True)(job),
+        "job": actor(queue_name="emails", actor_name="job", store_results=True)(job),
         "report": actor(queue_name="default", actor_name="report")(report),
     }
     exec(IMPORTS, names)  # noqa: S102 -- ours

@@ -1,0 +1,174 @@
+"""What is sent against what an actor says that it takes."""
+
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+import dramatiq
+import pytest
+from pydantic import Field
+
+from brokers.build import build
+from brokers.errors import RefusedArgumentError, RefusedOptionError
+from brokers.queues import Queue
+from workshed.settings import Settings
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Box(TypedDict):
+    width: int
+
+
+class Opaque:
+    """Of which no JSON has a form."""
+
+
+@pytest.fixture
+def stub():
+    return build(Settings(broker_url="stub://"))
+
+
+@pytest.fixture
+def declare(stub):
+    """`declare(function)`: an actor of it."""
+    return lambda function, **options: dramatiq.actor(function, broker=stub, **options)
+
+
+def taking(hint):
+    def job(value):
+        pass
+
+    job.__annotations__["value"] = hint
+    return job
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (int, 7),
+        (float, 7),
+        (float, 0.5),
+        (str, "7"),
+        (bool, True),
+        (int | None, None),
+        (list[int], [1, 2]),
+        (tuple[int, str], [1, "a"]),
+        (dict[str, Any], {"a": [None]}),
+        (Box, {"width": 200}),
+        (Literal["jpeg", "webp"], "webp"),
+        (Colour, "red"),
+        (date, "2026-01-31"),
+        (Annotated[int, Field(ge=0)], 0),
+        (Annotated[int, []], 7),
+        (Any, {"a": 1}),
+        (object, 1),
+        (Opaque, 1),
+        ("Nowhere", 1),
+        ("no type at all", 1),
+    ],
+)
+def test_what_fits_is_sent(stub, declare, hint, value):
+    declare(taking(hint)).send(value)
+
+    assert [message.args for message in stub.sent] == [(value,)]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "reason"),
+    [
+        (int, {"width": 200}, "an object does not fit: Input should be a valid integer"),
+        (int, "7", "a string does not fit: Input should be a valid integer"),
+        (int, 7.0, "a number does not fit: Input should be a valid integer"),
+        (int, True, "a boolean does not fit: Input should be a valid integer"),
+        (int, None, "null does not fit: Input should be a valid integer"),
+        (str, 7, "an integer does not fit: Input should be a valid string"),
+        (bool, 1, "an integer does not fit: Input should be a valid boolean"),
+        (float, "0.5", "a string does not fit: Input should be a valid number"),
+        (list[int], ["a"], "an array does not fit: Input should be a valid integer"),
+        (dict[str, int], {"a": "b"}, "an object does not fit: Input should be a valid integer"),
+        (Literal["jpeg"], "gif", "a string does not fit: Input should be 'jpeg'"),
+        (Annotated[int, Field(ge=0)], -1, "an integer does not fit: Input should be greater"),
+    ],
+)
+def test_what_does_not_fit_is_refused_where_it_is_sent(stub, declare, hint, value, reason):
+    with pytest.raises(RefusedArgumentError, match=r"^job: argument value: ") as refused:
+        declare(taking(hint)).send(value)
+
+    assert reason in str(refused.value)
+    assert stub.sent == []
+
+
+def test_nothing_of_a_value_is_quoted(declare):
+    with pytest.raises(RefusedArgumentError) as refused:
+        declare(taking(int), redact=["value"]).send("secret")
+
+    assert "secret" not in str(refused.value)
+
+
+def test_arguments_by_name_are_checked_too(declare):
+    def job(number: int, *, size: int = 800, label: str = None) -> None:  # noqa: RUF013 -- as people write
+        pass
+
+    actor = declare(job)
+
+    actor.send(7, size=200, label=None)
+    actor.send(number=7)
+    with pytest.raises(RefusedArgumentError, match="argument size: a string does not fit"):
+        actor.send(7, size="200")
+
+
+def test_an_actor_without_annotations_takes_anything_that_json_has(stub, declare):
+    declare(lambda value: None, actor_name="plain").send({"width": 200})
+
+    assert len(stub.sent) == 1
+
+
+def test_a_name_that_only_type_checkers_import_lets_all_pass(stub, declare):
+    def job(price: "Decimal") -> None:
+        pass
+
+    declare(job).send(7)
+
+    assert len(stub.sent) == 1
+
+
+def test_each_of_many_is_checked_before_any_is_sent(stub, declare):
+    actor = declare(taking(int))
+
+    with pytest.raises(RefusedArgumentError):
+        stub.enqueue_many([actor.message(1), actor.message("2")])
+
+    assert stub.sent == []
+
+
+@pytest.mark.parametrize(
+    ("queue", "priority", "said"),
+    [
+        ("emails", 5, "the queue 'emails' has 0 to 4, and 4 runs first"),
+        ("emails", 10, "the queue 'emails' has 0 to 4, and 4 runs first"),
+        ("default", 1, "the queue 'default' has no priorities"),
+    ],
+)
+def test_a_priority_above_the_levels_of_its_queue_is_refused(stub, declare, queue, priority, said):
+    actor = declare(lambda: None, actor_name="job", queue_name=queue)
+
+    with pytest.raises(RefusedOptionError, match=said):
+        actor.send_with_options(broker_priority=priority)
+
+    assert stub.sent == []
+
+
+def test_a_priority_of_the_queue_is_sent(stub, declare):
+    stub.add_queue(Queue("orders", kind="quorum", levels=31))
+    actor = declare(lambda: None, actor_name="job", queue_name="orders")
+
+    actor.send_with_options(broker_priority=31)
+    declare(lambda: None, actor_name="other").send_with_options(broker_priority=0)
+
+    assert len(stub.sent) == 2
