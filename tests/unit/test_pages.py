@@ -40,6 +40,7 @@ FIRST_READ = (
     "docs/demo.md",
     "docs/failures.md",
     "docs/getting-started.md",
+    "docs/limits-and-cancel.md",
     "docs/limits.md",
     "docs/sending.md",
     "docs/shipped-jobs.md",
