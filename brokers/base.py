@@ -20,6 +20,7 @@ from brokers.envelope import (
     encoded,
     option_problem,
     refuse_encoder,
+    refuse_fields,
     refuse_inexact,
     refuse_large,
 )
@@ -230,6 +231,7 @@ class DeclaredBroker(Broker):
             if (check := checks.get(name)) is not None and (problem := check(value)):
                 raise RefusedArgumentError(f"{message.actor_name}: argument {name}: {problem}")
         refuse_large(message)
+        refuse_fields(message)
 
     def store(
         self,

@@ -26,6 +26,8 @@ LATEST_MS = 253_402_300_799_999  # the year 9999
 LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
 NUL = "\0"  # which no text of PostgreSQL can hold
 LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
+DELAY = "delay"
+"""Option of a message within a message: how many ms after the one before it it is sent."""
 LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
 LARGEST_ARGUMENTS_BYTES = 64 << 10
 FIELDS = {
@@ -90,6 +92,7 @@ def _number(low: int, high: int = LARGEST_NUMBER) -> Callable[[Any], str | None]
 
 
 _timestamp = _number(0, LATEST_MS)
+_delay = _number(0)
 
 
 def _word(value: object) -> str | None:
@@ -168,7 +171,7 @@ def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> s
         if len(body) > LARGEST_ARGUMENTS_BYTES:
             return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
         # As it will be read, where a tuple of arguments is a list.
-        _check_object(orjson.loads(body), added, later=later)
+        _check_object(orjson.loads(body), added, later=later, follows=True)
         refuse_inexact(list(value["args"]), "args")
         refuse_inexact(value["kwargs"], "kwargs")
     except (orjson.JSONEncodeError, EnvelopeError, RefusedArgumentError) as err:
@@ -294,19 +297,29 @@ def _unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
     following = [*options.get("group_completion_callbacks", ())]
     if "pipe_target" in options:
         following.append(options["pipe_target"])
-    found = (_unknown(message["options"], added) for message in following)
+    of_following = (*added, DELAY)
+    found = (_unknown(message["options"], of_following) for message in following)
     return next(filter(None, found), None)
 
 
-def _check_object(fields: object, added: Collection[str] = (), *, later: bool = False) -> None:
-    """Take a message's fields with options that are understood, or may be `later`."""
+def _check_object(
+    fields: object, added: Collection[str] = (), *, later: bool = False, follows: bool = False
+) -> None:
+    """Take a message's fields with options that are understood, or may be `later`.
+
+    One that `follows` another may have a delay.
+    """
     if not isinstance(fields, dict):
         raise EnvelopeError("not a JSON object")
     _check_fields(fields)
     for name, value in fields["options"].items():
         if later and name not in OPTIONS and name not in OF_A_MESSAGE:
             continue
-        if problem := option_problem(name, value, added, later=later):
+        if follows and name == DELAY:
+            problem = _delay(value)
+        else:
+            problem = option_problem(name, value, added, later=later)
+        if problem:
             raise EnvelopeError(f"options.{name}: {problem}")
 
 
@@ -362,7 +375,15 @@ def refuse_large(message: dramatiq.Message[Any]) -> None:
             f"{message.actor_name}: {size} bytes of arguments, at most {LARGEST_ARGUMENTS_BYTES} "
             "are sent; store the data and send its id"
         )
+
+
+def refuse_fields(message: dramatiq.Message[Any]) -> None:
+    """Raise `PublishRefusedError` for an id, a name or a time that no worker would take.
+
+    dramatiq makes good ones; other senders, and libraries that make messages, make others.
+    """
+    if problem := _timestamp(message.message_timestamp):
+        raise PublishRefusedError(f"{message.actor_name}: message_timestamp {problem}")
     for name in ("message_id", "actor_name"):
-        value = getattr(message, name)
-        if not 0 < len(value.encode()) <= LONGEST_NAME or NUL in value:
-            raise PublishRefusedError(f"{name} must have 1 to {LONGEST_NAME} bytes and no NUL")
+        if problem := _id(getattr(message, name)):
+            raise PublishRefusedError(f"{message.actor_name}: {name} {problem}")

@@ -10,6 +10,7 @@ from brokers.execution import Execution
 from brokers.parcel import Message
 from brokers.queues import Queue
 from middleware import Job, Outcome
+from middleware.callbacks import undelayed
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.schedule import Reason
@@ -52,7 +53,12 @@ class Executing(DeclaredBroker):
         self._execution.settle(conn, job, outcome)
 
     def _later(self, message: Message, delay: int) -> Message:
-        """Store a message that is due after `delay` milliseconds, with its key if it has one."""
+        """Store a message that is due after `delay` milliseconds, with its key if it has one.
+
+        The first step of a pipeline has its delay in itself, too.
+        """
+        if message.options.get("delay") == delay:
+            message = undelayed(message)
         span = timedelta(milliseconds=delay)
         reason: Reason = "delay" if delay else "send"
         with db.transaction() as conn:

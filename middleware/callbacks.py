@@ -5,6 +5,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import dramatiq
@@ -132,7 +133,7 @@ class Callbacks(Settling):
             found.append(_next(broker, piped, result))
         for message in found:
             try:
-                broker.check(message)
+                broker.check(undelayed(message))
             except WorkshedError as err:
                 raise ResultError(f"its result cannot be handed on: {err}") from err
         return found
@@ -145,13 +146,21 @@ def follow(broker: Broker, message: Message, outcome: Outcome) -> None:
     `WorkshedError` where it cannot be sent at all, and the job was done: it is dead then, instead.
     """
     try:
-        broker.enqueue(message)
+        broker.enqueue(undelayed(message), delay=message.options.get("delay"))
     except (DuplicateJobError, MiddlewareError) as err:
         logger.warning("%s is not sent: %s", message, err)
     except WorkshedError as err:
         if outcome.kind == "done":
             raise
         logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
+
+
+def undelayed(message: Message) -> Message:
+    """Return a message without the delay that a step of a pipeline has: that is no option."""
+    if "delay" not in message.options:
+        return message
+    options = {name: value for name, value in message.options.items() if name != "delay"}
+    return replace(message, options=options)
 
 
 def check(broker: Broker) -> None:

@@ -40,6 +40,15 @@ FIELDS = {
     "month": "1 to 12, or JAN to DEC",
     "day-of-week": "0 to 7 (both Sunday), or SUN to SAT; 5L is the last Friday, 1#2 the 2nd Monday",
 }
+NICKNAMES = {
+    "@YEARLY": "0 0 1 1 *",
+    "@ANNUALLY": "0 0 1 1 *",
+    "@MONTHLY": "0 0 1 * *",
+    "@WEEKLY": "0 0 * * 0",
+    "@DAILY": "0 0 * * *",
+    "@MIDNIGHT": "0 0 * * *",
+    "@HOURLY": "0 * * * *",
+}
 UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
@@ -163,11 +172,15 @@ def cron(
 ) -> Spec:
     """Run by the five fields of cron: `cron("*/20 3 * * MON-FRI")`; the rest is as in `daily`.
 
+    `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` and `@annually` stand for
+    their fields, as in crontabs.
+
     Days are chosen as Debian's cron does: by both day fields where one begins with `*`, else by
     either. Where minute and hour are both named, a change of the clocks is as in `daily`; where one
     of them begins with `*` it runs at what the clock shows, also when it shows that twice or never.
     """
-    return Spec("cron", " ".join(str(expression).upper().split()), late, _window(late, window), tz)
+    text = " ".join(str(expression).upper().split())
+    return Spec("cron", NICKNAMES.get(text, text), late, _window(late, window), tz)
 
 
 def every(span: timedelta, *, late: Late = "once", window: timedelta | None = None) -> Spec:
@@ -203,6 +216,8 @@ def _is_span(value: object, shortest: timedelta, longest: timedelta) -> bool:
 
 def _check_fields(text: str) -> None:
     parts = text.split()
+    if text.startswith("@"):
+        raise ValueError(f"cron({text.lower()!r}): one of {', '.join(NICKNAMES).lower()}")
     if len(parts) != len(FIELDS):
         raise ValueError(
             f"cron({text!r}): {len(parts)} fields; five are needed: {', '.join(FIELDS)}"
@@ -211,10 +226,20 @@ def _check_fields(text: str) -> None:
         next(CronSim(text, datetime(2000, 1, 1)))  # noqa: DTZ001 -- of any zone
     except CronSimError as err:
         name = str(err).removeprefix("Bad ")
+        if name == "day-of-month" and _is_good([*parts[:3], "*", *parts[4:]]):
+            raise ValueError(f"cron({text!r}): day-of-month: no such day ever comes") from None
         value = dict(zip(FIELDS, parts, strict=True)).get(name, text)
         raise ValueError(f"cron({text!r}): {name} {value!r}: {FIELDS.get(name, err)}") from None
     except StopIteration:
         raise ValueError(f"cron({text!r}): day-of-month: no such day ever comes") from None
+
+
+def _is_good(parts: list[str]) -> bool:
+    try:
+        CronSim(" ".join(parts), datetime(2000, 1, 1))  # noqa: DTZ001 -- of any zone
+    except CronSimError:
+        return False
+    return True
 
 
 @cache

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
-from workshed.errors import DatabaseUnreachableError
+from workshed.errors import DatabaseUnreachableError, PoolerModeError
 from workshed.interrupts import gate
 from workshed.settings import settings
 
@@ -28,6 +28,10 @@ ANSWER_S = 30.0
 CANCEL_S = 5.0
 
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
+
+
+STATEMENT_MODE = "statement pooling mode"
+"""What PgBouncer says of a transaction where it knows none."""
 
 
 class WatchedConnection(Connection):
@@ -56,6 +60,18 @@ class WatchedConnection(Connection):
         self.is_pooled = row is not None and row[0] != self.info.backend_pid
         if self.is_pooled:
             self.prepare_threshold = None
+            self._refuse_statement_mode()
+
+    def _refuse_statement_mode(self) -> None:
+        """Raise `PoolerModeError` for a pooler that lends out sessions by the statement."""
+        try:
+            self.execute("BEGIN")
+            self.execute("ROLLBACK")
+        except psycopg.Error as err:
+            self.close()
+            if STATEMENT_MODE in str(err):
+                raise PoolerModeError(address(self.info.dsn)) from None
+            raise
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer: at most as `answering` says, and until an interrupt."""
@@ -331,7 +347,7 @@ def joined_connection() -> Connection | None:
 def connect() -> WatchedConnection:
     """Open a connection of its own, in autocommit, for those that outlive a transaction.
 
-    Raises `DatabaseUnreachableError`, which names the server and what to do.
+    Raises `DatabaseUnreachableError` or `PoolerModeError`, which name the server and what to do.
     """
     url = settings().database_url.get_secret_value()
     try:

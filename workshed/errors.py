@@ -2,6 +2,7 @@
 
     WorkshedError
     ├── SettingsError               the environment cannot be used as it is
+    │   └── PoolerModeError         a pooler lends out sessions of PostgreSQL by the statement
     ├── MigrationError              the database's schema and this release do not fit
     ├── DatabaseUnreachableError    PostgreSQL does not answer
     ├── DuplicateJobError           another job has the key of a unique one
@@ -21,6 +22,18 @@ class WorkshedError(Exception):
 
 class SettingsError(WorkshedError):
     """The environment cannot be used; the message lists every problem with what to do."""
+
+
+class PoolerModeError(SettingsError):
+    """A pooler lends out the sessions of PostgreSQL by the statement: nothing can be stored."""
+
+    def __init__(self, address: str) -> None:
+        """Name the pooler, and what to set."""
+        super().__init__(
+            f"the pooler at {address} (WORKSHED_DATABASE_URL) lends out the sessions of PostgreSQL "
+            "by the statement, and Workshed needs transactions: set pool_mode = transaction there, "
+            "or name PostgreSQL itself"
+        )
 
 
 class MigrationError(WorkshedError):

@@ -55,13 +55,17 @@ class Chosen:
 
 def retrying(action: str) -> Fate:
     """Put them back on their way."""
+    from brokers.envelope import decode
     from console import dead_jobs
     from workshed.jobs import dead, prospects
 
-    def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
-        return dead_jobs.waits(prospects.of(conn, ids))
+    def retry(conn: "Connection", message_id: str) -> bool:
+        return dead.retry(conn, message_id, decode)
 
-    return Fate(action, "Retry", "retried", dead.retry, foresee)
+    def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
+        return dead_jobs.waits(prospects.of(conn, ids, decode))
+
+    return Fate(action, "Retry", "retried", retry, foresee)
 
 
 def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:

@@ -34,7 +34,8 @@ def retry(  # noqa: PLR0913 -- an option each
 ) -> None:
     """Put dead jobs back on their way, with all their attempts: by id, or --all that fit.
 
-    What could not be read stays dead (exit code 1).
+    What cannot be read stays dead (exit code 1); what only an older worker could
+    not read goes on.
     """
     from workshed.jobs import dead
 

@@ -8,7 +8,7 @@ import psycopg
 from console.doctor.surroundings import Surroundings
 from console.finding import SKEW, Finding, apart, failed, ok, warning
 from workshed import migrate
-from workshed.errors import MigrationError
+from workshed.errors import MigrationError, PoolerModeError
 from workshed.migrate import STREAMS, Stream
 
 OLDEST = 15
@@ -26,6 +26,8 @@ def reachable(here: Surroundings) -> Iterator[Finding]:
     """Connect."""
     try:
         here.connect().close()
+    except PoolerModeError as err:
+        yield failed(str(err), "export WORKSHED_DATABASE_URL=postgresql://…")
     except psycopg.OperationalError as err:
         words = " ".join(str(err).split())
         said = f"PostgreSQL does not answer at {here.database}: {words}"

@@ -10,6 +10,7 @@ from console.doctor import CHECKS, examine, look_around
 from tests.faults.relaying import relaying
 from tests.pooler import pooled
 from workshed import db
+from workshed.errors import PoolerModeError
 from workshed.jobs import windows
 from workshed.settings import settings
 
@@ -126,3 +127,16 @@ def test_a_statement_still_ends_with_its_time_limit(through):
         (after,) = conn.execute("SHOW statement_timeout").fetchone()
 
     assert (told, after) == ("5s", "0")
+
+
+def test_one_that_lends_sessions_by_the_statement_is_refused_in_a_sentence(through):
+    """A traceback would tell of "transaction blocks", and the doctor of a fault of its own."""
+    through(pool_mode="statement")
+
+    with pytest.raises(PoolerModeError) as refused:
+        db.connect()
+    checks = [check for check in CHECKS if check.name == "PostgreSQL"]
+    [finding] = examine(look_around(("actors",), 1, 8), checks)["PostgreSQL"]
+
+    assert "by the statement, and Workshed needs transactions" in str(refused.value)
+    assert (finding.level, finding.said) == ("failed", str(refused.value))

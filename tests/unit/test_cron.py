@@ -145,10 +145,10 @@ def test_a_spec_without_a_zone_is_in_that_of_the_settings(monkeypatch):
         (lambda: cron("0 0 32 * *"), "day-of-month '32': 1 to 31"),
         (lambda: cron("0 0 * 13 *"), "month '13': 1 to 12"),
         (lambda: cron("0 0 * * 8"), "day-of-week '8': 0 to 7"),
-        (lambda: cron("0 0 30 2 *"), "day-of-month '30'"),
+        (lambda: cron("0 0 30 2 *"), "day-of-month: no such day ever comes"),
         (lambda: cron("0 0 */31 2 MON#5"), "no such day ever comes"),
         (lambda: cron("* * *"), "3 fields; five are needed: minute, hour, day-of-month"),
-        (lambda: cron("@daily"), "1 fields"),
+        (lambda: cron("@reboot"), "cron('@reboot'): one of @yearly, @annually, @monthly"),
         (lambda: cron("0 0 0 * * *"), "6 fields"),
         (lambda: every(timedelta(seconds=9)), "a timedelta of 10 s to 366 days"),
         (lambda: every(timedelta(seconds=10.5)), "whole seconds"),
@@ -158,6 +158,23 @@ def test_a_spec_without_a_zone_is_in_that_of_the_settings(monkeypatch):
 def test_a_bad_spec_is_refused_with_the_field_and_the_reason(make, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         make()
+
+
+@pytest.mark.parametrize(
+    ("nickname", "fields"),
+    [
+        ("@hourly", "0 * * * *"),
+        ("@daily", "0 0 * * *"),
+        ("@Midnight", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+    ],
+)
+def test_a_nickname_is_its_fields(nickname, fields):
+    """Crontabs have them, and periodiq takes them."""
+    assert cron(nickname) == cron(fields)
 
 
 # In words, and in a row

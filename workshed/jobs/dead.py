@@ -1,8 +1,8 @@
 """Jobs that will not be tried again until somebody says so."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,12 @@ from workshed.jobs.attempts import storable
 from workshed.jobs.windows import clock
 from workshed.settings import settings
 
+Read = Callable[[bytes, str], Any]
+"""Reads a body that came through a queue; raises `WorkshedError` where it cannot."""
+
 UNREADABLE = "unreadable:"
+NOT_READ = "EnvelopeError"
+"""The error of what could not be read, and was not refused for its signature."""
 DIGITS = 25
 """Of the body's SHA-256, so that the name is as long as every other id."""
 LONGEST_CLASS = 200
@@ -139,10 +144,11 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
     conn.execute(query, values)
 
 
-def retry(conn: Connection, message_id: str) -> bool:
+def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
     """Put a dead job back on its way: due now, with all its attempts.
 
-    It runs also when it was cancelled before now, by its id or a rule.
+    It runs also when it was cancelled before now, by its id or a rule. What could not be read when
+    it came is read again by `read`: it may be of a later release than the worker that met it.
 
     False when no such job is dead, or somebody else was first. Raises `UnreadableJobError`.
     """
@@ -150,23 +156,31 @@ def retry(conn: Connection, message_id: str) -> bool:
     query = """
         WITH moved AS (
             DELETE FROM jobs.dead
-             WHERE message_id = %(message_id)s AND hop = %(hop)s
-            RETURNING message_id, hop, queue, actor
+             WHERE message_id = %(dead)s AND hop = %(dead_hop)s
+            RETURNING queue
         ), pending_again AS (
             UPDATE jobs.batch_jobs AS j
                SET state = 'pending', ended_at = NULL
               FROM moved
-             WHERE j.message_id = moved.message_id AND j.state = 'dead'
+             WHERE j.message_id = %(message_id)s AND j.state = 'dead'
         )
         INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, due_at)
-        SELECT message_id, hop + 1, queue, actor, %(body)s, 'redrive', jobs.now() FROM moved
+        SELECT %(message_id)s, %(hop)s, queue, %(actor)s, %(body)s, 'redrive', jobs.now()
+          FROM moved
     """
     row = get(conn, message_id)
     if row is None:
         return False
-    body = redriven(row, clock(conn))
-    cancels.clear(conn, message_id)
-    values = {"message_id": message_id, "hop": row.hop, "body": body}
+    job = read_again(row, read)
+    values = {
+        "dead": row.message_id,
+        "dead_hop": row.hop,
+        "message_id": job.message_id,
+        "hop": job.hop + 1,
+        "actor": job.actor,
+        "body": redriven(job, clock(conn)),
+    }
+    cancels.clear(conn, job.message_id)
     return conn.execute(query, values).rowcount > 0
 
 
@@ -322,13 +336,29 @@ def parameters(which: Which) -> dict[str, Any]:
     }
 
 
+def read_again(row: Dead, read: Read | None) -> Dead:
+    """Return a row that has the id and the actor of its message, if that can be read now.
+
+    Not one whose signature was wrong: whether it may run is no question of how it is read. Raises
+    `UnreadableJobError`.
+    """
+    if row.actor is not None:
+        return row
+    if read is None or row.error_class != NOT_READ:
+        raise UnreadableJobError(row.message_id, row.reason)
+    try:
+        message = read(row.body, row.queue)
+    except WorkshedError as err:
+        raise UnreadableJobError(row.message_id, str(err)) from None
+    hop = int(message.options.get("hop", 0))
+    return replace(row, message_id=message.message_id, hop=hop, actor=message.actor_name)
+
+
 def redriven(row: Dead, now: datetime) -> str:
     """Make the body of the next hop; the fence holds back copies of the hops before it.
 
     Raises `UnreadableJobError`.
     """
-    if row.actor is None:
-        raise UnreadableJobError(row.message_id, row.reason)
     try:
         fields = orjson.loads(row.body)
         redriven = int(now.timestamp() * 1000)

@@ -7,7 +7,7 @@ import orjson
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.dead import Dead, UnreadableJobError, redriven
+from workshed.jobs.dead import Dead, Read, UnreadableJobError, read_again, redriven
 from workshed.jobs.windows import clock
 
 
@@ -23,19 +23,20 @@ class Prospect:
     """Would stay dead."""
 
 
-def of(conn: Connection, ids: Sequence[str]) -> Prospect:
+def of(conn: Connection, ids: Sequence[str], read: Read | None = None) -> Prospect:
     """Tell what a retry of these would come to; those that are not dead do not count."""
     readable, unreadable, now = 0, 0, clock(conn)
     keys: dict[str, str] = {}
     for row in _rows(conn, ids):
         try:
-            options = orjson.loads(redriven(row, now))["options"]
+            job = read_again(row, read)
+            options = orjson.loads(redriven(job, now))["options"]
         except UnreadableJobError:
             unreadable += 1
             continue
         readable += 1
         if "unique_key" in options:
-            keys[row.message_id] = str(options["unique_key"])
+            keys[job.message_id] = str(options["unique_key"])
     return Prospect(readable, _waits(conn, keys), unreadable)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from brokers.envelope import decode
 from console import dead_jobs
 from console.errors import NotFoundError
 from console.web.desk import answers
@@ -63,7 +64,7 @@ def retry(deed: Deed) -> Done:
     done = unreadable = 0
     for message_id in chosen.ids:
         try:
-            done += dead.retry(deed.conn, message_id)
+            done += dead.retry(deed.conn, message_id, decode)
         except UnreadableJobError:
             if chosen.is_one:
                 raise
@@ -121,7 +122,7 @@ def _group(deed: Deed, back: str) -> Chosen:
 
 
 def _would_retry(deed: Deed, chosen: Chosen) -> Done:
-    prospect = prospects.of(deed.conn, chosen.ids)
+    prospect = prospects.of(deed.conn, chosen.ids, decode)
     if not prospect.jobs:
         raise NotFoundError(dead_jobs.stays(prospect.unreadable) or NOBODY)
     said = _sentences(

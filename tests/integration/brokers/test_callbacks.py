@@ -3,6 +3,7 @@
 import pytest
 
 from brokers.envelope import LARGEST_ARGUMENTS_BYTES
+from brokers.errors import RefusedOptionError
 from middleware import Unique
 from workshed import db
 from workshed.errors import PermanentError
@@ -243,6 +244,37 @@ def test_a_pipeline_hands_results_on(actor, working, relaying, rows, eventually)
         eventually(lambda: len(seen) == 2)
 
     assert (added, seen) == ([3, 6], [0, 1])
+
+
+def test_a_later_step_of_a_pipeline_may_have_a_delay(actor, working, relaying, rows, eventually):
+    """dramatiq's own; it was refused, with advice that could not delay that step."""
+    seen = []
+
+    @actor(queue_name="default")
+    def see(number, before=None):
+        seen.append((number, before))
+        return number
+
+    later = see.message_with_options(args=(2,), delay=3_600_000)
+    pipe = see.message_with_options(args=(1,), delay=1) | later | see.message(3)
+
+    with working("default"), relaying():
+        pipe.run()
+        query = "SELECT reason, due_at - jobs.now() > interval '50 min' FROM jobs.schedule"
+        eventually(lambda: (rows(query), seen) == ([("delay", True)], [(1, None)]))
+        rows("UPDATE jobs.schedule SET due_at = jobs.now() RETURNING 1")
+        eventually(lambda: len(seen) == 3)
+
+    assert seen == [(1, None), (2, 1), (3, 2)]
+
+
+def test_a_delay_that_is_none_is_refused_by_the_send(actor):
+    @actor(queue_name="default")
+    def see(number, before=None):
+        pass
+
+    with pytest.raises(RefusedOptionError, match=r"options\.delay: must be a whole number"):
+        (see.message(1) | see.message_with_options(args=(2,), delay=-1)).run()
 
 
 def test_a_pipeline_that_is_delivered_twice_goes_on_once(

@@ -9,7 +9,7 @@ import pika
 import pytest
 
 from brokers import schedule, topology
-from brokers.envelope import stamp
+from brokers.envelope import decode, stamp
 from brokers.publisher import EXCHANGE, Ticket
 from brokers.signing import HEADER, Signing
 from middleware import RetryOn
@@ -272,7 +272,7 @@ def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(
     assert found.message_id.startswith("unreadable:")
     assert bytes(found.body) == body
     with pytest.raises(UnreadableJobError, match="signature: is missing"):
-        dead.retry(conn, found.message_id)
+        dead.retry(conn, found.message_id, decode)
     assert dead.discard(conn, found.message_id, "forged")
 
 

@@ -2,8 +2,10 @@
 
 from uuid import uuid4
 
+import orjson
 import pytest
 
+from brokers.errors import EnvelopeError, SignatureError
 from tests.integration.console.conftest import body
 from workshed.jobs import attempts, dead, queues, schedule, unique
 from workshed.jobs.queues import Actor
@@ -314,3 +316,46 @@ def test_a_discard_keeps_its_reason(workshed, bury, conn):
     assert (done.code, done.out) == (0, "a  discarded\n")
     assert ids(conn) == set()
     assert [one.reason for one in attempts.of_message(conn, "a")] == ["sent by mistake"]
+
+
+# What could not be read when it came
+
+
+def test_what_this_release_can_read_goes_on(workshed, bury, conn):
+    """An older worker met an option of this release: the job could only be published by hand."""
+    text = body("mine", "greet", [7], "default", batch=str(uuid4()), hop=2)
+    bury("it", actor=None, body=text, error=EnvelopeError("options.batch: is not an option"))
+
+    dry = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--dry-run")
+    done = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--yes")
+
+    assert (dry.code, done.code) == (0, 0)
+    assert dead.count(conn) == 0
+    [row] = schedule.find(conn)
+    assert (row.message_id, row.hop, row.actor, row.reason) == ("mine", 3, "greet", "redrive")
+    assert orjson.loads(row.body)["options"]["attempt"] == 1
+
+
+def test_what_it_cannot_read_either_stays(workshed, bury, conn):
+    bury("it", actor=None, body=b"\x80pickled", error=EnvelopeError("not JSON"))
+
+    done = workshed("dead", "retry", "--all", "--yes")
+
+    assert done.code == 1
+    assert dead.count(conn) == 1
+
+
+def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury, conn):
+    """To put it back a relay would sign it."""
+    bury(
+        "it",
+        actor=None,
+        body=body("mine", "greet", [7], "default"),
+        error=SignatureError("signature: is missing"),
+    )
+
+    done = workshed("dead", "retry", "--all", "--yes")
+
+    assert done.code == 1
+    assert dead.count(conn) == 1
+    assert schedule.find(conn) == []

@@ -1,13 +1,14 @@
 """`stub://`: for unit tests of code that sends."""
 
 import asyncio
+import dataclasses
 from datetime import timedelta
 
 import dramatiq
 import pytest
 
 from brokers.build import build
-from brokers.errors import RefusedArgumentError
+from brokers.errors import PublishRefusedError, RefusedArgumentError
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
 
@@ -42,6 +43,24 @@ def test_of_many_none_is_recorded_before_all_are_checked(stub, greet):
         stub.enqueue_many([greet.message(1), greet.message(float("inf"))])
 
     assert stub.sent == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("message_timestamp", 1_700_000_000_000.5, "message_timestamp must be a whole number"),
+        ("message_timestamp", -1, "message_timestamp must be a whole number"),
+        ("message_id", 7, "message_id must be a string"),
+        ("message_id", "", "message_id must have 1 to 255 bytes"),
+        ("message_id", "x" * 256, "message_id must have 1 to 255 bytes"),
+    ],
+)
+def test_a_field_that_no_worker_would_take_is_named(stub, greet, field, value, said):
+    """Libraries make messages of their own; `struct.error` named no field."""
+    message = dataclasses.replace(greet.message(7), **{field: value})
+
+    with pytest.raises(PublishRefusedError, match=f"greet: {said}"):
+        stub.enqueue(message)
 
 
 def test_what_rabbitmq_would_not_take_is_refused_here_too(stub, greet):

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
+from brokers.envelope import decode
 from console.batches import as_data, known, refuse_ended
 from console.batches import cancel as let_none_start
 from console.web.desk import keyset
@@ -108,7 +109,7 @@ def _row(batch: Progress) -> dict[str, Any]:
 
 def _retried(conn: Connection, message_id: str) -> str:
     try:
-        return "retried" if dead.retry(conn, message_id) else "not dead any more"
+        return "retried" if dead.retry(conn, message_id, decode) else "not dead any more"
     except dead.UnreadableJobError:
         return "unreadable, which is left"
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from brokers.envelope import decode
 from console import body, history, sending, ties, timeline
 from console.errors import NotFoundError
 from console.timeline import Known
@@ -97,7 +98,8 @@ def _may(known: Known) -> dict[str, bool]:
     return {
         "cancel": known.state != "dead" and known.state not in ENDED,
         "run": known.state == "waits",
-        "retry": known.dead is not None and known.dead.actor is not None,
+        "retry": known.dead is not None
+        and (known.dead.actor is not None or known.dead.error_class == dead.NOT_READ),
     }
 
 
@@ -149,7 +151,7 @@ def run(deed: Deed) -> Done:
 def retry(deed: Deed) -> Done:
     """Put it back on its way, with all its attempts."""
     message_id, back = _of(deed)
-    if not dead.retry(deed.conn, message_id):
+    if not dead.retry(deed.conn, message_id, decode):
         raise NotFoundError(f"{message_id} is not dead any more.")
     return Done(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
 
