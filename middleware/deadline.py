@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Interrupt, Middleware, Shutdown, TimeLimitExceeded
 
-from workshed import db
+from workshed import db, interrupts
 from workshed.interrupts import Gate, gate
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Alarm:
     """How long the thread may go on after that."""
     stuck: Callable[[], None] | None = None
     """Called when it goes on for longer."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: AbstractContextManager[object] = field(default_factory=interrupts.lock)
     over: bool = False
     rang: bool = False
 

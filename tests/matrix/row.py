@@ -65,6 +65,8 @@ class Row:
         if self.platform.in_root:
             self._root = rootfs.ensure(self._cache, self._logs / "root.log")
         clone(ROOT, self._folder / "clone")
+        if not self._root:
+            self._install_programs()
         self._make_environment()
         self._read_versions()
 
@@ -77,19 +79,27 @@ class Row:
         if not ready.exists():
             for older in self._folder.glob("venv-*"):
                 shutil.rmtree(older)
-            python = f"python{self.platform.python}"
-            if not self._root and shutil.which(python) is None:
-                raise RowError(f"there is no {python} on PATH")
-            self._need(["sh", ".ci/environment", python, str(self._inside / self._venv)])
+            words = [f"python{self.platform.python}", str(self._inside / self._venv)]
+            self._need("environment", ["sh", ".ci/environment", *words])
         elif ready.read_text() != project:
             options = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
-            self._need([str(self._bin / "pip"), "install", *options])
+            self._need("environment", [str(self._bin / "pip"), "install", *options])
         ready.write_text(project)
 
-    def _need(self, command: list[str]) -> None:
+    def _install_programs(self) -> None:
+        """Let apt install what this row needs on this host; raises `RowError`."""
+        python, postgresql = f"python{self.platform.python}", self.platform.programs
+        missing = [] if shutil.which(python) else [f"{python}-venv"]
+        if postgresql and not Path(postgresql).is_dir():
+            missing.append(f"postgresql-{self.platform.postgresql}")
+        if missing:
+            self._need("packages", ["sh", ".ci/debian", *missing])
+
+    def _need(self, what: str, command: list[str]) -> None:
         """Run a part of the set-up; raises `RowError`."""
-        if code := self._call(command, "environment", {}):
-            raise RowError(f"no environment, code {code}; see {self._log('environment')}")
+        if code := self._call(command, what, {}):
+            said = self._log(what).read_text(errors="replace").strip().splitlines()[-1:]
+            raise RowError(f"no {what}, code {code}; see {self._log(what)}: {''.join(said)}")
 
     def _read_versions(self) -> None:
         """Note what the row really runs on; raises `RowError` if that is not what it says."""

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,9 +158,11 @@ def test_one_step_that_failed_fails_the_run_after_the_others(
 def test_a_row_without_its_python_says_so_and_runs_no_step(tmp_path, monkeypatch, capsys):
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "git").symlink_to(shutil.which("git"))
+    for program in ("git", "setpriv", "env", "sh"):
+        (programs / program).symlink_to(shutil.which(program))
     monkeypatch.setenv("PATH", str(programs))
-    row = Row(PLATFORMS[0], tmp_path / "cache", tmp_path / "logs", part=False)
+    nowhere = replace(PLATFORMS[0], python="3.99")
+    row = Row(nowhere, tmp_path / "cache", tmp_path / "logs", part=False)
 
     results = list(row.run(chosen_steps(["boot"], part=False)))
 
@@ -167,7 +170,9 @@ def test_a_row_without_its_python_says_so_and_runs_no_step(tmp_path, monkeypatch
         ("set up", "failed"),
         ("boot", "not run: no set-up"),
     ]
-    assert "3.11: there is no python3.11 on PATH" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("3.99: no packages, code 1; see ")
+    assert "(sudo apt-get install python3.99-venv)" in said
 
 
 # Where it runs
