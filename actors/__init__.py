@@ -3,9 +3,11 @@
 from actors.campaigns import (
     cancel_campaign,
     end_campaign_batch,
+    go_on_with_campaign,
     resume_campaign,
     send_bulk_email,
     send_campaign_email,
+    send_test_email,
     start_campaign,
 )
 from actors.images import attach_image, process_image, replace_image
@@ -40,6 +42,7 @@ __all__ = [
     "end_campaign_batch",
     "end_import_rows",
     "fail_import",
+    "go_on_with_campaign",
     "import_user_rows",
     "import_users",
     "maintain",
@@ -49,6 +52,7 @@ __all__ = [
     "send_bulk_email",
     "send_campaign_email",
     "send_onboarding_reminder",
+    "send_test_email",
     "send_welcome_email",
     "sign_up",
     "start_campaign",

@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dramatiq
 
+from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from brokers import Batch, broker, schedule
 from brokers.batch import BatchError
 from brokers.parcel import Message
-from middleware import Limit, RetryOn
-from workshed import campaigns, db, mail
+from middleware import Limit
+from workshed import campaigns, db, mail, people
 from workshed.campaigns import Again, Unsent
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.jobs import Discard
+from workshed.jobs import Discard, Snooze
+from workshed.mail import servers
+from workshed.people import addresses
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
@@ -43,8 +46,8 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
 @dramatiq.actor(
     broker=broker,
     queue_name="emails",
-    time_limit=ms(minutes=3),
-    retry_on=RetryOn(mail.MailServerError, attempts=5, wait="exponential"),
+    time_limit=TIME_LIMIT,
+    retry_on=PUT_OFF,
     discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailFateUnknownError),
     limit=PER_MINUTE,
 )
@@ -54,15 +57,23 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
     Twice: a copy finds it sent, and does nothing. Half-way: after the claim ends it is held, since
     it may have arrived, and counted; it is not sent again.
     """
-    with db.transaction() as conn:
-        email = campaigns.claim(conn, campaign_id, user_id)
-    if isinstance(email, Unsent):
-        raise Discard(email.reason)
     try:
+        with db.transaction() as conn:
+            email = campaigns.claim(conn, campaign_id, user_id)
+        if isinstance(email, Unsent):
+            raise Discard(email.reason)
         mail.deliver(email)
+    except mail.MailServerAway as away:
+        if away.is_held:
+            wait_for_server(campaign_id, user_id, away)
+        raise
     except mail.MailError as err:
         with db.transaction() as conn:
-            campaigns.note_error(conn, campaign_id, user_id, err)
+            rest = campaigns.note_error(conn, campaign_id, user_id, err)
+            if rest is not None:
+                schedule.send(conn, go_on_with_campaign.message(campaign_id), delay=rest)
+        if rest is not None:
+            raise Discard(f"campaign {campaign_id} is paused: {err}") from err
         raise
     with db.transaction() as conn:
         campaigns.arrived(conn, campaign_id, email)
@@ -76,35 +87,88 @@ def end_campaign_batch(campaign_id: int) -> None:
     """
     with db.transaction() as conn:
         if campaigns.end_batch(conn, campaign_id, Batch.current().id):
-            logger.info("sent campaign %d: %s", campaign_id, campaigns.progress(conn, campaign_id))
+            of = campaigns.progress(conn, campaign_id)
+            level = logging.WARNING if of.missed else logging.INFO
+            logger.log(level, "campaign %d has ended: %s", campaign_id, of.summary)
 
 
-def start_campaign(conn: Connection, campaign_id: int) -> None:
+@dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=1))
+def go_on_with_campaign(campaign_id: int) -> None:
+    """Let a campaign go on that has paused because no mail could be sent.
+
+    Twice: the second finds that it goes on. Half-way: that and the job that hands out commit
+    together.
+    """
+    with db.transaction() as conn:
+        left = campaigns.pauses_yet(conn, campaign_id)
+        trouble = servers.rest(conn)
+        if left is None:
+            raise Discard(f"campaign {campaign_id} does not pause any more, or not by itself")
+        if left <= timedelta() and trouble is None:
+            resume_campaign(conn, campaign_id, by_itself=True)
+            return
+        if trouble is not None:
+            left = max(left, trouble[0])
+            campaigns.pause_on(conn, campaign_id, trouble[1], left)
+    raise Snooze(left, f"campaign {campaign_id} pauses for longer")
+
+
+def start_campaign(conn: Connection, campaign_id: int, *, at: datetime | None = None) -> None:
     """Send a draft's first job, in the caller's transaction; it takes the audience.
 
-    Raises `CampaignStateError`, and what `campaigns.check` does: roll back then.
+    `at`, with a time zone: when it begins. Raises `CampaignStateError`, and what `campaigns.check`
+    does: roll back then.
     """
-    campaigns.check(campaigns.start(conn, campaign_id))
-    schedule.send(conn, send_bulk_email.message(campaign_id))
+    campaigns.check(campaigns.start(conn, campaign_id, at))
+    schedule.send(conn, send_bulk_email.message(campaign_id), at=at)
 
 
-def resume_campaign(conn: Connection, campaign_id: int, again: Sequence[Again] = ()) -> None:
+def send_test_email(conn: Connection, campaign_id: int, address: str) -> int:
+    """Send somebody the mail of a campaign, which is no recipient of it; return its id.
+
+    In the caller's transaction. Raises `RecordMissing`, `InvalidAddressError`, and what
+    `campaigns.check` does.
+    """
+    found = campaigns.find(conn, campaign_id)
+    campaigns.check(found)
+    known = addresses.normalize(address)
+    user = people.with_address(conn, known)
+    email_id = mail.store(conn, campaigns.trial(found, known, user, datetime.now(UTC)))
+    deliver_with(conn, email_id)
+    return email_id
+
+
+def resume_campaign(
+    conn: Connection, campaign_id: int, again: Sequence[Again] = (), *, by_itself: bool = False
+) -> None:
     """Let a campaign that is paused go on, or be sent to some once more.
 
     Raises `CampaignStateError`.
     """
     batch = batch_of(campaign_id)
-    found = campaigns.resume(conn, campaign_id, batch.id, again)
+    found = campaigns.resume(conn, campaign_id, batch.id, again, by_itself=by_itself)
     if found.batch == batch.id:
         batch.open(conn)
-    after = None if found.state == "starting" else found.reached
-    schedule.send(conn, send_bulk_email.message(campaign_id, after))
+    if found.state == "starting":
+        schedule.send(conn, send_bulk_email.message(campaign_id), at=found.starts_at)
+    else:
+        schedule.send(conn, send_bulk_email.message(campaign_id, found.reached))
 
 
 def cancel_campaign(conn: Connection, campaign_id: int) -> None:
     """Let no more of a campaign be sent, ever; raises `CampaignStateError`."""
     for batch in campaigns.cancel(conn, campaign_id):
         Batch.with_id(batch).cancel(conn)
+
+
+def wait_for_server(campaign_id: int, user_id: int, away: mail.MailServerAway) -> None:
+    """Let a campaign pause until its mail server can be tried; raises `Discard` where it does."""
+    with db.transaction() as conn:
+        pauses, waits = campaigns.pause_for(conn, campaign_id, user_id, away.said, away.delay)
+        if pauses:
+            schedule.send(conn, go_on_with_campaign.message(campaign_id), delay=away.delay)
+    if waits:
+        raise Discard(f"campaign {campaign_id} is paused: {away.said}") from away
 
 
 def begin_campaign(campaign_id: int) -> None:

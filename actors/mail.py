@@ -1,28 +1,40 @@
 """Deliver stored mails."""
 
+from datetime import timedelta
+
 import dramatiq
 
 from brokers import broker, schedule
 from middleware import RetryOn
+from middleware.waits import exponential
 from workshed import db, mail
 from workshed.db import Connection
 from workshed.duration import ms
+from workshed.jobs import Discard
+from workshed.mail import Held
 
-
-@dramatiq.actor(
-    broker=broker,
-    queue_name="emails",
-    time_limit=ms(minutes=3),
-    retry_on=RetryOn(mail.MailServerError, attempts=5, wait="exponential"),
+TIME_LIMIT = ms(minutes=26)
+"""Longer than a mail server may take: the last step begins within 15 minutes, and takes 10."""
+PUT_OFF = RetryOn(
+    mail.MailServerError,
+    retry_for=timedelta(days=2),
+    wait=exponential(timedelta(seconds=15), timedelta(hours=1)),
 )
+"""Of what a mail server says of one mail; trouble of the server itself costs no attempt."""
+
+
+@dramatiq.actor(broker=broker, queue_name="emails", time_limit=TIME_LIMIT, retry_on=PUT_OFF)
 def deliver_email(email_id: int) -> None:
     """Deliver a stored mail; one already sent is left alone.
 
     Twice: a copy that meets a live claim snoozes until it ends, since its holder may yet die.
-    Half-way: after the claim ends, sent again under the same Message-ID, and counted.
+    Half-way: after the claim ends, sent again once under the same Message-ID, and counted; then it
+    is held.
     """
     with db.transaction() as conn:
         email = mail.claim(conn, email_id)
+    if isinstance(email, Held):
+        raise Discard(email.reason)
     if email:
         mail.deliver(email)
         with db.transaction() as conn:

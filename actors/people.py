@@ -4,32 +4,33 @@ from datetime import timedelta
 
 import dramatiq
 
-from actors.mail import deliver_with
+from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from brokers import broker, schedule
-from middleware import RetryOn
 from workshed import db, mail, people
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
+from workshed.mail import Held
 from workshed.people import User
 
 REMIND_AFTER = timedelta(days=3)
 
 
-@dramatiq.actor(
-    broker=broker,
-    queue_name="default",
-    time_limit=ms(minutes=3),
-    retry_on=RetryOn(mail.MailServerError, attempts=5, wait="exponential"),
-)
+@dramatiq.actor(broker=broker, queue_name="default", time_limit=TIME_LIMIT, retry_on=PUT_OFF)
 def send_welcome_email(user_id: int) -> None:
     """Send the welcome mail; with it commit that it is out, and the reminder in three days.
 
     Twice: the mail is stored once per user, so a copy finds it sent and does nothing.
-    Half-way: after the claim ends, sent again under the same Message-ID, and counted.
+    Half-way: after the claim ends, sent again once under the same Message-ID, and counted; then it
+    is held.
     """
     with db.transaction() as conn:
         email = mail.claim_welcome(conn, user_id)
+        if email is None and people.find(conn, user_id).welcomed_at is None:
+            # An operator took it for sent.
+            people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
+    if isinstance(email, Held):
+        raise Discard(email.reason)
     if email:
         mail.deliver(email)
         with db.transaction() as conn:

@@ -25,6 +25,7 @@ from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
 from brokers.lateness import tell_lateness
+from brokers.mail_troubles import MailTroubles
 from brokers.oldest import Oldest
 from brokers.overview import overview
 from brokers.publisher import Publication, Ticket
@@ -322,6 +323,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
         overview,
         Oldest(publisher),
         SyncAge(),
+        MailTroubles(),
         tell_lateness,
     ]
     relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)

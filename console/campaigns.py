@@ -8,6 +8,11 @@ from workshed.campaigns import Campaign, Progress
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
+PARTS = (
+    *("id", "name", "audience", "state", "error"),
+    *("created_at", "starts_at", "started_at", "resumes_at", "ended_at"),
+)
+
 
 def known(conn: Connection, campaign_id: int) -> Campaign:
     """Return a campaign; raises `NotFoundError`."""
@@ -29,8 +34,7 @@ def as_data(found: Campaign, of: Progress | None) -> dict[str, Any]:
 
     `of`: `None` where its recipients were not counted.
     """
-    parts = ("id", "name", "audience", "state", "error", "created_at", "started_at", "ended_at")
-    facts = {part: getattr(found, part) for part in parts}
+    facts = {part: getattr(found, part) for part in PARTS}
     if of is None:
         return facts | {"recipients": None}
     return facts | {"recipients": {"total": of.total, "ended": of.ended, **counts(of)}}

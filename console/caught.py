@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from console.servers.ports import HOST
 from console.servers.stack import MAIL_FOLDER, MAIL_PORT
 from console.servers.state import noted, own_folders
-from workshed.mail.delivery import MAILDIR
+from workshed.mail.servers import MAILDIR
 from workshed.settings import settings
 
 

@@ -37,5 +37,4 @@ class DatabasePool(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Close the pool; no job runs any more."""
-        db.pool().close()
-        db.pool.cache_clear()  # a closed pool never opens again
+        db.close_pool()

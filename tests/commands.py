@@ -18,6 +18,8 @@ FINAL = {
     "dev",  # --reset
     "erase",
     "job cancel",
+    "mail arrived",
+    "mail release",
     "queues purge",
     "scheduled cancel",
     "storage adopt",
@@ -27,8 +29,10 @@ FINAL = {
 CHANGING = {
     "campaigns add",
     "campaigns pause",
+    "campaigns send-test",
     "enqueue",  # the job that was named, and cancelled by its id
     "import",  # adds users
+    "mail try",  # tries sooner what would be tried anyway
     "queues pause",
     "queues resume",
     "recurring pause",
@@ -62,6 +66,7 @@ READING = {
     "job",
     "jobs",
     "limits list",
+    "mail list",
     "migrate",  # forward only, and --sql shows it
     "queues list",
     "recurring list",

@@ -5,7 +5,7 @@ import math
 import os
 import select
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -196,6 +196,22 @@ def pool() -> ConnectionPool[WatchedConnection]:
     # Left to the interpreter's end, its threads are waited for, 5 s each.
     atexit.register(found.close)
     return found
+
+
+_before_closing: list[Callable[[], None]] = []
+
+
+def before_closing(give_back: Callable[[], None]) -> None:
+    """Call a function before a worker that ends closes its pool."""
+    _before_closing.append(give_back)
+
+
+def close_pool() -> None:
+    """Close the pool of this process for good; no job runs any more."""
+    for give_back in _before_closing:
+        give_back()
+    pool().close()
+    pool.cache_clear()  # a closed pool never opens again
 
 
 @contextmanager

@@ -169,6 +169,7 @@ TABLES: dict[str, Rights] = {
     "product.import_rows": WORKING,
     "product.imports": WORKING,
     "product.inboxes": {"worker": "rawd", "operator": "raw"},
+    "product.mail_servers": {**WORKING, "relay": "r"},
     "product.notifications": {"worker": "rawd", "operator": "ra"},
     "product.order_lines": {"worker": "r", "reader": "r", "operator": "r"},
     "product.orders": {"worker": "r", "reader": "r", "operator": "r"},
@@ -197,6 +198,8 @@ COLUMNS: dict[str, dict[str, dict[str, str]]] = {
             "r": "message_id, hop, attempt, queue, actor, error_class, died_at, place, release"
         }
     },
+    # It counts the mails that are held, and reads none.
+    "product.emails": {"relay": {"r": "held_at"}},
     # It signs people up, and makes nobody an admin.
     "product.users": {"application": {"a": "name, email", "w": "activated_at, unsubscribed_at"}},
 }

@@ -75,8 +75,13 @@ class Settings(BaseSettings):
     """PostgreSQL connections per process; at least `dramatiq --threads`."""
     smtp_url: SecretStr = SecretStr("maildir:var/mail")
     """`smtp://user:password@host:port` (STARTTLS when offered), `smtps://…`, or `maildir:PATH`."""
-    smtp_timeout: SomeSeconds = timedelta(seconds=10)
-    """Longest wait for one reply of the mail server, in seconds."""
+    smtp_timeout: SomeSeconds | None = None
+    """Longest wait for one reply of the mail server, in seconds; by default what RFC 5321 gives
+    each: from 2 minutes to 10, for the reply after the text of a mail."""
+    smtp_starttls: Literal["offered", "required"] = "offered"
+    """What is sent in clear to `smtp://`: all where the server offers no STARTTLS, or nothing."""
+    smtp_connections: PositiveInt = 4
+    """Connections to the mail server at a time, of all workers together."""
     mail_from: str = "Workshed <hello@workshed.invalid>"
     """Sender of every mail; its domain also ends each `Message-ID`."""
     site_url: str = "http://127.0.0.1:8000"

@@ -32,6 +32,7 @@ COMMANDS = {
     "job": "console.cli.job:job",
     "jobs": "console.cli.jobs:jobs",
     "limits": "console.cli.limits:limits",
+    "mail": "console.cli.mail:mail",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
     "recurring": "console.cli.recurring:recurring",

@@ -1,6 +1,7 @@
 """`workshed campaigns`: mails to many, from the draft to what became of each."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +9,10 @@ import typer
 
 from console.cli.listing import ListByDefault
 from console.cli.options import DryRun, Json, Limit, Yes
+from console.words import INSTANT, instant
 
 if TYPE_CHECKING:
-    from workshed.campaigns import Campaign, Progress
+    from workshed.campaigns import Campaign, Choice, Progress
     from workshed.db import Connection
 
 campaigns = typer.Typer(
@@ -38,7 +40,10 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
         output.print_json([as_data(one, counted[one.id]) for one in found])
     elif found:
         lines = [
-            (one.id, one.name, one.state, ended(counted[one.id]), ago(one.created_at, now))
+            (
+                *(one.id, one.name, one.state, told(one, counted[one.id])),
+                ago(one.created_at, now),
+            )
             for one in found
         ]
         output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
@@ -60,9 +65,22 @@ def add(
     audience: Annotated[
         str, typer.Option(metavar="everyone|active|inactive", help="Who has not unsubscribed.")
     ] = "everyone",
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Ids of users instead, one a line."
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(metavar="SELECT", help="A query instead, whose rows are ids of users."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Store a draft, and print its id; nothing is sent.
+
+    Who is named by --to or --query is taken now, in one statement; who has
+    unsubscribed by the time it begins is left out.
 
     Templates are of jinja2, and know name, email, product, site_url, campaign and unsubscribe_url,
     which both texts must show. They are filled in for a sample recipient first.
@@ -74,9 +92,12 @@ def add(
     from console.program import database
     from workshed import db
     from workshed.campaigns import Audience, check, create
+    from workshed.campaigns import audience as recipients_of
 
     if audience not in get_args(Audience):
         raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
+    if (audience != "everyone") + (to is not None) + (query is not None) > 1:
+        raise typer.BadParameter("say one of --audience, --to and --query")
     with database("product"), db.transaction() as conn:
         found = create(
             conn,
@@ -84,10 +105,12 @@ def add(
             subject=subject,
             text=template(text),
             html=template(html) if html else None,
-            audience=audience,  # type: ignore[arg-type]  # as was just asked
+            audience=named(to, query) or audience,  # type: ignore[arg-type]  # as was just asked
         )
         check(found)
+        people = recipients_of(conn, found.id)
         note(conn, "campaigns.add", {"campaign": found.id}, said=f"{name!r} is a draft.")
+    output.talk(f"It would be sent to {people} people.")
     output.print_json({"campaign_id": found.id}) if as_json else print(found.id)
 
 
@@ -113,9 +136,17 @@ def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
 
 @campaigns.command()
 def start(
-    campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+    campaign: CampaignId,
+    *,
+    at: Annotated[
+        datetime | None,
+        typer.Option(parser=instant, metavar=INSTANT, help="Not now; with a time zone."),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
-    """Send a draft to everybody of its audience."""
+    """Send a draft to everybody of its audience, now or at a time; cancel it until then."""
     from actors import start_campaign
     from console.campaigns import known
     from console.cli import output
@@ -127,6 +158,7 @@ def start(
     from workshed.settings import settings
 
     rabbitmq()
+    when = f" at {at.isoformat(' ')}" if at else ""
     with database("product") as conn:
         found = known(conn, campaign)
         if found.state != "draft":
@@ -134,20 +166,52 @@ def start(
         check(found)
         people = audience(conn, found.id)
         if not dry_run:
-            agreed(f"Send {found.name!r} to {people} people", yes=yes)
+            agreed(f"Send {found.name!r} to {people} people{when}", yes=yes)
             with db.transaction() as own:
-                start_campaign(own, found.id)
-                said = f"{found.name!r} is sent to {people} people."
+                start_campaign(own, found.id, at=at)
+                said = f"{found.name!r} is sent to {people} people{when}."
                 note(own, "campaigns.start", {"campaign": found.id}, said=said)
     if as_json:
         output.print_json({"campaign_id": found.id, "recipients": people, "started": not dry_run})
     elif dry_run:
-        print(f"{found.id}  would be sent to {people} people")
+        print(f"{found.id}  would be sent to {people} people{when}")
     else:
-        print(f"{found.id}  starting")
+        print(f"{found.id}  starting{when}")
         output.talk(f"`workshed campaigns show {found.id} --watch` shows how far it is.")
     if not settings().site_url.startswith("https:"):
         output.talk("WORKSHED_SITE_URL is not https, so mail programs show no button to leave.")
+
+
+@campaigns.command("send-test")
+def send_test(
+    campaign: CampaignId,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Send the mail of a campaign to one address, to see what it looks like there.
+
+    It says what the user of that address would read, or else a sample
+    recipient, and its subject begins with [Test]. It counts nowhere.
+    """
+    from actors import send_test_email
+    from console.campaigns import known
+    from console.cli import output
+    from console.cli.noted import note
+    from console.program import database, rabbitmq
+    from workshed import db
+
+    rabbitmq()
+    with database("product") as conn:
+        found = known(conn, campaign)
+        with db.transaction() as own:
+            email_id = send_test_email(own, found.id, address)
+            said = f"{found.name!r} is sent to one address as a test."
+            note(own, "campaigns.send-test", {"campaign": found.id, "mail": email_id}, said=said)
+    if as_json:
+        output.print_json({"campaign_id": found.id, "mail_id": email_id})
+    else:
+        print(f"{found.id}  is sent to {address} as a test")
 
 
 @campaigns.command()
@@ -161,7 +225,7 @@ def show(
     from console.campaigns import as_data, counts, known
     from console.cli import output
     from console.program import database
-    from console.words import ago
+    from console.words import ago, due
     from workshed.campaigns import progress
     from workshed.jobs.windows import clock
 
@@ -179,6 +243,8 @@ def show(
             ("audience", found.audience),
             ("state", found.state),
             *([("because", found.error)] if found.error else []),
+            *([("goes on", due(found.resumes_at, now))] if found.resumes_at else []),
+            *([("begins", due(at, now))] if (at := begins_at(found)) else []),
             *((name, ago(at, now)) for name, at in times.items() if at is not None),
             ("recipients", ended(of)),
             *((name, count) for name, count in counts(of).items() if count),
@@ -327,6 +393,33 @@ def cancel(
         print(f"{found.id}  would be cancelled, which {unsent} people have yet to get")
     else:
         print(f"{found.id}  cancelled")
+
+
+def named(to: Path | None, query: str | None) -> "list[int] | Choice | None":
+    """Return who is named by a file or a query; `None`: nobody is."""
+    from psycopg import sql
+
+    from workshed.campaigns import Choice
+
+    if query is not None:
+        # Of an operator, who can ask the database anything.
+        return Choice(sql.SQL(query))
+    if to is None:
+        return None
+    try:
+        return [int(word) for word in template(to).split()]
+    except ValueError as err:
+        raise typer.BadParameter(f"{to} holds what is no id of a user: {err}") from None
+
+
+def begins_at(campaign: "Campaign") -> datetime | None:
+    """Return when it begins, where that was named and is to come."""
+    return campaign.starts_at if campaign.state == "starting" else None
+
+
+def told(campaign: "Campaign", of: "Progress") -> str:
+    """Write how far it is; at its end, what has happened: `4 624 sent, 376 failed`."""
+    return of.summary if campaign.ended_at and of.total else ended(of)
 
 
 def template(path: Path) -> str:

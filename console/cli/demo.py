@@ -34,11 +34,12 @@ WORKER = [sys.executable, "-m", "dramatiq", "actors", LOAD, "--processes", "1", 
 
 
 def demo() -> None:
-    """Watch mails, a picture, an import, a report, a sync, a campaign, full queues.
+    """Watch mails, a picture, an import, a report, a sync, a campaign, an outage, full queues.
 
     Starts private servers, a worker and a web page, signs people up, hands in
     10 000 more in a CSV, sells for 30 days, reads an API that misbehaves, mails
-    500 customers, fills five queues, and shows what happens to each. On a
+    500 customers, takes the mail server down in the middle of that, fills five
+    queues, and shows what happens to each. On a
     terminal everything stays up until Ctrl-C; otherwise it stops, and the exit
     code is 0 only if every step was seen.
     """
@@ -93,6 +94,7 @@ def watch(
     """Sign everybody up, begin the rest, look until all is seen; return what was not."""
     from console.demo import campaign, imports, pictures, shop, show, sources, tally, weights
     from console.demo.mailbox import Mailbox
+    from console.demo.outage import Outage
     from console.demo.watch import look
     from workshed import db
 
@@ -101,11 +103,13 @@ def watch(
     sightings = [sign_up(person) for person in cast]
     who = sightings[0].user_id
     uploads = pictures.upload(who)
+    sent = campaign.begin(servers.mail.refuse_with if servers.mail else None)
     parts: list[Part] = [
         imports.hand_in(who),
         shop.open_shop(CHART),
         sources.begin(api, len(shop.ADMINS)),
-        campaign.begin(servers.mail.refuse_with if servers.mail else None),
+        sent,
+        *([Outage(servers.mail, sent)] if servers.mail else []),
     ]
     console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
     console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")

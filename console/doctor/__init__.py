@@ -66,6 +66,7 @@ CHECKS = (
     Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
     Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
     Check("mail", smtp.check, reads=("smtp_url",)),
+    Check("mails", smtp.troubles, needs=MIGRATED),
     Check("storage", storage.check, reads=("storage_url",)),
     Check("charts", charts.check),
     Check("Sentry", sentry.check, reads=("sentry_dsn",)),

@@ -24,6 +24,7 @@ START_S = 10
 PORT_TRIES = 5
 BUSY = "451 4.3.0 Busy, try again"
 TAKEN = "250 OK"
+DOWN = "421 4.3.2 Down for maintenance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class MailCatcher:
         self._refusals: dict[str | None, int] = {}
         self._stalled: set[Stage] = set()
         self._closes_after_dot: list[bool] = []
+        self._is_down = False
         self._open: set[_Conversation] = set()
         self.thread: threading.Thread | None = None
 
@@ -80,8 +82,17 @@ class MailCatcher:
         """Hang up where the reply to a mail is due, having kept the mail or not."""
         self._closes_after_dot += [keep] * times
 
+    def go_down(self) -> None:
+        """Take no mails, and say so."""
+        self._is_down = True
+
+    def come_up(self) -> None:
+        """Take mails again; what else was asked for stays."""
+        self._is_down = False
+
     def behave(self) -> None:
         """End all faults; a session that has stalled stays so."""
+        self._is_down = False
         self._busy.clear()
         self._refusals.clear()
         self._stalled.clear()
@@ -133,6 +144,8 @@ class MailCatcher:
     ) -> str:
         """Take the sender."""
         await self.pause("mail")
+        if self._is_down:
+            return DOWN
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return TAKEN

@@ -62,6 +62,11 @@ def test_every_step_is_seen_and_everything_stops(run, tmp_path):
         r"^  paused at \d+, customer\d+@shop.example unsubscribed, resumed$", said, re.MULTILINE
     )
     assert "  498 sent, 1 unsubscribed, 1 rejected" in said
+    assert "  the campaign paused: " in said
+    assert "421 4.3.2 Down for maintenance" in " ".join(said.split())
+    assert re.search(
+        r"^  \d+ mails waited for it at no attempt, .* 0 jobs died", said, re.MULTILINE
+    )
     for queue, weight in (
         ("critical", 3),
         ("default", 2),
@@ -119,6 +124,7 @@ def test_a_step_that_was_not_seen_is_named_and_fails(run, tmp_path):
     assert "not seen: report of yesterday: stored" in said
     assert "not seen: crm: its recovery" in said
     assert "not seen: campaign: sent to its end" in said
+    assert "not seen: outage: its mails wait for it" in said
     assert "the worker ended with code 2" in said
 
 

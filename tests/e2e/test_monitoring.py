@@ -259,9 +259,20 @@ def test_each_fault_is_an_alert(
     with alarm("memory"):
         execute("SELECT jobs.send('work', '[\"well\"]', queue => 'default')")
         execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
+        execute("""
+            INSERT INTO product.mail_servers (name, failures, failing_since, last_error)
+            VALUES ('mail.example.org:25', 9, now() - interval '1 hour', 'it answered 421')
+        """)
+        execute("""
+            INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body,
+                                        message_id, state, ambiguous, held_at)
+            VALUES ('test', 'ada@example.org', 'Ada', 'Hello', 'Hello', '<1@x>', 'unknown', 1,
+                    now())
+        """)
         fire(
             *("WorkshedClockSilent", "WorkshedPeriodicJobsLate", "WorkshedReportMissing"),
             *("WorkshedSyncStale", "WorkshedFailureRatio", "WorkshedDeadQueue"),
+            *("WorkshedMailServerFailing", "WorkshedMailsHeld"),
             *("WorkshedRabbitMQAlarm", "WorkshedRelayLag", "WorkshedOldestWaiting"),
             *("WorkshedPostgreSQLUnreachable", "WorkshedRabbitMQUnreachable"),
         )

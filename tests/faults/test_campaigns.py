@@ -61,6 +61,8 @@ def campaign(broker, mail_server, monkeypatch):
     """`campaign(100)`: a draft for so many people; before the workers start."""
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
     monkeypatch.setenv("WORKSHED_SMTP_TIMEOUT", "1")  # a claim of the dead is over after that
+    # Those of who is killed are free after half a minute, which is ten kills.
+    monkeypatch.setenv("WORKSHED_SMTP_CONNECTIONS", "64")
     settings.cache_clear()
 
     def create(count):

@@ -56,6 +56,18 @@ def test_an_address_is_busy_once(tmp_path, letter):
     assert len(catcher.received) == 1
 
 
+def test_it_goes_down_and_comes_up(mail_server, client, letter):
+    mail_server.go_down()
+    with pytest.raises(smtplib.SMTPSenderRefused) as caught:
+        client.send_message(letter)
+    mail_server.come_up()
+    with smtplib.SMTP("127.0.0.1", mail_server.port) as again:
+        again.send_message(letter)
+
+    assert caught.value.smtp_code == 421
+    assert len(mail_server.received) == 1
+
+
 def test_one_address_is_refused_until_it_behaves(mail_server, client):
     mail_server.refuse_with(550, "gone@example.org")
     sender, both = "shed@example.org", ["gone@example.org", "here@example.org"]

@@ -15,6 +15,7 @@ CONTRACT = {
     "end_campaign_batch": ("bulk", ["campaign_id"]),
     "end_import_rows": ("imports", ["message", "reason"]),
     "fail_import": ("imports", ["message", "reason"]),
+    "go_on_with_campaign": ("bulk", ["campaign_id"]),
     "import_user_rows": ("imports", ["import_id", "first", "count"]),
     "import_users": ("imports", ["import_id"]),
     "maintain": ("low", []),

@@ -1,6 +1,11 @@
 """Mails to many: what each says, who is to have it, and what became of every one."""
 
-from workshed.campaigns.errors import CampaignNameError, CampaignStateError, TemplateError
+from workshed.campaigns.errors import (
+    CampaignNameError,
+    CampaignStateError,
+    EmptyAudienceError,
+    TemplateError,
+)
 from workshed.campaigns.recipients import (
     Outcome,
     Progress,
@@ -9,6 +14,7 @@ from workshed.campaigns.recipients import (
     arrived,
     claim,
     note_error,
+    pause_for,
     progress,
     progress_of_each,
     progress_of_small,
@@ -18,6 +24,7 @@ from workshed.campaigns.stored import (
     Again,
     Audience,
     Campaign,
+    Choice,
     Handed,
     audience,
     begin,
@@ -29,12 +36,14 @@ from workshed.campaigns.stored import (
     hand_out,
     leave_batch,
     pause,
+    pause_on,
+    pauses_yet,
     prune,
     refuse,
     resume,
     start,
 )
-from workshed.campaigns.templates import check
+from workshed.campaigns.templates import check, trial
 
 __all__ = [
     "Again",
@@ -42,6 +51,8 @@ __all__ = [
     "Campaign",
     "CampaignNameError",
     "CampaignStateError",
+    "Choice",
+    "EmptyAudienceError",
     "Handed",
     "Outcome",
     "Progress",
@@ -62,6 +73,9 @@ __all__ = [
     "leave_batch",
     "note_error",
     "pause",
+    "pause_for",
+    "pause_on",
+    "pauses_yet",
     "progress",
     "progress_of_each",
     "progress_of_small",
@@ -70,4 +84,5 @@ __all__ = [
     "refuse",
     "resume",
     "start",
+    "trial",
 ]

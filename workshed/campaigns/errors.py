@@ -2,6 +2,7 @@
 
 PermanentError
 ├── CampaignNameError       its name cannot be stored
+├── EmptyAudienceError      nobody who was named could be sent it
 ├── TemplateError           a template cannot be filled in, or says too little
 └── CampaignStateError      it is not in a state in which that can be done
 """
@@ -17,6 +18,14 @@ class CampaignNameError(PermanentError):
         super().__init__(f"the name {name[:100]!a} cannot be used: {reason}")
         self.name = name
         self.reason = reason
+
+
+class EmptyAudienceError(PermanentError):
+    """Of those who were named, nobody could be sent the campaign; nothing was stored."""
+
+    def __init__(self) -> None:
+        """Say what each of them is."""
+        super().__init__("nobody who was named is a user who has not unsubscribed")
 
 
 class TemplateError(PermanentError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from psycopg.rows import class_row
@@ -12,9 +13,11 @@ from workshed.db import Connection
 from workshed.jobs import RecordMissing
 from workshed.mail import (
     Email,
+    Held,
     MailError,
     MailFateUnknownError,
     MailRefusedError,
+    MailTemporarilyRefusedError,
     RecipientRejectedError,
     emails,
 )
@@ -49,6 +52,18 @@ class Progress:
         return self.waiting + self.handed + self.ended
 
     @property
+    def summary(self) -> str:
+        """What has happened: `4 624 sent, 376 failed`."""
+        counts = ((getattr(self, name), name) for name in self.__slots__)
+        said = [f"{count:,} {name}".replace(",", " ") for count, name in counts if count]
+        return ", ".join(said) or "0 sent"
+
+    @property
+    def missed(self) -> int:
+        """How many have ended without the mail, and did not leave by themselves."""
+        return self.rejected + self.unknown + self.failed
+
+    @property
     def ended(self) -> int:
         """How many have an outcome."""
         return (
@@ -77,8 +92,8 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
     """Claim the mail of a recipient, stored first if need be, or say why there is none to send.
 
     All is asked now: whether the campaign is paused, and whether the person has unsubscribed or
-    gone. A mail whose fate is unknown is held. Raises `RecordMissing`, `TemplateError`, and
-    `Snooze` while another worker sends it.
+    gone. A mail whose fate is unknown is held. Raises `RecordMissing`, `TemplateError`, `Snooze`
+    while another worker sends it, and `MailServerAway`.
     """
     campaign = stored.find(conn, campaign_id)
     if campaign.state != "sending":
@@ -103,6 +118,7 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
         email_id = emails.store(conn, templates.draft(campaign, user))
         _remember(conn, campaign_id, user_id, email_id)
     email = emails.claim(conn, email_id)
+    assert not isinstance(email, Held)  # noqa: S101 -- nor is it sent again where it may have come
     return email or _ended(conn, campaign_id, user_id, "sent", None)
 
 
@@ -131,12 +147,16 @@ def note(
     conn.execute(query, values)
 
 
-def note_error(conn: Connection, campaign_id: int, user_id: int, error: MailError) -> None:
+def note_error(
+    conn: Connection, campaign_id: int, user_id: int, error: MailError
+) -> timedelta | None:
     """Write down what follows from a mail that was not accepted.
 
     One that is refused for its sender would be for everybody: the campaign is paused, and says why;
-    so it is when most are refused for their text. Of one that will be tried again, nothing.
+    so it is when most are refused for their text. Where most are refused for now, it pauses for the
+    time that is returned, after which the caller's job lets it go on.
     """
+    rest = None
     match error:
         case MailFateUnknownError():
             note(conn, campaign_id, user_id, "unknown", str(error))
@@ -149,18 +169,39 @@ def note_error(conn: Connection, campaign_id: int, user_id: int, error: MailErro
             note(conn, campaign_id, user_id, "rejected", str(error))
         case RecipientRejectedError():
             note(conn, campaign_id, user_id, "rejected", str(error))
+        case MailTemporarilyRefusedError():
+            stored.lock(conn, campaign_id)
+            _note_put_off(conn, campaign_id, user_id, str(error))
+            rest = stored.pause_where_most_are_put_off(conn, campaign_id, user_id, str(error))
+            if rest is not None:
+                put_back(conn, campaign_id, user_id)
+    return rest
 
 
-def put_back(conn: Connection, campaign_id: int, user_id: int) -> None:
-    """Let a recipient who was handed out wait until the campaign is resumed.
+def pause_for(
+    conn: Connection, campaign_id: int, user_id: int, error: str, span: timedelta
+) -> tuple[bool, bool]:
+    """Pause a campaign for a while, and let a recipient wait until then.
 
-    The caller has it locked: who resumes it looks for them.
+    Returns whether it was being sent, so that the caller sends the job that resumes it; and whether
+    the recipient waits.
+    """
+    state = stored.lock(conn, campaign_id).state
+    pauses = state == "sending" and stored.pause_for(conn, campaign_id, error, span)
+    waits = (pauses or state == "paused") and put_back(conn, campaign_id, user_id)
+    return pauses, waits
+
+
+def put_back(conn: Connection, campaign_id: int, user_id: int) -> bool:
+    """Let a recipient who was handed out wait until the campaign is resumed; False for another.
+
+    The caller has the campaign locked: who resumes it looks for them.
     """
     query = """
-        UPDATE product.campaign_recipients SET state = 'waiting'
+        UPDATE product.campaign_recipients SET state = 'waiting', reason = NULL
          WHERE campaign_id = %s AND user_id = %s AND state = 'handed'
     """
-    conn.execute(query, (campaign_id, user_id))
+    return conn.execute(query, (campaign_id, user_id)).rowcount == 1
 
 
 def progress(conn: Connection, campaign_id: int) -> Progress:
@@ -237,6 +278,14 @@ def _locked(
     if found is None:
         raise RecordMissing("recipient", user_id)
     return found[0], found[1], found[2]
+
+
+def _note_put_off(conn: Connection, campaign_id: int, user_id: int, reason: str) -> None:
+    query = """
+        UPDATE product.campaign_recipients SET reason = %s
+         WHERE campaign_id = %s AND user_id = %s AND state = 'handed'
+    """
+    conn.execute(query, (reason, campaign_id, user_id))
 
 
 def _remember(conn: Connection, campaign_id: int, user_id: int, email_id: int) -> None:

@@ -1,23 +1,27 @@
 """Campaigns: what each says, and the one place in which its state changes."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, LiteralString
 
+from psycopg import sql
 from psycopg.rows import args_row, class_row
 
-from workshed.campaigns.errors import CampaignNameError, CampaignStateError
+from workshed.campaigns.errors import CampaignNameError, CampaignStateError, EmptyAudienceError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
 State = Literal["draft", "starting", "sending", "paused", "sent", "cancelled", "refused"]
 Audience = Literal["everyone", "active", "inactive"]
+"""Which users, of those who have not unsubscribed when it begins."""
 
 ONE: Final = """
-    SELECT id, name, audience, subject, text_body, html_body, state, error, batch::text, reached,
-           created_at, started_at, ended_at
+    SELECT id, name, CASE WHEN chosen THEN 'chosen' ELSE audience END AS audience, subject,
+           text_body, html_body, state, error, batch::text, reached,
+           created_at, started_at, ended_at, starts_at,
+           CASE WHEN state = 'paused' THEN resumes_at END AS resumes_at
       FROM product.campaigns
 """
 Again = Literal["rejected", "unknown", "failed"]
@@ -27,12 +31,19 @@ NOT_IN_A_NAME: Final = ("Cc", "Cs", "Zl", "Zp")
 FEW: Final = 10
 """So many refusals are nobody's fault but theirs."""
 UNBEGUN: Final = ("draft", "starting")
+PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=1)
+"""Of a campaign whose recipients are put off; it doubles where they are again at once."""
 AUDIENCE: Final = """
           FROM product.campaigns AS c
           JOIN product.users AS u
             ON u.unsubscribed_at IS NULL
-           AND (c.audience = 'everyone' OR (c.audience = 'active') = (u.activated_at IS NOT NULL))
-         WHERE c.id = %s
+           AND CASE
+                   WHEN c.chosen THEN u.id IN (SELECT user_id FROM product.campaign_recipients
+                                                WHERE campaign_id = %(id)s)
+                   WHEN c.audience = 'everyone' THEN true
+                   ELSE (c.audience = 'active') = (u.activated_at IS NOT NULL)
+               END
+         WHERE c.id = %(id)s
 """
 
 
@@ -42,7 +53,7 @@ class Campaign:
 
     id: int
     name: str
-    audience: Audience
+    audience: Audience | Literal["chosen"]
     subject: str
     text_body: str
     html_body: str | None
@@ -56,6 +67,22 @@ class Campaign:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    starts_at: datetime | None = None
+    """When it is to begin; `None`: as soon as it is started."""
+    resumes_at: datetime | None = None
+    """When it goes on by itself, while it is paused because no mail could be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Recipients by a query of the application, of which each row is the id of a user.
+
+    `Choice("SELECT customer_id FROM orders WHERE placed_at > %s", (since,))`. Those who are no
+    users, or have unsubscribed, are left out.
+    """
+
+    query: LiteralString | sql.Composable
+    values: Sequence[object] | Mapping[str, object] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +102,31 @@ def create(
     subject: str,
     text: str,
     html: str | None = None,
-    audience: Audience = "everyone",
+    audience: Audience | Iterable[int] | Choice = "everyone",
 ) -> Campaign:
     """Store a draft; subject, text and HTML are templates, which `check` tries out.
 
-    Raises `CampaignNameError`.
+    `audience` is everyone, some of them when it begins, or who is named now: the ids of users, or a
+    `Choice` of the application, taken in one statement. Raises `CampaignNameError`, and
+    `EmptyAudienceError` where nobody who is named could be sent it.
     """
     if problem := _problem(name):
         raise CampaignNameError(name, problem)
     query = """
-        INSERT INTO product.campaigns (name, audience, subject, text_body, html_body)
-        VALUES (%s, %s, %s, %s, %s) RETURNING id
+        INSERT INTO product.campaigns (name, audience, chosen, subject, text_body, html_body)
+        VALUES (%s, %s, %s, %s, %s, %s) RETURNING id
     """
+    is_chosen = not isinstance(audience, str)
     with conn.cursor(row_factory=args_row(int)) as cur:
-        campaign_id = cur.execute(query, (name, audience, subject, text, html)).fetchone()
+        whom = audience if isinstance(audience, str) else "everyone"
+        values = (name, whom, is_chosen, subject, text, html)
+        campaign_id = cur.execute(query, values).fetchone()
     assert campaign_id is not None  # noqa: S101 -- it was stored
+    if isinstance(audience, Choice):
+        _choose(conn, campaign_id, audience)
+    elif not isinstance(audience, str):
+        ids = "SELECT unnest(%(ids)s::bigint[])"
+        _choose(conn, campaign_id, Choice(ids, {"ids": list(audience)}))
     return find(conn, campaign_id)
 
 
@@ -134,28 +171,43 @@ def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
 def audience(conn: Connection, campaign_id: int) -> int:
     """Count who would be its recipients if it began now."""
     query = f"SELECT count(*) {AUDIENCE}"
-    (count,) = conn.execute(query, (campaign_id,)).fetchone() or (0,)
+    (count,) = conn.execute(query, {"id": campaign_id}).fetchone() or (0,)
     return int(count)
 
 
-def start(conn: Connection, campaign_id: int) -> Campaign:
-    """Let a draft be sent, by the job that the caller sends; raises `CampaignStateError`."""
+def start(conn: Connection, campaign_id: int, at: datetime | None = None) -> Campaign:
+    """Let a draft be sent, by the job that the caller sends; raises `CampaignStateError`.
+
+    `at`: when that job is due.
+    """
     found = lock(conn, campaign_id)
     if found.state != "draft":
         raise CampaignStateError(campaign_id, found.state, "started")
-    conn.execute("UPDATE product.campaigns SET state = 'starting' WHERE id = %s", (campaign_id,))
+    query = "UPDATE product.campaigns SET state = 'starting', starts_at = %s WHERE id = %s"
+    conn.execute(query, (at, campaign_id))
     return found
 
 
 def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
-    """Take the audience, in one statement; False where that was done before."""
-    if lock(conn, campaign_id).state not in UNBEGUN:
+    """Take the audience, in one statement; False where that was done before.
+
+    Of one that was chosen, those who have left since are taken out.
+    """
+    found = lock(conn, campaign_id)
+    if found.state not in UNBEGUN:
         return False
     query = f"""
         INSERT INTO product.campaign_recipients (campaign_id, user_id)
         SELECT c.id, u.id {AUDIENCE} ORDER BY u.id
     """
-    conn.execute(query, (campaign_id,))
+    if found.audience == "chosen":
+        query = """
+            DELETE FROM product.campaign_recipients AS r
+             WHERE campaign_id = %(id)s
+               AND NOT EXISTS (SELECT FROM product.users AS u
+                                WHERE u.id = r.user_id AND u.unsubscribed_at IS NULL)
+        """
+    conn.execute(query, {"id": campaign_id})
     query = """
         UPDATE product.campaigns SET state = 'sending', started_at = jobs.now(), batch = %s
          WHERE id = %s
@@ -188,12 +240,87 @@ def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Hande
 
 
 def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
-    """Let no more of it be sent; False where it is not being sent. `error`: why, if by itself."""
+    """Let no more of it be sent; False where it is not being sent. `error`: why, if by itself.
+
+    One that has paused by itself for a while does not go on by itself any more.
+    """
     query = """
-        UPDATE product.campaigns SET state = 'paused', error = %s
-         WHERE id = %s AND state = 'sending'
+        UPDATE product.campaigns
+           SET state = 'paused', error = COALESCE(%s, error), resumes_at = NULL, pauses_for = NULL
+         WHERE id = %s AND (state = 'sending' OR state = 'paused' AND resumes_at IS NOT NULL)
     """
     return conn.execute(query, (error, campaign_id)).rowcount == 1
+
+
+def pause_for(conn: Connection, campaign_id: int, error: str, span: timedelta) -> bool:
+    """Let no more of it be sent for so long, nor after that, until the caller's job resumes it.
+
+    False where it is not being sent.
+    """
+    query = """
+        UPDATE product.campaigns
+           SET state = 'paused', error = %(error)s, resumes_at = jobs.now() + %(span)s,
+               pauses_for = %(span)s
+         WHERE id = %(id)s AND state = 'sending'
+    """
+    values = {"id": campaign_id, "error": error, "span": span}
+    return conn.execute(query, values).rowcount == 1
+
+
+def pause_where_most_are_put_off(
+    conn: Connection, campaign_id: int, user_id: int, error: str
+) -> timedelta | None:
+    """Pause a campaign where most are refused for now; return for how long, if it does so.
+
+    Of the thousand up to this user. For twice as long as the last time where that is not longer ago
+    than it was long.
+    """
+    query = """
+        UPDATE product.campaigns AS c
+           SET state = 'paused', error = %(error)s, pauses_for = p.span,
+               resumes_at = jobs.now() + p.span
+          FROM (SELECT CASE WHEN resumes_at > jobs.now() - pauses_for
+                            THEN least(2 * pauses_for, %(longest)s)
+                            ELSE %(first)s END AS span
+                  FROM product.campaigns WHERE id = %(id)s) AS p
+         WHERE c.id = %(id)s AND c.state = 'sending'
+           AND product.most_are_put_off(%(id)s, %(user_id)s, %(few)s)
+        RETURNING p.span
+    """
+    values = {
+        "id": campaign_id,
+        "user_id": user_id,
+        "error": error,
+        "few": FEW,
+        "first": PAUSE,
+        "longest": LONGEST_PAUSE,
+    }
+    found = conn.execute(query, values).fetchone()
+    span: timedelta | None = found[0] if found else None
+    return span
+
+
+def pauses_yet(conn: Connection, campaign_id: int) -> timedelta | None:
+    """Return in how long a campaign that has paused by itself goes on; `None`: it does not.
+
+    Nothing, or less: now. It is locked until the transaction ends. Raises `RecordMissing`.
+    """
+    if lock(conn, campaign_id).resumes_at is None:
+        return None
+    query = "SELECT resumes_at - jobs.now() FROM product.campaigns WHERE id = %s"
+    found = conn.execute(query, (campaign_id,)).fetchone()
+    assert found is not None  # noqa: S101 -- it is locked
+    left: timedelta = found[0]
+    return left
+
+
+def pause_on(conn: Connection, campaign_id: int, error: str, span: timedelta) -> None:
+    """Let a campaign that has paused by itself go on later, and say why."""
+    query = """
+        UPDATE product.campaigns SET resumes_at = jobs.now() + %s, error = %s
+         WHERE id = %s AND state = 'paused' AND resumes_at IS NOT NULL
+    """
+    conn.execute(query, (span, error, campaign_id))
 
 
 def pause_where_most_are_refused(
@@ -204,19 +331,30 @@ def pause_where_most_are_refused(
     Of the thousand up to this user.
     """
     query = """
-        UPDATE product.campaigns SET state = 'paused', error = %(error)s
+        UPDATE product.campaigns
+           SET state = 'paused', error = %(error)s, resumes_at = NULL, pauses_for = NULL
          WHERE id = %(id)s AND state = 'sending'
            AND product.most_are_refused(%(id)s, %(user_id)s, %(few)s)
     """
     conn.execute(query, {"id": campaign_id, "user_id": user_id, "error": error, "few": FEW})
 
 
-def resume(conn: Connection, campaign_id: int, batch: str, again: Sequence[Again] = ()) -> Campaign:
+def resume(
+    conn: Connection,
+    campaign_id: int,
+    batch: str,
+    again: Sequence[Again] = (),
+    *,
+    by_itself: bool = False,
+) -> Campaign:
     """Let it be sent on; the caller hands out from `reached` on, and opens the batch if it is new.
 
     Also of one that is being sent, where what hands it out was lost; of one that is starting
-    nothing changes, and the caller sends its first job again. `again`: to whom it is sent anew,
-    also of one that was sent; of `unknown` some may get it twice. Raises `CampaignStateError`.
+    nothing changes, and the caller sends its first job again. `again`: to whom it is sent once
+    more, also of one that was sent; of `unknown` some may get it twice. `by_itself`: how long it
+    paused is remembered, and the next pause is longer where it comes soon.
+
+    Raises `CampaignStateError`.
     """
     found = lock(conn, campaign_id)
     if found.state == "starting":
@@ -242,13 +380,15 @@ def resume(conn: Connection, campaign_id: int, batch: str, again: Sequence[Again
     query = """
         UPDATE product.campaigns
            SET state = 'sending', error = NULL, ended_at = NULL, batch = COALESCE(batch, %(batch)s),
+               resumes_at = CASE WHEN %(by_itself)s THEN resumes_at END,
+               pauses_for = CASE WHEN %(by_itself)s THEN pauses_for END,
                -- Who was put back while it was paused comes first.
                reached = LEAST(reached, (
                    SELECT min(user_id) - 1 FROM product.campaign_recipients
                     WHERE campaign_id = %(id)s AND state = 'waiting'))
          WHERE id = %(id)s
     """
-    conn.execute(query, {"id": campaign_id, "batch": batch})
+    conn.execute(query, {"id": campaign_id, "batch": batch, "by_itself": by_itself})
     return find(conn, campaign_id)
 
 
@@ -276,7 +416,8 @@ def cancel(conn: Connection, campaign_id: int) -> list[str]:
 def leave_batch(conn: Connection, campaign_id: int, batch: str | None, reason: str) -> None:
     """Pause a campaign whose batch was cancelled; it goes on in another."""
     query = """
-        UPDATE product.campaigns SET state = 'paused', batch = NULL, error = %s
+        UPDATE product.campaigns
+           SET state = 'paused', batch = NULL, error = %s, resumes_at = NULL, pauses_for = NULL
          WHERE id = %s AND state = 'sending' AND batch = %s
     """
     conn.execute(query, (reason, campaign_id, batch))
@@ -345,6 +486,21 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
                   FOR UPDATE SKIP LOCKED)
     """
     return deleted + conn.execute(campaigns, values | {"limit": limit - deleted}).rowcount
+
+
+def _choose(conn: Connection, campaign_id: int, choice: Choice) -> None:
+    """Take who is named, in one statement with the query that names them."""
+    query = sql.SQL("""
+        INSERT INTO product.campaign_recipients (campaign_id, user_id)
+        SELECT DISTINCT {id}::bigint, u.id
+          FROM ({choice}) AS chosen (user_id)
+          JOIN product.users AS u ON u.id = chosen.user_id
+         WHERE u.unsubscribed_at IS NULL
+    """)
+    inner = choice.query if isinstance(choice.query, sql.Composable) else sql.SQL(choice.query)
+    whole = query.format(id=sql.Literal(campaign_id), choice=inner)
+    if not conn.execute(whole, choice.values or None).rowcount:
+        raise EmptyAudienceError
 
 
 def _problem(name: str) -> str:

@@ -1,6 +1,7 @@
 """What a campaign says to one person: its templates, which come from outside, filled in."""
 
 import functools
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import jinja2
@@ -9,11 +10,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from workshed.campaigns.errors import TemplateError
 from workshed.campaigns.stored import Campaign
-from workshed.mail import BULK, Draft, compose
+from workshed.mail import BULK, SINGLE, Draft, compose
 from workshed.mail.filters import FILTERS, shortened
 from workshed.people import User, unsubscribing
 
-KIND = "campaign"
+KIND, TRIAL = "campaign", "campaign_test"
 """Of each of these mails, which the campaign's id tells from others to the same person."""
 LONGEST_SUBJECT = 250
 LONGEST = 1_000_000
@@ -70,6 +71,25 @@ def draft(campaign: Campaign, user: User) -> Draft:
         text_body=_filled("text", campaign.text_body, known),
         html_body=inlined,
         priority=BULK,
+    )
+
+
+def trial(campaign: Campaign, address: str, user: User | None, at: datetime) -> Draft:
+    """Write the mail that somebody is sent to see what it looks like; raises `TemplateError`.
+
+    It says what it would say to the user of that address, or else to the sample recipient. `at`
+    tells it from others.
+    """
+    known = user or replace(SAMPLE, email=address)
+    written = draft(campaign, known)
+    return replace(
+        written,
+        kind=TRIAL,
+        user_id=None,
+        about=f"{campaign.id} {address} {at.isoformat()}",
+        recipient=address,
+        subject=shortened(f"[Test] {written.subject}", LONGEST_SUBJECT),
+        priority=SINGLE,
     )
 
 

@@ -1,4 +1,4 @@
-"""Connections to mail servers: one is kept per thread, since each mail else costs six replies."""
+"""Connections to mail servers: each is kept for a while, since each mail else costs six replies."""
 
 import os
 import smtplib
@@ -6,17 +6,20 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
 from workshed.mail.conversation import arm, dropped_on_error, hang_up, translated
-from workshed.mail.errors import MailLoginRefusedError
+from workshed.mail.errors import LOGIN, MailLoginRefusedError, MailServerUnreachableError
 from workshed.mail.reply import Reply
 from workshed.mail.server import Server
-from workshed.mail.timer import Timer
+from workshed.mail.timer import Step, Timer
 
 # Servers close idle connections after one to five minutes; sooner, and ours is seldom stale.
 IDLE_S = 60.0
+READY = 220
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Kept:
 
 
 class Slot:
-    """The place for the connection of one thread."""
+    """The place for one connection: of a thread, or of a seat at the mail server."""
 
     kept: Kept | None = None
 
@@ -51,7 +54,7 @@ _thread = _Thread()
 
 
 def take(server: Server) -> smtplib.SMTP | None:
-    """Return this thread's connection to the server, if one rests; it is the caller's now."""
+    """Return the connection of this thread's slot, if one rests; it is the caller's now."""
     kept, _thread.slot.kept = _thread.slot.kept, None
     if kept is None:
         return None
@@ -62,7 +65,7 @@ def take(server: Server) -> smtplib.SMTP | None:
 
 
 def keep(server: Server, client: smtplib.SMTP) -> None:
-    """Let a connection rest until the next mail of this thread."""
+    """Let a connection rest until the next mail that is sent through this thread's slot."""
     _thread.slot.kept = Kept(server, client, time.monotonic())
 
 
@@ -73,6 +76,16 @@ def close() -> None:
         hang_up(kept.client)
 
 
+@contextmanager
+def through(slot: Slot) -> Generator[None]:
+    """Let this thread take from another slot, and keep there, inside the block."""
+    own, _thread.slot = _thread.slot, slot
+    try:
+        yield
+    finally:
+        _thread.slot = own
+
+
 def connect(server: Server, timer: Timer) -> smtplib.SMTP:
     """Open a connection and log in.
 
@@ -80,24 +93,65 @@ def connect(server: Server, timer: Timer) -> smtplib.SMTP:
     """
     with translated(server, "the connection", timer):
         client = _dial(server, timer)
-    with dropped_on_error(client), translated(server, "EHLO, STARTTLS or the login", timer):
+    with dropped_on_error(client), translated(server, LOGIN, timer):
+        arm(client, timer, Step.COMMAND)
         _introduce(client)
-        if not server.tls and client.has_extn("starttls"):
-            arm(client, timer)
-            client.starttls(context=_trust())
+        if not server.tls:
+            _encrypt(client, server, timer)
         if server.user is not None:
-            arm(client, timer)
+            arm(client, timer, Step.COMMAND)
             _log_in(client, server, server.user)
         client.ehlo_or_helo_if_needed()
     return client
 
 
+class _Patient:
+    """Waits longer for the greeting than for the connection: behind a tarpit it comes late."""
+
+    timer: Timer
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        sock: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]  # smtplib's
+        sock.settimeout(self.timer.next_step_s(Step.COMMAND))
+        return sock
+
+
+class _Plain(_Patient, smtplib.SMTP):
+    pass
+
+
+class _Encrypted(_Patient, smtplib.SMTP_SSL):
+    pass
+
+
 def _dial(server: Server, timer: Timer) -> smtplib.SMTP:
     # A name is given because smtplib would look up its own, outside any timeout.
-    address, seconds = (server.host, server.port, "localhost"), timer.next_step_s()
+    seconds = timer.next_step_s(Step.CONNECT)
+    client: _Plain | _Encrypted
     if server.tls:
-        return smtplib.SMTP_SSL(*address, timeout=seconds, context=_trust())
-    return smtplib.SMTP(*address, timeout=seconds)
+        client = _Encrypted(local_hostname="localhost", timeout=seconds, context=_trust())
+    else:
+        client = _Plain(local_hostname="localhost", timeout=seconds)
+    client.timer = timer
+    client._host = server.host  # type: ignore[union-attr]  # noqa: SLF001 -- what TLS checks
+    try:
+        code, said = client.connect(server.host, server.port)
+    except BaseException:
+        client.close()
+        raise
+    if code != READY:
+        client.close()
+        raise smtplib.SMTPConnectError(code, said)
+    return client
+
+
+def _encrypt(client: smtplib.SMTP, server: Server, timer: Timer) -> None:
+    if client.has_extn("starttls"):
+        arm(client, timer, Step.COMMAND)
+        client.starttls(context=_trust())
+    elif server.must_encrypt:
+        said = "it offers no STARTTLS, and WORKSHED_SMTP_STARTTLS=required sends nothing in clear"
+        raise MailServerUnreachableError(str(server), said)
 
 
 def _introduce(client: smtplib.SMTP) -> None:

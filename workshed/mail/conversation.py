@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from workshed.mail.errors import MailServerUnreachableError, MailTimeoutError
 from workshed.mail.reply import Reply
 from workshed.mail.server import Server
-from workshed.mail.timer import Timer
+from workshed.mail.timer import Step, Timer
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def translated(server: Server, step: str, timer: Timer) -> Generator[None]:
     except OSError as err:  # smtplib's are OSErrors too
         if is_timeout(err):
             raise MailTimeoutError(str(server), step, timer.step_s) from err
-        raise MailServerUnreachableError(str(server), reason(err)) from err
+        raise MailServerUnreachableError(str(server), reason(err), step) from err
 
 
 def is_timeout(err: OSError) -> bool:
@@ -49,17 +49,18 @@ def reason(err: OSError) -> str:
     return text
 
 
-def ask(client: smtplib.SMTP, server: Server, timer: Timer, command: str) -> Reply:
+def ask(
+    client: smtplib.SMTP, server: Server, timer: Timer, command: str, step: Step = Step.COMMAND
+) -> Reply:
     """Send one command and return the reply to it."""
-    step = command.partition(":")[0]
-    with translated(server, step, timer):
-        arm(client, timer)
+    with translated(server, command.partition(":")[0], timer):
+        arm(client, timer, step)
         return Reply.of(*client.docmd(command))
 
 
-def arm(client: smtplib.SMTP, timer: Timer) -> None:
+def arm(client: smtplib.SMTP, timer: Timer, step: Step) -> None:
     """Let the next step of this connection take what it may."""
-    seconds = timer.next_step_s()
+    seconds = timer.next_step_s(step)
     if client.sock is not None:  # else the next command says that the connection is gone
         client.sock.settimeout(seconds)
 

@@ -1,53 +1,95 @@
 """Deliver a claimed mail, and give the claim back truthfully when that fails."""
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 from workshed import db
-from workshed.errors import SettingsError, WorkshedError
-from workshed.mail import emails, maildir, smtp, wire
-from workshed.mail.emails import Email
+from workshed.errors import SettingsError
+from workshed.jobs import Discard
+from workshed.mail import emails, maildir, seats, servers, smtp, timer, wire
+from workshed.mail.emails import BULK, MOST_RESENDS, Email, why_held
 from workshed.mail.envelope import Envelope
-from workshed.mail.errors import Left, MailError
+from workshed.mail.errors import Left, MailError, MailFateUnknownError, MailServerAway
+from workshed.mail.seats import Seats
 from workshed.mail.server import Server
+from workshed.mail.servers import Leave
 from workshed.settings import settings
 from workshed.storage import ContentMissingError, StorageError
 
 logger = logging.getLogger(__name__)
 
-MAILDIR = "maildir:"
 
-
-def deliver(email: Email) -> None:
+def deliver(email: Email, through: Seats = seats.own) -> None:
     """Return when the server of `WORKSHED_SMTP_URL` has accepted the mail.
 
     Call it with no transaction open, after the claim has committed, and then `mark_sent`.
-    Raises a `MailServerError` when the mail waits for another attempt, or a `StorageError` where
-    its files cannot be read now, and a `PermanentError` when it was refused for good; its row says
-    so already.
+    Raises `MailServerAway` where the server has trouble of its own, which costs no attempt;
+    a `MailServerError` when the mail waits for another attempt, or a `StorageError` where its files
+    cannot be read now; a `PermanentError` when it was refused for good, and `Discard` when it is
+    held for an operator. Its row says so already. `through`: the seats of this process.
     """
     try:
-        _hand_over(wire.envelope(email))
+        with through.claimed(email.claim, timer.lease(settings().smtp_timeout)):
+            _hand_over(wire.envelope(email), through)
     except MailError as err:
-        _give_back(email, err.leaves, err)
+        _conclude(email, err)
         raise
-    except (SettingsError, StorageError, ContentMissingError) as err:
-        _give_back(email, "pending", err)
+    except (SettingsError, StorageError, ContentMissingError, MailServerAway) as err:
+        _give_back(email, "pending", err, is_attempt=not isinstance(err, MailServerAway))
+        if email.leave is not None:
+            servers.unasked(email.leave)
         raise
+    if email.leave is not None:
+        servers.answered(email.leave)
 
 
-def _hand_over(envelope: Envelope) -> None:
-    url = settings().smtp_url.get_secret_value()
-    if url.startswith(MAILDIR):
-        maildir.store(Path(url.removeprefix(MAILDIR)), envelope)
-    else:
-        smtp.send(Server.at(url), envelope, settings().smtp_timeout)
+def _hand_over(envelope: Envelope, through: Seats) -> None:
+    known = settings()
+    url = known.smtp_url.get_secret_value()
+    if url.startswith(servers.MAILDIR):
+        maildir.store(Path(url.removeprefix(servers.MAILDIR)), envelope)
+        return
+    server = Server.at(url, must_encrypt=known.smtp_starttls == "required")
+    with through.seat(server, known.smtp_connections):
+        smtp.send(server, envelope, known.smtp_timeout)
 
 
-def _give_back(email: Email, state: Left, error: WorkshedError) -> None:
+def _conclude(email: Email, error: MailError) -> None:
+    """Say what follows from an error; raises what the job is to end by, where that is another."""
+    leave = email.leave or Leave(servers.name(), datetime.now(UTC), 0, held=False)
+    if error.of_server:
+        _give_back(email, "pending", error, is_attempt=False)
+        try:
+            with db.transaction() as conn:
+                away = servers.failed(conn, leave, error)
+        except db.PASSING_ERRORS as lost:
+            logger.warning("trouble of %s is not noted: %s", leave.server, str(lost).strip())
+            raise error from None
+        raise away from error
+    is_held = (
+        isinstance(error, MailFateUnknownError)
+        and email.priority != BULK  # those are held the first time, by their campaign
+        and email.ambiguous >= MOST_RESENDS
+    )
+    _give_back(email, error.leaves, error, is_held=is_held)
+    servers.answered(leave)
+    if is_held:
+        raise Discard(why_held(email.id, email.ambiguous)) from error
+
+
+def _give_back(
+    email: Email,
+    state: Left,
+    error: Exception,
+    *,
+    is_attempt: bool = True,
+    is_held: bool = False,
+) -> None:
+    how = {"is_attempt": is_attempt, "is_held": is_held}
     try:
         with db.transaction() as conn:
-            emails.give_back(conn, email, state=state, error=str(error))
+            emails.give_back(conn, email, state=state, error=str(error), **how)
     except db.PASSING_ERRORS as lost:
         # The mail's own error must go out; the claim runs out by itself, and counts as ambiguous.
         logger.warning("the claim of mail %d runs out by itself: %s", email.id, lost)

@@ -12,14 +12,23 @@
 
 The last two are also `PermanentError`. Messages and `last_error` hold what the server said, but
 never a password.
+
+An error that is `of_server` says nothing about the mail: no other mail would have gone through. The
+mail then waits for the server, which costs it no attempt: `MailServerAway`, a `Snooze`.
 """
 
+from datetime import timedelta
 from typing import ClassVar, Literal
 
 from workshed.errors import PermanentError, WorkshedError
+from workshed.jobs import Snooze
 
 Left = Literal["pending", "unknown", "failed"]
 """The states in which an attempt that did not succeed can leave a mail."""
+
+CONNECTION, LOGIN, SENDER = "the connection", "EHLO, STARTTLS or the login", "MAIL FROM"
+OF_SERVER = (CONNECTION, LOGIN, SENDER)
+"""The steps of an exchange that are the same for each mail."""
 
 
 class MailError(WorkshedError):
@@ -27,6 +36,8 @@ class MailError(WorkshedError):
 
     leaves: ClassVar[Left] = "pending"
     """The state in which the mail is left."""
+    of_server: bool = False
+    """Whether it is trouble of the server, that each mail would meet."""
 
 
 class MailServerError(MailError):
@@ -36,11 +47,12 @@ class MailServerError(MailError):
 class MailServerUnreachableError(MailServerError):
     """No connection to the mail server, or it broke before the mail was handed over."""
 
-    def __init__(self, server: str, reason: str) -> None:
+    def __init__(self, server: str, reason: str, step: str = CONNECTION) -> None:
         """Name the server as `host:port` and what to look at."""
         super().__init__(f"the mail server {server} cannot be used (WORKSHED_SMTP_URL): {reason}")
         self.server = server
         self.reason = reason
+        self.of_server = step in OF_SERVER
 
 
 class MailTimeoutError(MailServerError):
@@ -55,10 +67,13 @@ class MailTimeoutError(MailServerError):
         self.server = server
         self.step = step
         self.seconds = seconds
+        self.of_server = step in OF_SERVER
 
 
 class MailLoginRefusedError(MailServerError):
     """The mail server did not accept user and password, or wants some."""
+
+    of_server = True
 
     def __init__(self, server: str, reason: str) -> None:
         """Keep what the server said, never what it was told."""
@@ -76,12 +91,14 @@ class MailTemporarilyRefusedError(MailServerError):
         self.step = step
         self.code = code
         self.text = text
+        self.of_server = step in OF_SERVER
 
 
 class MailFateUnknownError(MailServerError):
     """The whole mail was handed over and no reply came: it may or may not arrive.
 
-    It is sent again under the same Message-ID, and counted.
+    A mail to one person is sent again, once, under the same Message-ID, and counted; then it is
+    held until an operator decides.
     """
 
     leaves = "unknown"
@@ -117,3 +134,17 @@ class MailRefusedError(MailError, PermanentError):
         self.step = step
         self.code = code
         self.text = text
+
+
+class MailServerAway(Snooze):
+    """The mail server takes no mail now; the job comes back, and this costs it no attempt."""
+
+    def __init__(self, delay: timedelta, server: str, said: str, *, is_held: bool) -> None:
+        """Keep what is wrong, in the words of the server where it said something.
+
+        `is_held`: nobody sends anything through it for so long.
+        """
+        super().__init__(delay, said)
+        self.server = server
+        self.said = said
+        self.is_held = is_held

@@ -3,10 +3,10 @@
 from workshed import people
 from workshed.db import Connection
 from workshed.mail import compose, emails
-from workshed.mail.emails import Email
+from workshed.mail.emails import Email, Held
 
 
-def claim_welcome(conn: Connection, user_id: int) -> Email | None:
+def claim_welcome(conn: Connection, user_id: int) -> Email | Held | None:
     """Claim the welcome mail, stored first if need be; `None` if it is out.
 
     Raises `RecordMissing` when the person is gone, else like `emails.claim`.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from workshed.mail.errors import (
+    CONNECTION,
     MailError,
     MailLoginRefusedError,
     MailRefusedError,
@@ -44,7 +45,8 @@ class Reply:
         """Return the error this reply is."""
         if self.code == SERVICE_CLOSING or not self.refuses:
             said = f"it answered {step} with {self.code} {self.text}"
-            return MailServerUnreachableError(str(server), said)
+            is_leaving = self.code == SERVICE_CLOSING
+            return MailServerUnreachableError(str(server), said, CONNECTION if is_leaving else step)
         if self.code in LOGIN_CODES:
             return MailLoginRefusedError(str(server), f"{self.code} {self.text}")
         if self.code < 500:  # noqa: PLR2004

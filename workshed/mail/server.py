@@ -21,9 +21,11 @@ class Server:
     tls: bool
     user: str | None
     password: str = field(repr=False)
+    must_encrypt: bool = False
+    """Whether nothing is sent to it in clear."""
 
     @classmethod
-    def at(cls, url: str) -> Self:
+    def at(cls, url: str, *, must_encrypt: bool = False) -> Self:
         """Read a URL; user and password are percent-encoded.
 
         Without a port: 465 for `smtps://`, else 587 with a user and 25 without.
@@ -39,7 +41,8 @@ class Server:
         tls = parts.scheme == "smtps"
         usual = TLS_PORT if tls else SUBMISSION_PORT if parts.username else PLAIN_PORT
         user = unquote(parts.username) if parts.username else None
-        return cls(parts.hostname, port or usual, tls, user, unquote(parts.password or ""))
+        password = unquote(parts.password or "")
+        return cls(parts.hostname, port or usual, tls, user, password, must_encrypt)
 
     @property
     def is_local(self) -> bool:

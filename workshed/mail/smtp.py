@@ -20,20 +20,22 @@ from workshed.mail.errors import (
 )
 from workshed.mail.reply import Reply
 from workshed.mail.server import Server
-from workshed.mail.timer import Timer
+from workshed.mail.timer import Step, Timer
 
 START_INPUT = 354
+BLOCK_BYTES = 1 << 16
 # RFC 6531, 3.5: the code and meaning a server would give.
 NO_UTF8 = Reply(553, "the address needs SMTPUTF8, which the mail server does not offer")
 
 
-def send(server: Server, envelope: Envelope, step: timedelta) -> None:
+def send(server: Server, envelope: Envelope, each: timedelta | None = None) -> None:
     """Return when the server has accepted the mail; raises a `MailError` otherwise.
 
-    `step` is the longest wait for one reply. A connection that rested may have been closed by the
-    server meanwhile: it is then opened again, once, and only while nothing was handed over.
+    `each` is the longest wait for one reply; `None`: what RFC 5321 gives it. A connection that
+    rested may have been closed by the server meanwhile: it is then opened again, once, and only
+    while nothing was handed over.
     """
-    timer = Timer.start(step)
+    timer = Timer.start(each)
     client = connections.take(server)
     if client is not None:
         try:
@@ -60,7 +62,7 @@ def _announce(client: smtplib.SMTP, server: Server, envelope: Envelope, timer: T
             if isinstance(error, MailRefusedError):
                 raise RecipientRejectedError(envelope.recipient, reply.code, reply.text)
             raise error
-        reply = ask(client, server, timer, "DATA")
+        reply = ask(client, server, timer, "DATA", Step.DATA)
         if reply.code != START_INPUT:
             raise reply.refusal(server, "DATA")
 
@@ -76,9 +78,11 @@ def _hand_over(client: smtplib.SMTP, server: Server, envelope: Envelope, timer: 
     """Send the text, then the final dot, after which the mail is the server's."""
     with dropped_on_error(client):
         with translated(server, "the text of the mail", timer):
-            arm(client, timer)
-            client.send(_stuffed(envelope.payload))
-            arm(client, timer)
+            text = memoryview(_stuffed(envelope.payload))
+            for begin in range(0, len(text), BLOCK_BYTES):
+                arm(client, timer, Step.TEXT)
+                client.send(bytes(text[begin : begin + BLOCK_BYTES]))
+            arm(client, timer, Step.ANSWER)
         try:
             client.send(b".\r\n")
             reply = Reply.of(*client.getreply())

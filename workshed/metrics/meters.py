@@ -187,3 +187,14 @@ SYNC_AGE = Gauge(
 SYNC_FAILED = Gauge(
     "sync_failed_runs", "Runs of the source that failed since.", ("source",), mode="livemax"
 )
+MAIL_SERVER_FAILING = Gauge(
+    "mail_server_failing_seconds",
+    "For how long the mail server has taken no mails; 0 since it takes them again.",
+    ("server",),
+    mode="livemax",
+)
+MAILS_HELD = Gauge(
+    "mails_held",
+    "Mails that may have arrived twice, and are not sent again until an operator decides.",
+    mode="livemax",
+)

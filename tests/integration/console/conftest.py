@@ -229,6 +229,7 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
     names |= {"FILE": f"{open_folder}/news.txt", "CSV": f"{open_folder}/people.csv"}
     names |= {"WORKER": "here:1"}
     names |= {"DRAFT": str(draft), "CAMPAIGN": str(sent)}
+    names |= {"MAIL": str(kinds.mail_in_doubt()), "SERVER": kinds.SERVER}
 
     def called(line):
         names["ID"] = "died" if line.startswith("dead") else "waits"

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import actors
-from workshed import campaigns, db, people, sync
+from workshed import campaigns, db, mail, people, sync
 from workshed.cron import daily
 from workshed.jobs import batches, limits, recurring, relays, rules, unique, workers
 from workshed.jobs.limits import Ask, Start
@@ -14,6 +14,8 @@ from workshed.jobs.workers import Held, Process
 BATCH = "00000000-0000-4000-8000-000000000001"
 ORIGIN = "https://crm.example.org"
 GRACE = "grace@example.org"
+SERVER = "mail.example.org:25"
+"""A mail server that takes no mails."""
 
 
 def jobs(conn, store, bury, ran):
@@ -53,3 +55,23 @@ def product():
         query = "UPDATE product.campaign_recipients SET state = 'rejected' WHERE user_id = %s"
         conn.execute(query, (grace.id,))
     return drafts
+
+
+def mail_in_doubt():
+    """A mail that is held, while its server takes no more; its id."""
+    draft = mail.Draft("test", GRACE, "Grace", "Hello", "Hello.")
+    held = """
+        UPDATE product.emails SET state = 'unknown', held_at = jobs.now(), ambiguous = 1
+         WHERE id = %s
+    """
+    away = """
+        INSERT INTO product.mail_servers
+               (name, failures, failing_since, last_error, held_at, held_until)
+        VALUES (%s, 4, jobs.now(), 'it answered 421 closing', jobs.now(),
+                jobs.now() + interval '1 hour')
+    """
+    with db.transaction() as conn:
+        email_id = mail.store(conn, draft)
+        conn.execute(held, (email_id,))
+        conn.execute(away, (SERVER,))
+    return email_id

@@ -187,3 +187,61 @@ def test_what_is_not_there_is_said(workshed, command):
 
     assert done.code == 5
     assert done.err == "workshed: there is no campaign 404; see `workshed campaigns`\n"
+
+
+def test_a_draft_goes_to_those_who_are_named(workshed, text, people, tmp_path):
+    (tmp_path / "ids").write_text(f"{people[1]}\n")
+    words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
+
+    by_list = workshed(*words, "--to", str(tmp_path / "ids"))
+    by_query = workshed(*words, "--query", "SELECT id FROM product.users WHERE name LIKE 'A%'")
+
+    assert (by_list.code, by_query.code) == (0, 0), by_list.err + by_query.err
+    assert "It would be sent to 1 people." in by_list.err
+    for done in (by_list, by_query):
+        found = workshed("campaigns", "show", done.out.strip(), "--json").json
+        assert (found["audience"], found["recipients"]["total"]) == ("chosen", 1)
+
+
+def test_of_three_ways_to_name_an_audience_one_is_taken(workshed, text, people, tmp_path):
+    (tmp_path / "ids").write_text("1 two")
+    words = ("campaigns", "add", "News", "--subject", "Hi", "--text", text)
+
+    assert "say one of" in workshed(*words, "--query", "SELECT 1", "--audience", "active").err
+    assert "no id of a user" in workshed(*words, "--to", str(tmp_path / "ids")).err
+    done = workshed(*words, "--query", "SELECT 0")
+    assert done.code == 1
+    assert "nobody who was named is a user" in done.err
+
+
+def test_it_begins_at_a_time(workshed, added, people, conn):
+    done = workshed("campaigns", "start", added, "--at", "2100-01-31T09:00Z", "--yes")
+
+    assert done.out == f"{added}  starting at 2100-01-31 09:00:00+00:00\n"
+    assert "begins" in workshed("campaigns", "show", added).out
+    query = "SELECT due_at::text FROM jobs.schedule WHERE actor = 'send_bulk_email'"
+    assert conn.execute(query).fetchone()[0].startswith("2100-01-31")
+
+
+def test_a_test_mail_is_sent(workshed, added, conn):
+    done = workshed("campaigns", "send-test", added, "ada@example.org")
+
+    assert done.out == f"{added}  is sent to ada@example.org as a test\n"
+    query = "SELECT kind, recipient, subject FROM product.emails"
+    assert conn.execute(query).fetchall() == [
+        ("campaign_test", "ada@example.org", "[Test] For Zoë <Sample> O'Neill & Sons")
+    ]
+    assert workshed("campaigns", "send-test", added, "nowhere").code == 1
+
+
+def test_its_end_says_what_has_happened(workshed, added, people):
+    begun(added, people)
+    with db.transaction() as conn:
+        conn.execute(
+            "UPDATE product.campaign_recipients SET state = 'sent' WHERE user_id = %s", (people[0],)
+        )
+        conn.execute(
+            "UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now(), batch = NULL"
+        )
+
+    assert "1 sent, 1 rejected" in workshed("campaigns").out

@@ -30,6 +30,7 @@ from console.doctor.smtp import STEP
 from console.doctor.surroundings import CONNECT_S, QUERY_MS
 from console.finding import ok
 from console.management import TIMEOUT_S
+from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
 from workshed.cron import daily
 from workshed.duration import ms
@@ -725,6 +726,18 @@ def test_a_mail_server_that_does_not_take_the_login(examined, healthy, mail_serv
 
     assert found.level == "failed"
     assert "secret" not in found.said + found.mend
+
+
+def test_a_mail_server_that_takes_no_mails_and_mails_that_are_held(examined, healthy):
+    assert only(examined()["mails"]).level == "ok"
+    kinds.mail_in_doubt()
+
+    server, held = examined()["mails"]
+
+    assert (server.level, held.level) == ("warning", "warning")
+    assert "mail.example.org:25 takes no mails, since" in server.said
+    assert "it answered 421 closing" in server.said
+    assert "mails: 1 may have arrived twice, and are held" in held.said
 
 
 def test_mails_into_a_folder(examined, healthy, tmp_path, env):

@@ -31,6 +31,8 @@ CALLS = {
     "dead retry --all --yes": 1,
     "erase --argument user_id=7 --yes": 1,
     "job ID cancel --yes": 1,
+    "mail arrived MAIL --yes": 1,
+    "mail release MAIL --yes": 1,
     "queues purge QUEUE --yes": 1,
     "scheduled cancel --all --yes": 3,
     "scheduled cancel ID --yes": 1,
@@ -38,9 +40,11 @@ CALLS = {
     "unique release KEY --yes": 1,
     CAMPAIGN: 1,
     "campaigns pause CAMPAIGN": 1,
+    "campaigns send-test DRAFT ada@example.org": 1,
     "enqueue ACTOR": 1,
     "enqueue ACTOR --in 1h": 1,
     "import CSV --owner ADDRESS --no-wait": 1,
+    "mail try SERVER": 1,
     "queues pause QUEUE bulk": 2,
     "queues resume QUEUE": 1,
     "recurring pause NAME": 1,
@@ -56,6 +60,7 @@ CALLS = {
 }
 """How each is called, and how many it changes then."""
 TWICE = [
+    "mail try SERVER",
     "queues pause QUEUE",
     "recurring pause NAME",
     "sync add SOURCE URL",

@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from workshed import db, mail, people
-from workshed.mail import connections
+from workshed.mail import connections, seats
 from workshed.mail.envelope import Envelope
 from workshed.mail.server import Server
 from workshed.settings import settings
@@ -142,6 +142,7 @@ def configure(monkeypatch):
 def _hang_up():
     yield
     connections.close()
+    seats.own.close()
 
 
 @pytest.fixture
@@ -157,9 +158,10 @@ def scripted():
 def send(scripted):
     """Hand a mail to the scripted server."""
 
-    def send_one(recipient="ada@example.org", text=TEXT, url=None, wait_s=10):
+    def send_one(recipient="ada@example.org", text=TEXT, url=None, wait_s=10, **how):
         envelope = Envelope("hello@workshed.invalid", recipient, text)
-        mail.smtp.send(Server.at(url or scripted.url), envelope, timedelta(seconds=wait_s))
+        each = None if wait_s is None else timedelta(seconds=wait_s)
+        mail.smtp.send(Server.at(url or scripted.url, **how), envelope, each)
 
     return send_one
 

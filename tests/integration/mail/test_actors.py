@@ -154,24 +154,6 @@ def test_a_mail_that_another_worker_sends_waits_for_its_claim(jobs, sign_up):
 # What a mail server can do to a job
 
 
-def test_a_server_that_is_away_is_tried_five_times_with_growing_waits(
-    jobs, sign_up, mail_server, row
-):
-    mail_server.stop()
-    user = sign_up()
-
-    for seconds in (15, 30, 60, 120):
-        with jobs.expect_retry(after=timedelta(seconds=seconds)):
-            jobs.drain()
-        jobs.advance(seconds=seconds)
-    with pytest.raises(mail.MailServerUnreachableError):
-        jobs.drain()
-
-    assert [(dead.actor, dead.attempt) for dead in jobs.dead] == [("send_welcome_email", 5)]
-    assert find(user).welcomed_at is None
-    assert row()[:2] == ("pending", 0)
-
-
 def test_a_busy_server_gets_the_mail_at_the_next_attempt(jobs, sign_up, mail_server, row):
     mail_server.refuse_with(451, "ada@example.org")
     sign_up()

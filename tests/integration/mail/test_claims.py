@@ -41,13 +41,12 @@ def test_a_snooze_lasts_until_the_claim_ends(connect, email_id, configure):
     assert timedelta(seconds=50) < snoozed.value.delay <= timedelta(seconds=60)
 
 
-def test_a_claim_outlasts_what_the_mail_server_may_take(conn, email_id, configure):
-    configure(smtp_timeout="30")
-
+def test_a_claim_is_over_soon_where_its_worker_has_died(conn, email_id):
+    """It is renewed while a worker delivers, which may take 25 minutes."""
     mail.claim(conn, email_id)
 
     left = "SELECT claimed_until - jobs.now() FROM product.emails"
-    assert conn.execute(left).fetchone()[0] > timer.longest(timedelta(seconds=30))
+    assert conn.execute(left).fetchone()[0] <= timer.LEASE < timer.longest(None)
 
 
 def test_two_workers_at_the_same_moment_get_one_claim(connect, email_id):

@@ -8,6 +8,9 @@ import pytest
 
 from workshed import db, mail
 from workshed.errors import PermanentError, SettingsError
+from workshed.mail import seats
+from workshed.mail.envelope import Envelope
+from workshed.mail.server import Server
 
 
 def send(email):
@@ -48,7 +51,7 @@ def test_what_arrives_is_what_was_stored(claimed, mail_server):
 @pytest.mark.parametrize(
     ("verb", "said", "error", "state"),
     [
-        ("CONNECT", "hang up", mail.MailServerUnreachableError, "pending"),
+        ("CONNECT", "hang up", mail.MailServerAway, "pending"),
         ("RCPT", "451 greylisted", mail.MailTemporarilyRefusedError, "pending"),
         ("RCPT", "550 no such user", mail.RecipientRejectedError, "failed"),
         ("DATA", "stall", mail.MailTimeoutError, "pending"),
@@ -67,14 +70,15 @@ def test_a_failure_gives_the_claim_back_truthfully(
         mail.deliver(claimed)
 
     assert (row(claimed.id).state, row(claimed.id).claim) == (state, None)
-    assert row(claimed.id).last_error == str(failed.value)
+    said = failed.value.__cause__ if error is mail.MailServerAway else failed.value
+    assert row(claimed.id).last_error == str(said)
 
 
 @pytest.mark.usefixtures("claimed")
 def test_nobody_listening_leaves_the_mail_for_later(claimed, configure, row):
     configure(smtp_url="smtp://127.0.0.1:1")
 
-    with pytest.raises(mail.MailServerUnreachableError):
+    with pytest.raises(mail.MailServerAway, match="nothing listens there"):
         mail.deliver(claimed)
 
     assert row(claimed.id).state == "pending"
@@ -117,6 +121,9 @@ def test_a_busy_server_is_asked_again(claimed, mail_server):
 def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
     claimed, to_scripted, configure, row, caplog, database
 ):
+    server = Server.at(to_scripted.url)
+    with seats.own.seat(server, 1):
+        mail.smtp.send(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
     to_scripted.says(RCPT="451 greylisted")
     db.pool().close()
     db.pool.cache_clear()
@@ -159,7 +166,7 @@ def test_a_maildir_that_cannot_be_written_leaves_the_mail_for_later(
     (tmp_path / "file").touch()
     configure(smtp_url=f"maildir:{tmp_path / 'file'}")
 
-    with pytest.raises(mail.MailServerUnreachableError, match="maildir:"):
+    with pytest.raises(mail.MailServerAway, match="maildir:"):
         mail.deliver(claimed)
 
     assert row(claimed.id).state == "pending"

@@ -378,3 +378,19 @@ def test_an_encryption_that_fails_is_not_done_without(send, scripted):
     with pytest.raises(MailServerUnreachableError, match="454 not now"):
         send()
     assert scripted.texts == []
+
+
+def test_a_server_that_offers_no_encryption_gets_nothing_where_that_is_required(send, scripted):
+    with pytest.raises(MailServerUnreachableError, match="WORKSHED_SMTP_STARTTLS=required"):
+        send(must_encrypt=True)
+
+    assert not any(line.startswith(("MAIL", "AUTH")) for line in scripted.heard)
+    assert scripted.texts == []
+
+
+@pytest.mark.usefixtures("offers_tls")
+def test_a_server_that_offers_encryption_is_used_where_that_is_required(send, scripted):
+    send(must_encrypt=True)
+
+    assert "STARTTLS" in scripted.heard
+    assert len(scripted.texts) == 1

@@ -11,16 +11,18 @@ from hypothesis.strategies import binary, integers
 
 from workshed.errors import PermanentError
 from workshed.mail import (
+    MailFateUnknownError,
     MailLoginRefusedError,
     MailRefusedError,
     MailServerError,
     MailServerUnreachableError,
     MailTemporarilyRefusedError,
+    MailTimeoutError,
 )
 from workshed.mail.conversation import reason
 from workshed.mail.reply import Reply
 from workshed.mail.server import Server
-from workshed.mail.timer import Timer, longest
+from workshed.mail.timer import Step, Timer, longest
 
 SERVER = Server.at("smtp://mail.example.org")
 
@@ -81,8 +83,30 @@ def test_no_step_begins_when_the_time_is_over():
     timer = Timer.start(timedelta(0))
 
     with pytest.raises(TimeoutError):
-        timer.next_step_s()
+        timer.next_step_s(Step.COMMAND)
 
 
 def test_the_longest_exchange_is_bounded():
     assert longest(timedelta(seconds=10)) == timedelta(seconds=50)
+    assert longest(None) == timedelta(minutes=25)
+
+
+@pytest.mark.parametrize(
+    ("error", "of_server"),
+    [
+        (Reply(421, "closing").refusal(SERVER, "RCPT TO"), True),
+        (Reply(452, "daily quota exceeded").refusal(SERVER, "MAIL FROM"), True),
+        (Reply(450, "greylisted").refusal(SERVER, "RCPT TO"), False),
+        (Reply(451, "later").refusal(SERVER, "the text of the mail"), False),
+        (Reply(535, "who?").refusal(SERVER, "MAIL FROM"), True),
+        (Reply(550, "bad sender").refusal(SERVER, "MAIL FROM"), False),
+        (Reply(550, "no such user").refusal(SERVER, "RCPT TO"), False),
+        (MailTimeoutError("mail:25", "the connection", 30), True),
+        (MailTimeoutError("mail:25", "DATA", 120), False),
+        (MailServerUnreachableError("mail:25", "it hung up", "the text of the mail"), False),
+        (MailFateUnknownError("mail:25", "it hung up"), False),
+    ],
+    ids=str,
+)
+def test_what_a_server_says_of_itself_says_nothing_of_the_mail(error, of_server):
+    assert error.of_server is of_server

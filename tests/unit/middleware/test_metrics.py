@@ -105,6 +105,7 @@ def test_each_send_has_a_word_of_the_closed_set(changes, how):
 
 NAMES = {
     *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "signature"),
+    "server",
 }
 """Each of a closed set: what this program declares, and the sources that somebody has added."""
 

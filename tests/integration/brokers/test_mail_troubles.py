@@ -1,0 +1,56 @@
+"""What keeps mails from people, as relays tell it."""
+
+import pytest
+
+from brokers.mail_troubles import MailTroubles
+from workshed import db, mail
+
+SERVER = "mail.example.org:25"
+FAILING = """
+    INSERT INTO product.mail_servers (name, failures, failing_since, last_error)
+    VALUES (%s, 3, jobs.now() - interval '1 hour', 'it answered 421')
+"""
+
+
+@pytest.fixture
+def conn(connect, database):
+    return connect(autocommit=True)
+
+
+@pytest.fixture
+def look(conn, counted):
+    """`look()`: for how long the server has failed, and how many mails are held, after a look."""
+    duty = MailTroubles()
+
+    def once():
+        assert duty(conn) >= 10
+        failing = counted("mail_server_failing_seconds", server=SERVER)
+        return failing, counted("mails_held")
+
+    return once
+
+
+def test_a_server_that_takes_no_mails_has_failed_for_so_long(conn, look):
+    assert look()[0] == 0
+    conn.execute(FAILING, (SERVER,))
+
+    assert 3600 <= look()[0] < 3700
+    conn.execute("DELETE FROM product.mail_servers")
+    assert look()[0] == 0
+
+
+def test_mails_that_are_held_are_counted(conn, look):
+    with db.transaction() as own:
+        email_id = mail.store(own, mail.Draft("test", "ada@example.org", "Ada", "Hi", "Hi"))
+    assert look()[1] == 0
+
+    query = "UPDATE product.emails SET state = 'unknown', held_at = jobs.now() WHERE id = %s"
+    conn.execute(query, (email_id,))
+
+    assert look()[1] == 1
+
+
+def test_without_the_product_there_is_nothing_to_tell(conn, look):
+    conn.execute("DROP SCHEMA product CASCADE")
+
+    assert look()[0] == 0

@@ -1,0 +1,87 @@
+"""`workshed mail`: servers in trouble, and mails that may have arrived twice."""
+
+import re
+
+import pytest
+
+from tests.integration.console import kinds
+from workshed import db, people
+from workshed.mail import servers
+
+pytestmark = pytest.mark.usefixtures("database", "broker")
+
+
+@pytest.fixture
+def held(database):
+    """A mail that is held, and a server that takes none; the mail's id."""
+    with db.transaction() as conn:
+        people.create(conn, name="Grace", email=kinds.GRACE)
+    return kinds.mail_in_doubt()
+
+
+def state(email_id):
+    query = "SELECT state, held_at IS NOT NULL FROM product.emails WHERE id = %s"
+    with db.transaction() as conn:
+        return conn.execute(query, (email_id,)).fetchone()
+
+
+def test_it_says_what_the_server_said_and_which_mails_are_held(workshed, held):
+    done = workshed("mail")
+
+    assert done.code == 0, done.err
+    assert "mail.example.org:25  takes no mails, since" in done.out
+    assert re.search(r"it is tried again in (1 h|60 min|59 min)", done.out)
+    assert "it answered 421 closing" in done.out
+    assert kinds.GRACE in done.lines[-1]
+    found = workshed("mail", "list", "--json").json
+    assert [one["id"] for one in found["held"]] == [held]
+    assert [one["name"] for one in found["servers"]] == [kinds.SERVER]
+
+
+def test_it_says_so_where_all_is_well(workshed):
+    done = workshed("mail")
+
+    assert (done.code, done.out) == (0, "")
+    assert "takes mails, and none is held" in done.err
+
+
+def test_a_mail_is_sent_once_more(workshed, held, conn):
+    done = workshed("mail", "release", str(held), "--yes")
+
+    assert (done.code, done.out) == (0, f"{held}  is sent once more\n")
+    assert state(held) == ("pending", False)
+    query = "SELECT count(*) FROM jobs.schedule WHERE actor = 'deliver_email'"
+    assert conn.execute(query).fetchone() == (1,)
+
+
+def test_a_mail_is_taken_for_sent(workshed, held, conn):
+    done = workshed("mail", "arrived", str(held), "--yes")
+
+    assert (done.code, done.out) == (0, f"{held}  is taken for sent\n")
+    assert state(held) == ("sent", False)
+    assert conn.execute("SELECT count(*) FROM jobs.schedule").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("word", ["release", "arrived"])
+def test_a_mail_that_is_not_held_is_not_known(workshed, held, word):
+    done = workshed("mail", word, str(held + 1), "--yes")
+
+    assert done.code == 5
+    assert f"no mail {held + 1} is held" in done.err
+
+
+def test_a_server_is_tried_at_once(workshed, held):
+    done = workshed("mail", "try", kinds.SERVER)
+
+    assert done.out == f"{kinds.SERVER}  is tried again\n"
+    assert workshed("mail", "try", kinds.SERVER).out == f"{kinds.SERVER}  was not held\n"
+    with db.transaction() as conn:
+        [trouble] = servers.troubles(conn)
+    assert trouble.held_until <= trouble.now
+
+
+def test_a_server_that_nobody_knows_is_named(workshed, held):
+    done = workshed("mail", "try", "mail.example.org:26")
+
+    assert done.code == 5
+    assert "(did you mean 'mail.example.org:25'?)" in done.err

@@ -1,0 +1,84 @@
+"""Mail servers of ordinary life: each refuses for a while what it takes later."""
+
+import asyncio
+import threading
+import time
+
+from console.servers.mail import TAKEN, MailCatcher
+
+DAY_S = 86_400
+
+
+class Greylisting(MailCatcher):
+    """Takes no mail for an address before 300 s have passed since the first one."""
+
+    def __init__(self, maildir, *, wait_s=300):
+        super().__init__(maildir)
+        self.wait_s = wait_s
+        self.first = {}
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+        since = self.first.setdefault(address, time.time())
+        if time.time() - since < self.wait_s:
+            self.attempts.append(address)
+            return "450 4.2.0 Greylisted, come back in 300 seconds"
+        return await super().handle_RCPT(server, session, envelope, address, options)
+
+
+class Quota(MailCatcher):
+    """Takes so many mails a day."""
+
+    def __init__(self, maildir, *, a_day):
+        super().__init__(maildir)
+        self.a_day = a_day
+        self.taken = []
+
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+        if sum(time.time() - at < DAY_S for at in self.taken) >= self.a_day:
+            return "452 4.3.1 Daily quota exceeded"
+        return await super().handle_MAIL(server, session, envelope, address, options)
+
+    async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
+        self.taken.append(time.time())
+        return await super().handle_DATA(conversation, session, envelope)
+
+
+class Narrow(MailCatcher):
+    """Has six connections at a time, and says 421 to the next."""
+
+    def __init__(self, maildir, *, most=6):
+        super().__init__(maildir)
+        self.most = most
+        self.open = self.widest = self.refused = 0
+
+    def connected(self, conversation):
+        super().connected(conversation)
+        self.open += 1
+        if self.open > self.most:
+            self.refused += 1
+            conversation.transport.write(b"421 4.7.0 Too many connections\r\n")
+            conversation.transport.close()
+        self.widest = max(self.widest, self.open)
+
+    def disconnected(self, conversation):
+        super().disconnected(conversation)
+        self.open -= 1
+
+    async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
+        await asyncio.sleep(0.02)
+        return await super().handle_DATA(conversation, session, envelope)
+
+
+class Thorough(MailCatcher):
+    """Looks at a mail for as long as a test lets it, and says then that it has taken it."""
+
+    def __init__(self, maildir):
+        super().__init__(maildir)
+        self.looks = threading.Event()
+        self.answers = threading.Event()
+
+    async def handle_DATA(self, conversation, session, envelope):  # noqa: N802
+        self._keep(envelope)
+        self.looks.set()
+        await asyncio.to_thread(self.answers.wait)
+        return TAKEN

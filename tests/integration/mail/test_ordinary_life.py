@@ -1,0 +1,244 @@
+"""What mail servers do on ordinary days: each mail arrives, and once."""
+
+import contextlib
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+import actors
+from actors import send_welcome_email
+from tests.integration.mail.strict import Greylisting, Narrow, Quota, Thorough
+from workshed import db, mail
+from workshed.jobs import Snooze
+from workshed.mail import connections, seats, servers, timer
+from workshed.mail.seats import Seats
+from workshed.mail.timer import Step
+
+PEOPLE = 12
+
+
+@pytest.fixture
+def serve(jobs, tmp_path, configure):
+    """`serve(Greylisting)`: a mail server of this kind, that all mails go to."""
+    with contextlib.ExitStack() as opened:
+
+        def start(kind, **how):
+            server = opened.enter_context(kind(tmp_path / "strict", **how))
+            configure(smtp_url=server.url)
+            return server
+
+        yield start
+        seats.own.close()
+
+
+@pytest.fixture
+def sign_up(jobs):
+    """`sign_up(12)`: so many people, whose welcomes are enqueued."""
+
+    def sign_up(count=PEOPLE):
+        with db.transaction() as conn:
+            for number in range(count):
+                actors.sign_up(conn, name="Ada", email=f"ada{number}@example.org")
+
+    return sign_up
+
+
+def live(jobs, **span):
+    """Let time pass in steps of a minute, in which jobs run; what is put off is no error here."""
+    for _ in range(int(timedelta(**span) / timedelta(minutes=1))):
+        with contextlib.suppress(mail.MailServerError):
+            jobs.drain()
+        jobs.advance(minutes=1)
+    with contextlib.suppress(mail.MailServerError):
+        jobs.drain()
+
+
+def arrived(server):
+    return Counter(one.recipients[0] for one in server.received)
+
+
+def everybody(count=PEOPLE):
+    return {f"ada{number}@example.org": 1 for number in range(count)}
+
+
+def welcomed():
+    with db.transaction() as conn:
+        query = "SELECT count(*) FROM product.users WHERE welcomed_at IS NOT NULL"
+        return conn.execute(query).fetchone()[0]
+
+
+def test_an_outage_of_an_hour_costs_no_mail_and_no_attempt(jobs, serve, sign_up):
+    server = serve(Greylisting, wait_s=0)
+    server.stop()
+    sign_up()
+
+    live(jobs, hours=1)
+
+    assert welcomed() == 0
+    assert {run.outcome.kind for run in jobs.runs} == {"snooze"}
+    with db.transaction() as conn:
+        [trouble] = servers.troubles(conn)
+        tries = conn.execute("SELECT max(attempts) FROM product.emails").fetchone()[0]
+    assert "nothing listens there" in trouble.last_error
+    assert trouble.failures < 25  # one mail in five minutes tries it
+    assert tries == 0
+    server.start()
+    live(jobs, minutes=6)
+    assert arrived(server) == everybody()
+    assert welcomed() == PEOPLE
+    assert jobs.dead == []
+    with db.transaction() as conn:
+        assert servers.troubles(conn) == []
+
+
+def test_greylisting_puts_each_mail_off_and_none_dies(jobs, serve, sign_up):
+    server = serve(Greylisting)
+    sign_up()
+
+    live(jobs, minutes=10)
+
+    assert arrived(server) == everybody()
+    assert welcomed() == PEOPLE
+    assert jobs.dead == []
+
+
+def test_a_recipient_is_refused_for_now_for_two_days_and_no_longer(jobs, serve, sign_up):
+    server = serve(Greylisting, wait_s=timedelta(days=1, hours=23).total_seconds())
+    sign_up(1)
+
+    live(jobs, days=2, hours=1)
+
+    assert arrived(server) == everybody(1)
+    assert max(Counter(server.attempts).values()) < 70  # in an hour it is asked for once
+
+
+def test_a_recipient_who_is_refused_for_longer_is_dead_with_the_words_of_the_server(
+    jobs, serve, sign_up
+):
+    serve(Greylisting, wait_s=timedelta(days=9).total_seconds())
+    sign_up(1)
+
+    live(jobs, days=2, hours=1)
+
+    [dead] = jobs.dead
+    assert "Greylisted, come back in 300 seconds" in dead.reason
+
+
+def test_a_daily_quota_is_waited_for(jobs, serve, sign_up):
+    """`452` at MAIL FROM is about who sends, so it is no attempt of any mail."""
+    server = serve(Quota, a_day=5)
+    sign_up()
+
+    live(jobs, days=2, hours=1)
+
+    assert arrived(server) == everybody()
+    assert welcomed() == PEOPLE
+    assert jobs.dead == []
+
+
+def test_a_server_that_allows_six_connections_refuses_none_of_ours(
+    jobs, serve, sign_up, in_threads
+):
+    """Of two processes with sixteen threads each."""
+    server = serve(Narrow)
+    processes, ways = [Seats(), Seats()], iter(range(1_000_000))
+    count = 120
+    with db.transaction() as conn:
+        drafts = (
+            mail.Draft("test", f"ada{n}@example.org", "Ada", "Hello", "Hello.", about=str(n))
+            for n in range(count)
+        )
+        ids = [mail.store(conn, draft) for draft in drafts]
+
+    def deliver(email_id):
+        with db.transaction() as conn:
+            email = mail.claim(conn, email_id)
+        while True:
+            try:
+                mail.deliver(email, processes[next(ways) % 2])
+            except mail.MailServerAway:
+                with db.transaction() as conn:
+                    email = mail.claim(conn, email_id)
+                continue
+            with db.transaction() as conn:
+                assert mail.mark_sent(conn, email)
+            return
+
+    in_threads(deliver, ids, threads=32)
+
+    assert arrived(server) == everybody(count)
+    assert server.refused == 0
+    assert server.widest <= 4
+    for process in processes:
+        process.close()
+
+
+def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
+    jobs, serve, sign_up, eventually, monkeypatch
+):
+    server = serve(Thorough)
+    sign_up(1)
+    with db.transaction() as conn:
+        user_id = conn.execute("SELECT id FROM product.users").fetchone()[0]
+        email = mail.claim_welcome(conn, user_id)
+    sender = threading.Thread(target=mail.deliver, args=[email])
+    sender.start()
+    assert server.looks.wait(60)
+
+    def renewed():
+        query = "SELECT claimed_until - jobs.now() > %s FROM product.emails"
+        with db.transaction() as conn:
+            return conn.execute(query, (timer.LEASE - timedelta(seconds=30),)).fetchone()[0]
+
+    for _ in range(5):
+        jobs.advance(minutes=1)
+        eventually(renewed)
+        with (
+            pytest.raises(Snooze, match="is being sent by another worker"),
+            db.transaction() as conn,
+        ):
+            mail.claim_welcome(conn, user_id)
+    server.answers.set()
+    sender.join()
+    with db.transaction() as conn:
+        assert mail.mark_sent(conn, email)
+
+    assert arrived(server) == everybody(1)
+
+
+def test_each_step_has_the_time_that_the_rfc_gives_it(send, scripted, monkeypatch):
+    """Read from the sockets, as the server is about to answer."""
+    spans = []
+
+    clients, get_socket = [], connections._Patient._get_socket
+    answers = type(scripted)._answer
+
+    def answer(self, sock, verb):
+        if kept := clients[-1:]:
+            spans.append((verb, kept[0].gettimeout()))
+        return answers(self, sock, verb)
+
+    def socket_of(self, *words):
+        sock = get_socket(self, *words)
+        clients.append(sock)
+        return sock
+
+    monkeypatch.setattr(connections._Patient, "_get_socket", socket_of)
+    monkeypatch.setattr(type(scripted), "_answer", answer)
+
+    send(wait_s=None)
+
+    waited = dict(spans)  # the greeting may be on its way before there is a connection
+    assert waited["EHLO"] == waited["MAIL"] == waited["RCPT"] == 300
+    assert waited["DATA"] == 120
+    assert waited["DOT"] == 600
+    assert Step.CONNECT.value == timedelta(seconds=30)
+
+
+def test_the_time_limit_of_a_job_is_longer_than_a_server_may_take():
+    longest_ms = timer.longest(None) / timedelta(milliseconds=1)
+
+    for actor in (actors.deliver_email, send_welcome_email, actors.send_campaign_email):
+        assert actor.options["time_limit"] > longest_ms

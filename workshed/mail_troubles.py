@@ -1,0 +1,29 @@
+"""What keeps mails from people, for relays, which need nothing that sends one."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from workshed import tables
+from workshed.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class MailTroubles:
+    """How the mail servers are, and how many mails an operator is to decide about."""
+
+    failing_for: dict[str, timedelta]
+    """By the server; one that takes mails is not there."""
+    held: int
+
+
+def find(conn: Connection) -> MailTroubles | None:
+    """Look; `None` where the product has no tables."""
+    if not tables.has(conn, "mail_servers"):
+        return None
+    query = """
+        SELECT name, jobs.now() - failing_since FROM product.mail_servers WHERE failures > 0
+    """
+    failing: dict[str, timedelta] = dict(conn.execute(query).fetchall())
+    query = "SELECT count(*) FROM product.emails WHERE held_at IS NOT NULL"
+    (held,) = conn.execute(query).fetchone() or (0,)
+    return MailTroubles(failing, held)
