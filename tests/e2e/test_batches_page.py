@@ -5,6 +5,7 @@ import json
 from tests import pages
 
 [(NAME, TEXT)] = pages.files("docs/batches.md").items()
+INVOICED = '"""Invoice a customer. Idempotent: one invoice."""'
 FAILS = """
     import pathlib
     from workshed.errors import PermanentError
@@ -34,7 +35,8 @@ def test_the_report_is_sent_once_all_invoices_are(
 def test_a_death_is_told_and_a_retry_makes_up_for_it(
     tmp_path, run, environment, start_worker, workshed, eventually
 ):
-    (tmp_path / NAME).write_text(TEXT.replace('"""Twice: one invoice."""', FAILS))
+    assert INVOICED in TEXT
+    (tmp_path / NAME).write_text(TEXT.replace(INVOICED, FAILS))
     (tmp_path / "send.py").write_text(SEND)
     worker = start_worker("invoices", threads=2)
     _, batch = run("send.py", **environment)

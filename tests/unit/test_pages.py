@@ -35,6 +35,7 @@ TESTS = {
 EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
 FIRST_READ = (
     "README.md",
+    "docs/batches.md",
     "docs/coming-from.md",
     "docs/comparison.md",
     "docs/demo.md",
@@ -44,6 +45,7 @@ FIRST_READ = (
     "docs/limits.md",
     "docs/sending.md",
     "docs/shipped-jobs.md",
+    "docs/steps.md",
     "docs/testing.md",
     "docs/transactions.md",
     "docs/unique.md",
