@@ -222,6 +222,11 @@ class Execution:
             self._inbox.give(delivery, "requeue")
         return len(waiting)
 
+    def has(self, queue: str) -> bool:
+        """Tell whether a job of a queue runs in this process, or waits in it."""
+        waiting: list[Any] = self.work.waiting()
+        return any(delivery.queue_name == queue for delivery in [*waiting, *self.running])
+
     def leaving(self) -> None:
         """Tell the observers that this process ends now, in no good order."""
         self._look_again()

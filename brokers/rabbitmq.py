@@ -13,9 +13,10 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers import topology
+from brokers import joining, purging, topology
 from brokers.consumer import Inbox, QueueConsumer
 from brokers.delivery import Delivery
+from brokers.depth import AskingPublisher
 from brokers.ensured import Ensured
 from brokers.envelope import unknown_option
 from brokers.errors import (
@@ -29,7 +30,6 @@ from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.master import wait_until_told
 from brokers.parcel import Message, fate
-from brokers.publisher import Publisher
 from brokers.queues import Queue
 from brokers.sender import Sender
 from brokers.signing import signing
@@ -63,7 +63,7 @@ class RabbitMQ(Executing):
         """Open nothing."""
         self.urls = urls
         self.signing = signing(config)
-        self._publisher = Publisher(urls, "publisher", self.signing)
+        self._publisher = AskingPublisher(urls, "publisher", self.signing)
         self._ensured = Ensured(urls, queues)
         self._sender = Sender(
             self._publisher,
@@ -158,6 +158,37 @@ class RabbitMQ(Executing):
             if not isinstance(problem, QueueAwayError) or len(problems) == len(names):
                 raise problem
             logger.warning("%s", problem)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until a queue is worked off, as dramatiq's brokers do; `timeout` in milliseconds.
+
+        For tests, before `worker.join()`. Delays and retries are waited for as well; they need a
+        relay. Raises `QueueJoinTimeout` of dramatiq, and `UndeclaredQueueError`.
+        """
+        self._check_queue(queue_name)
+        joining.join(self._publisher, self.declared[queue_name], self._execution, timeout)
+
+    def get_queue_message_counts(self, queue_name: str) -> joining.Counts:
+        """Return how many messages of a queue are in RabbitMQ, stored in PostgreSQL, and dead.
+
+        Raises `UndeclaredQueueError`, or `BrokerUnreachableError`.
+        """
+        self._check_queue(queue_name)
+        return joining.counts(self._publisher, self.declared[queue_name])
+
+    def flush(self, queue_name: str) -> None:
+        """Drop all messages of a queue, also delayed and dead ones: for tests.
+
+        Each ends as a job that was cancelled: its key is free, and its batch goes on. Raises
+        `UndeclaredQueueError`, or `BrokerUnreachableError`.
+        """
+        self._check_queue(queue_name)
+        purging.flush(self, self.urls, self.declared[queue_name])
+
+    def flush_all(self) -> None:
+        """Drop all messages of all queues that actors of this program are on: for tests."""
+        for name in list(self.queues):
+            self.flush(name)
 
     def close(self) -> None:
         """Close both connections in good order."""

@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 import dramatiq
+from dramatiq.errors import QueueJoinTimeout
 from dramatiq.worker import Worker
 
 from brokers.base import DeclaredBroker
+from brokers.joining import Counts
 from workshed.errors import WorkshedError
 
 R = TypeVar("R")
@@ -60,6 +62,27 @@ class Stub(DeclaredBroker):
     def consume(self, *_: object, **__: object) -> NoReturn:
         """Refuse: nothing can be consumed here."""
         raise WorkshedError("stub:// only records sends; set WORKSHED_BROKER_URL to a RabbitMQ")
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Return where nothing was sent to a queue; what was sent never runs here.
+
+        Raises `QueueJoinTimeout` of dramatiq with a `timeout` in milliseconds, else
+        `WorkshedError`: it would wait for ever.
+        """
+        self._check_queue(queue_name)
+        if not any(message.queue_name == queue_name for message in self.sent):
+            return
+        if timeout is not None:
+            raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]  # dramatiq's
+        raise WorkshedError(
+            "stub:// only records sends, so this would never return; in tests that run jobs use "
+            "the fixture `jobs` (docs/testing.md)"
+        )
+
+    def get_queue_message_counts(self, queue_name: str) -> Counts:
+        """Return how many messages were sent to a queue; none is delayed or dead here."""
+        self._check_queue(queue_name)
+        return Counts(sum(one.queue_name == queue_name for one in self.sent), 0, 0)
 
     def flush(self, queue_name: str) -> None:
         """Forget what was sent to a queue."""

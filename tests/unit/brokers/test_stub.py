@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import dramatiq
 import pytest
+from dramatiq.errors import QueueJoinTimeout
 
 from brokers.build import build
 from brokers.errors import PublishRefusedError, RefusedArgumentError
@@ -87,3 +88,23 @@ def test_flushing_forgets(stub, greet):
     stub.flush("default")
 
     assert stub.sent == []
+
+
+def test_what_was_sent_is_counted_and_flushed(stub, greet):
+    greet.send(1)
+    greet.send(2)
+
+    assert stub.get_queue_message_counts("default") == (2, 0, 0)
+    stub.flush("default")
+
+    assert stub.get_queue_message_counts("default") == (0, 0, 0)
+    stub.join("default")
+
+
+def test_a_join_of_what_never_runs_does_not_wait_for_ever(stub, greet):
+    greet.send(1)
+
+    with pytest.raises(WorkshedError, match="use the fixture `jobs`"):
+        stub.join("default")
+    with pytest.raises(QueueJoinTimeout):
+        stub.join("default", timeout=1)

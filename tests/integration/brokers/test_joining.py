@@ -1,0 +1,110 @@
+"""`join`, `flush` and counts, as test suites of dramatiq's users call them."""
+
+import threading
+
+import pytest
+from dramatiq.errors import QueueJoinTimeout
+
+from brokers import Batch
+from brokers.errors import UndeclaredQueueError
+from middleware import Unique
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def note(actor):
+    """An actor that notes its runs; each waits until it is let on."""
+    runs, on = [], threading.Event()
+    on.set()
+
+    @actor(queue_name="default", max_retries=1, min_backoff=1, max_backoff=1)
+    def note(number):
+        assert on.wait(60)
+        runs.append(number)
+        if runs.count(number) == 1 and number < 0:
+            raise OSError("told to fail once")
+
+    note.runs, note.on = runs, on
+    yield note
+    on.set()
+
+
+def test_it_returns_once_all_have_run_with_their_retries_and_delays(
+    note, broker, working, relaying
+):
+    """dramatiq's idiom: `broker.join(queue)`, then `worker.join()`, then the assertions."""
+    with working("default") as worker, relaying():
+        for number in range(20):
+            note.send(number)
+        note.send(-1)
+        note.send_with_options(args=(99,), delay=500)
+        broker.join("default", timeout=60_000)
+        worker.join()
+
+        assert sorted(note.runs) == [-1, -1, *range(20), 99]
+
+
+def test_it_waits_for_what_runs_here(note, broker, working, eventually):
+    """RabbitMQ counts no message that a worker has."""
+    note.on.clear()
+
+    with working("default"):
+        note.send(1)
+        eventually(lambda: broker._execution.has("default"))
+        with pytest.raises(QueueJoinTimeout):
+            broker.join("default", timeout=1_000)
+        note.on.set()
+        broker.join("default", timeout=60_000)
+
+    assert note.runs == [1]
+
+
+def test_a_queue_that_is_not_there_has_nothing(broker):
+    assert broker.get_queue_message_counts("default") == (0, 0, 0)
+    broker.join("default", timeout=60_000)
+
+
+def test_a_name_that_no_queue_has_is_refused(broker):
+    for ask in (broker.join, broker.flush, broker.get_queue_message_counts):
+        with pytest.raises(UndeclaredQueueError):
+            ask("defualt")
+
+
+def test_what_there_is_is_counted_and_flushed(note, actor, broker, working, eventually):
+    @actor(queue_name="default", max_retries=0)
+    def die():
+        raise OSError("for good")
+
+    with working("default"):
+        die.send()
+        eventually(lambda: broker.get_queue_message_counts("default") == (0, 0, 1))
+    for number in (1, 2):
+        note.send(number)
+    note.send_with_options(args=(3,), delay=HOUR_MS)
+    assert broker.get_queue_message_counts("default") == (2, 1, 1)
+
+    broker.flush_all()
+
+    assert broker.get_queue_message_counts("default") == (0, 0, 0)
+
+
+def test_what_is_flushed_holds_nothing_any_more(actor, broker, conn, rows):
+    """Its key would be taken in the next test, and its batch never end."""
+
+    @actor(queue_name="default", unique=Unique())
+    def once(number):
+        pass
+
+    once.send(1)
+    once.send_with_options(args=(2,), delay=HOUR_MS)
+    batch = Batch()
+    with batch.adding(conn):
+        batch.add(conn, once.message(3))
+    conn.commit()
+
+    broker.flush("default")
+
+    assert rows("SELECT 1 FROM jobs.unique_locks") == []
+    assert rows("SELECT 1 FROM jobs.schedule") == []
+    assert batch.progress(conn).cancelled == 1
