@@ -163,7 +163,7 @@ class RabbitMQ(Executing):
         """Wait until a queue is worked off, as dramatiq's brokers do; `timeout` in milliseconds.
 
         For tests, before `worker.join()`. Delays and retries are waited for as well; they need a
-        relay. Raises `QueueJoinTimeout` of dramatiq, and `UndeclaredQueueError`.
+        relay. After `timeout` that is dramatiq's QueueJoinTimeout. Raises `UndeclaredQueueError`.
         """
         self._check_queue(queue_name)
         joining.join(self._publisher, self.declared[queue_name], self._execution, timeout)
