@@ -53,10 +53,11 @@ class Account:
 
 
 def accounts(
-    queues: Iterable[str], pools: Mapping[str, Sequence[str]], prefix: str
+    queues: Iterable[str], pools: Mapping[str, Sequence[str]], prefix: str, queue_prefix: str = ""
 ) -> list[Account]:
     """Return one account for each part, and one for the workers of each pool.
 
+    `prefix` stands before the names of accounts, `queue_prefix` before those of queues on RabbitMQ.
     Without pools there is one for all workers. Raises `SettingsError` for a pool with a queue that
     nobody declared.
     """
@@ -68,16 +69,20 @@ def accounts(
                     f"pool {pool!r}: no queue {name!r}{did_you_mean(name, known)}; there are "
                     f"{', '.join(known)}"
                 )
-    dead = [f"{name}.dead" for name in known]
+    there = {name: f"{queue_prefix}{name}" for name in known}
+    dead = [f"{name}.dead" for name in there.values()]
     # RabbitMQ 4.3 shows a queue to an account with some right to it. This one lets it do no more:
     # nobody may read an exchange, without which nothing is bound.
-    seen = [*known, *dead]
+    seen = [*there.values(), *dead]
     write = exactly([EXCHANGE, *seen])
     workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}
     return [
         Account(f"{prefix}-sender", write),
         Account(f"{prefix}-relay", write),
-        *(Account(f"{prefix}-{name}", write, exactly(names)) for name, names in workers.items()),
+        *(
+            Account(f"{prefix}-{part}", write, exactly(there[name] for name in names))
+            for part, names in workers.items()
+        ),
         Account(f"{prefix}-dead-letter-operator", write, exactly(dead)),
         Account(f"{prefix}-monitor", exactly(seen), tags=("management",)),
     ]

@@ -72,7 +72,7 @@ def options(queue: Queue) -> dict[str, Any]:
     """Return what a queue needs, whether or not RabbitMQ takes it."""
     found: dict[str, Any] = {
         "x-dead-letter-exchange": EXCHANGE,
-        "x-dead-letter-routing-key": queue.dead,
+        "x-dead-letter-routing-key": queue.dead_on_rabbitmq,
         "x-consumer-timeout": ms(seconds=queue.consumer_timeout.total_seconds()),
     }
     if queue.levels:

@@ -4,6 +4,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,6 +59,9 @@ VETOING = frozenset({"before_enqueue", "before_declare_actor", "before_worker_bo
 class DeclaredBroker(Broker):
     """A broker whose queues are declared, and which takes only messages that can be run."""
 
+    prefix = ""
+    """Before the names of queues on RabbitMQ."""
+
     def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
         """Open nothing."""
         self.declared = queues
@@ -79,7 +83,7 @@ class DeclaredBroker(Broker):
 
     def add_queue(self, queue: Queue) -> None:
         """Declare a queue of your own; before the first actor on it."""
-        self.declared[queue.name] = queue
+        self.declared[queue.name] = replace(queue, prefix=self.prefix)
         self._added.add(queue.name)
 
     def used_queues(self) -> dict[str, Queue]:

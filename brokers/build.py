@@ -87,7 +87,7 @@ def program() -> str:
 def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQ | Stub:
     """Put a broker together; `queues` are those of another broker, to which more may be added."""
     if queues is None:
-        queues = weighted(QUEUES, config.queues)
+        queues = weighted(QUEUES, config.queues, config.queue_prefix)
     chain = middleware(config)
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:

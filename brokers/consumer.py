@@ -309,7 +309,7 @@ class QueueConsumer(Consumer):
         if self._channel is not None and self._channel.is_open and self._tag is None:
             take = functools.partial(self._on_delivery, self._acks)
             self._tag = self._channel.basic_consume(
-                self.queue.name,
+                self.queue.on_rabbitmq,
                 lambda _, method, properties, body: take(
                     Letter(method.delivery_tag, method.redelivered, properties, body)
                 ),
@@ -382,7 +382,9 @@ class QueueConsumer(Consumer):
         while self._tags:
             self._wire.takers.pop(self._tags.pop(), None)
         if self._wire.is_open and not self._inbox.stopping.is_set():
-            logger.error("RabbitMQ closed the channel of queue %s: %s", self.queue.name, error)
+            logger.error(
+                "RabbitMQ closed the channel of queue %s: %s", self.queue.on_rabbitmq, error
+            )
             if is_gone(error):
                 self._missing(self.queue.name)
             self._inbox.later(REOPEN_PAUSE_S, functools.partial(self._reopen, self._wire))

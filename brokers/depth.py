@@ -28,6 +28,11 @@ class AskingPublisher(Publisher):
         """The servers it publishes to."""
         return self._urls
 
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of queues there."""
+        return self._prefix
+
     def waiting(self, queue: str, timeout_s: float) -> int | None:
         """Return how many messages of a queue no consumer has; else as `depth`."""
         found = self.depth(queue, timeout_s)
@@ -53,9 +58,11 @@ class AskingPublisher(Publisher):
             answer.set_exception(BrokerUnreachableError(self._opened_link().trouble))
             return
 
+        name = self._prefix + queue
+
         def ask(channel: Any) -> None:
-            channel.add_on_close_callback(lambda _, error: refused(answer, queue, error))
-            channel.queue_declare(queue, passive=True, callback=lambda found: done(channel, found))
+            channel.add_on_close_callback(lambda _, error: refused(answer, name, error))
+            channel.queue_declare(name, passive=True, callback=lambda found: done(channel, found))
 
         def done(channel: Any, found: Any) -> None:
             answer.set_result(Depth(found.method.message_count, found.method.consumer_count))

@@ -49,11 +49,17 @@ class Line(Link):
 class Publisher:
     """Opened by the first publish of a process; a forked child opens its own."""
 
-    def __init__(self, urls: list[str], name: str, signing: Signing | None = None) -> None:
-        """Nothing is opened before the first publish. `signing`: all that is published."""
+    def __init__(
+        self, urls: list[str], name: str, signing: Signing | None = None, prefix: str = ""
+    ) -> None:
+        """Nothing is opened before the first publish. `signing`: all that is published.
+
+        `prefix`: before the names of queues on RabbitMQ.
+        """
         self._urls = urls
         self._name = name
         self._signing = signing
+        self._prefix = prefix
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -211,7 +217,7 @@ class Publisher:
             frames = publish(
                 channel.channel_number,
                 EXCHANGE,
-                publication.queue,
+                self._prefix + publication.queue,
                 stamp,
                 publication.body,
                 longest=wire.longest_piece,
@@ -239,7 +245,8 @@ class Publisher:
         for tag in tags:
             publication = self._pending.pop(tag, None)
             if publication is not None:
-                publication.ticket.settle(publication, refusal(publication, nacked=nacked))
+                error = refusal(publication, self._prefix, nacked=nacked)
+                publication.ticket.settle(publication, error)
         self._pump()
 
     def _withdraw(self, ticket: Ticket) -> None:
@@ -271,8 +278,8 @@ class Publisher:
         return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
 
 
-def refusal(publication: Publication, *, nacked: bool) -> PublishRefusedError | None:
+def refusal(publication: Publication, prefix: str, *, nacked: bool) -> PublishRefusedError | None:
     """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
     if publication.returned is not None:
-        return refusals.returned(publication.queue, EXCHANGE, publication.returned)
-    return refusals.nacked(publication.queue) if nacked else None
+        return refusals.returned(prefix + publication.queue, EXCHANGE, publication.returned)
+    return refusals.nacked(prefix + publication.queue) if nacked else None

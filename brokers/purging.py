@@ -40,13 +40,13 @@ def flush(broker: Flushed, urls: list[str], queue: Queue) -> None:
     with topology.opened(urls, LONGEST_S) as connection:
         channel: Any = connection.channel()
         with contextlib.suppress(ChannelClosedByBroker):  # there is no such queue
-            while (found := channel.basic_get(queue.name))[0] is not None:
+            while (found := channel.basic_get(queue.on_rabbitmq))[0] is not None:
                 method, properties, body = found
                 with contextlib.suppress(EnvelopeError):
                     _end(broker, opened(broker.signing, queue.name, properties.headers, body))
                 channel.basic_ack(method.delivery_tag)
         with contextlib.suppress(ChannelClosedByBroker):
-            connection.channel().queue_purge(queue.dead)
+            connection.channel().queue_purge(queue.dead_on_rabbitmq)
     with db.transaction() as conn:
         for message_id in dead.ids(conn, Which(queue=queue.name)):
             dead.discard(conn, message_id, FLUSHED.reason)

@@ -35,6 +35,8 @@ class Queue:
     """RabbitMQ takes a delivery back, and closes the channel, when it is not settled by then.
     Before 4.3 it does so on every queue, from 4.3 on only on quorum queues. A worker gives back
     by itself, earlier, what it has not started."""
+    prefix: str = ""
+    """Set by the broker, from `WORKSHED_QUEUE_PREFIX`."""
 
     def __post_init__(self) -> None:
         """Refuse what RabbitMQ or dramatiq would refuse later, and less clearly."""
@@ -61,6 +63,16 @@ class Queue:
         """Name of the queue for what could not even be stored as dead."""
         return f"{self.name}.dead"
 
+    @property
+    def on_rabbitmq(self) -> str:
+        """Its name there; everything else, such as rows and metrics, has `name`."""
+        return f"{self.prefix}{self.name}"
+
+    @property
+    def dead_on_rabbitmq(self) -> str:
+        """Name of its dead queue there."""
+        return f"{self.prefix}{self.dead}"
+
 
 QUEUES = (
     Queue("critical", weight=3),
@@ -74,12 +86,14 @@ QUEUES = (
 )
 
 
-def weighted(queues: tuple[Queue, ...], weights: str) -> dict[str, Queue]:
+def weighted(queues: tuple[Queue, ...], weights: str, prefix: str = "") -> dict[str, Queue]:
     """Index the queues by name, with the weights of `WORKSHED_QUEUES` (`critical=3,default=2`).
+
+    `prefix`: before their names on RabbitMQ.
 
     Raises `SettingsError` for a queue nobody declared or a weight that is not a whole number.
     """
-    known = {queue.name: queue for queue in queues}
+    known = {queue.name: replace(queue, prefix=prefix) for queue in queues}
     for part in filter(None, (p.strip() for p in weights.split(","))):
         name, _, weight = part.partition("=")
         if name not in known or not weight.isdecimal():

@@ -63,7 +63,8 @@ class RabbitMQ(Executing):
         """Open nothing."""
         self.urls = urls
         self.signing = signing(config)
-        self._publisher = AskingPublisher(urls, "publisher", self.signing)
+        self.prefix = config.queue_prefix
+        self._publisher = AskingPublisher(urls, "publisher", self.signing, self.prefix)
         self._ensured = Ensured(urls, queues)
         self._sender = Sender(
             self._publisher,

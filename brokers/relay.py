@@ -270,7 +270,7 @@ class Relay:
         if known := lost & set(self._declared):
             remake(self._publisher.urls, [self._declared[name] for name in known])
         if others := lost & self._known - set(self._declared):
-            rebind(self._publisher.urls, others)
+            rebind(self._publisher.urls, [self._publisher.prefix + name for name in others])
 
     def _count(self, counter: Counter, rows: list[Taken]) -> None:
         """Count rows by queue; one that no worker has declared is any other."""
@@ -312,7 +312,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     found = broker()
     if not isinstance(found, RabbitMQ):
         raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
-    publisher = AskingPublisher(found.urls, "relay", found.signing)
+    publisher = AskingPublisher(found.urls, "relay", found.signing, found.prefix)
     duties: list[Duty] = [
         Resend(publisher, found.declared, settings().resend_after),
         Housekeeping(settings().fence_retention),

@@ -53,7 +53,7 @@ CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
 
 def members(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is made for a queue, in this order: its dead queue, and itself as `wanted`."""
-    return {queue.dead: DEAD_ARGUMENTS, queue.name: wanted}
+    return {queue.dead_on_rabbitmq: DEAD_ARGUMENTS, queue.on_rabbitmq: wanted}
 
 
 def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
@@ -76,7 +76,7 @@ def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_
                 if time.monotonic() < deadline:
                     raise
                 # RabbitMQ 4.0 looks for a node that is gone for a minute before it says so.
-                raise away(queue.name, LATE) from err
+                raise away(queue.on_rabbitmq, LATE) from err
     if problems:
         raise worst(problems)
 
@@ -186,19 +186,20 @@ def _judge(
     said = str(err.reply_text).removeprefix("PRECONDITION_FAILED - ")
     if is_unknown_argument(err):
         raise TopologyError(
-            f"queue {queue.name!r} was not made: RabbitMQ {written(server)} does not take one of "
-            f"its arguments ({said}). This release of Workshed knows RabbitMQ {written(FIRST)} to "
-            f"{written(NEWEST)}: run one of these, or a release of Workshed that knows yours"
+            f"queue {queue.on_rabbitmq!r} was not made: RabbitMQ {written(server)} does not take "
+            f"one of its arguments ({said}). This release of Workshed knows RabbitMQ "
+            f"{written(FIRST)} to {written(NEWEST)}: run one of these, or a release of Workshed "
+            "that knows yours"
         ) from None
     if err.reply_code == PRECONDITION_FAILED:
         raise TopologyError(
-            f"queue {queue.name!r} exists with other arguments: {said}. A queue "
+            f"queue {queue.on_rabbitmq!r} exists with other arguments: {said}. A queue "
             "keeps what it was made with: let it run empty, delete it, and start again"
         ) from None
     if is_away(err):
-        raise away(queue.name, err.reply_text) from None
+        raise away(queue.on_rabbitmq, err.reply_text) from None
     if err.reply_code != ACCESS_REFUSED:
-        raise TopologyError(f"queue {queue.name!r}: {err.reply_text}") from None
+        raise TopologyError(f"queue {queue.on_rabbitmq!r}: {err.reply_text}") from None
     _check(connection, queue)
 
 
@@ -225,7 +226,7 @@ def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
 
 def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
     """See that a queue was made, by whoever may; its binding cannot be seen from here."""
-    for name in (queue.name, queue.dead):
+    for name in (queue.on_rabbitmq, queue.dead_on_rabbitmq):
         channel = connection.channel()
         try:
             channel.queue_declare(name, passive=True)

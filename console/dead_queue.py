@@ -22,15 +22,18 @@ def put_back(
     limit: int,
     moved: Callable[[], None],
     signing: Signing | None = None,
+    prefix: str = "",
 ) -> int:
     """Move up to `limit` messages to their queue, the first first; return how many.
 
     Each is taken, published and confirmed, and only then acked: who is killed in between leaves a
     message twice and never loses one. It says `again`, so its consumer asks the fence. Only
-    what is signed is signed anew: whoever may publish may have put one there. Raises
+    what is signed is signed anew: whoever may publish may have put one there. `prefix`: before the
+    names of queues on RabbitMQ. Raises
     `BrokerUnreachableError` or `PublishRefusedError`; the message in hand is RabbitMQ's again then.
     """
-    dead = f"{name}.dead"
+    there = f"{prefix}{name}"
+    dead = f"{there}.dead"
     with lasting(urls, "requeue", BLOCKED) as connection:
         channel: Any = connection.channel()
         try:
@@ -43,15 +46,15 @@ def put_back(
                 if signing is not None and signing.vouches(name, properties.headers, body):
                     headers[HEADER] = signing.sign(name, headers, body)
                 properties.headers = headers
-                channel.basic_publish(EXCHANGE, name, body, properties, mandatory=True)
+                channel.basic_publish(EXCHANGE, there, body, properties, mandatory=True)
                 channel.basic_ack(method.delivery_tag)
                 moved()
         except UnroutableError:
             raise PublishRefusedError(
-                f"no queue {name!r} behind exchange {EXCHANGE!r}: run `workshed broker setup`"
+                f"no queue {there!r} behind exchange {EXCHANGE!r}: run `workshed broker setup`"
             ) from None
         except NackError:
-            raise PublishRefusedError(f"queue {name!r} refused the message: full?") from None
+            raise PublishRefusedError(f"queue {there!r} refused the message: full?") from None
         except AMQPChannelError as err:
             raise PublishRefusedError(f"{dead!r}: {err}") from None
     return limit

@@ -20,18 +20,22 @@ class Depth:
 
 
 def depths(
-    urls: list[str], names: Iterable[str], timeout_s: float = topology.TIMEOUT_S
+    urls: list[str],
+    names: Iterable[str],
+    timeout_s: float = topology.TIMEOUT_S,
+    *,
+    prefix: str = "",
 ) -> dict[str, Depth]:
     """Return the depth of each queue; one that does not exist is left out.
 
-    `timeout_s`: for all of it, in seconds. Raises `BrokerUnreachableError`, or `TopologyError` for
-    what RabbitMQ refuses to tell.
+    `prefix`: before their names on RabbitMQ. `timeout_s`: for all of it, in seconds. Raises
+    `BrokerUnreachableError`, or `TopologyError` for what RabbitMQ refuses to tell.
     """
     found: dict[str, Depth] = {}
     with topology.opened(urls, timeout_s) as connection:
         channel = connection.channel()
         for name in names:
-            each = asked(channel, name)
+            each = asked(channel, prefix + name)
             if each is not None:
                 found[name] = each
             else:  # RabbitMQ closes a channel that asks for what is not there
@@ -61,8 +65,8 @@ def asked(channel: Any, name: str) -> Depth | None:
     return Depth(int(answer.message_count), int(answer.consumer_count))
 
 
-def in_dead_queues(urls: list[str], names: Iterable[str]) -> dict[str, int]:
+def in_dead_queues(urls: list[str], names: Iterable[str], prefix: str = "") -> dict[str, int]:
     """Return the queues in whose dead queue something lies, with how much; raises as `depths`."""
     dead = {f"{name}.dead": name for name in names}
-    found = depths(urls, dead)
+    found = depths(urls, dead, prefix=prefix)
     return {dead[name]: each.ready for name, each in found.items() if each.ready}

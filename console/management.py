@@ -30,8 +30,13 @@ FORBIDDEN = (401, 403)
 class Management:
     """One virtual host, through the API at `WORKSHED_MANAGEMENT_URL`."""
 
-    def __init__(self, url: str, vhost: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, vhost: str, timeout_s: float = TIMEOUT_S, prefix: str = ""
+    ) -> None:
         """Open nothing; `timeout_s`: for one answer, in seconds.
+
+        `prefix`: before the names of our queues. It answers by the names without it, and of no
+        others.
 
         Raises `ManagementError` for a URL that cannot be read.
         """
@@ -47,6 +52,7 @@ class Management:
         except SettingsError as err:
             raise ManagementError(str(err)) from None
         self.vhost = vhost
+        self.prefix = prefix
         self._timeout_s = timeout_s
         self.user = unquote(parts.username or "guest")
         self._tls = parts.scheme == "https"
@@ -67,7 +73,7 @@ class Management:
         host, port = self._at
         place = f"[{host}]" if ":" in host else host
         scheme = "https" if self._tls else "http"
-        name = quote(queue, "")
+        name = quote(self.prefix + queue, "")
         return f"{scheme}://{place}:{port}{self._root}/#/queues/{self._vhost}/{name}"
 
     def overview(self) -> dict[str, Any]:
@@ -79,12 +85,21 @@ class Management:
         """Return all queues by name: their kind, their arguments, and counts as they are now."""
         # Without these the counts are those of the last sample, up to 5 s ago.
         live = "disable_stats=true&enable_queue_totals=true"
-        return {queue["name"]: queue for queue in self.get(f"queues/{self._vhost}?{live}")}
+        return {
+            queue["name"].removeprefix(self.prefix): queue
+            for queue in self.get(f"queues/{self._vhost}?{live}")
+            if queue["name"].startswith(self.prefix)
+        }
 
     def bindings(self, exchange: str) -> set[tuple[str, str]]:
-        """Return the queues bound to an exchange, each with its routing key."""
+        """Return our queues that are bound to an exchange, each with its routing key."""
         found = self.get(f"exchanges/{self._vhost}/{quote(exchange, '')}/bindings/source")
-        return {(one["destination"], one["routing_key"]) for one in found}
+        pairs = [(one["destination"], one["routing_key"]) for one in found]
+        return {
+            (name.removeprefix(self.prefix), key.removeprefix(self.prefix))
+            for name, key in pairs
+            if name.startswith(self.prefix) and key.startswith(self.prefix)
+        }
 
     def permissions(self, user: str) -> dict[str, str]:
         """Return a user's patterns for `configure`, `write`, `read`; asked by an administrator."""

@@ -36,8 +36,11 @@ def rabbitmq() -> RabbitMQ:
 def management(timeout_s: float = TIMEOUT_S) -> Management | None:
     """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
     url = settings().management_url
-    vhost = amqp.vhost(rabbitmq().urls[0])
-    return None if url is None else Management(url.get_secret_value(), vhost, timeout_s)
+    broker = rabbitmq()
+    vhost = amqp.vhost(broker.urls[0])
+    if url is None:
+        return None
+    return Management(url.get_secret_value(), vhost, timeout_s, broker.prefix)
 
 
 def queue_names(conn: Connection) -> list[str]:

@@ -57,7 +57,7 @@ def purge(
         channel: Any = connection.channel()
         try:
             for _ in range(limit):
-                method, properties, body = channel.basic_get(name)
+                method, properties, body = channel.basic_get(broker.prefix + name)
                 if method is None:
                     break
                 if end(broker, conn, name, properties.headers, body):

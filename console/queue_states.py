@@ -49,7 +49,7 @@ def states(
     """Return the queues, the declared ones first, and what could not be asked."""
     counted = counts(conn)
     names = named(conn, counted)
-    told = ask(broker.urls, api, names)
+    told = ask(broker.urls, api, names, prefix=broker.prefix)
     return described(conn, broker, names, counted, told), [*told.troubles]
 
 

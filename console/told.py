@@ -29,16 +29,20 @@ def ask(
     names: Iterable[str],
     timeout_s: float = topology.TIMEOUT_S,
     *,
+    prefix: str = "",
     alarms: bool = False,
 ) -> Told:
-    """Ask over AMQP, for at most `timeout_s`, and the management API, where it is named."""
+    """Ask over AMQP, for at most `timeout_s`, and the management API, where it is named.
+
+    `prefix`: before the names of queues on RabbitMQ.
+    """
     troubles: list[WorkshedError] = []
     found: dict[str, Depth] = {}
     unacked: dict[str, int] = {}
     alarm = None
     try:
         each = [at for name in names for at in (name, f"{name}.dead")]
-        found = depths(urls, each, timeout_s)
+        found = depths(urls, each, timeout_s, prefix=prefix)
     except WorkshedError as err:
         troubles.append(err)
     try:

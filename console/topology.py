@@ -26,19 +26,24 @@ def differences(api: Management, queues: Iterable[Queue]) -> list[Difference]:
     found = api.queues()
     version = read_version(api.overview().get("rabbitmq_version", ""))
     missing = [name for queue in queues for name in (queue.name, queue.dead) if name not in found]
-    result = [Difference(f"missing: {', '.join(missing)}", SETUP)] if missing else []
+    result = (
+        [Difference(f"missing: {', '.join(api.prefix + one for one in missing)}", SETUP)]
+        if missing
+        else []
+    )
     bound = set() if missing else api.bindings(EXCHANGE)
     for queue in queues:
         for name in (queue.name, queue.dead):
             if name in found and not missing and (name, name) not in bound:
-                said = f"queue {name!r} is not bound to exchange {EXCHANGE!r}: nothing reaches it"
+                there = api.prefix + name
+                said = f"queue {there!r} is not bound to exchange {EXCHANGE!r}: nothing reaches it"
                 result.append(Difference(said, SETUP))
         if queue.name in found:
             wrong = ", ".join(unlike(queue, found[queue.name], version))
             if wrong:
-                result.append(Difference(f"queue {queue.name!r}: {wrong}", anew(api, queue)))
+                result.append(Difference(f"queue {queue.on_rabbitmq!r}: {wrong}", anew(api, queue)))
         if found.get(queue.dead, {}).get("type", "quorum") != "quorum":
-            said = f"queue {queue.dead!r} is no quorum queue"
+            said = f"queue {queue.dead_on_rabbitmq!r} is no quorum queue"
             result.append(Difference(said, anew(api, queue, queue.dead)))
     return result
 
@@ -61,5 +66,6 @@ def shown(value: object) -> str:
 
 def anew(api: Management, queue: Queue, name: str | None = None) -> str:
     """Say how to make a queue anew without losing what is in it."""
-    delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(api.vhost)} {name or queue.name}"
+    there = api.prefix + (name or queue.name)
+    delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(api.vhost)} {there}"
     return f"once `workshed queues` shows it empty, with none unacked: {delete} && {SETUP}"

@@ -165,6 +165,9 @@ class Settings(BaseSettings):
     management_url: SecretStr | None = None
     """RabbitMQ's management API, e.g. `http://user:password@127.0.0.1:15672`; `https://` with what
     `WORKSHED_BROKER_URL` takes behind `?` for TLS."""
+    queue_prefix: str = ""
+    """Before the names of queues on RabbitMQ, e.g. `shop.`, where the virtual host is shared with
+    programs that have queues of the same names; the same for all that send, work and look."""
     queues: str = ""
     """Weights of queues, e.g. `critical=3,default=2`; an unnamed queue keeps its own."""
     max_retries: int = Field(default=3, ge=0)
@@ -247,6 +250,16 @@ class Settings(BaseSettings):
                 raise ValueError("must start with amqp://, amqps:// or stub://")
             _refuse_unreadable(part.strip())
         return url
+
+    @field_validator("queue_prefix")
+    @classmethod
+    def _name_of_queues(cls, prefix: str) -> str:
+        if prefix and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9._-]{0,99}", prefix):
+            raise ValueError(
+                "must begin with a letter or underscore, then letters, digits, dots, dashes, "
+                f"underscores, 100 characters at most, not {prefix!r}"
+            )
+        return prefix
 
     @field_validator("database_url")
     @classmethod

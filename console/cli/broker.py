@@ -112,7 +112,7 @@ def definitions(
     _ = as_json  # it is JSON in any case
     known = declared(packages or ())
     named = pools_of(pools or [])
-    people = accounts(known, named, prefix)
+    people = accounts(known, named, prefix, settings().queue_prefix)
     secret = {} if passwords is None else ensured(passwords, [one.name for one in people])
     url = settings().broker_url.get_secret_value().split(";")[0]
     place = vhost or amqp.vhost(url)

@@ -44,7 +44,7 @@ def print_groups(conn: Connection, which: Which, *, as_json: bool) -> None:
 def tell_of_dead_queues(conn: Connection) -> None:
     """Say what lies in RabbitMQ because it could not even be stored as dead."""
     try:
-        found = in_dead_queues(rabbitmq().urls, queue_names(conn))
+        found = in_dead_queues(rabbitmq().urls, queue_names(conn), rabbitmq().prefix)
     except WorkshedError as err:
         output.talk(f"RabbitMQ's dead queues were not looked into: {err}")
         return

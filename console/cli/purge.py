@@ -35,7 +35,7 @@ def purge(
     broker = rabbitmq()
     with database() as conn:
         check_queues(conn, [name])
-        found = depths(broker.urls, [name])
+        found = depths(broker.urls, [name], prefix=broker.prefix)
         if name not in found:
             raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
         count = found[name].ready

@@ -43,7 +43,7 @@ def requeue(
     urls = broker.urls
     name = name.removesuffix(".dead")
     dead = f"{name}.dead"
-    found = depths(urls, [dead])
+    found = depths(urls, [dead], prefix=broker.prefix)
     if dead not in found:
         hint = did_you_mean(name, broker.declared)
         raise NotFoundError(f"RabbitMQ has no queue {dead!r}{hint}; see `workshed queues`")
@@ -60,7 +60,7 @@ def requeue(
             agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
             try:
                 with progress(count) as step:
-                    put_back(urls, name, count, lambda: one(step), broker.signing)
+                    put_back(urls, name, count, lambda: one(step), broker.signing, broker.prefix)
             finally:
                 said = f"{moved} put back into {name}."
                 note(conn, "dead.requeue", {"queue": name}, count=moved, said=said)

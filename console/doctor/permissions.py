@@ -60,9 +60,12 @@ def tried(here: Surroundings) -> Iterator[Finding]:
 
 
 def consumed(here: Surroundings) -> list[str]:
-    """Name the queues that the workers of this host are on."""
-    names = [queue.name for queue in here.queues]
-    return [name for name in names if not here.consumed or name in here.consumed]
+    """Name the queues that the workers of this host are on, as RabbitMQ does."""
+    return [
+        queue.on_rabbitmq
+        for queue in here.queues
+        if not here.consumed or queue.name in here.consumed
+    ]
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -21,8 +21,8 @@ def declared(here: Surroundings) -> Iterator[Finding]:
             yield ok(f"{len(here.queues)} queues are there, with their arguments and bindings")
         return
     names = [name for queue in here.queues for name in (queue.name, queue.dead)]
-    there = depths(here.urls, names)
-    missing = [name for name in names if name not in there]
+    there = depths(here.urls, names, prefix=here.prefix)
+    missing = [here.prefix + name for name in names if name not in there]
     if missing:
         yield failed(f"missing: {', '.join(missing)}", SETUP)
     else:
@@ -35,7 +35,7 @@ def declared(here: Surroundings) -> Iterator[Finding]:
 
 def dead(here: Surroundings) -> Iterator[Finding]:
     """Look for what could not even be stored as dead."""
-    found = in_dead_queues(here.urls, [queue.name for queue in here.queues])
+    found = in_dead_queues(here.urls, [queue.name for queue in here.queues], here.prefix)
     for name, count in found.items():
         said = f"{name}.dead holds {count}, whose outcome could not be stored"
         yield warning(said, f"workshed dead requeue {name}")

@@ -55,10 +55,15 @@ class Surroundings:
         return amqp.vhost(self.urls[0])
 
     @property
+    def prefix(self) -> str:
+        """What stands before the names of queues on RabbitMQ."""
+        return self.settings.queue_prefix
+
+    @property
     def queues(self) -> list[Queue]:
         """The queues of the imported actors, and those that they declare; without any, all."""
         if self.problems:  # no broker can be built then
-            return list(weighted(QUEUES, "").values())
+            return list(weighted(QUEUES, "", self.prefix).values())
         broker = build.broker()
         return list((broker.used_queues() or broker.declared).values())
 
@@ -80,7 +85,9 @@ class Surroundings:
     def management(self) -> Management | None:
         """Return the management API, where the environment names it."""
         url = self.settings.management_url
-        return None if url is None else Management(url.get_secret_value(), self.vhost)
+        if url is None:
+            return None
+        return Management(url.get_secret_value(), self.vhost, prefix=self.prefix)
 
     def ask(self, question: Callable[[Management], T]) -> T | None:
         """Ask the management API; `None` without one, or if it refuses (its own check tells)."""

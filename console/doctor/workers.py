@@ -12,7 +12,7 @@ from middleware.retries import retry_queues
 
 def check(here: Surroundings) -> Iterator[Finding]:
     """Look for queues without a consumer: nothing else says that nobody takes their jobs."""
-    found = depths(here.urls, [queue.name for queue in here.queues])
+    found = depths(here.urls, [queue.name for queue in here.queues], prefix=here.prefix)
     alone = {name: one.ready for name, one in found.items() if not one.consumers}
     full = [f"{name} ({ready} ready)" for name, ready in alone.items() if ready]
     empty = [name for name in sorted(with_actors(here)) if alone.get(name) == 0]

@@ -146,3 +146,14 @@ def test_a_zone_nobody_knows_is_refused_with_the_one_meant(monkeypatch):
 
     with pytest.raises(SettingsError, match=r"WORKSHED_TIME_ZONE: .*did you mean Europe/Paris"):
         settings()
+
+
+@pytest.mark.parametrize("prefix", ["", "shop.", "_a-1", "a" * 100])
+def test_a_prefix_of_queues_is_as_a_name_of_one(prefix):
+    assert Settings(queue_prefix=prefix).queue_prefix == prefix
+
+
+@pytest.mark.parametrize("prefix", ["1a", ".a", "a b", "a/", "a" * 101])
+def test_a_prefix_that_rabbitmq_or_a_pattern_would_trip_over_is_refused(prefix):
+    with pytest.raises(ValueError, match="must begin with a letter or underscore"):
+        Settings(queue_prefix=prefix)

@@ -67,11 +67,12 @@ answers: Kept[Told] = Kept()
 def told(names: Sequence[str]) -> Told:
     """Return what RabbitMQ tells of these queues, and of its alarms; never raises."""
     try:
-        urls, api = list(rabbitmq().urls), management(API_S)
+        broker, api = rabbitmq(), management(API_S)
     except WorkshedError as err:
         return Told(troubles=[err])
-    key = (*urls, str(settings().management_url), *names)
-    return answers.get(key, lambda: ask(urls, api, names, AMQP_S, alarms=True))
+    urls, prefix = list(broker.urls), broker.prefix
+    key = (*urls, prefix, str(settings().management_url), *names)
+    return answers.get(key, lambda: ask(urls, api, names, AMQP_S, prefix=prefix, alarms=True))
 
 
 def link() -> Management | None:

@@ -77,7 +77,7 @@ def purge(deed: Deed) -> Done:
     """Discard what RabbitMQ has ready there; say first how much that is."""
     broker, name = rabbitmq(), deed.form.one("name")
     check_queues(deed.conn, [name])
-    found = depths(broker.urls, [name])
+    found = depths(broker.urls, [name], prefix=broker.prefix)
     if name not in found:
         raise NotFoundError(f"RabbitMQ has no queue {name!r} yet.")
     count = min(found[name].ready, AT_ONCE)
