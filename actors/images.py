@@ -33,7 +33,9 @@ def process_image(
     options = images.Options(width, height, quality, settings().image_format)
     with db.transaction() as conn:
         original = images.find(conn, attachment_id)
-        variant = images.find_variant(conn, original, options)
+        # Strictly the name counts, too, and an image of the same content says nothing about that.
+        strict = settings().image_strict
+        variant = None if strict else images.find_variant(conn, original, options)
     try:
         variant = variant or images.make(original, options)
     except images.ImageRefusedError as refusal:

@@ -104,8 +104,13 @@ class Settings(BaseSettings):
     """What images become; with `jpeg`, PNG where they have alpha. What moves becomes WebP."""
     image_max_bytes: PositiveInt = 30_000_000
     """Bytes of the largest image that is processed."""
-    image_max_pixels: PositiveInt = 40_000_000
+    image_max_pixels: PositiveInt = 50_000_000
     """Pixels of the largest image that is processed, or of one frame of it."""
+    image_max_jpeg_pixels: PositiveInt = 100_000_000
+    """Pixels of the largest JPEG, which needs less memory: it is decoded at reduced size."""
+    image_strict: bool = False
+    """Refuse images with bytes behind their end, a name of another format or a script anywhere in
+    them, too. For those who serve the originals that people upload."""
     image_max_frames: PositiveInt = 500
     """Frames, or pages, of the longest image that is processed."""
     image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)

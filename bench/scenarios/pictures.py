@@ -62,6 +62,7 @@ def decoded(source: Path, target: Path) -> None:
         ".jpg",
         config.image_max_bytes,
         config.image_max_pixels,
+        config.image_max_jpeg_pixels,
         config.image_max_frames,
     )
     with source.open("rb") as read, target.open("wb") as write:

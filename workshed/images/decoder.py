@@ -120,7 +120,7 @@ def _made(answer: dict[str, Any], cpu_s: float) -> Made:
     """Return what was made, or raise what the answer says."""
     match answer:
         case {"made": made}:
-            return Made(**made)
+            return Made(**{**made, "notes": tuple(made["notes"])})
         case {"refused": reason}:
             raise ImageRefusedError(reason)
         case {"memory": limit_bytes}:

@@ -1,5 +1,6 @@
 """Make an image of a content, and keep it."""
 
+import logging
 from pathlib import PurePath
 
 from workshed import blobs
@@ -10,6 +11,8 @@ from workshed.images.variants import Variant
 from workshed.pixels import Wanted
 from workshed.settings import Settings, settings
 from workshed.storage import storage
+
+logger = logging.getLogger(__name__)
 
 
 def make(original: Original, options: Options) -> Variant:
@@ -22,6 +25,8 @@ def make(original: Original, options: Options) -> Variant:
     with store.open(original.sha256) as source, store.draft() as target:
         made = decoder.decode(source, target, wanted(original, options, settings()))
         blob = blobs.keep(target)
+    for note in made.notes:
+        logger.info("attachment %d: %s", original.attachment_id, note)
     return Variant(blob.sha256, made.media_type, made.width, made.height, made.frames)
 
 
@@ -35,5 +40,7 @@ def wanted(original: Original, options: Options, config: Settings) -> Wanted:
         suffix=PurePath(original.filename).suffix,
         max_bytes=config.image_max_bytes,
         max_pixels=config.image_max_pixels,
+        max_jpeg_pixels=config.image_max_jpeg_pixels,
         max_frames=config.image_max_frames,
+        strict=config.image_strict,
     )

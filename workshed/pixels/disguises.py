@@ -12,14 +12,20 @@ from workshed.pixels.errors import RefusedError
 
 # Readers of PDF look for its beginning that far into a file.
 _PDF_HEAD_BYTES = 1024
+# So far into a file browsers look for a tag, where nobody has said what it is.
+_SNIFFED_BYTES = 1445
 _CODE = re.compile(rb"<(?:\?php\s|script[\s>])", re.IGNORECASE)
 
 
-def check(data: bytes) -> None:
-    """Refuse an image that other programs may take for a PDF, a ZIP file or a script."""
+def check(data: bytes, *, strict: bool) -> None:
+    """Refuse an image that other programs may take for a PDF, a ZIP file or a script.
+
+    A script is looked for where a browser looks, and everywhere if `strict`: what cameras write
+    about a picture has such words, and a program that includes files reads all of them.
+    """
     if (at := data.find(b"%PDF-", 0, _PDF_HEAD_BYTES)) >= 0:
         raise RefusedError(f"it is a PDF as well, which begins at byte {at}")
-    if code := _CODE.search(data):
+    if code := _CODE.search(data, 0, len(data) if strict else _SNIFFED_BYTES):
         found = code[0].decode("ascii").strip()
         raise RefusedError(f"it holds a script as well: {found} at byte {code.start()}")
     if _is_zip(data):

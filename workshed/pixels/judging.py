@@ -1,5 +1,6 @@
 """Which files are looked at further. Nothing is decoded here."""
 
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from workshed.pixels import disguises, ends, kinds
@@ -18,17 +19,30 @@ def content(source: BinaryIO, max_bytes: int) -> bytes:
     return source.read()
 
 
-def judge(data: bytes, wanted: Wanted) -> tuple[str, int]:
-    """Return the format and the frames of a file that is an image, whole, and nothing else.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A file that is an image."""
 
-    Raises `RefusedError` otherwise, also when it is named for another format.
+    kind: str
+    frames: int
+    notes: tuple[str, ...]
+    """What is odd about it, and would be refused if it were looked at strictly."""
+
+
+def judge(data: bytes, wanted: Wanted) -> Judged:
+    """Look at a file that should be an image, and whole.
+
+    Raises `RefusedError` where it is not; if `strict` is wanted, also when it is named for another
+    format, or when there is more in it than an image.
     """
     kind = kinds.kind(data)
-    kinds.check_name(wanted.suffix, kind)
-    disguises.check(data)
-    frames = ends.extent(kind, data).frames
-    check_frames(frames, wanted.max_frames, "pages" if kind == "TIFF" else "frames")
-    return kind, frames
+    disguises.check(data, strict=wanted.strict)
+    extent, rest = ends.extent(kind, data)
+    notes = tuple(filter(None, (kinds.name_problem(wanted.suffix, kind), rest)))
+    if notes and wanted.strict:
+        raise RefusedError(notes[0])
+    check_frames(extent.frames, wanted.max_frames, "pages" if kind == "TIFF" else "frames")
+    return Judged(kind, extent.frames, notes)
 
 
 def check_frames(count: int, limit: int, what: str = "frames") -> None:

@@ -59,16 +59,16 @@ def kind(data: bytes) -> str:
     raise RefusedError(f"it is {_other(data)}, not one of {known}")
 
 
-def check_name(suffix: str, name: str) -> None:
-    """Refuse a file that is named for another format than `name`."""
+def name_problem(suffix: str, name: str) -> str | None:
+    """Say so of a file that is named for another format than `name`."""
     suffix = suffix.lower()
     if not suffix or suffix in SUFFIXES[name]:
-        return
+        return None
     holds = f"{'an' if name == 'AVIF' else 'a'} {called(name)}"
     if any(suffix in suffixes for suffixes in SUFFIXES.values()):
-        raise RefusedError(f"it is named {suffix} and is {holds}")
+        return f"it is named {suffix} and is {holds}"
     fitting = ", ".join(SUFFIXES[name])
-    raise RefusedError(f"it is named {suffix[:20]!a} and is {holds}, whose name ends in {fitting}")
+    return f"it is named {suffix[:20]!a} and is {holds}, whose name ends in {fitting}"
 
 
 def called(name: str) -> str:

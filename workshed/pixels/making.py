@@ -1,12 +1,13 @@
 """The one function of this package: an image that fits, made of a file that nobody trusts."""
 
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO
 
 from workshed.pixels import moving, still
 from workshed.pixels.fit import LONGEST_SIDE_PX
-from workshed.pixels.judging import content, judge
+from workshed.pixels.judging import Judged, content, judge
 from workshed.pixels.opening import decoding, opened
 from workshed.pixels.shrinking import shrink
 from workshed.pixels.wanted import Made, Wanted
@@ -31,11 +32,16 @@ def make(source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
 
 
 def _encode(data: bytes, file: BytesIO, wanted: Wanted) -> Made:
-    kind, counted = judge(data, wanted)
-    with opened(data, kind, wanted) as image:
-        shown = moving.frames(image, kind, counted)
+    judged = judge(data, wanted)
+    made = _written(data, judged, file, wanted)
+    return replace(made, notes=judged.notes)
+
+
+def _written(data: bytes, judged: Judged, file: BytesIO, wanted: Wanted) -> Made:
+    with opened(data, judged.kind, wanted) as image:
+        shown = moving.frames(image, judged.kind, judged.frames)
         if len(shown) > 1:
-            return moving.write(image, shown, kind, file, wanted)
+            return moving.write(image, shown, judged.kind, file, wanted)
         longest = LONGEST_SIDE_PX[wanted.format]
         small = shrink(image, min(wanted.width, longest), min(wanted.height, longest))
         return still.write(small, file, wanted)

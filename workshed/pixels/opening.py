@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 
 # Each registers its format. Without them Pillow would load the plugins of all its formats.
@@ -47,6 +48,7 @@ _STUMBLES = (
     zlib.error,
 )
 _LONGEST_REASON = 300
+_limit_of: ContextVar[int] = ContextVar("pixels that an image may have")
 # It may quote the file, and PostgreSQL takes no zeros in a text.
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
@@ -55,12 +57,13 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 def decoding(wanted: Wanted) -> Generator[None]:
     """Refuse what Pillow cannot decode; what is written inside goes to memory only."""
     # Pillow raises above twice its limit, also for what grows while it is decoded.
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (wanted.max_pixels + 1) // 2
+    before = Image.MAX_IMAGE_PIXELS
+    _limit(max(wanted.max_pixels, wanted.max_jpeg_pixels))
     try:
         yield
     except Image.DecompressionBombError as err:
         found = re.search(r"\d+", str(err))
-        raise _too_large(int(found[0]) if found else 0, wanted.max_pixels) from err
+        raise _too_large(int(found[0]) if found else 0, _limit_of.get()) from err
     except UnidentifiedImageError as err:  # its text is about Python's file object
         raise RefusedError("it cannot be decoded: its header is broken") from err
     except _STUMBLES as err:
@@ -74,9 +77,11 @@ def decoding(wanted: Wanted) -> Generator[None]:
 
 def opened(data: bytes, kind: str, wanted: Wanted) -> ImageFile.ImageFile:
     """Open an image and read its header; raises `RefusedError` for one that is too large."""
+    most = wanted.most_pixels(kind)
+    _limit(most)
     image = Image.open(BytesIO(data), formats=[kind])
-    if image.width * image.height > wanted.max_pixels:
-        raise _too_large(image.width * image.height, wanted.max_pixels)
+    if image.width * image.height > most:
+        raise _too_large(image.width * image.height, most)
     if image.mode in {"F", "I"}:
         raise RefusedError(f"its pixels are signed or 32-bit numbers (mode {image.mode})")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -84,6 +89,12 @@ def opened(data: bytes, kind: str, wanted: Wanted) -> ImageFile.ImageFile:
     if kind in {"AVIF", "PNG"}:  # of the others they were counted before
         check_frames(getattr(image, "n_frames", 1), wanted.max_frames)
     return image
+
+
+def _limit(pixels: int) -> None:
+    """Let Pillow raise for more pixels than these."""
+    Image.MAX_IMAGE_PIXELS = (pixels + 1) // 2
+    _limit_of.set(pixels)
 
 
 def _too_large(pixels: int, limit: int) -> RefusedError:

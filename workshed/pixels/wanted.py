@@ -27,8 +27,17 @@ class Wanted:
     max_bytes: int
     max_pixels: int
     """Of the image or, if it moves, of one frame."""
+    max_jpeg_pixels: int
+    """Of a JPEG, which is decoded at reduced size."""
     max_frames: int
     """Frames, or pages of a TIFF."""
+    strict: bool = False
+    """Refuse what is harmless in an image that is made anew, but not in an original that is served:
+    bytes behind its end, a name for another format, a script anywhere in it."""
+
+    def most_pixels(self, kind: str) -> int:
+        """Return how many pixels an image of a format may have."""
+        return self.max_jpeg_pixels if kind == "JPEG" else self.max_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +48,5 @@ class Made:
     width: int
     height: int
     frames: int
+    notes: tuple[str, ...] = ()
+    """What is odd about the file, and was no reason to refuse it."""

@@ -125,6 +125,39 @@ def test_what_cannot_become_an_image_is_discarded_with_the_reason(
     ]
 
 
+def test_a_photo_with_a_trailer_and_another_name_is_made_and_noted(
+    jobs, upload, picture, variants, caplog
+):
+    caplog.set_level("INFO", "workshed.images.making")
+    attachment = upload(picture() + b"MRM" * 100, "photo.png")
+
+    jobs.drain()
+
+    assert len(variants(attachment)) == 1
+    assert [record.message for record in caplog.records] == [
+        f"attachment {attachment}: it is named .png and is a JPEG",
+        f"attachment {attachment}: 300 bytes follow the end of the JPEG at {len(picture())}",
+    ]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_same_bytes_get_the_same_answer_whatever_was_made_before(
+    jobs, upload, picture, variants, monkeypatch, strict
+):
+    """Strictly the name is part of the question, whether or not the content is known."""
+    monkeypatch.setenv("WORKSHED_IMAGE_STRICT", str(strict))
+    settings.cache_clear()
+    misnamed = upload(picture(), "photo.png")
+    jobs.drain()
+    upload(picture(), "photo.jpg")
+    jobs.drain()
+    again = upload(picture(), "photo.png")
+    jobs.drain()
+
+    said = "it is named .png and is a JPEG" if strict else None
+    assert [refusal(misnamed), refusal(again)] == [said, said]
+
+
 def test_a_refusal_that_comes_twice_is_told_once(jobs, upload, told):
     attachment = upload(b"")
     jobs.drain()

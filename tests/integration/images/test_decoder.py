@@ -31,6 +31,7 @@ WANTED = Wanted(
     suffix="",
     max_bytes=30_000_000,
     max_pixels=40_000_000,
+    max_jpeg_pixels=40_000_000,
     max_frames=500,
 )
 
@@ -526,7 +527,7 @@ from pathlib import Path
 from workshed.images.decoder import Decoder
 from workshed.pixels import Wanted
 decoder = Decoder()
-wanted = Wanted(800, 800, 85, "jpeg", "", 30_000_000, 40_000_000, 500)
+wanted = Wanted(800, 800, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
 def run(path):
     with open(path, "rb") as source, tempfile.TemporaryFile() as target:
         decoder.decode(source, target, wanted)
@@ -605,7 +606,7 @@ import gc, os, sys, tempfile
 from workshed.images.decoder import Decoder
 from workshed.pixels import Wanted
 decoder = Decoder()
-wanted = Wanted(80, 60, 85, "jpeg", "", 30_000_000, 40_000_000, 500)
+wanted = Wanted(80, 60, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
 with open(sys.argv[1], "rb") as source, tempfile.TemporaryFile() as target:
     decoder.decode(source, target, wanted)
 fork = os.fork()

@@ -30,8 +30,10 @@ def wanted():
             "max_bytes": 30_000_000,
             "max_pixels": 40_000_000,
             "max_frames": 500,
+            "strict": True,  # which looks at more
         }
-        return Wanted(**usual | values)
+        given = usual | values
+        return Wanted(**{"max_jpeg_pixels": given["max_pixels"]} | given)
 
     return change
 

@@ -20,13 +20,20 @@ _EXTENTS: dict[str, Callable[[bytes], Extent]] = {
 _NOT_ZERO = re.compile(rb"[^\0]")
 
 
-def extent(kind: str, data: bytes) -> Extent:
-    """Return how far the image reaches; raises `RefusedError` when less or more is there.
+def extent(kind: str, data: bytes) -> tuple[Extent, str | None]:
+    """Return how far the image reaches, and what is wrong with more that follows it.
 
-    Zeros may follow: cameras and disks pad with them.
+    Zeros may follow: cameras and disks pad with them. So may what phones are known to write behind
+    their pictures. Raises `RefusedError` when less is there than the image.
     """
-    found = _EXTENTS[kind](data)
+    try:
+        found = _EXTENTS[kind](data)
+    except RefusedError as err:
+        if kind != "JPEG":
+            raise
+        # It may be whole, and what follows it cut off.
+        return Extent(jpeg.end(data, 0)), err.reason
     if other := _NOT_ZERO.search(data, found.end):
         more = len(data) - other.start()
-        raise RefusedError(f"{more} bytes follow the end of the {called(kind)} at {found.end}")
-    return found
+        return found, f"{more} bytes follow the end of the {called(kind)} at {found.end}"
+    return found, None
