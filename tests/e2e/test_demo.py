@@ -145,5 +145,13 @@ def _left_behind(said):
     return [
         path
         for path in Path("/proc").glob("[0-9]*/cmdline")
-        if folder.encode() in path.read_bytes()
+        if folder.encode() in _command_line(path)
     ]
+
+
+def _command_line(path):
+    """The command line of a process; nothing of one that has ended meanwhile."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
