@@ -9,7 +9,6 @@ from brokers import broker
 from workshed import product
 from workshed.cron import daily
 from workshed.duration import ms
-from workshed.jobs import retention
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
@@ -17,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 @dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=30), periodic=daily("03:30"))
 def maintain() -> None:
-    """Delete what is older than its retention every night, and look after old imports.
+    """Delete expired records of the product every night, and look after old imports.
 
     Twice: a copy passes over what the other deletes, and finds the rest gone.
     Half-way: what was deleted is committed; the next run goes on.
     """
     look_after_all()
-    deleted = {**retention.prune(settings()), **product.prune(settings())}
+    deleted = product.prune(settings())
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

@@ -28,6 +28,7 @@ from brokers.lateness import tell_lateness
 from brokers.mail_troubles import MailTroubles
 from brokers.oldest import Oldest
 from brokers.overview import overview
+from brokers.pruner import Pruner
 from brokers.publisher import Publication, Ticket
 from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
@@ -41,7 +42,7 @@ from middleware.metrics import serve_own
 from workshed import db, logs, migrate, probes
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.jobs import batches, dead, queues, relays, windows
+from workshed.jobs import batches, dead, queues, relays, retention, windows
 from workshed.jobs.windows import Taken
 from workshed.metrics import meters
 from workshed.metrics.meter import Counter
@@ -316,6 +317,7 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
     duties: list[Duty] = [
         Resend(publisher, found.declared, settings().resend_after),
         Housekeeping(settings().fence_retention),
+        Pruner(retention.rules(settings())),
         sweep,
         call_waiting,
         cancel_batches,

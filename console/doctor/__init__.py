@@ -52,6 +52,7 @@ CHECKS = (
     Check("relay", jobs.relay, needs=MIGRATED),
     Check("periodic jobs", jobs.periodic, needs=MIGRATED),
     Check("dead jobs", jobs.died, needs=MIGRATED),
+    Check("retention", jobs.expired, needs=MIGRATED),
     Check("paused queues", queues.paused, needs=MIGRATED),
     Check("RabbitMQ", rabbitmq.reachable, reads=("broker_url",)),
     Check("RabbitMQ version", rabbitmq.version, needs=BROKER),

@@ -7,10 +7,12 @@ from console import troubles
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, ok, warning
 from console.words import in_words, jobs
-from workshed.jobs import dead, recurring, relays, windows
+from workshed.jobs import dead, recurring, relays, retention, windows
 
 LATE = timedelta(seconds=10)
 SHOWN = 3
+BEHIND = timedelta(days=1)
+"""Relays delete what has expired every hour."""
 OVERDUE = timedelta(seconds=30)
 """A relay looks every 5 s."""
 
@@ -55,3 +57,17 @@ def died(here: Surroundings) -> Iterator[Finding]:
     more = ", …" if len(groups) > SHOWN else ""
     said = f"dead: {jobs(sum(one.count for one in groups))} ({most}{more})"
     yield warning(said, "workshed dead list --group")
+
+
+def expired(here: Surroundings) -> Iterator[Finding]:
+    """See that relays delete the records that have expired."""
+    with here.connect() as conn:
+        ages = retention.ages(conn)
+    behind = {name: age for name, age in ages.items() if age > BEHIND}
+    if behind:
+        longest = in_words(max(behind.values()))
+        said = f"expired records stay: {', '.join(behind)}, for up to {longest}"
+        yield warning(said, "start a relay of this release (workshed relay), or read its log")
+    else:
+        longest = in_words(max(ages.values(), default=timedelta()))
+        yield ok(f"retention: relays have deleted all expired records within {longest}")

@@ -427,3 +427,23 @@ def statistics(conn):
           FROM pg_stat_user_tables WHERE relname = 'schedule'
     """
     return conn.execute(query).fetchone()
+
+
+def test_a_relay_deletes_what_has_expired_whatever_the_application_has(
+    parts, start_worker, conn, eventually
+):
+    """Its workers know no actor but its own, and its relay none at all."""
+    conn.execute("""
+        INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
+        SELECT n, 0, 1, 'parts', '', 'no', jobs.now() - interval '1 year'
+          FROM generate_series(1, 2500) AS n
+    """)
+    conn.execute("""
+        CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs
+            FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')
+    """)
+
+    start_worker("parts")
+
+    query = "SELECT (SELECT count(*) FROM jobs.dead), to_regclass('jobs.runs_2026_01_31')"
+    eventually(lambda: conn.execute(query).fetchone() == (0, None))

@@ -9,17 +9,20 @@ from urllib.parse import urlsplit, urlunsplit
 import dramatiq
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from brokers import schedule
+from brokers.pruner import EVERY_S, Pruner
 from middleware import Unique
 from tests import pages
 from tests.e2e.parts import MAKE, PAGE, drop, run
 from tests.forbidden import attempts, columns_of
 from workshed import db
-from workshed.jobs import queues
+from workshed.jobs import queues, retention
 from workshed.jobs.queues import Actor
 from workshed.roles import COLUMNS, FUNCTIONS, ROLES, SEQUENCES, TABLES, script
+from workshed.settings import settings
 
 BY_ADMINISTRATOR = pages.block(PAGE, "administrator")
 SNAPSHOTS = pages.block(PAGE, "snapshots")
@@ -186,7 +189,10 @@ def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
     worker.execute("SELECT jobs.add_runs_partitions()")
 
     assert partitions(conn) == 3
-    dropped = worker.execute("SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')")
+    drop = "SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')"
+    with pytest.raises(InsufficientPrivilege):
+        worker.execute(drop)
+    dropped = login("relay").execute(drop)
     assert dropped.fetchone() == (3,)
     assert partitions(conn) == 0
 
@@ -194,6 +200,41 @@ def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
 def partitions(conn):
     query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
     return conn.execute(query).fetchone()[0]
+
+
+def test_a_relay_may_delete_all_that_expires(conn, login):
+    """Of each kind there is one that has."""
+    conn.execute("""
+        INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
+        VALUES ('a', 0, 1, 'low', '', 'no', jobs.now() - interval '1 year');
+        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason,
+                                   ended_at)
+        VALUES ('b', 0, 1, 'low', 'greet', 'retried', 'no', jobs.now() - interval '1 year');
+        INSERT INTO jobs.batches (id, description, completed_at)
+        VALUES (gen_random_uuid(), 'old', jobs.now() - interval '1 year');
+        INSERT INTO jobs.batch_callbacks (batch_id, event, message_id, actor, sent_at)
+        SELECT id, 'success', 'c', 'greet', jobs.now() FROM jobs.batches;
+        INSERT INTO jobs.batch_jobs SELECT 'd', id, 'succeeded', jobs.now() FROM jobs.batches;
+        INSERT INTO jobs.recurring (name, queue, kind, spec, zone, late, late_within, words,
+                                    options, next_at, seen_at)
+        VALUES ('nightly', 'low', 'cron', '0 3 * * *', 'UTC', 'once', '1 day', '', '{}',
+                jobs.now(), jobs.now() - interval '1 year');
+        INSERT INTO jobs.occurrences (job, planned, message_id, made_by)
+        VALUES ('nightly', jobs.now() - interval '1 year', 'e', 'clock');
+        INSERT INTO jobs.runs_lost VALUES (jobs.now() - interval '1 year', 'old', 1);
+        CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs
+            FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z');
+    """)
+    relay, prune = login("relay"), Pruner(retention.rules(settings()))
+
+    while prune(relay) != EVERY_S:
+        pass
+
+    tables = ("dead", "attempts", "batches", "batch_callbacks", "batch_jobs", "recurring")
+    for table in (*tables, "occurrences", "runs_lost"):
+        count = sql.SQL("SELECT count(*) FROM jobs.{}").format(sql.Identifier(table))
+        assert conn.execute(count).fetchone() == (0,), table
+    assert conn.execute("SELECT to_regclass('jobs.runs_2026_01_31')").fetchone() == (None,)
 
 
 def test_an_owner_who_makes_no_roles_gives_them_their_rights(

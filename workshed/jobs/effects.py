@@ -24,7 +24,21 @@ def is_claimed(conn: Connection, scope: str, key: str) -> bool:
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete keys no copy can ask for any more, at most `limit`; return how many."""
+    """Delete keys no copy can ask for any more, at most `limit`; return how many, or were renewed.
+
+    Keys of jobs that wait or are dead are renewed once a day. Once RabbitMQ has such a job, no row
+    tells that it lives, and it still has to find the keys of its earlier attempts.
+    """
+    renew = """
+        UPDATE jobs.once SET done_at = jobs.now()
+         WHERE (scope, key) IN (
+               SELECT scope, key FROM jobs.once AS o
+                WHERE done_at < jobs.now() - least(%(older_than)s / 2, interval '1 day')
+                  AND (EXISTS (SELECT FROM jobs.schedule WHERE message_id = o.message_id)
+                       OR EXISTS (SELECT FROM jobs.dead WHERE message_id = o.message_id))
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
     query = """
         DELETE FROM jobs.once
          WHERE (scope, key) IN (
@@ -35,4 +49,5 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
                 LIMIT %(limit)s
                   FOR UPDATE SKIP LOCKED)
     """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+    values = {"older_than": older_than, "limit": limit}
+    return max(conn.execute(renew, values).rowcount, conn.execute(query, values).rowcount)

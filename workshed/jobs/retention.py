@@ -1,10 +1,8 @@
-"""Delete what is older than it is kept for, in small batches."""
+"""Which records expire, and how they are deleted in small batches."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-
-from psycopg.errors import LockNotAvailable
 
 from workshed import db
 from workshed.db import Connection
@@ -12,49 +10,74 @@ from workshed.jobs import attempts, batch_rows, dead, occurrences, recurring, ru
 from workshed.jobs.current import checkpoint
 from workshed.settings import Settings
 
-logger = logging.getLogger(__name__)
-
 BATCH = 1_000
+"""Rows that are deleted in one transaction."""
 
 Prune = Callable[[Connection, timedelta, int], int]
 """Deletes at most so many rows that are older; returns how many."""
 
 
-def rules(config: Settings) -> Iterator[tuple[str, Prune, timedelta]]:
-    """Yield what is deleted, how, and after how long.
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A kind of record that expires."""
 
-    The dead before their attempts and batches, which are kept as long as they are. Fences are no
-    matter of days, so relays delete them every hour.
+    name: str
+    prune: Prune
+    older_than: timedelta
+    batch: int = BATCH
+    """How many are deleted in one transaction."""
+
+
+def rules(config: Settings) -> list[Rule]:
+    """Return all kinds, in the order in which they are deleted.
+
+    Dead jobs come before their attempts and batches, which are kept as long as they are.
     """
-    yield "dead", dead.prune, config.dead_retention
-    yield "attempts", attempts.prune, config.attempt_retention
-    yield "batches", batch_rows.prune, config.attempt_retention
-    yield "recurring", recurring.prune, config.attempt_retention
-    yield "occurrences", occurrences.prune, config.attempt_retention
+    return [
+        Rule("dead jobs", dead.prune, config.dead_retention),
+        Rule("attempts", attempts.prune, config.attempt_retention),
+        Rule("batches", batch_rows.prune, config.attempt_retention),
+        Rule("periodic jobs", recurring.prune, config.attempt_retention),
+        Rule("periodic runs", occurrences.prune, config.attempt_retention),
+        # A day at a time: each drop locks out readers of the history for a moment.
+        Rule("history", runs.prune, config.runs_retention, batch=1),
+    ]
 
 
-def prune(config: Settings) -> dict[str, int]:
-    """Delete all of it, each batch in a transaction of its own; return how many of each."""
-    found = {name: all_of(rule, older_than) for name, rule, older_than in rules(config)}
-    return {**found, "days of runs": _days_of_runs(config.runs_retention)}
+def begin(conn: Connection, within: timedelta) -> bool:
+    """Claim the rest of this transaction for one batch; False while another relay has one.
+
+    PostgreSQL ends a statement of the batch that takes longer than `within`.
+    """
+    query = "SELECT pg_try_advisory_xact_lock(hashtextextended('jobs.pruned', 0))"
+    if conn.execute(query).fetchone() != (True,):
+        return False
+    span = f"{within // timedelta(milliseconds=1)}ms"
+    conn.execute("SELECT set_config('statement_timeout', %s, true)", (span,))
+    return True
 
 
-def _days_of_runs(older_than: timedelta) -> int:
-    """Forget the history by whole days; what somebody reads now is left to the next night."""
-    try:
-        with db.transaction() as conn:
-            return runs.prune(conn, older_than)
-    except LockNotAvailable:
-        logger.warning("old runs are left for now, since somebody reads them")
-        return 0
+def note(conn: Connection, name: str) -> None:
+    """Note that nothing of this kind has expired any more."""
+    query = """
+        INSERT INTO jobs.pruned (name) VALUES (%s)
+        ON CONFLICT (name) DO UPDATE SET done_at = EXCLUDED.done_at
+    """
+    conn.execute(query, (name,))
 
 
-def all_of(rule: Prune, older_than: timedelta) -> int:
-    """Delete what a rule deletes, batch after batch, each in a transaction; return how many."""
+def ages(conn: Connection) -> dict[str, timedelta]:
+    """Return how long ago all expired records were deleted, by kind."""
+    query = "SELECT name, jobs.now() - done_at FROM jobs.pruned ORDER BY done_at, name"
+    return dict(conn.execute(query).fetchall())
+
+
+def all_of(prune: Prune, older_than: timedelta) -> int:
+    """Delete all that is older, batch after batch, each in a transaction; return how many."""
     total, deleted = 0, BATCH
     while deleted == BATCH:
         checkpoint()
         with db.transaction() as conn:
-            deleted = rule(conn, older_than, BATCH)
+            deleted = prune(conn, older_than, BATCH)
         total += deleted
     return total

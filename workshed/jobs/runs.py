@@ -178,12 +178,26 @@ def of_message(conn: Connection, message_id: str) -> list[Run]:
         return cur.execute(query, (message_id,)).fetchall()
 
 
-def prune(conn: Connection, retention: timedelta) -> int:
-    """Drop whole days that are older than `retention`; return how many.
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Drop up to `limit` of the oldest days that are older as a whole; return how many.
 
-    Raises `psycopg.errors.LockNotAvailable` where somebody reads the history for longer than 2 s.
+    With them go notes of lost runs, at most 1 000 and not counted. Raises
+    `psycopg.errors.LockNotAvailable` where somebody reads the history for longer than 2 s.
     """
-    query = "SELECT jobs.drop_runs_partitions(jobs.now() - %s)"
-    row = conn.execute(query, (retention,)).fetchone()
-    conn.execute("DELETE FROM jobs.runs_lost WHERE recorded_at < jobs.now() - %s", (retention,))
+    lost = """
+        DELETE FROM jobs.runs_lost
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM jobs.runs_lost
+                                  WHERE recorded_at < jobs.now() - %s
+                                  LIMIT 1000))
+    """
+    query = """
+        SELECT jobs.drop_runs_partitions(least(
+               jobs.now() - %s,
+               (SELECT min(to_date(c.relname, '"runs_"YYYY_MM_DD') + %s)::timestamp
+                       AT TIME ZONE 'UTC'
+                  FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+                 WHERE i.inhparent = 'jobs.runs'::regclass)))
+    """
+    conn.execute(lost, (older_than,))
+    row = conn.execute(query, (older_than, limit)).fetchone()
     return 0 if row is None else int(row[0])

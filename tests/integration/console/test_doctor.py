@@ -489,6 +489,25 @@ def test_a_relay_that_is_late(examined, healthy, store):
     assert "the oldest due job has waited for 60 min" in found.said
 
 
+def test_expired_records_that_no_relay_deletes(examined, healthy, conn):
+    query = "UPDATE jobs.pruned SET done_at = jobs.now() - interval '3 days' WHERE name = 'batches'"
+    conn.execute(query)
+
+    found = only(examined()["retention"])
+
+    assert (found.level, found.said) == ("warning", "expired records stay: batches, for up to 3 d")
+    assert "workshed relay" in found.mend
+
+
+def test_expired_records_that_relays_delete(examined, healthy, conn):
+    conn.execute("UPDATE jobs.pruned SET done_at = jobs.now() - interval '2 hours'")
+
+    found = only(examined()["retention"])
+
+    said = "retention: relays have deleted all expired records within 2 h"
+    assert (found.level, found.said) == ("ok", said)
+
+
 def test_a_paused_queue(examined, healthy, conn):
     queues.declare(conn, {"bulk": "quorum"})
     queues.pause(conn, "bulk")

@@ -49,6 +49,23 @@ def test_fences_are_kept_while_their_message_has_a_row(conn):
     assert not effects.claim(conn, "charge", "waits", "waits")
 
 
+def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
+    """It was due after 31 days, and its row is gone as soon as RabbitMQ has it."""
+    effects.claim(conn, "charge", "a", "waits")
+    effects.claim(conn, "charge", "b", "gone")
+    conn.execute("UPDATE jobs.once SET done_at = jobs.now() - interval '29 days'")
+    schedule.insert(conn, row("waits", 1))
+    month = timedelta(days=30)
+
+    effects.prune(conn, month, 10)
+    conn.execute("DELETE FROM jobs.schedule")
+    conn.execute("UPDATE jobs.once SET done_at = done_at - interval '2 days'")
+
+    assert effects.prune(conn, month, 10) == 1
+    assert not effects.claim(conn, "charge", "a", "waits")
+    assert effects.claim(conn, "charge", "b", "gone")
+
+
 # Starts
 
 

@@ -1,14 +1,29 @@
-"""What the nightly job deletes, and what it leaves."""
+"""What relays delete, and what they leave."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from actors import maintain
+from brokers import pruner
+from brokers.background import Background
+from brokers.pruner import EVERY_S, Pruner
+from workshed import db
 from workshed.cron import daily
-from workshed.jobs import attempts, batches, dead, occurrences, recurring, retention, schedule
+from workshed.jobs import (
+    attempts,
+    batches,
+    dead,
+    occurrences,
+    recurring,
+    retention,
+    runs,
+    schedule,
+    windows,
+)
 from workshed.jobs.recurring import Declared
+from workshed.jobs.retention import Rule
 from workshed.settings import settings
 
 NOW = datetime.now(UTC)
@@ -79,6 +94,19 @@ def ran(conn):
     return ran
 
 
+def prune(**batches):
+    """Do as a relay does once an hour; how many batches there were."""
+    rules = [
+        dataclasses.replace(rule, batch=batches.get("batch", rule.batch))
+        for rule in retention.rules(settings())
+    ]
+    duty, turns = Pruner(rules), 1
+    with db.connect() as conn:
+        while duty(conn) != EVERY_S:
+            turns += 1
+    return turns
+
+
 def ages(rows):
     found = rows("SELECT planned FROM jobs.occurrences ORDER BY planned")
     return [(NOW - planned).days for (planned,) in found]
@@ -88,7 +116,7 @@ def test_the_dead_are_deleted_after_half_a_year(database, rows, died):
     died("old", days=181)
     died("young", days=179)
 
-    retention.prune(settings())
+    prune()
 
     assert rows("SELECT message_id FROM jobs.dead") == [("young",)]
 
@@ -97,7 +125,7 @@ def test_attempts_of_jobs_that_ended_are_deleted_after_three_months(database, ro
     failed("old", days=91)
     failed("young", days=89)
 
-    retention.prune(settings())
+    prune()
 
     assert rows("SELECT message_id FROM jobs.attempts") == [("young",)]
 
@@ -110,7 +138,7 @@ def test_attempts_of_jobs_that_wait_or_are_dead_are_kept(database, rows, conn, f
     failed("waiting", days=100)
     failed("gone", days=100)
 
-    retention.prune(settings())
+    prune()
 
     assert rows("SELECT message_id FROM jobs.attempts ORDER BY 1") == [("dead",), ("waiting",)]
 
@@ -119,7 +147,7 @@ def test_old_runs_are_deleted_but_the_last_of_each_job(database, rows, noted, ra
     for days in (400, 300, 200):
         ran(days)
 
-    retention.prune(settings())
+    prune()
 
     assert ages(rows) == [200]
 
@@ -128,7 +156,7 @@ def test_runs_of_a_job_that_is_long_gone_are_deleted_with_it(database, rows, not
     ran(200)
     rows("UPDATE jobs.recurring SET seen_at = jobs.now() - interval '91 days' RETURNING 1")
 
-    retention.prune(settings())
+    prune()
 
     assert ages(rows) == []
     assert rows("SELECT 1 FROM jobs.recurring") == []
@@ -141,16 +169,13 @@ def test_runs_that_may_still_be_made_late_are_remembered(database, rows, noted, 
     for days in (40, 20, 10):
         ran(days)
 
-    retention.prune(settings())
+    prune()
 
     assert ages(rows) == [20, 10]
 
 
-def test_batches_are_deleted_three_months_after_they_were_complete(
-    database, rows, conn, died, monkeypatch
-):
+def test_batches_are_deleted_three_months_after_they_were_complete(database, rows, conn, died):
     """With all that is about them; one of which a job may still be retried is kept."""
-    monkeypatch.setattr(retention, "BATCH", 2)
     ended = {"old": 91, "young": 89, "dead": 91, "again": 91, "open": None}
     for number, (name, days) in enumerate(ended.items()):
         batch = str(UUID(int=number))
@@ -169,7 +194,7 @@ def test_batches_are_deleted_three_months_after_they_were_complete(
     )
     died("dead 1", days=91)
 
-    retention.prune(settings())
+    prune(batch=2)
 
     kept = [("again",), ("dead",), ("open",), ("young",)]
     assert rows("SELECT description FROM jobs.batches ORDER BY 1") == kept
@@ -177,57 +202,178 @@ def test_batches_are_deleted_three_months_after_they_were_complete(
     assert rows("SELECT count(*) FROM jobs.batch_jobs") == [(12,)]
 
 
-def test_much_is_deleted_in_small_transactions(database, rows, monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 10)
-    rows("""
+def dead_since(rows, count):
+    rows(
+        """
         INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
         SELECT n, 0, 1, 'low', '', 'no', jobs.now() - interval '1 year'
-          FROM generate_series(1, 25) AS n
+          FROM generate_series(1, %s) AS n
         RETURNING 1
-    """)
-    transactions = []
-    begin = retention.db.transaction
-    monkeypatch.setattr(retention.db, "transaction", lambda: transactions.append(1) or begin())
-
-    deleted = retention.prune(settings())
-
-    assert deleted["dead"] == 25
-    assert len(transactions) == 3 + 5  # and one for each of the other tables
+        """,
+        count,
+    )
 
 
-def test_the_nightly_job_does_all_this(database, rows, died, caplog):
+def test_much_is_deleted_in_small_batches_each_committed_alone(database, rows, caplog):
+    dead_since(rows, 25)
+    left = []
+
+    with db.connect() as conn, caplog.at_level("INFO"):
+        duty = Pruner([Rule("dead jobs", dead.prune, timedelta(days=180), 10)])
+        for wait in (pruner.PAUSE_S, pruner.PAUSE_S, EVERY_S):
+            assert duty(conn) == wait
+            left.append(rows("SELECT count(*) FROM jobs.dead")[0][0])
+
+    assert left == [15, 5, 0]
+    assert "deleted expired records: 25 dead jobs" in caplog.text
+
+
+def test_between_two_batches_other_duties_have_their_turn(database, rows, eventually):
+    dead_since(rows, 25)
+    turns = []
+
+    def other(conn):
+        turns.append(rows("SELECT count(*) FROM jobs.dead")[0][0])
+        return 0.0
+
+    rule = Rule("dead jobs", dead.prune, timedelta(days=180), 10)
+    with Background("duties", [Pruner([rule]), other]):
+        eventually(lambda: turns and turns[-1] == 0)
+
+    assert {15, 5} <= set(turns)
+
+
+def test_two_relays_take_turns(database, rows, connect):
+    """And what one deletes is not waited for by the other."""
+    dead_since(rows, 25)
+    rule = Rule("dead jobs", dead.prune, timedelta(days=180), 10)
+    one, other = connect(autocommit=True), connect(autocommit=True)
+
+    with one.transaction():
+        assert retention.begin(one, pruner.LONGEST)
+        rule.prune(one, rule.older_than, rule.batch)
+        assert Pruner([rule])(other) == pruner.TURN_S
+
+    assert Pruner([rule])(other) == pruner.PAUSE_S
+    assert rows("SELECT count(*) FROM jobs.dead") == [(5,)]
+
+
+def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
+    dead_since(rows, 200)
+    rule = Rule("dead jobs", dead.prune, timedelta(days=180), 7)
+
+    with Background("one", [Pruner([rule])]), Background("two", [Pruner([rule])]):
+        eventually(lambda: rows("SELECT count(*) FROM jobs.dead") == [(0,)])
+
+
+def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
+    database, rows, monkeypatch
+):
+    """Its statement is ended by PostgreSQL, however long it would have gone on."""
+    monkeypatch.setattr(pruner, "LONGEST", timedelta(milliseconds=300))
+    dead_since(rows, 25)
+    sizes = []
+
+    def slow(conn, older_than, limit):
+        sizes.append(limit)
+        deleted = dead.prune(conn, older_than, limit)
+        if limit > 10:
+            conn.execute("SELECT pg_sleep(60)")
+        return deleted
+
+    with db.connect() as conn:
+        duty = Pruner([Rule("dead jobs", slow, timedelta(days=180), 100)])
+        while duty(conn) != EVERY_S:
+            pass
+
+    assert sizes == [100, 25, 10, 10, 10]
+    assert rows("SELECT count(*) FROM jobs.dead") == [(0,)]
+
+
+def test_what_never_ends_in_time_keeps_nothing_else(database, rows, monkeypatch, caplog, died):
+    monkeypatch.setattr(pruner, "LONGEST", timedelta(milliseconds=100))
     died("old", days=181)
 
-    with caplog.at_level("INFO"):
-        maintain()
+    def stuck(conn, older_than, limit):
+        conn.execute("SELECT pg_sleep(60)")
 
+    with db.connect() as conn:
+        conn.execute("UPDATE jobs.pruned SET done_at = done_at - interval '3 days'")
+        duty = Pruner([Rule("attempts", stuck, timedelta(), 20), *retention.rules(settings())[:1]])
+        while duty(conn) != EVERY_S:
+            pass
+        age = retention.ages(conn)
+
+    assert "expired attempts stay for an hour" in caplog.text
     assert rows("SELECT 1 FROM jobs.dead") == []
-    assert "deleted 1 dead, 0 attempts" in caplog.text
-    assert str(maintain.options["periodic"]) == "daily 03:30"
+    assert (age["attempts"].days, age["dead jobs"].days) == (3, 0)
 
 
-def test_the_history_is_forgotten_by_whole_days(database, conn, rows):
-    conn.execute(
-        "CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs "
-        "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')"
-    )
+def test_each_kind_is_noted_when_nothing_of_it_has_expired_any_more(database, rows):
+    rows("UPDATE jobs.pruned SET done_at = done_at - interval '3 days' RETURNING 1")
+
+    prune()
+
+    with db.connect() as conn:
+        age = retention.ages(conn)
+    assert set(age) == {rule.name for rule in retention.rules(settings())}
+    assert max(age.values()) < timedelta(hours=1)
+
+
+def days_of_runs(conn, *names):
+    for name in names:
+        conn.execute(
+            f"CREATE TABLE jobs.runs_{name} PARTITION OF jobs.runs "
+            f"FOR VALUES FROM ('{name.replace('_', '-')} 00:00Z') "
+            f"TO (('{name.replace('_', '-')} 00:00Z'::timestamptz + interval '1 day'))"
+        )
     conn.commit()
 
-    assert retention.prune(settings())["days of runs"] == 1
-    assert rows("SELECT to_regclass('jobs.runs_2026_01_31')") == [(None,)]
-    assert retention.prune(settings())["days of runs"] == 0
+
+def test_the_history_is_dropped_by_whole_days_one_at_a_time(database, conn, rows):
+    days_of_runs(conn, "2026_01_30", "2026_01_31")
+    there = "SELECT to_regclass('jobs.runs_2026_01_30'), to_regclass('jobs.runs_2026_01_31')"
+
+    assert runs.prune(conn, timedelta(days=30), 1) == 1
+    assert conn.execute(there).fetchone() == (None, "jobs.runs_2026_01_31")
+    conn.commit()
+    prune()
+
+    assert rows(there) == [(None, None)]
+    assert runs.prune(conn, timedelta(days=30), 1) == 0  # today's stays
 
 
-def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, monkeypatch):
+def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, died, caplog):
     """Without its time limit the drop waits for the reader, and everybody else for the drop."""
-    conn.execute(
-        "CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs "
-        "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')"
-    )
-    conn.commit()
+    days_of_runs(conn, "2026_01_31")
+    died("old", days=181)
     conn.execute("SELECT count(*) FROM jobs.runs")  # and the transaction stays open
 
-    assert retention.prune(settings())["days of runs"] == 0
+    prune()
 
+    assert "expired history stay for an hour" in caplog.text
+    assert rows("SELECT 1 FROM jobs.dead") == []
     conn.rollback()
-    assert retention.prune(settings())["days of runs"] == 1
+    prune()
+    assert rows("SELECT to_regclass('jobs.runs_2026_01_31')") == [(None,)]
+
+
+def test_notes_of_lost_runs_go_with_the_history(database, rows, conn):
+    runs.note_lost(conn, "old", 3)
+    conn.execute("UPDATE jobs.runs_lost SET recorded_at = jobs.now() - interval '31 days'")
+    runs.note_lost(conn, "young", 3)
+    conn.commit()
+
+    prune()
+
+    assert rows("SELECT worker FROM jobs.runs_lost") == [("young",)]
+
+
+def test_which_batches_have_expired_is_read_from_an_index(database, rows, conn):
+    """Most batches have not; a relay asks every hour."""
+    windows.use_indexes(conn)
+    plan = conn.execute(
+        "EXPLAIN SELECT id FROM jobs.batches WHERE completed_at < jobs.now() - interval '90 days'"
+    ).fetchall()
+
+    assert any("batches_by_completion" in line for (line,) in plan), plan

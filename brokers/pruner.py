@@ -1,0 +1,73 @@
+"""Delete the records of jobs that have expired: history, attempts, dead jobs, batches, runs."""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from psycopg.errors import LockNotAvailable, QueryCanceled
+
+from workshed.db import Connection
+from workshed.jobs import retention
+from workshed.jobs.retention import Rule
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 3600.0
+PAUSE_S = 0.05
+"""Between two batches, so that jobs have the disk in between."""
+TURN_S = 1.0
+"""When another relay is at it."""
+LONGEST = timedelta(seconds=5)
+"""One statement; a batch that takes longer is undone, and smaller the next time."""
+SMALLEST = 10
+
+
+class Pruner:
+    """Deletes one batch of one kind at a time, once an hour until nothing has expired.
+
+    Any number of relays may do so; they take turns.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        """Begin with the first of these."""
+        self._rules = rules
+        self._number = 0
+        self._shrunk: dict[str, int] = {}
+        """Sizes of batches that took too long, by kind."""
+        self._deleted: dict[str, int] = {}
+
+    def __call__(self, conn: Connection) -> float:
+        """Delete one batch; return in how many seconds the next one is due."""
+        rule = self._rules[self._number]
+        batch = self._shrunk.get(rule.name, rule.batch)
+        try:
+            with conn.transaction():
+                if not retention.begin(conn, LONGEST):
+                    return TURN_S
+                deleted = rule.prune(conn, rule.older_than, batch)
+                if deleted < batch:
+                    retention.note(conn, rule.name)
+        except (QueryCanceled, LockNotAvailable) as err:
+            return self._put_off(rule, batch, err)
+        self._deleted[rule.name] = self._deleted.get(rule.name, 0) + deleted
+        return PAUSE_S if deleted >= batch else self._next(PAUSE_S)
+
+    def _put_off(self, rule: Rule, batch: int, error: Exception) -> float:
+        """Try a smaller batch; leave the kind to the next hour once that is the smallest."""
+        if batch > SMALLEST:
+            self._shrunk[rule.name] = max(batch // 4, SMALLEST)
+            return PAUSE_S
+        logger.warning("expired %s stay for an hour: %s", rule.name, str(error).strip())
+        return self._next(PAUSE_S)
+
+    def _next(self, pause_s: float) -> float:
+        """Go on with the next kind; after the last one, wait."""
+        self._number = (self._number + 1) % len(self._rules)
+        if self._number:
+            return pause_s
+        if some := {name: count for name, count in self._deleted.items() if count}:
+            said = ", ".join(f"{count} {name}" for name, count in some.items())
+            logger.info("deleted expired records: %s", said)
+        self._deleted.clear()
+        self._shrunk.clear()
+        return EVERY_S
