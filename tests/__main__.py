@@ -18,7 +18,9 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None)
-MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of this run is made in it
+MEMORY = "/dev/shm"  # noqa: S108 -- a folder of this run is made in it
+PLACE = "TESTS_PLACE"
+"""The variable that names another place for the folders of runs."""
 FOLDER = "workshed-tests-"
 
 PATIENCE_S = 60
@@ -28,9 +30,11 @@ PATIENCE_S = 60
 def main(arguments):
     """Run pytest with these arguments; its exit code."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    remove_dead_runs(memory)
-    folder = memory / f"{FOLDER}{os.getpid()}"
+    place = Path(os.environ.get(PLACE, MEMORY))
+    if not os.access(place, os.W_OK):
+        place = Path(tempfile.gettempdir())
+    remove_dead_runs(place)
+    folder = place / f"{FOLDER}{os.getpid()}"
     folder.mkdir(mode=0o755)
     # What pytest keeps to be read after a failure stays where it would be without us.
     kept = {"PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(), **os.environ}
@@ -89,9 +93,9 @@ def end_children():
         time.sleep(0.01)
 
 
-def remove_dead_runs(memory):
+def remove_dead_runs(place):
     """Remove the folders of runs whose process was killed."""
-    for folder in memory.glob(f"{FOLDER}*"):
+    for folder in place.glob(f"{FOLDER}*"):
         if not Path("/proc", folder.name.removeprefix(FOLDER)).exists():
             shutil.rmtree(folder, ignore_errors=True)
 

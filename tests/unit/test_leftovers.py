@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.__main__ import FOLDER
+from tests.__main__ import FOLDER, PLACE
 from tests.processes import popen
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,7 +35,13 @@ def run(tmp_path):
     """`run(waits=True)`: a run of the example in a process of its own, to be ended."""
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     command = [sys.executable, "-m", "tests", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SAID": str(tmp_path / "said")}
+    # In a place of this test: the run of another would remove the folder of one that was killed.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "SAID": str(tmp_path / "said"),
+        PLACE: str(tmp_path),
+    }
 
     def start(*, waits):
         return popen(
