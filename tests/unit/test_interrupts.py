@@ -1,5 +1,6 @@
 """Locks of threads that are interrupted as they take them."""
 
+import queue
 import threading
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from workshed import interrupts
 from workshed.interrupts import RepairedLock, interrupt
 
-STRIKES = 50
+STRIKES = 200
 
 
 class StruckError(Exception):
@@ -17,30 +18,27 @@ class StruckError(Exception):
 @pytest.mark.parametrize("make", [interrupts.lock, RepairedLock])
 def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
     """Python 3.14 leaves a `threading.Lock` locked, and the thread waits for itself for ever."""
-    lock, struck, ready = make(), [], threading.Event()
+    lock, struck, turns = make(), [], queue.SimpleQueue()
 
     def work():
-        for _ in range(STRIKES):
+        for number in range(STRIKES):
             try:
-                ready.set()
+                turns.put(number)
                 while True:
                     with lock:
                         pass
             except StruckError:
                 with lock:
-                    struck.append(1)
+                    struck.append(number)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    while thread.is_alive() and len(struck) < STRIKES:
-        if ready.wait(60):
-            ready.clear()
-            interrupt(thread.ident, StruckError)
-            continue
-        break
-
+    for _ in range(STRIKES):
+        turns.get(timeout=60)
+        interrupt(thread.ident, StruckError)
     thread.join(60)
-    assert len(struck) == STRIKES
+
+    assert struck == list(range(STRIKES))
     with lock:
         pass
 
