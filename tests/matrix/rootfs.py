@@ -9,7 +9,7 @@ from pathlib import Path
 
 SUITE = "sid"
 PACKAGES = (
-    *("ca-certificates", "git", "iproute2", "procps", "rabbitmq-server"),
+    *("ca-certificates", "curl", "git", "iproute2", "procps", "rabbitmq-server"),
     *("python3.14", "python3.14-venv", "python3.15", "python3.15-venv"),
 )
 INSIDE = Path("/matrix")

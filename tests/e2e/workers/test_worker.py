@@ -193,7 +193,7 @@ def test_there_is_one_relay_and_it_comes_back(supervise, conn, eventually):
     assert not [
         pid
         for pid in descendants(workers.process.pid)
-        if pid != relay and "relay" in command_of(pid)
+        if pid != relay and "-m brokers.relay" in command_of(pid)
     ]
 
     os.kill(relay, signal.SIGKILL)
