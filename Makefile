@@ -82,7 +82,7 @@ format: setup ## Format the code
 	@$(BIN)/ruff check --fix .
 
 docs: setup ## Write the parts of the documents that come from the code
-	@$(BIN)/python -m console.reference
+	@$(BIN)/python -m tools.reference
 	@$(BIN)/python -m bench.capacity --write
 
 screens: setup ## Take the pictures of the console for the README

@@ -2,7 +2,7 @@
 
 import re
 
-from console.reference import COMMANDS, commands
+from tools.reference import COMMANDS, commands
 
 KNOWN = commands()
 LIST = "list"

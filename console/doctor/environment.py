@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
 
 from brokers import address
 from brokers.build import STUB
@@ -11,7 +14,6 @@ from brokers.queues import QUEUES, weighted
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok
 from console.management import Management
-from console.reference import default
 from workshed.errors import WorkshedError
 from workshed.mail import sender
 from workshed.mail.server import Server
@@ -69,6 +71,18 @@ def wrong(name: str, why: str) -> Finding:
 def variable(name: str) -> str:
     """Return the variable of a setting."""
     return f"{PREFIX}{name.upper()}"
+
+
+def default(value: Any) -> str:
+    """Write a default as it would stand in the environment."""
+    match value:
+        case SecretStr():
+            return default(value.get_secret_value())
+        case timedelta():
+            return f"`{value.total_seconds():g}`"
+        case None | "":
+            return "not set"
+    return "needed" if value is PydanticUndefined else f"`{value}`"
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

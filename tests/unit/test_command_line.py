@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from console.reference import COMMANDS, README, commands_table, written
 from tests.commands import CHANGING, FINAL, HARMLESS, KNOWN, READING, meant, options, promised
+from tools.reference import COMMANDS, README, commands_table, written
 
 WITHOUT_JSON = {"console", "console user", "demo", "relay", "worker"}
 """They run until they are told to stop, and log, or show something; one prints one value."""

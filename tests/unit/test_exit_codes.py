@@ -14,8 +14,8 @@ from brokers.errors import (
 )
 from brokers.errors import exit_code as of_a_worker
 from console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main, workers
-from console.reference import COMMANDS
 from console.supervisor import EXIT_KILLED
+from tools.reference import COMMANDS
 from workshed.errors import (
     DatabaseUnreachableError,
     MigrationError,

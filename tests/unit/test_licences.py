@@ -6,8 +6,8 @@ from importlib import metadata
 
 import pytest
 
-from console.licences import UNSAID, licence, packages, page, url
-from console.reference import LICENCES
+from tools.licences import UNSAID, licence, packages, page, url
+from tools.reference import LICENCES
 
 ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT"),

@@ -6,7 +6,9 @@ from typing import get_args
 
 import pytest
 
-from console.reference import (
+from middleware import Callbacks, Discard, Label, Retries, Stock
+from middleware.stock import INSTEAD
+from tools.reference import (
     CONFIGURATION,
     DEFINITIONS,
     METRICS,
@@ -23,8 +25,6 @@ from console.reference import (
     operator_rules,
     written,
 )
-from middleware import Callbacks, Discard, Label, Retries, Stock
-from middleware.stock import INSTEAD
 from workshed.metrics import meters
 from workshed.settings import Settings
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from brokers.queues import QUEUES
-from console.reference import RULES
 from tests.integration.deploy.lines import load, problem, queues, unknown
+from tools.reference import RULES
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 

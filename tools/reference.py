@@ -1,11 +1,10 @@
-"""What is written from the code: `python -m console.reference`."""
+"""What is written from the code: `python -m tools.reference`."""
 
 import ast
 import inspect
 import json
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from textwrap import indent
@@ -13,8 +12,6 @@ from typing import Any
 
 import typer
 from dramatiq.middleware import Middleware
-from pydantic import SecretStr
-from pydantic_core import PydanticUndefined
 
 from brokers.accounts import accounts
 from brokers.arguments import Version, read_version
@@ -22,9 +19,10 @@ from brokers.build import middleware
 from brokers.definitions import definitions
 from brokers.envelope import OPTIONS
 from brokers.queues import QUEUES
-from console import licences
 from console.cli import app
+from console.doctor.environment import default
 from middleware.stock import INSTEAD
+from tools import licences
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
@@ -149,18 +147,6 @@ def meanings() -> dict[str, str]:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
                 found[name] = " ".join(str(text).split())
     return found
-
-
-def default(value: Any) -> str:
-    """Write a default as it would stand in the environment."""
-    match value:
-        case SecretStr():
-            return default(value.get_secret_value())
-        case timedelta():
-            return f"`{value.total_seconds():g}`"
-        case None | "":
-            return "not set"
-    return "needed" if value is PydanticUndefined else f"`{value}`"
 
 
 def definitions_file() -> str:
