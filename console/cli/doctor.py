@@ -25,7 +25,11 @@ def doctor(
     *,
     packages: Annotated[
         list[str] | None,
-        typer.Option("--import", metavar="PACKAGE", help="Where actors are, instead of `actors`."),
+        typer.Option(
+            "--import",
+            metavar="PACKAGE",
+            help="Where actors are; without it, those that workers declared.",
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Of `dramatiq` on this host; by default one per CPU.")
@@ -56,12 +60,9 @@ def doctor(
     """
     from console.cli import output
     from console.doctor import CHECKS, examine, look_around
-    from console.program import PACKAGES
 
     many = processes or os.cpu_count() or 1
-    here = look_around(
-        tuple(packages or PACKAGES), many, threads, stop_within, tuple(consumed or ())
-    )
+    here = look_around(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
     found = examine(here, CHECKS)
     levels = [finding.level for findings in found.values() for finding in findings]
     if as_json:

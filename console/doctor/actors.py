@@ -1,4 +1,4 @@
-"""The actors: importable, as a worker imports them."""
+"""The actors: importable, as a worker imports them; else those that workers have declared."""
 
 import traceback
 from collections.abc import Iterator
@@ -14,7 +14,18 @@ from workshed.errors import WorkshedError
 
 
 def check(here: Surroundings) -> Iterator[Finding]:
-    """Import them."""
+    """Import them, or read from the database which there are."""
+    if here.packages:
+        yield from imported(here)
+    elif found := len(here.declared):
+        yield ok(f"{found} {'actor' if found == 1 else 'actors'} declared by workers")
+    else:
+        said = "no worker has declared an actor in this database"
+        yield warning(said, "workshed doctor --import PACKAGE  (or start a worker)")
+
+
+def imported(here: Surroundings) -> Iterator[Finding]:
+    """Import the modules that were named."""
     names = " ".join(here.packages)
     try:
         load(here.packages)

@@ -8,10 +8,10 @@ from workshed.reports.files import drawing
 
 
 def check(here: Surroundings) -> Iterator[Finding]:
-    """Load it as the job does, where the job is here."""
-    if "actors" not in here.packages:
-        yield ok("no report is made by these actors, so none has a chart")
-    elif drawing() is None:
+    """Load it as the job does, where the sample product is used."""
+    if not here.has_product:
+        return
+    if drawing() is None:
         said = "Matplotlib is missing, so the mails of the daily report have no chart"
         yield warning(said, "pip install 'workshed[report]'")
     else:

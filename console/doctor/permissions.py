@@ -61,11 +61,9 @@ def tried(here: Surroundings) -> Iterator[Finding]:
 
 def consumed(here: Surroundings) -> list[str]:
     """Name the queues that the workers of this host are on, as RabbitMQ does."""
-    return [
-        queue.on_rabbitmq
-        for queue in here.queues
-        if not here.consumed or queue.name in here.consumed
-    ]
+    known = {queue.name: queue.on_rabbitmq for queue in here.queues}
+    known |= {name: f"{here.prefix}{name}" for name in here.foreign_queues}
+    return [known[name] for name in known if not here.consumed or name in here.consumed]
 
 
 def matches(pattern: str, name: str) -> bool:

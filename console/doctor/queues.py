@@ -10,9 +10,23 @@ from console.topology import SETUP, differences
 from workshed.jobs import queues
 from workshed.jobs.windows import clock
 
+IMPORTING = f"{SETUP} --import PACKAGE"
+
 
 def declared(here: Surroundings) -> Iterator[Finding]:
     """Compare them with their declaration; over AMQP only whether they exist can be seen."""
+    foreign = here.foreign_queues
+    if gone := sorted(set(foreign) - depths(here.urls, foreign, prefix=here.prefix).keys()):
+        # Perhaps no worker has these actors any more: the database does not forget them.
+        yield warning(f"missing: {', '.join(gone)}", IMPORTING)
+    elif foreign:
+        yield ok(f"{', '.join(foreign)}: there")
+        yield unchecked(
+            "their arguments: only their module says which they should have",
+            "workshed doctor --import PACKAGE",
+        )
+    if not here.queues:
+        return
     found = here.ask(lambda api: differences(api, here.queues))
     if found is not None:
         for one in found:
@@ -35,7 +49,8 @@ def declared(here: Surroundings) -> Iterator[Finding]:
 
 def dead(here: Surroundings) -> Iterator[Finding]:
     """Look for what could not even be stored as dead."""
-    found = in_dead_queues(here.urls, [queue.name for queue in here.queues], here.prefix)
+    names = [*(queue.name for queue in here.queues), *here.foreign_queues]
+    found = in_dead_queues(here.urls, names, here.prefix)
     for name, count in found.items():
         said = f"{name}.dead holds {count}, whose outcome could not be stored"
         yield warning(said, f"workshed dead requeue {name}")

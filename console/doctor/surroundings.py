@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TypeVar
+
+import psycopg
 
 from brokers import build
 from brokers.queues import QUEUES, Queue, weighted
@@ -11,8 +14,10 @@ from console import amqp
 from console.errors import ManagementError
 from console.finding import Finding
 from console.management import Management
-from workshed import db
+from workshed import db, tables
 from workshed.db import Connection, WatchedConnection
+from workshed.jobs import queues
+from workshed.jobs.queues import Actor
 from workshed.settings import Settings
 
 QUERY_MS = 4_000
@@ -30,7 +35,8 @@ class Surroundings:
     problems: list[Finding] = field(default_factory=list)
     unreadable: frozenset[str] = frozenset()
     """Names of the settings that cannot be read."""
-    packages: tuple[str, ...] = ("actors",)
+    packages: tuple[str, ...] = ()
+    """Modules with actors, which are imported; without any, the database says what workers have."""
     processes: int = 1
     threads: int = 8
     """Of a `dramatiq` master on this host."""
@@ -61,11 +67,51 @@ class Surroundings:
 
     @property
     def queues(self) -> list[Queue]:
-        """The queues of the imported actors, and those that they declare; without any, all."""
+        """The queues of imported actors and those that they declare, or those that workers use."""
         if self.problems:  # no broker can be built then
             return list(weighted(QUEUES, "", self.prefix).values())
         broker = build.broker()
-        return list((broker.used_queues() or broker.declared).values())
+        if self.packages:
+            return list((broker.used_queues() or broker.declared).values())
+        used = self.used_queues
+        return [one for one in broker.declared.values() if used is None or one.name in used]
+
+    @property
+    def foreign_queues(self) -> list[str]:
+        """Queues that workers use and no module imported here declares: only names are known."""
+        known = {queue.name for queue in self.queues}
+        return sorted((self.used_queues or set()) - known)
+
+    @property
+    def used_queues(self) -> set[str] | None:
+        """The queues of the actors that workers have declared; `None` where that says nothing."""
+        if self.packages or not self.declared:
+            return None
+        return {actor.queue for actor in self.declared}
+
+    @cached_property
+    def declared(self) -> list[Actor]:
+        """The actors that workers have declared; none where the database does not say."""
+        try:
+            with self.connect() as conn:
+                return queues.find_actors(conn)
+        except psycopg.Error:
+            return []
+
+    @cached_property
+    def has_product(self) -> bool:
+        """Whether the sample product is used: imported; without any module, if it has tables."""
+        if self.packages:
+            return "actors" in self.packages
+        try:
+            with self.connect() as conn:
+                return tables.has(conn, "blobs")
+        except psycopg.Error:
+            return False
+
+    def uses(self, setting: str) -> bool:
+        """Tell whether a setting of the sample product matters: it is set, or the product used."""
+        return setting in self.settings.model_fields_set or self.has_product
 
     @property
     def database(self) -> str:

@@ -18,8 +18,14 @@ LONGEST_HARD_SHARE = 0.75
 """It may have waited for a quarter: one that waits for longer is given back."""
 
 
-def limits(_: Surroundings) -> Iterator[Finding]:
+def limits(here: Surroundings) -> Iterator[Finding]:
     """Compare the time limit of each actor with the consumer timeout of its queue."""
+    if not here.packages:
+        yield unchecked(
+            "the time limits of actors: only their module says them",
+            "workshed doctor --import PACKAGE",
+        )
+        return
     broker = build.broker()
     usual = next(one.default_ms for one in broker.middleware if isinstance(one, Deadline))
     wrong = 0

@@ -32,11 +32,14 @@ from console.finding import ok
 from console.management import TIMEOUT_S
 from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
+from workshed import db
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.jobs import queues, recurring, relays
+from workshed.jobs.queues import Actor
 from workshed.jobs.recurring import Declared
 from workshed.metrics import folders
+from workshed.migrate import migrate
 from workshed.settings import MULTIPROCESS, settings
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +93,8 @@ def only(findings):
 
 
 def test_all_is_well(workshed, worked):
-    done = workshed("doctor", "--processes", "1", "--stop-within", "30s")
+    words = ("--import", "actors", "--processes", "1", "--stop-within", "30s")
+    done = workshed("doctor", *words)
 
     assert done.code == 0, done.out
     assert {line.split()[0] for line in done.lines if line[0] != " "} == {"ok"}
@@ -114,7 +118,7 @@ def test_colours_are_for_terminals_and_for_none_with_no_color(workshed, monkeypa
 def test_as_json_it_is_one_value_and_nothing_else(workshed, worked, bury):
     bury("a")
 
-    done = workshed("doctor", "--json")
+    done = workshed("doctor", "--import", "actors", "--json")
 
     assert done.code == 0  # a warning is none
     assert done.json["ok"] is True
@@ -266,6 +270,52 @@ def test_a_broken_url_is_not_looked_at_by_default_either(examined, database, env
 
 
 # The actors
+
+
+def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healthy, conn):
+    queues.declare_actors(conn, [Actor("work", "default"), Actor("crawl", "low")])
+
+    found = examined(packages=())
+
+    assert only(found["actors"]).said == "2 actors declared by workers"
+    assert only(found["time limits"]).mend == "workshed doctor --import PACKAGE"
+    assert only(found["queues"]).said.startswith("2 queues are there")
+    assert only(found["workers"]).said == "no worker is on default, low, where nothing waits"
+
+
+def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
+    queues.declare_actors(conn, [Actor("crawl", "crawling")])
+
+    missing = only(examined(packages=())["queues"])
+    with topology.opened(healthy.urls, 60) as connection:
+        connection.channel().queue_declare("crawling", durable=True)
+        found = examined(packages=())
+        connection.channel().queue_delete("crawling")
+
+    assert (missing.level, missing.said) == ("warning", "missing: crawling")
+    assert levels(found["queues"]) == ["ok", "not checked"]
+    assert "crawling" in only(found["workers"]).said
+
+
+def test_before_the_first_worker_it_says_how_to_name_a_module(examined, healthy):
+    finding = only(examined(packages=())["actors"])
+
+    assert finding.level == "warning"
+    assert finding.mend.startswith("workshed doctor --import PACKAGE")
+
+
+def test_the_sample_product_is_looked_at_only_where_it_is_used(
+    examined, healthy, env, empty_database_url
+):
+    env(DATABASE_URL=empty_database_url, SMTP_URL="", STORAGE_URL="")
+    with db.Connection.connect(empty_database_url) as conn:
+        migrate(conn, ("jobs",))
+
+    found = examined(packages=())
+
+    assert [found[name] for name in ("mail", "storage", "charts")] == [[], [], []]
+    env(STORAGE_URL="file:contents")
+    assert levels(examined(packages=())["storage"]) == ["ok"]
 
 
 def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, actor):
@@ -574,7 +624,7 @@ def test_queues_that_nobody_works_off(examined, healthy, rabbitmq, eventually):
 
     full, empty = examined()["workers"]
 
-    assert (full.level, full.mend) == ("failed", "workshed worker")
+    assert (full.level, full.mend) == ("failed", "workshed worker actors")
     assert full.said == "no worker is on bulk (1 ready): their jobs wait"
     assert empty.level == "warning"
     assert "emails" in empty.said
@@ -780,7 +830,8 @@ def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
 
     found = only(examined()["charts"])
     assert (found.level, found.mend) == ("warning", "pip install 'workshed[report]'")
-    assert levels(examined(packages=("tests.other",))["charts"]) == ["ok"]
+    assert levels(examined(packages=())["charts"]) == ["warning"]
+    assert examined(packages=("tests.other",))["charts"] == []
 
 
 # Sentry and metrics
