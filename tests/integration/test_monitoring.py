@@ -1,6 +1,7 @@
 """The rules and dashboards of `deploy/`, as Prometheus and Grafana read them."""
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -46,7 +47,25 @@ def test_each_alert_says_how_bad_it_is_and_leads_to_what_to_do(name):
     assert alert["labels"]["severity"] in {"warning", "critical"}
     assert alert["annotations"]["summary"]
     assert part == name.lower()
-    assert part in headings((ROOT / page).read_text("utf-8"))
+    assert page == "{{ $externalLabels.workshed_runbooks }}"
+    assert part in headings((ROOT / "docs" / "runbooks.md").read_text("utf-8"))
+
+
+def test_the_address_of_the_runbooks_is_absolute_and_stands_in_one_place():
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
+    address = urlsplit(config["global"]["external_labels"]["workshed_runbooks"])
+    cases = yaml.safe_load((FOLDER / "rules_test.yml").read_text("utf-8"))["tests"]
+    links = [
+        alert["exp_annotations"]["runbook_url"]
+        for case in cases
+        for one in case["alert_rule_test"]
+        for alert in one["exp_alerts"]
+    ]
+
+    assert address.scheme == "https"
+    assert address.netloc
+    assert len(links) >= len(ALERTS)
+    assert all(link.startswith(f"{address.geturl()}#workshed") for link in links)
 
 
 def test_the_runbooks_have_no_alert_that_there_is_not():
