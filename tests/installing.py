@@ -1,0 +1,61 @@
+"""Environments for tests of what pip installs: made and filled as this machine configures pip."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PIN = re.compile(
+    r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>.+?))?(?: \\)?$",
+    re.MULTILINE,
+)
+KEPT = ("PIP_", "XDG_", "HTTP", "http", "SSL_", "REQUESTS_", "NO_PROXY", "no_proxy")
+"""What configures pip, and nothing else of the environment."""
+
+
+def run(*command, **options):
+    """Run a command to its end; return what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def pins():
+    """Return each line of the lock as a constraint: without its hashes, which a wheel lacks."""
+    for one in PIN.finditer((ROOT / "requirements.lock").read_text("utf-8")):
+        marker = f" ; {one['marker']}" if one["marker"] else ""
+        yield one["name"], f"{one['name']}=={one['version']}{marker}"
+
+
+def environment(folder, *requirements, constraints=None):
+    """Make an environment with these requirements, and no other distribution but pip's own.
+
+    The lock says which releases, so that a new one of another project fails no test.
+    """
+    constraints = [line for _, line in pins()] if constraints is None else constraints
+    told = folder.with_name(f"{folder.name}-constraints.txt")
+    told.write_text("".join(f"{line}\n" for line in constraints), "utf-8")
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
+    python = str(folder / "bin" / "python")
+    words = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    env |= {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
+    run(*words, *requirements, env={**env, "PIP_CONSTRAINT": str(told)})
+    return python
+
+
+def distributions(python):
+    """Name what is installed in an environment."""
+    code = (
+        "from importlib.metadata import distributions as all\n"
+        "print(*sorted({one.metadata['Name'].lower().replace('_', '-') for one in all()}))"
+    )
+    return run(python, "-I", "-c", code).split()
+
+
+def size_bytes(folder):
+    """Add up the files of an environment's packages, those that pip compiled included."""
+    files = (path for path in folder.glob("lib/*/site-packages/**/*") if path.is_file())
+    return sum(path.stat().st_size for path in files)

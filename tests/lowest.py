@@ -1,0 +1,69 @@
+"""Run the unit tests with the lowest versions that we allow: `python -m tests.lowest`.
+
+Each dependency of `pyproject.toml` is installed at its floor, so that a floor which is too low
+fails here and not on the machine of a user. What those need in turn, and what the tests need, comes
+in the version of `requirements.lock`. The exit code is that of pip or pytest.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from tests.installing import ROOT, environment, pins
+
+FLOOR = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?(?:>=|==)(?P<version>[0-9A-Za-z.]+)")
+GROUPS = ("test", "connections", "bench")
+"""The dependency groups that the unit tests import something of."""
+FREE = ("httpcore2", "opentelemetry-", "protobuf", "googleapis-common-protos", "importlib-metadata")
+"""What floors pin for themselves, each release of OpenTelemetry another of these."""
+
+
+def main(words):
+    """Install everything, run pytest on `tests/unit`, or on what the words name instead."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    lowest = floors(asked_for(project["project"]))
+    needed = [one for group in GROUPS for one in project["dependency-groups"][group]]
+    with tempfile.TemporaryDirectory(prefix="workshed-lowest-") as folder:
+        print(*(f"{name}=={version}" for name, version in sorted(lowest.items())), flush=True)
+        try:
+            python = environment(
+                Path(folder) / "env",
+                f"{ROOT}[{','.join(project['project']['optional-dependencies'])}]",
+                *needed,
+                constraints=constraints(lowest),
+            )
+        except AssertionError as err:
+            print(err, file=sys.stderr)
+            return 1
+        # The repository comes first, so that its modules are tested and not a copy.
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        env["PATH"] = f"{Path(python).parent}{os.pathsep}{env['PATH']}"
+        tests = [python, "-m", "pytest", *(words or ["tests/unit", "-q"])]
+        return subprocess.run(tests, cwd=ROOT, env=env, check=False).returncode
+
+
+def asked_for(project):
+    """Return all requirements, those of the extras included, that name another project."""
+    optional = project["optional-dependencies"].values()
+    return [one for each in (project["dependencies"], *optional) for one in each]
+
+
+def floors(requirements):
+    """Return the lowest version of each requirement that names one."""
+    found = (FLOOR.match(one) for one in requirements)
+    return {one["name"].lower(): one["version"] for one in found if one}
+
+
+def constraints(lowest):
+    """Return a line for each release: the floors, and the lock for all else."""
+    locked = ((name.lower(), line) for name, line in pins())
+    rest = [line for name, line in locked if name not in lowest and not name.startswith(FREE)]
+    return [*(f"{name}=={version}" for name, version in lowest.items()), *rest]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
