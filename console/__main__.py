@@ -1,5 +1,5 @@
 """`python -m console` is the `workshed` command."""
 
-from console.cli import main
+from console.entry import main
 
 main()

@@ -3,7 +3,10 @@
 import re
 from typing import Any
 
-import typer
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
 
 from console.strict_json import loads
 

@@ -4,7 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, get_args
 
-import typer
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
 
 from brokers.errors import did_you_mean
 from console.arguments import KEYWORD, value

@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Collection, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -18,6 +18,7 @@ from console.management import TIMEOUT_S, Management
 from workshed import db, migrate
 from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
+from workshed.extras import MissingExtraError
 from workshed.jobs import queues
 from workshed.settings import settings
 
@@ -100,6 +101,12 @@ def declared(packages: Collection[str]) -> dict[str, Queue]:
     broker = build.broker()
     load(packages)
     return broker.used_queues() if packages else broker.declared
+
+
+def load_product() -> None:
+    """Import the actors of the sample product, where its extra is installed."""
+    with suppress(MissingExtraError):
+        load(PACKAGES)
 
 
 @contextmanager

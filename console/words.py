@@ -3,7 +3,10 @@
 import re
 from datetime import datetime, timedelta
 
-import typer
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
 
 UNITS = {
     "d": timedelta(days=1),

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import dramatiq
-from sentry_sdk.crons import capture_checkin
+
+from workshed.extras import needed
+
+with needed("sentry"):
+    from sentry_sdk.crons import capture_checkin
 
 from middleware.deadline import DEFAULT_MS, hard_limit_ms
 from middleware.job import Job, Outcome

@@ -5,15 +5,19 @@ from contextlib import ExitStack
 from typing import Any
 
 import dramatiq
-import sentry_sdk
-from sentry_sdk.integrations.argv import ArgvIntegration
-from sentry_sdk.integrations.dramatiq import DramatiqIntegration
-from sentry_sdk.integrations.logging import LoggingIntegration, ignore_logger
-from sentry_sdk.scope import Scope, use_isolation_scope
-from sentry_sdk.scrubber import EventScrubber
-from sentry_sdk.tracing import Span, TransactionSource
-from sentry_sdk.types import Event, Hint
-from sentry_sdk.utils import event_from_exception
+
+from workshed.extras import needed
+
+with needed("sentry"):
+    import sentry_sdk
+    from sentry_sdk.integrations.argv import ArgvIntegration
+    from sentry_sdk.integrations.dramatiq import DramatiqIntegration
+    from sentry_sdk.integrations.logging import LoggingIntegration, ignore_logger
+    from sentry_sdk.scope import Scope, use_isolation_scope
+    from sentry_sdk.scrubber import EventScrubber
+    from sentry_sdk.tracing import Span, TransactionSource
+    from sentry_sdk.types import Event, Hint
+    from sentry_sdk.utils import event_from_exception
 
 from middleware import check_ins
 from middleware.job import Job, Label, Outcome

@@ -9,12 +9,16 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.worker import Worker
-from opentelemetry import context, trace
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context
-from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from workshed.extras import needed
+
+with needed("otel"):
+    from opentelemetry import context, trace
+    from opentelemetry.baggage.propagation import W3CBaggagePropagator
+    from opentelemetry.context import Context
+    from opentelemetry.propagators.composite import CompositePropagator
+    from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from middleware.job import Job, Outcome
 from middleware.observer import Observer

@@ -67,10 +67,23 @@ def packages() -> list[Package]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     plain = needed(project["dependencies"])
     extras: dict[str, list[str]] = {name: [] for name in plain}
-    for extra, wanted in sorted(project["optional-dependencies"].items()):
-        for name in needed(wanted) - plain:
+    optional: dict[str, list[str]] = project["optional-dependencies"]
+    for extra in sorted(optional):
+        for name in needed(flat(extra, optional)) - plain:
             extras.setdefault(name, []).append(extra)
     return [described(name, tuple(extras[name])) for name in sorted(extras)]
+
+
+def flat(extra: str, optional: dict[str, list[str]]) -> list[str]:
+    """Return what an extra asks for, with what the extras ask for that it names itself."""
+    found = []
+    for text in optional[extra]:
+        one = Requirement(text)
+        if one.name == "workshed":
+            found += [below for other in sorted(one.extras) for below in flat(other, optional)]
+        else:
+            found.append(text)
+    return found
 
 
 def needed(requirements: list[str]) -> set[str]:

@@ -3,7 +3,10 @@
 import hashlib
 from typing import Any
 
-from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
+from workshed.extras import needed
+
+with needed("server"):
+    from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
 from workshed.errors import SettingsError
 from workshed.settings import settings

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import psycopg
-import pytest
 from psycopg import sql
+
+from workshed.extras import needed
+
+with needed("test"):
+    import pytest
 
 from brokers import build
 from brokers.base import DeclaredBroker, known_actors

@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import pytest
+from workshed.extras import needed
+
+with needed("test"):
+    import pytest
 
 if TYPE_CHECKING:
     from brokers.testing.kit import Kit

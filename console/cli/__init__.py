@@ -12,10 +12,12 @@ import importlib
 import sys
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
-
 from workshed.errors import WorkshedError
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
+    from typer.core import TyperGroup
 
 COMMANDS = {
     "batches": "console.cli.batches:batches",
@@ -68,6 +70,7 @@ EXIT_CODES = {
     "UndeclaredQueueError": 2,
     "RefusedArgumentError": 2,
     "RefusedOptionError": 2,
+    "MissingExtraError": 2,
     "BrokerUnreachableError": 3,
     "DatabaseUnreachableError": 4,
     "NotFoundError": 5,

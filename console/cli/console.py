@@ -36,13 +36,15 @@ def serve(
     if context.invoked_subcommand:
         return
 
-    import uvicorn
-
     from console.cli.output import talk
-    from console.program import PACKAGES, load
+    from console.program import load_product
     from console.web.desk import create_app
+    from workshed.extras import needed
 
-    load(PACKAGES)
+    with needed("server"):
+        import uvicorn
+
+    load_product()
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(),

@@ -96,10 +96,13 @@ def built(
     from console.arguments import arguments
     from console.cli import typed
     from console.errors import UnknownActorError
-    from console.program import PACKAGES, load, rabbitmq
+    from console.program import PACKAGES, load, load_product, rabbitmq
 
     broker = rabbitmq()
-    load(packages or PACKAGES)
+    if packages:
+        load(packages)
+    else:
+        load_product()
     if name not in broker.actors:
         raise UnknownActorError(name, broker.actors, packages or PACKAGES)
     args, kwargs = arguments(words)

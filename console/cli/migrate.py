@@ -1,7 +1,6 @@
 """`workshed migrate`: bring the database's schema up to this release."""
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,7 @@ from console.cli.options import Json
 from console.words import SPAN, span
 
 if TYPE_CHECKING:
-    from workshed.db import Connection
-    from workshed.migrate import Migration, Stream
+    from workshed.migrate import Stream
 
 LOOK_S = 1.0
 """Between two looks at what others have applied."""
@@ -41,6 +39,7 @@ def migrate(
 ) -> None:
     """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
     from console.cli.output import print_json
+    from console.migrating import as_data, outcome, pending_sql, state_of
     from workshed import db
     from workshed.migrate import STREAMS
     from workshed.migrate import migrate as apply
@@ -93,49 +92,3 @@ def await_others(streams: "tuple[Stream, ...]", longest: timedelta) -> None:
             time.sleep(LOOK_S)
         else:
             return
-
-
-def outcome(done: "list[Migration]") -> Iterator[str]:
-    """Say what was applied."""
-    for migration in done:
-        yield f"applied {migration.stream}/{migration.name}"
-    if not done:
-        yield "up to date"
-
-
-def as_data(
-    conn: "Connection", streams: "tuple[Stream, ...]", made: "list[Migration] | None"
-) -> list[dict[str, object]]:
-    """Return those that were made just now, or all; what is pending was applied at no time."""
-    from workshed.migrate import applied, pending
-
-    known = {(row.stream, row.name): row.applied_at for row in applied(conn)}
-    waiting = {(one.stream, one.name): None for one in pending(conn, streams)}
-    wanted = known | waiting if made is None else [(one.stream, one.name) for one in made]
-    return [
-        {"stream": stream, "name": name, "applied_at": known.get((stream, name))}
-        for stream, name in wanted
-    ]
-
-
-def state_of(conn: "Connection", streams: "tuple[Stream, ...]") -> Iterator[str]:
-    """Say of each migration, those of a newer release too, since when it is applied."""
-    from workshed.migrate import applied, pending
-
-    for row in applied(conn):
-        yield f"applied  {row.stream}/{row.name}  {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
-    for migration in pending(conn, streams):
-        yield f"pending  {migration.stream}/{migration.name}"
-
-
-def pending_sql(conn: "Connection", streams: "tuple[Stream, ...]") -> Iterator[str]:
-    """Write what `migrate` would do as a script, its notes of what is applied included."""
-    from psycopg import sql
-
-    from workshed.migrate import pending
-
-    note = sql.SQL("INSERT INTO jobs.migrations (stream, name, checksum) VALUES ({}, {}, {});")
-    for migration in pending(conn, streams):
-        row = (migration.stream, migration.name, migration.checksum)
-        yield f"-- {migration.stream}/{migration.name}.sql\nBEGIN;\n{migration.sql.strip()}"
-        yield f"{note.format(*row).as_string(conn)}\nCOMMIT;\n"

@@ -12,7 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, AnyStr, Literal, Self
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from workshed.extras import needed
+
+with needed("dev"):
+    from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from console.servers.errors import ServerError
 from console.servers.ports import HOST, free_ports

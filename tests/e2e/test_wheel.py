@@ -2,8 +2,10 @@
 
 import contextlib
 import http.client
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -13,19 +15,101 @@ import pytest
 
 from actors import send_welcome_email
 from brokers import schedule
+from tests import pages
+from tests.installing import distributions, environment, run, size_bytes
 from workshed import __version__, db, migrate, people
 
 ROOT = Path(__file__).parent.parent.parent
+MOST_DISTRIBUTIONS = 18
+MOST_BYTES = 40_000_000
+LOOK = """
+import importlib, json, pkgutil, sys
+from workshed.extras import MissingExtraError
+
+found = {}
+
+
+def look(name):
+    try:
+        module = importlib.import_module(name)
+    except MissingExtraError as err:
+        found[name] = err.extra
+    except BaseException as err:
+        found[name] = f"{type(err).__name__}: {err}"
+    else:
+        found[name] = None
+        for one in pkgutil.iter_modules(getattr(module, "__path__", []), f"{name}."):
+            if not one.name.endswith("__main__"):
+                look(one.name)
+
+
+for package in sys.argv[1:]:
+    look(package)
+print(json.dumps(found))
+"""
+"""Imports all modules of some packages; prints the extra that each one lacks, or its error."""
+PACKAGES = ("actors", "brokers", "console", "middleware", "workshed")
+PARTS = {
+    "actors": "shop",
+    "brokers.testing.kit": "test",
+    "brokers.testing.plugin": "test",
+    "console.arguments": "server",
+    "console.campaigns": "server",
+    "console.caught": "server",
+    "console.cli": "server",
+    "console.dead_jobs": "server",
+    "console.demo": "shop",
+    "console.doctor": "server",
+    "console.history": "server",
+    "console.importing": "shop",
+    "console.sending": "server",
+    "console.servers.mail": "dev",
+    "console.ties": "server",
+    "console.timeline": "server",
+    "console.tries": "server",
+    "console.troubles": "server",
+    "console.web": "server",
+    "console.web.pictures": "shop",
+    "console.web.shop": "shop",
+    "console.web.unsubscribing": "shop",
+    "console.words": "server",
+    "middleware.check_ins": "sentry",
+    "middleware.reports": "sentry",
+    "middleware.tracing": "otel",
+    "workshed.campaigns": "mail",
+    "workshed.images": "shop",
+    "workshed.imports": "server",
+    "workshed.keys": "server",
+    "workshed.mail": "mail",
+    "workshed.notifications": "server",
+    "workshed.people.unsubscribing": "mail",
+    "workshed.pixels": "images",
+    "workshed.product": "shop",
+    "workshed.reports": "mail",
+    "workshed.reports.chart": "report",
+    "workshed.storage.s3": "s3",
+    "workshed.storage.s3_client": "s3",
+    "workshed.storage.s3_errors": "s3",
+    "workshed.sync": "shop",
+}
+"""The extra that a module, or all of a package, needs; all others need none."""
+EXTRAS = {*PARTS.values(), "sync"}
+TOGETHER = (
+    ("server",),
+    ("server", "shop"),
+    ("images", "mail", "otel", "report", "s3", "sentry", "test"),
+    ("dev",),
+)
 AT = re.compile(r"Console http://(127\.0\.0\.1:\d+)")
+PAGE = "docs/installing.md"
+FILES = pages.files(PAGE)
+LACKING = pages.block(PAGE, "$ workshed doctor")
+MIGRATE = pages.block(PAGE, "python -m workshed migrate")
+WORK = pages.block(PAGE, "dramatiq hello_jobs")
+RELAY = pages.block(PAGE, "python -m workshed relay")
+SEND = pages.block(PAGE, "python -c")
 ENTRY = "olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 """Somebody who never comes in."""
-
-
-def run(*command, **options):
-    """Run a command to its end; what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +127,11 @@ class Installed:
 
     def run(self, program, *words, **env):
         """Run one of its programs to its end; what it printed."""
-        return run(self._path(program), *words, cwd=self.folder, env=self._alone(os.environ | env))
+        return run(self.path(program), *words, cwd=self.folder, env=self._alone(os.environ | env))
 
     def start(self, program, *words, env, log):
         """Start one of its programs as the leader of a process group."""
-        command = [self._path(program), *words]
+        command = [self.path(program), *words]
         with log.open("ab") as out:
             return subprocess.Popen(
                 command,
@@ -59,7 +143,13 @@ class Installed:
                 start_new_session=True,
             )
 
-    def _path(self, program):
+    @property
+    def python(self):
+        """The interpreter."""
+        return self.path("python")
+
+    def path(self, program):
+        """Name one of its programs."""
         return str(self.folder / "bin" / program)
 
     def _alone(self, env):
@@ -69,11 +159,15 @@ class Installed:
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed") / "env"
-    uv = (sys.executable, "-m", "uv")
-    run(*uv, "venv", "--python", sys.executable, str(folder))
-    # The lock says which releases, so that no new one of another project fails this test.
-    lock = ("--constraint", str(ROOT / "requirements.lock"))
-    run(*uv, "pip", "install", "--python", str(folder / "bin" / "python"), *lock, str(wheel))
+    environment(folder, f"{wheel}[server,shop]")
+    return Installed(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(wheel, tmp_path_factory):
+    """What `pip install workshed` brings, and nothing else."""
+    folder = tmp_path_factory.mktemp("plain") / "env"
+    environment(folder, str(wheel))
     return Installed(folder)
 
 
@@ -98,6 +192,7 @@ def test_the_wheel_holds_the_packages_and_their_files(wheel):
         "console/web/static/console.css",
         "console/web/static/console.js",
         "console/web/templates/desk/overview.html",
+        "workshed/__main__.py",
         *(f"{package}/py.typed" for package in packages),
     ):
         assert wanted in names
@@ -109,6 +204,101 @@ def test_the_wheel_brings_the_test_kits_plugin(wheel):
         declared = files.read(name).decode()
 
     assert "[pytest11]\nworkshed = brokers.testing.plugin\n" in declared
+
+
+def test_a_plain_install_is_small(plain):
+    found = distributions(plain.python)
+
+    assert len(found) <= MOST_DISTRIBUTIONS, found
+    assert size_bytes(plain.folder) <= MOST_BYTES
+
+
+def test_every_module_imports_in_a_plain_install_or_names_its_extra(plain):
+    found = modules_of(plain)
+
+    failing = {name: why for name, why in found.items() if why not in (None, *EXTRAS)}
+    assert failing == {}
+    unexpected = {name: extra for name, extra in found.items() if extra and not part_of(name)}
+    assert unexpected == {}, "these need an extra, and a plain install has to do without"
+    assert len(found) > 250
+
+
+@pytest.mark.parametrize("extras", TOGETHER)
+def test_every_module_imports_with_the_extra_that_it_needs(extras, wheel, tmp_path):
+    """Each alone would show a little more, and take a minute each on a busy machine."""
+    environment(tmp_path / "env", f"{wheel}[{','.join(extras)}]")
+    wanted = [name for name, needs in PARTS.items() if needs in extras]
+
+    found = modules_of(Installed(tmp_path / "env"), *wanted)
+
+    lacking = {name: why for name, why in found.items() if why and why not in rest_of(name, extras)}
+    assert lacking == {}
+    assert [name for name in wanted if name not in found] == []
+
+
+def modules_of(env, *packages):
+    """Import all modules; what each one lacks."""
+    return json.loads(env.run("python", "-c", LOOK, *(packages or PACKAGES)))
+
+
+def part_of(name):
+    """Return the extras of the parts that a module is in."""
+    return {extra for part, extra in PARTS.items() if f"{name}.".startswith(f"{part}.")}
+
+
+def rest_of(name, extras):
+    """Return the extras, beyond these, that a module may lack."""
+    return EXTRAS if part_of(name) - {*extras} else ()
+
+
+def test_the_command_of_a_plain_install_says_which_extra_has_the_others(plain):
+    helped = plain.run("python", "-m", "workshed", "--help")
+    told = LACKING.splitlines()[1]
+    with pytest.raises(AssertionError, match=re.escape(told)):
+        plain.run("workshed", "doctor")
+
+    assert "migrate" in helped
+    assert "relay" in helped
+
+
+def test_a_plain_install_migrates_sends_relays_and_works(
+    plain, broker, environment, empty_database_url, tmp_path, eventually
+):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    env = {**os.environ, **environment, "WORKSHED_DATABASE_URL": empty_database_url}
+    env |= {"PYTHONPATH": "", "WORKSHED_RELAY_FORK": "false"}
+    env |= {"WORKSHED_METRICS": "false", "WORKSHED_PROBES": "false"}
+    log = tmp_path / "plain.log"
+
+    def ran(line):
+        program, *words = shlex.split(line)
+        return run(plain.path(program), *words, cwd=tmp_path, env=env)
+
+    def greeted():
+        with contextlib.suppress(FileNotFoundError):
+            return (tmp_path / "greeted").read_text("utf-8")
+
+    applied = ran(MIGRATE)
+    status = ran(f"{MIGRATE} --status")
+    # So that it needs the relay.
+    ran(SEND.replace("greet.send('Ada')", "greet.send_with_options(args=('Ada',), delay=500)"))
+    workers = [plain.start(*shlex.split(line), env=env, log=log) for line in (RELAY, WORK)]
+    try:
+        eventually(lambda: greeted() or workers[1].poll() is not None)
+        first = greeted()
+        (tmp_path / "greeted").unlink()
+        ran(SEND)
+        eventually(lambda: greeted() or workers[1].poll() is not None)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        codes = [worker.wait(60) for worker in workers]
+
+    assert "applied jobs/0001_schedule" in applied
+    assert "pending" not in status
+    assert [first, greeted()] == ["Ada", "Ada"], log.read_text()
+    assert codes == [0, 0], log.read_text()
 
 
 def test_the_command_runs_where_only_the_wheel_is_installed(installed):

@@ -4,9 +4,12 @@ import functools
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import jinja2
-from jinja2 import StrictUndefined, Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from workshed.extras import needed
+
+with needed("mail"):
+    import jinja2
+    from jinja2 import StrictUndefined, Template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from workshed.campaigns.errors import TemplateError
 from workshed.campaigns.stored import Campaign

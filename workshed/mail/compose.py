@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from css_inline import CSSInliner
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from workshed.extras import needed
+
+with needed("mail"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from workshed.mail.emails import ALERT, SINGLE, Draft
 from workshed.mail.files import File
@@ -14,6 +17,9 @@ from workshed.mail.filters import FILTERS
 from workshed.mail.sender import sender
 from workshed.people import User
 from workshed.settings import settings
+
+if TYPE_CHECKING:
+    from css_inline import CSSInliner
 
 SHOWN = "%Y-%m-%d %H:%M UTC"
 
@@ -109,6 +115,9 @@ def _templates() -> Environment:
 
 
 @cache
-def _inliner() -> CSSInliner:
+def _inliner() -> "CSSInliner":
     """Mail programs that know dark colours keep `@media` rules."""
+    with needed("mail"):
+        from css_inline import CSSInliner  # noqa: PLC0415 -- an extra; the console only reads mails
+
     return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

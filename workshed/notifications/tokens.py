@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from itsdangerous import BadData, SignatureExpired
+from workshed.extras import needed
+
+with needed("server"):
+    from itsdangerous import BadData, SignatureExpired
 
 from workshed import keys
 from workshed.notifications.errors import TokenError

@@ -2,12 +2,14 @@
 
 import re
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
-from email_validator import EmailNotValidError, ValidatedEmail, validate_email
-from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
-
+from workshed.extras import needed
 from workshed.people.errors import InvalidAddressError
+
+if TYPE_CHECKING:
+    from email_validator import ValidatedEmail
 
 LONGEST_READ = 1_000
 """Characters; normalizing takes the square of some texts' length."""
@@ -27,7 +29,7 @@ def normalize(address: str) -> str:
     if (
         _PLAIN_LOCAL.fullmatch(local)
         and _PLAIN_DOMAIN.fullmatch(domain)
-        and local.lower() not in CASE_INSENSITIVE_MAILBOX_NAMES
+        and local.lower() not in _library().rfc_constants.CASE_INSENSITIVE_MAILBOX_NAMES
     ):
         # By its parts it takes a tenth: few domains of a long list are new.
         with suppress(InvalidAddressError):
@@ -49,13 +51,23 @@ def _domain(domain: str) -> str:
     return _parse(f"x@{domain}").domain
 
 
-def _parse(address: str) -> ValidatedEmail:
+def _parse(address: str) -> "ValidatedEmail":
+    library = _library()
     try:
-        return validate_email(
+        parsed: ValidatedEmail = library.validate_email(
             address,
             allow_quoted_local=True,
             check_deliverability=False,
             test_environment=True,  # or `.test` would be refused
         )
-    except EmailNotValidError as err:
+    except library.EmailNotValidError as err:
         raise InvalidAddressError(address, str(err)) from None
+    return parsed
+
+
+@cache
+def _library() -> Any:
+    """Import what judges addresses: an extra, which the console does without."""
+    with needed("mail"):
+        import email_validator.rfc_constants  # noqa: PLC0415 -- an extra
+    return email_validator

@@ -2,7 +2,10 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
-from itsdangerous import BadData
+from workshed.extras import needed
+
+with needed("mail"):
+    from itsdangerous import BadData
 
 from workshed import keys
 from workshed.people.errors import UnsubscribeTokenError

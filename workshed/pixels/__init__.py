@@ -4,7 +4,10 @@ Runs in a child process that holds no secret. Nothing here imports more than the
 and Pillow, and what is imported with this package not even Pillow: `workshed.pixels.making` does.
 """
 
+from workshed.extras import require
 from workshed.pixels.errors import RefusedError
 from workshed.pixels.wanted import CODEC, Made, Wanted
+
+require("images", "PIL")
 
 __all__ = ["CODEC", "Made", "RefusedError", "Wanted"]

@@ -5,11 +5,14 @@ import threading
 from collections.abc import Sequence
 from datetime import date
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from workshed.extras import needed
+
+with needed("report"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from workshed.reports import days, money
 from workshed.reports.numbers import TREND, Sales

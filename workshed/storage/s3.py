@@ -8,8 +8,11 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import BinaryIO
 
-import obstore
-from obstore.store import S3Store
+from workshed.extras import needed
+
+with needed("s3"):
+    import obstore
+    from obstore.store import S3Store
 
 from workshed.storage.errors import ContentDamagedError, ContentMissingError, StorageError
 from workshed.storage.names import key, name

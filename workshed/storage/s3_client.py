@@ -6,7 +6,10 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from obstore.store import S3Store
+from workshed.extras import needed
+
+with needed("s3"):
+    from obstore.store import S3Store
 
 from workshed.storage.patience import Patience
 from workshed.storage.s3_address import S3Address

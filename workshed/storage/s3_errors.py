@@ -4,7 +4,10 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from workshed.extras import needed
+
+with needed("s3"):
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from workshed.storage.errors import StorageError
 from workshed.storage.s3_address import S3Address

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin
 
-import httpx2
+from workshed.extras import needed
+
+with needed("sync"):
+    import httpx2
 
 from workshed.metrics import meters
 from workshed.origins import origin_of

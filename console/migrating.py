@@ -1,0 +1,46 @@
+"""What `workshed migrate` prints."""
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from workshed.db import Connection
+from workshed.migrate import Migration, Stream, applied, pending
+
+
+def outcome(done: list[Migration]) -> Iterator[str]:
+    """Say what was applied."""
+    for migration in done:
+        yield f"applied {migration.stream}/{migration.name}"
+    if not done:
+        yield "up to date"
+
+
+def as_data(
+    conn: Connection, streams: tuple[Stream, ...], made: list[Migration] | None
+) -> list[dict[str, object]]:
+    """Return those that were made just now, or all; what is pending was applied at no time."""
+    known = {(row.stream, row.name): row.applied_at for row in applied(conn)}
+    waiting = {(one.stream, one.name): None for one in pending(conn, streams)}
+    wanted = known | waiting if made is None else [(one.stream, one.name) for one in made]
+    return [
+        {"stream": stream, "name": name, "applied_at": known.get((stream, name))}
+        for stream, name in wanted
+    ]
+
+
+def state_of(conn: Connection, streams: tuple[Stream, ...]) -> Iterator[str]:
+    """Say of each migration, those of a newer release too, since when it is applied."""
+    for row in applied(conn):
+        yield f"applied  {row.stream}/{row.name}  {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
+    for migration in pending(conn, streams):
+        yield f"pending  {migration.stream}/{migration.name}"
+
+
+def pending_sql(conn: Connection, streams: tuple[Stream, ...]) -> Iterator[str]:
+    """Write what `migrate` would do as a script, its notes of what is applied included."""
+    note = sql.SQL("INSERT INTO jobs.migrations (stream, name, checksum) VALUES ({}, {}, {});")
+    for migration in pending(conn, streams):
+        row = (migration.stream, migration.name, migration.checksum)
+        yield f"-- {migration.stream}/{migration.name}.sql\nBEGIN;\n{migration.sql.strip()}"
+        yield f"{note.format(*row).as_string(conn)}\nCOMMIT;\n"

@@ -1,0 +1,37 @@
+"""Extras: parts of Workshed whose dependencies a plain install leaves out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from workshed.errors import WorkshedError
+
+
+class MissingExtraError(WorkshedError, ImportError):
+    """A part of Workshed needs an extra that is not installed.
+
+    It is an `ImportError` too, because an import raises it.
+    """
+
+    def __init__(self, extra: str, module: str) -> None:
+        """Keep the extra and the module that it brings."""
+        super().__init__(
+            f"this part of Workshed needs {module}: pip install 'workshed[{extra}]'", name=module
+        )
+        self.extra = extra
+
+
+@contextmanager
+def needed(extra: str) -> Iterator[None]:
+    """Import what an extra brings inside this block; raises `MissingExtraError` without it."""
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        raise MissingExtraError(extra, str(err.name)) from err
+
+
+def require(extra: str, *modules: str) -> None:
+    """Raise `MissingExtraError` unless these modules can be found; imports none of them."""
+    for module in modules:
+        if not find_spec(module):
+            raise MissingExtraError(extra, module)
