@@ -47,13 +47,13 @@ def test_each_alert_says_how_bad_it_is_and_leads_to_what_to_do(name):
     assert alert["labels"]["severity"] in {"warning", "critical"}
     assert alert["annotations"]["summary"]
     assert part == name.lower()
-    assert page == "{{ $externalLabels.workshed_runbooks }}"
+    assert page == "{{ $externalLabels.runbooks }}"
     assert part in headings((ROOT / "docs" / "runbooks.md").read_text("utf-8"))
 
 
 def test_the_address_of_the_runbooks_is_absolute_and_stands_in_one_place():
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
-    address = urlsplit(config["global"]["external_labels"]["workshed_runbooks"])
+    address = urlsplit(config["global"]["external_labels"]["runbooks"])
     cases = yaml.safe_load((FOLDER / "rules_test.yml").read_text("utf-8"))["tests"]
     links = [
         alert["exp_annotations"]["runbook_url"]
