@@ -16,7 +16,8 @@ IMPORTING = f"{SETUP} --import PACKAGE"
 def declared(here: Surroundings) -> Iterator[Finding]:
     """Compare them with their declaration; over AMQP only whether they exist can be seen."""
     foreign = here.foreign_queues
-    if gone := sorted(set(foreign) - depths(here.urls, foreign, prefix=here.prefix).keys()):
+    present = depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
+    if gone := [name for name in foreign if name not in present]:
         # Perhaps no worker has these actors any more: the database does not forget them.
         yield warning(f"missing: {', '.join(gone)}", IMPORTING)
     elif foreign:
