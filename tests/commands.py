@@ -23,6 +23,7 @@ FINAL = {
     "queues purge",
     "scheduled cancel",
     "storage adopt",
+    "sync remove",
     "unique release",
 }
 """What deletes, or sends what cannot be called back: they count, ask, and can be tried."""
@@ -76,6 +77,7 @@ READING = {
     "scheduled rules list",
     "scheduled show",
     "sync list",
+    "sync skipped",
     "unique list",
     "worker",
     "workers list",

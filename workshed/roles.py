@@ -178,6 +178,7 @@ TABLES: dict[str, Rights] = {
     "product.sync_associations": {"worker": "rawd", "reader": "r", "operator": "r"},
     "product.sync_cursors": {"worker": "rawd", "reader": "r", "operator": "r"},
     "product.sync_log": {"worker": "rawd", "reader": "r", "operator": "r"},
+    "product.sync_skipped": WORKING,
     "product.sync_records": {"worker": "rawd", "reader": "r", "operator": "r"},
     "product.sync_sources": {**WORKING, "relay": "r", "monitor": "r"},
     "product.users": {"application": "r", "worker": "raw", "reader": "r", "operator": "raw"},

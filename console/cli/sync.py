@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.cli.listing import ListByDefault
-from console.cli.options import Json
+from console.cli.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
+    from workshed.db import Connection
     from workshed.sync import Source
 
 sync = typer.Typer(
@@ -33,7 +34,7 @@ def listed(*, as_json: Json = False) -> None:
         lines = [
             (
                 f"{one.name}\n{one.url}",
-                str(kept.get(one.name, 0)),
+                f"{kept.get(one.name, 0)}" + (f"\n{one.skipped} skipped" if one.skipped else ""),
                 ago(one.last_success_at, one.now) if one.last_success_at else "never",
                 state(one),
             )
@@ -80,25 +81,93 @@ def release(
 
     One job asks it; by what comes of that the source is free, or held again.
     """
-    from brokers.errors import did_you_mean
     from console.cli.noted import note
     from console.cli.output import print_json
-    from console.errors import NotFoundError
     from console.program import database
-    from workshed.sync import names
     from workshed.sync import release as free
 
     with database("product") as conn:
-        known = names(conn)
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
+        check(conn, name)
         with conn.transaction():
             freed = free(conn, name)
             said = f"{name} is asked again before its time is over."
             note(conn, "sync.release", {"source": name}, count=int(freed), said=said)
     answer = "is asked again" if freed else "was not held"
     print_json({"name": name, "answer": answer}) if as_json else print(f"{name}  {answer}")
+
+
+@sync.command()
+def skipped(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the items of a source's listing that cannot be synced, each with the reason."""
+    from dataclasses import asdict
+
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from workshed.jobs.windows import clock
+    from workshed.sync import skipped as every
+
+    with database("product") as conn:
+        check(conn, name)
+        found, now = every(conn, name), clock(conn)
+    if as_json:
+        output.print_json([asdict(one) for one in found])
+    elif found:
+        lines = [(one.item, one.reason, ago(one.since, now)) for one in found]
+        output.table(("item", "reason", "since"), lines, elastic=0)
+    else:
+        output.talk(f"Nothing of {name} is skipped.")
+
+
+@sync.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a source, and delete all records that were synced from it.
+
+    Jobs of it that wait are discarded when they start. Its log stays until it is old.
+    """
+    from console.cli.asking import agreed
+    from console.cli.noted import note
+    from console.cli.output import print_json, talk
+    from console.program import database
+    from workshed.sync import counts
+    from workshed.sync import remove as delete
+
+    with database("product") as conn:
+        check(conn, name)
+        count = counts(conn).get(name, 0)
+        if not dry_run:
+            agreed(f"Remove {name} with {count} records", yes=yes)
+            with conn.transaction():
+                delete(conn, name)
+                said = f"{name} was removed with {count} records."
+                note(conn, "sync.remove", {"source": name}, said=said)
+    if as_json:
+        print_json({"name": name, "records": count, "removed": not dry_run})
+    else:
+        print(f"{name}  {count}")
+    talk(f"{name} and {count} records {'would be' if dry_run else 'are'} removed.")
+
+
+def check(conn: "Connection", name: str) -> None:
+    """Raise `NotFoundError` for a source that nobody has added."""
+    from brokers.errors import did_you_mean
+    from console.errors import NotFoundError
+    from workshed.sync import names
+
+    known = names(conn)
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
 
 
 def state(source: "Source") -> str:

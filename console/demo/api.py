@@ -296,6 +296,13 @@ def _cut_gzip(handler: Handler, _: str) -> None:
     handler.reply(200, body[:-12], {"Content-Encoding": "gzip"})
 
 
+def _gzip_members(handler: Handler, _: str) -> None:
+    """Two, as RFC 1952 allows, and the zeros with which some pad."""
+    body = json.dumps(handler.found()).encode()
+    parts = [gzip.compress(body[: len(body) // 2]), gzip.compress(body[len(body) // 2 :])]
+    handler.reply(200, b"".join(parts) + bytes(8), {"Content-Encoding": "gzip"})
+
+
 def _garbage(handler: Handler, _: str) -> None:
     handler.wfile.write(b"\x00\x01garbage\r\n\r\n")
     handler.end()
@@ -344,7 +351,10 @@ def _item(**fields: object) -> Callable[[Json], Json]:
 
 
 FAULTS: dict[str, Callable[[Handler, str], None]] = {
-    **{str(status): _status(status) for status in (400, 401, 403, 404, 408, 410, 425, 500, 502)},
+    **{
+        str(status): _status(status)
+        for status in (300, 304, 400, 401, 403, 404, 408, 410, 425, 500, 502)
+    },
     "429": _busy,
     "429-until": _busy_until,
     "503": _closed,
@@ -357,12 +367,17 @@ FAULTS: dict[str, Callable[[Handler, str], None]] = {
     "cut-chunked": _cut_chunked,
     "cut-json": _cut_json,
     "cut-gzip": _cut_gzip,
+    "gzip-members": _gzip_members,
     "garbage": _garbage,
     "html": _text(b"<!doctype html><title>Down for maintenance</title>"),
     "empty": _text(b""),
     "list": _text(b"[]"),
     "nan": _changed(_item(version=float("nan"))),
     "wrong-type": _changed(_item(version="7")),
+    "bad-id": _changed(_item(id="bad/id")),
+    "all-bad": _changed(lambda page: {**page, "items": [{"key": 7}, *[None] * 2]}),
+    "overlong": _changed(lambda page: {**page, "total": 2}),
+    "no-total": _changed(lambda page: {**page, "total": None, "next": page["next"] or ""}),
     "other-id": _changed(_item(id="another")),
     "nul": _changed(_item(name="N\0L", data={"N\0L": "\ud800"})),
     "brotli": _text(b"\x0b\x02\x80[]\x03", {"Content-Encoding": "br"}),

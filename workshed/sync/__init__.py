@@ -5,10 +5,13 @@ from workshed.sync.listing import Landed, land, read, turn
 from workshed.sync.old import prune
 from workshed.sync.records import fetch, write
 from workshed.sync.runs import died, failed
-from workshed.sync.sources import Source, add, admit, counts, find, names, release
+from workshed.sync.skipping import SkippedItem
+from workshed.sync.skipping import every as skipped
+from workshed.sync.sources import Source, add, admit, counts, find, names, release, remove
 
 __all__ = [
     "Landed",
+    "SkippedItem",
     "Source",
     "SourceBusyError",
     "SourceError",
@@ -24,6 +27,8 @@ __all__ = [
     "prune",
     "read",
     "release",
+    "remove",
+    "skipped",
     "turn",
     "write",
 ]

@@ -46,6 +46,8 @@ OK, MOVED, TOO_MANY, UNAVAILABLE = 200, range(300, 400), 429, 503
 PASSING = (408, 425)
 SERVER_ERRORS = range(500, 600)
 
+GZIP = b"\x1f\x8b"
+"""How each member of a body in gzip begins."""
 OPENED = (b"{", b"[")
 CLOSED = ((b"{", b"}"), (b"[", b"]"))
 CUT = "its answer ends in the middle"
@@ -111,6 +113,9 @@ class Client:
     def _elsewhere(self, url: str, response: httpx2.Response) -> str:
         """Return where a redirect leads, on the same server."""
         target = response.headers.get("location", "")
+        if not target:  # 300 and 304 have none
+            said = f"{response.status_code} {response.reason_phrase}".strip()
+            raise WrongAnswerError(self._source, f"{said}, which says nothing and leads nowhere")
         try:
             target = urljoin(url, target)
             same = origin_of(target) == self._origin
@@ -192,6 +197,8 @@ class Folded:
         """Nothing came yet."""
         self._source = source
         self._gzip = zlib.decompressobj(wbits=31)
+        self._rest = b""
+        """What follows the end of a member, until it is known whether another begins there."""
 
     @property
     def is_whole(self) -> bool:
@@ -199,13 +206,22 @@ class Folded:
         return self._gzip.eof
 
     def more(self, chunk: bytes, most: int) -> bytes:
-        """Return what a chunk unfolds to, `most` bytes of it."""
-        if self._gzip.eof:
-            return b""
+        """Return what a chunk unfolds to, `most` bytes of it; a body may have several members."""
+        found, chunk = b"", self._rest + chunk
         try:
-            return self._gzip.decompress(self._gzip.unconsumed_tail + chunk, most)
+            while chunk and len(found) < most:
+                if self._gzip.eof:
+                    if not chunk.startswith(GZIP[: len(chunk)]):
+                        return found  # padding, or nothing of ours
+                    if len(chunk) < len(GZIP):
+                        break
+                    self._gzip = zlib.decompressobj(wbits=31)
+                found += self._gzip.decompress(chunk, most - len(found))
+                chunk = self._gzip.unused_data if self._gzip.eof else b""
         except zlib.error as err:
             raise WrongAnswerError(self._source, f"its answer is no gzip: {err}") from err
+        self._rest = chunk
+        return found
 
 
 def _unfolding(source: str, encoding: str) -> Plain | Folded:

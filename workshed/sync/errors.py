@@ -12,7 +12,8 @@ WorkshedError
     ├── AlertingError               retried, but the admins are told at once
     │   ├── CertificateError        expired, of another host, or of nobody who is trusted
     │   ├── WrongAnswerError        no JSON, or not as agreed
-    │   └── RepeatedCursorError     a listing that goes round
+    │   ├── RepeatedCursorError     a listing that goes round
+    │   └── OverlongListingError    a listing of more than all that it says it has
     └── FatalSourceError            dead at once, and the admins are told; a `PermanentError` too
         ├── RefusedRequestError     4xx
         ├── OversizedAnswerError    larger than is read, as it is sent or as it unfolds
@@ -110,6 +111,12 @@ class WrongAnswerError(AlertingError):
 
 class RepeatedCursorError(AlertingError):
     """Its listing goes round."""
+
+    ends_listing = True
+
+
+class OverlongListingError(AlertingError):
+    """Its listing has more records than it says there are, and may have no end."""
 
     ends_listing = True
 

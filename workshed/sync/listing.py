@@ -8,10 +8,16 @@ from datetime import timedelta
 
 from workshed.db import Connection
 from workshed.jobs import Snooze
-from workshed.sync import answers, runs, sources
+from workshed.sync import answers, runs, skipping, sources
 from workshed.sync.answers import Page
 from workshed.sync.client import ask
-from workshed.sync.errors import IncompleteListingError, RepeatedCursorError
+from workshed.sync.errors import (
+    IncompleteListingError,
+    OverlongListingError,
+    RepeatedCursorError,
+    SourceError,
+    WrongAnswerError,
+)
 from workshed.sync.sources import Leave
 
 COPY_LOOKS_AGAIN = timedelta(seconds=10)
@@ -40,7 +46,7 @@ class Landed:
     wanted: list[str]
     """Records of which there is more than we have, or perhaps nothing any more."""
     ended: bool
-    problem: IncompleteListingError | None = None
+    problem: SourceError | None = None
     """What is to be raised once the page has committed."""
     mails: list[int] = field(default_factory=list)
     """Of somebody who is told that the source has recovered."""
@@ -67,7 +73,7 @@ def _begin(conn: Connection, source: str, start: str | None) -> tuple[int, str |
     query = """
         UPDATE product.sync_sources
            SET listing = listing + 1, listing_since = jobs.now(), listing_from = %(start)s,
-               cursor = %(start)s
+               cursor = %(start)s, listing_total = NULL, listing_named = 0, listing_skipped = 0
          WHERE name = %(name)s
         RETURNING listing
     """
@@ -88,12 +94,15 @@ def land(conn: Connection, now: Turn, page: Page) -> Landed:
     """Note what a page names, and go on to the next; after the last, what is missing.
 
     Where a copy of the job has landed it nothing is done: raises `Snooze` while that one reads on,
-    since it may yet die. Raises `RepeatedCursorError`: nothing of the page is to be kept then.
+    since it may yet die. Raises `RepeatedCursorError` and `OverlongListingError`: nothing of the
+    page is to be kept then.
     """
     query = """
         UPDATE product.sync_sources
            SET cursor = %(next)s,
-               listing_total = CASE WHEN cursor IS NULL THEN %(total)s ELSE listing_total END
+               listing_total = CASE WHEN cursor IS NULL THEN %(total)s ELSE listing_total END,
+               listing_named = listing_named + %(named)s,
+               listing_skipped = listing_skipped + %(skipped)s
          WHERE name = %(name)s AND listing = %(listing)s AND listing_since IS NOT NULL
            AND cursor IS NOT DISTINCT FROM %(cursor)s
     """
@@ -103,20 +112,25 @@ def land(conn: Connection, now: Turn, page: Page) -> Landed:
         "cursor": now.cursor,
         "next": page.next,
         "total": page.total,
+        "named": len(page.items) + len(page.skipped),
+        "skipped": len(page.skipped),
     }
     if not conn.execute(query, values).rowcount:
         _snooze_while_read(conn, now)
         return Landed([], ended=True)
     wanted = _note(conn, now, page)
+    skipping.note(conn, now.leave.name, now.listing, page.skipped)
+    _refuse_overlong(conn, now, page.total)
     if page.next is not None:
         _pass(conn, now.leave.name, page.next)
         return Landed(wanted, ended=False)
     if not now.whole:
         runs.ended(conn, now.leave.name)
         return Landed(wanted, ended=True)
-    if problem := _incomplete(conn, now, page.total):
+    if problem := _incomplete(conn, now, page.total) or _without_good(conn, now, page):
         return Landed(wanted, ended=True, problem=problem)
     wanted += _missing(conn, now)
+    skipping.forget(conn, now.leave.name, now.listing)
     return Landed(wanted, ended=True, mails=runs.succeeded(conn, now.leave.name))
 
 
@@ -174,22 +188,69 @@ def _pass(conn: Connection, source: str, cursor: str) -> None:
         raise RepeatedCursorError(source, f"its listing goes round: {cursor!r} comes again")
 
 
-def _incomplete(conn: Connection, now: Turn, total: int) -> IncompleteListingError | None:
-    """Tell a listing that lacks what was there all the time: by neither of its ends so many."""
+def _refuse_overlong(conn: Connection, now: Turn, total: int | None) -> None:
+    """Raise `OverlongListingError` for more than a source said it has, at the beginning or now.
+
+    Each page has a cursor of its own, so that nothing else would end it. It is counted only where
+    it may be so: what comes and goes meanwhile moves records from one page to the next.
+    """
     query = """
-        SELECT least(%(total)s, listing_total),
+        SELECT greatest(%(total)s::bigint, listing_total), listing_named
+          FROM product.sync_sources
+         WHERE name = %(source)s
+    """
+    values = {"source": now.leave.name, "total": total}
+    ((said, named),) = conn.execute(query, values).fetchall()
+    if said is None or named <= said:
+        return
+    if (listed := _listed(conn, now)) > said:
+        raise OverlongListingError(
+            now.leave.name, f"its listing has {listed} records so far, and says there are {said}"
+        )
+
+
+def _listed(conn: Connection, now: Turn) -> int:
+    """Count what the listing has named so far, with what was skipped of it."""
+    query = """
+        SELECT listing_skipped +
                (SELECT count(*) FROM product.sync_records
                  WHERE source = %(source)s AND listed_in = %(listing)s)
           FROM product.sync_sources
          WHERE name = %(source)s
     """
-    values = {"source": now.leave.name, "listing": now.listing, "total": total}
-    ((said, listed),) = conn.execute(query, values).fetchall()
-    if listed >= said:
+    values = {"source": now.leave.name, "listing": now.listing}
+    ((count,),) = conn.execute(query, values).fetchall()
+    return int(count)
+
+
+def _incomplete(conn: Connection, now: Turn, total: int | None) -> IncompleteListingError | None:
+    """Tell a listing that lacks what was there all the time: by neither of its ends so many."""
+    query = """
+        SELECT least(%(total)s::bigint, listing_total)
+          FROM product.sync_sources
+         WHERE name = %(source)s
+    """
+    values = {"source": now.leave.name, "total": total}
+    ((said,),) = conn.execute(query, values).fetchall()
+    listed = _listed(conn, now)
+    if said is None or listed >= said:
         return None
     return IncompleteListingError(
         now.leave.name, f"its listing has {listed} of the {said} records it says there are"
     )
+
+
+def _without_good(conn: Connection, now: Turn, page: Page) -> WrongAnswerError | None:
+    """Tell a listing of which nothing could be read: that is another form than was agreed.
+
+    Nothing may be taken for gone by it.
+    """
+    query = "SELECT listing_skipped FROM product.sync_sources WHERE name = %s"
+    ((skipped,),) = conn.execute(query, (now.leave.name,)).fetchall()
+    if not skipped or _listed(conn, now) > skipped:
+        return None
+    reason = page.skipped[-1].reason if page.skipped else "see `workshed sync skipped`"
+    return WrongAnswerError(now.leave.name, f"none of its {skipped} items can be read: {reason}")
 
 
 def _missing(conn: Connection, now: Turn) -> list[str]:

@@ -44,6 +44,8 @@ class Source:
     failing_since: datetime | None
     last_error: str | None
     held_until: datetime | None
+    skipped: int
+    """Items of its last listing that could not be synced."""
     now: datetime
     """PostgreSQL's clock, to compare them with."""
 
@@ -73,11 +75,21 @@ def add(conn: Connection, name: str, url: str) -> None:
     conn.execute(query, (name, url))
 
 
+def remove(conn: Connection, name: str) -> bool:
+    """Delete a source with all that we have of it; False where there is none.
+
+    Lines of the log stay until they are old. Jobs of it that wait are discarded when they start.
+    """
+    query = "DELETE FROM product.sync_sources WHERE name = %s"
+    return conn.execute(query, (name,)).rowcount == 1
+
+
 def find(conn: Connection) -> list[Source]:
     """Return all sources by name."""
     query = """
         SELECT name, url, created_at, listing_since, last_success_at, failed_runs, failing_since,
-               last_error, held_until, jobs.now() AS now
+               last_error, held_until, jobs.now() AS now,
+               (SELECT count(*) FROM product.sync_skipped WHERE source = name) AS skipped
           FROM product.sync_sources
          ORDER BY name
     """

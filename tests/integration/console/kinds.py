@@ -10,6 +10,8 @@ from workshed.jobs import batches, limits, recurring, relays, rules, unique, wor
 from workshed.jobs.limits import Ask, Start
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
+from workshed.sync import skipping
+from workshed.sync.answers import Skipped
 
 BATCH = "00000000-0000-4000-8000-000000000001"
 ORIGIN = "https://crm.example.org"
@@ -42,6 +44,7 @@ def product():
         grace = people.create(conn, name="Grace", email=GRACE)
         people.create(conn, name="Bob", email="bob@example.org")
         sync.add(conn, "crm", f"{ORIGIN}/v1")
+        skipping.note(conn, "crm", 1, [Skipped('{"id": "bad/id"}', "not as agreed: id")])
         drafts = [
             campaigns.create(
                 conn, name=name, subject="S", text="{{ unsubscribe_url }}", audience="everyone"

@@ -25,6 +25,7 @@ CALLS = {
     "scheduled cancel ID": "Cancel 1 job",
     "scheduled cancel --all": "Cancel 3 jobs",
     "storage adopt": "Let 1 contents",
+    "sync remove SOURCE": "Remove crm with 0 records",
     "unique release KEY": "Release 1 key",
 }
 

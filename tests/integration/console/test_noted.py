@@ -37,6 +37,7 @@ CALLS = {
     "scheduled cancel --all --yes": 3,
     "scheduled cancel ID --yes": 1,
     "storage adopt --yes": 1,
+    "sync remove SOURCE --yes": 1,
     "unique release KEY --yes": 1,
     CAMPAIGN: 1,
     "campaigns pause CAMPAIGN": 1,

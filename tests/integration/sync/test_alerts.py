@@ -85,7 +85,7 @@ def test_an_outage_that_ends_before_the_fourth_run_is_told_to_nobody(jobs, six):
     assert jobs.mailbox == []
 
 
-@pytest.mark.parametrize("faults", [["html"], ["wrong-type"], ["same-cursor", "same-cursor"]])
+@pytest.mark.parametrize("faults", [["html"], ["all-bad"] * 2, ["same-cursor", "same-cursor"]])
 def test_what_somebody_should_look_at_is_told_at_once_and_tried_again(jobs, six, kept, faults):
     six.misbehave(*faults, at="/records")
     sync_critical_data.send("crm")

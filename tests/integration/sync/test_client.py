@@ -1,5 +1,6 @@
 """What a source may do to us over a socket, and what each is taken for."""
 
+import gzip
 import socket
 import ssl
 import threading
@@ -11,7 +12,7 @@ import pytest
 import trustme
 
 from console.demo.api import FAULTS, Api, bomb
-from workshed.sync.client import ask, trust
+from workshed.sync.client import Folded, ask, trust
 from workshed.sync.errors import (
     CertificateError,
     ForbiddenAddressError,
@@ -37,6 +38,8 @@ MEANING = {
     "502": SourceFailedError,
     "408": SourceFailedError,
     "425": SourceFailedError,
+    "300": WrongAnswerError,
+    "304": WrongAnswerError,
     "400": RefusedRequestError,
     "401": RefusedRequestError,
     "403": RefusedRequestError,
@@ -66,6 +69,7 @@ MEANING = {
     "redirect:https://[": ForeignRedirectError,
 }
 JUDGED_LATER = {
+    "bad-id", "all-bad", "overlong", "no-total", "gzip-members",
     "list", "nan", "wrong-type", "other-id", "nul", "no-next", "same-cursor", "first-again",
     "short", "fewer", "nothing", "twice", "redirect",
 }  # fmt: skip
@@ -150,6 +154,41 @@ def test_redirects_do_not_go_round(api):
     with pytest.raises(WrongAnswerError, match="redirects"):
         fetch(api)
     assert len(api.requests) == 4
+
+
+def test_a_body_of_several_members_of_gzip_is_whole(api):
+    """However it comes in pieces: each ends where a member may."""
+    api.put("a", data={"text": "x" * 1000})
+    api.misbehave("gzip-members")
+
+    assert fetch(api, "records/a")["data"] == {"text": "x" * 1000}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_members_may_be_cut_into_pieces_anywhere(size):
+    body = gzip.compress(b"[1, ") + gzip.compress(b"") + gzip.compress(b"2]") + bytes(3)
+    unfold = Folded("crm")
+
+    found = b"".join(unfold.more(body[at : at + size], 100) for at in range(0, len(body), size))
+
+    assert (found, unfold.is_whole) == (b"[1, 2]", True)
+
+
+def test_a_second_member_that_is_cut_off_is_told():
+    unfold = Folded("crm")
+
+    unfold.more(gzip.compress(b"[1, ") + gzip.compress(b"2]")[:-4], 100)
+
+    assert not unfold.is_whole
+
+
+@pytest.mark.parametrize("status", ["300", "304"])
+def test_a_redirect_that_leads_nowhere_is_told_and_asked_once(api, status):
+    api.misbehave(status)
+
+    with pytest.raises(WrongAnswerError, match=f"{status} .* leads nowhere"):
+        fetch(api)
+    assert len(api.requests) == 1
 
 
 def test_what_drips_ends_with_the_exchange(api, use):

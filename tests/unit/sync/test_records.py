@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from workshed.sync.answers import page, record
+from workshed.sync.answers import Item, Page, page, record
 from workshed.sync.errors import WrongAnswerError
 from workshed.sync.records import Stored, judge
 
@@ -50,13 +50,9 @@ def test_in_any_order_the_newest_stays(order):
         ([], "answer: "),
         ({"items": [], "total": 0}, "next: Field required"),
         ({"items": [], "next": None}, "total: Field required"),
-        ({"items": [{"id": "../x", "version": 1}], "next": None, "total": 1}, "items.0.id"),
-        ({"items": [{"id": "a", "version": "1"}], "next": None, "total": 1}, "items.0.version"),
-        ({"items": [{"id": "a", "version": True}], "next": None, "total": 1}, "items.0.version"),
-        ({"items": [{"id": "a", "version": 2**63}], "next": None, "total": 1}, "items.0.version"),
-        ({"items": [{"id": "..", "version": 1}], "next": None, "total": 1}, "items.0.id"),
         ({"items": "ab", "next": None, "total": 1}, "items: "),
-        ({"items": [], "next": "", "total": 1}, "next: "),
+        ({"items": [], "next": 7, "total": 1}, "next: "),
+        ({"items": [], "next": None, "total": "1"}, "total: "),
         ({"items": [], "next": "\0", "total": 1}, "no database can hold"),
     ],
 )
@@ -64,6 +60,40 @@ def test_a_page_that_is_not_as_agreed_is_named(answer, reason):
     with pytest.raises(WrongAnswerError) as caught:
         page("crm", answer)
     assert reason in str(caught.value)
+
+
+def test_a_page_may_be_the_last_in_two_ways_and_say_no_total():
+    found = page("crm", {"items": [{"id": 7, "version": 1}], "next": "", "total": None})
+
+    assert found == Page((Item(id="7", version=1),), None, None)
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        ({"id": "../x", "version": 1}, "id: "),
+        ({"id": "..", "version": 1}, "id: "),
+        ({"id": "urn:a:1", "version": 1}, "id: "),
+        ({"id": True, "version": 1}, "id: "),
+        ({"id": 10**100, "version": 1}, "id: "),
+        ({"id": "a", "version": "1"}, "version: "),
+        ({"id": "a", "version": True}, "version: "),
+        ({"id": "a", "version": 2**63}, "version: "),
+        ({"id": "a"}, "version: Field required"),
+        ({"id": "a", "version": 1, "name": "N\0L"}, "no database can hold"),
+        (None, "answer: "),
+    ],
+)
+def test_an_item_that_is_not_as_agreed_is_skipped_alone(item, reason):
+    good = {"id": "b", "version": 1}
+
+    found = page("crm", {"items": [item, good], "next": None, "total": 2})
+
+    assert [one.id for one in found.items] == ["b"]
+    [skipped] = found.skipped
+    assert reason in skipped.reason
+    assert skipped.item.isascii()
+    assert "\0" not in skipped.item
 
 
 @pytest.mark.parametrize(
