@@ -64,7 +64,9 @@ def test_its_extras_are_all_that_a_server_can_use():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
     extras = set(re.findall(r"--extra (\w+)", STAGES[0]))
-    assert extras == set(project["optional-dependencies"]) - {"dev", "test"}
+    of_shop = {"images", "mail", "report", "sync"}
+    assert project["optional-dependencies"]["shop"] == [f"workshed[{','.join(sorted(of_shop))}]"]
+    assert extras | of_shop == set(project["optional-dependencies"]) - {"dev", "test"}
 
 
 def test_the_build_is_given_what_is_packed_and_nothing_else():
