@@ -6,11 +6,12 @@ import logging
 import queue as queues
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from dramatiq.broker import Consumer, MessageProxy
 
+from brokers import consumer_tag
 from brokers.acks import Channel, Verb
 from brokers.delivery import Delivery, published
 from brokers.errors import EnvelopeError
@@ -231,6 +232,7 @@ class QueueConsumer(Consumer):
         start: Start,
         strange: Strange,
         missing: Missing,
+        actors: Collection[tuple[str, str]] = (),
     ) -> None:
         """Consume nothing before somebody iterates, and so knows whom to settle deliveries with."""
         self.queue = queue
@@ -242,6 +244,7 @@ class QueueConsumer(Consumer):
         self._start = start
         self._strange = strange
         self._missing = missing
+        self._actors = actors
         self._misfits = Misfits(queue, inbox.settle)
         self._odd: queues.SimpleQueue[tuple[Channel, int, Callable[[], None]]]
         self._odd = queues.SimpleQueue()
@@ -313,6 +316,7 @@ class QueueConsumer(Consumer):
                 lambda _, method, properties, body: take(
                     Letter(method.delivery_tag, method.redelivered, properties, body)
                 ),
+                consumer_tag=consumer_tag.written(self._actors),
                 callback=lambda _: self._answer(),
             )
             self._tags.append(self._tag.encode())

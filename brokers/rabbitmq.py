@@ -140,8 +140,13 @@ class RabbitMQ(Executing):
         queue = self.declared[queue_name]
         wanted = self._life.prefetch(queue, prefetch)
         timeout_s, missing = timeout / 1000, self._ensured.renew
+        actors = [
+            (actor.actor_name, actor.fn.__module__)
+            for actor in self.actors.values()
+            if queue_name in (actor.queue_name, *retry_queues(actor))
+        ]
         return QueueConsumer(
-            self._inbox, queue, wanted, timeout_s, self._put, self._strange, missing
+            self._inbox, queue, wanted, timeout_s, self._put, self._strange, missing, actors
         )
 
     def ensure_queues(self, names: set[str]) -> None:

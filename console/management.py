@@ -91,6 +91,11 @@ class Management:
             if queue["name"].startswith(self.prefix)
         }
 
+    def consumers(self, queue: str) -> list[str]:
+        """Return the tags of the consumers of a queue; a new one is there after some seconds."""
+        found = self.get(f"queues/{self._vhost}/{quote(self.prefix + queue, '')}")
+        return [one["consumer_tag"] for one in found.get("consumer_details", [])]
+
     def bindings(self, exchange: str) -> set[tuple[str, str]]:
         """Return our queues that are bound to an exchange, each with its routing key."""
         found = self.get(f"exchanges/{self._vhost}/{quote(exchange, '')}/bindings/source")

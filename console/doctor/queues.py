@@ -17,7 +17,7 @@ def declared(here: Surroundings) -> Iterator[Finding]:
     """Compare them with their declaration; over AMQP only whether they exist can be seen."""
     foreign = here.foreign_queues
     present = depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
-    if gone := [name for name in foreign if name not in present]:
+    if gone := [here.prefix + name for name in foreign if name not in present]:
         # Perhaps no worker has these actors any more: the database does not forget them.
         yield warning(f"missing: {', '.join(gone)}", IMPORTING)
     elif foreign:
@@ -33,7 +33,7 @@ def declared(here: Surroundings) -> Iterator[Finding]:
         for one in found:
             yield failed(one.said, one.mend)
         if not found:
-            yield ok(f"{len(here.queues)} queues are there, with their arguments and bindings")
+            yield ok(f"{are_there(here)}, with {its(here)} arguments and bindings")
         return
     names = [name for queue in here.queues for name in (queue.name, queue.dead)]
     there = depths(here.urls, names, prefix=here.prefix)
@@ -41,11 +41,22 @@ def declared(here: Surroundings) -> Iterator[Finding]:
     if missing:
         yield failed(f"missing: {', '.join(missing)}", SETUP)
     else:
-        yield ok(f"{len(here.queues)} queues are there")
+        yield ok(are_there(here))
     yield unchecked(
         "their arguments and bindings: only the management API tells them",
         "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672",
     )
+
+
+def are_there(here: Surroundings) -> str:
+    """Say how many queues there are."""
+    count = len(here.queues)
+    return "1 queue is there" if count == 1 else f"{count} queues are there"
+
+
+def its(here: Surroundings) -> str:
+    """Choose the pronoun for so many queues."""
+    return "its" if len(here.queues) == 1 else "their"
 
 
 def dead(here: Surroundings) -> Iterator[Finding]:

@@ -1,11 +1,13 @@
 """The workers: one on each queue that has actors, or jobs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
-from brokers import build
+from brokers import build, consumer_tag
 from console.depths import depths
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, warning
+from console.management import Management
 from middleware.retries import retry_queues
 
 
@@ -21,8 +23,32 @@ def check(here: Surroundings) -> Iterator[Finding]:
         yield failed(f"no worker is on {', '.join(full)}: their jobs wait", start)
     if empty:
         yield warning(f"no worker is on {', '.join(empty)}, where nothing waits", start)
-    if not (full or empty):
+    shared = list(at_odds(here, found))
+    yield from shared
+    if not (full or empty or shared):
         yield ok("a worker is on each queue that has jobs, or actors")
+
+
+def at_odds(here: Surroundings, names: Iterable[str]) -> Iterator[Finding]:
+    """Look for programs that share a queue: each gets jobs of which it has no actor.
+
+    Only the management API tells; which program consumes is said by the tag of its consumer.
+    """
+    for name in names:
+        tags = here.ask(partial(consumers, name)) or []
+        programs = {one.digest: one for tag in tags if (one := consumer_tag.read(tag))}
+        if len(programs) > 1:
+            listed = "; ".join(sorted(one.name for one in programs.values()))
+            yield warning(
+                f"workers with different actors share queue {name}: {listed}. A job waits until "
+                "a worker that has its actor gets it. During a deployment this passes",
+                "give one of two programs queues of its own, or WORKSHED_QUEUE_PREFIX",
+            )
+
+
+def consumers(name: str, api: Management) -> list[str]:
+    """Ask who consumes a queue."""
+    return api.consumers(name)
 
 
 def with_actors(here: Surroundings) -> set[str]:

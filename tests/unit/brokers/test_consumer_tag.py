@@ -1,0 +1,43 @@
+"""What a consumer says of itself on RabbitMQ."""
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers.consumer_tag import read, written
+
+SHOP = [("send_invoice", "shop.jobs"), ("deliver", "shop.mails")]
+
+
+def test_a_tag_names_the_process_and_its_modules():
+    found = read(written(SHOP))
+
+    assert found.name.startswith("shop.jobs,shop.mails on ")
+    assert found.pid == str(os.getpid())
+
+
+def test_no_two_tags_are_the_same():
+    """pika keeps a callback by its tag, and RabbitMQ refuses one that a channel has already."""
+    assert written(SHOP) != written(SHOP)
+
+
+def test_the_digest_is_that_of_the_names_of_actors_in_any_order_and_module():
+    digest = read(written(SHOP)).digest
+
+    assert read(written(SHOP[::-1])).digest == digest
+    assert read(written([(name, "elsewhere") for name, _ in SHOP])).digest == digest
+    assert read(written(SHOP[:1])).digest != digest
+
+
+def test_a_tag_of_another_program_is_none_of_ours():
+    assert read("ctag1.0123456789") is None
+    assert read("a/b/c/d/e/f") is None
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
+def test_a_tag_fits_into_what_amqp_can_say(actors):
+    tag = written(actors)
+
+    assert len(tag.encode()) <= 255
+    assert read(tag).digest == read(written(actors)).digest
