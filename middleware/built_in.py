@@ -12,7 +12,6 @@ from dramatiq.middleware import (
     ShutdownNotifications,
     TimeLimit,
 )
-from dramatiq.middleware.prometheus import Prometheus
 from dramatiq.results import Results
 
 from middleware.callbacks import Callbacks as OurCallbacks
@@ -59,9 +58,11 @@ COUNTERPARTS: dict[type[Middleware], type[Middleware]] = {
     ShutdownNotifications: Lifeline,
     AsyncIO: EventLoop,
     CurrentMessage: LogContext,
-    Prometheus: Metrics,
 }
 """What does the same here, as a place in the chain."""
+
+# Importing it would make a folder in /tmp in every process, for metrics that are written elsewhere.
+PROMETHEUS = ("dramatiq.middleware.prometheus", "Prometheus")
 
 
 def refuse(middleware: Middleware) -> None:
@@ -86,7 +87,8 @@ def place(chain: list[Middleware], wanted: type[Middleware] | None) -> type[Midd
     """
     if wanted is None or any(isinstance(one, wanted) for one in chain):
         return wanted
-    counterpart = COUNTERPARTS.get(wanted)
+    is_prometheus = (wanted.__module__, wanted.__name__) == PROMETHEUS
+    counterpart = Metrics if is_prometheus else COUNTERPARTS.get(wanted)
     if counterpart is not None and any(isinstance(one, counterpart) for one in chain):
         return counterpart
     names = ", ".join(type(one).__name__ for one in chain)

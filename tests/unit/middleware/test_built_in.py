@@ -23,7 +23,7 @@ from dramatiq.results import Results
 from dramatiq.results.backends import StubBackend
 
 from brokers.build import build
-from middleware import Expiry
+from middleware import Expiry, Metrics
 from middleware.built_in import COUNTERPARTS, INSTEAD
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
@@ -86,9 +86,12 @@ def test_what_works_is_added(stub, middleware):
     assert stub.middleware[-1] is middleware
 
 
-@pytest.mark.parametrize("place", COUNTERPARTS)
+PLACES = {**COUNTERPARTS, Prometheus: Metrics}
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_class_of_dramatiqs_means_its_counterpart(stub, place):
-    counterpart = COUNTERPARTS[place].__name__
+    counterpart = PLACES[place].__name__
 
     stub.add_middleware(before := Mine(), before=place)
     stub.add_middleware(after := Mine(), after=place)
