@@ -45,6 +45,10 @@ SOURCE = """
     INSERT INTO product.sync_sources (name, url, created_at)
     VALUES ('crm', 'https://crm.example.org', jobs.now() - interval '2 hours')
 """
+MAIL_SERVER = """
+    INSERT INTO product.mail_servers (name, failures, failing_since, last_error)
+    VALUES ('mail.example.org:25', 9, jobs.now() - interval '1 hour', 'it answered 421')
+"""
 # What no release knows is left alone by all of them.
 PERIODIC = """
     INSERT INTO jobs.recurring (name, queue, kind, spec, zone, late, late_within, words, options,
@@ -194,7 +198,7 @@ def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
     prometheus, work, execute, broker, nothing_left
 ):
     """A wrong name is no error to Prometheus: the alert never fires, the panel stays empty."""
-    for statement in (SOURCE, PERIODIC):
+    for statement in (SOURCE, MAIL_SERVER, PERIODIC):
         execute(statement)
     broker.enqueue(dramatiq.Message("default", "work", ("well",), {}, {}), delay=600_000)
     work("wait")  # what runs is looked at every second
@@ -259,10 +263,7 @@ def test_each_fault_is_an_alert(
     with alarm("memory"):
         execute("SELECT jobs.send('work', '[\"well\"]', queue => 'default')")
         execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
-        execute("""
-            INSERT INTO product.mail_servers (name, failures, failing_since, last_error)
-            VALUES ('mail.example.org:25', 9, now() - interval '1 hour', 'it answered 421')
-        """)
+        execute(MAIL_SERVER)
         execute("""
             INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body,
                                         message_id, state, ambiguous, held_at)
