@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from console.demo.campaign import Sent
-from console.servers.mail import MailCatcher
 from workshed.db import Connection
+
+if TYPE_CHECKING:
+    from console.servers.mail import MailCatcher
 
 AWAY_AT = 250
 """Mails of the campaign that it has taken before."""
@@ -17,7 +19,7 @@ Step = Literal["up", "down", "up again"]
 class Outage:
     """What the mail server of the demo does, and what was seen of it so far."""
 
-    server: MailCatcher
+    server: "MailCatcher"
     campaign: Sent
     step: Step = "up"
     said: str = ""
