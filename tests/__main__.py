@@ -64,7 +64,17 @@ def run(command, environment):
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, end)
         signal.signal(signal.SIGALRM, lambda *_: process.kill())
-        return process.wait()
+        process.returncode = reap_until(process.pid)
+        return process.returncode
+
+
+def reap_until(awaited):
+    """Take the exit codes of all orphans until that of this process, which is returned."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == awaited:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
 
 
 def children():

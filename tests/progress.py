@@ -20,6 +20,9 @@ Half of the tests take a hundredth of the time: by their number a run would seem
 
 OTHER_S = 0.05
 
+KNOWN_FROM = 0.02
+"""The part of a run that has to be done before it says anything about the rest."""
+
 
 def pytest_configure(config):
     """Report from the process that has the terminal."""
@@ -76,15 +79,14 @@ class Progress:
     def line(self):
         """`1204 of 7381 tests, 1 failed; about 3 min gone, about 7 min left`."""
         gone = time.monotonic() - self.began
-        left = gone * (self.total_s - self.done_s) / max(self.done_s, OTHER_S)
-        return (
-            f"{self.done} of {self.total} tests, {self.failed} failed; "
-            f"{minutes(gone)} gone, {minutes(left)} left"
-        )
+        counted = f"{self.done} of {self.total} tests, {self.failed} failed; {minutes(gone)} gone"
+        if self.done_s < self.total_s * KNOWN_FROM:
+            return counted
+        left = gone * (self.total_s - self.done_s) / self.done_s
+        return f"{counted}, {minutes(left)} left"
 
     def _write(self, line):
         self.last = time.monotonic()
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal:
-            terminal.ensure_newline()
-            terminal.write_line(line)
+            terminal.write(f"\n{line}\n")  # a line of dots has no end yet

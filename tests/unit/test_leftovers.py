@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.__main__ import FOLDER, PLACE
-from tests.processes import popen
+from tests.processes import has_ended, popen
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -19,11 +19,13 @@ import os, pathlib, subprocess, sys, tempfile, time
 
 def test_starts_a_server():
     daemon = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    started = subprocess.Popen([sys.executable, "-c", daemon], start_new_session=True)
+    start = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=2).pid)"
+    command = [sys.executable, "-c", start, sys.executable, "-c", daemon]
+    started = int(subprocess.run(command, stdout=-1, start_new_session=True).stdout)
     pathlib.Path(tempfile.mkdtemp(), "data").write_text("x")
     said = pathlib.Path(os.environ["SAID"])
     part = said.with_suffix(".part")
-    part.write_text(f"{os.getpid()} {started.pid} {tempfile.gettempdir()}")
+    part.write_text(f"{os.getpid()} {started} {tempfile.gettempdir()}")
     part.rename(said)
     if os.environ.get("WAITS"):
         time.sleep(600)
@@ -67,16 +69,12 @@ def said(tmp_path, eventually):
     return read
 
 
-def is_running(pid):
-    return Path("/proc", str(pid)).exists()
-
-
 def test_a_run_that_ends_leaves_nothing(run, said):
     with run(waits=False) as process:
         assert process.wait(90) == 0
 
     _, daemon, folder = said()
-    assert not is_running(daemon)
+    assert has_ended(daemon)
     assert not folder.exists()
 
 
@@ -87,9 +85,19 @@ def test_a_run_that_is_interrupted_leaves_nothing(run, said, number):
         process.send_signal(number)
         assert process.wait(90) != 0
 
-    assert not is_running(daemon)
-    assert not is_running(pytest_pid)
+    assert has_ended(daemon)
+    assert has_ended(pytest_pid)
     assert not folder.exists()
+
+
+def test_orphans_are_reaped_while_the_run_goes_on(run, said, eventually):
+    """Else every worker whose master was killed would stay in the list of processes."""
+    with run(waits=True) as process:
+        _, daemon, _ = said()
+        os.kill(daemon, signal.SIGKILL)
+        eventually(lambda: not Path("/proc", str(daemon)).exists())
+        process.terminate()
+        process.wait(90)
 
 
 def test_a_pytest_that_is_killed_leaves_nothing(run, said):
@@ -98,7 +106,7 @@ def test_a_pytest_that_is_killed_leaves_nothing(run, said):
         os.kill(pytest_pid, signal.SIGKILL)
         assert process.wait(90) != 0
 
-    assert not is_running(daemon)
+    assert has_ended(daemon)
     assert not folder.exists()
 
 
@@ -107,7 +115,7 @@ def test_the_next_run_removes_the_folder_of_one_that_was_killed_itself(run, said
         pytest_pid, daemon, folder = said()
         process.kill()
         process.wait(90)
-    eventually(lambda: not is_running(pytest_pid))
+    eventually(lambda: has_ended(pytest_pid))
     os.kill(daemon, signal.SIGKILL)
     assert folder.exists()
 

@@ -14,11 +14,8 @@ class Terminal:
     def __init__(self):
         self.lines = []
 
-    def ensure_newline(self):
-        pass
-
-    def write_line(self, line):
-        self.lines.append(line)
+    def write(self, text):
+        self.lines.append(text.strip("\n"))
 
 
 @pytest.fixture
