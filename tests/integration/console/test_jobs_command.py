@@ -107,7 +107,7 @@ def test_history_is_forgotten_by_whole_days(conn, ran):
     conn.execute("UPDATE jobs.runs SET message_id = 'old', recorded_at = '2026-01-31 12:00Z' "
                  "WHERE ctid = (SELECT max(ctid) FROM jobs.runs)")  # fmt: skip
 
-    dropped = runs.prune(conn, timedelta(days=30))
+    dropped = runs.prune(conn, timedelta(days=30), 10)
 
     assert dropped == 1
     assert [run.message_id for run in runs.find(conn)] == ["a"]
