@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 
 from workshed import db
 from workshed.db import Connection
+from workshed.interrupts import gate
 from workshed.jobs import limits
 from workshed.jobs.limits import Ask, Start
 from workshed.mail import connections, emails
@@ -72,24 +73,27 @@ class Seats:
     @contextmanager
     def seat(self, server: Server, most: int) -> Generator[None]:
         """Send through a seat inside the block; raises `MailServerAway` where there is none."""
-        seat = self._take(server, most)
-        try:
-            with connections.through(seat.slot):
-                yield
-        finally:
-            self._leave(seat)
+        with gate().shut():  # an interrupt in between would keep the seat until the process ends
+            seat = self._take(server, most)
+            try:
+                with connections.through(seat.slot), gate().opened():
+                    yield
+            finally:
+                self._leave(seat)
 
     @contextmanager
     def claimed(self, claim: UUID, lease: timedelta) -> Generator[None]:
         """Keep the claim of a mail inside the block."""
-        with self._change:
-            self._claims[claim] = lease
-            self._keep()
-        try:
-            yield
-        finally:
+        with gate().shut():  # an interrupt in between would keep the claim likewise
             with self._change:
-                self._claims.pop(claim, None)
+                self._claims[claim] = lease
+                self._keep()
+            try:
+                with gate().opened():
+                    yield
+            finally:
+                with self._change:
+                    self._claims.pop(claim, None)
 
     def close(self) -> None:
         """Hang up what rests, and let others have those seats."""

@@ -1,0 +1,131 @@
+"""Seats at a mail server: leases that all processes share."""
+
+import pytest
+
+from workshed import db
+from workshed.jobs import limits
+from workshed.mail import MailServerAway, connections, seats
+from workshed.mail.seats import Seats
+from workshed.mail.server import Server
+from workshed.mail.timer import Timer
+
+
+@pytest.fixture
+def one(jobs, monkeypatch):
+    """One process, and whoever waits does so for a moment only."""
+    monkeypatch.setattr(seats, "WAIT_S", 0.1)
+    found = Seats()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def other(jobs):
+    found = Seats()
+    yield found
+    found.close()
+
+
+def used():
+    with db.transaction() as conn:
+        return [(one.key, one.used, one.size) for one in limits.states(conn)]
+
+
+def rest(through, server, seats_of=2):
+    """Send through a seat, whose connection rests then."""
+    with through.seat(server, seats_of):
+        client = connections.take(server) or connections.connect(server, Timer.start(None))
+        connections.keep(server, client)
+
+
+def test_a_seat_that_rests_is_still_taken_and_is_used_again(one, scripted):
+    server = Server.at(scripted.url)
+
+    for _ in range(3):
+        rest(one, server)
+
+    assert used() == [(f"mail server {server}", 1, 2)]
+
+
+def test_who_gets_no_seat_comes_back_later_at_no_cost(one, other, scripted):
+    server = Server.at(scripted.url)
+
+    with (
+        one.seat(server, 1),
+        pytest.raises(MailServerAway, match="all 1 connections to the mail server"),
+        other.seat(server, 1),
+    ):
+        pass
+
+
+def test_a_seat_without_a_connection_is_given_up(one, other, scripted):
+    server = Server.at(scripted.url)
+    with one.seat(server, 1):
+        pass
+
+    with other.seat(server, 1):
+        pass
+
+
+def test_a_seat_is_given_up_after_some_mails_or_another_process_would_get_none(
+    one, other, scripted, monkeypatch
+):
+    monkeypatch.setattr(seats, "MOST_MAILS", 2)
+    server = Server.at(scripted.url)
+    rest(one, server, 1)
+    with pytest.raises(MailServerAway), other.seat(server, 1):
+        pass
+
+    rest(one, server, 1)
+
+    with other.seat(server, 1):
+        pass
+
+
+def test_the_seats_of_a_process_that_died_are_free_after_their_lease(one, other, scripted, jobs):
+    server = Server.at(scripted.url)
+    rest(one, server, 1)
+    one._free.clear()  # as if nobody renewed it any more
+
+    jobs.advance(seconds=31)
+
+    with other.seat(server, 1):
+        pass
+
+
+def test_a_seat_is_held_for_as_long_as_its_process_lives(one, other, scripted, jobs, eventually):
+    server = Server.at(scripted.url)
+    query = "SELECT expires_at > jobs.now() + interval '20 s' FROM jobs.limit_slots"
+
+    def is_renewed():
+        with db.transaction() as conn:
+            return conn.execute(query).fetchone()[0]
+
+    with one.seat(server, 1):
+        for _ in range(3):
+            jobs.advance(seconds=15)
+            eventually(is_renewed)
+        with pytest.raises(MailServerAway), other.seat(server, 1):
+            pass
+
+
+def test_what_rests_for_long_is_hung_up(one, other, scripted, monkeypatch, eventually):
+    monkeypatch.setattr(seats, "IDLE_S", 0.0)
+    server = Server.at(scripted.url)
+    rest(one, server, 1)
+
+    eventually(lambda: used()[0][1] == 0)
+    assert "QUIT" in scripted.heard
+
+
+def test_a_worker_that_ends_gives_its_seats_up(one, other, scripted):
+    server = Server.at(scripted.url)
+    rest(seats.own, server, 1)
+    with pytest.raises(MailServerAway), other.seat(server, 1):
+        pass
+
+    for give_back in db._before_closing:  # as `db.close_pool` does, before the pool is closed
+        give_back()
+
+    with other.seat(server, 1):
+        pass
