@@ -1,12 +1,16 @@
 """The images that Pillow tests itself with: broken ones, and of all kinds that it knows."""
 
 import random
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import PIL
 import pytest
 
 from tests.unit.pixels.test_fuzz import check
+from workshed.pixels import RefusedError
+from workshed.pixels.making import make
 
 FOLDER = Path(__file__).parents[3] / "var" / "corpus" / f"pillow-{PIL.__version__}"
 """`sh .ci/corpus` fetches it."""
@@ -50,3 +54,24 @@ def test_each_with_a_bit_that_is_flipped(corpus, small):
             broken = bytearray(data or b"\0")
             broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
             check(bytes(broken), small)
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_pillow_opens_is_not_refused_for_what_follows_it_or_for_its_name(small, corpus):
+    """But strictly it is, of some: else this would show nothing."""
+    lenient = replace(small, strict=False, suffix=".other")
+    strict = replace(small, suffix=".other")
+
+    ours = [reason(data, lenient) for data in corpus]
+
+    assert not [one for one in ours if "follow the end" in one or "is named" in one]
+    assert [one for one in (reason(data, strict) for data in corpus) if "is named" in one]
+
+
+def reason(data, wanted):
+    """Why nothing is made of it; empty where something is."""
+    try:
+        make(BytesIO(data), BytesIO(), wanted)
+    except RefusedError as err:
+        return err.reason
+    return ""
