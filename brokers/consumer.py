@@ -232,7 +232,7 @@ class QueueConsumer(Consumer):
         start: Start,
         strange: Strange,
         missing: Missing,
-        actors: Collection[tuple[str, str]] = (),
+        actors: Collection[tuple[str, str | None]] = (),
     ) -> None:
         """Consume nothing before somebody iterates, and so knows whom to settle deliveries with."""
         self.queue = queue

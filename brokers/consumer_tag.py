@@ -29,10 +29,13 @@ class Consumer:
         return f"{self.modules or 'no actor'} on {self.host}:{self.pid}"
 
 
-def written(actors: Collection[tuple[str, str]]) -> str:
-    """Write a tag no other consumer has; `actors` of the queue, each with its module."""
+def written(actors: Collection[tuple[str, str | None]]) -> str:
+    """Write a tag no other consumer has; `actors` of the queue, each with its module.
+
+    A method of a built-in type, such as `list.append`, has none.
+    """
     digest = hashlib.sha256("\n".join(sorted(name for name, _ in actors)).encode()).hexdigest()
-    modules = ",".join(sorted({module for _, module in actors}))
+    modules = ",".join(sorted({module for _, module in actors if module}))
     parts = (socket.gethostname(), str(os.getpid()), modules, digest)
     host, pid, where, what = (part.replace("/", "_")[:LONGEST] for part in parts)
     # A byte count, since RabbitMQ's limit is one; a name of a module may be any word.

@@ -50,8 +50,12 @@ def write(conn: Connection, import_id: int, out: TextIO) -> int:
     Raises `RecordMissing`.
     """
     found = stored.find(conn, import_id)
-    names = found.header or list(PLAIN)
-    header = Header.of(names, 1, Layout(email=found.email_column, name=found.name_column))
+    if found.header:
+        names = found.header
+        header = Header.of(names, 1, Layout(email=found.email_column, name=found.name_column))
+    else:  # the columns that were asked for are none of these two
+        names = list(PLAIN)
+        header = Header.of(names, 1)
     writer = csv.writer(out)
     writer.writerow([*PASSED_OVER, *(names[at] for at in header.original)])
     query = """

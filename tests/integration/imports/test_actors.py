@@ -464,6 +464,13 @@ def test_the_list_of_failures_can_be_corrected_and_handed_in(
     assert users(again) == [("Bob", "bob@example.org"), ("=1+1", "cyd@example.org")]
 
 
+def test_an_import_that_was_not_read_yet_has_no_failures_in_any_layout(hand_in, failures):
+    """Its header is not known, so nor is where the columns are that were asked for."""
+    number = hand_in("Private address\nada@example.org\n", layout=Layout(email="Private address"))
+
+    assert failures(number) == [["line", "reason", "name", "email"]]
+
+
 def test_the_whole_row_of_a_failure_comes_back(jobs, hand_in, failures, users, found):
     """Also of one that fails late, because somebody has its address."""
     content = "id;Email Address;City;First;Last\n"

@@ -17,6 +17,13 @@ def test_a_tag_names_the_process_and_its_modules():
     assert found.pid == str(os.getpid())
 
 
+def test_an_actor_without_a_module_is_no_obstacle():
+    """A method of a built-in type has none; a consumer that fails to say so would never begin."""
+    found = read(written([("append", None), ("greet", "shop.jobs")]))
+
+    assert found.modules == "shop.jobs"
+
+
 def test_no_two_tags_are_the_same():
     """pika keeps a callback by its tag, and RabbitMQ refuses one that a channel has already."""
     assert written(SHOP) != written(SHOP)
