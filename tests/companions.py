@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -40,3 +41,20 @@ def run(*words):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sources(requirement):
+    """Return the folder of a source distribution such as `dramatiq==2.2.1`, unpacked."""
+    name, _, version = requirement.partition("==")
+    folder = CACHE / f"{name}-{version}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                run("download", "--no-deps", "--no-binary", name, "--dest", scratch, requirement)
+                [archive] = Path(scratch).glob("*.tar.gz")
+                with tarfile.open(archive) as packed:
+                    packed.extractall(scratch, filter="data")
+                Path(scratch, folder.name).rename(folder)
+    return folder
