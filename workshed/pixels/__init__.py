@@ -1,7 +1,8 @@
 """Making an image fit: judged, decoded, shrunk, written anew from its pixels.
 
 Runs in a child process that holds no secret. Nothing here imports more than the standard library
-and Pillow, and what is imported with this package not even Pillow: `workshed.pixels.making` does.
+and Pillow, and for a HEIC pillow-heif. What is imported with this package imports not even Pillow:
+`workshed.pixels.making` does.
 """
 
 from workshed.extras import require

@@ -1,6 +1,7 @@
 """What a file holds, by its first bytes, and which names fit that."""
 
 import re
+from importlib.util import find_spec
 
 from workshed.pixels.errors import RefusedError
 
@@ -9,6 +10,7 @@ SUFFIXES = {
     "AVIF": (".avif", ".avifs"),
     "BMP": (".bmp", ".dib"),
     "GIF": (".gif",),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
     "JPEG": (".jfi", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".mpo"),
     "PNG": (".apng", ".png"),
     "TIFF": (".tif", ".tiff"),
@@ -18,6 +20,7 @@ SUFFIXES = {
 _BEGINNINGS = {
     "BMP": re.compile(rb"BM"),
     "GIF": re.compile(rb"GIF8[79]a"),
+    "HEIF": re.compile(rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL),
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
@@ -29,7 +32,6 @@ _OTHERS = {
     "a PDF": re.compile(rb"%PDF-"),
     "a ZIP file": re.compile(rb"PK\x03\x04"),
     "a gzip file": re.compile(rb"\x1f\x8b"),
-    "a HEIC": re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL),
     "a video": re.compile(rb"....ftyp|\x1aE\xdf\xa3", re.DOTALL),
     "a PostScript file": re.compile(rb"%!PS"),
     "a Photoshop file": re.compile(rb"8BPS"),
@@ -55,7 +57,7 @@ def kind(data: bytes) -> str:
     for name, beginning in _BEGINNINGS.items():
         if beginning.match(data):
             return name
-    known = ", ".join(called(name) for name in SUFFIXES)
+    known = ", ".join(called(name) for name in SUFFIXES if name != "HEIF" or _reads_heic())
     raise RefusedError(f"it is {_other(data)}, not one of {known}")
 
 
@@ -73,7 +75,11 @@ def name_problem(suffix: str, name: str) -> str | None:
 
 def called(name: str) -> str:
     """Return the name by which people know a format."""
-    return "WebP" if name == "WEBP" else name
+    return {"HEIF": "HEIC", "WEBP": "WebP"}.get(name, name)
+
+
+def _reads_heic() -> bool:
+    return find_spec("pillow_heif") is not None
 
 
 def _brands(data: bytes) -> set[bytes]:

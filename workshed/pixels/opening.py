@@ -23,7 +23,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from workshed.pixels import strips
+from workshed.pixels import heic, strips
 from workshed.pixels.errors import RefusedError
 from workshed.pixels.judging import check_frames
 from workshed.pixels.wanted import Wanted
@@ -47,6 +47,11 @@ _STUMBLES = (
     struct.error,
     zlib.error,
 )
+# What Pillow's decoders say when memory is short, and libheif, which calls its own limits by the
+# same name.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|Memory allocation error: (?!Security limit)", re.IGNORECASE
+)
 _LONGEST_REASON = 300
 _limit_of: ContextVar[int] = ContextVar("pixels that an image may have")
 # It may quote the file, and PostgreSQL takes no zeros in a text.
@@ -68,7 +73,7 @@ def decoding(wanted: Wanted) -> Generator[None]:
         raise RefusedError("it cannot be decoded: its header is broken") from err
     except _STUMBLES as err:
         reason = _UNPRINTABLE.sub("?", f"{err}")[:_LONGEST_REASON] or type(err).__name__
-        if "out of memory" in reason.lower():
+        if _OUT_OF_MEMORY.search(reason):
             raise MemoryError(reason) from err
         raise RefusedError(f"it cannot be decoded: {reason}") from err
     finally:
@@ -79,6 +84,8 @@ def opened(data: bytes, kind: str, wanted: Wanted) -> ImageFile.ImageFile:
     """Open an image and read its header; raises `RefusedError` for one that is too large."""
     most = wanted.most_pixels(kind)
     _limit(most)
+    if kind == "HEIF":
+        heic.prepare(data)
     image = Image.open(BytesIO(data), formats=[kind])
     if image.width * image.height > most:
         raise _too_large(image.width * image.height, most)
@@ -86,8 +93,9 @@ def opened(data: bytes, kind: str, wanted: Wanted) -> ImageFile.ImageFile:
         raise RefusedError(f"its pixels are signed or 32-bit numbers (mode {image.mode})")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         strips.check(image, len(data))
-    if kind in {"AVIF", "PNG"}:  # of the others they were counted before
-        check_frames(getattr(image, "n_frames", 1), wanted.max_frames)
+    if kind in {"AVIF", "HEIF", "PNG"}:  # of the others they were counted before
+        what = "pictures" if kind == "HEIF" else "frames"
+        check_frames(getattr(image, "n_frames", 1), wanted.max_frames, what)
     return image
 
 

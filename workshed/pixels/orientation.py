@@ -38,8 +38,11 @@ _UNREADABLE = (
 def turn(image: Image.Image) -> Image.Transpose | None:
     """Return what sets the image upright, `None` where it is, or says nothing that makes sense.
 
-    A TIFF says nothing once it is loaded: Pillow has turned it then.
+    A TIFF says nothing once it is loaded: Pillow has turned it then. A HEIC is turned by its
+    decoder, as its own properties say; what its EXIF says is a copy, and must not turn it again.
     """
+    if image.format == "HEIF":
+        return None
     try:
         return _TURNS.get(image.getexif().get(Base.Orientation, 1))
     except _UNREADABLE:

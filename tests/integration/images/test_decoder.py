@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops
+from pillow_heif import register_heif_opener
 
 from tests.processes import popen
 from workshed.images import decoder as module
@@ -22,6 +23,8 @@ from workshed.images.errors import DecoderEndedError, DecoderFailedError, ImageR
 from workshed.interrupts import gate
 from workshed.pixels import Made, Wanted
 from workshed.settings import settings
+
+register_heif_opener()  # with it comes the encoder
 
 WANTED = Wanted(
     width=80,
@@ -142,7 +145,8 @@ def test_a_refusal_has_its_reason(run, decoder):
     with pytest.raises(ImageRefusedError, match="it is an SVG") as refused:
         run(b"<svg/>")
 
-    assert refused.value.reason == "it is an SVG, not one of AVIF, BMP, GIF, JPEG, PNG, TIFF, WebP"
+    known = "AVIF, BMP, GIF, HEIC, JPEG, PNG, TIFF, WebP"
+    assert refused.value.reason == f"it is an SVG, not one of {known}"
 
 
 def test_a_file_that_cannot_be_written_is_not_the_images_fault(file, decoder, tmp_path):
@@ -304,11 +308,38 @@ def test_an_image_that_needs_too_much_memory_is_refused(run, decoder, configure)
     assert run(photo())[0].width == 80
 
 
+def test_a_heic_that_needs_too_much_memory_is_refused(run, decoder, configure):
+    """Its decoder reports that in words of its own."""
+    configure(image_memory_bytes=256 << 20)
+
+    with pytest.raises(ImageRefusedError, match="it needs more than 256 MiB of memory"):
+        run(heic((8064, 6048)), max_pixels=50_000_000)
+
+    assert pids(decoder) == set()
+    assert run(photo("HEIF"))[0].width == 80
+
+
+def test_a_heic_of_48_megapixels_fits_into_the_memory_that_is_allowed(run):
+    """As phones write it, in tiles."""
+    made, _ = run(heic((8064, 6048)), width=800, height=600, max_pixels=50_000_000)
+
+    assert (made.width, made.height) == (800, 600)
+
+
 def test_an_animation_never_has_all_its_frames_in_memory(run, configure):
     """150 are 288 MB."""
     configure(image_memory_bytes=256 << 20)
 
     assert run(film(), width=800, height=600)[0].frames == 150
+
+
+@cache
+def heic(size):
+    """Of one colour, in few bytes; the decoder's effort is that for any picture of this size."""
+    file = BytesIO()
+    options = {"tile_size": 512, "enc_params": {"preset": "ultrafast"}}
+    Image.new("RGB", size, "teal").save(file, "HEIF", **options)
+    return file.getvalue()
 
 
 def test_an_image_that_takes_too_long_is_refused(run, decoder, configure):

@@ -4,6 +4,9 @@ import struct
 from io import BytesIO
 
 from PIL import Image, ImageChops
+from pillow_heif import register_heif_opener
+
+register_heif_opener()  # with it comes the encoder
 
 
 def picture(mode="RGB", size=(48, 32)):
@@ -63,6 +66,11 @@ SAMPLES = {
     "avif": (".avif", encoded(picture(), "AVIF")),
     "alpha.avif": (".avif", encoded(picture("RGBA"), "AVIF")),
     "moving.avif": (".avif", film("AVIF", duration=40)),
+    "heic": (".heic", encoded(picture(), "HEIF")),
+    "alpha.heic": (".heic", encoded(picture("RGBA"), "HEIF")),
+    "grey.heic": (".heif", encoded(picture("L"), "HEIF")),
+    "tiles.heic": (".heic", encoded(picture(), "HEIF", tile_size=64)),
+    "several.heic": (".heics", film("HEIF", 3)),
     "raw.tiff": (".tif", encoded(picture(), "TIFF")),
     "lzw.tiff": (".tiff", encoded(picture(), "TIFF", compression="tiff_lzw")),
     "jpeg.tiff": (".tif", encoded(picture(), "TIFF", compression="jpeg")),

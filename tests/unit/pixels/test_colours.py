@@ -28,7 +28,7 @@ def applied(monkeypatch):
     return sizes
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
 def test_a_profile_is_applied_once_the_image_is_small(kind, variant, applied):
     image = variant(encoded(RED, kind, icc_profile=swapped()), width=40).image
 

@@ -28,7 +28,7 @@ def test_what_has_no_alpha_becomes_the_format_that_is_asked_for(name, wanted_for
     )
 
 
-@pytest.mark.parametrize("name", ["alpha.png", "lossless.webp", "alpha.avif"])
+@pytest.mark.parametrize("name", ["alpha.png", "lossless.webp", "alpha.avif", "alpha.heic"])
 def test_alpha_is_kept_and_so_a_jpeg_becomes_a_png(name, variant):
     data = SAMPLES[name][1]
 
@@ -80,7 +80,7 @@ def test_quality_is_heard(variant):
 
 def test_it_looks_as_before(variant):
     """Also where a JPEG is decoded at an eighth of its size."""
-    for kind in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP"):
+    for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP"):
         image = picture("RGB", (1200, 800))
         small = variant(encoded(image, kind), width=120, height=120).image
 

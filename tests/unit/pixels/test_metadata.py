@@ -109,6 +109,8 @@ LADEN = {
     "moving gif": gif_with_texts(film("GIF", comment=SECRET)),
     "avif": encoded(picture(), "AVIF", **MARKED),
     "avif with alpha": encoded(picture("RGBA"), "AVIF", **MARKED),
+    "heic": encoded(picture(), "HEIF", **MARKED),
+    "heic with alpha": encoded(picture("RGBA"), "HEIF", **MARKED),
     # Pillow 13 crashes where it writes a film that is to be turned.
     "moving avif": film("AVIF", duration=40, **MARKED | {"exif": exif(1)}),
     "tiff": tiff(),

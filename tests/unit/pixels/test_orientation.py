@@ -64,12 +64,14 @@ def corners(image):
         ("PNG", {}),
         ("WEBP", {}),
         ("AVIF", {}),
+        ("HEIF", {}),
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
     ],
 )
 def test_a_picture_is_set_upright_and_then_fits(kind, options, orientation, variant):
-    data = encoded(stored(orientation), kind, exif=tagged(orientation), **options)
+    exif = tagged(orientation).tobytes()  # of which the encoder of HEIC makes a property
+    data = encoded(stored(orientation), kind, exif=exif, **options)
 
     image = variant(data, width=100, height=60).image
 
@@ -98,7 +100,7 @@ def test_an_orientation_that_makes_no_sense_is_ignored(value, variant):
 
 
 @pytest.mark.parametrize("exif", [b"II*\0\xff\xff\xff\x7f", b"no TIFF at all"])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "HEIF"])
 def test_exif_that_cannot_be_read_is_ignored(kind, exif, variant):
     data = encoded(stored(1), kind, exif=b"Exif\0\0" + exif)
 

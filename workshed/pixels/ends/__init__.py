@@ -12,6 +12,7 @@ _EXTENTS: dict[str, Callable[[bytes], Extent]] = {
     "AVIF": boxes.extent,
     "BMP": bmp.extent,
     "GIF": gif.extent,
+    "HEIF": boxes.extent,
     "JPEG": jpeg.extent,
     "PNG": png.extent,
     "TIFF": tiff.extent,
