@@ -298,6 +298,13 @@ def test_a_restart_of_a_server_loses_nothing(
     assert set(ids(unmarked).values()) == {1}
 
 
+@pytest.fixture
+def emails(broker):
+    """The queue of mails, as a worker has made it that was there before."""
+    broker.ensure_queues({"emails"})
+
+
+@pytest.mark.usefixtures("emails")
 def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
     start_relay, start_worker, servers, rabbitmq, mail_server, count, eventually, scale
 ):

@@ -110,6 +110,7 @@ def forgetting(broker):
 
 @pytest.fixture
 def ours(broker, actor, eventually):
+    broker.queues.pop("default", None)  # a hook is called when the first actor is on a queue
     with forgetting(broker):
         scene = Scene(broker, lambda **options: actor(queue_name="default", **options))
         scene.run(eventually)

@@ -19,9 +19,9 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from brokers import Batch, schedule
 from brokers.batch import BatchError
+from brokers.depth import AskingPublisher
 from brokers.envelope import decode
 from brokers.errors import RefusedArgumentError, UnknownConnectionError
-from brokers.publisher import Publisher
 from brokers.relay import Relay
 from tests.django_app import django_connected
 from workshed.errors import WorkshedError
@@ -156,7 +156,7 @@ def stored(rows):
 @contextlib.contextmanager
 def relaying(broker):
     stop = threading.Event()
-    publisher = Publisher(broker.urls, "relay")
+    publisher = AskingPublisher(broker.urls, "relay")
     thread = threading.Thread(target=Relay(publisher, stop).run)
     thread.start()
     try:

@@ -11,8 +11,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from brokers import schedule
+from brokers.depth import AskingPublisher
 from brokers.envelope import FIELDS, OPTIONS, decode
-from brokers.publisher import Publisher
 from brokers.relay import Relay
 from workshed.exact import INTEGERS
 from workshed.jobs import queues, unique
@@ -384,7 +384,7 @@ def test_a_job_sent_by_sql_travels_and_runs(send, conn, broker, actor, working, 
     )
     broker.ensure_queues({"default"})
     stop = threading.Event()
-    publisher = Publisher(broker.urls, "relay")
+    publisher = AskingPublisher(broker.urls, "relay")
     relay = threading.Thread(target=Relay(publisher, stop).run)
     relay.start()
 

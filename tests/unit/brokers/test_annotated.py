@@ -44,7 +44,7 @@ def taking(hint):
     def job(value):
         pass
 
-    job.__annotations__["value"] = hint
+    job.__annotations__ = {"value": hint}
     return job
 
 
