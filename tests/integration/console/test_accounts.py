@@ -396,8 +396,9 @@ def test_the_monitor_sees_what_is_listed_and_nobody_else_anything(imported, api,
     # From 4.3 on the limits of all accounts are kept from it.
     monitors = (SEEN | SEEN_FROM_4_3) - {"/user-limits"} if newer else SEEN
     assert seen == (monitors if part == "monitor" else EVERYBODYS) & routes
-    # What is new there may find no such queue, or say that a node is not well.
-    assert {codes[route] for route in seen - SEEN_FROM_4_3} == {200}
+    # What is new there may find no such queue; and a busy node may say that it is not well.
+    answers = {route: codes[route] for route in seen - SEEN_FROM_4_3 if "/health" not in route}
+    assert set(answers.values()) == {200}
 
 
 def test_the_monitor_learns_of_others_who_consumes_from_a_queue_it_names(api, routes, imported):

@@ -1,5 +1,6 @@
 """`workshed limits`: how much is used, who waits, and when the next slot is free."""
 
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -33,12 +34,14 @@ def test_they_are_listed_with_what_is_used_and_who_waits(workshed, come):
 
     assert done.code == 0
     assert max(map(len, done.lines)) <= 80
-    assert [line.split() for line in done.lines[1:]] == [
+    # How long somebody has waited depends on the machine.
+    words = [re.sub(r"\d+ s\b", "AGE", line).split() for line in done.lines[1:]]
+    assert words == [
         ["mail:bucket", "1/20", "0", "-", "now"],
         ["bucket", "one", "per", "2", "h"],
-        ['sync:concurrent:["acme"]', "2/2", "1", "0", "s", "-"],
+        ['sync:concurrent:["acme"]', "2/2", "1", "AGE", "-"],
         ["concurrent"],
-        ["sync:window", "1/1", "2", "0", "s", "in", "30", "min"],
+        ["sync:window", "1/1", "2", "AGE", "in", "30", "min"],
         ["window", "per", "10", "min"],
     ]
 
