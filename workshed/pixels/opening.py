@@ -47,11 +47,9 @@ _STUMBLES = (
     struct.error,
     zlib.error,
 )
-# What Pillow's decoders say when memory is short, and libheif, which calls its own limits by the
-# same name.
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|Memory allocation error: (?!Security limit)", re.IGNORECASE
-)
+# What Pillow's decoders say when memory is short, and libheif. Its "Memory allocation error" alone
+# says less: broken sizes and its own limits have that name, too.
+_OUT_OF_MEMORY = re.compile(r"out of memory|Allocating \d+ bytes failed", re.IGNORECASE)
 _LONGEST_REASON = 300
 _limit_of: ContextVar[int] = ContextVar("pixels that an image may have")
 # It may quote the file, and PostgreSQL takes no zeros in a text.

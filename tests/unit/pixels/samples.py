@@ -69,7 +69,7 @@ SAMPLES = {
     "heic": (".heic", encoded(picture(), "HEIF")),
     "alpha.heic": (".heic", encoded(picture("RGBA"), "HEIF")),
     "grey.heic": (".heif", encoded(picture("L"), "HEIF")),
-    "tiles.heic": (".heic", encoded(picture(), "HEIF", tile_size=64)),
+    "tiles.heic": (".heic", encoded(picture(), "HEIF", tile_size=16)),
     "several.heic": (".heics", film("HEIF", 3)),
     "raw.tiff": (".tif", encoded(picture(), "TIFF")),
     "lzw.tiff": (".tiff", encoded(picture(), "TIFF", compression="tiff_lzw")),

@@ -316,13 +316,34 @@ def test_a_reason_never_shows_where_something_lies_in_memory(refusal):
         assert "0x" not in reason
 
 
-def test_a_lack_of_memory_is_told_apart_from_nonsense(wanted, monkeypatch):
-    """Pillow's decoders say it in words; whoever runs them knows how much there was."""
-    message = "out of memory when reading image file"
+@pytest.mark.parametrize(
+    "message",
+    [
+        "out of memory when reading image file",
+        "Memory allocation error: Unspecified: Allocating 146313231 bytes failed",
+    ],
+)
+def test_a_lack_of_memory_is_told_apart_from_nonsense(message, wanted, monkeypatch):
+    """Decoders say it in words; whoever runs them knows how much there was."""
     monkeypatch.setattr(Image.Image, "resize", lambda *_: (_ for _ in ()).throw(OSError(message)))
 
-    with pytest.raises(MemoryError, match="out of memory"):
+    with pytest.raises(MemoryError, match=message):
         make(io.BytesIO(PNG), io.BytesIO(), wanted())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Memory allocation error: Invalid image size: zero width or height",
+        "Memory allocation error: Security limit exceeded: Image size 9x9 exceeds the maximum",
+    ],
+)
+def test_what_libheif_only_calls_an_error_of_memory_is_nonsense(message, refusal, monkeypatch):
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda *_: (_ for _ in ()).throw(RuntimeError(message))
+    )
+
+    assert refusal(PNG) == f"it cannot be decoded: {message}"
 
 
 def test_a_reason_can_be_stored(refusal, monkeypatch):
