@@ -20,15 +20,19 @@ FAMILY = """
 import multiprocessing, os, sys, time
 from workshed import parent
 
+def say(*words):
+    # In one call: where PYTHONUNBUFFERED is set, the words of several processes would mix.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
 def watch():
-    print("watcher", os.getpid(), parent.parent_pid(), parent.is_orphan(), flush=True)
+    say("watcher", os.getpid(), parent.parent_pid(), parent.is_orphan())
     while not parent.is_orphan():
         time.sleep(0.01)
-    print("orphan", flush=True)
+    say("orphan")
 
 def die():
     parent.die_with_parent()
-    print("tied", os.getpid(), parent.parent_pid(), parent.is_orphan(), flush=True)
+    say("tied", os.getpid(), parent.parent_pid(), parent.is_orphan())
     time.sleep(600)
 
 def stay():
@@ -36,11 +40,11 @@ def stay():
 
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
-    print("master", os.getpid(), os.getppid(), flush=True)
+    say("master", os.getpid(), os.getppid())
     for what in (watch, die, stay):
         child = multiprocessing.Process(target=what)
         child.start()
-        print(what.__name__, child.pid, flush=True)
+        say(what.__name__, child.pid)
     time.sleep(600)
 """
 

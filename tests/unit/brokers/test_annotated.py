@@ -41,10 +41,9 @@ def declare(stub):
 
 
 def taking(hint):
-    def job(value):
+    def job(value: hint):
         pass
 
-    job.__annotations__ = {"value": hint}
     return job
 
 
