@@ -45,7 +45,8 @@ class Row:
         self._versions = ""
 
     def run(self, steps: list[Step]) -> Iterator[Result]:
-        """Set the row up and run each step, also after one that failed."""
+        """Set the row up and run each step that it has, also after one that failed."""
+        steps = [step for step in steps if step.only in (None, self.platform.python)]
         shutil.rmtree(self._logs, ignore_errors=True)
         self._logs.mkdir(parents=True)
         began = time.monotonic()

@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass, replace
 
-PROCESSES = ("-n", "2", "--dist", "worksteal")
+TWO, FIVE = (("-n", number, "--dist", "worksteal") for number in ("2", "5"))
+"""How many test processes: each has servers of its own, and waits for them most of the time."""
+RUNNERS = ("pytest", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +28,23 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command in each environment; `python` is that of the row."""
+    """One command in the environment of each row; `python` is that of the row."""
 
     name: str
     words: tuple[str, ...]
     part: tuple[str, ...] | None = None
     """The words for `--part`; `None`: it is left out there."""
+    is_in_whole: bool = True
+    """Whether a run of all steps has it; `False` where another step contains it."""
+    only: str | None = None
+    """The one Python that it runs on, where more would show nothing more."""
 
     def command(self, platform: Platform, *, part: bool) -> list[str]:
         """Return the words for a row."""
         words = list((part and self.part) or self.words)
-        if words[0] == "pytest" and platform.programs:
+        if words[0] in RUNNERS and platform.programs:
             words += ["--postgres", platform.programs]
-        if words[0] == "pytest" and platform.in_root:
+        if words[0] in RUNNERS and platform.in_root:
             words += ["--ignore", "tests/unit/test_matrix.py"]  # it makes such roots itself
         return ["python", "-m", *words]
 
@@ -65,8 +71,8 @@ NOT_RUN = {
 
 
 def pytest(*words: str) -> tuple[str, ...]:
-    """Return the words of a run of tests on two cores."""
-    return ("pytest", "-q", *PROCESSES, *words)
+    """Return the words of a run of a few tests."""
+    return ("pytest", "-q", *TWO, *words)
 
 
 STEPS = (
@@ -75,7 +81,8 @@ STEPS = (
         pytest(SIGN_UP, "tests/e2e/workers/test_start_methods.py"),
         part=pytest(SIGN_UP, START),
     ),
-    Step("unit", pytest("tests/unit"), part=pytest("tests/unit")),
+    Step("suite", ("tests", *FIVE)),
+    Step("unit", pytest("tests/unit"), part=pytest("tests/unit"), is_in_whole=False),
     Step(
         "brokers",
         pytest("tests/integration/brokers"),
@@ -85,9 +92,9 @@ STEPS = (
                 for name in ("consuming", "executing", "policies", "relay", "sending")
             )
         ),
+        is_in_whole=False,
     ),
-    Step("kit", pytest("tests/integration/kit")),
-    Step("workers", pytest("tests/e2e/workers")),
+    Step("lowest", ("tests.lowest",), only="3.11"),
     Step("demo", ("console", "demo"), part=("console", "demo")),
     Step("faults", ("tests.faults", "--only", "kill-everything", "--only", "cut-connections")),
 )
@@ -107,8 +114,8 @@ def chosen_platforms(names: list[str], *, part: bool) -> list[Platform]:
 def chosen_steps(names: list[str], *, part: bool) -> list[Step]:
     """Return the steps of these names, or all of a run; raises `UnknownError`."""
     steps = [step for step in STEPS if step.part or not part]
-    known = [step.name for step in steps]
-    wanted = pick("step", names or known, known)
+    all_of_a_run = [step.name for step in steps if part or step.is_in_whole]
+    wanted = pick("step", names or all_of_a_run, [step.name for step in steps])
     return [step for step in steps if step.name in wanted]
 
 

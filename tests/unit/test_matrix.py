@@ -77,8 +77,11 @@ def test_what_a_step_runs_is_there(part):
 def test_ci_runs_a_part_and_everybody_else_all():
     assert [p.python for p in chosen_platforms([], part=True)] == list(PART)
     assert chosen_platforms([], part=False) == list(PLATFORMS)
-    assert chosen_steps([], part=False) == list(STEPS)
-    assert {step.name for step in chosen_steps([], part=True)} < {step.name for step in STEPS}
+    whole = {step.name for step in chosen_steps([], part=False)}
+    part = {step.name for step in chosen_steps([], part=True)}
+    assert "suite" in whole
+    assert part < {step.name for step in STEPS}
+    assert part - whole == {"unit", "brokers"}, "which the whole suite contains"
     assert "tests.matrix --part" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
@@ -101,9 +104,10 @@ def test_a_misspelt_name_is_refused_before_anything_runs(words, error, capsys):
     assert capsys.readouterr().err.startswith(error)
 
 
-def test_only_the_row_of_another_postgresql_names_its_programs():
+@pytest.mark.parametrize("name", ["suite", "brokers"])
+def test_only_the_row_of_another_postgresql_names_its_programs(name):
     first, second, *_ = PLATFORMS
-    step = next(step for step in STEPS if step.name == "brokers")
+    step = next(step for step in STEPS if step.name == name)
 
     assert step.command(first, part=False)[-2:] == ["--postgres", "/usr/lib/postgresql/15/bin"]
     assert "--postgres" not in step.command(second, part=False)
@@ -135,6 +139,20 @@ def test_the_table_has_every_step_with_what_it_ran_on():
         "Python 3.11.7, RabbitMQ 4.0.5, PostgreSQL 15.18  boot  ok                  31 s",
         "Python 3.13, RabbitMQ 4.0, PostgreSQL 18         boot  not run: no set-up",
     ]
+
+
+def test_a_step_for_one_python_runs_on_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(Row, "_set_up", lambda row: None)
+    monkeypatch.setattr(Row, "_run_step", lambda row, step: Result(row.platform, step.name, "ok"))
+    steps = chosen_steps([], part=False)
+
+    ran = {
+        platform.python: [r.step for r in Row(platform, tmp_path, tmp_path, part=False).run(steps)]
+        for platform in PLATFORMS
+    }
+
+    assert [python for python, names in ran.items() if "lowest" in names] == ["3.11"]
+    assert all("suite" in names for names in ran.values())
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("ok", 0), ("failed", 1), ("not run: x", 1)])
