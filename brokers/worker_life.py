@@ -139,7 +139,6 @@ def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
             if hard > timeout * (1 - LONGEST_WAIT):
                 raise WorkshedError(
                     f"{actor.actor_name}: a hard time limit of {hard} is more than three quarters "
-                    f"of the consumer timeout of queue {name!r} ({timeout}), so RabbitMQ would "
-                    "take the job back first; shorten it, or declare the queue with a longer "
-                    "`consumer_timeout`"
+                    f"of the consumer timeout of queue {name!r} ({timeout}); shorten it, or "
+                    "declare the queue with a longer `consumer_timeout`"
                 )

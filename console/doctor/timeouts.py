@@ -37,8 +37,8 @@ def limits(here: Surroundings) -> Iterator[Finding]:
         if limit > most:
             wrong += 1
             yield failed(
-                f"{name} may run for {in_words(limit)}, and RabbitMQ takes a job of queue "
-                f"{queue.name} back after {in_words(queue.consumer_timeout)}; half of that is safe",
+                f"{name} may run for {in_words(limit)}, which is more than half of the consumer "
+                f"timeout of queue {queue.name} ({in_words(queue.consumer_timeout)})",
                 f"time_limit=ms(minutes={most / timedelta(minutes=1):g})  (or a Queue of its own "
                 f"with consumer_timeout=timedelta(minutes={2 * limit / timedelta(minutes=1):g}))",
             )
@@ -47,9 +47,8 @@ def limits(here: Surroundings) -> Iterator[Finding]:
         if hard > most:
             wrong += 1
             yield failed(
-                f"{name} is given up after {in_words(hard)}, and RabbitMQ takes a job of queue "
-                f"{queue.name} back after {in_words(queue.consumer_timeout)}; three quarters of "
-                "that are safe",
+                f"{name} is given up after {in_words(hard)}, which is more than three quarters of "
+                f"the consumer timeout of queue {queue.name} ({in_words(queue.consumer_timeout)})",
                 f"hard_time_limit=ms(minutes={most / timedelta(minutes=1):g})",
             )
     if not wrong:

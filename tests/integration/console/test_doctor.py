@@ -329,7 +329,7 @@ def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, acto
     found = only(examined()["time limits"])
 
     assert found.level == "failed"
-    assert "crawl may run for 31 min, and RabbitMQ takes a job of queue default back" in found.said
+    assert "crawl may run for 31 min, which is more than half of the consumer timeout" in found.said
     assert "time_limit=ms(minutes=30)" in found.mend
     assert "consumer_timeout=timedelta(minutes=62)" in found.mend
 
@@ -340,7 +340,7 @@ def test_a_hard_limit_that_rabbitmq_would_come_before(examined, healthy, actor):
 
     found = only(examined()["time limits"])
 
-    assert "crawl is given up after 46 min, and RabbitMQ takes a job of queue" in found.said
+    assert "crawl is given up after 46 min, which is more than three quarters" in found.said
     assert found.mend == "hard_time_limit=ms(minutes=45)"
 
 
