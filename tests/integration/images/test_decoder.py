@@ -422,6 +422,8 @@ def test_the_process_knows_nothing_of_ours(run, decoder, configure, monkeypatch)
     assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     assert os.getsid(pid) == pid
     files = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    # A libffi with static trampolines keeps its own file open.
+    files = [name for name in files if not Path(name).name.startswith("libffi.so")]
     assert sorted(name.split(":")[0] for name in files) == ["/dev/null"] * 3 + ["socket"]
 
 
