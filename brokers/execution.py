@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from brokers.consumer import Inbox
@@ -45,6 +46,8 @@ T = TypeVar("T")
 SHORTEST_STRANGER = timedelta(seconds=2)
 LONGEST_STRANGER = timedelta(minutes=1)
 DONE = Outcome("done")
+ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
+"""What a job raises to say what becomes of it, in our words or in dramatiq's."""
 
 
 class Execution:
@@ -116,7 +119,9 @@ class Execution:
         stored = delivery.job.concluded
         if stored:
             absorbed = delivery.job.absorbed
-            self._observe(delivery.job, Outcome("absorbed", absorbed) if absorbed else DONE)
+            self._observe(delivery.job, Outcome("absorbed", absorbed) if absorbed else DONE, error)
+            if error is not None and not absorbed:
+                logger.warning("what it raised after its end is ignored", exc_info=error)
         elif error is None:  # as `verdict` says, whatever the policy
             stored = self._store(delivery, DONE)
         else:
@@ -294,13 +299,17 @@ class Execution:
                 with db.answering():
                     outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
         except CopyError as copy:
-            self._observe(delivery.job, Outcome("absorbed", str(copy)))
+            self._observe(delivery.job, Outcome("absorbed", str(copy)), outcome.error)
         except TurnLostError as lost:
             delivery.job.turn = None
             return self._store(delivery, Outcome("refund", str(lost), lost))
         except HeldError as held:
             delivery.held = True
-            logger.warning("outcome of %s not stored (%s); it is delivered again", delivery, held)
+            logger.warning(
+                "outcome of %s not stored (%s); it is delivered again",
+                *(delivery, held),
+                exc_info=_failure(outcome.error),
+            )
             return False
         except Exception as err:
             if outcome is DONE and isinstance(err, WorkshedError):
@@ -314,13 +323,13 @@ class Execution:
         delivery.job.concluded = True
         return True
 
-    def _observe(self, job: Job, outcome: Outcome) -> None:
-        """Tell what became of a delivery; the first time, where two threads come to its end."""
+    def _observe(self, job: Job, outcome: Outcome, error: BaseException | None = None) -> None:
+        """Report what became of a delivery; the first time, where two threads come to its end."""
         if job.observed:
             return
         job.observed = True
         if outcome is not DONE:
-            log(outcome)
+            log(outcome, error)
         self._look_again()
         for ended in self._ending:
             _tell(ended, job, outcome)
@@ -376,17 +385,36 @@ def _tell(hook: Callable[..., None], *args: object) -> None:
         logger.exception("%s failed", hook.__qualname__)
 
 
-def log(outcome: Outcome) -> None:
-    """Say how a job ended, when it was not with success."""
+def log(outcome: Outcome, error: BaseException | None = None) -> None:
+    """Say how a job ended, when it was not with success, in one line with its traceback.
+
+    It is an error only where the job is dead; what is tried again or discarded is a warning.
+    `error`: what the actor raised, where the outcome itself has none.
+    """
+    trace = _failure(outcome.error or error)
+    passing = logging.INFO if trace is None else logging.WARNING
     match outcome.kind:
         case "absorbed":
-            logger.info("absorbed: %s", outcome.reason)
+            logger.log(passing, "absorbed: %s", outcome.reason, exc_info=trace)
         case "retry":
             after = outcome.delay.total_seconds()
-            logger.warning("failed; next attempt in %.1f s: %s", after, outcome.reason)
+            logger.warning(
+                "failed; next attempt in %.1f s: %s", after, outcome.reason, exc_info=trace
+            )
         case "snooze" | "refund" | "stranger":
-            logger.info("again in %.1f s: %s", outcome.delay.total_seconds(), outcome.reason)
+            after = outcome.delay.total_seconds()
+            logger.log(passing, "again in %.1f s: %s", after, outcome.reason, exc_info=trace)
         case "discarded":
-            logger.warning("discarded: %s", outcome.reason)
+            logger.warning("discarded: %s", outcome.reason, exc_info=trace)
         case "dead":
-            logger.error("dead: %s", outcome.reason)
+            logger.error("dead: %s", outcome.reason, exc_info=trace)
+
+
+def _failure(error: BaseException | None) -> BaseException | None:
+    """Return an error whose traceback says more than its words.
+
+    A job that snoozes, is discarded or is over a limit says so on purpose. Only where an error made
+    it do so is there something to look for.
+    """
+    on_purpose = isinstance(error, ON_PURPOSE) and error.__cause__ is None
+    return None if on_purpose else error

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import structlog
 from structlog.typing import Processor, WrappedLogger
 
-from workshed.jobs import Signal
 from workshed.jobs.shown import HIDDEN
 from workshed.settings import are_colours_wanted, settings
 
 STDERR = 2
 MISLEADING = ("Message %s was skipped", "you haven't added the Results middleware")
+FAILED = "Failed to process message"
+"""How dramatiq begins what it says of a job that failed, before anything knows what follows."""
 
 
 class Subject(Protocol):
@@ -76,19 +77,27 @@ def configure() -> None:
 
 
 def leave_out_misleading() -> None:
-    """Leave out what dramatiq's worker says that is not so here; the outcome is logged anyway.
+    """Leave out what dramatiq's worker says of our jobs that is wrong, or that we say ourselves.
 
-    It reports a snooze or a discard as an unhandled error, each job that waits for a limit as a
-    warning, and of a result that was stored that it was discarded, as it does not know our
-    `Results`.
+    It reports every failure as an unhandled error, also of a job that is tried again or discarded.
+    `brokers.execution` reports it once, with the traceback, when the outcome is stored. And it does
+    not know our `Results`, so it says of a result that was stored that it was discarded.
     """
     logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_so)
 
 
 def _is_so(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], Signal):
+    text = str(record.msg)
+    if text.startswith(FAILED) and _is_about_ours(record):
         return False
-    return not any(words in str(record.msg) for words in MISLEADING)
+    return not any(words in text for words in MISLEADING)
+
+
+def _is_about_ours(record: logging.LogRecord) -> bool:
+    """Tell our deliveries from those of another broker in this process, which have no outcome."""
+    about = subject.get()
+    message = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    return about is not None and getattr(message, "job", None) is about
 
 
 def _to_a_terminal() -> bool:

@@ -109,12 +109,14 @@ def test_each_line_of_a_job_names_it_also_those_of_libraries(start, broker, even
         expected = [
             "in a library",
             "in a thread",
-            "Failed to process message fail(7) with unhandled exception.",
             "failed; next attempt in 0.0 s: OSError: away" if attempt == 1 else
             "dead: failed 2 times: OSError: away",
             f"after {message.message_id}",
         ]  # fmt: skip
         assert [event for event in events if event in expected] == expected, events
+        [failure] = [line for line in found if "exception" in line]
+        assert failure["event"] == expected[2]
+        assert failure["level"] == ("warning" if attempt == 1 else "error")
         all_lines = lines(worker)
         between = all_lines[all_lines.index(found[0]) : all_lines.index(found[-1]) + 1]
         nameless = [line["logger"] for line in between if "job_id" not in line]
@@ -205,5 +207,5 @@ def test_no_line_shows_what_an_actor_hides(log_format, start, broker, count, eve
         assert secret not in text
     assert "trying [redacted]" in text
     assert "Received message unlock(door=1, pin='[redacted]', key='[redacted]')" in text
-    assert "Failed to process message unlock(door=1" in text
-    assert "no such key: " in text
+    assert "dead: failed once: ValueError: no such key: " in text
+    assert ('"exc_value": "no such key: ' if log_format == "json" else "Traceback") in text

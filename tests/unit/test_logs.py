@@ -2,13 +2,15 @@
 
 import json
 import logging
-from datetime import timedelta
+from types import SimpleNamespace
+from typing import ClassVar
 
+import dramatiq
 import pytest
 import structlog
+from dramatiq.brokers.stub import StubBroker
 
 from workshed import logs
-from workshed.jobs import Snooze
 from workshed.settings import settings
 
 
@@ -102,12 +104,51 @@ def test_without_a_terminal_lines_are_for_machines(configured, monkeypatch):
     assert json.loads(written()[0])["event"] == "hello"
 
 
-def test_a_snooze_is_not_reported_as_an_unhandled_error(configured):
+@pytest.fixture
+def work():
+    """`work()`: a worker of dramatiq's own broker in this process runs a job that fails."""
+    broker = StubBroker(middleware=[])
+
+    @dramatiq.actor(broker=broker)
+    def fail():
+        raise OSError("away")
+
+    def run():
+        worker = dramatiq.Worker(broker, worker_timeout=10, worker_threads=1)
+        worker.start()
+        fail.send()
+        broker.join("default", fail_fast=False)
+        worker.stop()
+
+    return run
+
+
+def test_jobs_of_another_broker_in_the_process_are_still_reported(configured, work):
+    """Nothing else says why they failed: only a job of ours has an outcome that is logged."""
     written = configured("json")
-    worker = logging.getLogger("dramatiq.worker.WorkerThread")
 
-    snooze = Snooze(timedelta(seconds=10))
-    worker.error("Failed to process message", exc_info=snooze)
-    worker.error("something else")
+    work()
 
-    assert [json.loads(line)["event"] for line in written()] == ["something else"]
+    [line] = [found for line in written() if "exception" in (found := json.loads(line))]
+    assert line["event"] == "Failed to process message fail() with unhandled exception."
+
+
+class About:
+    """A job of ours."""
+
+    secrets = ()
+    log_fields: ClassVar = {"job_id": "a-1"}
+
+
+def test_of_a_job_of_ours_dramatiq_says_nothing(configured):
+    written = configured("json")
+    about = About()
+    worker, failed = logging.getLogger("dramatiq.worker.WorkerThread"), SimpleNamespace(job=about)
+
+    token = logs.subject.set(about)
+    worker.error("Failed to process message %s with unhandled exception.", failed)
+    worker.info("Failed to process message %s with expected exception %s.", failed, "OSError")
+    worker.error("something else of %s", "it")
+    logs.subject.reset(token)
+
+    assert [json.loads(line)["event"] for line in written()] == ["something else of it"]

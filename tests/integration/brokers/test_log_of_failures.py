@@ -1,0 +1,140 @@
+"""What a worker of this process logs of a job that fails: one line, as loud as what follows."""
+
+import logging
+import traceback
+from datetime import timedelta
+
+import dramatiq
+import pytest
+from dramatiq.errors import RateLimitExceeded
+
+from middleware import RetryOn
+from workshed import db
+from workshed.errors import PermanentError
+from workshed.jobs import Discard, RetryAfter, Snooze, settled
+from workshed.jobs.current import running
+
+HOUR = timedelta(hours=1)
+NO_RETRY = {"max_retries": 0}
+NOW = {"retry_on": RetryOn(OSError, wait=timedelta(seconds=5))}
+
+
+def fail(error, cause=None):
+    raise error from cause
+
+
+@pytest.fixture
+def lines(actor, working, rabbitmq, eventually, caplog):
+    """`lines(job, **options)`: what is logged of one run of an actor from its start to its ack."""
+    caplog.set_level(logging.INFO)
+
+    def run(work, **options):
+        @actor(queue_name="default", **options)
+        def job():
+            work()
+
+        with working("default", threads=1):
+            job.send()
+            eventually(lambda: any(r.name == "brokers.execution" for r in caplog.records))
+            eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        of_workers = ("brokers.execution", "dramatiq.worker.WorkerThread")
+        return [r for r in caplog.records if r.name in of_workers or r.exc_info]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("level", "begins", "options", "error"),
+    [
+        ("WARNING", "failed; next attempt in 5.0 s: OSError: away", NOW, OSError("away")),
+        ("ERROR", "dead: failed once: OSError: away", NO_RETRY, OSError("away")),
+        ("ERROR", "dead: PermanentError: no", {}, PermanentError("no")),
+        ("ERROR", "dead: KeyError: 7", {"throws": KeyError}, KeyError(7)),
+        ("WARNING", "discarded: KeyError: 7", {"discard_on": LookupError}, KeyError(7)),
+    ],
+)
+def test_a_failure_is_one_line_with_its_traceback(level, begins, options, error, lines):
+    """dramatiq calls each of them unhandled, as an error, before anything knows what follows."""
+    [line] = lines(lambda: fail(error), **options)
+
+    assert (line.levelname, line.getMessage()) == (level, begins)
+    assert "in fail" in "".join(traceback.format_exception(*line.exc_info))
+
+
+@pytest.mark.parametrize(
+    ("level", "begins", "decision"),
+    [
+        ("INFO", "again in 3600.0 s: later", Snooze(HOUR, "later")),
+        ("WARNING", "discarded: paid already", Discard("paid already")),
+        ("WARNING", "failed; next attempt in 3600.0 s: ", RetryAfter(HOUR, "later")),
+        ("WARNING", "failed; next attempt in ", RateLimitExceeded("too many")),
+        ("WARNING", "failed; next attempt in 5.0 s: ", dramatiq.Retry("again", delay=5_000)),
+    ],
+)
+def test_what_a_job_decides_is_one_line_without_a_traceback(level, begins, decision, lines):
+    [line] = lines(lambda: fail(decision))
+
+    assert line.levelname == level
+    assert line.getMessage().startswith(begins)
+    assert not line.exc_info
+
+
+def test_the_error_that_made_it_decide_so_is_in_the_line(lines):
+    """As where a mail server is away: the job waits for it, and somebody must see why."""
+    [line] = lines(lambda: fail(Snooze(HOUR, "later"), OSError("away")))
+
+    assert (line.levelname, line.getMessage()) == ("WARNING", "again in 3600.0 s: later")
+    assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
+
+
+def test_so_is_that_of_a_copy_whose_outcome_does_not_count(lines):
+    """Its job is done, by another delivery: no row keeps why this one failed."""
+
+    def work():
+        with db.transaction() as conn:
+            settled.settle(conn, running().message_id, 0)
+        raise OSError("away")
+
+    [line] = lines(work)
+
+    assert (line.levelname, line.getMessage()[:10]) == ("WARNING", "absorbed: ")
+    assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
+
+
+def test_so_is_that_of_a_run_whose_outcome_cannot_be_stored(
+    actor, working, failing, eventually, caplog
+):
+    @actor(queue_name="default")
+    def job():
+        raise OSError("away")
+
+    with failing("jobs.attempts"), working("default", threads=1):
+        job.send()
+        eventually(lambda: "told to fail" in caplog.text)
+
+    [line] = [r for r in caplog.records if "is delivered again" in r.getMessage()]
+    assert line.levelname == "WARNING"
+    assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
+
+
+def test_what_a_job_raises_after_its_end_is_logged(actor, working, eventually, caplog, monkeypatch):
+    """It changes nothing any more, and would be gone: the job is done."""
+
+    @actor(queue_name="default", once=True)
+    def job():
+        pass
+
+    once = job.fn
+
+    def late():
+        once()
+        raise OSError("away")
+
+    monkeypatch.setattr(job, "fn", late)
+    with working("default", threads=1):
+        job.send()
+        eventually(lambda: "raised after its end" in caplog.text)
+
+    [line] = [r for r in caplog.records if r.exc_info]
+    assert line.levelname == "WARNING"
+    assert "OSError: away" in "".join(traceback.format_exception(*line.exc_info))
