@@ -13,6 +13,7 @@ from brokers.consumer import Inbox
 from brokers.delivery import Delivery
 from brokers.errors import EXIT_HARD_DEADLINE
 from brokers.execution import Execution
+from workshed import db
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ class Leaving:
             return
         if not (self._signalled or self._recycling):
             return
+        with db.answering():
+            db.give_back()  # first: the next run of a job finds what this one has claimed
         count = self._execution.interrupt()
         logger.warning("%d jobs could not be interrupted; they run again elsewhere", count)
         self._exit(EXIT_HARD_DEADLINE if self._recycling else 0)

@@ -1,6 +1,7 @@
 """The connection pool of a process, opened after the fork."""
 
 import atexit
+import logging
 import math
 import os
 import select
@@ -198,18 +199,28 @@ def pool() -> ConnectionPool[WatchedConnection]:
     return found
 
 
+logger = logging.getLogger(__name__)
+
 _before_closing: list[Callable[[], None]] = []
 
 
-def before_closing(give_back: Callable[[], None]) -> None:
-    """Call a function before a worker that ends closes its pool."""
-    _before_closing.append(give_back)
+def before_closing(step: Callable[[], None]) -> None:
+    """Call a function before a worker that ends closes its pool, or leaves without doing so."""
+    _before_closing.append(step)
+
+
+def give_back() -> None:
+    """Give back what this process has claimed: it ends now, and threads of it may still run."""
+    for step in _before_closing:
+        try:
+            step()
+        except Exception:
+            logger.exception("%s failed; its claims end by themselves", step.__qualname__)
 
 
 def close_pool() -> None:
     """Close the pool of this process for good; no job runs any more."""
-    for give_back in _before_closing:
-        give_back()
+    give_back()
     pool().close()
     pool.cache_clear()  # a closed pool never opens again
 

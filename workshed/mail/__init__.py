@@ -26,6 +26,7 @@ from workshed.mail.errors import (
     MailServerUnreachableError,
     MailTemporarilyRefusedError,
     MailTimeoutError,
+    MailWithdrawnError,
     RecipientRejectedError,
 )
 from workshed.mail.files import File
@@ -49,6 +50,7 @@ __all__ = [
     "MailServerUnreachableError",
     "MailTemporarilyRefusedError",
     "MailTimeoutError",
+    "MailWithdrawnError",
     "RecipientRejectedError",
     "claim",
     "claim_welcome",

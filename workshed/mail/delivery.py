@@ -1,16 +1,22 @@
 """Deliver a claimed mail, and give the claim back truthfully when that fails."""
 
 import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 from workshed import db
 from workshed.errors import SettingsError
 from workshed.jobs import Discard
+from workshed.jobs.attempts import text_of
 from workshed.mail import emails, maildir, seats, servers, smtp, timer, wire
 from workshed.mail.emails import BULK, MOST_RESENDS, Email, why_held
 from workshed.mail.envelope import Envelope
 from workshed.mail.errors import Left, MailError, MailFateUnknownError, MailServerAway
+from workshed.mail.handover import Handover
 from workshed.mail.seats import Seats
 from workshed.mail.server import Server
 from workshed.mail.servers import Leave
@@ -18,6 +24,11 @@ from workshed.settings import settings
 from workshed.storage import ContentMissingError, StorageError
 
 logger = logging.getLogger(__name__)
+
+STORED = (MailError, MailServerAway, SettingsError, StorageError, ContentMissingError, Discard)
+"""The errors after which the row of a mail says what became of it."""
+_under_way: dict[UUID, tuple[Email, Handover]] = {}
+"""What this process delivers, by claim."""
 
 
 def deliver(email: Email, through: Seats = seats.own) -> None:
@@ -28,10 +39,49 @@ def deliver(email: Email, through: Seats = seats.own) -> None:
     a `MailServerError` when the mail waits for another attempt, or a `StorageError` where its files
     cannot be read now; a `PermanentError` when it was refused for good, and `Discard` when it is
     held for an operator. Its row says so already. `through`: the seats of this process.
+
+    Whatever else ends it, an interrupt for example, gives the claim back where the final dot was
+    not sent: the mail is certainly not delivered. Later it is in doubt, and the claim runs out.
     """
+    with _noted(email) as handover:
+        try:
+            _deliver(email, through, handover)
+        except STORED:
+            raise
+        except BaseException as err:
+            _withdraw(email, handover, text_of(err) or type(err).__name__)
+            raise
+
+
+@contextmanager
+def _noted(email: Email) -> Generator[Handover]:
+    """Let `leave` withdraw a mail inside the block."""
+    handover = Handover()
+    _under_way[email.claim] = email, handover
+    try:
+        yield handover
+    finally:
+        _under_way.pop(email.claim, None)
+
+
+def leave() -> None:
+    """Give back what this process delivers and has not ended: it leaves now, threads and all."""
+    for email, handover in list(_under_way.values()):
+        _withdraw(email, handover, "its worker was shut down")
+
+
+def _withdraw(email: Email, handover: Handover, reason: str) -> None:
+    if handover.withdraw():
+        error = f"cut off before its end was sent: {reason}"
+        _give_back(email, "pending", error, is_attempt=False)
+        if email.leave is not None:
+            servers.unasked(email.leave)
+
+
+def _deliver(email: Email, through: Seats, handover: Handover) -> None:
     try:
         with through.claimed(email.claim, timer.lease(settings().smtp_timeout)):
-            _hand_over(wire.envelope(email), through)
+            _hand_over(wire.envelope(email), through, handover)
     except MailError as err:
         _conclude(email, err)
         raise
@@ -44,15 +94,16 @@ def deliver(email: Email, through: Seats = seats.own) -> None:
         servers.answered(email.leave)
 
 
-def _hand_over(envelope: Envelope, through: Seats) -> None:
+def _hand_over(envelope: Envelope, through: Seats, handover: Handover) -> None:
     known = settings()
     url = known.smtp_url.get_secret_value()
     if url.startswith(servers.MAILDIR):
+        handover.end()
         maildir.store(Path(url.removeprefix(servers.MAILDIR)), envelope)
         return
     server = Server.at(url, must_encrypt=known.smtp_starttls == "required")
     with through.seat(server, known.smtp_connections):
-        smtp.send(server, envelope, known.smtp_timeout)
+        smtp.send(server, envelope, known.smtp_timeout, handover)
 
 
 def _conclude(email: Email, error: MailError) -> None:
@@ -81,7 +132,7 @@ def _conclude(email: Email, error: MailError) -> None:
 def _give_back(
     email: Email,
     state: Left,
-    error: Exception,
+    error: Exception | str,
     *,
     is_attempt: bool = True,
     is_held: bool = False,
@@ -93,3 +144,7 @@ def _give_back(
     except db.PASSING_ERRORS as lost:
         # The mail's own error must go out; the claim runs out by itself, and counts as ambiguous.
         logger.warning("the claim of mail %d runs out by itself: %s", email.id, lost)
+
+
+os.register_at_fork(after_in_child=_under_way.clear)
+db.before_closing(leave)

@@ -6,6 +6,7 @@
     │   ├── MailTimeoutError                no reply in time; not handed over
     │   ├── MailLoginRefusedError           user or password, about the server and not the mail
     │   ├── MailTemporarilyRefusedError     the server said: later (SMTP 4xx)
+    │   ├── MailWithdrawnError              its process leaves; not handed over
     │   └── MailFateUnknownError            handed over, and no reply: it may have arrived
     ├── RecipientRejectedError              the server refused the address for good
     └── MailRefusedError                    the server refused the sender or the text for good
@@ -92,6 +93,14 @@ class MailTemporarilyRefusedError(MailServerError):
         self.code = code
         self.text = text
         self.of_server = step in OF_SERVER
+
+
+class MailWithdrawnError(MailServerError):
+    """The process that delivers the mail leaves, and has given it back before its end was sent."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the mail is given back before its end was sent: this process leaves")
 
 
 class MailFateUnknownError(MailServerError):

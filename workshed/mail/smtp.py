@@ -18,6 +18,7 @@ from workshed.mail.errors import (
     MailTimeoutError,
     RecipientRejectedError,
 )
+from workshed.mail.handover import Handover
 from workshed.mail.reply import Reply
 from workshed.mail.server import Server
 from workshed.mail.timer import Step, Timer
@@ -28,12 +29,17 @@ BLOCK_BYTES = 1 << 16
 NO_UTF8 = Reply(553, "the address needs SMTPUTF8, which the mail server does not offer")
 
 
-def send(server: Server, envelope: Envelope, each: timedelta | None = None) -> None:
+def send(
+    server: Server,
+    envelope: Envelope,
+    each: timedelta | None = None,
+    handover: Handover | None = None,
+) -> None:
     """Return when the server has accepted the mail; raises a `MailError` otherwise.
 
-    `each` is the longest wait for one reply; `None`: what RFC 5321 gives it. A connection that
-    rested may have been closed by the server meanwhile: it is then opened again, once, and only
-    while nothing was handed over.
+    `each` is the longest wait for one reply; `None`: what RFC 5321 gives it. `handover` says
+    afterwards whether the mail can be out. A connection that rested may have been closed by the
+    server meanwhile: it is then opened again, once, and only while nothing was handed over.
     """
     timer = Timer.start(each)
     client = connections.take(server)
@@ -45,7 +51,7 @@ def send(server: Server, envelope: Envelope, each: timedelta | None = None) -> N
     if client is None:
         client = connections.connect(server, timer)
         _announce(client, server, envelope, timer)
-    _hand_over(client, server, envelope, timer)
+    _hand_over(client, server, envelope, timer, handover or Handover())
     connections.keep(server, client)
 
 
@@ -74,7 +80,9 @@ def _utf8(client: smtplib.SMTP, envelope: Envelope) -> str:
     return " SMTPUTF8 BODY=8BITMIME"
 
 
-def _hand_over(client: smtplib.SMTP, server: Server, envelope: Envelope, timer: Timer) -> None:
+def _hand_over(
+    client: smtplib.SMTP, server: Server, envelope: Envelope, timer: Timer, handover: Handover
+) -> None:
     """Send the text, then the final dot, after which the mail is the server's."""
     with dropped_on_error(client):
         with translated(server, "the text of the mail", timer):
@@ -83,6 +91,7 @@ def _hand_over(client: smtplib.SMTP, server: Server, envelope: Envelope, timer: 
                 arm(client, timer, Step.TEXT)
                 client.send(bytes(text[begin : begin + BLOCK_BYTES]))
             arm(client, timer, Step.ANSWER)
+        handover.end()
         try:
             client.send(b".\r\n")
             reply = Reply.of(*client.getreply())

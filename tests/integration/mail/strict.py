@@ -69,6 +69,20 @@ class Narrow(MailCatcher):
         return await super().handle_DATA(conversation, session, envelope)
 
 
+class Slow(MailCatcher):
+    """Answers RCPT only when a test lets it."""
+
+    def __init__(self, maildir):
+        super().__init__(maildir)
+        self.looks = threading.Event()
+        self.answers = threading.Event()
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+        self.looks.set()
+        await asyncio.to_thread(self.answers.wait)
+        return await super().handle_RCPT(server, session, envelope, address, options)
+
+
 class Thorough(MailCatcher):
     """Looks at a mail for as long as a test lets it, and says then that it has taken it."""
 

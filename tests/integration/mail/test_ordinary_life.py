@@ -192,16 +192,18 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
         with db.transaction() as conn:
             return conn.execute(query, (timer.LEASE - timedelta(seconds=30),)).fetchone()[0]
 
-    for _ in range(5):
-        jobs.advance(minutes=1)
-        eventually(renewed)
-        with (
-            pytest.raises(Snooze, match="is being sent by another worker"),
-            db.transaction() as conn,
-        ):
-            mail.claim_welcome(conn, user_id)
-    server.answers.set()
-    sender.join()
+    try:
+        for _ in range(5):
+            jobs.advance(minutes=1)
+            eventually(renewed)
+            with (
+                pytest.raises(Snooze, match="is being sent by another worker"),
+                db.transaction() as conn,
+            ):
+                mail.claim_welcome(conn, user_id)
+    finally:
+        server.answers.set()
+        sender.join()
     with db.transaction() as conn:
         assert mail.mark_sent(conn, email)
 

@@ -124,8 +124,7 @@ def test_a_worker_that_ends_gives_its_seats_up(one, other, scripted):
     with pytest.raises(MailServerAway), other.seat(server, 1):
         pass
 
-    for give_back in db._before_closing:  # as `db.close_pool` does, before the pool is closed
-        give_back()
+    db.give_back()  # as `db.close_pool` does, before the pool is closed
 
     with other.seat(server, 1):
         pass

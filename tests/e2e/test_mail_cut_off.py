@@ -1,0 +1,83 @@
+"""A worker is shut down while a mail server keeps it waiting for longer than it may."""
+
+import pytest
+from dramatiq import Message
+from psycopg.rows import namedtuple_row
+
+from tests.integration.mail.strict import Slow, Thorough
+from workshed import db, mail
+
+LEAVES_SOON = {"WORKSHED_SHUTDOWN_GRACE": "0.5"}
+
+
+@pytest.fixture
+def email_id(database):
+    with db.transaction() as conn:
+        return mail.store(conn, mail.Draft("test", "ada@example.org", "Ada", "Hello", "Hello."))
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """`serve(Slow)`: a mail server that answers when the test lets it."""
+    servers = []
+
+    def start(kind):
+        server = kind(tmp_path / "slow")
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.answers.set()
+        server.stop()
+
+
+@pytest.fixture
+def row(connect):
+    """`row()`: that of the mail; `row.run_out()` ends its claim, if there is one."""
+    conn = connect(autocommit=True)
+
+    def read():
+        with conn.cursor(row_factory=namedtuple_row) as cur:
+            return cur.execute("SELECT * FROM product.emails").fetchone()
+
+    def run_out():
+        conn.execute("UPDATE product.emails SET claimed_until = jobs.now() WHERE claim IS NOT NULL")
+
+    read.run_out = run_out
+    return read
+
+
+@pytest.fixture
+def send(broker, email_id):
+    """`send()`: the job that delivers the mail."""
+    return lambda: broker.enqueue(Message("emails", "deliver_email", (email_id,), {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_in_doubt"),
+    [
+        (Slow, False),  # it was not sent: the server waits for the text
+        (Thorough, True),  # the server has all of it, and looks
+    ],
+)
+def test_it_is_in_doubt_only_where_its_end_was_sent(
+    kind, is_in_doubt, start_worker, serve, send, row, eventually
+):
+    """The thread is in a call that nothing interrupts, so the process ends with it."""
+    server = serve(kind)
+    env = {"WORKSHED_SMTP_URL": server.url}
+    first = start_worker("actors", threads=1, env=env | LEAVES_SOON)
+    send()
+    eventually(server.looks.is_set)
+
+    assert first.stop() == 0
+
+    assert (row().state, row().attempts) == (("sending", 1) if is_in_doubt else ("pending", 0))
+    row.run_out()
+    server.answers.set()
+    start_worker("actors", threads=1, env=env)
+    eventually(lambda: row().state == "sent")
+    assert row().ambiguous == is_in_doubt
+    assert len(server.received) == 1 + is_in_doubt
