@@ -230,7 +230,7 @@ class Fake(Executing):
 def share(new: DeclaredBroker, other: DeclaredBroker) -> None:
     """Let a broker know the actors and queues of another, also those declared later."""
     names = ("actors", "queues", "declared", "actor_options", "added_options")
-    for name in (*names, "_signatures", "_names", "_added"):
+    for name in (*names, "_signatures", "_names", "_checks", "_added"):
         setattr(new, name, getattr(other, name))
 
 

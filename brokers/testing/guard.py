@@ -103,7 +103,7 @@ def install() -> None:
 def _watch(cls: type, names: Sequence[str], place: Callable[[Any], Place]) -> None:
     """Let methods of a class ask the guard first, about the connection that `place` looks at."""
     for name in names:
-        method = cls.__dict__[name]
+        method = getattr(cls, name)
 
         @functools.wraps(method)
         def asking(self: Any, *args: Any, _method: Query = method, **kwargs: Any) -> Any:
@@ -126,45 +126,95 @@ def _of_psycopg(cursor: Any) -> Place:
     return Place(info.dbname, info.host, info.port)
 
 
-class AskingCursor:
-    """Put before a cursor of psycopg2, whose own methods cannot be replaced."""
+HEAP_TYPE = 1 << 9
+"""The flag of a class that Python code has made, and whose methods can be replaced."""
+WAYS_OF_PSYCOPG2 = ("execute", "executemany", "callproc", "copy_expert", "copy_from", "copy_to")
 
-    connection: Any
+
+class Psycopg2:
+    """Lets each cursor ask, of whichever class, also those of connections that are open already.
+
+    The classes of psycopg2 are in C, whose methods cannot be replaced.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        extensions: Any = importlib.import_module("psycopg2.extensions")
+        importlib.import_module("psycopg2.extras")  # the cursors that most use
+        self._cursor: type = extensions.cursor
+        self._connection: type = extensions.connection
+        self._watched: dict[type, type] = {}
+        asking = self.asking
+
+        class Connection(extensions.connection):  # type: ignore[misc]  # not known here
+            """A connection whose cursors ask, also those whose class is named."""
+
+            def cursor(
+                self, name: str | None = None, cursor_factory: Any = None, *args: Any, **kwargs: Any
+            ) -> Any:
+                factory = asking(cursor_factory or self.cursor_factory)
+                return super().cursor(name, factory, *args, **kwargs)
+
+        self._asking_connection: type = Connection
+
+    def asking(self, factory: Any) -> Any:
+        """Return a class of cursors that asks: this one, or a subclass of one in C."""
+        cls = factory or self._cursor
+        if not isinstance(cls, type):
+            return cls
+        if cls not in self._watched:
+            is_in_c = not cls.__flags__ & HEAP_TYPE
+            self._watched[cls] = type(cls.__name__, (cls,), {}) if is_in_c else cls
+            _watch(self._watched[cls], WAYS_OF_PSYCOPG2, lambda one: _of_psycopg2(one.connection))
+        return self._watched[cls]
+
+    def connecting(self, connect: Query) -> Query:
+        """Return a function that does as `connect`, with connections whose cursors ask."""
+
+        @functools.wraps(connect)
+        def connect_asking(*args: Any, **kwargs: Any) -> Any:
+            factory = kwargs.get("connection_factory") or self._connection
+            if factory is self._connection:
+                kwargs["connection_factory"] = self._asking_connection
+            elif isinstance(factory, type):  # its own `cursor` chooses a class, and calls ours
+                bases = (factory, self._asking_connection)
+                kwargs["connection_factory"] = type(factory.__name__, bases, {})
+            conn = connect(*args, **kwargs)
+            if not isinstance(conn, self._asking_connection):  # made by a function
+                self.watch_open(conn)
+            return conn
+
+        return connect_asking
+
+    def watch_all_open(self) -> None:
+        """Watch the connections that are open, and each class they may be asked for by name."""
+        for one in gc.get_objects():
+            if issubclass(type(one), self._connection):
+                self.watch_open(one)
+        for cls in _subclasses(self._cursor):
+            self.asking(cls)
+
+    def watch_open(self, conn: Any) -> None:
+        """Watch a connection of another class than ours."""
+        conn.cursor_factory = self.asking(conn.cursor_factory)
 
 
-for _name in ("execute", "executemany", "callproc", "copy_expert", "copy_from", "copy_to"):
+def _watch_psycopg2(module: ModuleType) -> None:
+    psycopg2 = Psycopg2()
+    connect = module._connect  # noqa: SLF001 -- what every `connect` calls, however it was imported
+    module._connect = psycopg2.connecting(connect)  # type: ignore[attr-defined]  # noqa: SLF001
+    psycopg2.watch_all_open()
 
-    def _asking(self: Any, *args: Any, _name: str = _name, **kwargs: Any) -> Any:
-        guard.check(lambda: _of_psycopg2(self.connection))
-        return getattr(super(AskingCursor, self), _name)(*args, **kwargs)
 
-    setattr(AskingCursor, _name, _asking)
+def _subclasses(cls: type) -> Generator[type]:
+    subclasses: list[type] = cls.__subclasses__()
+    for subclass in subclasses:
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _of_psycopg2(conn: Any) -> Place:
     return Place(conn.info.dbname, conn.info.host or "", conn.info.port)
-
-
-def _watch_psycopg2(module: ModuleType) -> None:
-    """Give each connection a factory of cursors that ask, also those that are open already."""
-    extensions: Any = importlib.import_module("psycopg2.extensions")
-    connect = module._connect  # noqa: SLF001 -- what every `connect` calls, however it was imported
-
-    def ask(conn: Any) -> None:
-        factory = conn.cursor_factory or extensions.cursor
-        if not issubclass(factory, AskingCursor):
-            conn.cursor_factory = type(factory.__name__, (AskingCursor, factory), {})
-
-    @functools.wraps(connect)
-    def connect_asking(*args: Any, **kwargs: Any) -> Any:
-        conn = connect(*args, **kwargs)
-        ask(conn)
-        return conn
-
-    module._connect = connect_asking  # type: ignore[attr-defined]  # noqa: SLF001
-    for found in gc.get_objects():
-        if issubclass(type(found), extensions.connection):
-            ask(found)
 
 
 def _watch_asyncpg(_: ModuleType) -> None:

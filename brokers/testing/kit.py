@@ -62,12 +62,20 @@ class OnDatabase:
     """The kit over PostgreSQL: one database, emptied after each test."""
 
     def __init__(
-        self, database_url: str, conn: Connection, other_databases: Sequence[str] = ()
+        self,
+        database_url: str,
+        conn: Connection,
+        other_databases: Sequence[str] = (),
+        worker_modules: Sequence[str] = (),
     ) -> None:
-        """`conn` is the kit's own connection; tests may use `other_databases`, by name, as well."""
+        """`conn` is the kit's own connection; tests may use `other_databases`, by name, as well.
+
+        A worker imports `worker_modules` before the modules of the actors.
+        """
         self.database_url = database_url
         self._conn = conn
         self._others = other_databases
+        self._worker_modules = worker_modules
         self._connections = Connections(database_url)
 
     @cached_property
@@ -127,7 +135,7 @@ class OnDatabase:
         sending.middleware = [*real.middleware, Recorder(real.actors)]
         self._declare(real)
         modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
-        worker = Worker(modules, folder, self._others)
+        worker = Worker([*self._worker_modules, *modules], folder, self._others)
         stack.callback(scratch.end_transactions, self._conn)
         stack.callback(sending.close)
         stack.callback(worker.kill)
@@ -199,7 +207,10 @@ class Unwatched:
 
 @contextmanager
 def kit(
-    server: str | Exception, worker: str, other_databases: Sequence[str] = ()
+    server: str | Exception,
+    worker: str,
+    other_databases: Sequence[str] = (),
+    worker_modules: Sequence[str] = (),
 ) -> Generator[Kit]:
     """Make what the tests of one process share."""
     if isinstance(server, Exception):
@@ -210,7 +221,7 @@ def kit(
         db.Connection.connect(url, autocommit=True, **db.OPTIONS) as conn,
     ):
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-        made = OnDatabase(url, conn, other_databases)
+        made = OnDatabase(url, conn, other_databases, worker_modules)
         try:
             yield made
         finally:

@@ -35,16 +35,23 @@ def jobs_other_databases() -> Sequence[str]:
 
 
 @pytest.fixture(scope="session")
+def jobs_worker_modules() -> Sequence[str]:
+    """Modules that the worker of mode `real` imports before those of the actors; override it."""
+    return ()
+
+
+@pytest.fixture(scope="session")
 def jobs_kit(
     jobs_server: str | Exception,
     jobs_other_databases: Sequence[str],
+    jobs_worker_modules: Sequence[str],
     request: pytest.FixtureRequest,
 ) -> "Iterator[Kit]":
     """Share a database, and connections to it, among the tests of a process."""
     from brokers.testing.kit import kit
 
     worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    with kit(jobs_server, worker, jobs_other_databases) as made:
+    with kit(jobs_server, worker, jobs_other_databases, jobs_worker_modules) as made:
         yield made
 
 

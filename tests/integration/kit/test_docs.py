@@ -21,6 +21,8 @@ REAL = pages.files(DOCS, "real")
 ENGINE = pages.files(DOCS, "engine")
 DJANGO = pages.files(DOCS, "django")
 OTHERS = pages.files(DOCS, "others")
+MODULES = pages.files(DOCS, "worker")
+DJANGO_WORKER = pages.files("docs/transactions.md", "worker")
 NOT_ENQUEUED = pages.block(DOCS, "send_onboarding_reminder(user_id=8)")
 NOT_IDEMPOTENT = pages.block(DOCS, "reorder(1) is not idempotent")
 
@@ -114,24 +116,36 @@ def test_an_engine_of_the_application_leads_to_the_database_of_the_tests(project
     project.run().assert_outcomes(passed=1)
 
 
-def test_the_test_database_of_pytest_django_is_that_of_the_tests(project):
-    for example in DJANGO.items():
-        project.write(*example)
-    project.write(
-        "shop_settings.py",
-        """
-        import os
-        from psycopg.conninfo import conninfo_to_dict
+SETTINGS = """
+    import os
+    from psycopg.conninfo import conninfo_to_dict
 
-        parts = conninfo_to_dict(os.environ["WORKSHED_DATABASE_URL"])
-        DATABASES = {"default": {
-            "ENGINE": "django.db.backends.postgresql", "NAME": parts["dbname"],
-            "USER": parts["user"], "PASSWORD": parts["password"],
-            "HOST": parts["host"], "PORT": parts["port"]}}
-        INSTALLED_APPS = ["django.contrib.contenttypes"]
-        """,
-    )
-    project.write(
+    parts = conninfo_to_dict(os.environ["WORKSHED_DATABASE_URL"])
+    DATABASES = {"default": {
+        "ENGINE": "django.db.backends.postgresql", "NAME": parts["dbname"],
+        "USER": parts["user"], "PASSWORD": parts["password"],
+        "HOST": parts["host"], "PORT": parts["port"]}}
+    INSTALLED_APPS = ["django.contrib.contenttypes", "shop"]
+"""
+
+
+@pytest.fixture
+def django_project(project):
+    """A Django project whose settings name the database that Workshed uses."""
+    project.write("shop_settings.py", SETTINGS)
+    (project.folder / "shop").mkdir()
+    project.write("shop/__init__.py", "")
+    project.environment["DJANGO_SETTINGS_MODULE"] = "shop_settings"
+    paths = [str(installed("pytest-django==4.14.0")), str(project.folder)]
+    paths += filter(None, [project.environment["PYTHONPATH"]])
+    project.environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return project
+
+
+def test_the_test_database_of_pytest_django_is_that_of_the_tests(django_project):
+    for example in DJANGO.items():
+        django_project.write(*example)
+    django_project.write(
         "test_django.py",
         """
         import dramatiq
@@ -152,12 +166,54 @@ def test_the_test_database_of_pytest_django_is_that_of_the_tests(project):
             assert ContentType.objects.filter(model="order").count() == 1
         """,
     )
-    project.environment["DJANGO_SETTINGS_MODULE"] = "shop_settings"
-    paths = [str(installed("pytest-django==4.14.0")), str(project.folder)]
-    paths += filter(None, [project.environment["PYTHONPATH"]])
-    project.environment["PYTHONPATH"] = os.pathsep.join(paths)
 
-    project.run().assert_outcomes(passed=1)
+    django_project.run().assert_outcomes(passed=1)
+
+
+def test_a_worker_of_mode_real_sets_up_django_first(django_project):
+    """Importing its models would fail otherwise, and so would the worker."""
+    django_project.write("conftest.py", DJANGO["conftest.py"] + MODULES["conftest.py"])
+    for example in DJANGO_WORKER.items():
+        django_project.write(*example)
+    django_project.write(
+        "shop/models.py",
+        """
+        from django.contrib.contenttypes.models import ContentType
+        """,
+    )
+    django_project.write(
+        "shop/jobs.py",
+        """
+        import dramatiq
+        from brokers import broker
+        from shop.models import ContentType
+
+        @dramatiq.actor(broker=broker)
+        def note(name):
+            ContentType.objects.create(app_label="shop", model=name)
+        """,
+    )
+    django_project.write(
+        "test_django.py",
+        """
+        import pytest
+        from brokers import schedule
+        from django.db import connection, transaction
+        from shop.jobs import ContentType, note
+
+        @pytest.mark.django_db(transaction=True)
+        @pytest.mark.jobs(mode="real")
+        def test_it(jobs):
+            with transaction.atomic():
+                schedule.send(connection, note.message("order"))
+            note.send("invoice")
+            jobs.drain()
+            names = ContentType.objects.filter(app_label="shop").values_list("model", flat=True)
+            assert sorted(names) == ["invoice", "order"]
+        """,
+    )
+
+    django_project.run().assert_outcomes(passed=1)
 
 
 def test_a_second_database_is_named_as_is_shown(project):

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 
 import asyncpg
 import psycopg
 import psycopg2
+import psycopg2.extras
 import pytest
 import sqlalchemy
 from django.db import connection as django_connection
@@ -222,6 +224,50 @@ def test_no_other_way_of_psycopg_leads_there(ways, real, jobs):
         ways(conn)
 
 
+def test_nor_does_a_cursor_of_the_server_of_asyncio(real, jobs):
+    async def read(conn):
+        async with conn, conn.cursor("named") as cursor:
+            await cursor.execute("SELECT 1")
+
+    with asyncio.Runner() as runner:
+        conn = runner.run(psycopg.AsyncConnection.connect(real))
+        with pytest.raises(OtherDatabaseError):
+            runner.run(read(conn))
+
+
+NAMED = psycopg2.extras.RealDictCursor
+CURSORS = {
+    "of the connection": lambda url: psycopg2.connect(url, cursor_factory=NAMED).cursor(),
+    "of the cursor": lambda url: psycopg2.connect(url).cursor(cursor_factory=NAMED),
+    "of a cursor of the server": lambda url: psycopg2.connect(url).cursor("one", NAMED),
+    "of a class of connections": lambda url: psycopg2.connect(
+        url, connection_factory=psycopg2.extras.DictConnection
+    ).cursor(),
+    "of a function that connects": lambda url: psycopg2.connect(
+        url, connection_factory=functools.partial(psycopg2.extensions.connection)
+    ).cursor(),
+}
+
+
+@pytest.mark.parametrize("opened", CURSORS.values(), ids=CURSORS)
+def test_no_class_of_cursors_of_psycopg2_leads_there(opened, real, jobs):
+    with contextlib.closing(opened(real)) as cursor, pytest.raises(OtherDatabaseError):
+        cursor.execute("SELECT 1")
+
+
+def test_the_cursors_of_psycopg2_are_of_the_class_that_is_named(jobs, jobs_database):
+    """Whoever asks for rows as dicts has them also while the guard looks."""
+    dicts = psycopg2.connect(jobs_database, connection_factory=psycopg2.extras.DictConnection)
+    with contextlib.closing(dicts):
+        for cursor in (dicts.cursor(), dicts.cursor("of_the_server", scrollable=True)):
+            cursor.execute("SELECT 1 AS a")
+            assert cursor.fetchone()["a"] == 1
+    with contextlib.closing(psycopg2.connect(jobs_database)) as conn:
+        cursor = conn.cursor(cursor_factory=NAMED)
+        cursor.execute("SELECT 1 AS a")
+        assert cursor.fetchone() == {"a": 1}
+
+
 PREPARED = ("fetch", "fetchrow", "fetchval")
 
 
@@ -295,6 +341,45 @@ PROJECT = """
         with pytest.raises(OtherDatabaseError, match="leads to"):
             asyncio.run(write())
 """
+BEFORE = """
+    import asyncio
+    import os
+    import asyncpg, psycopg, psycopg2, psycopg2.extras, pytest, sqlalchemy
+    from brokers.testing.errors import OtherDatabaseError
+
+    REAL = os.environ["REAL"]
+    WRITE = "INSERT INTO orders DEFAULT VALUES"
+    psycopg_conn = psycopg.connect(REAL, autocommit=True)
+    psycopg2_conn = psycopg2.connect(REAL)
+    psycopg2_conn.autocommit = True
+    loop = asyncio.new_event_loop()
+    asyncpg_conn = loop.run_until_complete(asyncpg.connect(REAL))
+    engine = sqlalchemy.create_engine(
+        sqlalchemy.make_url(REAL).set(drivername="postgresql+psycopg2"),
+        isolation_level="AUTOCOMMIT")
+    sqlalchemy_conn = engine.connect()
+
+    WAYS = {
+        "psycopg": lambda: psycopg_conn.execute(WRITE),
+        "psycopg2": lambda: psycopg2_conn.cursor().execute(WRITE),
+        "psycopg2, a class": lambda: psycopg2_conn.cursor(
+            cursor_factory=psycopg2.extras.RealDictCursor).execute(WRITE),
+        "asyncpg": lambda: loop.run_until_complete(asyncpg_conn.execute(WRITE)),
+        "SQLAlchemy": lambda: sqlalchemy_conn.exec_driver_sql(WRITE),
+    }
+
+    @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+    def test_it(jobs, way):
+        with pytest.raises(OtherDatabaseError, match="leads to"):
+            way()
+
+    def test_close():
+        asyncpg_conn.terminate()
+        loop.close()
+        for one in (psycopg_conn, psycopg2_conn, sqlalchemy_conn):
+            one.close()
+        engine.dispose()
+"""
 WORKING = """
     import os
     import dramatiq
@@ -338,6 +423,15 @@ def test_a_driver_that_is_imported_in_a_test_is_watched(with_real, written):
     with_real.write("test_drivers.py", PROJECT)
 
     with_real.run().assert_outcomes(passed=2)
+
+    assert written() == 0
+
+
+def test_what_was_opened_before_the_first_test_is_watched(with_real, written):
+    """In this process the guard is there since its first test, so another one has to tell."""
+    with_real.write("test_before.py", BEFORE)
+
+    with_real.run().assert_outcomes(passed=6)
 
     assert written() == 0
 

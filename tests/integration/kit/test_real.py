@@ -8,6 +8,7 @@ import pytest
 
 from actors import send_onboarding_reminder, send_welcome_email, sign_up
 from brokers import Queue, broker
+from brokers.errors import RefusedArgumentError
 from brokers.testing.errors import DiedError, KitError
 from brokers.testing.worker import Worker
 from workshed import db, people
@@ -82,6 +83,7 @@ def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
 OWN_QUEUE = """
     import dramatiq
     from brokers import Queue, broker
+from brokers.errors import RefusedArgumentError
 
     broker.add_queue(Queue("invoices"))
 
@@ -121,3 +123,11 @@ def test_a_queue_that_is_added_in_a_test_is_known(jobs):
         broker.enqueue(dramatiq.Message("added", "of_another_program", (), {}, {}))
     finally:
         del broker.declared["added"]
+
+
+def test_what_production_would_refuse_is_refused(jobs):
+    """By the annotations of the actor, and by its parameters."""
+    with pytest.raises(RefusedArgumentError, match="argument user_id"):
+        send_welcome_email.send("seven")
+    with pytest.raises(RefusedArgumentError, match="missing a required argument: 'user_id'"):
+        send_welcome_email.send(user=7)

@@ -43,6 +43,19 @@ def test_of_many_all_are_enqueued_or_none(jobs, greet):
     jobs.refute_enqueued(greet)
 
 
+def test_an_argument_of_another_type_is_refused_as_in_production(jobs, actor):
+    """The test would pass, and the send fail in production."""
+
+    @actor(actor_name="annotated")
+    def annotated(user_id: int):
+        pass
+
+    with pytest.raises(RefusedArgumentError, match="argument user_id"):
+        annotated.send("seven")
+
+    jobs.refute_enqueued(annotated)
+
+
 def test_one_job_runs_and_the_others_wait(jobs, greet):
     greet.send(1)
     greet.send(2)
