@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 SUITE = "sid"
-PACKAGES = (
+LISTED = Path(__file__).parents[2] / ".ci" / "packages"
+"""The programs that the tests run."""
+PART = (
     *("ca-certificates", "curl", "git", "iproute2", "procps", "rabbitmq-server"),
     *("python3.14", "python3.14-venv", "python3.15", "python3.15-venv"),
 )
+WHOLE = (*PART, *re.findall(r"^[a-z][a-z0-9.+-]+", LISTED.read_text("utf-8"), re.MULTILINE))
 INSIDE = Path("/matrix")
 """Where the root has the folder of a row."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.pgp"
@@ -41,17 +45,21 @@ class RootError(Exception):
     """There can be no root file system here, for the reason that the error states."""
 
 
-def ensure(cache: Path, log: Path) -> Path:
-    """Return the root file system, made if it is not there yet; raises `RootError`."""
-    made_of = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:12]
-    root = cache / f"{SUITE}-{made_of}"
-    if root.is_dir():
-        return root
+def ensure(cache: Path, log: Path, *, part: bool) -> Path:
+    """Return the root file system, made if it is not there yet; raises `RootError`.
+
+    A part needs no browser and no Prometheus, and takes the root of a whole run if there is one.
+    """
+    for packages in (WHOLE, PART) if part else (WHOLE,):
+        made_of = hashlib.sha256(" ".join((SUITE, *packages)).encode()).hexdigest()[:12]
+        root = cache / f"{SUITE}-{made_of}"
+        if root.is_dir():
+            return root
     for older in cache.glob(f"{SUITE}-*"):
         remove(older)
     draft = cache / f"draft-{made_of}"
     remove(draft)
-    make(draft, log)
+    make(draft, packages, log)
     (draft / INSIDE.relative_to("/")).mkdir()
     draft.rename(root)  # one that was cut short is never taken for a root
     return root
@@ -65,7 +73,7 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def make(folder: Path, log: Path) -> None:
+def make(folder: Path, packages: tuple[str, ...], log: Path) -> None:
     """Install Debian's next release into a folder; raises `RootError`."""
     if shutil.which("mmdebstrap") is None:
         raise RootError("mmdebstrap is not installed; run `sh .ci/debian`, or apt-get install it")
@@ -74,7 +82,7 @@ def make(folder: Path, log: Path) -> None:
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
         # A mirror may be a snapshot, whose index is older than it says it may get.
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         *(SUITE, str(folder), source),
     ]
     with log.open("ab") as out:

@@ -64,7 +64,7 @@ class Row:
     def _set_up(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self.platform.in_root:
-            self._root = rootfs.ensure(self._cache, self._logs / "root.log")
+            self._root = rootfs.ensure(self._cache, self._logs / "root.log", part=self._part)
         clone(ROOT, self._folder / "clone")
         if not self._root:
             self._install_programs()

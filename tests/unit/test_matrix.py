@@ -274,6 +274,25 @@ def command(process):
         return ""
 
 
+def test_a_part_has_a_smaller_root_and_takes_a_larger_one_that_is_there(tmp_path, monkeypatch):
+    made = []
+
+    def make(folder, packages, _log):
+        made.append(packages)
+        folder.mkdir()
+
+    monkeypatch.setattr(rootfs, "make", make)
+    log = tmp_path / "log"
+
+    small = rootfs.ensure(tmp_path, log, part=True)
+    assert rootfs.ensure(tmp_path, log, part=True) == small
+    whole = rootfs.ensure(tmp_path, log, part=False)
+    assert rootfs.ensure(tmp_path, log, part=True) == whole != small
+    assert not small.exists()
+    assert made == [rootfs.PART, rootfs.WHOLE]
+    assert {"chromium", "prometheus"} <= set(rootfs.WHOLE) - set(rootfs.PART)
+
+
 REMOVE = """
 import pathlib, sys
 from tests.matrix import rootfs
