@@ -40,12 +40,12 @@ images: setup ## Build the image of deploy/ and run it, and the units of systemd
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@sh .ci/image
-	@$(BIN)/pytest -m image tests/e2e/deploy
+	@$(BIN)/pytest -m image tests/e2e/deploy --exhaustive
 
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/integration --postgres '$(POSTGRES)'
+	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/integration --postgres '$(POSTGRES)' --exhaustive
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
@@ -53,9 +53,9 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
 		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
 		tests/integration/sync tests/unit/pixels \
-		tests/faults/test_campaigns.py::test_mails_to_one_pass_all_mails_of_a_campaign --full
+		tests/faults/test_campaigns.py::test_mails_to_one_pass_all_mails_of_a_campaign --full --exhaustive
 	@sh .ci/corpus
-	@$(BIN)/pytest -m corpus tests/unit/pixels
+	@$(BIN)/pytest -m corpus tests/unit/pixels --exhaustive
 	@$(BIN)/python -m tests.faults --scale full --write docs/faults.md
 	@$(BIN)/python -m tests.faults.numbers
 

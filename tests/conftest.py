@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -16,7 +15,6 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from hypothesis import settings as hypothesis_settings
 from prometheus_client import REGISTRY
 from psycopg import sql
 
@@ -34,16 +32,7 @@ from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
 
-# Times of a machine shared with other work say nothing about the code.
-hypothesis_settings.register_profile("workshed", deadline=None)
-hypothesis_settings.load_profile("workshed")
-
-# A shell that runs the tests in the background has Ctrl-C ignored, and so would what they start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-# And under `nohup` what they start would not hear of a terminal that hangs up.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-pytest_plugins = ("tests.lanes", "tests.progress")
+pytest_plugins = ("tests.lanes", "tests.progress", "tests.signals")
 
 # The servers a shell may name for the tests; everything else there is for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")

@@ -5,6 +5,9 @@ marked with what the sample takes of it:
 
     @pytest.mark.sample(3)      of its parameters, three are chosen by the seed
     @pytest.mark.exhaustive     it runs in the exhaustive lane only
+
+A test of many histories asks for their number: `lane(sample=10, exhaustive=50)`. Hypothesis has a
+profile for each lane. A run of files or tests that you name takes all of them.
 """
 
 import random
@@ -12,8 +15,15 @@ import secrets
 from collections import defaultdict
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
-SEED = "sample_seed"
+LANE = "lane"
+
+# Times of a machine shared with other work say nothing about the code.
+PROFILES = {
+    "sample": {"deadline": None, "max_examples": 30},
+    "exhaustive": {"deadline": None, "max_examples": 100},
+}
 
 MARKERS = (
     "exhaustive: a proof over all cases, which only `--exhaustive` runs",
@@ -28,30 +38,46 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Choose one seed for all processes of the run."""
+    """Choose the lane, and one seed, for all processes of the run."""
     for line in MARKERS:
         config.addinivalue_line("markers", line)
+    drawn = None if is_exhaustive(config) else seed(config)
+    config.stash[_SEED] = getattr(config, "workerinput", {}).get(LANE, drawn)
+    name = "exhaustive" if config.stash[_SEED] is None else "sample"
+    hypothesis_settings.register_profile(name, **PROFILES[name])
+    hypothesis_settings.load_profile(name)
+
+
+def is_exhaustive(config):
+    """Return whether all tests are wanted: by the option, or since each argument is a file."""
+    if config.getoption("exhaustive"):
+        return True
+    named = all(argument.partition("::")[0].endswith(".py") for argument in config.args)
+    return named and config.getoption("sample_seed") is None
+
+
+def seed(config):
+    """Return the seed that is given, or one that is drawn."""
     given = config.getoption("sample_seed")
-    drawn = secrets.randbelow(10**6) if given is None else given
-    config.stash[_SEED] = getattr(config, "workerinput", {}).get(SEED, drawn)
+    return secrets.randbelow(10**6) if given is None else given
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
     """Hand the seed to a process of pytest-xdist: all have to collect the same tests."""
-    node.workerinput[SEED] = node.config.stash[_SEED]
+    node.workerinput[LANE] = node.config.stash[_SEED]
 
 
 def pytest_report_header(config):
     """Name the lane and, for a sample, the option that repeats it."""
-    if config.getoption("exhaustive"):
+    if config.stash[_SEED] is None:
         return "lane: exhaustive, every test"
     return f"lane: sample; to repeat it: --sample-seed {config.stash[_SEED]}"
 
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what the sample does not take."""
-    if config.getoption("exhaustive"):
+    if config.stash[_SEED] is None:
         return
     kept = choose(items, config.stash[_SEED])
     left = [item for item in items if item.nodeid not in kept]
@@ -64,10 +90,12 @@ def choose(items, seed):
     """The ids of the tests that the sample with this seed takes."""
     kept, families = set(), defaultdict(list)
     for item in items:
+        if item.get_closest_marker("exhaustive"):
+            continue
         if sample := item.get_closest_marker("sample"):
             (size,) = sample.args
             families[item.nodeid.partition("[")[0], size].append(item.nodeid)
-        elif not item.get_closest_marker("exhaustive"):
+        else:
             kept.add(item.nodeid)
     for (family, size), ids in families.items():
         # By the family's name, so that a new test elsewhere does not change what is chosen here.
@@ -76,4 +104,12 @@ def choose(items, seed):
     return kept
 
 
-_SEED = pytest.StashKey[int]()
+@pytest.fixture(scope="session")
+def lane(request):
+    """`lane(sample=10, exhaustive=50)`: how many of them this run takes."""
+    is_sample = request.config.stash[_SEED] is not None
+    return lambda *, sample, exhaustive: sample if is_sample else exhaustive
+
+
+_SEED = pytest.StashKey[int | None]()
+"""The seed of a sample; `None` in the exhaustive lane."""

@@ -24,7 +24,7 @@ NOT_RUN = ("tests/unit/test_licences.py", "tests/unit/typing")
 """The first compares a page with the packages of the lock; the second needs a type checker."""
 OLD = ("-W", "ignore::DeprecationWarning")
 """An old release may use what a new release of another project deprecates."""
-WORDS = ("tests/unit", "-q", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
+WORDS = ("tests/unit", "-q", "--exhaustive", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
 FREE = ("httpcore2", "opentelemetry-", "protobuf", "googleapis-common-protos", "importlib-metadata")
 """What floors pin for themselves, each release of OpenTelemetry another of these."""
 

@@ -1,4 +1,4 @@
-"""How far a run is: failures by name at once, and about how long the rest takes."""
+"""What a run says: how far it is, failures by name at once, and of each only what can be read."""
 
 import time
 
@@ -22,6 +22,35 @@ OTHER_S = 0.05
 
 KNOWN_FROM = 0.02
 """The part of a run that has to be done before it says anything about the rest."""
+
+
+SHOWN_LINES = 100
+"""Of what a failed test has printed or logged, from its begin and from its end.
+
+Something that failed again and again has once filled a report of 36 MB.
+"""
+
+SHOWN_CHARACTERS = 200
+"""On average for each of these lines."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Shorten what a test has printed and logged, in the process that ran it."""
+    report = yield
+    report.sections = [(name, shortened(text)) for name, text in report.sections]
+    return report
+
+
+def shortened(text):
+    """The begin and the end of a text, and how much is left out between them."""
+    lines = text.splitlines(keepends=True)
+    if (left := len(lines) - 2 * SHOWN_LINES) > 0:
+        lines[SHOWN_LINES:-SHOWN_LINES] = [f"[… {left} lines are left out …]\n"]
+    text, half = "".join(lines), SHOWN_LINES * SHOWN_CHARACTERS
+    if (left := len(text) - 2 * half) > 0:
+        text = f"{text[:half]}\n[… {left} characters are left out …]\n{text[-half:]}"
+    return text
 
 
 def pytest_configure(config):

@@ -65,6 +65,7 @@ def senders(environment, tmp_path):
         one.wait()
 
 
+@pytest.mark.exhaustive
 @experiment(
     "unique-senders",
     number=15,

@@ -99,6 +99,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
     assert between.accepted > cuts.times
 
 
+@pytest.mark.exhaustive
 @experiment(
     "stop-postgresql",
     number=11,

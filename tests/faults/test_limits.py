@@ -44,6 +44,7 @@ def rows(connect):
     return lambda query: conn.execute(query).fetchall()
 
 
+@pytest.mark.exhaustive
 @experiment(
     "limited-workers",
     number=12,

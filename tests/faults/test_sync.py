@@ -115,6 +115,7 @@ def begin_anew():
     start_syncs.fn()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 @experiment(
     "sync",

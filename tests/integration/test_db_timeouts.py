@@ -16,7 +16,7 @@ from workshed import db
 from workshed.errors import DatabaseUnreachableError
 from workshed.settings import settings
 
-LATE_S = 8
+LATE_S = 20
 """How much longer than it should a wait may take on a busy machine."""
 TALKING = """
 import contextlib

@@ -60,7 +60,7 @@ def test_a_time_limit_ends_a_query_and_the_server_stops_working_on_it(conn, even
     with pytest.raises(TimeLimitExceeded):
         limited(sleep_in_sql, 200)
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
     query = """
         SELECT count(*) FROM pg_stat_activity
          WHERE query LIKE '%''interrupted''' AND state = 'active'
@@ -219,4 +219,4 @@ def test_postgresql_ends_the_statement_that_nobody_interrupts(monkeypatch):
     with pytest.raises((psycopg.errors.QueryCanceled, TimeLimitExceeded)):
         limited(sleep_behind_a_gate, 200)
 
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 45

@@ -82,6 +82,7 @@ def login(conn, granted, database_url):
         yield connect
 
 
+@pytest.mark.sample(14)
 @pytest.mark.parametrize("table", TABLES)
 def test_each_role_may_do_to_a_table_what_stands_there_and_is_refused_the_rest(conn, login, table):
     """Tried, and not read from the catalog: so what PostgreSQL gives to everybody counts."""

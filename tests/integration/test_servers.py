@@ -190,6 +190,7 @@ def test_a_killed_parent_leaves_no_process_and_the_next_one_finds_its_data(
     private.check()  # those beside them were not disturbed
 
 
+@pytest.mark.exhaustive
 def test_an_ordinary_user_with_a_closed_home_leaves_nothing_either(
     private, open_folder, eventually
 ):
@@ -262,7 +263,7 @@ def test_a_server_that_stops_while_starting_is_reported_at_once_with_its_log(pos
         with pytest.raises(ServerError, match="Address already in use"):
             postgres.start()  # its port is known by now, so it may not take another
 
-    assert time.monotonic() - began < READY_S / 2
+    assert time.monotonic() - began < READY_S
 
 
 def test_a_leftover_pid_file_that_names_a_process_of_today_is_no_obstacle(postgres):

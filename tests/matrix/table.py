@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-TWO, FIVE = (("-n", number, "--dist", "worksteal") for number in ("2", "5"))
+TWO, FIVE = (("-n", number, "--dist", "worksteal", "--exhaustive") for number in ("2", "5"))
 """How many test processes: each has servers of its own, and waits for them most of the time."""
 RUNNERS = ("pytest", "tests")
 

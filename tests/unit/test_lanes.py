@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 EXAMPLE = """
 import pytest
+from hypothesis import settings
 
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("line", range(20))
@@ -24,18 +26,23 @@ def test_every_zone():
 
 def test_the_mechanism():
     pass
+
+def test_histories(lane):
+    print("histories:", lane(sample=5, exhaustive=50), settings().max_examples)
 """
 
 
-@pytest.fixture
-def collected(tmp_path):
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
     """`collected("--exhaustive")`: the ids that a run of the example takes, and all it prints."""
+    tmp_path = tmp_path_factory.mktemp("example")
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     command = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "no:cacheprovider"]
 
-    def run(*options):
+    @cache  # each takes seconds
+    def run(*options, of="."):
         done = subprocess.run(
-            [*command, "-v", *options, "test_example.py"],
+            [*command, "-v", "-rP", *options, of],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -50,7 +57,7 @@ def collected(tmp_path):
 def test_the_exhaustive_lane_is_every_test(collected):
     every, said = collected("--exhaustive")
 
-    assert len(every) == 22
+    assert len(every) == 23
     assert "lane: exhaustive, every test" in said
 
 
@@ -59,7 +66,7 @@ def test_a_sample_takes_some_of_a_family_and_every_mechanism(collected):
     some, _ = collected()
 
     assert some < every
-    assert len(some) == 4
+    assert len(some) == 5
     assert not [name for name in some if "test_every_zone" in str(name)]
 
 
@@ -72,12 +79,34 @@ def test_the_seed_that_is_printed_repeats_a_sample(collected):
     assert again == some
 
 
+def test_a_file_that_is_named_runs_whole(collected):
+    """Or the test that you are about to write would be left out by chance."""
+    every, _ = collected("--exhaustive")
+
+    named, said = collected(of="test_example.py")
+    one, _ = collected(of="test_example.py::test_every_zone")
+    again, _ = collected("--sample-seed", "7", of="test_example.py")
+
+    assert named == every
+    assert "lane: exhaustive, every test" in said
+    assert len(one) == 1
+    assert len(again) == 5
+
+
+def test_a_sample_takes_fewer_histories(collected):
+    _, every = collected("--exhaustive")
+    _, some = collected("-n", "2")
+
+    assert "histories: 50 100" in every
+    assert "histories: 5 30" in some
+
+
 def test_seeds_choose_differently(collected):
-    assert len({frozenset(collected("--sample-seed", str(n))[0]) for n in range(5)}) > 1
+    assert len({frozenset(collected("--sample-seed", str(n))[0]) for n in range(3)}) > 1
 
 
 def test_all_processes_of_a_run_take_the_same_sample(collected):
     """Without a common seed pytest-xdist refuses the run: its processes collect other tests."""
     some, _ = collected("-n", "2")
 
-    assert len(some) == 4
+    assert len(some) == 5

@@ -45,12 +45,12 @@ def run(tmp_path):
         PLACE: str(tmp_path),
     }
 
-    def start(*, waits):
+    def start(*, waits, **how):
         return popen(
-            [*command, "-q", str(tmp_path / "test_example.py")],
+            [*command, "-q", "-p", "tests.signals", str(tmp_path / "test_example.py")],
             cwd=ROOT,
             env={**environment, "WAITS": "yes" if waits else ""},
-            stdout=subprocess.DEVNULL,
+            **{"stdout": subprocess.DEVNULL, **how},
         )
 
     return start
@@ -87,6 +87,22 @@ def test_a_run_that_is_interrupted_leaves_nothing(run, said, number):
 
     assert has_ended(daemon)
     assert has_ended(pytest_pid)
+    assert not folder.exists()
+
+
+def test_ctrl_c_reaches_all_of_a_run_and_is_one_interrupt(run, said, tmp_path):
+    """A second one in the middle of the first shows a traceback of pytest's own."""
+    with (tmp_path / "output").open("w+") as output:
+        with run(waits=True, stdout=output, stderr=output, start_new_session=True) as process:
+            _, daemon, folder = said()
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(90) == pytest.ExitCode.INTERRUPTED
+        output.seek(0)
+        text = output.read()
+
+    assert "! KeyboardInterrupt !" in text
+    assert "Traceback" not in text
+    assert has_ended(daemon)
     assert not folder.exists()
 
 

@@ -1,11 +1,17 @@
 """What a run says while it runs."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.progress import EVERY_S, Progress, weight
+from tests.progress import EVERY_S, Progress, shortened, weight
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Terminal:
@@ -64,3 +70,34 @@ def test_a_line_comes_when_the_last_one_is_old(progress, terminal):
 
     (line,) = terminal.lines
     assert line.startswith("2 of 3 tests, 0 failed; less than a minute gone")
+
+
+FAILS = """
+def test_fails_after_many_words():
+    for number in range(50_000):
+        print("line", number)
+    assert False
+"""
+
+
+def test_of_many_lines_that_a_failed_test_has_printed_the_ends_are_shown(tmp_path):
+    """Or a run of 58 failures prints half a million lines."""
+    (tmp_path / "test_example.py").write_text(FAILS)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.progress", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    lines = done.stdout.splitlines()
+    assert {"line 0", "line 49999", "[… 49800 lines are left out …]"} <= set(lines)
+    assert len(lines) < 250
+
+
+def test_of_one_long_line_the_ends_are_shown():
+    assert len(shortened("x" * 10**7)) < 10**5
+    assert shortened("short\nenough\n") == "short\nenough\n"

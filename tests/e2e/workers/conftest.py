@@ -61,6 +61,22 @@ def supervise(environment, numbers, broker, tmp_path, eventually):
 
 
 @pytest.fixture
+def wires(proxy, vhost, database):
+    """What leads to RabbitMQ and to PostgreSQL."""
+    return proxy(vhost), proxy(database)
+
+
+@pytest.fixture
+def through(wires, vhost, database):
+    """The variables of programs that reach them so."""
+    rabbitmq, postgres = wires
+    return {
+        "WORKSHED_BROKER_URL": rabbitmq.url(vhost),
+        "WORKSHED_DATABASE_URL": postgres.url(database),
+    }
+
+
+@pytest.fixture
 def send(broker, environment):
     """Send by name, as a program without the actors would."""
     broker.add_queue(Queue("parts"))

@@ -90,7 +90,7 @@ class Supervised:
         """Return the worker process of each master."""
         return [pid for master in self.masters() for pid in started_by(master)]
 
-    def stop(self, number=signal.SIGTERM, timeout=45):
+    def stop(self, number=signal.SIGTERM, timeout=90):
         self.process.send_signal(number)
         return self.process.wait(timeout)
 

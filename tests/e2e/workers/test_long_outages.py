@@ -55,22 +55,6 @@ class Piped(Supervised):
 
 
 @pytest.fixture
-def wires(proxy, vhost, database):
-    """What leads to RabbitMQ and to PostgreSQL."""
-    return proxy(vhost), proxy(database)
-
-
-@pytest.fixture
-def through(wires, vhost, database):
-    """The variables of programs that reach them so."""
-    rabbitmq, postgres = wires
-    return {
-        "WORKSHED_BROKER_URL": rabbitmq.url(vhost),
-        "WORKSHED_DATABASE_URL": postgres.url(database),
-    }
-
-
-@pytest.fixture
 def start_relay(environment, broker, through, tmp_path):
     """`start_relay()`: `workshed relay`, alone."""
     relays = []
@@ -102,6 +86,7 @@ def said_by(programs, *, for_s):
     return answers
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_only_what_stands_still_by_itself_is_not_alive(
     supervise, start_relay, is_ready, wires, through, send, done, eventually

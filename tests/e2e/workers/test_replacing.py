@@ -63,6 +63,7 @@ def test_sighup_replaces_one_after_the_other_and_loses_nothing(
     assert restarted(workers) == ["worker 1", "worker 2", "worker 3", "relay", "exporter"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("moment", ["restarting worker 1", "stops"])
 def test_sigterm_during_a_rolling_restart_cuts_no_job(moment, supervise, send, notes, eventually):
     """The one that was told to stop already must not be told again: dramatiq would cut its jobs."""

@@ -31,6 +31,7 @@ def plain(environment, tmp_path, broker):
     one.end()
 
 
+@pytest.mark.sample(1)
 def test_supervised_workers_come_up_work_and_end_with_their_masters(
     method, supervise, send, done, notes, eventually
 ):
@@ -60,6 +61,7 @@ def test_supervised_workers_come_up_work_and_end_with_their_masters(
     assert all(map(has_ended, below))
 
 
+@pytest.mark.sample(1)
 def test_plain_dramatiq_runs_a_relay_and_an_exporter_that_end_with_it(
     method, plain, send, done, conn, eventually
 ):

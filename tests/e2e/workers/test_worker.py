@@ -37,6 +37,7 @@ def test_a_bare_actor_is_on_our_broker(supervise, tmp_path, broker, eventually):
 # One dies
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("victim", ["worker process", "master"])
 def test_only_the_one_that_was_killed_is_started_again(
     victim, supervise, send, done, notes, eventually
@@ -164,6 +165,7 @@ def test_the_worker_of_a_killed_master_ends_when_its_jobs_have(
     wait_until_up(workers, eventually, times=2)
 
 
+@pytest.mark.exhaustive
 def test_a_worker_whose_master_died_while_it_booted_ends(
     start_worker, tmp_path, eventually, environment
 ):
@@ -215,6 +217,7 @@ def test_without_a_relay_there_is_none(supervise, count):
 # It cannot start
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("options", "env", "code", "words"),
     [
@@ -244,20 +247,17 @@ def test_what_would_fail_again_is_said_once_and_ends_all(
     assert descendants(workers.process.pid) == []
 
 
-def test_servers_that_are_away_at_boot_are_waited_for(supervise, servers, eventually):
-    servers.rabbitmq.stop()
-    servers.postgres.stop()
-    try:
-        workers = supervise(processes=2, up=False)
-        no_broker = "found no RabbitMQ (3); starting it again in "
-        eventually(lambda: no_broker in "\n".join(workers.said()))
-        servers.rabbitmq.start()
-        no_database = "found no PostgreSQL (4); starting it again in "
-        eventually(lambda: no_database in "\n".join(workers.said()))
-    finally:
-        for server in (servers.postgres, servers.rabbitmq):
-            if server.pid is None:
-                server.start()
+def test_servers_that_are_away_at_boot_are_waited_for(supervise, wires, through, eventually):
+    rabbitmq, postgres = wires
+    rabbitmq.refuse()
+    postgres.refuse()
+    workers = supervise(processes=2, env=through, up=False)
+    no_broker = "found no RabbitMQ (3); starting it again in "
+    eventually(lambda: no_broker in "\n".join(workers.said()))
+    rabbitmq.accept()
+    no_database = "found no PostgreSQL (4); starting it again in "
+    eventually(lambda: no_database in "\n".join(workers.said()))
+    postgres.accept()
 
     wait_until_up(workers, eventually)
     assert not any("worker 2" in line for line in workers.said())  # it waited for the first
@@ -360,16 +360,16 @@ def test_nothing_is_left_of_a_killed_supervisor(supervise, send, notes, eventual
 def test_lines_of_all_children_are_whole(supervise, send, done, eventually):
     """A line in the middle of another is neither readable nor JSON."""
     workers = supervise()
-    for number in range(1000):
+    for number in range(300):
         send("talk", number)
-    eventually(lambda: len(done()) == 1000)
+    eventually(lambda: len(done()) == 300)
     assert workers.stop() == 0
 
     lines = workers.text().splitlines()
     stock = re.compile(r"\[\d{4}-\d\d-\d\d [\d:,]+\] \[PID \d+\] \[MainThread\] \[dramatiq\.")
     broken = [line for line in lines if not stock.match(line) and not is_json(line)]
     assert broken == []
-    assert sum('"event": "' + "x" * 3000 + '"' in line for line in lines) == 1000
+    assert sum('"event": "' + "x" * 3000 + '"' in line for line in lines) == 300
 
 
 def is_json(line):

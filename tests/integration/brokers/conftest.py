@@ -219,7 +219,7 @@ def gate():
             assert self.open.wait(60)
 
         def enter(self):
-            assert self.entered.acquire(timeout=30)
+            assert self.entered.acquire(timeout=90)
 
     found = Gate()
     yield found

@@ -36,6 +36,7 @@ def note(actor, runs):
     return actor(queue_name="default", actor_name="note")(runs.append)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ALARMS)
 def test_an_alarm_is_told_to_senders_and_copies_nothing(
     kind, alarm, note, wire, rabbitmq, patience, eventually

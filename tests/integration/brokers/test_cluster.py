@@ -30,7 +30,6 @@ def vhost(cluster, rabbitmq):
 def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_stored(
     cluster, actor, broker, rabbitmq, rows, monkeypatch, caplog, eventually
 ):
-    """One test, since each start of a cluster costs 10 s of a processor."""
     said = []
     monkeypatch.setattr(cluster, "talk", said.append)
     greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
@@ -60,7 +59,19 @@ def test_quorum_queues_outlive_a_node_and_what_is_for_a_classic_one_there_is_sto
     assert said == ["a@localhost has ended; it is started again"]
     eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES)
 
-    _, other, lost = cluster.nodes
+
+@pytest.mark.exhaustive
+def test_a_node_that_lost_its_data_joins_again_and_one_that_ends_meanwhile_is_started(
+    cluster, actor, broker, rabbitmq, monkeypatch, eventually
+):
+    """As `docs/operating.md` says it."""
+    said = []
+    monkeypatch.setattr(cluster, "talk", said.append)
+    actor(queue_name="default", actor_name="greet")(lambda number: None).send(1)
+    default = f"queues/{rabbitmq.vhost}/default"
+    eventually(lambda: sorted(rabbitmq.ask("GET", default)["online"]) == NODES)
+
+    first, other, lost = cluster.nodes
     lost.kill()
     shutil.rmtree(lost.folder / "data")
     forget, grow = (tell(other, lost, line) for line in LOST)

@@ -83,14 +83,16 @@ def run_out_of_files_and_send(note, broker, eventually):
     note.send(2)
 
 
-@pytest.mark.parametrize(("opened", "within_s"), [(True, 3), (False, 0.9)])
-def test_a_line_on_which_nobody_answers_can_be_closed(opened, within_s, broker, wire, monkeypatch):
+@pytest.mark.parametrize(("opened", "patience_s"), [(True, 1), (False, 120)])
+def test_a_line_on_which_nobody_answers_can_be_closed(
+    opened, patience_s, broker, wire, monkeypatch
+):
     """Without stopping the loop, the thread outlives the broker; nobody waits to be connected."""
-    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", 1)
+    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", patience_s)
     publisher = Publisher(broker.urls, "publisher")
     if not opened:
         wire.stall()
-    assert publisher.ready(10 if opened else 0.2) is opened
+    assert publisher.ready(60 if opened else 0.2) is opened
     thread = publisher._link._thread
     wire.stall()
 
@@ -98,7 +100,7 @@ def test_a_line_on_which_nobody_answers_can_be_closed(opened, within_s, broker, 
     publisher.close()
 
     assert not thread.is_alive()
-    assert time.monotonic() - started < within_s
+    assert time.monotonic() - started < 60
 
 
 def test_a_line_that_is_lost_as_soon_as_it_is_made_is_made_ever_later(

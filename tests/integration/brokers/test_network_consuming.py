@@ -93,6 +93,7 @@ def truncate_a_delivery(wire):
     wire.truncate(150, "down")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "fault", [cut, end_by_fin, stall, half_open, truncate_an_ack, truncate_a_delivery]
 )

@@ -79,6 +79,7 @@ def truncate_downwards(wire):
     wire.truncate(10, "down")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("fault", [cut, stall, half_open, truncate_upwards, truncate_downwards])
 def test_a_line_to_rabbitmq_that_fails_loses_no_row(
     fault, start, store, left, rabbit_wire, rabbitmq, eventually
@@ -98,6 +99,7 @@ def test_a_line_to_rabbitmq_that_fails_loses_no_row(
     assert set(sent) <= {m["properties"]["message_id"] for m in rabbitmq.peek("default")}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("fault", [cut, stall, half_open, truncate_upwards, truncate_downwards])
 def test_a_line_to_postgresql_that_fails_loses_no_row(
     fault, start, store, left, relay_is_dead, postgres_wire, rabbitmq, eventually

@@ -447,7 +447,7 @@ def test_a_relay_says_when_the_schema_is_missing(empty_database_url, vhost, monk
         [sys.executable, "-m", "brokers.relay"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

@@ -592,6 +592,7 @@ atexit.register(late.send, 3)
 """
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("queue", ["default", "emails"])
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_program_that_sends_while_it_ends_does_end(broker, rabbitmq, queue, before):

@@ -43,10 +43,10 @@ def sent(post, actor):
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("after", [None, 0])
-def test_who_hands_out_is_killed_at_any_line(mails, post, killed, scale, after):
+def test_who_hands_out_is_killed_at_any_line(mails, post, killed, scale, lane, after):
     """Whatever it had done, after it has come again each has one job, and the next is sent once."""
     users = post.people(3)
-    step = 13 - scale(12)
+    step = lane(sample=21, exhaustive=13 - scale(12))
     for line in range(1, MOST_LINES, step):
         number = post.draft()
         if after is not None:
@@ -72,9 +72,9 @@ def test_who_hands_out_is_killed_at_any_line(mails, post, killed, scale, after):
 
 
 @pytest.mark.timeout(3600)
-def test_who_sends_a_mail_is_killed_at_any_line(mails, post, killed, scale):
+def test_who_sends_a_mail_is_killed_at_any_line(mails, post, killed, scale, lane):
     """Delivered once and known to be; or held, and then delivered once or not at all."""
-    step, outcomes = 13 - scale(12), Counter()
+    step, outcomes = lane(sample=21, exhaustive=13 - scale(12)), Counter()
     for line in range(1, MOST_LINES, step):
         (user_id,) = post.people(1, prefix=f"line{line}user")
         number = post.draft()

@@ -90,17 +90,17 @@ def test_greylisting_of_all_pauses_it_with_the_words_of_the_server(jobs, post, s
 
 
 def test_a_daily_quota_is_waited_for_by_a_campaign(jobs, post, serve):
-    server = serve(Quota, a_day=15)
-    post.people(PEOPLE)
+    server = serve(Quota, a_day=5)
+    post.people(12)
     post.start(number := post.draft())
 
-    live(jobs, minutes=60)
+    live(jobs, minutes=60, step=10)
     assert "452" in post.find(number).error
     assert "Daily quota exceeded" in post.find(number).error
-    assert post.progress(number) == {"sent": 15, "waiting": PEOPLE - 15}
+    assert post.progress(number) == {"sent": 5, "waiting": 7}
 
-    live(jobs, minutes=2 * 24 * 60, step=20)
-    assert arrived(server) == addresses(range(1, PEOPLE + 1))
+    live(jobs, minutes=2 * 24 * 60, step=60)
+    assert arrived(server) == addresses(range(1, 13))
     assert post.find(number).state == "sent"
     assert jobs.dead == []
 

@@ -422,6 +422,7 @@ def test_what_was_imported_is_as_declared(workshed, env, imported, broker, monke
     assert (done.code, done.out) == (0, f"{len(QUEUES)} queues are there, as declared\n")
 
 
+@pytest.mark.exhaustive
 def test_a_node_without_data_boots_with_them(rabbitmq):
     """`load_definitions`, as a container has it; then RabbitMQ makes no `guest`."""
     with temporary() as state:

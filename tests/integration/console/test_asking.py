@@ -52,6 +52,7 @@ def test_each_that_is_final_is_called_here():
     assert {meant(line) for line in CALLS} == FINAL
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("line", CALLS)
 def test_tried_or_without_a_yes_it_says_how_much_and_changes_nothing(
     workshed, called, everything, line

@@ -53,6 +53,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.sample(10)
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_postgresql_away(workshed, env, words):
@@ -66,6 +67,7 @@ def test_postgresql_away(workshed, env, words):
     assert "secret" not in done.err
 
 
+@pytest.mark.sample(10)
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_database_that_was_not_migrated(workshed, env, empty_database_url, words):
@@ -77,6 +79,7 @@ def test_a_database_that_was_not_migrated(workshed, env, empty_database_url, wor
     assert "run `workshed migrate`" in done.err
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("words", [*COMMANDS, ("broker", "check")], ids=" ".join)
 def test_an_environment_that_cannot_be_read(workshed, env, words):
     env(POOL_SIZE="many", DATABSE_URL="x")

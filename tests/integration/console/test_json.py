@@ -10,6 +10,7 @@ empty database (below)."""
 ROWS = [row for row in promised() if row[0] not in ELSEWHERE]
 
 
+@pytest.mark.sample(16)
 @pytest.mark.parametrize(("words", "many", "names"), ROWS, ids=[words for words, _, _ in ROWS])
 def test_the_table_of_the_document_is_what_is_printed(workshed, something, words, many, names):
     """A key that is renamed breaks scripts of people who never read this repository."""

@@ -105,6 +105,7 @@ def test_each_that_changes_something_is_called_here():
     assert {meant(line) for line in CALLS} == NOTED
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("line", CALLS)
 def test_each_is_noted_once_with_how_many_it_has_changed(workshed, called, conn, line):
     if line in FIRST:
@@ -122,6 +123,7 @@ def test_each_is_noted_once_with_how_many_it_has_changed(workshed, called, conn,
     assert entry.said.endswith(".")
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("line", [line for line in CALLS if "--yes" in line])
 def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
     tried = workshed(*called(line.replace("--yes", "--dry-run")))
@@ -130,6 +132,7 @@ def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
     assert audit.find(conn) == []
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("line", READ)
 def test_what_only_reads_is_not_noted(workshed, called, conn, line):
     workshed(*called(line))

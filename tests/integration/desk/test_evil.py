@@ -68,6 +68,7 @@ def planted(conn, tmp_path, monkeypatch):
     settings.cache_clear()
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
 def test_evil_stays_text(planted, operator, broker, page):
     answer = operator.get(f"{page.path}?{DETAILS.get(page.path, '')}")
@@ -81,6 +82,7 @@ def test_evil_stays_text(planted, operator, broker, page):
     assert SHORT in found.text, "nothing of it is shown, so nothing was tested"
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
 def test_programs_are_told_as_it_is(planted, reader, broker, page):
     """Each page as JSON, for who may look: nothing is escaped, nothing is left out."""

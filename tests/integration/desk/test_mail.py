@@ -236,6 +236,7 @@ def test_no_name_leads_to_another_file(reader, caught, folder, name):
     assert [mail["id"] for mail in reader.json("/mail")["mails"]] == [known]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_mail_is_shown_as_far_as_it_goes(reader, caught, content):
     name = caught(content)

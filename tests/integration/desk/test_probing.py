@@ -64,4 +64,4 @@ def test_a_look_that_hangs_holds_no_probe_up(browsers, monkeypatch):
         on.set()
 
     assert looks == [1]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 50

@@ -319,6 +319,7 @@ def test_a_heic_that_needs_too_much_memory_is_refused(run, decoder, configure):
     assert run(photo("HEIF"))[0].width == 80
 
 
+@pytest.mark.exhaustive
 def test_a_heic_of_48_megapixels_fits_into_the_memory_that_is_allowed(run):
     """As phones write it, in tiles."""
     made, _ = run(heic((8064, 6048)), width=800, height=600, max_pixels=50_000_000)
@@ -357,8 +358,9 @@ def test_an_image_that_takes_too_long_is_refused(run, decoder, configure):
 def test_each_image_has_its_own_time(run, decoder, configure):
     """Together they take more than a second."""
     configure(image_cpu=1)
+    large = photo("PNG", (2000, 1500))
     for _ in range(20):
-        run(photo("PNG", (2000, 1500)), width=1900, height=1900)
+        run(large, width=1900, height=1900)
 
     (pid,) = pids(decoder)
     ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
@@ -526,14 +528,14 @@ def test_an_interrupt_ends_the_process_and_the_next_answer_is_right(run, decoder
         struck_at = time.monotonic()
         its_gate.strike(Struck)
         thread.join()
-        assert time.monotonic() - struck_at < 9  # and not the minute for its answer
+        assert time.monotonic() - struck_at < 45  # and not the minute for its answer
 
     assert [type(err) for err in raised] == [Struck]
     assert is_gone(pid)
     assert run(photo(), width=33)[0].width == 33
 
 
-def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, decoder):
+def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, decoder, lane):
     """Between taking a process and giving it back, it would be lost, and never end."""
     source, target = file(photo()), file()
 
@@ -545,7 +547,7 @@ def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, dec
                 decoder.decode(source, target, WANTED)
         timer.join()
 
-    for number in range(60):
+    for number in range(lane(sample=23, exhaustive=60)):
         strike(0.001 * (number % 23))
 
     assert len(pids(decoder)) <= 1

@@ -35,9 +35,11 @@ def one(query, *args):
 
 
 @pytest.mark.timeout(3600)
-def test_a_job_that_is_killed_at_any_line_ends_the_second_time(attach, killed, scale, tmp_path):
+def test_a_job_that_is_killed_at_any_line_ends_the_second_time(
+    attach, killed, scale, lane, tmp_path
+):
     """At full scale at each; otherwise at a few."""
-    step = 31 - scale(30)
+    step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         attachment = attach(line)
 

@@ -60,9 +60,9 @@ def right(number):
 
 
 @pytest.mark.timeout(3600)
-def test_reading_is_killed_at_any_line(hand_in, killed, scale):
+def test_reading_is_killed_at_any_line(hand_in, killed, scale, lane):
     """At full scale at each; otherwise at a few."""
-    step = 31 - scale(30)
+    step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         number = hand_in(line)
 
@@ -80,8 +80,8 @@ def test_reading_is_killed_at_any_line(hand_in, killed, scale):
     assert line > 50
 
 
-def test_work_is_killed_at_any_line(hand_in, killed, scale):
-    step = 31 - scale(30)
+def test_work_is_killed_at_any_line(hand_in, killed, scale, lane):
+    step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         number = hand_in(line)
         import_users.fn(number)

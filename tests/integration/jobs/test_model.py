@@ -760,14 +760,14 @@ class LimitedJobs(UniqueJobs):
 @pytest.mark.parametrize(
     ("machine", "histories"), [(Jobs, 1_500), (UniqueJobs, 1_500), (LimitedJobs, 1_000)]
 )
-def test_any_history_loses_nothing_and_repeats_no_effect(machine, histories, scale):
+def test_any_history_loses_nothing_and_repeats_no_effect(machine, histories, scale, lane):
     """Without the fence at its start or end, kept rows or hops of locks it fails; of unique jobs
     also where a retry frees its key, of those with limits where a start keeps its key no longer
     than to the check, or takes its limits one by one."""
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=scale(histories, by=30),
+            max_examples=lane(sample=15, exhaustive=scale(histories, by=30)),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

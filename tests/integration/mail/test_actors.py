@@ -187,6 +187,7 @@ def test_a_server_that_never_answers_costs_an_attempt(jobs, sign_up, mail_server
     with jobs.expect_retry(after=timedelta(seconds=15)):
         jobs.drain()
     mail_server.behave()
+    configure(smtp_timeout="60")
     jobs.advance(seconds=15)
     jobs.drain()
 

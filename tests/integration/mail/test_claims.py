@@ -38,7 +38,7 @@ def test_a_snooze_lasts_until_the_claim_ends(connect, email_id, configure):
     with pytest.raises(Snooze) as snoozed:
         mail.claim(second, email_id)
 
-    assert timedelta(seconds=50) < snoozed.value.delay <= timedelta(seconds=60)
+    assert timedelta(seconds=10) < snoozed.value.delay <= timedelta(seconds=60)
 
 
 def test_a_claim_is_over_soon_where_its_worker_has_died(conn, email_id):

@@ -64,7 +64,7 @@ def test_a_failure_gives_the_claim_back_truthfully(
     claimed, to_scripted, configure, row, verb, said, error, state
 ):
     to_scripted.says(**{verb: said})
-    configure(smtp_timeout="0.5" if said == "stall" else "10")
+    configure(smtp_timeout="0.5" if said == "stall" else "60")
 
     with pytest.raises(error) as failed:
         mail.deliver(claimed)

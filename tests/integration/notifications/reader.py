@@ -16,7 +16,7 @@ class Event:
 class Reader:
     """An open stream: iterate over its events, until the server or `close` ends it."""
 
-    def __init__(self, served, token, *, last=None, query="", path="/events", timeout_s=30):
+    def __init__(self, served, token, *, last=None, query="", path="/events", timeout_s=60):
         self._connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=timeout_s)
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
         if last is not None:

@@ -29,7 +29,7 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
 
     @classmethod
-    def forked(cls, warm, log, *, port=0, sweep_s=15, send_s=60):
+    def forked(cls, warm, log, *, port=0, sweep_s=600, send_s=60):
         """Serve it as most tests want it; returns once it answers."""
         words, env = (str(port), str(sweep_s), str(send_s)), {**os.environ, "PYTHONPATH": str(ROOT)}
         return cls(warm.start(OURS, *words, env=env, log=log), log)

@@ -62,9 +62,9 @@ def sent(shop, actor):
 
 
 @pytest.mark.timeout(3600)
-def test_a_report_is_killed_at_any_line(day, right, shop, killed, scale):
+def test_a_report_is_killed_at_any_line(day, right, shop, killed, scale, lane):
     """At full scale at each; otherwise at a few."""
-    step = 31 - scale(30)
+    step = lane(sample=60, exhaustive=31 - scale(30))
     for line in range(1, MOST_LINES, step):
         of = day(line)
 

@@ -141,6 +141,7 @@ def said(found):
     )
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(("zone", "of"), CASES)
 @pytest.mark.parametrize("currency", ["EUR", "CHF"])
 def test_a_report_says_what_an_independent_count_says(shop_of, configured, zone, of, currency):

@@ -168,6 +168,7 @@ def test_contents_lie_where_the_bucket_begins_without_a_prefix(bucket, store):
 # Giving up
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("away", ["nobody", "silent"])
 def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     """By default its client tries for three minutes, and waits 30 s each time."""
@@ -177,7 +178,7 @@ def test_an_s3_that_is_away_is_soon_given_up(silent, store, away):
     with pytest.raises(StorageError) as error:
         store(place(f"s3://key:{CANARY}@pictures?endpoint=http://{address}"), b"hello")
 
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert str(error.value).startswith(f"s3://pictures at http://{address} cannot be used")
     assert CANARY not in str(error.value)
 
@@ -210,7 +211,7 @@ def test_an_s3_that_stops_in_the_middle_is_soon_given_up(stalling):
     with pytest.raises(StorageError, match="it does not answer in time"):
         storage.open(NAME).__enter__()
 
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
 
 
 def test_an_s3_that_stumbles_is_asked_again(in_s3, store, stumbling):
@@ -237,7 +238,7 @@ try:
 except SettingsError as err:
     print(err)
 """
-    said, _ = python(code).communicate(timeout=60)
+    said, _ = python(code).communicate(timeout=120)
 
     assert "pip install 'workshed[s3]'" in said
 
@@ -250,7 +251,7 @@ storage = place(sys.argv[1])
 with storage.draft() as draft:
     storage.keep(draft, sys.argv[2])
 if os.fork() == 0:
-    signal.alarm(20)
+    signal.alarm(60)
     try:
         place(sys.argv[1]).delete(sys.argv[2])
     except StorageError as err:
@@ -263,7 +264,7 @@ print(status)
 
 def test_after_a_fork_the_client_of_the_parent_is_not_used(in_s3, python):
     """It has lost its threads, and would be waited for for ever."""
-    said, _ = python(FORKED, in_s3.url, hashlib.sha256(b"").hexdigest()).communicate(timeout=60)
+    said, _ = python(FORKED, in_s3.url, hashlib.sha256(b"").hexdigest()).communicate(timeout=120)
 
     assert "use S3 in the child only" in said
     assert said.endswith("\n0\n")

@@ -199,7 +199,7 @@ def test_what_drips_ends_with_the_exchange(api, use):
         began = time.monotonic()
         with pytest.raises(SourceTimeoutError):
             fetch(api)
-        assert 1 < time.monotonic() - began < 30
+        assert 1 < time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("fault", ["bomb", "endless"])

@@ -65,10 +65,14 @@ def sent(rows):
     return read
 
 
+@pytest.fixture
+def step(scale, lane):
+    """At full scale each line; otherwise a few, and fewer in a sample."""
+    return lane(sample=120, exhaustive=61 - scale(60))
+
+
 @pytest.mark.timeout(3600)
-def test_a_listing_is_killed_at_any_line(source, version, killed, sent, logged, kept, state, scale):
-    """At full scale at each; otherwise at a few."""
-    step = 61 - scale(60)
+def test_a_listing_is_killed_at_any_line(source, version, killed, sent, logged, kept, state, step):
     for line in range(1, MOST_LINES, step):
         version(line)
 
@@ -89,9 +93,7 @@ def test_a_listing_is_killed_at_any_line(source, version, killed, sent, logged, 
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.timeout(3600)
-def test_a_deletion_is_killed_at_any_line(source, version, killed, logged, scale):
-    step = 61 - scale(60)
+def test_a_deletion_is_killed_at_any_line(source, version, killed, logged, step):
     for line in range(1, MOST_LINES, step):
         version(line)
         sync_critical_data.fn("crm")
@@ -108,8 +110,7 @@ def test_a_deletion_is_killed_at_any_line(source, version, killed, logged, scale
     assert line > 30
 
 
-def test_a_record_is_killed_at_any_line(source, version, killed, logged, kept, rows, scale):
-    step = 61 - scale(60)
+def test_a_record_is_killed_at_any_line(source, version, killed, logged, kept, rows, step):
     for line in range(1, MOST_LINES, step):
         version(line)
 

@@ -48,6 +48,7 @@ def check(of, zone):
     assert days.before(found.ends_at, zone) == found
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("part", range(8))
 def test_days_leave_no_gap_where_clocks_are_changed(part):
     seen = 0
