@@ -55,9 +55,11 @@ class Executing(DeclaredBroker):
     def _later(self, message: Message, delay: int) -> Message:
         """Store a message that is due after `delay` milliseconds, with its key if it has one.
 
-        The first step of a pipeline has its delay in itself, too.
+        The first step of a pipeline has its own delay in itself; that of the pipeline may be
+        longer, and holds then.
         """
-        if message.options.get("delay") == delay:
+        own = message.options.get("delay")
+        if isinstance(own, int) and own <= delay:
             message = undelayed(message)
         span = timedelta(milliseconds=delay)
         reason: Reason = "delay" if delay else "send"

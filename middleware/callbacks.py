@@ -56,10 +56,11 @@ class Callbacks(Settling):
     job returns is looked at while it can still fail.
 
     *Options:* each an actor or its name. `on_dead=` is sent (message, reason) with the dead row,
-    whatever the job died of. As in dramatiq: `on_failure=` then too, (message, {"type", "message"})
-    of the error; `on_retry_exhausted=` where its retries were spent, (message, {"retries",
-    "max_retries"}); `on_success=` (message, result). `message` is a dict of its fields.
-    `pipe_ignore=` (bool): take no result of the job before it in a pipeline.
+    whatever the job died of. `on_failure=` is sent then, too, and not for each failed attempt as in
+    dramatiq: (message, {"type", "message"}) of the error. As in dramatiq: `on_retry_exhausted=`
+    where its retries were spent, (message, {"retries", "max_retries"}); `on_success=` (message,
+    result). `message` is a dict of its fields. `pipe_ignore=` (bool): take no result of the job
+    before it in a pipeline.
     """
 
     def __init__(self) -> None:

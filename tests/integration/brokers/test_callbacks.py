@@ -268,6 +268,22 @@ def test_a_later_step_of_a_pipeline_may_have_a_delay(actor, working, relaying, r
     assert seen == [(1, None), (2, 1), (3, 2)]
 
 
+@pytest.mark.parametrize(("own", "of_pipeline"), [(1, 3_600_000), (3_600_000, 1)])
+def test_of_two_delays_of_the_first_step_the_longer_holds(actor, rows, own, of_pipeline):
+    """As in dramatiq; with the longer one at the pipeline the send was refused."""
+
+    @actor(queue_name="default")
+    def see(number, before=None):
+        pass
+
+    pipe = see.message_with_options(args=(1,), delay=own) | see.message(2)
+    pipe.run(delay=of_pipeline)
+
+    query = "SELECT reason, due_at - jobs.now() > interval '50 min' FROM jobs.schedule"
+    assert rows(query) == [("delay", True)]
+    assert rows("SELECT body::json->'options'->>'delay' FROM jobs.schedule") == [(None,)]
+
+
 def test_a_delay_that_is_none_is_refused_by_the_send(actor):
     @actor(queue_name="default")
     def see(number, before=None):
