@@ -26,7 +26,7 @@ class Account:
 
     name: str
     write: str = ""
-    """Exchanges it may publish to, and queues it may see."""
+    """Exchanges it may publish to, and queues it may look at."""
     read: str = ""
     """Queues it may consume, get from, and purge: RabbitMQ has one right for all three."""
     tags: tuple[str, ...] = ()
@@ -58,8 +58,8 @@ def accounts(
     """Return one account for each part, and one for the workers of each pool.
 
     `prefix` stands before the names of accounts, `queue_prefix` before those of queues on RabbitMQ.
-    Without pools there is one for all workers. Raises `SettingsError` for a pool with a queue that
-    nobody declared.
+    Without pools there is one for all workers. Raises `SettingsError` if a pool names a queue that
+    is not declared.
     """
     known = list(queues)
     for pool, names in pools.items():
@@ -71,8 +71,8 @@ def accounts(
                 )
     there = {name: f"{queue_prefix}{name}" for name in known}
     dead = [f"{name}.dead" for name in there.values()]
-    # RabbitMQ 4.3 shows a queue to an account with some right to it. This one lets it do no more:
-    # nobody may read an exchange, without which nothing is bound.
+    # RabbitMQ 4.3 shows a queue only to an account with a right to it. The right to write to a
+    # queue allows nothing else: to bind it, an account would have to read an exchange, too.
     seen = [*there.values(), *dead]
     write = exactly([EXCHANGE, *seen])
     workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}

@@ -1,4 +1,4 @@
-"""What a queue is declared with: which arguments RabbitMQ takes, by type of queue and version."""
+"""Arguments of queues: which of them RabbitMQ accepts, by queue type and version."""
 
 import re
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ Kind = Literal["quorum", "classic"]
 Version = tuple[int, int]
 FIRST: Version = (4, 0)
 NEWEST: Version = (4, 3)
-"""The newest release series that the table below was checked against."""
+"""The newest release series that the tests compare `TABLE` with."""
 NEVER: Version = (0, 0)
 
 
 class Taken(NamedTuple):
-    """The versions of RabbitMQ that take an argument."""
+    """The versions of RabbitMQ that accept an argument."""
 
     before: Version | None = None
-    """The first version that refuses it; `None`: every supported version takes it."""
+    """The first version that refuses it; `None` if every supported version accepts it."""
 
     def by(self, version: Version) -> bool:
-        """Tell whether a server of this version takes it."""
+        """Return whether a server of this version accepts it."""
         return self.before is None or version < self.before
 
 
@@ -51,16 +51,17 @@ TABLE: Mapping[Kind, Mapping[str, Taken]] = {
         "x-max-priority": Taken(before=NEVER),
     },
 }
-"""What a server that does not know an argument for a type answers: 406, `invalid arg`."""
+"""A server answers 406, `invalid arg`, to an argument that its version refuses for that type."""
 
-# Without the limit, RabbitMQ 4.0 drops a dead letter that was looked at twenty times in its UI.
+# -1 is no limit. With the default of 20, RabbitMQ drops a dead letter that you have looked at 20
+# times in its UI.
 DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
 def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
     """Return the arguments a queue is declared with on this version of RabbitMQ.
 
-    They can never change afterwards.
+    A queue keeps them for as long as it exists.
     """
     taken = TABLE[queue.kind]
     return {"x-queue-type": queue.kind} | {
@@ -69,7 +70,7 @@ def arguments(queue: Queue, version: Version = FIRST) -> dict[str, Any]:
 
 
 def options(queue: Queue) -> dict[str, Any]:
-    """Return what a queue needs, whether or not RabbitMQ takes it."""
+    """Return all arguments that a queue should have, on any version of RabbitMQ."""
     found: dict[str, Any] = {
         "x-dead-letter-exchange": EXCHANGE,
         "x-dead-letter-routing-key": queue.dead_on_rabbitmq,
@@ -80,19 +81,19 @@ def options(queue: Queue) -> dict[str, Any]:
     if queue.kind == "classic":
         return found
     return found | {
-        # RabbitMQ 4.0 counts every return of a message, a clean shutdown's too, and would bury
-        # bystanders.
+        # RabbitMQ counts each return of a message to its queue, also by a clean shutdown. With its
+        # default of 20 it would dead-letter jobs that never failed.
         "x-delivery-limit": -1,
-        # A dead letter leaves only once its queue has confirmed it; that needs this overflow.
+        # The message stays until the dead queue has confirmed it. That needs this overflow.
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
 
 
 def equivalents(queue: Queue, version: Version) -> list[dict[str, Any]]:
-    """Return the arguments that a queue may have on this version, the preferred ones first.
+    """Return the arguments that an existing queue may have, those of this version first.
 
-    A queue that an older RabbitMQ made keeps its arguments when the server is upgraded.
+    A queue that an older RabbitMQ made keeps its arguments when you upgrade the server.
     """
     found = [arguments(queue, version)]
     older = arguments(queue, FIRST)
@@ -103,11 +104,11 @@ WRITTEN = re.compile(r"(\d+)\.(\d+)")
 
 
 def is_version(text: str) -> bool:
-    """Tell whether a text begins as a version does."""
+    """Return whether a text begins with a version, such as `4.3`."""
     return WRITTEN.match(text) is not None
 
 
 def read_version(text: str) -> Version:
-    """Read a version as RabbitMQ writes it; an unreadable one counts as the first."""
+    """Parse a version as RabbitMQ writes it; return the first supported one if that fails."""
     found = WRITTEN.match(text)
     return (int(found[1]), int(found[2])) if found else FIRST

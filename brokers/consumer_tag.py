@@ -1,4 +1,4 @@
-"""What a consumer says of itself on RabbitMQ: which program it is, and which actors it has."""
+"""Consumer tags: they show on RabbitMQ which program consumes a queue, and with which actors."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 MARK = "workshed"
 LONGEST = 80
-"""Characters of a host or of module names, so that all fit into the 255 bytes of a tag."""
+"""Longest part of a tag, so that all parts fit into its 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,32 +19,32 @@ class Consumer:
     host: str
     pid: str
     modules: str
-    """Where its actors on this queue are, separated by `,`."""
+    """The modules of its actors on this queue, separated by `,`."""
     digest: str
-    """Differs where the names of its actors on this queue do."""
+    """Identifies the set of names of its actors on this queue."""
 
     @property
     def name(self) -> str:
-        """Its modules and where it runs, for people."""
+        """Its modules, host and process, for people."""
         return f"{self.modules or 'no actor'} on {self.host}:{self.pid}"
 
 
 def written(actors: Collection[tuple[str, str | None]]) -> str:
-    """Write a tag no other consumer has; `actors` of the queue, each with its module.
+    """Return a unique tag. `actors` are those on the queue: name and module of each.
 
-    A method of a built-in type, such as `list.append`, has none.
+    The module is `None` for a method of a built-in type, such as `list.append`.
     """
     digest = hashlib.sha256("\n".join(sorted(name for name, _ in actors)).encode()).hexdigest()
     modules = ",".join(sorted({module for _, module in actors if module}))
     parts = (socket.gethostname(), str(os.getpid()), modules, digest)
     host, pid, where, what = (part.replace("/", "_")[:LONGEST] for part in parts)
-    # A byte count, since RabbitMQ's limit is one; a name of a module may be any word.
+    # RabbitMQ's limit counts bytes, and a module's name may hold any letters.
     where = where.encode()[:LONGEST].decode(errors="ignore")
     return "/".join((MARK, host, pid, where, what[:12], uuid4().hex[:12]))
 
 
 def read(tag: str) -> Consumer | None:
-    """Read a tag; `None` where no worker of ours wrote it."""
+    """Parse a tag; return `None` if no worker of Workshed wrote it."""
     match tag.split("/"):
         case [mark, host, pid, modules, digest, _] if mark == MARK:
             return Consumer(host, pid, modules, digest)

@@ -25,7 +25,7 @@ def is_gone(error: object) -> bool:
 
 
 def is_unknown_argument(error: object) -> bool:
-    """Tell a queue argument that the server refuses from one that an existing queue lacks."""
+    """Return whether the server does not know an argument, rather than has a queue that differs."""
     text = str(getattr(error, "reply_text", error))
     return getattr(error, "reply_code", 0) == PRECONDITION_FAILED and "- invalid arg" in text
 
@@ -36,10 +36,10 @@ def _is_not_found(error: object, words: str) -> bool:
 
 
 def unseen(queue: str, reason: str) -> str:
-    """Say that an account may not know of a queue: from RabbitMQ 4.3 on it needs a right to it."""
+    """Explain that an account may not look at a queue; from RabbitMQ 4.3 on that needs a right."""
     return (
-        f"queue {queue!r}: this account may not see whether it is there, nor how full it is "
-        f"({reason}). Import what `workshed broker definitions` prints, which lets it see"
+        f"queue {queue!r}: this account may not see whether it exists or how full it is "
+        f"({reason}). Import the output of `workshed broker definitions`, which grants that"
     )
 
 

@@ -1,4 +1,4 @@
-"""Make again the queues that RabbitMQ has lost, with its data or by somebody's hand."""
+"""Recreate queues that RabbitMQ has lost, or that somebody has deleted."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -13,18 +13,19 @@ logger = logging.getLogger(__name__)
 
 
 def used(conn: Connection, declared: Mapping[str, Queue]) -> list[Queue]:
-    """Return those declared queues that actors of any worker are on.
+    """Return the declared queues that have an actor of any worker.
 
-    A relay loads no actors; made as declared, queues that nothing uses would fill RabbitMQ.
+    A relay loads no actors, so it asks PostgreSQL. Without this, it would create queues on RabbitMQ
+    that nothing uses.
     """
     names = {actor.queue for actor in known.find_actors(conn)}
     return [queue for name, queue in declared.items() if name in names]
 
 
 def remake(urls: list[str], queues: Collection[Queue]) -> None:
-    """Make the queues where the account may; say so where it may not, and raise nothing.
+    """Create missing queues; log a warning, and raise nothing, if that fails.
 
-    What this process has made before counts for nothing: RabbitMQ may have lost it since.
+    It always asks RabbitMQ, which may have lost a queue that this process has created.
     """
     try:
         if queues:
@@ -34,10 +35,10 @@ def remake(urls: list[str], queues: Collection[Queue]) -> None:
 
 
 def rebind(urls: list[str], names: Collection[str]) -> None:
-    """Let the exchange lead again to queues of other programs, which are there; raise nothing.
+    """Bind existing queues of other programs to the exchange again; raise nothing.
 
-    What is not there is made by a worker on it, whose consumer ends with it; no consumer sees that
-    a binding is gone.
+    A worker recreates its own queue, because its consumer ends with the queue. No consumer notices
+    that a binding is gone.
     """
     try:
         topology.bind(urls, names)

@@ -22,7 +22,7 @@ from brokers.arguments import (
     FIRST,
     NEWEST,
     Version,
-    equivalents,
+    arguments,
     read_version,
 )
 from brokers.errors import (
@@ -82,7 +82,7 @@ def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_
 
 
 def worst(problems: Iterable[TopologyError | QueueAwayError]) -> TopologyError | QueueAwayError:
-    """Return one error for all: the refusals together, else the first of the others."""
+    """Return one error for all: the refused queues together, otherwise the first of the others."""
     found = list(problems)
     refused = [err for err in found if type(err) is TopologyError]
     if len(refused) > 1:
@@ -98,7 +98,7 @@ def check(urls: list[str], queues: Iterable[Queue]) -> None:
 
 
 def bind(urls: list[str], names: Iterable[str]) -> None:
-    """Let the exchange, made anew where it is gone, lead to those queues that are there.
+    """Bind existing queues to the exchange, which it recreates if it is gone.
 
     Raises `BrokerUnreachableError`, or `TopologyError` where the user may not.
     """
@@ -157,26 +157,19 @@ def _end_at(deadline: float, connection: Any) -> None:
 
 
 def version(connection: Any) -> Version:
-    """Read the version of the server behind a connection; an unreadable one counts as the first."""
+    """Return the version of the server, or the first supported one if it is unreadable."""
     words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
     return read_version(words.decode() if isinstance(words, bytes) else str(words))
 
 
 def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
     server = version(connection)
-    first: ChannelClosedByBroker | None = None
-    for wanted in equivalents(queue, server):
-        try:
-            _declare(connection.channel(), queue, wanted)
-        except ChannelClosedByBroker as err:
-            if err.reply_code != PRECONDITION_FAILED or is_unknown_argument(err):
-                _judge(connection, queue, first or err, server)
-                return
-            first = first or err
-        else:
-            return
-    if first is not None:
-        _judge(connection, queue, first, server)
+    try:
+        # RabbitMQ does not compare the consumer timeout of a classic queue, so one that an older
+        # server made passes.
+        _declare(connection.channel(), queue, arguments(queue, server))
+    except ChannelClosedByBroker as err:
+        _judge(connection, queue, err, server)
 
 
 def _judge(
@@ -194,7 +187,8 @@ def _judge(
     if err.reply_code == PRECONDITION_FAILED:
         raise TopologyError(
             f"queue {queue.on_rabbitmq!r} exists with other arguments: {said}. A queue "
-            "keeps what it was made with: let it run empty, delete it, and start again"
+            "keeps what it was made with: let it run empty, delete it, and start again. If another "
+            "program owns it, set WORKSHED_QUEUE_PREFIX instead"
         ) from None
     if is_away(err):
         raise away(queue.on_rabbitmq, err.reply_text) from None
@@ -204,7 +198,7 @@ def _judge(
 
 
 def written(server: Version) -> str:
-    """Write a version as RabbitMQ does."""
+    """Format a version as RabbitMQ does."""
     return ".".join(map(str, server))
 
 
@@ -212,7 +206,7 @@ def away(name: str, said: str) -> QueueAwayError:
     """Say how to go on without the node that a queue is on."""
     return QueueAwayError(
         f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
-        "rabbitmqctl forget_cluster_node on another, and the queue is made anew"
+        "rabbitmqctl forget_cluster_node on another, and Workshed recreates the queue"
     )
 
 
@@ -225,7 +219,7 @@ def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
 
 
 def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
-    """See that a queue was made, by whoever may; its binding cannot be seen from here."""
+    """Check that a queue exists; AMQP cannot show its binding."""
     for name in (queue.on_rabbitmq, queue.dead_on_rabbitmq):
         channel = connection.channel()
         try:

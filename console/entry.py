@@ -1,4 +1,4 @@
-"""The `workshed` command: all of it with the extra `server`, two commands without."""
+"""The `workshed` command: complete with the extra `server`, two commands without it."""
 
 from workshed.extras import MissingExtraError, require
 
@@ -12,11 +12,11 @@ SERVER = (
     "typer",
     "uvicorn",
 )
-"""What the extra brings: an application may have some of it for itself."""
+"""The packages of the extra: an application may have installed some of them itself."""
 
 
 def main() -> None:
-    """Run the command line that this installation has."""
+    """Run the complete command line if the extra is installed, otherwise the plain one."""
     try:
         require("server", *SERVER)
     except MissingExtraError:

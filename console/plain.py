@@ -1,4 +1,4 @@
-"""`workshed migrate` and `workshed relay` in a plain install, which has no other command."""
+"""The `workshed` command of a plain install: `workshed migrate` and `workshed relay`."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ REST = f"All other commands come with the extra `server`: {INSTALL}"
 
 
 def main() -> None:
-    """Run one of the two; an error of ours is one message and an exit code."""
+    """Run one of the two; print an error of Workshed in one line, with its exit code."""
     words = sys.argv[1:]
     try:
         raise SystemExit(run(words))
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def run(words: list[str]) -> int:
-    """Do what the words say; return the exit code.
+    """Run a command; return its exit code.
 
     Raises `SettingsError` for a command that needs the extra `server`.
     """
@@ -39,7 +39,7 @@ def run(words: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what reads the words of both."""
+    """Return the parser of both commands."""
     top = argparse.ArgumentParser(
         prog="workshed", description="Background jobs on RabbitMQ and PostgreSQL.", epilog=REST
     )
@@ -47,21 +47,19 @@ def parser() -> argparse.ArgumentParser:
     both = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tables = both.add_parser("migrate", help="Apply pending migrations to WORKSHED_DATABASE_URL.")
     tables.add_argument(
-        "--with-product", action="store_true", help="The tables of the shipped jobs as well."
+        "--with-product", action="store_true", help="Migrate the tables of the shipped jobs too."
     )
     how = tables.add_mutually_exclusive_group()
     how.add_argument(
-        "--status", action="store_true", help="List what is applied and what is pending."
+        "--status", action="store_true", help="List the applied and the pending migrations."
     )
-    how.add_argument(
-        "--sql", action="store_true", help="Print the SQL that is pending; apply nothing."
-    )
+    how.add_argument("--sql", action="store_true", help="Print the pending SQL; apply nothing.")
     both.add_parser("relay", help="Run a relay until Ctrl-C or SIGTERM.")
     return top
 
 
 def migrate(asked: argparse.Namespace) -> int:
-    """Apply what is pending, or show it."""
+    """Apply pending migrations, or show them."""
     streams: tuple[Stream, ...] = STREAMS if asked.with_product else ("jobs",)
     with db.connect() as conn:
         lines: Iterator[str]

@@ -14,7 +14,7 @@ from workshed.jobs.queues import Known
 from workshed.jobs.recurring import Recurring
 from workshed.jobs.workers import Worker
 
-START = "dramatiq actors  (or, on a host without workers: workshed relay)"
+START = "workshed relay  (a worker starts one as well)"
 WORK = "workshed worker"
 FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
 

@@ -1,1 +1,1 @@
-"""What writes parts of the documents from the code; not shipped."""
+"""Generators of documentation from the code; not in the wheel."""

@@ -1,4 +1,4 @@
-"""The licences of what Workshed needs to run, as those packages state them."""
+"""The licences of the packages that Workshed needs, as those packages state them."""
 
 import re
 import tomllib
@@ -24,13 +24,13 @@ SPDX = {
     "MIT License": "MIT",
     "Python Software Foundation License": "PSF-2.0",
 }
-"""What is written instead of its identifier. `BSD`: it says BSD, and not which."""
+"""Identifiers for other spellings. `BSD`: the package does not say which BSD licence."""
 
 PLACES = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
 """Labels of addresses, the best one first."""
 
 UNSAID = {"periodiq": "https://gitlab.com/bersace/periodiq"}
-"""Where those are made that state no address."""
+"""Addresses of packages that state none."""
 
 HEAD = """\
 # Licences of others
@@ -62,14 +62,14 @@ class Package:
     licence: str
     """An expression of SPDX."""
     extras: tuple[str, ...]
-    """Those of Workshed that bring it; none where the plain install does."""
+    """The extras of Workshed that install it; empty for the plain install."""
     url: str
 
 
 def packages() -> list[Package]:
-    """Return what `pyproject.toml` asks for, and what that needs, by name.
+    """Return the dependencies of `pyproject.toml`, and theirs in turn, by name.
 
-    Raises `PackageNotFoundError` for what is not installed here.
+    Raises `PackageNotFoundError` for one that is not installed here.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     plain = needed(project["dependencies"])
@@ -82,7 +82,7 @@ def packages() -> list[Package]:
 
 
 def flat(extra: str, optional: dict[str, list[str]]) -> list[str]:
-    """Return what an extra asks for, with what the extras ask for that it names itself."""
+    """Return the requirements of an extra, including those of extras that it names."""
     found = []
     for text in optional[extra]:
         one = Requirement(text)
@@ -94,7 +94,7 @@ def flat(extra: str, optional: dict[str, list[str]]) -> list[str]:
 
 
 def needed(requirements: list[str]) -> set[str]:
-    """Return the names of all that some requirements lead to."""
+    """Return the names of all packages that these requirements install."""
     found: dict[str, set[str]] = {}
     todo = [Requirement(text) for text in requirements]
     while todo:
@@ -110,7 +110,7 @@ def needed(requirements: list[str]) -> set[str]:
 
 
 def described(name: str, extras: tuple[str, ...]) -> Package:
-    """Read what an installed package says of itself."""
+    """Return an installed package with its licence and address."""
     said = metadata.metadata(name)
     return Package(said["Name"], licence(said), extras, url(said) or UNSAID.get(name, ""))
 
@@ -118,7 +118,7 @@ def described(name: str, extras: tuple[str, ...]) -> Package:
 def licence(said: metadata.PackageMetadata) -> str:
     """Return a package's licence: its expression, else its words, else its classifiers.
 
-    Raises `LookupError` where it says nothing.
+    Raises `LookupError` if it states none.
     """
     if expression := _first(said, "License-Expression"):
         return expression
@@ -133,7 +133,7 @@ def licence(said: metadata.PackageMetadata) -> str:
 
 
 def url(said: metadata.PackageMetadata) -> str:
-    """Return where a package is made; nothing where it does not say."""
+    """Return the address of a package, or an empty string if it states none."""
     labelled = {
         label.lower(): place
         for line in said.get_all("Project-URL") or ()
@@ -157,7 +157,7 @@ def _first(said: metadata.PackageMetadata, name: str) -> str:
 
 
 def _holds(requirement: Requirement, extra: str) -> bool:
-    """Say whether a requirement holds on any Python we know, with an extra of who has it."""
+    """Return whether a requirement applies on a supported Python, with an extra of its package."""
     if requirement.marker is None:
         return True
     return any(

@@ -1,4 +1,4 @@
-"""What is written from the code: `python -m tools.reference`."""
+"""Write the generated parts of the documentation: `python -m tools.reference`."""
 
 import ast
 import inspect
@@ -85,7 +85,7 @@ def commands() -> dict[str, Any]:
 
 
 def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield what a group has, and the group itself where it does something of its own."""
+    """Yield the commands of a group, and the group itself if it is a command too."""
     # `Any`: typer's classes of commands are in a private module.
     if not hasattr(command, "list_commands"):
         yield " ".join(words), command
@@ -107,7 +107,7 @@ def usage(words: str, command: Any) -> str:
 
 
 def options_table() -> str:
-    """Return one row per option of an actor: whether a message may have it, and who follows it."""
+    """Return one row per actor option: whether a message takes it, and its middleware."""
     rows = sorted(
         f"| `{name}=` | {'yes' if name in OPTIONS else ''} | "
         f"[{type(one).__name__}](#{type(one).__name__.lower()}) |"
@@ -120,17 +120,17 @@ def options_table() -> str:
 
 
 def middleware_sections() -> str:
-    """Return what each middleware says of itself, in their order."""
+    """Return the docstring of each middleware, in the order of the chain."""
     return "\n".join(f"## {type(one).__name__}\n\n{in_lines(one)}\n" for one in chain())
 
 
 def chain() -> list[Middleware]:
-    """Return all there is around a job, as the settings have it by default, and tracing."""
+    """Return the default middleware, with tracing."""
     return middleware(Settings(tracing=True))
 
 
 def in_lines(one: Middleware) -> str:
-    """Write a docstring as Markdown: a line of a paragraph may be longer there."""
+    """Return a docstring as Markdown, with each paragraph on one line."""
     paragraphs = (inspect.getdoc(type(one)) or "").replace("*Order:*", "\n\n*Order:*")
     paragraphs = paragraphs.replace("*Options:*", "\n\n*Options:*")
     found = (" ".join(paragraph.split()) for paragraph in paragraphs.split("\n\n"))
@@ -138,7 +138,7 @@ def in_lines(one: Middleware) -> str:
 
 
 def meanings() -> dict[str, str]:
-    """Return what stands below each setting in its class, on one line."""
+    """Return the docstring below each setting, on one line."""
     [settings] = ast.parse(inspect.getsource(Settings)).body
     assert isinstance(settings, ast.ClassDef)  # noqa: S101 -- for mypy
     found = {}
@@ -150,26 +150,26 @@ def meanings() -> dict[str, str]:
 
 
 def definitions_file() -> str:
-    """Return what RabbitMQ imports for the queues that ship, without a password."""
+    """Return the definitions of the shipped queues that RabbitMQ imports, without passwords."""
     people = accounts([queue.name for queue in QUEUES], {}, "workshed")
     made = definitions("workshed", QUEUES, people, {}, deployed_rabbitmq())
     return json.dumps(made, indent=2) + "\n"
 
 
 def deployed_rabbitmq() -> Version:
-    """Return the version of RabbitMQ that the deployment pins, which imports these definitions."""
+    """Return the version of RabbitMQ in compose.yaml, which imports these definitions."""
     found = re.search(r"image: rabbitmq:([\d.]+)", COMPOSE.read_text("utf-8"))
     return read_version(found[1] if found else "")
 
 
 def operator_rules() -> str:
-    """Return the alerts of Prometheus for its operator: the same lines, below `spec`."""
+    """Return the alerts for the Prometheus operator: the same lines, below `spec`."""
     rules = RULES.read_text("utf-8")
     return OPERATOR_HEAD + indent(rules[rules.index("groups:") :], "  ")
 
 
 def written(text: str) -> str:
-    """Return a document with its tables written anew."""
+    """Return a document with its generated parts replaced."""
     tables = {
         "settings": configuration_table,
         "metrics": metrics_table,

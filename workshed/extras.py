@@ -1,4 +1,4 @@
-"""Extras: parts of Workshed whose dependencies a plain install leaves out."""
+"""Extras: optional dependencies, which a plain install leaves out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from workshed.errors import WorkshedError
 class MissingExtraError(WorkshedError, ImportError):
     """A part of Workshed needs an extra that is not installed.
 
-    It is an `ImportError` too, because an import raises it.
+    It is also an `ImportError`, because an import raises it.
     """
 
     def __init__(self, extra: str, module: str) -> None:
-        """Keep the extra and the module that it brings."""
+        """Keep the extra and the missing module."""
         super().__init__(
             f"this part of Workshed needs {module}: pip install 'workshed[{extra}]'", name=module
         )
@@ -23,7 +23,7 @@ class MissingExtraError(WorkshedError, ImportError):
 
 @contextmanager
 def needed(extra: str) -> Iterator[None]:
-    """Import what an extra brings inside this block; raises `MissingExtraError` without it."""
+    """Wrap imports that need an extra; raises `MissingExtraError` without it."""
     try:
         yield
     except ModuleNotFoundError as err:
@@ -31,7 +31,7 @@ def needed(extra: str) -> Iterator[None]:
 
 
 def require(extra: str, *modules: str) -> None:
-    """Raise `MissingExtraError` unless these modules can be found; imports none of them."""
+    """Raise `MissingExtraError` if a module is not installed; imports none of them."""
     for module in modules:
         if not find_spec(module):
             raise MissingExtraError(extra, module)

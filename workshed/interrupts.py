@@ -1,4 +1,4 @@
-"""Interrupts that another thread raises in this one, and where they must wait."""
+"""Interrupts: exceptions that one thread raises in another, and code that defers them."""
 
 import ctypes
 import sys
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 
 class RepairedLock:
-    """A lock that a thread may take again after an interrupt left it locked.
+    """A lock that a thread can take again if an interrupt left it locked.
 
     Python 3.14 can raise an interrupt between the call of `__enter__` and the block of a `with`
     (172 of 3 000 interrupts of a thread that only locked), so `__exit__` is never called. The
@@ -20,36 +20,36 @@ class RepairedLock:
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
-        """Wait for other threads only."""
+        """Take the lock; wait only for other threads."""
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        """Release it, including what an interrupted `with` has left."""
+        """Release the lock as often as this thread holds it."""
         while self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 -- as `threading.Condition` does
             self._lock.release()
 
 
 def lock() -> AbstractContextManager[object]:
-    """Return a lock for threads that may be interrupted as they take it."""
+    """Return a lock that works for threads which an interrupt may hit while they take it."""
     return RepairedLock() if sys.version_info >= (3, 14) else threading.Lock()
 
 
 class Gate:
-    """Keeps interrupts of one thread out of steps that belong together.
+    """Defers interrupts of one thread until steps that belong together are done.
 
-    CPython raises an interrupt between any two instructions: between taking a connection from its
-    pool and remembering to give it back, or in a commit.
+    CPython raises an interrupt between any two instructions, for example within a commit, or after
+    a connection has left its pool and before the code that returns it.
     """
 
     def __init__(self) -> None:
-        """Belong to the thread that makes it; open."""
+        """Create an open gate for the current thread."""
         self.thread = threading.get_ident()
         self._lock = lock()
         self._is_open = True
         self._waiting: type[BaseException] | None = None
 
     def strike(self, error: type[BaseException]) -> None:
-        """Let the thread raise `error` at its next instruction, or when the gate opens."""
+        """Raise `error` in the thread: at its next instruction, or when the gate opens."""
         with self._lock:
             if self._is_open:
                 interrupt(self.thread, error)
@@ -58,7 +58,7 @@ class Gate:
 
     @contextmanager
     def shut(self) -> Generator[None]:
-        """Let none strike inside the block, and the one that wanted to at its end."""
+        """Defer interrupts until the end of the block."""
         before = self._is_open
         try:
             self._set(is_open=False)
@@ -68,7 +68,7 @@ class Gate:
 
     @contextmanager
     def opened(self) -> Generator[None]:
-        """Let them strike inside the block again: what runs there may be ended anywhere."""
+        """Allow interrupts inside the block again, for code that may end anywhere."""
         before = self._is_open
         try:
             self._set(is_open=True)
@@ -77,7 +77,10 @@ class Gate:
             self._set(is_open=before)
 
     def _set(self, *, is_open: bool) -> None:
-        """Open or shut; an interrupt from before is raised in here, where CPython calls."""
+        """Open or shut the gate; raise an interrupt that has waited.
+
+        CPython raises one that came before in this call.
+        """
         with self._lock:
             self._is_open = is_open
             waiting = self._waiting if is_open else None
@@ -103,5 +106,5 @@ def gate() -> Gate:
 
 
 def interrupt(thread: int, error: type[BaseException]) -> None:
-    """Let a thread raise `error` at its next instruction."""
+    """Raise `error` in a thread, at its next instruction."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -23,7 +23,7 @@ def parent_pid() -> int:
 
 
 def is_orphan() -> bool:
-    """Tell whether the process that started this one has ended."""
+    """Return whether the process that started this one has ended."""
     if (parent := _behind_fork_server()) is not None:
         return not parent.is_alive()
     # Under `fork`, later siblings hold copies of the pipe that `is_alive` looks at.
@@ -46,7 +46,7 @@ def die_with_parent(parent: int | None = None) -> None:
 
 
 def inherits_files() -> bool:
-    """Tell whether this process has the open files of the process that started it."""
+    """Return whether this process has the open files of the process that started it."""
     is_fork = multiprocessing.get_start_method(allow_none=True) == "fork"
     return multiprocessing.parent_process() is None or is_fork
 
@@ -60,5 +60,6 @@ def _behind_fork_server() -> BaseProcess | None:
 
 def _end_after(master: BaseProcess) -> None:
     master.join()  # only the master has the other end of the pipe that this waits for
-    # Not to the process: another thread could get the signal, and would not wake the main one.
+    # To the main thread: a signal to the process may go to another thread, and not wake the main
+    # one.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

@@ -19,13 +19,13 @@ LOOK_S = 1.0
 def migrate(
     *,
     with_product: Annotated[
-        bool, typer.Option("--with-product", help="The tables of the shipped jobs as well.")
+        bool, typer.Option("--with-product", help="Migrate the tables of the shipped jobs too.")
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="List what is applied and what is pending.")
+        bool, typer.Option("--status", help="List the applied and the pending migrations.")
     ] = False,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print the SQL that is pending; apply nothing.")
+        bool, typer.Option("--sql", help="Print the pending SQL; apply nothing.")
     ] = False,
     wait: Annotated[
         timedelta | None,

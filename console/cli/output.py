@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def print_json(value: Any) -> None:
 
 
 def console() -> "Console":
-    """Return the terminal, or what stdout is: 80 columns where it has no width."""
+    """Return the terminal, or a file or pipe, which counts as 80 columns wide."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False)
@@ -39,14 +40,15 @@ def table(
 ) -> None:
     """Print a table, numbers to the right.
 
-    What does not fit is cut from the column `elastic`, and from no other: ids stay whole.
+    What does not fit into the terminal is cut from the column `elastic`, and from no other: ids
+    stay whole. A file or a pipe gets all of it, so that `grep` finds it.
     """
     from rich.table import Table
 
     cells = [[cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
     out = console()
-    if elastic is not None:
+    if elastic is not None and shutil.get_terminal_size((0, 0)).columns:
         room = out.width - sum(widths) - GAP * (len(columns) - 1) + widths[elastic]
         widths[elastic] = min(widths[elastic], max(room, NARROWEST))
     out.width = max(out.width, sum(widths) + GAP * len(columns))

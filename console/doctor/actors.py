@@ -45,6 +45,6 @@ def imported(here: Surroundings) -> Iterator[Finding]:
         except WorkshedError as err:
             yield failed(str(err), "correct the name, or import the module that has the actor")
         if found:
-            yield ok(f"{found} actors in {names}")
+            yield ok(f"{found} {'actor' if found == 1 else 'actors'} in {names}")
         else:
             yield warning(f"no actor in {names}", "workshed doctor --import PACKAGE")

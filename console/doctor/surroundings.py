@@ -14,12 +14,14 @@ from console import amqp
 from console.errors import ManagementError
 from console.finding import Finding
 from console.management import Management
-from workshed import db, tables
+from workshed import db
 from workshed.db import Connection, WatchedConnection
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 from workshed.settings import Settings
 
+SAMPLE = {"deliver_email", "process_image", "send_welcome_email"}
+"""Actors of the sample product. Workers that have all of them run it."""
 QUERY_MS = 4_000
 """Below the deadline of a check, so that PostgreSQL's own words are shown."""
 CONNECT_S = 4
@@ -100,14 +102,13 @@ class Surroundings:
 
     @cached_property
     def has_product(self) -> bool:
-        """Whether the sample product is used: imported; without any module, if it has tables."""
+        """Whether you named the sample product, or, if you named no module, workers run it.
+
+        Its tables say nothing: `workshed dev` makes them for everybody.
+        """
         if self.packages:
             return "actors" in self.packages
-        try:
-            with self.connect() as conn:
-                return tables.has(conn, "blobs")
-        except psycopg.Error:
-            return False
+        return {actor.name for actor in self.declared} >= SAMPLE
 
     def uses(self, setting: str) -> bool:
         """Tell whether a setting of the sample product matters: it is set, or the product used."""

@@ -12,7 +12,7 @@ from middleware.retries import retry_queues
 
 
 def check(here: Surroundings) -> Iterator[Finding]:
-    """Look for queues without a consumer: nothing else says that nobody takes their jobs."""
+    """Look for queues without a consumer. No other check notices that their jobs wait."""
     names = [*(queue.name for queue in here.queues), *here.foreign_queues]
     found = depths(here.urls, names, prefix=here.prefix)
     alone = {name: one.ready for name, one in found.items() if not one.consumers}
@@ -30,9 +30,9 @@ def check(here: Surroundings) -> Iterator[Finding]:
 
 
 def at_odds(here: Surroundings, names: Iterable[str]) -> Iterator[Finding]:
-    """Look for programs that share a queue: each gets jobs of which it has no actor.
+    """Look for programs that share a queue: each gets jobs for which it has no actor.
 
-    Only the management API tells; which program consumes is said by the tag of its consumer.
+    This needs the management API. The tag of a consumer identifies its program.
     """
     for name in names:
         tags = here.ask(partial(consumers, name)) or []
@@ -41,18 +41,18 @@ def at_odds(here: Surroundings, names: Iterable[str]) -> Iterator[Finding]:
             listed = "; ".join(sorted(one.name for one in programs.values()))
             yield warning(
                 f"workers with different actors share queue {name}: {listed}. A job waits until "
-                "a worker that has its actor gets it. During a deployment this passes",
-                "give one of two programs queues of its own, or WORKSHED_QUEUE_PREFIX",
+                "a worker that has its actor gets it. During a deployment this is temporary",
+                "give each program queues of its own, for example by WORKSHED_QUEUE_PREFIX",
             )
 
 
 def consumers(name: str, api: Management) -> list[str]:
-    """Ask who consumes a queue."""
+    """Return the tags of the consumers of a queue."""
     return api.consumers(name)
 
 
 def with_actors(here: Surroundings) -> set[str]:
-    """Name the queues that the imported actors work off, or those that workers have declared."""
+    """Return the queues of the imported actors, or those of the actors that workers declared."""
     if not here.packages:
         return here.used_queues or set()
     if here.problems:  # no broker can be built then

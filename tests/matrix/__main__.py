@@ -1,10 +1,10 @@
 """Run tests on each supported platform: `python -m tests.matrix [--only 3.14] [--step boot]`.
 
-Python 3.11 and 3.13 run on this host, with its RabbitMQ; 3.14 and 3.15 in a root file system of
-Debian's next release, which only root can make and enter. Each row has a clone of the last commit,
-with what is changed in tracked files, and an environment of its own. Root file system and
-environments are kept in `${XDG_CACHE_HOME:-~/.cache}/workshed/matrix`; logs are in
-`var/matrix/PYTHON/STEP.log`. At the end there is one table; the exit code is 1 if a step failed.
+Python 3.11 and 3.13 run on this host, with its RabbitMQ. Python 3.14 and 3.15 run in a root file
+system of Debian's next release, which only root can make and enter. Each row has an environment of
+its own, and a clone of the last commit with your changes to tracked files. Root file system and
+environments stay in `${XDG_CACHE_HOME:-~/.cache}/workshed/matrix`; logs are in
+`var/matrix/PYTHON/STEP.log`. The run ends with one table; the exit code is 1 if a step failed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ EXIT_USAGE = 2
 
 
 def main(words: list[str] | None = None) -> int:
-    """Read the words, run, print the table."""
+    """Parse the command line, run the rows, and print the table."""
     asked = parser().parse_args(words)
     try:
         platforms = chosen_platforms(asked.only, part=asked.part)
@@ -65,7 +65,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
+    """Return the parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     pythons, steps = [p.python for p in PLATFORMS], [step.name for step in STEPS]
     found.add_argument(
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def refused(platforms: list[Platform], *, is_root: bool) -> str | None:
-    """Say in a sentence why these rows cannot run, if they cannot."""
+    """Return the reason, in one sentence, why these rows cannot run; `None` if they can."""
     needing = [platform.python for platform in platforms if platform.in_root]
     if is_root or not needing:
         return None
@@ -91,7 +91,7 @@ def refused(platforms: list[Platform], *, is_root: bool) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder that is kept between runs."""
+    """Return the folder that stays between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "workshed" / "matrix"
 

@@ -1,4 +1,4 @@
-"""A root file system of Debian's next release, and how to run a command inside."""
+"""A root file system of Debian's next release, and the command that runs another inside."""
 
 import hashlib
 import os
@@ -17,12 +17,12 @@ PART = (
 )
 WHOLE = (*PART, *re.findall(r"^[a-z][a-z0-9.+-]+", LISTED.read_text("utf-8"), re.MULTILINE))
 INSIDE = Path("/matrix")
-"""Where the root has the folder of a row."""
+"""Mount point of the folder of a row."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.pgp"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# All mounts are private to the namespace, which ends with its last process: a bind mount that is
-# left behind would let a later `rm -rf` of the root reach the host's /dev.
+# All mounts are private to the namespace, which ends with its last process. If a bind mount stayed,
+# a later `rm -rf` of the root would delete files in the host's /dev.
 ENTER = """
 set -eu
 root=$1 folder=$2
@@ -42,13 +42,13 @@ exit $?
 
 
 class RootError(Exception):
-    """There can be no root file system here, for the reason that the error states."""
+    """The root file system cannot be made here, for the reason that the error states."""
 
 
 def ensure(cache: Path, log: Path, *, part: bool) -> Path:
-    """Return the root file system, made if it is not there yet; raises `RootError`.
+    """Return the root file system; make it first if it is missing. Raises `RootError`.
 
-    A part needs no browser and no Prometheus, and takes the root of a whole run if there is one.
+    A part needs no browser and no Prometheus, and uses the root of a whole run if that exists.
     """
     for packages in (WHOLE, PART) if part else (WHOLE,):
         made_of = hashlib.sha256(" ".join((SUITE, *packages)).encode()).hexdigest()[:12]
@@ -61,12 +61,12 @@ def ensure(cache: Path, log: Path, *, part: bool) -> Path:
     remove(draft)
     make(draft, packages, log)
     (draft / INSIDE.relative_to("/")).mkdir()
-    draft.rename(root)  # one that was cut short is never taken for a root
+    draft.rename(root)  # so an interrupted run leaves no root that looks complete
     return root
 
 
 def remove(folder: Path) -> None:
-    """Delete a root file system, if there is one; raises `RootError` where something is mounted."""
+    """Delete a root file system if it exists; raises `RootError` if something is mounted in it."""
     mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     if inside := [place for place in mounted if Path(place).is_relative_to(folder)]:
         raise RootError(f"{inside[0]} is a mount; unmount it before {folder} is deleted")
@@ -80,7 +80,7 @@ def make(folder: Path, packages: tuple[str, ...], log: Path) -> None:
     source = f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main"
     command = [
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
-        # A mirror may be a snapshot, whose index is older than it says it may get.
+        # A mirror may be a snapshot whose index has expired.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         f"--include={','.join(packages)}",
         *(SUITE, str(folder), source),
@@ -94,7 +94,7 @@ def make(folder: Path, packages: tuple[str, ...], log: Path) -> None:
 
 
 def mirror() -> str:
-    """Return the address from which this host's own apt gets Debian; raises `RootError`."""
+    """Return the address of Debian that this host's apt uses; raises `RootError`."""
     fields = "$(REPO_URI) $(RELEASE) $(ORIGIN)"
     done = subprocess.run(
         ["apt-get", "indextargets", "--format", fields, "Identifier: Packages"],
@@ -103,7 +103,7 @@ def mirror() -> str:
         check=False,
     )
     targets = [line.split() for line in done.stdout.splitlines()]
-    # Updates and security have suites of their own, with a dash, and not the next release.
+    # Suites with a dash, such as those of security updates, do not have the next release.
     found = [words[0] for words in targets if words[2:] == ["Debian"] and "-" not in words[1]]
     if not found:
         raise RootError(
@@ -117,7 +117,7 @@ def enter(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that runs another inside, and its environment.
 
-    All processes of it have a pid namespace of their own, so none outlives it.
+    Its processes have a pid namespace of their own, so none outlives the command.
     """
     pip, files = pip_settings()
     variables = {
@@ -140,7 +140,7 @@ def enter(
 
 
 def pip_settings() -> tuple[dict[str, str], list[str]]:
-    """Return what this host tells pip, as variables, and the files and folders that these name."""
+    """Return the pip settings of this host as variables, and the files that these name."""
     variables = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     command = ["python3", "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

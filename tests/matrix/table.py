@@ -1,43 +1,43 @@
-"""What the matrix runs on which versions, as data: a row for a platform, an entry for a step."""
+"""The matrix as data: its platforms, and the steps that run on each."""
 
 import re
 from dataclasses import dataclass, replace
 
 TWO, FIVE = (("-n", number, "--dist", "worksteal", "--exhaustive") for number in ("2", "5"))
-"""How many test processes: each has servers of its own, and waits for them most of the time."""
+"""Numbers of test processes: each has its own servers, and mostly waits for them."""
 RUNNERS = ("pytest", "tests")
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """One row: a Python with the servers that it is tested with."""
+    """One row: a Python version, and the servers to test it with."""
 
     python: str
     rabbitmq: str
-    """The oldest series that this row may run on; the table says which one it was."""
+    """The oldest series that this row accepts; the final table shows the real version."""
     postgresql: str
     in_root: bool = False
-    """Whether it runs in the root file system of Debian's next release, and not on this host."""
+    """Whether it runs in the root file system of Debian's next release instead of this host."""
 
     @property
     def programs(self) -> str | None:
-        """Return where Debian has PostgreSQL's programs, unless they come from the wheel."""
+        """Return Debian's folder of PostgreSQL's programs; `None` if they come from the wheel."""
         is_in_wheel = self.postgresql == WHEEL_POSTGRESQL
         return None if is_in_wheel else f"/usr/lib/postgresql/{self.postgresql}/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command in the environment of each row; `python` is that of the row."""
+    """One command, run by the Python of each row."""
 
     name: str
     words: tuple[str, ...]
     part: tuple[str, ...] | None = None
-    """The words for `--part`; `None`: it is left out there."""
+    """Its words for `--part`; `None` if `--part` leaves it out."""
     is_in_whole: bool = True
-    """Whether a run of all steps has it; `False` where another step contains it."""
+    """Whether a run of all steps includes it; `False` if another step contains it."""
     only: str | None = None
-    """The one Python that it runs on, where more would show nothing more."""
+    """The only Python to run it on, if others would show the same."""
 
     def command(self, platform: Platform, *, part: bool) -> list[str]:
         """Return the words for a row."""
@@ -52,7 +52,7 @@ class Step:
 SIGN_UP = "tests/e2e/test_welcome.py::test_a_sign_up_becomes_a_mail_and_a_reminder"
 START = "tests/e2e/workers/test_worker.py::test_it_says_so_when_all_have_booted_and_not_before"
 WHEEL_POSTGRESQL = "18"
-"""What the wheel in the lock brings."""
+"""The PostgreSQL of the wheel in the lock file."""
 
 PLATFORMS = (
     Platform("3.11", rabbitmq="4.0", postgresql="15"),
@@ -61,7 +61,7 @@ PLATFORMS = (
     Platform("3.15", rabbitmq="4.3", postgresql="18", in_root=True),
 )
 PART = ("3.14",)
-"""The rows of `--part`: the newest servers, with the Python that most people will install next."""
+"""The rows of `--part`: the newest servers, with one Python."""
 
 NOT_RUN = {
     "Python 3.12": "between two that run",
@@ -101,18 +101,18 @@ STEPS = (
 
 
 class UnknownError(Exception):
-    """There is no such row, or no such step."""
+    """A row or a step has an unknown name."""
 
 
 def chosen_platforms(names: list[str], *, part: bool) -> list[Platform]:
-    """Return the rows of these Pythons, or all; raises `UnknownError`."""
+    """Return the rows of these Pythons, by default all; raises `UnknownError`."""
     known = [platform.python for platform in PLATFORMS]
     wanted = pick("Python", names or (list(PART) if part else known), known)
     return [platform for platform in PLATFORMS if platform.python in wanted]
 
 
 def chosen_steps(names: list[str], *, part: bool) -> list[Step]:
-    """Return the steps of these names, or all of a run; raises `UnknownError`."""
+    """Return the steps of these names, by default all of a run; raises `UnknownError`."""
     steps = [step for step in STEPS if step.part or not part]
     all_of_a_run = [step.name for step in steps if part or step.is_in_whole]
     wanted = pick("step", names or all_of_a_run, [step.name for step in steps])
@@ -120,7 +120,7 @@ def chosen_steps(names: list[str], *, part: bool) -> list[Step]:
 
 
 def pick(kind: str, names: list[str], known: list[str]) -> set[str]:
-    """Return names that are known; raises `UnknownError`."""
+    """Return the names as a set; raises `UnknownError`."""
     for name in names:
         if name not in known:
             raise UnknownError(f"no {kind} {name!r} in this run; there are: {', '.join(known)}")
@@ -129,7 +129,7 @@ def pick(kind: str, names: list[str], known: list[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one step went on one row."""
+    """The result of one step on one row."""
 
     platform: Platform
     step: str
@@ -140,16 +140,16 @@ class Result:
 
     @property
     def is_ok(self) -> bool:
-        """Tell whether it ran and passed."""
+        """Return whether it ran and passed."""
         return self.outcome == "ok"
 
     def on(self, versions: str) -> "Result":
-        """Return it with what it ran on."""
+        """Return it with the versions that it ran on."""
         return replace(self, versions=versions)
 
 
 def rows(results: list[Result]) -> list[str]:
-    """Write the table: a line for each row and step, with the versions that it really ran on."""
+    """Format the table: a line for each row and step, with the versions that it ran on."""
     lines = [("platform", "step", "result", "time")]
     for result in results:
         platform = result.platform
@@ -164,6 +164,6 @@ def rows(results: list[Result]) -> list[str]:
 
 
 def numbers(version: str) -> list[int]:
-    """Return the numbers of a version; none where there is none."""
+    """Return the numbers of a version; an empty list if the text has none."""
     found = re.search(r"\d+(\.\d+)*", version)
     return [int(word) for word in found[0].split(".")] if found else []

@@ -39,8 +39,19 @@ def test_a_thread_that_is_interrupted_as_it_locks_can_lock_again(make):
     thread.join(60)
 
     assert struck == list(range(STRIKES))
-    with lock:
-        pass
+    assert is_free(lock)
+
+
+def is_free(lock):
+    """Whether another thread can take it; one that waits for ever keeps no process from ending."""
+    taken = threading.Event()
+
+    def take():
+        with lock:
+            taken.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    return taken.wait(60)
 
 
 def test_it_keeps_other_threads_out_until_its_holder_has_left():
@@ -58,7 +69,7 @@ def test_it_keeps_other_threads_out_until_its_holder_has_left():
         with lock:
             order.append("second")
 
-    first, second = threading.Thread(target=hold), threading.Thread(target=enter)
+    first, second = (threading.Thread(target=each, daemon=True) for each in (hold, enter))
     first.start()
     assert inside.wait(60)
     second.start()

@@ -124,6 +124,19 @@ def test_without_root_it_refuses_in_a_sentence_what_needs_it():
     assert matrix.refused(list(PLATFORMS[:2]), is_root=False) is None
 
 
+def test_it_refuses_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(Row, "run", lambda row, steps: pytest.fail("it runs"))
+
+    assert matrix.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Only root can make the root file system")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "cache").exists()
+
+
 # What is said
 
 

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from tests.processes import popen
 
 METHODS = ["fork", "forkserver", "spawn"]
+LONGEST_S = 90.0
+"""Then a family is ended, and with it the wait for a line that does not come."""
 
 # The master says its pid; its children say whom they take for it. The second one holds copies of
 # what a fork inherits from the master, for as long as it runs.
@@ -68,20 +71,30 @@ def family(tmp_path):
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,
         ) as master:
+            alarm = threading.Timer(LONGEST_S, end, (master.pid,))
+            alarm.start()
             try:
                 yield master
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(master.pid, signal.SIGKILL)
+                alarm.cancel()
+                end(master.pid)
 
     return start
+
+
+def end(leader):
+    """Kill a whole family."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def read_until(lines, wanted):
     """Return the words after each first word, once all that are wanted have come."""
     found = {}
     while not wanted <= set(found):
-        word, *rest = next(lines).split()
+        line = next(lines, None)
+        assert line is not None, f"only {found} came within {LONGEST_S:g} s, and not {wanted}"
+        word, *rest = line.split()
         found[word] = rest
     return found
 

@@ -1,7 +1,7 @@
-"""Files that are an image and something else besides.
+"""Files that are an image and also something else.
 
-What is made of them is harmless, since it is written anew from the pixels. The original is not,
-should it ever be served under the wrong type, unpacked, or included by a program.
+Variants are harmless, because they are written from the pixels alone. The original is not: it may
+be served under the wrong type, unpacked, or included by a program.
 """
 
 import io
@@ -12,7 +12,7 @@ from workshed.pixels.errors import RefusedError
 
 # Readers of PDF look for its beginning that far into a file.
 _PDF_HEAD_BYTES = 1024
-# So far into a file browsers look for a tag, where nobody has said what it is.
+# Browsers look that far into a file for a tag, if it comes without a type.
 _SNIFFED_BYTES = 1445
 _CODE = re.compile(rb"<(?:\?php\s|script[\s>])", re.IGNORECASE)
 
@@ -33,15 +33,16 @@ def check(data: bytes, *, strict: bool) -> None:
 
 
 def _is_zip(data: bytes) -> bool:
-    """Whether a program would unpack it.
+    """Return whether a program would unpack it.
 
-    `zipfile.is_zipfile` cannot tell: before Python 3.14 it looks for four bytes near the end only,
-    which about one photo in 65 000 has by chance, and since then it raises `ValueError` for some.
+    `zipfile.is_zipfile` is unreliable: before Python 3.14 it looks only for four bytes near the
+    end, which about one photo in 65 000 has by chance, and from 3.14 on it raises `ValueError` for
+    some files.
     """
     try:
         zipfile.ZipFile(io.BytesIO(data)).close()
     except zipfile.BadZipFile:
         return False
     except (ValueError, LookupError, NotImplementedError, OSError):
-        return True  # it has a directory, only not one that Python can read
+        return True  # it has a directory that Python cannot read
     return True

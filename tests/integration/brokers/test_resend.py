@@ -270,7 +270,7 @@ def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
     else:
         assert (len(said), states(rows)) == (1, (5, 0, 0))
         assert "'emails': this account may not see" in said[0]
-        assert "Import what `workshed broker definitions` prints" in said[0]
+        assert "Import the output of `workshed broker definitions`" in said[0]
 
 
 def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, rows):

@@ -627,6 +627,7 @@ class Sends:
             lambda: late.send(2),
             lambda: late.send_with_options(args=(3,), delay=60_000),
             lambda: broker.enqueue_many([late.message(4)]),
+            lambda: broker.send_async(late.message(5)).send(None),
         ):
             try:
                 send()
@@ -660,7 +661,7 @@ def test_an_object_that_sends_as_the_interpreter_ends_gets_an_error(
         "BrokerUnreachableError the interpreter is shutting down; nothing was sent. "
         "Send in a function that you register with atexit instead of in __del__"
     )
-    assert done.stdout.splitlines() == [error] * 3, done.stderr
+    assert done.stdout.splitlines() == [error] * 4, done.stderr
     broker.ensure_queues({"default"})
     sent = [json.loads(m["payload"])["args"] for m in rabbitmq.peek("default", 10)]
     assert sent == [[1]] * before

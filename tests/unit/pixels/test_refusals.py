@@ -197,10 +197,10 @@ def test_an_image_that_is_a_pdf_as_well(refusal, variant):
     assert variant(far).made  # where no reader looks
 
 
-def zipped(before=b""):
+def zipped(before=b"", name="run.jsp"):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("run.jsp", "<% %>")
+        archive.writestr(name, "<% %>")
     return before + file.getvalue()
 
 
@@ -216,6 +216,19 @@ def test_an_image_that_is_a_zip_file_as_well(name, refusal):
 def test_a_zip_file_within_an_image(refusal):
     """Nothing follows its end, and yet programs unpack it: they look for the last 64 KiB."""
     assert refusal(encoded(picture(), "JPEG", comment=zipped())) == "it is a ZIP file as well"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("é".encode(), b"\xff\xff"), (b"PK\1\2\x14\3\x14\0", b"PK\1\2\x14\3\x63\0")],
+    ids=["a name in no encoding", "version 9.9"],
+)
+def test_a_zip_file_that_python_cannot_read(old, new, refusal):
+    """Other programs unpack it, and `zipfile` raises something else than `BadZipFile`."""
+    data = zipped(name="é.jsp").replace(old, new)
+    assert new in data
+
+    assert refusal(SAMPLES["jpeg"][1] + data) == "it is a ZIP file as well"
 
 
 def test_four_bytes_that_end_a_zip_file_make_none(variant):
