@@ -189,7 +189,7 @@ def test_one_step_that_failed_fails_the_run_after_the_others(
 def test_a_row_without_its_python_says_so_and_runs_no_step(tmp_path, monkeypatch, capsys):
     programs = tmp_path / "programs"
     programs.mkdir()
-    for program in ("git", "setpriv", "env", "sh"):
+    for program in ("git", "setpriv", "env", "sh", "sed", "tr", "dirname", "id"):
         (programs / program).symlink_to(shutil.which(program))
     monkeypatch.setenv("PATH", str(programs))
     nowhere = replace(PLATFORMS[0], python="3.99")
