@@ -11,6 +11,7 @@ from workshed.imports.errors import ImportRefusedError
 from workshed.imports.formats import HEAD_BYTES, trouble
 from workshed.imports.layout import codec, label
 from workshed.imports.readings import hint
+from workshed.imports.rivals import Ambiguity
 
 PIECE_BYTES = 1 << 20
 # Those of UTF-32 first: one begins as UTF-16 does.
@@ -100,6 +101,18 @@ def unknown(raw: bytes, line: int, column: str) -> ImportRefusedError:
         f"{': ' if told else ''}{told}",
         line=line,
         column=column,
+    )
+
+
+def ambiguous(found: Ambiguity) -> ImportRefusedError:
+    """Return the refusal of a file that reads as well in another encoding, with both readings."""
+    others = "; ".join(f"{text[:100]!r} in {label(other)}" for other, text in found.others.items())
+    return ImportRefusedError(
+        "the file is not in UTF-8, and all its names may be of more than one encoding: "
+        f"{found.cell.strip()[:100]!r} in {label(GUESSED)}; {others}. Name the one that reads "
+        f"right, as in --encoding {label(GUESSED)}, or save the file as UTF-8",
+        line=found.line,
+        column=found.column,
     )
 
 

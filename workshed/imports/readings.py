@@ -30,7 +30,7 @@ def readings(raw: bytes) -> list[tuple[str, str]]:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-        fits = _is_east_asian(text) if encoding in _WIDE else _is_alphabetic(text)
+        fits = is_east_asian(text) if encoding in _WIDE else _is_alphabetic(text)
         if fits and text != latin and text not in found.values():
             found[encoding] = text
     return list(found.items())[:MOST]
@@ -40,6 +40,14 @@ def hint(raw: bytes) -> str:
     """Say so in a sentence; nothing where there is no such encoding."""
     found = readings(raw)
     return "; ".join(f"in {encoding} it reads {text.strip()[:100]!r}" for encoding, text in found)
+
+
+def is_east_asian(text: str) -> bool:
+    """Return whether each word beyond ASCII is wholly of East Asian letters."""
+    words = [word for word in text.split() if not word.isascii()]
+    return bool(words) and all(
+        letter.isalpha() and _alphabet(letter) in _EAST_ASIAN for word in words for letter in word
+    )
 
 
 def _is_alphabetic(text: str) -> bool:
@@ -52,14 +60,6 @@ def _is_alphabetic(text: str) -> bool:
         ):
             return False
     return True
-
-
-def _is_east_asian(text: str) -> bool:
-    """Tell whether each word beyond ASCII is wholly of East Asian letters."""
-    words = [word for word in text.split() if not word.isascii()]
-    return bool(words) and all(
-        letter.isalpha() and _alphabet(letter) in _EAST_ASIAN for word in words for letter in word
-    )
 
 
 def _alphabet(letter: str) -> str:

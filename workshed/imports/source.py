@@ -11,6 +11,7 @@ from workshed.imports.encoding import Encoding
 from workshed.imports.layout import Layout
 from workshed.imports.packing import unpacked
 from workshed.imports.plausibility import is_western
+from workshed.imports.rivals import Rivals
 from workshed.imports.table import Row, Table
 
 
@@ -24,19 +25,25 @@ class Source:
     def rows(self) -> Iterator[Row]:
         """Yield the rows; raises `ImportRefusedError`, also where an encoding was guessed wrong.
 
-        No user is made before all rows were read, so that one name that cannot be right is enough.
+        No user is made before all rows were read, so that one name that cannot be right is enough,
+        and so that the last may tell the guess from another encoding.
         """
+        rivals = Rivals(encoding.GUESSED)
         for row in self.table.rows():
             if self.encoding.is_guess:
-                self._refuse_implausible(row)
+                self._judge(row, rivals)
             yield row
+        if found := rivals.found():
+            raise encoding.ambiguous(found)
 
-    def _refuse_implausible(self, row: Row) -> None:
-        for at in self.table.header.used:
+    def _judge(self, row: Row, rivals: Rivals) -> None:
+        """Refuse what looks wrong, and note what looks right in other encodings as well."""
+        for at in sorted(self.table.header.used):
             cell = row.fields[at] if at < len(row.fields) else ""
+            column = f"column {self.table.header.column(at)}"
             if not is_western(cell):
-                column = f"column {self.table.header.column(at)}"
                 raise encoding.unknown(cell.encode(encoding.GUESSED), row.line, column)
+            rivals.read(cell, row.line, column)
 
 
 @contextmanager
