@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -22,9 +23,12 @@ from moto.server import ThreadedMotoServer
 from tests.loopback import Loopback
 from workshed.settings import settings
 from workshed.storage import Storage, place
+from workshed.storage.patience import Patience
 
 KEY, SECRET = "KEYCANARY", "SECRETCANARY"
 REGION = "eu-west-1"
+PATIENT = Patience(answer=timedelta(minutes=2))
+"""With a server that shares a busy machine with much else."""
 
 
 # S3
@@ -195,7 +199,7 @@ class Place:
 
     @property
     def storage(self) -> Storage:
-        return place(self.url)
+        return place(self.url, PATIENT)
 
     def at(self, name):
         """Another place, inside of this one."""

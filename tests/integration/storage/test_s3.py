@@ -114,10 +114,13 @@ def test_a_content_that_is_not_what_it_is_named_is_given_to_nobody(in_s3):
 
 LARGE = """
 import sys, threading
+from datetime import timedelta
 from pathlib import Path
 from workshed.storage import place
+from workshed.storage.patience import Patience
 
-storage, small, large = place(sys.argv[1]), *sys.argv[2:]
+patient = Patience(answer=timedelta(minutes=2))
+storage, small, large = place(sys.argv[1], patient), *sys.argv[2:]
 PAGES_PER_MB = 256
 
 def mb():
