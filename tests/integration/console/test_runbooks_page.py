@@ -38,7 +38,11 @@ NO_WORKERS = pages.block(PAGE, "$ workshed workers", under="WorkshedNoWorkers")
 NO_PAGE = pages.block(PAGE, "$ curl", under="WorkshedTargetDown")
 FILES = pages.files("README.md") | pages.files("docs/periodic.md")
 HERE = {re.compile(r"virtual host '[^']*'"): "VHOST", re.compile(r"(?<=PLACE/)\w+"): "DATABASE"}
-CURL = {re.compile(r"Couldn't|Could not"): "COULD NOT", re.compile(r"(?<=[: ])\d{4,5}\b"): "PORT"}
+CURL = {
+    re.compile(r"Couldn't|Could not"): "COULD NOT",
+    re.compile(r"(?: port |:)\d{4,5}\b"): "PORT",
+}
+"""What curl says differs by its version."""
 
 
 @pytest.fixture
