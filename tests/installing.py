@@ -1,7 +1,9 @@
 """Environments for tests of what pip installs: made and filled as this machine configures pip."""
 
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +31,31 @@ def pins():
         yield one["name"], f"{one['name']}=={one['version']}{marker}"
 
 
-def environment(folder, *requirements, constraints=None):
+def once_per_run(tmp_path_factory, name, make):
+    """Return the folder that `make(folder)` fills, for the first test process that asks for it.
+
+    All processes of a run share it: each would build the same wheel and the same environments, of
+    which one takes pip ten seconds of a processor. One that failed half-way is made from nothing.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # the folder of the run; each process has one of its own in there
+    folder, made = place / name, place / f"{name}.made"
+    with (place / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
+def environment(folder, *requirements, constraints=None, compiled=True):
     """Make an environment with these requirements, and no other distribution but pip's own.
 
-    The lock says which releases, so that a new one of another project fails no test.
+    The lock says which releases, so that a new one of another project fails no test. Where it is
+    not `compiled`, Python compiles only what the test imports.
     """
     constraints = [line for _, line in pins()] if constraints is None else constraints
     told = folder.with_name(f"{folder.name}-constraints.txt")
@@ -42,6 +65,7 @@ def environment(folder, *requirements, constraints=None):
     words = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
     env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     env |= {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
+    words += () if compiled else ("--no-compile",)
     run(*words, *requirements, env={**env, "PIP_CONSTRAINT": str(told)})
     return python
 

@@ -16,8 +16,10 @@ import pytest
 from actors import send_welcome_email
 from brokers import schedule
 from tests import pages
-from tests.installing import distributions, environment, run, size_bytes
+from tests.installing import distributions, environment, once_per_run, run, size_bytes
 from workshed import __version__, db, migrate, people
+
+pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
 
 ROOT = Path(__file__).parent.parent.parent
 MOST_DISTRIBUTIONS = 18
@@ -94,9 +96,10 @@ PARTS = {
 }
 """The extra that a module, or all of a package, needs; all others need none."""
 EXTRAS = {*PARTS.values(), "sync"}
+SERVICE = ("server", "shop")
 TOGETHER = (
     ("server",),
-    ("server", "shop"),
+    SERVICE,
     ("heic", "images", "mail", "otel", "report", "s3", "sentry", "test"),
     ("dev",),
 )
@@ -114,9 +117,11 @@ ENTRY = "olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
-    return next(folder.glob("*.whl"))
+    def build(folder):
+        words = ("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
+        run(sys.executable, *words, cwd=ROOT)
+
+    return next(once_per_run(tmp_path_factory, "wheel", build).glob("*.whl"))
 
 
 class Installed:
@@ -158,17 +163,29 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("installed") / "env"
-    environment(folder, f"{wheel}[server,shop]")
-    return Installed(folder)
+    wanted = f"{wheel}[{','.join(SERVICE)}]"
+    make = lambda folder: environment(folder / "env", wanted, compiled=False)  # noqa: E731
+    return Installed(once_per_run(tmp_path_factory, "installed", make) / "env")
 
 
 @pytest.fixture(scope="module")
 def plain(wheel, tmp_path_factory):
     """What `pip install workshed` brings, and nothing else."""
-    folder = tmp_path_factory.mktemp("plain") / "env"
-    environment(folder, str(wheel))
-    return Installed(folder)
+    make = lambda folder: environment(folder / "env", str(wheel))  # noqa: E731
+    return Installed(once_per_run(tmp_path_factory, "plain", make) / "env")
+
+
+@pytest.fixture
+def with_extras(wheel, tmp_path, request):
+    """`with_extras(["server"])`: what `pip install workshed[server]` brings, and nothing else."""
+
+    def with_extras(extras):
+        if extras == SERVICE:
+            return request.getfixturevalue("installed")
+        environment(tmp_path / "env", f"{wheel}[{','.join(extras)}]", compiled=False)
+        return Installed(tmp_path / "env")
+
+    return with_extras
 
 
 @pytest.fixture(scope="module")
@@ -223,13 +240,13 @@ def test_every_module_imports_in_a_plain_install_or_names_its_extra(plain):
     assert len(found) > 250
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("extras", TOGETHER)
-def test_every_module_imports_with_the_extra_that_it_needs(extras, wheel, tmp_path):
+def test_every_module_imports_with_the_extra_that_it_needs(extras, with_extras):
     """Each alone would show a little more, and take a minute each on a busy machine."""
-    environment(tmp_path / "env", f"{wheel}[{','.join(extras)}]")
     wanted = [name for name, needs in PARTS.items() if needs in extras]
 
-    found = modules_of(Installed(tmp_path / "env"), *wanted)
+    found = modules_of(with_extras(extras), *wanted)
 
     lacking = {name: why for name, why in found.items() if why and why not in rest_of(name, extras)}
     assert lacking == {}
@@ -340,7 +357,7 @@ def test_its_console_asks_who_is_there(installed, broker, environment, tmp_path,
         eventually(lambda: AT.search(log.read_text()) or console.poll() is not None)
         found = AT.search(log.read_text())
         assert found, log.read_text()
-        connection = http.client.HTTPConnection(found[1], timeout=30)
+        connection = http.client.HTTPConnection(found[1], timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", "/login")
             page = connection.getresponse().read().decode()
