@@ -61,6 +61,7 @@ def test_what_a_job_writes_is_counted():
     assert found["once, worker CPU"] > 0
 
 
+@pytest.mark.exhaustive
 def test_two_hosts_are_measured_beside_one():
     with private() as world:
         found = {one.name: (one.value, one.peer_value) for one in hosts(world, SMOKE)}
@@ -69,6 +70,7 @@ def test_two_hosts_are_measured_beside_one():
     assert all(two > 0 and one > 0 for two, one in found.values())
 
 
+@pytest.mark.exhaustive
 def test_what_is_stored_is_measured_with_each_way_to_vacuum():
     with private() as world:
         found = {one.name: one.value for one in vacuum(world, SMOKE)}

@@ -234,6 +234,7 @@ def test_the_keyboard_alone_leads_to_a_page_and_back(open_page):
     expect(page.locator("main")).to_be_focused()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("rows", [True, False], ids=["rows", "empty"])
 def test_all_pages_pass_axe(open_page, console, conn, tmp_path, rows):
     """WCAG 2.2 AA, as far as a program can tell, and nothing that the browser complains of."""

@@ -81,7 +81,7 @@ def test_people_get_lines_to_copy_on_stdout_and_the_rest_on_stderr(folder):
         lines = [process.stdout.readline() for _ in range(3)]
         talk = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=120)
 
     names = ("DATABASE_URL=postgresql://", "STORAGE_URL=file:", "SECRET_KEY=")
     for line, name in zip(lines, names, strict=True):
@@ -119,7 +119,7 @@ def test_reset_asks_at_a_terminal_and_a_no_changes_nothing(open_folder, answer):
         text=True,
     ) as process:
         os.write(terminal, f"{answer}\n".encode())
-        _, talk = process.communicate(timeout=30)
+        _, talk = process.communicate(timeout=120)
     for side in (terminal, its_side):
         os.close(side)
 
@@ -168,7 +168,7 @@ def test_a_server_that_dies_ends_it_with_the_log(folder):
         connect_to(url)
 
         os.kill(pid, signal.SIGTERM)
-        _, talk = process.communicate(timeout=30)
+        _, talk = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert "PostgreSQL stopped" in talk
@@ -180,7 +180,7 @@ def test_a_second_one_on_the_same_folder_says_so(folder):
     with dev("--postgres", "--json", "--state", folder) as process:
         urls(process)
         with dev("--postgres", "--state", folder) as second:
-            _, talk = second.communicate(timeout=30)
+            _, talk = second.communicate(timeout=120)
 
     assert second.returncode == 1
     assert talk == f"workshed: {folder} is in use by another `workshed dev`; stop that one first\n"

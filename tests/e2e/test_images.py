@@ -59,7 +59,7 @@ def words(pid):
 def test_a_worker_that_is_killed_makes_and_tells_each_image_once(
     upload, start_worker, count, eventually, scale
 ):
-    wanted = scale(200)
+    wanted = scale(200, by=20)
     for seed in range(wanted):
         upload(photo(seed))
     for share in (4, 2):

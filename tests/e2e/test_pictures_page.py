@@ -315,6 +315,7 @@ def test_a_link_on_another_site_leads_to_the_page(chromium, served, ada):
     page.context.close()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_the_page_fits_any_screen_and_is_told_apart(

@@ -75,6 +75,7 @@ def reported(sentry, eventually):
     return reported
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("events", "attempts"),
     [("final", ["4"]), ("first_and_final", ["1", "4"]), ("all", ["1", "2", "3", "4"])],

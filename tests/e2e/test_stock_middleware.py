@@ -60,7 +60,7 @@ def test_both_see_each_job(page, broker, start_worker, tmp_path, eventually):
 def read(url):
     """Return the page; nothing while it is not there yet."""
     try:
-        with urlopen(url, timeout=10) as answer:  # noqa: S310 -- http
+        with urlopen(url, timeout=60) as answer:  # noqa: S310 -- http
             return answer.read().decode()
     except URLError:
         return ""
