@@ -325,16 +325,12 @@ def test_a_broker_that_only_records_can_be_the_programs(project):
     project.run().assert_outcomes(passed=2)
 
 
-MOST_S = 0.015
-"""For each test that the kit serves."""
-
-
-def test_a_test_takes_at_most_fifteen_milliseconds(project, scale):
+def test_a_test_costs_little_beside_the_making_of_a_database(project, scale):
     number = scale(1000)
     project.write("test_kit.py", TEST.format(number=number + 1))
 
     project.run().assert_outcomes(passed=number + 1)
 
-    _, *others = project.durations.values()  # the first one makes the database
-    # The quickest: the others may have waited for what else the machine does.
-    assert min(others) <= MOST_S
+    first, *others = project.durations.values()  # the first one makes the database
+    # Both in one run. The quickest: the others may have waited for what else the machine does.
+    assert min(others) < first / 20
