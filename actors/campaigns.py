@@ -34,8 +34,8 @@ PER_MINUTE = (
 def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
     """Begin a campaign, or hand out the next recipients behind `after`, and send itself again.
 
-    Twice: the second finds that it has begun, or is past there. Half-way: who was handed out, their
-    jobs and the next of this commit together.
+    Idempotent: a second run finds that the campaign has begun, or is past these recipients.
+    On crash: the recipients that were handed out, their jobs and the next job commit together.
     """
     if after is None:
         begin_campaign(campaign_id)
@@ -54,8 +54,9 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
 def send_campaign_email(campaign_id: int, user_id: int) -> None:
     """Send one recipient the mail of a campaign, unless it is paused or they have unsubscribed.
 
-    Twice: a copy finds it sent, and does nothing. Half-way: after the claim ends it is held, since
-    it may have arrived, and counted; it is not sent again.
+    Idempotent: a second run finds the mail sent, and does nothing.
+    On crash: the mail may have arrived, so it is held and counted once its claim ends, and not sent
+    again. A shutdown before the end of the mail was sent gives it back instead.
     """
     try:
         with db.transaction() as conn:
@@ -81,9 +82,10 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="bulk", time_limit=ms(minutes=10))
 def end_campaign_batch(campaign_id: int) -> None:
-    """Note that all jobs of a batch have ended; the campaign has, when nobody waits any more.
+    """Note that all jobs of a batch have ended; the campaign has, when no recipient waits any more.
 
-    Twice: the second changes nothing. Half-way: likewise.
+    Idempotent: a second run changes nothing.
+    On crash: runs in one transaction, so a retry starts clean.
     """
     with db.transaction() as conn:
         if campaigns.end_batch(conn, campaign_id, Batch.current().id):
@@ -96,8 +98,8 @@ def end_campaign_batch(campaign_id: int) -> None:
 def go_on_with_campaign(campaign_id: int) -> None:
     """Let a campaign go on that has paused because no mail could be sent.
 
-    Twice: the second finds that it goes on. Half-way: that and the job that hands out commit
-    together.
+    Idempotent: a second run finds that the campaign goes on.
+    On crash: the new state and the job that hands out commit together.
     """
     with db.transaction() as conn:
         left = campaigns.pauses_yet(conn, campaign_id)
@@ -223,5 +225,5 @@ def pause_after(mails: int) -> timedelta:
 
 def batch_of(campaign_id: int) -> Batch:
     """Return a batch for mails of a campaign, which is not open yet."""
-    told = end_campaign_batch.message(campaign_id)
-    return Batch(on_complete=told, description=f"campaign {campaign_id}")
+    ended = end_campaign_batch.message(campaign_id)
+    return Batch(on_complete=ended, description=f"campaign {campaign_id}")

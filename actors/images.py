@@ -26,8 +26,8 @@ def process_image(
 ) -> None:
     """Make an image of an attachment that fits within a box, and tell its user's browser.
 
-    Twice: an image is made once per content and options, and its user is told once.
-    Half-way: image and news commit together; a file that got no row is swept after a day. An
+    Idempotent: an image is made once per content and options, and its user is notified once.
+    On crash: image and notification commit together; a file without a row is swept after a day. An
     attachment that is replaced meanwhile is looked at again.
     """
     options = images.Options(width, height, quality, settings().image_format)

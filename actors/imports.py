@@ -26,9 +26,10 @@ FIRST_LOOK, LAST_LOOK = timedelta(minutes=1), timedelta(hours=1)
 
 @dramatiq.actor(broker=broker, queue_name="imports", time_limit=ms(minutes=1))
 def fail_import(message: dict[str, Any], reason: str) -> None:
-    """End an import whose file nobody could read, and mail that to its owner.
+    """End an import whose file could not be read, and mail that to its owner.
 
-    Twice: the second finds it ended. Half-way: state and mail commit together.
+    Idempotent: a second run finds the import ended.
+    On crash: state and mail commit together.
     """
     (import_id,) = message["args"] or message["kwargs"].values()
     with db.transaction() as conn:
@@ -39,7 +40,8 @@ def fail_import(message: dict[str, Any], reason: str) -> None:
 def end_import_rows(message: dict[str, Any], reason: str) -> None:
     """Let the rows of a job that is dead have failed, with its reason.
 
-    Twice: the second finds none of them open. Half-way: rows and counters commit together.
+    Idempotent: a second run finds none of the rows open.
+    On crash: rows and counters commit together.
     """
     part = Part(*message["args"], **message["kwargs"])
     with db.transaction() as conn:
@@ -57,8 +59,9 @@ def end_import_rows(message: dict[str, Any], reason: str) -> None:
 def import_users(import_id: int) -> None:
     """Read all of a file, and send the jobs that make users of its rows.
 
-    Twice: each row is stored once, and each job is sent once. Half-way: what was stored and sent
-    stays, and the next run goes on behind it. A file that cannot be read makes no user at all.
+    Idempotent: each row is stored once, and each job is sent once.
+    On crash: what was stored and sent stays, and the next run goes on behind it. A file that cannot
+    be read makes no user at all.
     """
     try:
         imports.read(import_id)
@@ -76,8 +79,8 @@ def import_users(import_id: int) -> None:
 def import_user_rows(import_id: int, first: int, count: int) -> None:
     """Make users of `count` rows from `first` on; the last rows complete the import.
 
-    Twice: rows that have ended are passed over, and counted once. Half-way: users, rows, welcomes
-    and counters commit together.
+    Idempotent: rows that have ended are passed over, and counted once.
+    On crash: users, rows, welcomes and counters commit together.
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
@@ -92,8 +95,10 @@ def check_import_completion(import_id: int, looks: int = 0, steps: int = 0) -> N
     """Look after an import, less and less often, until it is over.
 
     Where nothing was done since the last look, what is left is sent again: its job was lost, as
-    with a queue that was purged, and so this one is in another. Twice: rows that have ended stay as
-    they are. Half-way: what is sent again and the next look commit together.
+    with a queue that was purged, and so this one is in another.
+
+    Idempotent: rows that have ended stay as they are.
+    On crash: what is sent again and the next look commit together.
     """
     with db.transaction() as conn:
         found = imports.find(conn, import_id)
@@ -157,7 +162,7 @@ def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None
 
 
 def look_after_all() -> None:
-    """Begin anew to look after imports that are not over after a day: their look may be lost."""
+    """Look again after imports that are not over after a day: their look may be lost."""
     with db.transaction() as conn:
         for import_id in imports.forgotten(conn, A_DAY) if product.is_there() else ():
             look_after(conn, import_id, 0, 0)

@@ -27,9 +27,9 @@ PUT_OFF = RetryOn(
 def deliver_email(email_id: int) -> None:
     """Deliver a stored mail; one already sent is left alone.
 
-    Twice: a copy that meets a live claim snoozes until it ends, since its holder may yet die.
-    Half-way: after the claim ends, sent again once under the same Message-ID, and counted; then it
-    is held.
+    Idempotent: a run that meets a live claim snoozes until it ends, since its holder may yet die.
+    On crash: sent again once under the same Message-ID when the claim ends, and counted as in
+    doubt; then it is held. A shutdown before the end of the mail was sent gives it back instead.
     """
     with db.transaction() as conn:
         email = mail.claim(conn, email_id)

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 def maintain() -> None:
     """Delete expired records of the product every night, and look after old imports.
 
-    Twice: a copy passes over what the other deletes, and finds the rest gone.
-    Half-way: what was deleted is committed; the next run goes on.
+    Idempotent: a second run passes over what the other deletes, and finds the rest gone.
+    On crash: what was deleted is committed; the next run goes on.
     """
     look_after_all()
     deleted = product.prune(settings())

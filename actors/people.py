@@ -20,9 +20,9 @@ REMIND_AFTER = timedelta(days=3)
 def send_welcome_email(user_id: int) -> None:
     """Send the welcome mail; with it commit that it is out, and the reminder in three days.
 
-    Twice: the mail is stored once per user, so a copy finds it sent and does nothing.
-    Half-way: after the claim ends, sent again once under the same Message-ID, and counted; then it
-    is held.
+    Idempotent: the mail is stored once per user, so a second run finds it sent and does nothing.
+    On crash: sent again once under the same Message-ID when the claim ends, and counted as in
+    doubt; then it is held. A shutdown before the end of the mail was sent gives it back instead.
     """
     with db.transaction() as conn:
         email = mail.claim_welcome(conn, user_id)
@@ -42,8 +42,8 @@ def send_welcome_email(user_id: int) -> None:
 def send_onboarding_reminder(user_id: int) -> None:
     """Remind somebody who has not come back; whether that makes sense is asked now.
 
-    Twice: the mail is stored once per user, and delivered once.
-    Half-way: the mail and the job that delivers it commit together, or neither does.
+    Idempotent: the mail is stored once per user, and delivered once.
+    On crash: the mail and the job that delivers it commit together, or neither does.
     """
     with db.transaction() as conn:
         email_id = mail.remind(conn, user_id)

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 def cleanup_old_reports() -> None:
     """Delete reports, and the mails that brought them, after their retention.
 
-    Twice: a copy passes over what the other deletes, and finds the rest gone.
-    Half-way: what was deleted is committed; the next run goes on.
+    Idempotent: a second run passes over what the other deletes, and finds the rest gone.
+    On crash: what was deleted is committed; the next run goes on.
     """
     deleted = reports.prune(settings().report_retention)
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
@@ -36,9 +36,11 @@ def cleanup_old_reports() -> None:
 def daily_report(date: str | None = None) -> None:
     """Store the numbers of a business day, and mail them to each active admin.
 
-    Without a date it is the day before the time that this run is for, whenever it runs. Twice: the
-    numbers of a day are stored once, and an admin's mail about it is. Half-way: the numbers stay,
-    and the next run mails those; the mails commit together, with the jobs that deliver them.
+    Without a date it is the day before the time that this run is for, whenever it runs.
+
+    Idempotent: the numbers of a day are stored once, and so is each admin's mail about it.
+    On crash: the numbers stay, and the next run mails those; the mails commit together, with the
+    jobs that deliver them.
     """
     with db.transaction() as conn:
         day = reports.asked(conn, date, settings().report_zone)

@@ -43,7 +43,8 @@ def source_of(message: dict[str, Any], _reason: str = "") -> str:
 def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
     """Mail the admins that a job of a source is dead.
 
-    Twice: each mail is there once. Half-way: mails and their jobs commit together.
+    Idempotent: each mail is stored once.
+    On crash: mails and their jobs commit together.
     """
     with db.transaction() as conn:
         deliver(conn, sync.died(conn, source_of(message), reason))
@@ -60,7 +61,8 @@ def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
 def sync_record(source: str, external_id: str) -> None:
     """Fetch a record, and write what it has become, its associations and the line of the log.
 
-    Twice: what is as new as ours changes nothing. Half-way: all of it commits together.
+    Idempotent: a record that is as new as ours changes nothing.
+    On crash: all of it commits together.
     """
     with db.transaction() as conn:
         leave = sync.admit(conn, source)
@@ -80,8 +82,8 @@ def sync_record(source: str, external_id: str) -> None:
 def sync_critical_data(source: str, cursor: str | None = None) -> None:
     """Read all that a source has, page by page, and send a job for each record that is newer.
 
-    Twice: a page is landed once, and whoever comes second looks again later. Half-way: each page
-    commits with its jobs and the next cursor, where the next run goes on.
+    Idempotent: a page is stored once, and a second run looks again later.
+    On crash: each page commits with its jobs and the next cursor, where the next run goes on.
     """
     try:
         while not read_page(source, cursor):
@@ -102,7 +104,8 @@ def sync_critical_data(source: str, cursor: str | None = None) -> None:
 def start_syncs() -> None:
     """Begin to sync each source.
 
-    Twice: one that is being synced is left alone. Half-way: the rest is begun the next time.
+    Idempotent: a source that is being synced is left alone.
+    On crash: the next run begins the rest.
     """
     with db.transaction() as conn:
         for source in sync.names(conn):

@@ -18,7 +18,7 @@ def wait_in(queue: str) -> dramatiq.Actor[[int], None]:
         broker=broker, queue_name=queue, actor_name=f"wait_in_{queue}", time_limit=ms(minutes=1)
     )
     def wait(number: int) -> None:  # noqa: ARG001 -- tells jobs apart
-        """Take a moment. Twice: another one. Half-way: likewise."""
+        """Take a moment. Idempotent: another one. On crash: likewise."""
         time.sleep(TAKES_S)
 
     return wait

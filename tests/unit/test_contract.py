@@ -42,6 +42,6 @@ def test_wire_names_are_pinned():
 
 def test_every_actor_says_what_a_copy_and_a_crash_do():
     for actor in ACTORS:
-        assert "Twice: " in actor.fn.__doc__.replace("\n", " ")
-        assert "Half-way: " in actor.fn.__doc__.replace("\n", " ")
+        assert "Idempotent: " in actor.fn.__doc__.replace("\n", " ")
+        assert "On crash: " in actor.fn.__doc__.replace("\n", " ")
         assert actor.options["time_limit"]

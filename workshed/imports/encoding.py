@@ -27,7 +27,7 @@ LONGEST_CELL = 100
 REMEDY = "save the file as UTF-8, or name its encoding (--encoding)"
 _DELIMITERS = re.compile(rb"[\r\n,;\t]")
 GUESSED = "cp1252"
-"""What a file is read as that is no Unicode and of which nobody says what it is."""
+"""What a file is read as that is no Unicode and of which nothing says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,12 @@ def of(file: BinaryIO, given: str | None = None) -> Encoding:
 
 
 def unknown(raw: bytes, line: int, column: str) -> ImportRefusedError:
-    """Return the refusal of a file whose encoding nobody can tell, with hints from one place."""
-    told = hint(raw)
+    """Return the refusal of a file whose encoding is not known, with hints from one place."""
+    hints = hint(raw)
     return ImportRefusedError(
         f"the file is not in UTF-8, and in {label(GUESSED)} it reads "
         f"{raw.decode(GUESSED, 'replace').strip()[:100]!r}, which looks wrong; {REMEDY}"
-        f"{': ' if told else ''}{told}",
+        f"{': ' if hints else ''}{hints}",
         line=line,
         column=column,
     )

@@ -84,7 +84,7 @@ def _person(header: Header, name: str, email: str) -> list[str]:
 def _cells(header: Header, fields: list[str]) -> list[str]:
     """Return the cells of a row without those that the list has added; as it is if it is wider."""
     width = len(header.names)
-    if any(field.strip() for field in fields[width:]):  # of which column each is, nobody knows
+    if any(field.strip() for field in fields[width:]):  # their columns are not known
         return fields
     padded = [*fields, *[""] * (width - len(fields))]
     return [padded[at] for at in header.original]

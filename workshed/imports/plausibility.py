@@ -3,7 +3,7 @@
 Every byte is *some* letter of Windows-1252, so that a file in another encoding decodes without an
 error, into names such as `Jiøí Dvoøák`. What gives them away is where the letters stand: `ø` is a
 vowel, and no Danish name has it before another one. The rules are strict: a name that only might be
-right is refused, because its owner can name the encoding and nobody would notice a wrong name.
+right is refused, because its owner can name the encoding and a wrong name would go unnoticed.
 """
 
 import re
@@ -65,7 +65,7 @@ _NO_BREAK_SPACE = "\u00a0"
 
 
 def is_western(text: str) -> bool:
-    """Tell whether a name or an address reads like Western European text."""
+    """Return whether a name or an address reads like Western European text."""
     return text.isascii() or (_has_plain_marks(text) and all(map(_is_western, _words(text))))
 
 
@@ -96,7 +96,7 @@ def _is_western(word: str) -> bool:
 
 
 def _is_cased(word: str, high: list[int]) -> bool:
-    """Tell whether the letters beyond ASCII are capitals where those around them are."""
+    """Return whether the letters beyond ASCII are capitals where those around them are."""
     if not word[0].isascii() and word[0].islower():
         return False
     around = [letter for letter in word[1:] if letter.isascii() and letter.isalpha()]

@@ -51,7 +51,7 @@ def is_east_asian(text: str) -> bool:
 
 
 def _is_alphabetic(text: str) -> bool:
-    """Tell whether each word is of one alphabet, and has capitals at its beginning alone."""
+    """Return whether each word is of one alphabet, and has capitals at its beginning alone."""
     for word in "".join(" " if letter in _BETWEEN else letter for letter in text).split():
         if not all(letter.isalpha() for letter in word):
             return False

@@ -2,7 +2,7 @@
 
 The places of single letters do not tell all languages apart: `Käthe` in Windows-1252 is `Kõthe` in
 the DOS encoding CP850, which may be Estonian. The letters of a whole file do: the `ö` of `Jörg` is
-no letter in CP850. A file in which every name is one in both can only be told by its owner.
+no letter in CP850. Where every name of a file is one in both, only its owner knows.
 """
 
 import re

@@ -180,7 +180,7 @@ def lock(conn: Connection, import_id: int) -> Import:
 
 
 def hold(conn: Connection, import_id: int) -> Import:
-    """Return an import that nobody deletes until the transaction ends; raises `RecordMissing`.
+    """Return an import, locked against deletion until the transaction ends; raises `RecordMissing`.
 
     Whose rows are worked on: who deletes it would wait for them, and its rows' end for it.
     """
@@ -225,7 +225,7 @@ def begin(conn: Connection, import_id: int) -> None:
 def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Part]:
     """Return the next rows for which jobs are to be sent, `size` each, at most so many.
 
-    Whoever asks sends them in the same transaction, and asks again until there are none.
+    The caller sends them in the same transaction, and asks again until there are none.
     """
     found = lock(conn, import_id)
     if found.state != "processing":

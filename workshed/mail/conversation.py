@@ -74,7 +74,7 @@ def hang_up(client: smtplib.SMTP) -> None:
 
 @contextmanager
 def dropped_on_error(client: smtplib.SMTP) -> Generator[None]:
-    """Hang up when anything goes wrong, an interrupt included: nobody may reuse half a mail."""
+    """Hang up when anything goes wrong, an interrupt included: nothing may reuse half a mail."""
     try:
         yield
     except BaseException:

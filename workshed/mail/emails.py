@@ -257,7 +257,7 @@ def hold(conn: Connection, email_id: int) -> bool:
     query = """
         UPDATE product.emails
            SET state = 'unknown', claim = NULL, claimed_until = NULL,
-               last_error = COALESCE(last_error, 'whoever sent it has died')
+               last_error = COALESCE(last_error, 'the worker that sent it has died')
          WHERE id = %s
            AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now())
     """

@@ -1,4 +1,4 @@
-"""What a mail server is told about a mail, and the mail itself."""
+"""A mail as a mail server gets it: sender, recipient, and the mail itself."""
 
 from dataclasses import dataclass
 

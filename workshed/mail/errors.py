@@ -77,7 +77,7 @@ class MailLoginRefusedError(MailServerError):
     of_server = True
 
     def __init__(self, server: str, reason: str) -> None:
-        """Keep what the server said, never what it was told."""
+        """Keep what the server said, never what was sent to it."""
         super().__init__(f"the mail server {server} refused the login: {reason}")
         self.server = server
         self.reason = reason
@@ -151,7 +151,7 @@ class MailServerAway(Snooze):
     def __init__(self, delay: timedelta, server: str, said: str, *, is_held: bool) -> None:
         """Keep what is wrong, in the words of the server where it said something.
 
-        `is_held`: nobody sends anything through it for so long.
+        `is_held`: no mail is sent through it for so long.
         """
         super().__init__(delay, said)
         self.server = server

@@ -23,7 +23,7 @@ class File:
 def attach(conn: Connection, email_id: int, files: Sequence[File]) -> None:
     """Give a mail its files, unless it has some: with those its text was written.
 
-    In the transaction that stores the mail, which holds up whoever stores it again.
+    In the transaction that stores the mail, which holds up a second one that stores it.
     """
     if not files or of(conn, email_id):
         return

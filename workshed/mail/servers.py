@@ -174,7 +174,7 @@ def troubles(conn: Connection) -> list[Trouble]:
 
 
 def _probe(conn: Connection, leave: Leave) -> bool:
-    """Be the one that tries a server which was held; nobody else does meanwhile."""
+    """Be the only one that tries a server which was held."""
     query = """
         UPDATE product.mail_servers SET probe_at = %(since)s
          WHERE name = %(server)s AND held_until <= %(since)s

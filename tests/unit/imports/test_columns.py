@@ -68,6 +68,7 @@ def skipped(content, layout=AS_FOUND):
         ("name,email,city,zip", "Ada Lovelace,ada@example.org", ["city", "zip"]),
         ('"name", "email"', '"Ada Lovelace", "ada@example.org"', []),
         ("name; email", "Ada Lovelace; ada@example.org", []),
+        ('x; "a,b,c,d"; "name"; "email"', "1; 2; Ada Lovelace; ada@example.org", ["x", "a,b,c,d"]),
         ("Nombre,Apellidos,Correo electrónico", "Ada,Lovelace,ada@example.org", []),
         ("id,id,name,email", "1,2,Ada Lovelace,ada@example.org", ["id", "id"]),
         ("\ufeffname,email\u200b", "Ada Lovelace,ada@example.org", []),
