@@ -18,7 +18,7 @@ def wait_in(queue: str) -> dramatiq.Actor[[int], None]:
         broker=broker, queue_name=queue, actor_name=f"wait_in_{queue}", time_limit=ms(minutes=1)
     )
     def wait(number: int) -> None:  # noqa: ARG001 -- tells jobs apart
-        """Take a moment. Idempotent: another one. On crash: likewise."""
+        """Take a moment; a second run takes another."""
         time.sleep(TAKES_S)
 
     return wait
