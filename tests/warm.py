@@ -12,8 +12,10 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 # None that reads its environment as it is imported, as dramatiq does; and nothing of ours.
@@ -75,11 +77,33 @@ class Warm:
         self._process.stdout.close()
 
     def start(self, *words, env, log):
-        """`python -m WORDS` in the folder of its log, as the leader of a process group."""
-        log.touch()  # it can be read at once
-        status = log.with_name(f"{log.name}.exit")
+        """Start a module, or what comes after `-c`, in the folder of its log.
+
+        It leads a process group.
+        """
+        how = words if words[0] == "-c" else ("-m", *words)
+        return self._start(how, env, log.parent, log, log)
+
+    def run(self, *words, env, folder, within_s):
+        """`python WORDS` in a folder to its end: a module, a script, or what comes after `-c`."""
+        with tempfile.TemporaryDirectory() as place:
+            out, err = Path(place, "out"), Path(place, "err")
+            program = self._start(words, env, folder, out, err)
+            try:
+                code = program.wait(within_s)
+            except subprocess.TimeoutExpired as late:
+                os.killpg(program.pid, signal.SIGKILL)
+                program.wait(60)
+                raise AssertionError(f"{out.read_text()}{err.read_text()}") from late
+            return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+    def _start(self, words, env, folder, out, err):
+        for file in (out, err):
+            file.touch()  # it can be read at once
+        status = out.with_name(f"{out.name}.exit")
         status.unlink(missing_ok=True)  # of one that wrote to the same log before
-        wanted = {"words": words, "env": env, "log": str(log), "status": str(status)}
+        files = {"out": str(out), "err": str(err), "status": str(status)}
+        wanted = {"words": words, "env": env, "folder": str(folder), **files}
         with self._asking:
             self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
             self._process.stdin.flush()
@@ -114,21 +138,38 @@ def serve():
         sys.stdout.flush()
 
 
-def become(words, env, log, status):
+def become(words, env, folder, out, err, status):
     """Do as a new Python does with these words, variables and files."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-    with Path(os.devnull).open() as nothing, Path(log).open("ab") as out:
-        for file, number in ((nothing, 0), (out, 1), (out, 2)):
+    with (
+        Path(os.devnull).open() as nothing,
+        Path(out).open("ab") as said,
+        Path(err).open("ab") as failed,
+    ):
+        for file, number in ((nothing, 0), (said, 1), (failed, 2)):
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(env)
-    os.chdir(folder := Path(log).parent)
-    sys.path[:1] = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
-    sys.argv[1:] = words[1:]
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    os.chdir(folder)
+    sys.path[:1] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    execute(*words)
+
+
+def execute(first, *words):
+    """Run a module, code or a script, with what is left of the words as its arguments."""
+    if first == "-m":
+        sys.argv[1:] = words[1:]
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv[:] = ["-c", *words[1:]]
+        sys.modules["__main__"] = main = types.ModuleType("__main__")
+        exec(compile(words[0], "<string>", "exec"), vars(main))  # noqa: S102 -- what a test wrote
+    else:
+        sys.argv[:] = [first, *words]
+        runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,13 @@ from tests.processes import started_by
 
 READY = "Worker process is ready for action."
 RELAY_READY = "relay is at work"
+CLOCK = (
+    "-c",
+    "import sys; sys.argv[0] = 'periodiq'; from periodiq import entrypoint; entrypoint()",
+)
+"""What the program `periodiq` is; Workshed knows it by its name."""
+RUNS_S = 240
+"""A program that has not ended by then hangs."""
 
 
 class Worker:
@@ -36,7 +43,7 @@ class Worker:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(60)
 
-    def stop(self, timeout=30):
+    def stop(self, timeout=90):
         """Stop in good order; return the exit code."""
         self.process.terminate()
         return self.process.wait(timeout)
@@ -96,22 +103,37 @@ def start_worker(warm, environment, numbers, broker, tmp_path, eventually):
 
 
 @pytest.fixture
-def run_apart(tmp_path):
-    """`run_apart("-m", "dramatiq", …, NAME=value)`: run Python to its end."""
+def run_apart(warm, tmp_path):
+    """`run_apart("-m", "dramatiq", …, NAME=value)`: run Python to its end.
+
+    From the warm process, too: most of what a command takes is the import of others' packages.
+    """
 
     def run_apart(*words, **env):
-        return subprocess.run(
+        env = {**os.environ, **env}
+        return warm.run(*words, env=env, folder=tmp_path, within_s=RUNS_S)
+
+    return run_apart
+
+
+@pytest.fixture
+def run_cold(tmp_path):
+    """`run_cold("-P", "-c", …)`: the same from nothing, for what depends on the imports."""
+
+    def run_cold(*words, **env):
+        done = subprocess.run(
             [sys.executable, *words],
             env={**os.environ, **env},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=RUNS_S,
             check=False,
         )
+        return done.returncode, done.stdout + done.stderr
 
-    return run_apart
+    return run_cold
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ cli.watch_logs = watch_logs
 def boot(environment, broker, run):
     """Start a worker that should refuse; its exit code and what it wrote."""
 
-    def boot(*options, module="actors", **env):
+    def boot(*options, module="actors", start=run, **env):
         command = ["-m", "dramatiq", module, "-p", "1", "-t", "2", *options]
-        return run(*command, **{**environment, **env})
+        return start(*command, **{**environment, **env})
 
     return boot
 
@@ -66,14 +66,14 @@ def test_a_typo_in_q_is_refused_with_the_likely_queue(boot):
     ],
 )
 def test_why_a_worker_does_not_start_is_read_by_a_slow_master(
-    boot, environment, tmp_path, words, options, expected
+    boot, run_cold, environment, tmp_path, words, options, expected
 ):
     """Stock dramatiq reads no more once its workers have ended, and then says nothing at all."""
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     (tmp_path / "mine.py").write_text(f"from actors import *\n{words}\n")
     path = f"{tmp_path}:{environment['PYTHONPATH']}"
 
-    code, said = boot(*options, module="mine", PYTHONPATH=path)
+    code, said = boot(*options, module="mine", start=run_cold, PYTHONPATH=path)
 
     assert code != 0
     assert expected in said

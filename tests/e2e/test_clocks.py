@@ -2,12 +2,9 @@
 
 import os
 import re
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -15,21 +12,23 @@ import pytest
 from brokers.errors import EXIT_USAGE
 from tests.e2e.workers.supervised import ask_there
 
-PERIODIQ = Path(sys.executable).with_name("periodiq")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE = (datetime.now(UTC) + DAY).replace(hour=9, minute=0, second=0, microsecond=0)
 """Tomorrow's: what a relay sends says when it was made, and may not be a month old."""
 MOMENTS = timedelta(seconds=8)
 """Before a time: so long a clock takes to start."""
 
-# What a clock's host takes for the time is in a file, which may change.
+# What a clock's host takes for the time is in a file, which may change. The rest is the stock
+# program.
 MOVED = """
-import os, threading
+import os, signal, sys, threading
 from pathlib import Path
 from urllib.request import urlopen
 import time_machine
 
 FILE = Path(os.environ["MOVED"])
+if "BLOCKED" in os.environ:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
 text = FILE.read_text()
 place = time_machine.travel(text, tick=True).start()
 
@@ -42,6 +41,11 @@ def follow(text):
             place.move_to(text)
 
 threading.Thread(target=follow, args=[text], daemon=True).start()
+
+from periodiq import entrypoint
+
+sys.argv[0] = "periodiq"  # by which Workshed knows it
+entrypoint()
 """
 
 ACTORS = """
@@ -95,8 +99,7 @@ def rows(connect):
 def _moved(connect, tmp_path):
     """The actors, the table in which they note that they ran, and clocks that can be moved."""
     (tmp_path / "sundial.py").write_text(ACTORS)
-    (tmp_path / "moved").mkdir()
-    (tmp_path / "moved" / "sitecustomize.py").write_text(MOVED)
+    (tmp_path / "moved_periodiq.py").write_text(MOVED)
     conn = connect(autocommit=True)
     conn.execute("CREATE TABLE public.runs (job text, planned timestamptz)")
     conn.execute("CREATE TABLE public.clock (shift interval)")
@@ -127,13 +130,9 @@ def move(rows, tmp_path):
 class Clock:
     """A `periodiq` process."""
 
-    def __init__(self, log, env, before):
+    def __init__(self, warm, log, env):
         self.log = log
-        with log.open("wb") as out:
-            words = [*before, PERIODIQ, "sundial"]
-            self.process = subprocess.Popen(
-                words, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent
-            )
+        self.process = warm.start("moved_periodiq", "sundial", env=env, log=log)
 
     @property
     def text(self):
@@ -145,15 +144,14 @@ class Clock:
 
 
 @pytest.fixture
-def start_clock(environment, broker, tmp_path):
+def start_clock(warm, environment, broker, tmp_path):
     """Start `periodiq sundial`, whose host has the time that was set by `move`."""
     clocks = []
 
-    def start(*before, **env):
-        path = f"{tmp_path / 'moved'}:{environment['PYTHONPATH']}"
+    def start(**env):
         variables = {**os.environ, **environment, **env}
-        variables |= {"PYTHONPATH": path, "MOVED": str(tmp_path / "moved.txt")}
-        clock = Clock(tmp_path / f"clock-{len(clocks)}.log", variables, before)
+        variables |= {"MOVED": str(tmp_path / "moved.txt")}
+        clock = Clock(warm, tmp_path / f"clock-{len(clocks)}.log", variables)
         clocks.append(clock)
         return clock
 
@@ -213,6 +211,7 @@ def settled(rows, eventually):
     return settled
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("job", "at"),
     [
@@ -316,7 +315,7 @@ def test_an_outage_of_three_days(start_worker, start_clock, move, runs, settled,
 def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eventually):
     """Stock `periodiq` waits for SIGALRM: where another thread gets that, it waits for ever."""
     move(NINE - HOUR)
-    clock = start_clock("env", "--block-signal=ALRM")
+    clock = start_clock(BLOCKED="yes")
 
     made = "SELECT planned FROM jobs.occurrences WHERE job = 'often' AND made_by = 'clock'"
     eventually(lambda: len(rows(made)) >= 3 or not clock.runs)

@@ -25,8 +25,8 @@ VARIES = {
 """What differs between two runs of the demo."""
 
 
-def test_every_step_is_seen_and_everything_stops(run, tmp_path):
-    code, said = run("-P", "-c", DEMO)
+def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
+    code, said = run_cold("-P", "-c", DEMO)
 
     assert code == 0, said
     assert "Every step was seen" in said
@@ -112,11 +112,11 @@ def test_bars_grow_on_a_terminal():
     assert re.search(r"^queued .* 0/12 ", shown, re.MULTILINE)
 
 
-def test_a_step_that_was_not_seen_is_named_and_fails(run, tmp_path):
+def test_a_step_that_was_not_seen_is_named_and_fails(run_cold, tmp_path):
     """A worker that finds other actors: nothing is sent, and the demo says so."""
     (tmp_path / "actors.py").write_text("raise ImportError('broken on purpose')\n")
 
-    code, said = run("-P", "-c", DEMO)
+    code, said = run_cold("-P", "-c", DEMO)
 
     assert code == 1
     assert "not seen: ada@example.org: sent" in said

@@ -3,9 +3,6 @@
 import contextlib
 import os
 import secrets
-import subprocess
-import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -17,6 +14,7 @@ from brokers.publisher import EXCHANGE
 from brokers.queues import QUEUES
 from console.web.desk import keyset
 from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from tests.e2e.conftest import CLOCK
 from tests.e2e.desk import running
 from tests.e2e.parts import Parts
 from tests.integration.campaigns.conftest import Post
@@ -127,7 +125,6 @@ with db.transaction() as conn:
     activate(conn, ada.id)
     assert people.with_address(conn, "ADA@example.org").activated_at
 """
-PERIODIQ = Path(sys.executable).with_name("periodiq")
 NO_RELAY = {"WORKSHED_RELAY_FORK": "false"}
 
 
@@ -147,22 +144,15 @@ def parts(database, vhost, rabbitmq, programs, environment, tmp_path):
 
 
 @pytest.fixture
-def beside(environment, tmp_path):
-    """`beside("relay", words, env)`: another process, until the test ends; its log."""
+def beside(warm, environment, tmp_path):
+    """`beside("relay", words, env)`: another program, until the test ends; its log."""
     with contextlib.ExitStack() as stack:
 
         def start(name, words, env):
             log = tmp_path / f"{name}.log"
-            with log.open("wb") as out:
-                process = subprocess.Popen(
-                    words,
-                    env={**os.environ, **environment, **env, "WORKSHED_METRICS": "false"},
-                    cwd=tmp_path,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                )
-            stack.callback(process.wait, 30)
+            variables = {**os.environ, **environment, **env, "WORKSHED_METRICS": "false"}
+            process = warm.start(*words, env=variables, log=log)
+            stack.callback(process.wait, 90)
             stack.callback(process.terminate)
             return log
 
@@ -176,9 +166,8 @@ def all_parts(parts, start_worker, beside, environment):
     for pool, names in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
         env = parts.env(f"worker-{pool}", "worker") | NO_RELAY
         logs.append(start_worker("parts", "actors", options=["-Q", *names], env=env).log)
-    relay = [sys.executable, "-m", "brokers.relay"]
-    logs.append(beside("relay", relay, parts.env("relay", "relay")))
-    logs.append(beside("clock", [PERIODIQ, "parts"], parts.env(None, "clock")))
+    logs.append(beside("relay", ["brokers.relay"], parts.env("relay", "relay")))
+    logs.append(beside("clock", [*CLOCK, "parts"], parts.env(None, "clock")))
     return logs
 
 
@@ -305,6 +294,7 @@ def console(parts, warm, broker, environment, servers, tmp_path):
     return run
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("role", ACCOUNTS)
 def test_all_pages_are_shown_as_a_role(console, superuser, tmp_path, role):
     """Each with rows of all that it shows, also as JSON, and all downloads."""

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.servers.ports import HOST, RANGE
+from tests.e2e.conftest import CLOCK
 from tests.pages import block
 from tests.processes import started_by
 from tests.transcripts import check, shell, steps
@@ -442,17 +443,10 @@ def test_the_page_of_an_application_shows_what_it_has_sent(run, broker, environm
 
 
 @pytest.fixture
-def relay_alone(environment, tmp_path):
+def relay_alone(warm, environment, tmp_path):
     """`workshed relay`, and what it has written."""
     log = tmp_path / "relay.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "console", "relay"],
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
+    process = warm.start("console", "relay", env={**os.environ, **environment}, log=log)
     yield SimpleNamespace(process=process, text=log.read_text)
     process.kill()
     process.wait(60)
@@ -492,18 +486,11 @@ def tick(): pass
 
 
 @pytest.fixture
-def clock(environment, broker, tmp_path):
+def clock(warm, environment, broker, tmp_path):
     """`periodiq clockwork`, and what it has written."""
     (tmp_path / "clockwork.py").write_text(CLOCKWORK)
     log = tmp_path / "clock.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("periodiq"), "clockwork"],
-            env={**os.environ, **environment},
-            cwd=tmp_path,
-            stdout=out,
-            stderr=out,
-        )
+    process = warm.start(*CLOCK, "clockwork", env={**os.environ, **environment}, log=log)
     yield SimpleNamespace(process=process, text=log.read_text)
     process.kill()
     process.wait(60)

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import dramatiq
@@ -12,6 +10,7 @@ import pytest
 
 from console.servers.ports import HOST, free_ports
 from tests import monitoring
+from tests.e2e.conftest import CLOCK
 from tests.monitoring import Prometheus
 
 pytestmark = pytest.mark.timeout(900)  # a page, a rule and a fault after the other
@@ -99,22 +98,14 @@ def rabbitmq_page(servers):
 
 
 @pytest.fixture
-def start(environment, tmp_path):
-    """`start("clock", "-m", "periodiq", "work")`: a program and what it has written."""
+def start(warm, environment, tmp_path):
+    """`start("relay", "console", "relay")`: a program and what it has written."""
     with contextlib.ExitStack() as opened:
 
         def one(name, *words, **env):
             log = tmp_path / f"{name}.log"
-            out = opened.enter_context(log.open("wb"))
-            process = subprocess.Popen(
-                [sys.executable, *words],
-                env={**os.environ, **environment, **env},
-                cwd=tmp_path,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-            opened.callback(process.wait, 30)
+            process = warm.start(*words, env={**os.environ, **environment, **env}, log=log)
+            opened.callback(process.wait, 60)
             opened.callback(process.kill)
             return SimpleNamespace(process=process, text=log.read_text, kill=process.kill)
 
@@ -136,9 +127,9 @@ def world(start, start_worker, wires, vhost, database, broker):
         "WORKSHED_BROKER_URL": rabbitmq.url(vhost),
     }
     return SimpleNamespace(
-        clock=start("clock", "-c", "from periodiq import entrypoint; entrypoint()", "work"),
-        relay=start("relay", "-m", "console", "relay"),
-        far_relay=start("far-relay", "-m", "console", "relay", **cut),
+        clock=start("clock", *CLOCK, "work"),
+        relay=start("relay", "console", "relay"),
+        far_relay=start("far-relay", "console", "relay", **cut),
         worker=start_worker("work", options=("-Q", "default")),
     )
 

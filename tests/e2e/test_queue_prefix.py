@@ -133,7 +133,7 @@ def test_jobs_run_beside_a_program_that_owns_a_queue_of_the_same_name(
 
 
 def test_commands_and_doctor_know_the_queues_by_their_own_names(
-    workshed, worker, noted, rabbitmq, foreign, eventually
+    workshed, worker, noted, rabbitmq, foreign, count, eventually
 ):
     made = workshed("broker", "setup", "--import", "shared_jobs")
     assert set(made.split()) == {"default", "invoices", "low"}
@@ -155,7 +155,7 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
     workshed("dead", "requeue", "default", "--yes")
 
     with worker():
-        eventually(lambda: noted() == ["dead"])
+        eventually(lambda: noted() == ["dead"] and count("jobs.relays"))
         words = ("--import", "shared_jobs", "--processes", "1", "--threads", "2")
         told = json.loads(workshed("doctor", "--json", *words))["checks"]
 

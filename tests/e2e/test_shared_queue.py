@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -19,7 +17,7 @@ def {name}(): ...
 
 
 @pytest.fixture
-def programs(broker, vhost, servers, environment, numbers, tmp_path):
+def programs(warm, broker, vhost, servers, environment, numbers, tmp_path):
     """`programs("shop", "blog")`: a worker of each runs until the test ends."""
     started = []
     env = {
@@ -32,13 +30,9 @@ def programs(broker, vhost, servers, environment, numbers, tmp_path):
     def start(*names):
         for name in names:
             (tmp_path / f"{name}_jobs.py").write_text(JOBS.format(name=name))
-            with (tmp_path / f"{len(started)}.log").open("wb") as log:
-                words = [sys.executable, "-m", "dramatiq", "-p", "1", "-t", "1", f"{name}_jobs"]
-                started.append(
-                    subprocess.Popen(
-                        words, env={**os.environ, **env}, cwd=tmp_path, stdout=log, stderr=log
-                    )
-                )
+            log = tmp_path / f"{len(started)}.log"
+            words = ["dramatiq", "-p", "1", "-t", "1", f"{name}_jobs"]
+            started.append(warm.start(*words, env={**os.environ, **env}, log=log))
         return env
 
     yield start

@@ -1,5 +1,6 @@
 """The shop in headless Chromium, with a real worker behind it."""
 
+import os
 import secrets
 from datetime import timedelta
 from decimal import Decimal
@@ -9,24 +10,25 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.test_pictures_page import complaints, jpeg, shoot
-from tests.integration.notifications.served import Served
+from tests.integration.notifications.served import ROOT, Served
 from workshed import db, orders, people, reports
 from workshed.orders import Line
 from workshed.settings import settings
 
 __all__ = ["complaints", "shoot"]
 
-SITE = ("-m", "uvicorn", "--factory", "console.demo.site:create_app", "--port", "0")
+SITE = ("uvicorn", "--factory", "console.demo.site:create_app", "--port", "0")
 ROWS = 5_000
 
 
 @pytest.fixture
-def site(broker, environment, tmp_path, monkeypatch):
+def site(warm, broker, environment, tmp_path, monkeypatch):
     """A process that serves the shop, the pictures, and the page to unsubscribe."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))
     settings.cache_clear()
-    served = Served.started(tmp_path / "site.log", *SITE)
+    log, env = tmp_path / "site.log", {**os.environ, "PYTHONPATH": str(ROOT)}
+    served = Served(warm.start(*SITE, env=env, log=log), log)
     yield served
     served.end()
     assert "Traceback" not in served.text()
@@ -224,6 +226,7 @@ def test_a_taken_address_is_told_of_with_what_was_given(open_page, sold, shoot, 
     shoot(page, "shop-taken")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_the_shop_fits_any_screen(open_page, sold, shoot, width, dark):

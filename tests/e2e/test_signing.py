@@ -1,9 +1,6 @@
 """Signed messages with real processes: workers, their relay, the command line; and no key shown."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pika
 import pytest
@@ -53,20 +50,12 @@ def keys(monkeypatch):
 
 
 @pytest.fixture
-def enqueue(environment, tmp_path):
+def enqueue(environment, run_apart):
     """`enqueue("note", 1)`: by a command line, with the keys that are used."""
 
     def enqueue(actor, number):
         words = ["enqueue", actor, str(number), "--import", "signed_jobs"]
-        done = subprocess.run(
-            [sys.executable, "-m", "console", *words],
-            env={**os.environ, **environment},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        done = run_apart("-m", "console", *words, **environment)
         assert done.returncode == 0, done.stderr
 
     return enqueue

@@ -4,9 +4,6 @@ import contextlib
 import json
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -35,7 +32,6 @@ with db.transaction() as conn:
 """
 SHOWN = pages.block("docs/roles.md", "export WORKSHED_BROKER_URL='amqps")
 MANAGEMENT = {"management": "MANAGEMENT"}
-WORKSHED = Path(sys.executable).with_name("workshed")
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +62,14 @@ def workshed(by_tls, run_apart):
 
 
 @pytest.fixture
-def beside(by_tls, tmp_path):
+def beside(warm, by_tls, tmp_path):
     """`beside("relay")`: a command that runs until the test ends; its log."""
     with contextlib.ExitStack() as stack:
 
         def start(*words):
             log = tmp_path / f"{words[0]}.log"
-            with log.open("wb") as out:
-                process = subprocess.Popen(
-                    [WORKSHED, *words],
-                    env={**os.environ, **by_tls},
-                    cwd=tmp_path,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                )
-            stack.callback(process.wait, 30)
+            process = warm.start("console", *words, env={**os.environ, **by_tls}, log=log)
+            stack.callback(process.wait, 90)
             stack.callback(process.terminate)
             return log
 

@@ -8,14 +8,13 @@ import pytest
 
 from tests.e2e.test_clocks import (
     HOUR,
-    MOVED,
     NINE,
     _moved,
     move,
     rows,
     start_clock,
 )
-from tests.faults.experiment import FOLDER, Remedy, Result, experiment
+from tests.faults.experiment import Remedy, Result, experiment
 
 __all__ = ["_moved", "move", "rows", "start_clock"]
 
@@ -98,9 +97,6 @@ class Hosts:
 @pytest.fixture
 def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
     (tmp_path / "sundial.py").write_text(ACTORS)
-    # Python imports the first one of that name only, and clocks are to be patched as well.
-    patched = (FOLDER / "patched" / "sitecustomize.py").read_text()
-    (tmp_path / "moved" / "sitecustomize.py").write_text(patched + MOVED)
     return Hosts(start_worker, start_clock, eventually)
 
 
