@@ -24,6 +24,7 @@ from brokers.testing.server import RabbitMQ
 from console.servers import Servers, postgres
 from console.servers.mail import MailCatcher
 from tests import tls
+from tests.databases import HINT, SharedDatabase, fresh_database, run, sibling
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.warm import Warm
@@ -199,18 +200,42 @@ def programs(servers):
 @pytest.fixture(scope="session")
 def template_database(servers):
     """The name of a migrated database that nobody works in."""
-    with _database(servers.database_url) as name:
-        url = _sibling(servers.database_url, name)
+    with fresh_database(servers.database_url) as name:
+        url = sibling(servers.database_url, name)
         with db.Connection.connect(url, autocommit=True) as conn:
             migrate(conn, STREAMS)
         yield name
 
 
+@pytest.fixture(scope="session")
+def shared_database(servers, template_database):
+    """The database that the tests of this process use, one after the other."""
+    shared = SharedDatabase(servers, template_database)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def database_url(servers, template_database):
-    """A migrated, empty database of this test."""
-    with _database(servers.database_url, template_database) as name:
-        yield _sibling(servers.database_url, name)
+def fresh_database_url(servers, template_database):
+    """A migrated, empty database that was made for this test, which may change anything in it."""
+    with fresh_database(servers.database_url, template_database) as name:
+        yield sibling(servers.database_url, name)
+
+
+@pytest.fixture
+def database_url(request):
+    """A migrated, empty database, which `@pytest.mark.fresh_database` has made for this test.
+
+    Without that mark it is the one that the tests of this process share: a test may write any rows,
+    but fails if it leaves a changed table, function or setting.
+    """
+    if request.node.get_closest_marker("fresh_database"):
+        yield request.getfixturevalue("fresh_database_url")
+        return
+    shared = request.getfixturevalue("shared_database")
+    yield shared.take()
+    if changed := shared.give_back():
+        pytest.fail(HINT.format(" and ".join(sorted(changed))), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -230,27 +255,27 @@ def ca(authority):
 def owned_template(servers):
     """The names of a migrated database and of its owner, who makes roles and is no superuser."""
     owner = f"owner_{secrets.token_hex(6)}"
-    _run(servers.database_url, f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{OWNERS}'")
-    with _database(servers.database_url, owner=owner) as name:
+    run(servers.database_url, f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{OWNERS}'")
+    with fresh_database(servers.database_url, owner=owner) as name:
         with db.Connection.connect(_owned(servers, name, owner), autocommit=True) as conn:
             migrate(conn, STREAMS)
         yield name, owner
-    _run(servers.database_url, f"DROP ROLE {owner}")
+    run(servers.database_url, f"DROP ROLE {owner}")
 
 
 @pytest.fixture
 def owned_database_url(servers, owned_template):
     """A migrated, empty database of this test, by its owner."""
     template, owner = owned_template
-    with _database(servers.database_url, template, owner) as name:
+    with fresh_database(servers.database_url, template, owner) as name:
         yield _owned(servers, name, owner)
 
 
 @pytest.fixture
 def empty_database_url(servers):
     """A database of this test that was never migrated."""
-    with _database(servers.database_url) as name:
-        yield _sibling(servers.database_url, name)
+    with fresh_database(servers.database_url) as name:
+        yield sibling(servers.database_url, name)
 
 
 @pytest.fixture
@@ -318,29 +343,8 @@ def database(database_url, monkeypatch):
     settings.cache_clear()
 
 
-@contextlib.contextmanager
-def _database(url, template="template0", owner=None):
-    name = f"test_{secrets.token_hex(6)}"
-    # Copying the files costs less than writing all of them to the log as well.
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy")
-    whose = sql.SQL("DEFAULT") if owner is None else sql.Identifier(owner)
-    _run(url, create.format(sql.Identifier(name), sql.Identifier(template), whose))
-    yield name
-    _run(url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _run(url, query):
-    with psycopg.connect(url, autocommit=True) as conn:  # a test may have restarted the server
-        conn.execute(query)
-
-
-def _sibling(url, database):
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"/{database}"))
-
-
 def _owned(servers, database, owner):
-    parts = urlsplit(_sibling(servers.database_url, database))
+    parts = urlsplit(sibling(servers.database_url, database))
     at = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{owner}:{OWNERS}@{at}"))
 
@@ -482,7 +486,7 @@ def rabbitmq(servers, managed):
 @pytest.fixture
 def vhost(servers, rabbitmq):
     """The AMQP URL of a virtual host of this test."""
-    return _sibling(servers.broker_url, rabbitmq.vhost)
+    return sibling(servers.broker_url, rabbitmq.vhost)
 
 
 # Mail

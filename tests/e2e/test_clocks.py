@@ -12,6 +12,8 @@ import pytest
 from brokers.errors import EXIT_USAGE
 from tests.e2e.workers.supervised import ask_there
 
+pytestmark = pytest.mark.fresh_database  # its clock is replaced
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NINE = (datetime.now(UTC) + DAY).replace(hour=9, minute=0, second=0, microsecond=0)
 """Tomorrow's: what a relay sends says when it was made, and may not be a month old."""

@@ -93,6 +93,7 @@ def the_clock_stands(conn, project):
     conn.execute(sql.SQL(query).format(now))
 
 
+@pytest.mark.fresh_database
 def test_the_example_does_what_its_page_says(
     project, the_clock_stands, start_worker, run, environment, conn, eventually
 ):

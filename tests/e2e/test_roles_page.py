@@ -53,6 +53,7 @@ def test_who_owns_the_database_migrates_it_and_is_no_superuser(servers, tmp_path
             conn.execute(f"DROP ROLE {name}_owner")
 
 
+@pytest.mark.fresh_database
 def test_a_sender_has_the_rights_and_the_timeouts_that_the_page_gives_it(own, conn, database):
     assert "ERROR" not in own(MAKE)
     for statement in (MEMBER, SENDERS, TIMEOUTS):

@@ -48,6 +48,7 @@ def as_worker(conn, database, tmp_path):
     conn.commit()
 
 
+@pytest.mark.fresh_database
 def test_with_the_rights_of_the_page_a_worker_and_a_relay_work_and_run_what_sql_has_stored(
     as_worker, start_worker, conn, count, eventually
 ):

@@ -108,6 +108,7 @@ def test_the_page_names_all_that_the_function_takes(conn):
     assert {"actor", *re.findall(r"`([a-z_]+)`", said)} == {*takes[0], *options}
 
 
+@pytest.mark.fresh_database
 def test_a_role_that_has_what_the_page_grants_may_send(conn, database_url):
     role = f"shop_{secrets.token_hex(6)}"
     queues.declare(conn, {"invoices": "quorum"})

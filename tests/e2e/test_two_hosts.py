@@ -110,6 +110,7 @@ def send(broker, numbers):
     broker.enqueue_many([Message("parts", "make", (number,), {}, {}) for number in numbers])
 
 
+@pytest.mark.fresh_database
 def test_a_host_that_is_cut_off_loses_nothing_and_the_other_one_goes_on(
     network, start_on, broker, effects, workshed, eventually
 ):

@@ -53,6 +53,12 @@ class Drain:
 
 
 @pytest.fixture
+def database_url(fresh_database_url):
+    """A database of its own: an experiment changes tables, and hurts what is in them."""
+    return fresh_database_url
+
+
+@pytest.fixture
 def drain():
     return Drain()
 

@@ -90,6 +90,7 @@ def test_no_time_limit_loses_a_connection_of_the_pool():
             assert second.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.fresh_database
 @pytest.mark.usefixtures("database")
 def test_no_time_limit_strikes_in_a_commit(conn, connect):
     """A constraint that is checked at the end keeps the commit busy beyond the limit."""

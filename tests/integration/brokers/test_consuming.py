@@ -227,6 +227,7 @@ def test_a_stop_gives_back_what_cannot_be_stored(runs, working, servers, rabbitm
     eventually(lambda: rabbitmq.depth("default") == 1)
 
 
+@pytest.mark.fresh_database
 def test_a_failure_that_time_does_not_mend_goes_to_the_dead_queue(
     runs, working, rows, connect, rabbitmq, eventually
 ):

@@ -99,6 +99,7 @@ def test_a_report_that_nobody_expects_is_not_missing(conn, declare, look, change
     assert math.isnan(look("report_age_seconds"))
 
 
+@pytest.mark.fresh_database
 def test_without_the_product_there_is_no_report_to_tell_of(conn, declare, look):
     declare("daily_report")
     conn.execute("DROP SCHEMA product CASCADE")

@@ -50,6 +50,7 @@ def test_mails_that_are_held_are_counted(conn, look):
     assert look()[1] == 1
 
 
+@pytest.mark.fresh_database
 def test_without_the_product_there_is_nothing_to_tell(conn, look):
     conn.execute("DROP SCHEMA product CASCADE")
 

@@ -215,6 +215,7 @@ def test_throws_may_be_a_list(failing_with, working, rows, eventually):
         eventually(lambda: len(rows("SELECT 1 FROM jobs.dead")) == 2)
 
 
+@pytest.mark.fresh_database
 def test_a_job_whose_lock_is_held_for_too_long_is_tried_again(
     actor, working, relaying, rows, conn, connect, eventually
 ):

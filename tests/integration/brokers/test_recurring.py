@@ -259,6 +259,7 @@ def test_a_clock_goes_on_while_postgresql_is_away(report, no_database, caplog):
     assert caplog.text.count("are not noted yet") == 1  # asked once, or many jobs wait for long
 
 
+@pytest.mark.fresh_database
 def test_a_clock_goes_on_after_an_error_of_any_kind(
     report, conn, broker, clock, past, tell_time, caplog
 ):

@@ -486,6 +486,7 @@ def ahead(connect):
     return lambda: conn.execute("UPDATE public.clock SET shift = '0'")
 
 
+@pytest.mark.fresh_database
 def test_what_commits_after_the_clock_was_put_back_is_sent_at_once_too(
     greet, relaying, connect, rows, ahead, eventually
 ):
@@ -501,6 +502,7 @@ def test_what_commits_after_the_clock_was_put_back_is_sent_at_once_too(
         eventually(lambda: rows("SELECT reason FROM jobs.schedule") == [])
 
 
+@pytest.mark.fresh_database
 def test_a_clock_that_is_put_back_keeps_nothing_that_is_to_be_sent_at_once(
     greet, relaying, connect, rows, ahead, eventually
 ):

@@ -343,6 +343,7 @@ def stranger(conn, database_url):
     conn.commit()
 
 
+@pytest.mark.fresh_database
 def test_a_role_needs_nothing_but_the_function(stranger, conn, stored):
     conn.execute(f"GRANT EXECUTE ON FUNCTION jobs.send TO {stranger.info.user}")
     conn.commit()
@@ -354,12 +355,14 @@ def test_a_role_needs_nothing_but_the_function(stranger, conn, stored):
         stranger.execute("SELECT * FROM jobs.schedule")
 
 
+@pytest.mark.fresh_database
 def test_a_role_that_may_only_look_cannot_send(stranger):
     """By default PostgreSQL lets everybody execute every function."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="function send"):
         stranger.execute("SELECT jobs.send('greet')")
 
 
+@pytest.mark.fresh_database
 def test_what_a_role_brings_along_is_not_run_with_the_owner_s_rights(stranger, conn, stored):
     """Without the fixed search path its own function runs as the owner of the schema."""
     conn.execute(f"GRANT EXECUTE ON FUNCTION jobs.send TO {stranger.info.user}")

@@ -59,12 +59,14 @@ def test_of_a_source_that_is_gone_nothing_is_known(conn, look):
     assert failed == 0
 
 
+@pytest.mark.fresh_database
 def test_without_the_product_there_is_nothing_to_tell(conn, look):
     conn.execute("DROP SCHEMA product CASCADE")
 
     assert look()[1] == 0
 
 
+@pytest.mark.fresh_database
 def test_who_may_not_read_the_product_has_none(conn, look):
     """A relay of who brings actors of their own logged an error every ten seconds."""
     conn.execute("CREATE ROLE ws_no_product; GRANT USAGE ON SCHEMA jobs TO ws_no_product")

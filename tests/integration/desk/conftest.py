@@ -9,7 +9,8 @@ import pytest
 from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
-from console.web.desk import create_app
+from console.web.desk import asked, create_app, menu
+from console.web.desk.pages import overview, queues
 from workshed import db
 from workshed.settings import settings
 
@@ -69,12 +70,22 @@ def quoted(value):
     return quote_plus(str(value))
 
 
+@pytest.fixture(autouse=True)
+def _ask_again():
+    """Let no test see what the servers answered in another: their URLs are the same."""
+    for kept in (asked.answers, overview.figures, queues.counted):
+        kept.forget()
+    menu._known.clear()
+
+
 @pytest.fixture
 def people(database, monkeypatch):
     """Those of `PEOPLE` may use the console."""
     said = " ".join(f"{name}:{role}:{HASH}" for name, role in PEOPLE.items())
     monkeypatch.setenv("WORKSHED_CONSOLE_USERS", said)
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    # On a busy machine a connection may take longer than the 5 s after which a person is told so.
+    monkeypatch.setattr(db, "POOL_WAIT_S", 90)
     settings.cache_clear()
 
 
@@ -84,17 +95,29 @@ def conn(connect):
     return connect(autocommit=True)
 
 
+@pytest.fixture(scope="module")
+def cookies():
+    """What browsers have after the login of a person, by name: one login in a module is enough."""
+    return {}
+
+
 @pytest.fixture
-def browsers(people):
+def browsers(people, cookies):
     """`browsers("olga")`: a browser in which she has logged in; `browsers()`: nobody has."""
     with ExitStack() as stack:
 
         def browser(name=None, app=None):
-            app = create_app() if app is None else app
+            is_mounted = app is not None  # where cookies have another path
+            app = app if is_mounted else create_app()
             client = stack.enter_context(TestClient(app, follow_redirects=False))
             found = Browser(client)
-            if name is not None:
+            if name in cookies and not is_mounted:
+                for cookie in cookies[name]:
+                    client.cookies.jar.set_cookie(cookie)
+            elif name is not None:
                 assert found.log_in(name).status_code == 303
+                if not is_mounted:
+                    cookies[name] = list(client.cookies.jar)
             return found
 
         yield browser

@@ -56,6 +56,7 @@ def test_a_download_of_nothing_is_not_found(reader, download):
     assert reader.get(f"{download.path}?id=1&date=2026-03-01").status_code == 404
 
 
+@pytest.mark.fresh_database
 @pytest.mark.parametrize(
     "path", [one.path for one in (*PAGES, *DOWNLOADS) if one.needs == "product"]
 )
@@ -69,6 +70,7 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
     assert "nothing of what belongs here" in answer.text
 
 
+@pytest.mark.fresh_database
 @pytest.mark.parametrize("path", [action.path for action in ACTIONS if action.needs == "product"])
 def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
     csrf = operator.csrf()

@@ -16,12 +16,6 @@ from workshed.jobs.workers import Held, Process
 __all__ = ["bury", "env", "management", "ran"]
 
 
-@pytest.fixture(autouse=True)
-def _ask_again():
-    """Let no test see what RabbitMQ told another."""
-    asked.answers.forget()
-
-
 @pytest.fixture
 def beat(conn):
     """`beat("default")`: a worker of these queues beats; its id."""

@@ -15,12 +15,6 @@ from workshed.jobs import attempts, audit, queues
 __all__ = ["bury", "env", "management", "store", "tarpit"]
 
 
-@pytest.fixture(autouse=True)
-def _ask_again():
-    """Let no test see what RabbitMQ told another."""
-    asked.answers.forget()
-
-
 @pytest.fixture
 def known(broker, conn):
     """The queues exist, and workers have noted them."""

@@ -18,6 +18,8 @@ from brokers.testing.scratch import SHIFTABLE
 from workshed.jobs import cancels, limits, schedule, settled
 from workshed.jobs.limits import Ask, Start
 
+pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the database
+
 SECOND = timedelta(seconds=1)
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 ONE = Ask("all", "concurrent", 1)
