@@ -167,7 +167,6 @@ def relaying(broker):
         publisher.close()
 
 
-@pytest.mark.sample(5)
 def test_a_job_travels_when_the_data_commit_and_not_when_they_roll_back(
     begin, greet, shop, stored, broker, rabbitmq, eventually
 ):

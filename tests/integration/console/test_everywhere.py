@@ -79,7 +79,6 @@ def test_a_database_that_was_not_migrated(workshed, env, empty_database_url, wor
     assert "run `workshed migrate`" in done.err
 
 
-@pytest.mark.sample(10)
 @pytest.mark.parametrize("words", [*COMMANDS, ("broker", "check")], ids=" ".join)
 def test_an_environment_that_cannot_be_read(workshed, env, words):
     env(POOL_SIZE="many", DATABSE_URL="x")

@@ -87,7 +87,6 @@ def test_a_stranger_does_nothing(browsers, action):
     assert stranger.post(action.path, csrf=stranger.csrf("/login")).status_code == 401
 
 
-@pytest.mark.sample(8)
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
 def test_a_reader_does_nothing(reader, action, conn):
     answer = reader.post(action.path)
@@ -97,7 +96,6 @@ def test_a_reader_does_nothing(reader, action, conn):
     assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
 
 
-@pytest.mark.sample(8)
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
 def test_a_form_of_another_site_does_nothing(operator, action, conn):
     """Nor one without the secret of the page, or with that of another browser."""
