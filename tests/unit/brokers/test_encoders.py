@@ -55,6 +55,15 @@ def test_one_whose_output_cannot_be_read_is_refused_by_the_send(greet, use, enco
     assert greet.broker.sent == []
 
 
+def test_a_worker_does_not_boot_with_it(use):
+    """It would come up, and each job that it sends fail."""
+    broker = build(Settings())
+    use(Compressed())
+
+    with pytest.raises(RefusedEncoderError, match=r"leave out .* with Compressed"):
+        broker.check_worker(dramatiq.Worker(broker))
+
+
 class Plain(JSONEncoder):
     """An application's own, which writes the same."""
 

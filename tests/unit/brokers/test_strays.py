@@ -6,8 +6,9 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
+from brokers import build as build_module
 from brokers.build import build
-from brokers.errors import StrayActorsError
+from brokers.errors import StrayActorsError, exit_code
 from brokers.strays import refuse_strays
 from workshed.settings import Settings
 
@@ -40,6 +41,39 @@ def test_they_are_named_with_the_import_to_move(other, ours):
         "the first actor: from brokers import broker."
     )
     assert refused.value.actors == list("abcdef")
+
+
+def test_no_broker_of_ours_is_made_where_there_are_some(other):
+    """It would be the global one, and their jobs go to a server that nobody has named."""
+    dramatiq.actor(actor_name="lost")(print)
+
+    with pytest.raises(StrayActorsError, match="not on Workshed's broker: lost"):
+        build_module.broker.__wrapped__()
+    assert STOCK.global_broker is other
+
+
+@pytest.mark.parametrize("name", ["dramatiq", "periodiq"])
+def test_programs_of_others_end_with_the_documented_code(other, monkeypatch, caplog, name):
+    dramatiq.actor(actor_name="lost")(print)
+    monkeypatch.setattr("sys.argv", [f"/usr/bin/{name}"])
+
+    with pytest.raises(SystemExit) as ended:
+        build_module.broker.__wrapped__()
+
+    assert ended.value.code == exit_code(StrayActorsError(other))
+    assert "not on Workshed's broker: lost" in caplog.text
+
+
+def test_a_worker_does_not_boot_where_there_are_some(monkeypatch):
+    """They were declared on another broker that became the global one after ours."""
+    broker, other = build(Settings()), StubBroker()
+    dramatiq.actor(broker=other, actor_name="lost")(print)
+    monkeypatch.setattr(STOCK, "global_broker", other)
+
+    with pytest.raises(StrayActorsError, match="not on Workshed's broker: lost"):
+        broker.check_worker(dramatiq.Worker(broker))
+
+    other.close()
 
 
 def test_a_broker_without_actors_is_no_trouble(other, ours):
