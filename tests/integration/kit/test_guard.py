@@ -240,6 +240,9 @@ CURSORS = {
     "of the connection": lambda url: psycopg2.connect(url, cursor_factory=NAMED).cursor(),
     "of the cursor": lambda url: psycopg2.connect(url).cursor(cursor_factory=NAMED),
     "of a cursor of the server": lambda url: psycopg2.connect(url).cursor("one", NAMED),
+    "of a class that is made later": lambda url: psycopg2.connect(url).cursor(
+        cursor_factory=type("Late", (psycopg2.extensions.cursor,), {})
+    ),
     "of a class of connections": lambda url: psycopg2.connect(
         url, connection_factory=psycopg2.extras.DictConnection
     ).cursor(),
