@@ -343,6 +343,18 @@ def test_the_history_is_dropped_by_whole_days_one_at_a_time(database, conn, rows
     assert runs.prune(conn, timedelta(days=30), 1) == 0  # today's stays
 
 
+def test_a_relay_drops_one_day_in_each_transaction(database, conn, rows):
+    """Each drop locks out readers of the history; many at once would for as long as all take."""
+    days_of_runs(conn, "2026_01_30", "2026_01_31")
+    duty = Pruner([rule for rule in retention.rules(settings()) if rule.name == "history"])
+
+    with db.connect() as own:
+        duty(own)
+
+    there = "SELECT to_regclass('jobs.runs_2026_01_30'), to_regclass('jobs.runs_2026_01_31')"
+    assert rows(there) == [(None, "jobs.runs_2026_01_31")]
+
+
 def test_a_history_that_is_read_holds_up_nothing(database, conn, rows, died, caplog):
     """Without its time limit the drop waits for the reader, and everybody else for the drop."""
     days_of_runs(conn, "2026_01_31")
