@@ -140,6 +140,22 @@ def test_a_photo_with_a_trailer_and_another_name_is_made_and_noted(
     ]
 
 
+def test_the_settings_let_a_jpeg_have_more_pixels_than_others(
+    jobs, upload, picture, variants, monkeypatch
+):
+    """As a photo of 48 megapixels has, which takes no more memory than a small PNG."""
+    monkeypatch.setenv("WORKSHED_IMAGE_MAX_PIXELS", "1000000")
+    monkeypatch.setenv("WORKSHED_IMAGE_MAX_JPEG_PIXELS", "2000000")
+    settings.cache_clear()
+    allowed, too_large = upload(picture(1600, 1200)), upload(picture(2000, 1500))
+
+    jobs.drain()
+
+    assert refusal(allowed) is None
+    assert len(variants(allowed)) == 1
+    assert refusal(too_large) == "it has 3000000 pixels; at most 2000000 are allowed"
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_same_bytes_get_the_same_answer_whatever_was_made_before(
     jobs, upload, picture, variants, monkeypatch, strict
