@@ -13,6 +13,8 @@ from workshed.jobs.recurring import Declared
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
+pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the database
+
 
 @pytest.fixture
 def relay(connect):
@@ -176,7 +178,6 @@ def test_a_sunday_that_was_missed_is_made_on_tuesday(relay, note, at, alive, pla
     assert planned() == ["08 03:00"]
 
 
-@pytest.mark.fresh_database
 def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(relay, note, at, alive, planned):
     at("2026-03-28T12:00")
     note(daily("02:30", tz="Europe/Paris"))
@@ -189,7 +190,6 @@ def test_the_day_on_which_the_clocks_are_put_forward_has_its_run(relay, note, at
     assert planned() == ["29 01:00"]
 
 
-@pytest.mark.fresh_database
 def test_the_day_on_which_the_clocks_are_put_back_has_one_run(relay, note, at, alive, planned):
     at("2026-10-24T12:00")
     note(daily("02:30", tz="Europe/Paris"))
@@ -218,7 +218,6 @@ def test_a_long_outage_of_a_frequent_job_is_dealt_with_in_batches(relay, note, o
 # Clocks that are wrong
 
 
-@pytest.mark.fresh_database
 def test_a_clock_that_is_put_forward_and_back_makes_each_run_once(relay, note, at, alive, planned):
     at("2026-03-02T08:00")
     note(daily("09:00"))
