@@ -87,6 +87,12 @@ def fillable(conn: Connection) -> list[sql.Identifier]:
     return [t for t in tables if conn.execute(holds.format(t)).fetchone() == (False,)]
 
 
+def existing(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
+    """Return those that are still there."""
+    query = "SELECT to_regclass(%s) IS NOT NULL"
+    return [t for t in tables if conn.execute(query, (t.as_string(conn),)).fetchone() == (True,)]
+
+
 def emptying(tables: list[sql.Identifier]) -> sql.Composed:
     """Return one statement that empties tables in any order: keys are checked at its end."""
     deletions = [

@@ -44,7 +44,7 @@ def test_a_job_runs_and_is_acked(runs, working, rabbitmq, rows, eventually):
         runs.send(1)
         eventually(lambda: runs == [1])
 
-    assert rabbitmq.depth("default") == rabbitmq.unacked("default") == 0
+    eventually(lambda: rabbitmq.depth("default") == rabbitmq.unacked("default") == 0)
     assert rows("SELECT 1 FROM jobs.settled") == []  # a plain job costs PostgreSQL nothing
 
 

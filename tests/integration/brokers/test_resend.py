@@ -252,25 +252,29 @@ def test_a_relay_with_an_account_of_its_own_sees_what_was_lost(broker, limited, 
 
 @pytest.mark.usefixtures("lose")
 def test_a_relay_that_may_not_see_a_queue_says_once_that_it_sends_nothing_again(
-    broker, limited, connect, rows, rabbitmq, caplog
+    broker, limited, connect, rows, rabbitmq, caplog, eventually
 ):
     """Accounts of earlier releases may not, from RabbitMQ 4.3 on; nothing was said of it."""
     limited("^workshed.jobs$")
     publisher = AskingPublisher(broker.urls, "relay")
     publisher.ready(60)
     duty, conn = Resend(publisher, broker.declared, AT_ONCE), connect(autocommit=True)
+    may_not_see = rabbitmq.version() >= (4, 3)
 
-    for _ in range(3):
-        duty(conn)
+    def said():
+        duty(conn)  # on a busy machine RabbitMQ may not answer it in time
+        return [one.message for one in caplog.records if "is not sent again" in one.message]
+
+    eventually(said if may_not_see else lambda: said() or states(rows) == (0, 0, 5))
+    found = said()
     publisher.close()
 
-    said = [one.message for one in caplog.records if "is not sent again" in one.message]
-    if rabbitmq.version() < (4, 3):
-        assert (said, states(rows)) == ([], (0, 0, 5))
+    if may_not_see:
+        assert (len(found), states(rows)) == (1, (5, 0, 0))
+        assert "'emails': this account may not see" in found[0]
+        assert "Import the output of `workshed broker definitions`" in found[0]
     else:
-        assert (len(said), states(rows)) == (1, (5, 0, 0))
-        assert "'emails': this account may not see" in said[0]
-        assert "Import the output of `workshed broker definitions`" in said[0]
+        assert (found, states(rows)) == ([], (0, 0, 5))
 
 
 def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, rows):

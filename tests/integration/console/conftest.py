@@ -232,6 +232,8 @@ def something(broker, management, conn, store, bury, ran, env, open_folder):
     names |= {"MAIL": str(kinds.mail_in_doubt()), "SERVER": kinds.SERVER}
 
     def called(line):
+        if line.startswith("broker"):
+            broker.ensure_queues(set(broker.declared))
         names["ID"] = "died" if line.startswith("dead") else "waits"
         return " ".join(names.get(word, word) for word in line.split()).split()
 

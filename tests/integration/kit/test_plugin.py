@@ -246,6 +246,47 @@ def test_tables_of_the_application_are_emptied_and_what_was_there_stays(project)
     project.run().assert_outcomes(passed=2)
 
 
+def test_a_table_that_a_fixture_drops_stops_no_later_test(project):
+    project.write(
+        "test_kit.py",
+        """
+        import pytest
+
+        from actors import send_welcome_email
+        from workshed import db
+
+        @pytest.fixture(scope="module")
+        def invoices(jobs_database):
+            with db.Connection.connect(jobs_database, autocommit=True) as conn:
+                conn.execute("CREATE TABLE public.invoices (number int)")
+                yield
+                conn.execute("DROP TABLE public.invoices")
+
+        def test_first(invoices, jobs):
+            with db.transaction() as conn:
+                conn.execute("INSERT INTO public.invoices VALUES (7)")
+
+        def test_emptied(invoices, jobs):
+            with db.transaction() as conn:
+                assert conn.execute("SELECT * FROM public.invoices").fetchone() is None
+        """,
+    )
+    project.write(
+        "test_later.py",
+        """
+        import pytest
+        from actors import send_welcome_email
+
+        @pytest.mark.parametrize("_", range(2))
+        def test_later(jobs, _):
+            send_welcome_email.send(7)
+            assert len(jobs.enqueued) == 1
+        """,
+    )
+
+    project.run().assert_outcomes(passed=4)
+
+
 def test_a_transaction_that_a_test_leaves_open_hangs_no_other(project):
     project.write(
         "test_own.py",
