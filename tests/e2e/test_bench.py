@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 FIELDS = {"name", "value", "unit", "peer", "peer_value", "ratio", "target", "met"}
 
 
+@pytest.mark.exhaustive
 def test_it_measures_and_writes_json_and_a_plot(tmp_path):
     only = [word for name in ("enqueue", "naps", "relay") for word in ("--only", name)]
 
@@ -46,6 +47,7 @@ def test_it_measures_and_writes_json_and_a_plot(tmp_path):
     assert (tmp_path / "bench-results" / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.exhaustive
 def test_what_a_job_writes_is_counted():
     """A plain job costs PostgreSQL nothing, and one with `once=True` a transaction of one row."""
     ways = {name: WAYS[name] for name in ("plain", "once")}

@@ -254,6 +254,7 @@ def test_two_clocks_make_one_run(start_worker, start_clock, move, runs, settled,
     assert runs("once") == runs("all") == runs("skip") == [NINE]
 
 
+@pytest.mark.exhaustive
 def test_rabbitmq_down_at_the_time_of_a_run(
     start_worker, start_clock, move, runs, settled, rabbitmq_wire, rows, eventually
 ):
@@ -314,6 +315,7 @@ def test_an_outage_of_three_days(start_worker, start_clock, move, runs, settled,
     assert runs("skip") == []
 
 
+@pytest.mark.exhaustive
 def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eventually):
     """Stock `periodiq` waits for SIGALRM: where another thread gets that, it waits for ever."""
     move(NINE - HOUR)
@@ -327,6 +329,7 @@ def test_a_clock_that_gets_no_signal_makes_each_run(start_clock, move, rows, eve
     assert {later - time for time, later in pairwise(times)} == {timedelta(seconds=10)}
 
 
+@pytest.mark.exhaustive
 def test_clocks_that_are_put_forward_and_back(
     start_worker, start_clock, move, runs, rows, settled, eventually
 ):
@@ -389,6 +392,7 @@ def test_a_clock_shows_what_it_has_made(start_clock, move, eventually):
     eventually(lambda: made() >= 3)
 
 
+@pytest.mark.exhaustive
 def test_a_clock_without_postgresql_is_alive_and_not_ready(
     start_clock, move, postgresql_wire, eventually
 ):

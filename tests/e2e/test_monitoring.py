@@ -212,6 +212,7 @@ def test_all_that_rules_and_dashboards_ask_for_is_there_and_has_an_answer(
         prometheus.result(expr)  # an error is none of its answers
 
 
+@pytest.mark.exhaustive
 @pytest.mark.fresh_database
 def test_each_fault_is_an_alert(
     prometheus, world, wires, work, execute, alarm, eventually, nothing_left

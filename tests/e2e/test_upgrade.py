@@ -271,7 +271,7 @@ def left(count, rabbitmq):
     return left
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_all_is_rolled_to_this_code_under_load(
     before, migrate, start, fleet, sending, effects, left, eventually

@@ -61,7 +61,7 @@ def outcomes_of(environment, numbers, vhost, database, tmp_path):
 
 
 @pytest.mark.timeout(LONGEST_S + 60)
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("file", FILES)
 def test_what_dramatiq_promises_holds_but_for_the_documented_differences(outcomes_of, file):
     """Any other failure is a defect. If a listed test passes, remove it from the list."""

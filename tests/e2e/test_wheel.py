@@ -240,7 +240,7 @@ def test_every_module_imports_in_a_plain_install_or_names_its_extra(plain):
     assert len(found) > 250
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("extras", TOGETHER)
 def test_every_module_imports_with_the_extra_that_it_needs(extras, with_extras):
     """Each alone would show a little more, and take a minute each on a busy machine."""
