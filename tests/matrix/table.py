@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, replace
 
-TWO, FIVE = (("-n", number, "--dist", "worksteal", "--exhaustive") for number in ("2", "5"))
-"""Numbers of test processes: each has its own servers, and mostly waits for them."""
+TWO, FIVE = (("-n", number, "--dist", "worksteal") for number in ("2", "5"))
+"""Numbers of test processes; each has its own servers."""
 RUNNERS = ("pytest", "tests")
 
 
@@ -72,7 +72,7 @@ NOT_RUN = {
 
 def pytest(*words: str) -> tuple[str, ...]:
     """Return the words of a run of a few tests."""
-    return ("pytest", "-q", *TWO, *words)
+    return ("pytest", "-q", *TWO, "--exhaustive", *words)
 
 
 STEPS = (
