@@ -147,7 +147,7 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
 
     eventually(lambda: ready()["default"] == 2)  # and not the one of the other program
     assert workshed("queues", "purge", "default", "--yes").strip() == "2"
-    assert rabbitmq.depth(f"{PREFIX}default") == 0
+    eventually(lambda: rabbitmq.depth(f"{PREFIX}default") == 0)
 
     workshed("enqueue", "--import", "shared_jobs", "note", "dead")
     channel = foreign
@@ -168,7 +168,7 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
         # RabbitMQ counts and lists connections a moment later.
         eventually(lambda: {levels()[name] for name in names} == {"ok"})
 
-    assert rabbitmq.depth("default") == 1
+    eventually(lambda: rabbitmq.depth("default") == 1)
 
 
 def test_definitions_have_the_names_on_rabbitmq(workshed, rabbitmq):

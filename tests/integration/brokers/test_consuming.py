@@ -59,7 +59,7 @@ def test_a_failure_is_a_row_before_the_ack(runs, working, rabbitmq, rows, eventu
     kept = rows("SELECT message_id, hop, reason, body::json->'options' FROM jobs.schedule")
     assert kept == [(message.message_id, 1, "retry", options)]
     assert rows("SELECT outcome, error_class FROM jobs.attempts") == [("retried", "OSError")]
-    assert rabbitmq.depth("default") == 0
+    eventually(lambda: rabbitmq.depth("default") == 0)
 
 
 def test_the_last_failure_is_buried_with_all_its_attempts(runs, working, rows, publish, eventually):
@@ -300,7 +300,7 @@ def test_a_hook_that_raises_is_not_a_failed_job(
         eventually(lambda: runs == [1, 2])
 
     assert rows("SELECT 1 FROM jobs.attempts") == []
-    assert rabbitmq.depth("default") == 0
+    eventually(lambda: rabbitmq.depth("default") == 0)
 
 
 def test_a_process_has_one_connection_to_consume_and_one_to_publish(
@@ -333,7 +333,7 @@ def test_a_job_beyond_its_limit_is_interrupted_and_retried(
 
     kept = rows("SELECT outcome, error_class FROM jobs.attempts")
     assert kept == [("retried", "TimeLimitExceeded")]
-    assert rabbitmq.depth("default") == 0
+    eventually(lambda: rabbitmq.depth("default") == 0)
 
 
 def test_a_message_may_have_a_limit_of_its_own(actor, working, rows, eventually):

@@ -41,4 +41,4 @@ def test_what_waits_is_given_back_while_a_job_still_runs(
         eventually(lambda: rabbitmq.unacked("default") == 0)
 
     assert started == [1]
-    assert rabbitmq.depth("default") == 1
+    eventually(lambda: rabbitmq.depth("default") == 1)
