@@ -1,6 +1,7 @@
 """Who started a process, and whether it still runs, under every start method."""
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import popen
+from workshed import parent
 
 METHODS = ["fork", "forkserver", "spawn"]
 LONGEST_S = 90.0
@@ -122,3 +124,18 @@ def wait_until_ended(pid):
         finally:
             os.close(fd)
         assert ended, "it outlives its master"
+
+
+def test_only_linux_is_asked_to_watch_the_parent(monkeypatch):
+    """The library of macOS has no prctl; what runs there goes on without."""
+
+    def library(_):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    parent.die_with_parent(os.getppid())
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(AssertionError, match="asked"):
+        parent.die_with_parent(os.getppid())

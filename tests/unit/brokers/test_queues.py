@@ -2,11 +2,14 @@
 
 from types import SimpleNamespace
 
+import dramatiq
 import pytest
 
+from brokers.build import build
 from brokers.queues import QUEUES, Queue, weighted
 from brokers.topology import version
 from workshed.errors import SettingsError
+from workshed.settings import Settings
 
 
 def test_shipped_weights_are_those_of_the_guide():
@@ -46,3 +49,16 @@ def test_the_version_is_read_from_the_connection(words, found):
     impl = SimpleNamespace(server_properties={"version": words})
 
     assert version(SimpleNamespace(_impl=impl)) == found
+
+
+def test_used_are_those_of_actors_and_those_that_a_program_adds():
+    """The shipped queues are declared as well, and belong to a program that is not here."""
+    broker = build(Settings())
+    broker.add_queue(Queue("invoices"))
+
+    @dramatiq.actor(broker=broker, queue_name="emails")
+    def note():
+        pass
+
+    assert set(broker.used_queues()) == {"emails", "invoices"}
+    assert set(broker.declared) > {"emails", "invoices", "default"}
