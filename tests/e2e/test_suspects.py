@@ -105,7 +105,7 @@ synchronize.Event.set = set
 
     eventually(lambda: worker.process.poll() is not None)
     assert notes("start") == [0]
-    assert "exited unexpectedly (code -9)" in worker.text()
+    assert "exited unexpectedly (code -9)" in worker.text(), worker.text()
 
 
 def test_after_a_cut_of_all_connections_nobody_is_a_suspect(
