@@ -33,7 +33,7 @@ from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
 
-pytest_plugins = ("tests.lanes", "tests.order", "tests.progress", "tests.signals")
+pytest_plugins = ("tests.lanes", "tests.progress", "tests.signals")
 
 # The servers a shell may name for the tests; everything else there is for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
