@@ -1,4 +1,4 @@
-"""Recreate queues that RabbitMQ has lost, or that somebody has deleted."""
+"""Recreate queues that RabbitMQ has lost, or that an operator deleted."""
 
 import logging
 from collections.abc import Collection, Mapping

@@ -200,7 +200,7 @@ class SharedDatabase:
         return sibling(self.servers.database_url, self.name)
 
     def _is_entered(self):
-        """Tell whether there is a session in the database, or no way to know."""
+        """Return whether a session is open in the database; True where that cannot be asked."""
         try:
             with self._connected() as conn:
                 return bool(conn.execute(OTHERS).fetchall())

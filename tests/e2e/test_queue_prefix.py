@@ -161,8 +161,8 @@ def test_commands_and_doctor_know_the_queues_by_their_own_names(
         words = ("--import", "shared_jobs", "--processes", "1", "--threads", "2")
 
         def levels():
-            told = json.loads(workshed("doctor", "--json", *words))["checks"]
-            return {one["check"]: one["level"] for one in told}
+            checks = json.loads(workshed("doctor", "--json", *words))["checks"]
+            return {one["check"]: one["level"] for one in checks}
 
         names = ("queues", "workers", "permissions", "dead queues")
         # RabbitMQ counts and lists connections a moment later.

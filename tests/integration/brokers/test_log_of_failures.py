@@ -80,7 +80,7 @@ def test_what_a_job_decides_is_one_line_without_a_traceback(level, begins, decis
 
 
 def test_the_error_that_made_it_decide_so_is_in_the_line(lines):
-    """As where a mail server is away: the job waits for it, and somebody must see why."""
+    """As where a mail server is away: the job waits for it, and the operator must see why."""
     [line] = lines(lambda: fail(Snooze(HOUR, "later"), OSError("away")))
 
     assert (line.levelname, line.getMessage()) == ("WARNING", "again in 3600.0 s: later")

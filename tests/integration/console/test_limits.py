@@ -34,7 +34,7 @@ def test_they_are_listed_with_what_is_used_and_who_waits(workshed, come):
 
     assert done.code == 0
     assert max(map(len, done.lines)) <= 80
-    # How long somebody has waited depends on the machine.
+    # How long a job has waited depends on the machine.
     words = [re.sub(r"\d+ s\b", "AGE", line).split() for line in done.lines[1:]]
     assert words == [
         ["mail:bucket", "1/20", "0", "-", "now"],
