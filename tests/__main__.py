@@ -7,6 +7,7 @@ ends them all and removes their folders: this process is what orphans of the run
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -34,8 +35,7 @@ def main(arguments):
     if not os.access(place, os.W_OK):
         place = Path(tempfile.gettempdir())
     remove_dead_runs(place)
-    folder = place / f"{FOLDER}{os.getpid()}"
-    folder.mkdir(mode=0o755)
+    folder = make_folder(place)
     # What pytest keeps to be read after a failure stays where it would be without us.
     kept = {"PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(), **os.environ}
     environment = {**kept, "TMPDIR": str(folder)}
@@ -103,11 +103,37 @@ def end_children():
         time.sleep(0.01)
 
 
+def make_folder(place):
+    """Make the folder of this run, which is locked until this process ends."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=place))
+        with contextlib.suppress(OSError):
+            lock(folder)
+            folder.chmod(0o755)  # other accounts run servers in it; and it may be gone already
+            return folder
+
+
 def remove_dead_runs(place):
-    """Remove the folders of runs whose process was killed."""
+    """Remove the folders of runs whose process was killed.
+
+    A pid would not tell them: containers may share `/dev/shm`, and each has pids of its own.
+    """
     for folder in place.glob(f"{FOLDER}*"):
-        if not Path("/proc", folder.name.removeprefix(FOLDER)).exists():
+        with contextlib.suppress(OSError):
+            descriptor = lock(folder)
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+
+
+def lock(folder):
+    """Lock a folder until its descriptor, which is returned, is closed; else raises `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 if __name__ == "__main__":

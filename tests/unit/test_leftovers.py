@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.__main__ import FOLDER, PLACE
+from tests.__main__ import FOLDER, PLACE, remove_dead_runs
 from tests.processes import has_ended, popen
 
 ROOT = Path(__file__).parent.parent.parent
@@ -140,3 +140,23 @@ def test_the_next_run_removes_the_folder_of_one_that_was_killed_itself(run, said
 
     assert not folder.exists()
     assert folder.name.startswith(FOLDER)
+
+
+def test_the_folder_of_a_run_that_goes_on_stays(run, said):
+    with run(waits=True) as process:
+        _, _, folder = said()
+        with run(waits=False) as other:
+            assert other.wait(90) == 0
+        assert folder.exists()
+        process.terminate()
+        process.wait(90)
+
+
+def test_a_dead_folder_with_the_pid_of_a_live_process_is_removed(tmp_path):
+    """Containers that share `/dev/shm` have the same pids."""
+    folder = tmp_path / f"{FOLDER}{os.getpid()}"
+    folder.mkdir()
+
+    remove_dead_runs(tmp_path)
+
+    assert not folder.exists()
