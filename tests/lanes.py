@@ -4,12 +4,17 @@
 marked with what the sample takes of it:
 
     @pytest.mark.sample(3)      of its parameters, three are chosen by the seed
+    @pytest.mark.one_in(3)      of its module's tests, one in three is chosen by the seed
     @pytest.mark.exhaustive     it runs in the exhaustive lane only
+
+The tests of `tests/e2e` start whole services, which takes most of the time of a run: their
+`conftest.py` marks each with `one_in(3)`. The parts they put together have tests of their own.
 
 A test of many histories asks for their number: `lane(sample=10, exhaustive=50)`. Hypothesis has a
 profile for each lane. A run of files or tests that you name takes all of them.
 """
 
+import math
 import random
 import secrets
 from collections import defaultdict
@@ -27,6 +32,7 @@ PROFILES = {
 
 MARKERS = (
     "exhaustive: a proof over all cases, which only `--exhaustive` runs",
+    "one_in(n): of its module's tests, one in n runs; `--exhaustive` runs all",
     "sample(n): n of its parameters run, chosen by the printed seed; `--exhaustive` runs all",
 )
 
@@ -88,20 +94,28 @@ def pytest_collection_modifyitems(config, items):
 
 def choose(items, seed):
     """The ids of the tests that the sample with this seed takes."""
-    kept, families = set(), defaultdict(list)
+    kept, families, modules = set(), defaultdict(list), defaultdict(list)
     for item in items:
         if item.get_closest_marker("exhaustive"):
             continue
         if sample := item.get_closest_marker("sample"):
-            (size,) = sample.args
-            families[item.nodeid.partition("[")[0], size].append(item.nodeid)
+            families[item.nodeid.partition("[")[0], *sample.args].append(item.nodeid)
         else:
             kept.add(item.nodeid)
     for (family, size), ids in families.items():
-        # By the family's name, so that a new test elsewhere does not change what is chosen here.
-        chosen = random.Random(f"{seed} {family}")  # noqa: S311 -- a sample, to be repeated
-        kept.update(chosen.sample(sorted(ids), min(size, len(ids))))
+        kept.update(draw(ids, size, f"{seed} {family}"))
+    for item in items:
+        if (share := item.get_closest_marker("one_in")) and item.nodeid in kept:
+            modules[item.nodeid.partition("::")[0], *share.args].append(item.nodeid)
+    for (module, share), ids in modules.items():
+        kept.difference_update(ids)
+        kept.update(draw(ids, math.ceil(len(ids) / share), f"{seed} {module}"))
     return kept
+
+
+def draw(ids, size, seed):
+    """So many of them. The seed has their family's name: a test elsewhere changes nothing."""
+    return random.Random(seed).sample(sorted(ids), min(size, len(ids)))  # noqa: S311 -- repeatable
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,11 @@ RUNS_S = 240
 """A program that has not ended by then hangs."""
 
 
+def pytest_itemcollected(item):
+    """Of each module here, `make test` runs a third; see `tests/lanes.py`."""
+    item.add_marker(pytest.mark.one_in(3))
+
+
 class Worker:
     """A `dramatiq` master with its workers and relay, in a process group of its own."""
 

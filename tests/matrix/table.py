@@ -82,6 +82,7 @@ STEPS = (
         part=pytest(SIGN_UP, START),
     ),
     Step("suite", ("tests", *FIVE)),
+    Step("workers", ("pytest", "-q", *FIVE, "--exhaustive", "tests/e2e/workers")),
     Step("unit", pytest("tests/unit"), part=pytest("tests/unit"), is_in_whole=False),
     Step(
         "brokers",

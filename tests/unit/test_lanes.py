@@ -31,12 +31,39 @@ def test_histories(lane):
     print("histories:", lane(sample=5, exhaustive=50), settings().max_examples)
 """
 
+# In a folder of its own, all of whose tests are marked, as in `tests/e2e`.
+MARKING = """
+import pytest
+
+def pytest_itemcollected(item):
+    item.add_marker(pytest.mark.one_in(3))
+"""
+SERVICES = """
+import pytest
+
+def test_starts(): pass
+def test_stops(): pass
+def test_restarts(): pass
+def test_rolls(): pass
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("signal", range(9))
+def test_signals(signal): pass
+
+@pytest.mark.exhaustive
+def test_every_order(): pass
+"""
+SLOW = "def test_alone(): pass\n"
+
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory):
     """`collected("--exhaustive")`: the ids that a run of the example takes, and all it prints."""
     tmp_path = tmp_path_factory.mktemp("example")
     (tmp_path / "test_example.py").write_text(EXAMPLE)
+    (tmp_path / "services").mkdir()
+    for name, text in (("conftest", MARKING), ("test_services", SERVICES), ("test_slow", SLOW)):
+        (tmp_path / "services" / f"{name}.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "no:cacheprovider"]
 
     @cache  # each takes seconds
@@ -57,7 +84,7 @@ def collected(tmp_path_factory):
 def test_the_exhaustive_lane_is_every_test(collected):
     every, said = collected("--exhaustive")
 
-    assert len(every) == 23
+    assert len(every) == 23 + 15
     assert "lane: exhaustive, every test" in said
 
 
@@ -66,8 +93,16 @@ def test_a_sample_takes_some_of_a_family_and_every_mechanism(collected):
     some, _ = collected()
 
     assert some < every
-    assert len(some) == 5
-    assert not [name for name in some if "test_every_zone" in str(name)]
+    assert len([name for name in some if "test_example" in str(name)]) == 5
+    assert not [name for name in some if "test_every" in str(name)]
+
+
+def test_a_sample_takes_a_third_of_a_module_that_starts_services(collected):
+    """Of the five tests that one of its parameters leaves, two; and never none."""
+    some, _ = collected()
+
+    assert len([name for name in some if "test_services" in str(name)]) == 2
+    assert len([name for name in some if "test_slow" in str(name)]) == 1
 
 
 def test_the_seed_that_is_printed_repeats_a_sample(collected):
@@ -83,6 +118,7 @@ def test_a_file_that_is_named_runs_whole(collected):
     """Or the test that you are about to write would be left out by chance."""
     every, _ = collected("--exhaustive")
 
+    every = {name for name in every if "test_example" in str(name)}
     named, said = collected(of="test_example.py")
     one, _ = collected(of="test_example.py::test_every_zone")
     again, _ = collected("--sample-seed", "7", of="test_example.py")
@@ -109,4 +145,4 @@ def test_all_processes_of_a_run_take_the_same_sample(collected):
     """Without a common seed pytest-xdist refuses the run: its processes collect other tests."""
     some, _ = collected("-n", "2")
 
-    assert len(some) == 5
+    assert len(some) == 5 + 3
