@@ -1,0 +1,109 @@
+"""What the tool that moves modules rewrites, and what it refuses to."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tools.moves import PlanError, move
+
+PLAN = """
+[modules]
+"mail.link" = "post.amqp.connection"
+"mail.wire" = "post.wire"
+"letters" = "post.letters"
+
+[packages]
+"post" = "Post."
+"post.amqp" = "AMQP."
+"""
+
+FILES = {
+    "mail/__init__.py": '"""Mail."""\n',
+    "mail/link.py": '"""A link."""\n\nfrom mail import wire\n\n\nclass Link:\n    to = wire.END\n',
+    "mail/wire.py": '"""A wire."""\n\nEND = 1\n',
+    "letters/__init__.py": '"""Letters."""\n\nfrom mail.link import Link as Link\n',
+    "letters/stamps.py": '"""Stamps."""\n',
+    "letters/sql/stamps.sql": "SELECT 1;\n",
+    "user.py": (
+        '"""Uses mail.link.Link, see mail/link.py; mail.links is another one."""\n\n'
+        "import mail.wire\nfrom letters import Link\n"
+        "from mail import (  # both\n    link,\n    wire,\n)\n\n\n"
+        "def first():\n    from letters import stamps\n\n"
+        '    return stamps, link.Link, wire.END, mail.wire.END, Link, "mail.wire:END", "letters"\n'
+    ),
+    "taken.py": "from mail import link\n\nconnection = link.Link\n",
+    "page.md": "`mail.link` is `mail/link.py`; not email.link, mail.linked or letters.\n",
+}
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A repository of a few modules."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    for words in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    return tmp_path
+
+
+def run(clone, text):
+    return subprocess.run(
+        [sys.executable, "-B", "-c", text], cwd=clone, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_what_imports_a_moved_module_works_as_before(clone):
+    show = "import user; print([str(getattr(x, '__name__', x)) for x in user.first()][1:])"
+    before = run(clone, show)
+
+    move(clone, PLAN)
+
+    assert run(clone, show) == before.replace("mail.wire", "post.wire")
+    text = (clone / "user.py").read_text()
+    assert "connection.Link, wire.END, post.wire.END" in text
+    assert "Uses post.amqp.connection.Link, see post/amqp/connection.py; mail.links is" in text
+
+
+def test_a_text_has_the_new_names_and_paths(clone):
+    move(clone, PLAN)
+
+    assert (clone / "page.md").read_text() == (
+        "`post.amqp.connection` is `post/amqp/connection.py`; "
+        "not email.link, mail.linked or letters.\n"
+    )
+    assert (clone / "post" / "amqp" / "__init__.py").read_text() == '"""AMQP."""\n'
+    assert (clone / "post" / "letters" / "sql" / "stamps.sql").exists()
+    assert not [one for one in (clone / "letters").rglob("*") if one.is_file()]
+
+
+def test_a_name_that_is_in_use_is_kept_and_reported(clone):
+    assert move(clone, PLAN) == ["taken.py:1: connection as link"]
+    assert (
+        run(clone, "import taken; print(taken.connection.__module__)") == "post.amqp.connection\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"mail.wire" = "post.wire"', '"mail.wires" = "post.wire"', "no such modules: mail.wires"),
+        ('"post.wire"', '"post.amqp.connection"', "one name: post.amqp.connection"),
+        ('"post.amqp" =', '"post.tcp" =', "no docstring for the packages post.amqp"),
+    ],
+)
+def test_a_wrong_plan_changes_nothing(clone, old, new, message):
+    with pytest.raises(PlanError, match=message):
+        move(clone, PLAN.replace(old, new))
+
+    assert {name: (clone / name).read_text() for name in FILES} == FILES
+
+
+def test_code_that_would_mean_something_else_is_refused(clone):
+    """Here `mail` is no module, and the text cannot show that."""
+    (clone / "mine.py").write_text("def send(mail):\n    return mail.link\n")
+    subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
+
+    with pytest.raises(PlanError, match=r"mine\.py: more than names"):
+        move(clone, PLAN)

@@ -1,0 +1,329 @@
+"""Move modules, and rewrite everything that names them: `python -m tools.moves PLAN`.
+
+A plan is a TOML file. Its table `modules` has an old name and a new one in each line. The name of a
+package moves all that is in it; a longer name wins over a shorter one. Its table `packages` has a
+docstring for each package that the moves make:
+
+    [modules]
+    "brokers.link" = "workshed.transport.amqp.connection"
+    "brokers.testing" = "workshed.testing"
+
+    [packages]
+    "workshed.transport.amqp" = "AMQP: connections, declarations, replies."
+
+Files move with git. Imports are rewritten and, in all text files, dotted names of modules and paths
+of their files. Where a module gets another last name, its importers call it by that one, too. The
+name of a top-level package alone may be any word, so it stays in strings and prose: look for it
+yourself, and for names that are put together at run time.
+
+Nothing is written before the syntax tree of each file has been compared with that of today: without
+imports, only what the plan renames may differ. It prints imports that keep an old name with `as`
+because the new one is in use in that file.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+Span = tuple[int, int]
+"""The bytes of a file from the first to before the second."""
+
+
+class PlanError(Exception):
+    """A plan cannot be carried out."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What moves where."""
+
+    renames: dict[str, str]
+    """Every module and package that moves, by its old name."""
+    packages: dict[str, str]
+    """The docstrings of packages that are made."""
+
+    @classmethod
+    def read(cls, text: str, files: Iterable[str]) -> "Plan":
+        """Read a plan for a tree with these files.
+
+        Raises `PlanError` if it names a module that does not exist, or gives two modules one name.
+        """
+        content = tomllib.loads(text)
+        rules = content["modules"]
+        modules = {module_of(file) for file in files if file.endswith(".py")}
+        if unknown := sorted(set(rules) - modules):
+            raise PlanError(f"no such modules: {', '.join(unknown)}")
+        renames = {}
+        for module in modules:
+            parents = [rule for rule in rules if f"{module}.".startswith(f"{rule}.")]
+            if parents:
+                rule = max(parents, key=len)
+                renames[module] = rules[rule] + module[len(rule) :]
+        targets = [renames.get(module, module) for module in modules]
+        if double := sorted({name for name in targets if targets.count(name) > 1}):
+            raise PlanError(f"two modules would have one name: {', '.join(double)}")
+        packages = content.get("packages", {})
+        needed = {
+            ".".join(parts[:n]) for parts in map(split, targets) for n in range(1, len(parts))
+        }
+        if missing := sorted(needed - set(targets) - set(packages) - namespaces(modules)):
+            raise PlanError(f"no docstring for the packages {', '.join(missing)}")
+        return cls(renames, packages)
+
+    def path(self, file: str) -> str:
+        """Return where a file is afterwards; what is no module stays in its package."""
+        if file.endswith(".py"):
+            new = self.renames.get(module_of(file))
+            ending = "/__init__.py" if file.endswith("/__init__.py") else ".py"
+            return as_path(new) + ending if new else file
+        for folder in Path(file).parents:
+            if new := self.renames.get(str(folder).replace("/", ".")):
+                return as_path(new) + file.removeprefix(str(folder))
+        return file
+
+    def rewrite(self, text: str) -> str:
+        """Return a text with its dotted names of modules, and the paths of their files, as new."""
+        return self._pattern.sub(lambda found: self._spelled[found[0]], text)
+
+    @cached_property
+    def _spelled(self) -> dict[str, str]:
+        dotted = {old: new for old, new in self.renames.items() if "." in old}
+        return dotted | {as_path(old): as_path(new) for old, new in dotted.items()}
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self._spelled, key=len, reverse=True)
+        names = "|".join(re.escape(name) for name in longest_first)
+        return re.compile(rf"(?<![\w.])(?:{names})(?!\w)")
+
+
+def split(module: str) -> list[str]:
+    """Return the parts of a dotted name."""
+    return module.split(".")
+
+
+def namespaces(modules: Iterable[str]) -> set[str]:
+    """Return the packages that have no `__init__.py` today."""
+    parents = {".".join(split(one)[:n]) for one in modules for n in range(1, len(split(one)))}
+    return parents - set(modules)
+
+
+def as_path(module: str) -> str:
+    """Return the path of a module, without its ending."""
+    return module.replace(".", "/")
+
+
+def module_of(file: str) -> str:
+    """Return the name of a module, or of a package by its `__init__.py`."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@dataclass
+class Source:
+    """A Python file on its way through a plan."""
+
+    plan: Plan
+    file: str
+    text: str
+    kept: list[str] = field(default_factory=list)
+    """Imports that keep an old name with `as`."""
+
+    def rewrite(self) -> str:
+        """Return its text afterwards; raises `PlanError` if more than names would change."""
+        tree = ast.parse(self.text)
+        self._names = self._new_names(tree)
+        edits = sorted(self._edits(tree), reverse=True)
+        text = self.text.encode()
+        for (begin, end), new in edits:
+            text = text[:begin] + new.encode() + text[end:]
+        result = self.plan.rewrite(text.decode())
+        expected = Renaming(self.plan, self._names).visit(tree)
+        found = WithoutImports().visit(ast.parse(result))
+        if ast.dump(expected) != ast.dump(found):
+            raise PlanError(f"{self.file}: more than names would change")
+        return result
+
+    def _edits(self, tree: ast.Module) -> Iterator[tuple[Span, str]]:
+        """Yield what the names of modules in the text do not show."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (
+                self._moved(node) or self._top(node.module or "") != (node.module or "")
+            ):
+                yield self._span(node), self._import(node)
+            elif isinstance(node, ast.Name) and node.id in self._names:
+                yield self._span(node), self._names[node.id]
+
+    def _moved(self, node: ast.ImportFrom) -> dict[str, str]:
+        """Return the modules of an import that move, with their new names."""
+        if node.level or not node.module:
+            return {}
+        modules = {one.name: f"{node.module}.{one.name}" for one in node.names}
+        renames = self.plan.renames
+        return {name: renames[module] for name, module in modules.items() if module in renames}
+
+    def _import(self, node: ast.ImportFrom) -> str:
+        """Return an import, one statement for each package that it comes from afterwards."""
+        moved = self._moved(node)
+        sources: dict[str, list[str]] = {}
+        for one in node.names:
+            new = moved.get(one.name) or f"{self._top(node.module or '')}.{one.name}"
+            source, _, name = new.rpartition(".")
+            known_as = one.asname or self._names.get(one.name, one.name)
+            sources.setdefault(source, []).append(as_written(name, known_as))
+        lines = [f"from {source} import {', '.join(names)}" for source, names in sources.items()]
+        return f"\n{' ' * node.col_offset}".join(lines)
+
+    def _top(self, module: str) -> str:
+        """Return the new name of a top-level package, which is no dotted name in a text."""
+        return module if "." in module else self.plan.renames.get(module, module)
+
+    def _new_names(self, tree: ast.Module) -> dict[str, str]:
+        """Return what this file is to call the modules that get another last name."""
+        taken = set(names_in(tree))
+        found = {}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            for one in node.names:
+                new = self._moved(node).get(one.name, "").rpartition(".")[2]
+                if not new or one.asname or new == one.name:
+                    continue
+                if new in taken or one.name in set(bound_in(tree)):
+                    self.kept.append(f"{self.file}:{node.lineno}: {new} as {one.name}")
+                else:
+                    found[one.name] = new
+        return found
+
+    def _span(self, node: ast.stmt | ast.expr) -> Span:
+        """Return where a node is; those of a parsed text have an end."""
+        begin = self._starts[node.lineno - 1] + node.col_offset
+        return begin, self._starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        found = [0]
+        for line in self.text.encode().split(b"\n"):
+            found.append(found[-1] + len(line) + 1)
+        return found
+
+
+def as_written(name: str, known_as: str | None) -> str:
+    """Return a name of an import, with `as` only where it is known by another one."""
+    return name if known_as in (None, name) else f"{name} as {known_as}"
+
+
+def names_in(tree: ast.Module) -> Iterator[str]:
+    """Yield every name that a file uses or binds."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+    yield from bound_in(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (one.asname or one.name for one in node.names)
+
+
+def bound_in(tree: ast.Module) -> Iterator[str]:
+    """Yield every name that a file binds, but those of its imports."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                yield name
+            case ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                yield name
+            case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                yield name
+
+
+class WithoutImports(ast.NodeTransformer):
+    """Takes the imports out of a syntax tree."""
+
+    def visit_Import(self, _: ast.Import) -> None:
+        """Take it out."""
+
+    def visit_ImportFrom(self, _: ast.ImportFrom) -> None:
+        """Take it out."""
+
+
+class Renaming(WithoutImports):
+    """Makes of the syntax tree of today the one that is expected afterwards."""
+
+    def __init__(self, plan: Plan, names: dict[str, str]) -> None:
+        """Rename the modules of a plan, and these names."""
+        self._plan = plan
+        self._names = names
+        self._packages: set[str] = set()
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        """See which packages `import mail.wire` makes known."""
+        imports = [one for one in ast.walk(node) if isinstance(one, ast.Import)]
+        self._packages = {name.name.partition(".")[0] for one in imports for name in one.names}
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Rename it."""
+        return ast.Name(self._names.get(node.id, node.id), node.ctx)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """Rename it, if it is the dotted name of a module that moves."""
+        name = ast.unparse(node)
+        if name in self._plan.renames and name.partition(".")[0] in self._packages:
+            return ast.parse(self._plan.renames[name], mode="eval").body
+        return ast.Attribute(self.visit(node.value), node.attr, node.ctx)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        """Rename modules in a string."""
+        if isinstance(node.value, str):
+            return ast.Constant(self._plan.rewrite(node.value), node.kind)
+        return node
+
+
+def move(root: Path, plan_text: str) -> list[str]:
+    """Carry a plan out in a clone; the imports that keep an old name. Raises `PlanError`."""
+    files = git(root, "ls-files").splitlines()
+    plan = Plan.read(plan_text, files)
+    written: dict[str, str] = {}
+    kept: list[str] = []
+    for file in files:
+        try:
+            text = (root / file).read_text("utf-8")
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue
+        source = Source(plan, file, text)
+        rewritten = source.rewrite() if file.endswith(".py") else plan.rewrite(text)
+        kept += source.kept
+        if rewritten != text:
+            written[file] = rewritten
+    for file, text in written.items():
+        (root / file).write_text(text, "utf-8")
+    for file in files:
+        if (new := plan.path(file)) != file:
+            (root / new).parent.mkdir(parents=True, exist_ok=True)
+            git(root, "mv", file, new)
+    for name, docstring in plan.packages.items():
+        init = root / as_path(name) / "__init__.py"
+        init.write_text(f'"""{docstring}"""\n', "utf-8")
+        git(root, "add", str(init))
+    return kept
+
+
+def git(root: Path, *words: str) -> str:
+    """Run git; what it prints."""
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in move(Path(), Path(sys.argv[1]).read_text()))
