@@ -138,16 +138,23 @@ class Source:
         """Return its text afterwards; raises `PlanError` if more than names would change."""
         tree = ast.parse(self.text)
         self._names = self._new_names(tree)
-        edits = sorted(self._edits(tree), reverse=True)
-        text = self.text.encode()
-        for (begin, end), new in edits:
-            text = text[:begin] + new.encode() + text[end:]
-        result = self.plan.rewrite(text.decode())
+        result = "".join(self._pieces(tree))
         expected = Renaming(self.plan, self._names).visit(tree)
         found = WithoutImports().visit(ast.parse(result))
         if ast.dump(expected) != ast.dump(found):
-            raise PlanError(f"{self.file}: more than names would change")
+            lines = zip(*(ast.unparse(one).splitlines() for one in (expected, found)), strict=False)
+            first = next((f"\n{a}\n{b}" for a, b in lines if a != b), "")
+            raise PlanError(f"{self.file}: more than names would change{first}")
         return result
+
+    def _pieces(self, tree: ast.Module) -> Iterator[str]:
+        """Yield the edits, which are new already, and what is between them, rewritten."""
+        text, done = self.text.encode(), 0
+        for (begin, end), new in sorted(self._edits(tree)):
+            yield self.plan.rewrite(text[done:begin].decode())
+            yield new
+            done = end
+        yield self.plan.rewrite(text[done:].decode())
 
     def _edits(self, tree: ast.Module) -> Iterator[tuple[Span, str]]:
         """Yield what the names of modules in the text do not show."""
@@ -287,6 +294,9 @@ class Renaming(WithoutImports):
         """Rename modules in a string."""
         if isinstance(node.value, str):
             return ast.Constant(self._plan.rewrite(node.value), node.kind)
+        if isinstance(node.value, bytes):
+            text = node.value.decode("latin-1")
+            return ast.Constant(self._plan.rewrite(text).encode("latin-1"), node.kind)
         return node
 
 

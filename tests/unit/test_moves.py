@@ -30,7 +30,7 @@ FILES = {
         "import mail.wire\nfrom letters import Link\n"
         "from mail import (  # both\n    link,\n    wire,\n)\n\n\n"
         "def first():\n    from letters import stamps\n\n"
-        '    return stamps, link.Link, wire.END, mail.wire.END, Link, "mail.wire:END", "letters"\n'
+        '    return stamps, link.Link, wire.END, mail.wire.END, Link, "mail.wire:END", b"mail.wire"\n'
     ),
     "taken.py": "from mail import link\n\nconnection = link.Link\n",
     "page.md": "`mail.link` is `mail/link.py`; not email.link, mail.linked or letters.\n",
@@ -64,6 +64,15 @@ def test_what_imports_a_moved_module_works_as_before(clone):
     text = (clone / "user.py").read_text()
     assert "connection.Link, wire.END, post.wire.END" in text
     assert "Uses post.amqp.connection.Link, see post/amqp/connection.py; mail.links is" in text
+
+
+def test_a_module_may_move_into_a_package_of_its_name(clone):
+    """Its new name begins with the old one, and is not to be rewritten once more."""
+    plan = PLAN.replace('"post.wire"', '"mail.wire.wire"') + '"mail.wire" = "Wires."\n'
+
+    move(clone, plan)
+
+    assert run(clone, "import user; print(user.wire.__name__)") == "mail.wire.wire\n"
 
 
 def test_a_text_has_the_new_names_and_paths(clone):
@@ -105,5 +114,5 @@ def test_code_that_would_mean_something_else_is_refused(clone):
     (clone / "mine.py").write_text("def send(mail):\n    return mail.link\n")
     subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
 
-    with pytest.raises(PlanError, match=r"mine\.py: more than names"):
+    with pytest.raises(PlanError, match=r"mine\.py: more than names .*\n.*mail\.link\n.*post\."):
         move(clone, PLAN)
