@@ -160,7 +160,7 @@ class Source:
         """Yield what the names of modules in the text do not show."""
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (
-                self._moved(node) or self._top(node.module or "") != (node.module or "")
+                self._moved(node) or self._is_top(node.module)
             ):
                 yield self._span(node), self._import(node)
             elif isinstance(node, ast.Name) and node.id in self._names:
@@ -177,18 +177,19 @@ class Source:
     def _import(self, node: ast.ImportFrom) -> str:
         """Return an import, one statement for each package that it comes from afterwards."""
         moved = self._moved(node)
+        package = self.plan.renames.get(node.module or "", node.module)
         sources: dict[str, list[str]] = {}
         for one in node.names:
-            new = moved.get(one.name) or f"{self._top(node.module or '')}.{one.name}"
+            new = moved.get(one.name) or f"{package}.{one.name}"
             source, _, name = new.rpartition(".")
             known_as = one.asname or self._names.get(one.name, one.name)
             sources.setdefault(source, []).append(as_written(name, known_as))
         lines = [f"from {source} import {', '.join(names)}" for source, names in sources.items()]
         return f"\n{' ' * node.col_offset}".join(lines)
 
-    def _top(self, module: str) -> str:
-        """Return the new name of a top-level package, which is no dotted name in a text."""
-        return module if "." in module else self.plan.renames.get(module, module)
+    def _is_top(self, module: str | None) -> bool:
+        """Return whether a top-level package moves: a text does not show that it is one."""
+        return module is not None and "." not in module and module in self.plan.renames
 
     def _new_names(self, tree: ast.Module) -> dict[str, str]:
         """Return what this file is to call the modules that get another last name."""

@@ -24,13 +24,18 @@ FILES = {
     "mail/wire.py": '"""A wire."""\n\nEND = 1\n',
     "letters/__init__.py": '"""Letters."""\n\nfrom mail.link import Link as Link\n',
     "letters/stamps.py": '"""Stamps."""\n',
+    "letters/paper/__init__.py": '"""Paper."""\n\nWHITE = 1\n',
+    "letters/paper/kinds.py": '"""Kinds."""\n',
     "letters/sql/stamps.sql": "SELECT 1;\n",
     "user.py": (
         '"""Uses mail.link.Link, see mail/link.py; mail.links is another one."""\n\n'
         "import mail.wire\nfrom letters import Link\n"
-        "from mail import (  # both\n    link,\n    wire,\n)\n\n\n"
+        "from mail import (  # both\n    link,\n    wire,\n)\n"
+        "from letters.paper import WHITE, kinds\n\n\n"
         "def first():\n    from letters import stamps\n\n"
-        '    return stamps, link.Link, wire.END, mail.wire.END, Link, "mail.wire:END", b"mail.wire"\n'
+        "    assert WHITE, kinds\n"
+        "    texts = 'mail.wire:END', b'mail.wire'\n"
+        "    return stamps, link.Link, wire.END, mail.wire.END, Link, *texts\n"
     ),
     "taken.py": "from mail import link\n\nconnection = link.Link\n",
     "page.md": "`mail.link` is `mail/link.py`; not email.link, mail.linked or letters.\n",
