@@ -354,8 +354,8 @@ def _owned(servers, database, owner):
 
 @pytest.fixture(scope="session")
 def jobs_other_databases():
-    """Those of other fixtures of a test."""
-    return ["workshed", "test_*"]
+    """Those of other fixtures of a test, and that in which they create them."""
+    return ["postgres", "workshed", "test_*"]
 
 
 @pytest.fixture(scope="session")
