@@ -513,6 +513,7 @@ def broker(vhost, database, monkeypatch):
     used = build.build(settings())
     ours = (
         "urls",
+        "prefix",
         "declared",
         "signing",
         "_publisher",

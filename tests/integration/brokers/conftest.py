@@ -135,7 +135,8 @@ def relaying(broker):
 
     @contextlib.contextmanager
     def run():
-        stop, publisher = threading.Event(), AskingPublisher(broker.urls, "relay", broker.signing)
+        stop = threading.Event()
+        publisher = AskingPublisher(broker.urls, "relay", broker.signing, broker.prefix)
         thread = threading.Thread(target=Relay(publisher, stop).run)
         thread.start()
         try:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from brokers import consumer_tag
 from middleware import Fence, RetryOn
 from workshed.jobs import Discard, RecordMissing, Snooze, settled
 
@@ -345,3 +346,26 @@ def test_a_message_may_have_a_limit_of_its_own(actor, working, rows, eventually)
     with working("default", threads=1):
         spin.send_with_options(time_limit=100)
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
+
+
+def test_the_tag_of_a_consumer_identifies_the_actors_on_its_queue(
+    broker, actor, working, rabbitmq, eventually
+):
+    """Those whose retries go there included: the doctor compares the workers of a queue by it."""
+    broker.actors.clear()
+    crawl = actor(actor_name="crawl", queue_name="default", retry_on=RetryOn(OSError, queue="low"))
+    crawl(lambda: None)
+    actor(actor_name="clean", queue_name="low")(lambda: None)
+
+    with working("default", "low"):
+        eventually(lambda: len(rabbitmq.consumers()) == 2)
+        tags = {one["queue"]["name"]: one["consumer_tag"] for one in rabbitmq.consumers()}
+
+    assert {queue: consumer_tag.read(tag).digest for queue, tag in tags.items()} == {
+        "default": digest("crawl"),
+        "low": digest("clean", "crawl"),
+    }
+
+
+def digest(*names):
+    return consumer_tag.read(consumer_tag.written([(name, None) for name in names])).digest

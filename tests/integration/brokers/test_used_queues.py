@@ -66,6 +66,16 @@ def test_a_worker_makes_the_queues_of_its_actors_and_no_others(broker, actor, wo
         assert made() == with_dead("low", "invoices")
 
 
+def test_a_worker_of_no_named_queues_makes_those_of_its_actors(broker, actor, working, made):
+    """As `dramatiq jobs` starts it, without `--queues`."""
+    for known in (broker.actors, broker.queues):
+        known.clear()
+    actor(queue_name="low", actor_name="clean")(lambda: None)
+
+    with working():
+        assert made() == with_dead("low")
+
+
 def test_a_sender_makes_the_queue_that_it_sends_to_and_no_other(actor, made):
     actor(queue_name="default", actor_name="greet")(lambda: None)
     actor(queue_name="low", actor_name="clean")(lambda: None).send()

@@ -284,6 +284,18 @@ def test_without_a_module_it_looks_at_what_workers_have_declared(examined, healt
     assert only(found["workers"]).said == "no worker is on default, low, where nothing waits"
 
 
+def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
+    """It looked at the sample product, which most people do not run."""
+    queues.declare_actors(conn, [Actor("crawl", "low")])
+
+    checks = workshed("doctor", "--json").json["checks"]
+
+    said = {one["check"]: one["said"] for one in checks}
+    assert said["actors"] == "1 actor declared by workers"
+    assert said["workers"] == "no worker is on low, where nothing waits"
+    assert "charts" not in said
+
+
 def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
     queues.declare_actors(conn, [Actor("crawl", "crawling")])
 
@@ -310,11 +322,12 @@ def test_the_sample_product_is_looked_at_only_where_it_is_used(examined, healthy
     env(SMTP_URL="", STORAGE_URL="")
     queues.declare_actors(conn, [Actor("greet", "default")])
 
-    found = examined(packages=())
+    found, with_module = examined(packages=()), examined(packages=("json",))
     queues.declare_actors(conn, shipped())
     with_product = examined(packages=())
 
-    assert [found[name] for name in ("mail", "storage", "charts")] == [[], [], []]
+    for each in (found, with_module):
+        assert [each[name] for name in ("mail", "storage", "charts")] == [[], [], []]
     assert all(with_product[name] for name in ("mail", "storage", "charts"))
 
 

@@ -238,3 +238,23 @@ def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
 
     assert page.age(state, {"emails": (timedelta(hours=1), None)}) is None
     assert page.age(state, {}) is None
+
+
+def test_with_a_prefix_the_queues_are_ours(env, request, rabbitmq, eventually):
+    """Another program in the virtual host has a queue of the same name."""
+    env(QUEUE_PREFIX="shop.")
+    broker, operator = (request.getfixturevalue(name) for name in ("known", "operator"))
+    with topology.opened(broker.urls, 60) as connection:
+        channel = connection.channel()
+        channel.queue_declare("emails", durable=True)
+        message = dramatiq.Message("emails", "greet", (7,), {}, {})
+        for name in ("emails", "shop.emails", "shop.emails"):
+            channel.basic_publish("", name, message.encode())
+    eventually(lambda: rabbitmq.depth("shop.emails") == 2)
+
+    ready = by_name(operator)["emails"]["ready"]
+    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+
+    assert ready == 2
+    assert said == "2 jobs of emails discarded."
+    eventually(lambda: (rabbitmq.depth("shop.emails"), rabbitmq.depth("emails")) == (0, 1))
