@@ -62,6 +62,20 @@ def test_supervised_workers_come_up_work_and_end_with_their_masters(
 
 
 @pytest.mark.sample(1)
+def test_a_worker_that_has_run_its_jobs_is_replaced(method, supervise, send, done, eventually):
+    """The supervisor finds the child by the master that the worker names. Of one that named the
+    fork server it counted no jobs and no memory."""
+    workers = supervise("--max-jobs", "10", processes=1)
+    [first] = workers.masters()
+
+    for number in range(30):
+        send("make", number)
+
+    eventually(lambda: done() == set(range(30)))
+    eventually(lambda: workers.masters() and first not in workers.masters())
+
+
+@pytest.mark.sample(1)
 def test_plain_dramatiq_runs_a_relay_and_an_exporter_that_end_with_it(
     method, plain, send, done, conn, eventually
 ):
