@@ -387,19 +387,23 @@ class Management:
     def __init__(self, url, vhost):
         parts = urlsplit(url)
         self.vhost = vhost
+        self._closed = set()
         self._at = (parts.hostname, parts.port or 15672)
         self._login = b64encode(f"{parts.username}:{parts.password}".encode()).decode()
 
     def ask(self, method, path, body=None):
         """One request; its JSON answer."""
+        status, text = self._answer(method, path, body)
+        assert status < 300, f"{method} {path}: {status} {text!r}"
+        return json.loads(text) if text else None
+
+    def _answer(self, method, path, body=None):
         connection = http.client.HTTPConnection(*self._at, timeout=60)
         headers = {"Authorization": f"Basic {self._login}", "Content-Type": "application/json"}
         with contextlib.closing(connection):
             connection.request(method, f"/api/{path}", json.dumps(body), headers)
             answer = connection.getresponse()
-            text = answer.read()
-        assert answer.status < 300, f"{method} {path}: {answer.status} {text!r}"
-        return json.loads(text) if text else None
+            return answer.status, answer.read()
 
     def load(self, definitions):
         """Import definitions, as an operator does who has to do so again.
@@ -435,6 +439,11 @@ class Management:
         """How many messages of a queue are with a consumer."""
         return self.queues()[name].get("messages_unacknowledged", 0)
 
+    def acked(self, name):
+        """How many messages of a queue have been acked: up to 5 s old, but it never falls back."""
+        found = self.ask("GET", f"queues/{quote(self.vhost, '')}/{quote(name, '')}")
+        return found.get("message_stats", {}).get("ack", 0)
+
     def connections(self):
         """The open connections to this virtual host, by the name their owner gave them."""
         return [
@@ -448,12 +457,18 @@ class Management:
         found = self.ask("GET", f"consumers/{quote(self.vhost, '')}")
         return [one for one in found if one["channel_details"]]
 
-    def close_connections(self):
-        """Close all connections, as an operator or a failing network may; how many there were."""
-        found = self.connections()
-        for _, name in found:
-            self.ask("DELETE", f"connections/{quote(name, '')}")
-        return len(found)
+    def close_connections(self, owner):
+        """Close those of an owner, as an operator or a failing network may; how many there were.
+
+        The list is late: a new one is not on it yet, and what has ended still is, which is none.
+        """
+        found = {name for whose, name in self.connections() if whose.startswith(owner)}
+        found -= self._closed
+        self._closed |= found
+        paths = [f"connections/{quote(name, '')}" for name in found]
+        answers = [self._answer("DELETE", path) for path in paths]
+        assert {status for status, _ in answers} <= {204, 404}, answers
+        return sum(status == 204 for status, _ in answers)
 
     def peek(self, name, count=1000):
         """The messages that wait in a queue; they stay there, and this counts as a delivery."""

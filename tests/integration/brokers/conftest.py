@@ -125,6 +125,9 @@ def full(rabbitmq, eventually):
         rules = {"max-length": number, "overflow": "reject-publish"}
         policy = {"pattern": ".*", "definition": rules, "apply-to": "queues"}
         rabbitmq.ask("PUT", f"policies/{rabbitmq.vhost}/full", policy)
+        eventually(
+            lambda: all(queue.get("policy") == "full" for queue in rabbitmq.queues().values())
+        )
 
     return limit
 

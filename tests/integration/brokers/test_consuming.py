@@ -253,18 +253,19 @@ def test_an_ack_of_a_lost_channel_touches_no_other_job(runs, working, broker, ra
 
     with working("default", threads=3):
         runs.send(0)
-        eventually(lambda: runs == [0])
+        eventually(lambda: rabbitmq.acked("default") == 1)
         runs.send(1)  # the second delivery of its channel
         eventually(lambda: delivered(1, 1))
-        eventually(rabbitmq.close_connections)
+        eventually(lambda: rabbitmq.close_connections("consumer"))
         eventually(lambda: delivered(1, 2))
         runs.send(2)  # the second delivery of the next channel
         eventually(lambda: delivered(2, 1))
+        eventually(lambda: rabbitmq.unacked("default") == 2)
 
         on[1].set()
         eventually(lambda: not (delivered(1, 1) or delivered(1, 2)))
         eventually(lambda: rabbitmq.unacked("default") == 1)
-        eventually(rabbitmq.close_connections)
+        eventually(lambda: rabbitmq.close_connections("consumer"))
         eventually(lambda: delivered(2, 2))  # it was not acked
 
         on[2].set()

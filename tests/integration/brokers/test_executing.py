@@ -41,8 +41,8 @@ def job(actor):
 
 
 def delivered_again(job, rabbitmq, eventually):
-    """Lose all connections; RabbitMQ gives the running job to this process again."""
-    eventually(rabbitmq.close_connections)
+    """Lose the connection; RabbitMQ gives the running job to this process again."""
+    eventually(lambda: rabbitmq.close_connections("consumer"))
     (deliveries,) = job.actor.broker._execution.running._jobs.values()
     eventually(lambda: len(deliveries) == 2)
 
@@ -82,16 +82,14 @@ def test_a_second_delivery_of_a_job_that_was_not_stored_is_given_back(
 # Cancelled jobs
 
 
-def test_a_job_that_waits_in_rabbitmq_is_skipped_once_cancelled(
-    job, working, rabbitmq, rows, eventually
-):
+def test_a_job_that_waits_in_rabbitmq_is_skipped_once_cancelled(job, working, rows, eventually):
     first, second = job.send(1), job.send(2)
     with db.transaction() as conn:
         assert cancels.cancel(conn, first.message_id) == "will be skipped"
 
     with working("default"):
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
-        eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
+        eventually(lambda: job == [2])
 
     assert job == [2]
     cancelled = "SELECT message_id, outcome, reason FROM jobs.attempts"
@@ -402,7 +400,7 @@ def test_a_paused_queue_stays_so_after_a_reconnect(job, working, rabbitmq, event
         eventually(lambda: job.actor.broker._inbox.is_paused("default"))
         inbox = job.actor.broker._inbox
         before = inbox._connection
-        eventually(rabbitmq.close_connections)
+        eventually(lambda: rabbitmq.close_connections("consumer"))
         eventually(lambda: inbox._connection is not before and inbox._connection.is_open)
         job.send(1)
         turns = inbox.link.turns
@@ -536,7 +534,7 @@ def test_a_worker_says_when_no_relay_lives_and_works_on(
 
 
 def test_a_delivery_that_waits_too_long_is_given_back(
-    actor, broker, working, rabbitmq, monkeypatch, eventually
+    actor, broker, working, monkeypatch, eventually
 ):
     """RabbitMQ counts from the delivery: waiting behind a long job closes the channel of all."""
     broker.add_queue(Queue("slow", consumer_timeout=timedelta(seconds=8)))
@@ -553,9 +551,8 @@ def test_a_delivery_that_waits_too_long_is_given_back(
         wait.send(1)
         eventually(lambda: runs == [1])
         wait.send(2)
-        eventually(lambda: rabbitmq.unacked("slow") == 2)
-        ((delivery, verb), *_) = eventually(lambda: given)
-        assert (delivery.args, verb) == ((2,), "requeue")
+        (verb, *_) = eventually(lambda: [how for what, how in given if what.args == (2,)])
+        assert verb == "requeue"
         on.set()
         eventually(lambda: runs == [1, 2])
 

@@ -31,9 +31,8 @@ def ago_ms(hours):
 
 
 def test_one_that_comes_too_late_is_dead(runs, working, publish, rows, eventually):
-    late = runs.actor.message(1).copy(message_timestamp=ago_ms(3))
-
     with working("default"):
+        late = runs.actor.message(1).copy(message_timestamp=ago_ms(3))
         publish(late)
         ((message_id, reason),) = eventually(lambda: rows(DEAD))
 

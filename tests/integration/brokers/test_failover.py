@@ -86,4 +86,4 @@ def test_when_a_server_dies_its_clients_go_to_the_other_and_back(
             dead.refuse()
             dead.cut()
             send()
-            assert (dead.connections, alive.connections) == (0, 3)
+            eventually(lambda: (dead.connections, alive.connections) == (0, 3))  # noqa: B023

@@ -149,7 +149,9 @@ def test_of_a_worker_that_keeps_failures_only_those_are_recorded(
     assert run.outcome == "dead"
 
 
-def test_what_is_not_written_yet_is_written_at_the_end(actor, working, history, monkeypatch):
+def test_what_is_not_written_yet_is_written_at_the_end(
+    actor, working, history, monkeypatch, eventually
+):
     """Else the last half second of every worker would be missing."""
     monkeypatch.setattr(recorder, "LOOK_S", 60.0)
     seen = []
@@ -161,8 +163,9 @@ def test_what_is_not_written_yet_is_written_at_the_end(actor, working, history, 
     with working("default", threads=1):
         for number in range(10):
             note.send(number)
+        eventually(lambda: len(seen) == 10)
 
-    assert len(history(len(seen))) == len(seen)
+    assert len(history(10)) == 10
 
 
 def record(number, actor="note"):
