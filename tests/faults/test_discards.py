@@ -10,6 +10,7 @@ import pytest
 from dramatiq import Message
 
 from brokers import Queue, schedule
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.standby import standby
 from workshed import db
@@ -114,7 +115,7 @@ def test_a_record_that_is_not_visible_yet_discards_no_job(
     in_threads(senders.send, range(count), threads=SENDERS)
     judged.all_sent()
     quiet(
-        lambda: left() == 0,
+        Emptied(left),
         lambda: (left(), rows(DISCARDED)),
         within_s=240,
         still_s=2 * NOT_VISIBLE_FOR_S,

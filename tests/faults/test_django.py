@@ -7,6 +7,7 @@ import pytest
 from dramatiq import Message
 
 from brokers import Queue
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 
 PROGRAM = (Path(__file__).parent / "djangoing.py").read_text()
@@ -70,7 +71,8 @@ def test_django_cut(broker, database_url, start_worker, rabbitmq, tmp_path, quie
         quiet(lambda half=half: len(effects()) >= half, moved, within_s=60, still_s=5)
         cut += ask(CUT)[0][0]
 
-    quiet(lambda: effects().keys() >= sent and left() == 0, moved, within_s=600)
+    is_empty = Emptied(left)
+    quiet(lambda: is_empty() and effects().keys() >= sent, moved, within_s=600)
 
     done = effects()
     judged(

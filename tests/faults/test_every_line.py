@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import FOLDER, KEY, ROOT, experiment
 
 PROGRAM = (Path(__file__).parent / "crashing.py").read_text()
@@ -203,7 +204,8 @@ def test_every_line_may_be_the_last(
         end(one)
     start_worker("load", threads=4)
     noted(ledger, conn)
-    quiet(lambda: ledger.done() and ledger.left() == 0, ledger.moved, within_s=900)
+    is_empty = Emptied(ledger.left)
+    quiet(lambda: is_empty() and ledger.done(), ledger.moved, within_s=900)
 
     in_doubt(ledger, conn)
     result = ledger.result()

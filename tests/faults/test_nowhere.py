@@ -11,6 +11,7 @@ from psycopg import sql
 
 from brokers.errors import BrokerError
 from console.dead_queue import put_back
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 
 LET_IN = "ALTER ROLE {role} PASSWORD {password} CONNECTION LIMIT -1"
@@ -116,10 +117,12 @@ def test_none_is_acked_without_its_successor(
         said[way] = text().count(words) - before
         role.do(end)
 
+    is_empty = Emptied(ledger.left)
+
     def is_over():
         with contextlib.suppress(BrokerError):
             back.append(put_back(broker.urls, "parts", 1_000, lambda: None))
-        return ledger.done() and ledger.left() == 0
+        return is_empty() and ledger.done()
 
     quiet(is_over, ledger.moved, within_s=240)
     result = ledger.result()

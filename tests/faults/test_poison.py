@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
+from tests.faults.conftest import Emptied
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 
@@ -90,8 +91,10 @@ def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, qu
     """Without the remedy it is never alone when it kills, so it is never known, and never dies."""
     wanted, doses = scale(5_000, by=25), scale(50, by=7)
 
+    is_empty = Emptied(ledger.left)
+
     def is_over():
-        return ledger.done() and poison.dead() == poison.sent and ledger.left() == 0
+        return is_empty() and ledger.done() and poison.dead() == poison.sent
 
     def moved():
         return sum(ledger.effects().values()), *poison.moved()

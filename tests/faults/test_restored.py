@@ -11,6 +11,7 @@ import pytest
 
 from brokers import schedule
 from console.servers.account import account
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed import db
 
@@ -55,8 +56,10 @@ def found(ledger, judged, eventually):
     """`found(wanted)`: wait until all these have their effect; count what has not, and report."""
 
     def found(wanted, **notes):
+        is_empty = Emptied(ledger.left)
+
         def is_over():
-            return ledger.effects().keys() >= wanted and ledger.left() == 0
+            return is_empty() and ledger.effects().keys() >= wanted
 
         with contextlib.suppress(AssertionError):  # what is missing is counted
             eventually(is_over, within_s=120)

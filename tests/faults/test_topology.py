@@ -9,6 +9,7 @@ import pytest
 from dramatiq import Message
 
 from brokers import schedule
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db
 from workshed.errors import WorkshedError
@@ -183,7 +184,7 @@ def test_what_is_missing_is_made_again(
             eventually(lambda: any(n > since for _, n in effects()), within_s=20)
 
     judged.all_sent()
-    quiet(lambda: left() == 0, lambda: (left(), len(effects())), within_s=120)
+    quiet(Emptied(left), lambda: (left(), len(effects())), within_s=120)
     ran = Counter(rows(EFFECTS))
     promised = sender.sent - sender.deleted
     judged(

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import RELAY_READY, run_apart, workshed
 from tests.e2e.releases import start_sender
+from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 
 __all__ = ["run_apart", "start_sender", "workshed"]
@@ -168,10 +169,11 @@ def test_workers_are_rolled_forwards_backwards_and_forwards_again(
     fleet.stop_senders()
     judged.all_sent()
     sent = fleet.sent()
-    quiet(lambda: found.left() == 0, found.moved, within_s=240)
+    quiet(Emptied(found.left), found.moved, within_s=240)
     died = found.count("jobs.dead")
     workshed("dead", "retry", "--all", "--yes")
-    quiet(lambda: found.effects().keys() >= sent and found.left() == 0, found.moved, within_s=240)
+    is_empty = Emptied(found.left)
+    quiet(lambda: is_empty() and found.effects().keys() >= sent, found.moved, within_s=240)
 
     effects = found.effects()
     repeats = {job: times - 1 for job, times in effects.items() if times > 1}
