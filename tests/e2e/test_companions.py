@@ -225,7 +225,7 @@ def test_django_dramatiq(using, write, run_to_end, beside, rows, eventually, bro
     assert rows("SELECT model FROM django_content_type WHERE app_label = 'bookshop'") == [
         ("order",)
     ]
-    assert rows("SELECT actor FROM jobs.dead") == [("fail",)]
+    eventually(lambda: rows("SELECT actor FROM jobs.dead") == [("fail",)])
 
 
 def test_flask_dramatiq(using, write, run_to_end, beside, rows, eventually, sales, broker):

@@ -73,6 +73,8 @@ def test_each_request_sends_and_each_worker_has_a_connection(
 
     assert len(answered) == 2
     eventually(lambda: rabbitmq.depth("default") == 81)
-    eventually(lambda: len(rabbitmq.connections()) == 3)
-    pids = {int(name.rpartition(" ")[2]) for name, _ in rabbitmq.connections()}
-    assert set(answered) < pids
+
+    def pids():
+        return [int(name.rpartition(" ")[2]) for name, _ in rabbitmq.connections()]
+
+    eventually(lambda: len(found := pids()) == 3 and set(answered) < set(found))

@@ -109,6 +109,8 @@ def test_the_example_does_what_its_page_says(
     eventually(lambda: len(ask(settled)) == 11)  # ten payments and a complaint
     complaints, notes = "SELECT reason, 1 FROM shop.complaints", "SELECT * FROM shop.notes"
     eventually(lambda: len(ask(notes)) >= 3)
+    stored = "SELECT 1, count(*) FROM jobs.schedule"  # a relay deletes a row once it was sent
+    eventually(lambda: ask(stored) == {1: 5})
     assert list(ask(complaints)) == ["CardRefusedError: stolen"]
     assert ask(notes) == {
         4: "RefundedError: twice",

@@ -13,6 +13,7 @@ from dramatiq import Message
 from psycopg import sql
 
 from brokers import Queue
+from console.depths import depths
 from tests.faults.proxy import Proxy
 from tests.hosts import Network
 
@@ -140,6 +141,8 @@ def test_a_host_that_is_cut_off_loses_nothing_and_the_other_one_goes_on(
 
     before = done_by(lost)
     lost.plug()
+    # Or the other one may do all that follows.
+    eventually(lambda: depths(broker.urls, ["parts"], 60)["parts"].consumers == 2)
 
     send(broker, range(JOBS, 2 * JOBS))
     eventually(lambda: len(effects()) == 2 * JOBS, within_s=120)
