@@ -7,8 +7,9 @@ marked with what the sample takes of it:
     @pytest.mark.one_in(3)      of its module's tests, one in three is chosen by the seed
     @pytest.mark.exhaustive     it runs in the exhaustive lane only
 
-The tests of `tests/e2e` start whole services, which takes most of the time of a run: their
-`conftest.py` marks each with `one_in(3)`. The parts they put together have tests of their own.
+Tests that start programs of their own take most of the time of a run, and the parts of these have
+tests, too. So of each module of `tests/e2e` a sample takes a quarter, and of other such tests a
+third.
 
 A test of many histories asks for their number: `lane(sample=10, exhaustive=50)`. Hypothesis has a
 profile for each lane. A run of files or tests that you name takes all of them.

@@ -38,6 +38,11 @@ BEGUN = "SELECT * FROM jobs.starts LIMIT 20"
 UNDER_A_KEY = ("once", "retried", "mailed", "charged")
 
 
+def pytest_itemcollected(item):
+    """Of each module here, `make test` runs a third; see `tests/lanes.py`."""
+    item.add_marker(pytest.mark.one_in(3))
+
+
 class Drain:
     """The time from the last send until nothing is left."""
 

@@ -24,6 +24,8 @@ from console.servers.rabbitmq import RabbitMQ
 from tests.processes import popen
 from workshed.settings import Settings
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 ROOT = Path(__file__).parents[2]
 
 HOLD = """

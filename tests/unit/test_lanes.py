@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 ROOT = Path(__file__).parent.parent.parent
 
 EXAMPLE = """

@@ -11,6 +11,8 @@ from workshed.errors import SettingsError
 from workshed.people import UnsubscribeTokenError, unsubscribing
 from workshed.settings import settings
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 __all__ = ["serve"]
 
 ONE_CLICK = "List-Unsubscribe=One-Click"

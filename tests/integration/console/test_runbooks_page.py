@@ -16,6 +16,8 @@ from workshed.jobs import occurrences, recurring, relays, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 PAGE = "docs/runbooks.md"
 OLDEST = pages.block(PAGE, "$ workshed queues", under="WorkshedOldestWaiting")
 NO_CONSUMER = pages.block(PAGE, "$ workshed doctor", under="WorkshedNoConsumer")

@@ -51,6 +51,12 @@ def pytest_unconfigure(config):
 """
 
 
+def pytest_itemcollected(item):
+    """`make test` runs a third of the tests that start a pytest; see `tests/lanes.py`."""
+    if "project" in item.fixturenames:
+        item.add_marker(pytest.mark.one_in(3))
+
+
 class Project:
     """Somebody's project with tests, which has Workshed installed and knows nothing of this one."""
 

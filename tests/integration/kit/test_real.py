@@ -13,7 +13,7 @@ from brokers.testing.errors import DiedError, KitError
 from brokers.testing.worker import Worker
 from workshed import db, people
 
-pytestmark = pytest.mark.jobs(mode="real")
+pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
 
 
 def test_what_is_sent_has_run_when_it_is_drained(jobs):

@@ -12,6 +12,12 @@ from workshed.settings import settings
 STREAMS = "workshed streams"
 
 
+def pytest_itemcollected(item):
+    """`make test` runs a third of the tests that start a web server; see `tests/lanes.py`."""
+    if "serve" in item.fixturenames:
+        item.add_marker(pytest.mark.one_in(3))
+
+
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKSHED_SECRET_KEY", secrets.token_urlsafe(32))

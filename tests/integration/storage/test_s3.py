@@ -17,6 +17,8 @@ from workshed.storage import (
     place,
 )
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 NOBODY_LISTENS = "127.0.0.1:9"
 NAME = hashlib.sha256(b"hello").hexdigest()
 CANARY = "s3cr3tcanary"

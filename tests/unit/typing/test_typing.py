@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)  # it is half a minute of work where nothing is cached
+# It is half a minute of work where nothing is cached.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.one_in(2)]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
