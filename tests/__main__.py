@@ -39,8 +39,6 @@ def main(arguments):
     # What pytest keeps to be read after a failure stays where it would be without us.
     kept = {"PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(), **os.environ}
     environment = {**kept, "TMPDIR": str(folder)}
-    # A run starts a thousand processes; with it, each would compile all that it imports.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         return run([sys.executable, "-m", "pytest", *arguments], environment)
     finally:

@@ -547,13 +547,11 @@ def broker(vhost, database, monkeypatch):
 
 
 def pytest_configure(config):
-    """Where the shell lets nothing be written beside our files, keep their bytecode elsewhere.
+    """Let the thousand processes of a run share bytecode, whatever the shell says about it.
 
-    Else each of a thousand processes compiles all of them, which is a third of its start.
+    Else each compiles all that it imports of us, which is a third of its start.
     """
-    cache = getattr(config, "cache", None)  # none with `-p no:cacheprovider`
-    if cache and os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-        os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if programs := config.getoption("postgres"):
         postgres.binaries = lambda _: Path(programs)
 
