@@ -4,6 +4,7 @@ From Python 3.14 on `forkserver` is the default of Linux, and what dramatiq uses
 """
 
 import os
+import re
 import signal
 
 import pytest
@@ -87,6 +88,10 @@ def test_plain_dramatiq_runs_a_relay_and_an_exporter_that_end_with_it(
 
     send("make", 1)
     eventually(lambda: done() == {1})
+    # Of a worker and of the relay: both have found the folder that the exporter reads.
+    for line in (r"^workshed_jobs_total{.*\bmake\b.* 1", r"^workshed_schedule_lag_seconds.* \d"):
+        shown = re.compile(line, re.MULTILINE)
+        eventually(lambda shown=shown: shown.search((ask(plain, "/metrics") or (0, ""))[1]))
     below = descendants(plain.process.pid)
     assert any(is_running(pid, "brokers.exporter") for pid in below)
     plain.process.kill()
