@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from brokers.consumer_tag import read, written
@@ -43,6 +43,7 @@ def test_a_tag_of_another_program_is_none_of_ours():
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
+@example([("send", "\u6a21" * 100)])  # three bytes each
 def test_a_tag_fits_into_what_amqp_can_say(actors):
     tag = written(actors)
 
