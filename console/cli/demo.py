@@ -96,6 +96,7 @@ def watch(
     from console.demo.mailbox import Mailbox
     from console.demo.outage import Outage
     from console.demo.watch import look
+    from console.servers.process import has_ended
     from workshed import db
 
     started = time.monotonic()
@@ -128,7 +129,7 @@ def watch(
             for part in parts:
                 part.look(conn)
             bars.update(sightings, parts)
-            is_late = time.monotonic() - started > LONGEST_S or process.poll() is not None
+            is_late = time.monotonic() - started > LONGEST_S or has_ended(process)
             return is_late or not unseen(sightings, uploads, parts, mailbox)
 
         wait_until(is_over)
@@ -144,8 +145,8 @@ def watch(
     show.tally(console, counted)
     for line in missing:
         console.print(f"not seen: {line}", style="red", soft_wrap=True)
-    if process.poll() is not None:
-        console.print(f"the worker ended with code {process.returncode}; see {log}", style="red")
+    if has_ended(process):
+        console.print(f"the worker ended with code {process.wait()}; see {log}", style="red")
     if not missing:
         took = time.monotonic() - started
         console.print(f"Every step was seen, {took:.0f} s after the first sign-up.")

@@ -18,6 +18,7 @@ from PIL import Image
 
 from actors import attach_image
 from console.demo.running import running
+from console.servers.process import has_ended
 from workshed import db, images
 from workshed.notifications import token
 from workshed.storage import storage
@@ -153,7 +154,7 @@ def _attach(user_id: int, filename: str, content: bytes) -> int:
 def _await(process: "subprocess.Popen[bytes]", port: int) -> None:
     """Wait until the server answers, or does not: then what is not seen is named."""
     until = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < until:
+    while not has_ended(process) and time.monotonic() < until:
         connection = http.client.HTTPConnection(HOST, port, timeout=START_S)
         with closing(connection), suppress(ConnectionError):
             connection.request("GET", "/")

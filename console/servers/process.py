@@ -1,6 +1,7 @@
 """A server process: started, watched while it starts, stopped, gone with its parent."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -62,7 +63,7 @@ class Server(ABC):
     @property
     def pid(self) -> int | None:
         """The process of the server, if it runs."""
-        return self.process.pid if self.process and self.process.poll() is None else None
+        return None if self.process is None or has_ended(self.process) else self.process.pid
 
     def start(self) -> None:
         """Start it and return when it serves."""
@@ -110,7 +111,7 @@ class Server(ABC):
     def check(self) -> None:
         """Raise `ServerError` when it is not running."""
         if self.pid is None:
-            code = self.process.returncode if self.process else "none"
+            code = self.process.wait() if self.process else "none"
             raise ServerError(f"{self.name} stopped (exit code {code}).\n{self.log_end()}")
 
     def stop(self) -> None:
@@ -156,6 +157,21 @@ class Server(ABC):
             ports = {name: int(notes[_noted(name)]) for name in self.port_names}
             return ports if all(map(is_free, ports.values())) else None
         return None
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a process has ended, without asking `Popen.poll`.
+
+    That takes a lock. Ctrl-C between two of its instructions leaves the lock taken, and from then
+    on `Popen.wait` never returns.
+    """
+    if process.returncode is not None:
+        return True
+    try:
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, process.pid, look) is not None
+    except ChildProcessError:
+        return True
 
 
 def _noted(name: str) -> str:

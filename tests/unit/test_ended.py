@@ -1,0 +1,71 @@
+"""Looking whether a server has ended, and Ctrl-C at any moment of it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from console.servers.process import has_ended
+from tests.processes import popen
+
+SLEEP = ["sleep", "600"]
+
+
+@pytest.fixture
+def process():
+    with popen(SLEEP) as process:
+        yield process
+        process.kill()
+
+
+def interrupted_at(number, function):
+    """Run a function and interrupt it at its so many-th instruction; whether it has that many."""
+    left = number
+
+    def count(frame, event, _):
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_at_any_instruction_leaves_a_process_that_can_be_waited_for(process):
+    """`Popen.poll` has an instruction at which its lock stays taken, and `wait` hangs for good."""
+    number = 0
+    while interrupted_at(number, lambda: has_ended(process)):
+        is_held = process._waitpid_lock.locked()
+        if is_held:
+            process._waitpid_lock.release()  # else this test would hang, too
+        assert not is_held, f"at instruction {number}"
+        number += 1
+
+    assert number > 10
+    assert not has_ended(process)
+
+
+def test_an_ended_process_is_seen_before_and_after_it_is_waited_for(process, eventually):
+    process.kill()
+    eventually(lambda: has_ended(process))
+
+    assert process.wait(60) == -9
+    assert has_ended(process)
+
+
+def test_a_process_that_somebody_else_waited_for_has_ended():
+    with subprocess.Popen(["true"]) as process:
+        assert os.waitpid(process.pid, 0)[0] == process.pid
+        assert has_ended(process)
