@@ -27,6 +27,7 @@ ENTER = """
 set -eu
 root=$1 folder=$2
 shift 2
+mount --bind "$root" "$root"  # `ip netns` needs a `/` that is the root of a mount
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --bind "$folder" "$root/matrix"

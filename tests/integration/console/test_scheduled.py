@@ -1,5 +1,6 @@
 """`workshed scheduled`: what waits is seen, moved, cancelled."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -123,7 +124,7 @@ def test_one_is_shown_with_its_body_and_its_attempts(workshed, store, conn):
     assert done.code == 0
     assert "in 60 min" in done.out
     assert '"args": [' in done.out
-    assert "attempt 1: retried 0 s ago" in done.out
+    assert re.search(r"attempt 1: retried \d+ s ago", done.out)
     assert "OSError: away" in done.out
     shown = workshed("scheduled", "show", "a", "--json").json
     assert shown["state"] == "waits"

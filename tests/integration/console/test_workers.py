@@ -1,5 +1,6 @@
 """`workshed workers`: the processes that run jobs."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -31,20 +32,9 @@ def test_each_says_where_it_runs_and_what_it_does(workshed, beat):
 
     assert done.code == 0
     assert max(map(len, done.lines)) <= 80
-    assert done.lines[1].split() == [
-        "one",
-        "101",
-        "3/8",
-        "0",
-        "s",
-        "0",
-        "s",
-        "ago",
-        "default,",
-        "emails",
-    ]
+    assert re.fullmatch(r"one +101 +3/8 +\d+ s +\d+ s ago +default, emails", done.lines[1].strip())
     assert done.lines[2].split() == ["v1.2"]
-    assert "silent, 60 s ago" in done.lines[3]
+    assert re.search(r"silent, [6-9]\d s ago", done.lines[3])
 
 
 @pytest.mark.usefixtures("database")
