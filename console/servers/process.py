@@ -71,7 +71,9 @@ class Server(ABC):
         self.wait()
 
     def launch(self) -> None:
-        """Start it."""
+        """Start it, for the first time or after it has ended."""
+        if self.process is not None:
+            self.process.wait()  # its exit code; nothing has asked for that so far
         self.prepare()
         with self.log.open("ab") as log:
             self._log_from = log.tell()

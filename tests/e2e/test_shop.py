@@ -156,6 +156,8 @@ def test_without_scripts_all_but_uploads_can_be_done(open_page, sold, move, coun
     page.get_by_role("button", name="Run the report").click()
     expect(page.locator("#reported")).to_contain_text("is being made")
     hand_in(page, people_csv(3))
+    expect(page.locator("#imported")).to_contain_text("0 rows are read.")
+    page.wait_for_load_state()  # a page that is still on its way cannot be loaded again
     move(2)
     page.reload()
     expect(page.locator("#imported")).to_contain_text("2 of 4 rows are done.")

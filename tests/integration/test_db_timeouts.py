@@ -16,6 +16,8 @@ from workshed import db
 from workshed.errors import DatabaseUnreachableError
 from workshed.settings import settings
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 LATE_S = 20
 """How much longer than it should a wait may take on a busy machine."""
 TALKING = """

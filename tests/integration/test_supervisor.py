@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 SUPERVISE = """
 import os, sys
 from datetime import timedelta

@@ -10,6 +10,8 @@ from actors import send_bulk_email, send_campaign_email
 from tests.integration.images.conftest import killed
 from workshed.jobs import Discard
 
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+
 __all__ = ["killed"]
 
 MOST_LINES = 1_000

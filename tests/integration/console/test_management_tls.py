@@ -10,6 +10,8 @@ from console.servers.ports import HOST
 from tests import tls
 from workshed.settings import settings
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 
 @pytest.fixture(scope="module")
 def port(servers, authority):

@@ -15,6 +15,8 @@ from console.dead_queue import put_back
 from console.depths import depths
 from tests.processes import popen
 
+pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+
 
 @pytest.fixture(autouse=True)
 def _queues(broker):

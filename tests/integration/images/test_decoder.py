@@ -24,6 +24,8 @@ from workshed.interrupts import gate
 from workshed.pixels import Made, Wanted
 from workshed.settings import settings
 
+pytestmark = pytest.mark.one_in(2)  # each test starts programs of its own
+
 register_heif_opener()  # with it comes the encoder
 
 WANTED = Wanted(

@@ -9,6 +9,8 @@ from workshed import blobs, db, imports, people
 from workshed.settings import settings
 from workshed.storage import storage
 
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+
 MOST_LINES = 2_000
 ROWS, CHUNK = 12, 4
 

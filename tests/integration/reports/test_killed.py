@@ -12,6 +12,8 @@ from workshed import db
 from workshed.settings import settings
 from workshed.storage import storage
 
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+
 MOST_LINES = 1_000
 ADMINS = 3
 WAITING = """

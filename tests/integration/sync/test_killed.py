@@ -9,6 +9,8 @@ from actors import sync_critical_data, sync_record
 from workshed import db, sync
 from workshed.jobs import Snooze
 
+pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
+
 MOST_LINES = 1_000
 STAYING = "abcde"
 
