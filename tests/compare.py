@@ -22,7 +22,7 @@ def main(commit):
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
         try:
-            before = collect(tree)
+            before = collect(tree, "--exhaustive")
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
     every, sample = collect(ROOT, "--exhaustive"), collect(ROOT)
