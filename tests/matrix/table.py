@@ -43,7 +43,8 @@ class Step:
         """Return the words for a row."""
         words = list((part and self.part) or self.words)
         if words[0] in RUNNERS and platform.programs:
-            words += ["--postgres", platform.programs]
+            # As one word: pytest would take a second one for the folder of the tests.
+            words.append(f"--postgres={platform.programs}")
         if words[0] in RUNNERS and platform.in_root:
             words += ["--ignore", "tests/unit/test_matrix.py"]  # it makes such roots itself
         return ["python", "-m", *words]
