@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -37,7 +38,7 @@ NOT_IMPORTED = {
 
 def normal(requirement):
     """The name of a distribution as PyPI compares it."""
-    return re.sub(r"[-_.]+", "-", NAME.match(requirement)[0]).lower()
+    return canonicalize_name(NAME.match(requirement)[0])
 
 
 def declared():

@@ -153,7 +153,7 @@ def test_no_thread_renews_where_no_actor_has_slots(sync, working, eventually):
     def renewing():
         return sum(thread.name == "renewal" for thread in threading.enumerate())
 
-    eventually(lambda: renewing() == 0)  # nobody waits for those of a worker that has stopped
+    eventually(lambda: renewing() == 0)  # threads of a worker that has stopped may still be ending
     sync(Limit.window(1, per=timedelta(hours=1)))
     with working("default"):
         assert renewing() == 1  # that of turns
