@@ -115,6 +115,16 @@ class Publisher:
             return self._outage(link, "nothing was sent")
         return None
 
+    def connect(self) -> None:
+        """Begin to connect, and do not wait for it."""
+        self._opened_link()
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether there is a connection now; one that nobody has asked for is none."""
+        link = self._link  # another thread may close it meanwhile
+        return link is not None and link.is_open
+
     def ready(self, timeout_s: float) -> bool:
         """Wait for a connection on which RabbitMQ takes messages; False if none in time."""
         link = self._opened_link()

@@ -115,12 +115,13 @@ class Relay:
     def pulse(self) -> Pulse:
         """Say how this relay is, as of the last turn of its loop."""
         troubles = [] if self._has_database else ["PostgreSQL does not answer"]
-        if not all(link.is_open for link in self._publisher.links):
+        if not self._publisher.is_connected:
             troubles.append("RabbitMQ is not connected")
         return Pulse("relay", troubles=troubles, leaving=self._stop.is_set(), at=self._turned_at)
 
     def run(self) -> None:
         """Work until `stop` is set, then finish the windows in flight."""
+        self._publisher.connect()  # while PostgreSQL is away, `pulse` tells of RabbitMQ as it is
         while not self._stop.is_set():
             self._turned_at = time.monotonic()
             try:

@@ -91,14 +91,14 @@ def shortened(pulse: Pulse) -> dict[str, list[str]]:
 
 
 def read(folder: Path) -> list[Pulse]:
-    """Return the pulses of all processes that live; the files of others are deleted."""
+    """Return the pulses of all processes that live, by kind; the files of others are deleted."""
     found = []
-    for file in sorted(folder.glob("*-*")):
+    for file in folder.glob("*-*"):
         if not lives(file.name):
             file.unlink(missing_ok=True)
         elif pulse := _read(file):
             found.append(pulse)
-    return found
+    return sorted(found, key=lambda pulse: (pulse.kind, pulse.pid))
 
 
 def _read(file: Path) -> Pulse | None:

@@ -14,6 +14,7 @@ from tests import pages
 from tests.e2e.workers.supervised import Supervised, ask, ups
 from tests.processes import command_of, descendants
 from tests.transcripts import alike, check, shell, steps
+from workshed import pulses
 
 OK = (200, "ok\n")
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -23,7 +24,7 @@ PROBES = steps(pages.block("docs/operating.md", "$ curl"))
 AT = re.compile(r"probes are at http://127.0.0.1:(\d+)/livez")
 CLOCK = re.compile(r"^clock .*\n", re.MULTILINE)
 """What a clock says; after a while it misses PostgreSQL too, and a new one has to note its jobs."""
-PROCESSES = {re.compile(r"(?<=worker )\d+"): "PID"}
+PROCESSES = {re.compile(r"(?<=worker )\d+|(?<=relay )\d+"): "PID"}
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
     """
     workers = supervise(processes=1, exporter=True)
     is_ready(workers)
-    [pid] = workers.workers()
+    [pid], [relay] = workers.workers(), workers.relays()
+    eventually(lambda: has_told(relay))
     run, [port] = shell(tmp_path), set(AT.findall(workers.text()))
     (live, is_alive), (ready, are_missed) = PROBES
     check(is_alive, run(live.replace("9191", port)))
@@ -68,6 +70,14 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
     is_ready(workers)
     send("make", 1)
     eventually(lambda: done() == {1})
+
+
+def has_told(pid):
+    """Tell whether a process has said once how it is: a relay that never could is not missed."""
+    found = re.search(
+        r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
+    )
+    return pid in {pulse.pid for pulse in pulses.read(Path(found[1]))}
 
 
 def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):

@@ -532,3 +532,15 @@ def test_a_row_too_large_to_send_is_buried_and_stalls_nothing(
 
     eventually(lambda: rabbitmq.depth("default") == 19)
     assert "at most 1048576 are read" in rows("SELECT reason FROM jobs.dead")[0][0]
+
+
+def test_before_it_has_tried_nothing_is_connected(broker):
+    relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
+
+    assert relay.pulse().troubles == ["PostgreSQL does not answer", "RabbitMQ is not connected"]
+
+
+def test_while_postgresql_is_away_it_connects_to_rabbitmq(no_database, relaying, eventually):
+    """Of two servers it misses the one that is away."""
+    with relaying() as relay:
+        eventually(lambda: relay.pulse().troubles == ["PostgreSQL does not answer"])
