@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from brokers import schedule
     from brokers.batch import Batch
     from brokers.direct import perform_now
-    from brokers.queues import Queue
     from brokers.rabbitmq import RabbitMQ
     from brokers.stub import Stub
+    from workshed.queues import Queue
 
     broker: RabbitMQ | Stub
 
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> object:
         case "perform_now":
             return importlib.import_module("brokers.direct").perform_now
         case "Queue":
-            return importlib.import_module("brokers.queues").Queue
+            return importlib.import_module("workshed.queues").Queue
         case "schedule":
             return importlib.import_module("brokers.schedule")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

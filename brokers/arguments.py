@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from brokers.publisher import EXCHANGE
-from brokers.queues import Queue
 from workshed.duration import ms
+from workshed.queues import Queue
 
 Kind = Literal["quorum", "classic"]
 Version = tuple[int, int]

@@ -34,7 +34,6 @@ from brokers.errors import (
 )
 from brokers.hooks import Tolerant, hooks_of, is_ours
 from brokers.parcel import claim_of, waiting_body
-from brokers.queues import Queue
 from brokers.strays import refuse_strays
 from middleware import built_in
 from middleware.redaction import parameters
@@ -48,6 +47,7 @@ from workshed.jobs.queues import Actor
 from workshed.jobs.schedule import Reason, Statement
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER, How
+from workshed.queues import Queue
 
 logger = logging.getLogger(__name__)
 

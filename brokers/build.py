@@ -13,7 +13,6 @@ from brokers.envelope import StrictJson
 from brokers.errors import exit_code
 from brokers.master import stay_until_read
 from brokers.metrics_fork import MetricsFork, measure
-from brokers.queues import QUEUES, Queue, weighted
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import RelayFork
 from brokers.strays import refuse_strays
@@ -46,6 +45,7 @@ from middleware import (
     Uniqueness,
 )
 from workshed.errors import SettingsError, WorkshedError
+from workshed.queues import QUEUES, Queue, weighted
 from workshed.settings import Settings, settings
 
 logger = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from brokers.frames import Letter
 from brokers.holding import Holding
 from brokers.link import Link
 from brokers.misfits import Misfits, unreadable
-from brokers.queues import Queue
 from brokers.refusals import is_gone
 from brokers.signing import Signing, opened
 from brokers.wire import Wire
 from workshed.metrics import meters
+from workshed.queues import Queue
 
 logger = logging.getLogger(__name__)
 

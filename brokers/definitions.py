@@ -7,7 +7,7 @@ from brokers import topology
 from brokers.accounts import Account
 from brokers.arguments import Version, arguments
 from brokers.publisher import EXCHANGE
-from brokers.queues import Queue
+from workshed.queues import Queue
 
 Definitions = dict[str, list[dict[str, Any]]]
 

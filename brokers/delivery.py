@@ -11,8 +11,8 @@ from dramatiq.broker import MessageProxy
 from brokers.acks import Channel
 from brokers.envelope import LATEST_MS
 from brokers.frames import Letter
-from brokers.queues import Queue
 from middleware import Job
+from workshed.queues import Queue
 
 MARGIN = 0.75
 """Share of the consumer timeout after which a delivery that could not be settled is given back."""

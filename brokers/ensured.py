@@ -16,8 +16,8 @@ from brokers.errors import (
     UnseenQueueError,
 )
 from brokers.latch import Latch
-from brokers.queues import Queue
 from brokers.waiting import Waiting
+from workshed.queues import Queue
 
 Problems = dict[str, Exception]
 """What is wrong, by queue."""

@@ -8,12 +8,12 @@ from brokers.base import DeclaredBroker
 from brokers.delivery import Delivery
 from brokers.execution import Execution
 from brokers.parcel import Message
-from brokers.queues import Queue
 from middleware import Job, Outcome
 from middleware.callbacks import undelayed
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs.schedule import Reason
+from workshed.queues import Queue
 
 
 class Executing(DeclaredBroker):

@@ -8,8 +8,8 @@ from dramatiq.errors import QueueJoinTimeout
 from brokers.depth import AskingPublisher
 from brokers.errors import BrokerUnreachableError
 from brokers.execution import Execution
-from brokers.queues import Queue
 from workshed import db
+from workshed.queues import Queue
 
 ANSWER_S = 10.0
 IDLE_S = 0.05

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from brokers.acks import Channel, Verb
 from brokers.errors import EnvelopeError
-from brokers.queues import Queue
 from middleware import CopyError
 from workshed import db
 from workshed.db import PASSING_ERRORS
 from workshed.jobs import dead
 from workshed.metrics import meters
+from workshed.queues import Queue
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import orjson
 from brokers.envelope import encoded
 from brokers.errors import PublishRefusedError
 from brokers.publisher import Publication, Ticket
-from brokers.queues import Queue
 from workshed.errors import DuplicateJobError
 from workshed.jobs import schedule
 from workshed.jobs.leases import Key
 from workshed.jobs.schedule import Reason
 from workshed.jobs.unique import Claim
 from workshed.metrics.meters import How
+from workshed.queues import Queue
 
 Message = dramatiq.Message[Any]
 

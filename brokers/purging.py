@@ -13,13 +13,13 @@ from pika.exceptions import ChannelClosedByBroker
 from brokers import topology
 from brokers.envelope import decode
 from brokers.errors import EnvelopeError
-from brokers.queues import Queue
 from brokers.signing import Signing, opened
 from middleware import CopyError, Job, Outcome
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import dead
 from workshed.jobs.dead import Which
+from workshed.queues import Queue
 
 LONGEST_S = 600.0
 FLUSHED = Outcome("discarded", "flushed", called="cancelled")

@@ -30,7 +30,6 @@ from brokers.executing import Executing
 from brokers.execution import Execution
 from brokers.master import wait_until_told
 from brokers.parcel import Message, fate
-from brokers.queues import Queue
 from brokers.sender import Sender
 from brokers.signing import signing
 from brokers.waiting import Blocking, InLoop, Waiting, run
@@ -40,6 +39,7 @@ from middleware import Recurring
 from middleware.recurring import CLOCK
 from middleware.retries import retry_queues
 from workshed import db
+from workshed.queues import Queue
 from workshed.settings import Settings
 
 R = TypeVar("R")

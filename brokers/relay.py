@@ -30,7 +30,6 @@ from brokers.oldest import Oldest
 from brokers.overview import overview
 from brokers.pruner import Pruner
 from brokers.publisher import Publication, Ticket
-from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from brokers.relay_fork import set_outside
 from brokers.relay_pulse import RelayPulse
@@ -50,6 +49,7 @@ from workshed.metrics.meters import OTHER
 from workshed.pages import Pages
 from workshed.parent import die_with_parent
 from workshed.pulses import Pulse
+from workshed.queues import Queue
 from workshed.ready import say_up
 from workshed.settings import settings
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 
 from brokers import topology
 from brokers.errors import BrokerError, TopologyError
-from brokers.queues import Queue
 from workshed.db import Connection
 from workshed.jobs import queues as known
+from workshed.queues import Queue
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from brokers.depth import AskingPublisher
 from brokers.errors import BrokerUnreachableError, UnseenQueueError
-from brokers.queues import Queue
 from brokers.remake import remake, used
 from workshed.db import Connection
 from workshed.jobs import windows
+from workshed.queues import Queue
 
 logger = logging.getLogger(__name__)
 

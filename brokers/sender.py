@@ -20,9 +20,9 @@ from brokers.errors import (
 from brokers.marks import Marks
 from brokers.parcel import Flight, Message, Parcel, packed
 from brokers.publisher import Publisher, Ticket
-from brokers.queues import Queue
 from brokers.waiting import Waiting
 from workshed.errors import DatabaseUnreachableError
+from workshed.queues import Queue
 
 logger = logging.getLogger(__name__)
 

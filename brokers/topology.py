@@ -32,7 +32,6 @@ from brokers.errors import (
     UnseenQueueError,
 )
 from brokers.publisher import EXCHANGE
-from brokers.queues import Queue
 from brokers.refusals import (
     ACCESS_REFUSED,
     NOT_FOUND,
@@ -41,6 +40,7 @@ from brokers.refusals import (
     is_unknown_argument,
     unseen,
 )
+from workshed.queues import Queue
 
 EXCHANGE_TYPE = "direct"
 TIMEOUT_S = 5.0

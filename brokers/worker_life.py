@@ -16,7 +16,6 @@ from brokers.execution import Execution
 from brokers.leaving import Leaving
 from brokers.link import Link
 from brokers.pausing import Pausing
-from brokers.queues import Queue
 from brokers.watch import Watch
 from brokers.watchdog import Watchdog, arm
 from brokers.work_queue import WorkQueue
@@ -27,6 +26,7 @@ from middleware.retries import retry_queues
 from workshed import db
 from workshed.errors import WorkshedError
 from workshed.jobs import queues
+from workshed.queues import Queue
 from workshed.settings import settings
 
 

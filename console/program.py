@@ -10,7 +10,6 @@ import psycopg
 
 from brokers import build
 from brokers.errors import did_you_mean
-from brokers.queues import Queue
 from brokers.rabbitmq import RabbitMQ
 from console import amqp
 from console.errors import NotFoundError
@@ -20,6 +19,7 @@ from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
 from workshed.extras import MissingExtraError
 from workshed.jobs import queues
+from workshed.queues import Queue
 from workshed.settings import settings
 
 PACKAGES = ("actors",)

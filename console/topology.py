@@ -7,8 +7,8 @@ from typing import Any
 
 from brokers.arguments import Version, equivalents, read_version
 from brokers.publisher import EXCHANGE
-from brokers.queues import Queue
 from console.management import Management
+from workshed.queues import Queue
 
 SETUP = "workshed broker setup"
 

@@ -18,12 +18,12 @@ from brokers.arguments import Version, read_version
 from brokers.build import middleware
 from brokers.definitions import definitions
 from brokers.envelope import OPTIONS
-from brokers.queues import QUEUES
 from console.cli import app
 from console.doctor.environment import default
 from middleware.stock import INSTEAD
 from tools import licences
 from workshed.metrics import meters
+from workshed.queues import QUEUES
 from workshed.settings import PREFIX, Settings
 
 README = Path(__file__).parent.parent / "README.md"

@@ -10,13 +10,13 @@ from pydantic_core import PydanticUndefined
 
 from brokers import address
 from brokers.build import STUB
-from brokers.queues import QUEUES, weighted
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok
 from console.management import Management
 from workshed.errors import WorkshedError
 from workshed.mail import sender
 from workshed.mail.server import Server
+from workshed.queues import QUEUES, weighted
 from workshed.settings import PREFIX, Settings, unknown_names
 from workshed.storage import place
 

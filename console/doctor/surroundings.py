@@ -9,7 +9,6 @@ from typing import TypeVar
 import psycopg
 
 from brokers import build
-from brokers.queues import QUEUES, Queue, weighted
 from console import amqp
 from console.errors import ManagementError
 from console.finding import Finding
@@ -18,6 +17,7 @@ from workshed import db
 from workshed.db import Connection, WatchedConnection
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
+from workshed.queues import QUEUES, Queue, weighted
 from workshed.settings import Settings
 
 SAMPLE = {"deliver_email", "process_image", "send_welcome_email"}

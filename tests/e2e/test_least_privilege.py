@@ -11,7 +11,6 @@ import pytest
 
 import actors
 from brokers.publisher import EXCHANGE
-from brokers.queues import QUEUES
 from console.web.desk import keyset
 from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
 from tests.e2e.conftest import CLOCK
@@ -26,6 +25,7 @@ from workshed.cron import daily
 from workshed.jobs import queues, recurring, unique, workers
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
+from workshed.queues import QUEUES
 from workshed.settings import settings
 
 __all__ = ["bury", "dies", "make_batch", "store"]

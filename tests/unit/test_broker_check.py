@@ -3,8 +3,8 @@
 import pytest
 
 from brokers.arguments import arguments
-from brokers.queues import QUEUES
 from console.topology import unlike
+from workshed.queues import QUEUES
 
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 

@@ -24,11 +24,11 @@ from brokers.accounts import Account, accounts, hashed
 from brokers.arguments import read_version
 from brokers.definitions import definitions
 from brokers.publisher import EXCHANGE
-from brokers.queues import QUEUES
 from console.servers import install
 from console.servers.rabbitmq import USER, RabbitMQ
 from console.servers.state import temporary
 from tests.forbidden import PARTS, may, operations, refusal
+from workshed.queues import QUEUES
 
 MAIL = ("emails", "bulk")
 

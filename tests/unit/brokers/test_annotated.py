@@ -10,7 +10,7 @@ from pydantic import Field
 
 from brokers.build import build
 from brokers.errors import RefusedArgumentError, RefusedOptionError
-from brokers.queues import Queue
+from workshed.queues import Queue
 from workshed.settings import Settings
 
 if TYPE_CHECKING:

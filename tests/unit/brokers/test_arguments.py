@@ -13,7 +13,7 @@ from brokers.arguments import (
     options,
     read_version,
 )
-from brokers.queues import QUEUES, Queue
+from workshed.queues import QUEUES, Queue
 
 SUPPORTED = [(4, 0), (4, 1), (4, 2), (4, 3)]
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")

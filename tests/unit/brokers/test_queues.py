@@ -6,9 +6,9 @@ import dramatiq
 import pytest
 
 from brokers.build import build
-from brokers.queues import QUEUES, Queue, weighted
 from brokers.topology import version
 from workshed.errors import SettingsError
+from workshed.queues import QUEUES, Queue, weighted
 from workshed.settings import Settings
 
 

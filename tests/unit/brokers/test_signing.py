@@ -13,9 +13,9 @@ from brokers.acks import Channel
 from brokers.delivery import Delivery
 from brokers.errors import EnvelopeError, SignatureError
 from brokers.frames import Letter, Properties
-from brokers.queues import Queue
 from brokers.signing import HEADER, Signing, opened, signing
 from workshed.errors import SettingsError
+from workshed.queues import Queue
 from workshed.settings import Settings, settings
 
 OLD, NEW, FOREIGN = "o" * 32, "n" * 32, "f" * 32
