@@ -11,10 +11,11 @@ docstring for each package that the moves make:
     [packages]
     "workshed.transport.amqp" = "AMQP: connections, declarations, replies."
 
-Files move with git. Imports are rewritten and, in all text files, dotted names of modules and paths
-of their files. Where a module gets another last name, its importers call it by that one, too. The
-name of a top-level package alone may be any word, so it stays in strings and prose: look for it
-yourself, and for names that are put together at run time.
+Files move with git. Imports are rewritten and, in all text files but SQL, dotted names of modules
+and paths of their files: a migration that was applied must stay as it is. Where a module gets
+another last name, its importers call it by that one, too. The name of a top-level package alone may
+be any word, so it stays in strings and prose: look for it yourself, and for names that are put
+together at run time.
 
 Nothing is written before the syntax tree of each file has been compared with that of today: without
 imports, only what the plan renames may differ. It prints imports that keep an old name with `as`
@@ -308,6 +309,8 @@ def move(root: Path, plan_text: str) -> list[str]:
     written: dict[str, str] = {}
     kept: list[str] = []
     for file in files:
+        if file.endswith(".sql"):
+            continue
         try:
             text = (root / file).read_text("utf-8")
         except (UnicodeDecodeError, FileNotFoundError):

@@ -30,7 +30,7 @@ FILES = {
     "letters/stamps.py": '"""Stamps."""\n',
     "letters/paper/__init__.py": '"""Paper."""\n\nWHITE = 1\n',
     "letters/paper/kinds.py": '"""Kinds."""\n',
-    "letters/sql/stamps.sql": "SELECT 1;\n",
+    "letters/sql/stamps.sql": "SELECT 1;  -- for mail.link\n",
     "user.py": (
         '"""Uses mail.link.Link, see mail/link.py; mail.links is another one."""\n\n'
         "import mail.wire\nfrom letters import Link\n"
@@ -92,7 +92,8 @@ def test_a_text_has_the_new_names_and_paths(clone):
         "not email.link, mail.linked or letters.\n"
     )
     assert (clone / "post" / "amqp" / "__init__.py").read_text() == '"""AMQP."""\n'
-    assert (clone / "post" / "letters" / "sql" / "stamps.sql").exists()
+    migration = clone / "post" / "letters" / "sql" / "stamps.sql"
+    assert migration.read_text() == FILES["letters/sql/stamps.sql"]  # its checksum is stored
     assert not [one for one in (clone / "letters").rglob("*") if one.is_file()]
 
 
