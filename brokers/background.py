@@ -23,22 +23,25 @@ AFTER_A_FAILURE_S = 5.0  # a heartbeat that failed once is not yet taken for dea
 class Background:
     """Carries out duties for as long as the block runs; an outage delays them and ends nothing."""
 
-    def __init__(self, name: str, duties: Sequence[Duty]) -> None:
-        """Start nothing."""
+    def __init__(self, name: str, duties: Sequence[Duty], leave_s: float | None = None) -> None:
+        """Start nothing. `leave_s`: how long a piece of work is waited for at the end."""
         self._duties = duties
+        self._leave_s = leave_s
         self._due = [0.0] * len(duties)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start with all of them."""
-        self._thread.start()
+        """Start with all of them; without any there is no thread."""
+        if self._duties:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Finish the piece at hand."""
         self._over.set()
-        self._thread.join()
+        if self._duties:
+            self._thread.join(self._leave_s)
 
     def _run(self) -> None:
         while not self._over.is_set():

@@ -44,8 +44,9 @@ from middleware import (
     Stock,
     Uniqueness,
 )
+from workshed.app import app
 from workshed.errors import SettingsError, WorkshedError
-from workshed.queues import QUEUES, Queue, weighted
+from workshed.queues import Queue, weighted
 from workshed.settings import Settings, settings
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def program() -> str:
 def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQ | Stub:
     """Put a broker together; `queues` are those of another broker, to which more may be added."""
     if queues is None:
-        queues = weighted(QUEUES, config.queues, config.queue_prefix)
+        queues = weighted(app().queues, config.queues, config.queue_prefix)
     chain = middleware(config)
     urls = [url.strip() for url in config.broker_url.get_secret_value().split(";")]
     if STUB in urls:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from brokers.background import Background, Duty
@@ -25,7 +26,6 @@ from brokers.heartbeat import Heartbeat
 from brokers.housekeeping import Housekeeping
 from brokers.lag import watch_lag
 from brokers.lateness import tell_lateness
-from brokers.mail_troubles import MailTroubles
 from brokers.oldest import Oldest
 from brokers.overview import overview
 from brokers.pruner import Pruner
@@ -36,9 +36,9 @@ from brokers.relay_pulse import RelayPulse
 from brokers.remake import rebind, remake, used
 from brokers.resend import Resend
 from brokers.sweeper import sweep
-from brokers.sync_age import SyncAge
 from middleware.metrics import serve_own
 from workshed import db, logs, migrate, probes
+from workshed.app import app, load
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
 from workshed.jobs import batches, dead, queues, relays, retention, windows
@@ -325,19 +325,25 @@ def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -
         watch_lag,
         overview,
         Oldest(publisher),
-        SyncAge(),
-        MailTroubles(),
         tell_lateness,
     ]
+    # Apart from ours: what an application does may take long, or never end.
+    tasks = Background("tasks", [begun(load(name)) for name in app().relay_tasks], LEAVE_S)
     relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
     folder = settings().shared_folder
     if folder is None:
         show(probes.pages(lambda: [relay.pulse()], of="relay"))
     logger.info("relay is at work")
-    with RelayPulse(folder, relay.pulse):
+    with RelayPulse(folder, relay.pulse), tasks:
         relay.run()
     publisher.close()
     logger.info("relay has ended")
+
+
+def begun(task: Any) -> Duty:
+    """Return a duty of an application, which may have named its class."""
+    duty: Duty = task() if isinstance(task, type) else task
+    return duty
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.warm import Warm
 from workshed import db
+from workshed.app import APP
 from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
@@ -79,6 +80,7 @@ def _given() -> Settings:
 
 
 GIVEN = _given()
+os.environ[APP] = "brokers.app:app"  # also where a test has another working directory
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +157,12 @@ def _forget_settings():
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+@pytest.fixture
+def no_app(monkeypatch):
+    """A project that has no `workshed.App`, as all had before there was one."""
+    monkeypatch.delenv(APP)
 
 
 @pytest.fixture(scope="session")

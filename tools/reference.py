@@ -14,6 +14,7 @@ import typer
 from dramatiq.middleware import Middleware
 
 from brokers.accounts import accounts
+from brokers.app import QUEUES
 from brokers.arguments import Version, read_version
 from brokers.build import middleware
 from brokers.definitions import definitions
@@ -23,7 +24,6 @@ from console.doctor.environment import default
 from middleware.stock import INSTEAD
 from tools import licences
 from workshed.metrics import meters
-from workshed.queues import QUEUES
 from workshed.settings import PREFIX, Settings
 
 README = Path(__file__).parent.parent / "README.md"

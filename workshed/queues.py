@@ -1,6 +1,7 @@
-"""The queues of the project, declared in one place."""
+"""What a queue is, and how its work is shared out."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
@@ -74,19 +75,7 @@ class Queue:
         return f"{self.prefix}{self.dead}"
 
 
-QUEUES = (
-    Queue("critical", weight=3),
-    Queue("default", weight=2),
-    Queue("imports", weight=2),
-    Queue("emails", kind="classic", levels=4),
-    Queue("images", cap=2),  # each takes a core while it runs
-    Queue("scheduled"),
-    Queue("bulk"),
-    Queue("low"),
-)
-
-
-def weighted(queues: tuple[Queue, ...], weights: str, prefix: str = "") -> dict[str, Queue]:
+def weighted(queues: Iterable[Queue], weights: str, prefix: str = "") -> dict[str, Queue]:
     """Index the queues by name, with the weights of `WORKSHED_QUEUES` (`critical=3,default=2`).
 
     `prefix`: before their names on RabbitMQ.

@@ -1,4 +1,4 @@
-"""All that the program reads from its environment; nothing else reads `os.environ`."""
+"""All that the program reads from its environment; only `workshed.app` reads it, too."""
 
 import difflib
 import os
@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     # Without `use_attribute_docstrings`: each process that starts would read this file for them.
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
+    app: str = ""  # read by `workshed.app`
+    """Your `workshed.App`, as `package.module:name`. Where this is not set: `app` of
+    `[tool.workshed]` in the `pyproject.toml` of the working directory."""
     broker_url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
     """RabbitMQ: `amqp://` or `amqps://`, several separated by `;`, tried in that order. Behind `?`:
     `cacertfile`, `certfile`, `keyfile`, `server_name_indication`, `heartbeat` (seconds); a

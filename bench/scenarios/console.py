@@ -20,12 +20,12 @@ import json, time
 from starlette.testclient import TestClient
 import actors
 from console.web.desk import Who, create_app
-from console.web.desk.pages import PAGES
+from console.web.desk.pages import pages
 
 LOOKS = 5
 browser = TestClient(create_app(authorize=lambda request: Who("bench", "operator")))
 addresses = [
-    *(page.path for page in PAGES if page.group),
+    *(page.path for page in pages() if page.group),
     "/jobs?actor=charge_card", "/jobs?outcome=dead", "/jobs?error=GatewayError&since=1h",
     "/jobs?argument=order_id%3D4711", "/jobs?queue=critical", "/job?id=run-1000",
     "/dead?error=GatewayError", "/scheduled?queue=critical",

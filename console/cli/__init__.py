@@ -3,16 +3,17 @@
 Data go to stdout, talk to stderr. The exit codes are in `CODES`, which ends `workshed --help`.
 
 A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
-one with sub-commands). The docstring is its help. Its module is imported for `--help` too, so at
-its top stand only the standard library and typer; what the command works with is imported in the
-function, when it runs.
+one with sub-commands). An application adds its own, as `commands` of its `workshed.App`. The
+docstring is its help. Its module is imported for `--help` too, so at its top stand only typer and
+the standard library; what the command works with is imported in the function, when it runs.
 """
 
-import importlib
 import sys
 from typing import Annotated, Any
 
-from workshed.errors import WorkshedError
+from workshed.app import app as application
+from workshed.app import load
+from workshed.errors import SettingsError, WorkshedError
 from workshed.extras import needed
 
 with needed("server"):
@@ -22,7 +23,6 @@ with needed("server"):
 COMMANDS = {
     "batches": "console.cli.batches:batches",
     "broker": "console.cli.broker:broker",
-    "campaigns": "console.cli.campaigns:campaigns",
     "console": "console.cli.console:console",
     "dead": "console.cli.dead:dead",
     "demo": "console.cli.demo:demo",
@@ -30,19 +30,15 @@ COMMANDS = {
     "doctor": "console.cli.doctor:doctor",
     "enqueue": "console.cli.enqueue:enqueue",
     "erase": "console.cli.erase:erase",
-    "import": "console.cli.import_people:import_people",
     "job": "console.cli.job:job",
     "jobs": "console.cli.jobs:jobs",
     "limits": "console.cli.limits:limits",
-    "mail": "console.cli.mail:mail",
     "migrate": "console.cli.migrate:migrate",
     "queues": "console.cli.queues:queues",
     "recurring": "console.cli.recurring:recurring",
     "relay": "console.cli.relay:relay",
     "roles": "console.cli.roles:roles",
     "scheduled": "console.cli.scheduled:scheduled",
-    "storage": "console.cli.storage:storage",
-    "sync": "console.cli.sync:sync",
     "unique": "console.cli.unique:unique",
     "worker": "console.cli.worker:worker",
     "workers": "console.cli.workers:workers",
@@ -81,27 +77,38 @@ INTERRUPTED = 130
 """As typer has it for each command that does not stop in good order by itself."""
 
 
+def all_commands() -> dict[str, str]:
+    """Return ours and those of the application; where it cannot be had, what needs it says why."""
+    try:
+        added = application().commands
+    except SettingsError:
+        return COMMANDS
+    if taken := sorted(COMMANDS.keys() & added.keys()):
+        raise SettingsError(f"your App adds the command {taken[0]!r}, which Workshed has itself")
+    return dict(sorted({**COMMANDS, **added}.items()))
+
+
 class LazyCommands(TyperGroup):
-    """The commands of the table, imported when they are asked for."""
+    """All commands, each imported when it is asked for."""
 
     # `Any` below: typer's classes of contexts and commands are in a private module.
 
     def __init__(self, **attrs: Any) -> None:
         """Know their names, so that a misspelt one is answered by the likely one."""
         super().__init__(**attrs)
-        names: dict[str, Any] = dict.fromkeys(COMMANDS)
+        self._places = all_commands()
+        names: dict[str, Any] = dict.fromkeys(self._places)
         self.commands = names
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        """Name all commands, in the table's order."""
-        return list(COMMANDS)
+        """Name all commands, in their order."""
+        return list(self._places)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """Import one command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._places:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        target = getattr(importlib.import_module(module), name)
+        target = load(self._places[cmd_name])
         if not isinstance(target, typer.Typer):
             app = typer.Typer(add_completion=False)
             app.command(cmd_name)(target)

@@ -27,6 +27,8 @@ LOOK_S = 0.1
 LONGEST_S = 180
 WIDTH = 132
 OPERATOR = "demo"
+SAMPLE = {"WORKSHED_APP": "brokers.app:app"}
+"""The demo is one of this application, wherever it is started."""
 CHART = Path("var/report.png")
 """Here, so that it is there when the demo is over."""
 LOAD = "console.demo.load"
@@ -62,7 +64,7 @@ def demo() -> None:
     with until_told_to_stop():
         console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
         with Servers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
-            use({**servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
+            use({**SAMPLE, **servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
             [port] = free_ports(1)
@@ -193,7 +195,7 @@ def stay(console: "Console", servers: "Servers", shop: str) -> None:
     """Leave everything up for a look around."""
     console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
     console.print("Have a look around, send more from another terminal with these:")
-    for name, value in servers.environment().items():
+    for name, value in (SAMPLE | servers.environment()).items():
         console.print(f"export {name}='{value}'", soft_wrap=True)
     console.print("Ctrl-C stops everything.")
     while True:

@@ -59,11 +59,11 @@ def doctor(
     within 5 s has failed.
     """
     from console.cli import output
-    from console.doctor import CHECKS, examine, look_around
+    from console.doctor import all_checks, examine, look_around
 
     many = processes or os.cpu_count() or 1
     here = look_around(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
-    found = examine(here, CHECKS)
+    found = examine(here, all_checks(here))
     levels = [finding.level for findings in found.values() for finding in findings]
     if as_json:
         checks = [

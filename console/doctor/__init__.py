@@ -1,14 +1,14 @@
 """Look at everything a worker needs, and say all that is wrong at once.
 
 A check is a function from the surroundings to what it found, each with its cause and the line that
-mends it. It leaves everything as it was, and is a line in `CHECKS`.
+mends it. It leaves everything as it was, and is a line in `CHECKS`. An application adds its own, as
+`checks` of its `workshed.App`.
 """
 
 from datetime import timedelta
 
 from console.doctor import (
     actors,
-    charts,
     encryption,
     environment,
     jobs,
@@ -20,17 +20,25 @@ from console.doctor import (
     rabbitmq,
     sentry,
     signing,
-    smtp,
-    storage,
     timeouts,
     versions,
     workers,
 )
+from console.doctor.application import application_checks
 from console.doctor.run import Check, examine
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, Level
 
-__all__ = ["CHECKS", "Check", "Finding", "Level", "Surroundings", "examine", "look_around"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Finding",
+    "Level",
+    "Surroundings",
+    "all_checks",
+    "examine",
+    "look_around",
+]
 
 DATABASE = ("PostgreSQL",)
 MIGRATED = ("migrations",)
@@ -66,13 +74,14 @@ CHECKS = (
     Check("workers", workers.check, needs=BROKER, after=ACTORS),
     Check("permissions", permissions.check, needs=BROKER, after=ACTORS),
     Check("dead queues", queues.dead, needs=BROKER, after=ACTORS),
-    Check("mail", smtp.check, reads=("smtp_url",)),
-    Check("mails", smtp.troubles, needs=MIGRATED),
-    Check("storage", storage.check, reads=("storage_url",)),
-    Check("charts", charts.check),
     Check("Sentry", sentry.check, reads=("sentry_dsn",)),
     Check("metrics", measuring.check, reads=("metrics",)),
 )
+
+
+def all_checks(here: Surroundings) -> tuple[Check, ...]:
+    """Return ours and those of the application; of what cannot be had, one that says so."""
+    return (*CHECKS, *application_checks(here.app.checks, {check.name for check in CHECKS}))
 
 
 def look_around(
@@ -83,7 +92,4 @@ def look_around(
     consumed: tuple[str, ...] = (),
 ) -> Surroundings:
     """Read the environment, as far as that is possible."""
-    settings, problems, unreadable = environment.read()
-    return Surroundings(
-        settings, problems, unreadable, packages, processes, threads, consumed, stop_within
-    )
+    return Surroundings(*environment.read(), packages, processes, threads, consumed, stop_within)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from console.doctor.run import Check
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, ok, warning
 from workshed.reports.files import drawing
@@ -16,3 +17,6 @@ def check(here: Surroundings) -> Iterator[Finding]:
         yield warning(said, "pip install 'workshed[report]'")
     else:
         yield ok("the mails of the daily report have a chart")
+
+
+CHECKS = (Check("charts", check),)

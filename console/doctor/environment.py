@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
@@ -13,18 +13,34 @@ from brokers.build import STUB
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok
 from console.management import Management
+from workshed.app import APP, App, app
 from workshed.errors import WorkshedError
 from workshed.mail import sender
 from workshed.mail.server import Server
-from workshed.queues import QUEUES, weighted
+from workshed.queues import weighted
 from workshed.settings import PREFIX, Settings, unknown_names
 from workshed.storage import place
 
 
-def read() -> tuple[Settings, list[Finding], frozenset[str]]:
-    """Return the settings as far as they can be read, the problems, and the names of the rest."""
+class Environment(NamedTuple):
+    """What was read, with the default in place of what cannot be."""
+
+    settings: Settings
+    app: App
+    problems: list[Finding]
+    unreadable: frozenset[str]
+    """Names of settings."""
+
+
+def read() -> Environment:
+    """Read the settings and the application."""
     problems = [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ)]
     unreadable: set[str] = set()
+    found_app = App()
+    try:
+        found_app = app()
+    except WorkshedError as err:
+        problems.append(failed(str(err), f"correct it, or unset {APP}"))
     try:
         found = Settings()
     except ValidationError as err:
@@ -33,21 +49,21 @@ def read() -> tuple[Settings, list[Finding], frozenset[str]]:
             unreadable.add(name)
             problems.append(wrong(name, one["msg"].removeprefix("Value error, ")))
         found = Settings(**{name: Settings.model_fields[name].default for name in unreadable})
-    for name, use in uses(found).items():
+    for name, use in uses(found, found_app).items():
         try:
             use()
         except WorkshedError as err:
             unreadable.add(name)
             problems.append(wrong(name, str(err).removeprefix(f"{variable(name)}: ")))
-    return found, problems, frozenset(unreadable)
+    return Environment(found, found_app, problems, frozenset(unreadable))
 
 
-def uses(settings: Settings) -> dict[str, Callable[[], object]]:
+def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
     """Return what reads a setting only when it is used, so that it is not found out only then."""
     smtp = settings.smtp_url.get_secret_value()
     api = settings.management_url
     found: dict[str, Callable[[], object]] = {
-        "queues": lambda: weighted(QUEUES, settings.queues),
+        "queues": lambda: weighted(app.queues, settings.queues),
         "mail_from": lambda: sender.parse(settings.mail_from),
         "storage_url": lambda: place(settings.storage_url.get_secret_value()),
     }

@@ -17,7 +17,8 @@ WITH_PRODUCT = "workshed migrate --with-product"
 BESIDE_POOL = 2
 """Connections of a worker beside its pool: one for the flags, one for the rows of what it sends."""
 RELAY = 3
-"""Connections of a relay: for its work, its heartbeat and its duties."""
+"""Connections of a relay: for its work, its heartbeat and its duties; the tasks of an application
+have one more."""
 SPARE = 20
 """For the application, and for people who look."""
 
@@ -100,12 +101,13 @@ def connections(here: Surroundings) -> Iterator[Finding]:
         row = conn.execute(query).fetchone()
     most = int(row[0]) if row else 0
     each = pool + BESIDE_POOL
-    wanted = here.processes * each + RELAY
+    relay = RELAY + bool(here.app.relay_tasks)
+    wanted = here.processes * each + relay
     said = f"workers and a relay may open {wanted} of {most} connections"
     if wanted > most:
         need = f"ALTER SYSTEM SET max_connections = {wanted + SPARE}"
         yield warning(
-            f"{said} ({here.processes} * {each} + {RELAY})", f'psql -c "{need}"  (restart it)'
+            f"{said} ({here.processes} * {each} + {relay})", f'psql -c "{need}"  (restart it)'
         )
     else:
-        yield ok(f"{said} ({here.processes} * {each} + {RELAY})")
+        yield ok(f"{said} ({here.processes} * {each} + {relay})")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from console.doctor.run import Check
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, warning
 from console.words import ago, due
@@ -66,3 +67,9 @@ def folder(path: Path) -> Finding:
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return ok(f"mails are written to {path}")
     return failed(f"mails cannot be written to {path}", f"chown $USER {there}")
+
+
+CHECKS = (
+    Check("mail", check, reads=("smtp_url",)),
+    Check("mails", troubles, needs=("migrations",)),
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from console.doctor.run import Check
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok
 from workshed.errors import WorkshedError
@@ -65,3 +66,6 @@ def probe(storage: Storage) -> None:
         storage.delete(sha256)
     if found != content:
         raise ContentDamagedError(str(storage), sha256, hashlib.sha256(found).hexdigest())
+
+
+CHECKS = (Check("storage", check, reads=("storage_url",)),)

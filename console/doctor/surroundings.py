@@ -14,10 +14,11 @@ from console.errors import ManagementError
 from console.finding import Finding
 from console.management import Management
 from workshed import db
+from workshed.app import App
 from workshed.db import Connection, WatchedConnection
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
-from workshed.queues import QUEUES, Queue, weighted
+from workshed.queues import Queue, weighted
 from workshed.settings import Settings
 
 SAMPLE = {"deliver_email", "process_image", "send_welcome_email"}
@@ -31,9 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The settings, with the default in place of each that cannot be read."""
+    """The settings and the application, with the default in place of what cannot be read."""
 
     settings: Settings
+    app: App = field(default_factory=App)
     problems: list[Finding] = field(default_factory=list)
     unreadable: frozenset[str] = frozenset()
     """Names of the settings that cannot be read."""
@@ -71,7 +73,7 @@ class Surroundings:
     def queues(self) -> list[Queue]:
         """The queues of imported actors and those that they declare, or those that workers use."""
         if self.problems:  # no broker can be built then
-            return list(weighted(QUEUES, "", self.prefix).values())
+            return list(weighted(self.app.queues, "", self.prefix).values())
         broker = build.broker()
         if self.packages:
             return list((broker.used_queues() or broker.declared).values())

@@ -10,9 +10,10 @@ import httpx2
 import pytest
 
 import actors
+from brokers.app import QUEUES
 from brokers.publisher import EXCHANGE
 from console.web.desk import keyset
-from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from console.web.desk.pages import actions, downloads, pages
 from tests.e2e.conftest import CLOCK
 from tests.e2e.desk import running
 from tests.e2e.parts import Parts
@@ -25,7 +26,6 @@ from workshed.cron import daily
 from workshed.jobs import queues, recurring, unique, workers
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
-from workshed.queues import QUEUES
 from workshed.settings import settings
 
 __all__ = ["bury", "dies", "make_batch", "store"]
@@ -303,12 +303,12 @@ def test_all_pages_are_shown_as_a_role(console, superuser, tmp_path, role):
     plant_mail(tmp_path / "caught")
 
     with console(role) as browser:
-        for page in PAGES:
+        for page in pages():
             path = f"{page.path}?{DETAILS.get(page.path, '')}"
             answer = browser.get(path)
             assert answer.status_code == 200, (path, answer.text)
             assert browser.json(path)
-        for download in DOWNLOADS:
+        for download in downloads():
             details = DETAILS[DETAILS_OF[download.path]]
             answer = browser.get(f"{download.path}?{details}")
             assert answer.status_code == 200, (download.path, answer.text)
@@ -379,7 +379,7 @@ PURGE = "/queues/purge"
 
 
 def test_every_button_has_something_to_do(buttons):
-    assert {path for path, _ in buttons} | {PURGE} == {action.path for action in ACTIONS}
+    assert {path for path, _ in buttons} | {PURGE} == {action.path for action in actions()}
 
 
 def test_all_buttons_work_as_an_operator(console, buttons, count):

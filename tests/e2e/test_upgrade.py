@@ -19,6 +19,7 @@ from workshed.settings import PREFIX
 
 __all__ = ["start_sender"]
 
+pytestmark = pytest.mark.usefixtures("no_app")  # an earlier release would not know the variable
 NOW = Path(workshed.__file__).parents[1]
 SENT_BY_NOW = 1_000_000
 """The numbers of what the code that is here sends begin with it."""

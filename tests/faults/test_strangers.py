@@ -10,7 +10,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from console.web.desk.pages import actions, downloads, pages
 from tests.e2e.desk import running
 from tests.faults.experiment import Remedy, experiment
 from tests.integration.desk.conftest import Browser
@@ -100,14 +100,14 @@ def test_the_console_does_nothing_for_strangers(
     conn = connect(autocommit=True)
     numbers = itertools.count(1)
     for _ in range(scale(ROUNDS)):
-        for way, action in itertools.product(strangers.ways, ACTIONS):
+        for way, action in itertools.product(strangers.ways, actions()):
             ledger.commit(next(numbers), LATER)
             for number in itertools.islice(numbers, JOBS_A_PRESS - 1):
                 ledger.send(number)
             waiting = [str(one) for (one,) in conn.execute(WAITING)]
             named = [("id", one) for one in waiting]
             strangers.press(way, action.path, [*named, ("name", "parts"), ("sure", "yes")])
-        for page in (*PAGES, *DOWNLOADS):
+        for page in (*pages(), *downloads()):
             strangers.read(page.path)
 
     all_refused(strangers)

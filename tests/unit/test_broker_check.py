@@ -2,9 +2,9 @@
 
 import pytest
 
+from brokers.app import QUEUES
 from brokers.arguments import arguments
 from console.topology import unlike
-from workshed.queues import QUEUES
 
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 

@@ -58,6 +58,10 @@ FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
+ADDED = ("docs/app.md", "stock")
+"""A command that the application of this page adds."""
+
+
 def called(text):
     """Each call of a command on a page: its words, and its options."""
     for found in CALL.finditer(text):
@@ -99,6 +103,8 @@ def test_its_commands_and_their_options_exist(page):
     wrong = []
     for words, given in called(PAGES[page]):
         command = command_of(words)
+        if (page, *words) == ADDED:
+            continue
         if words and (command is None or given - takes(command) - EVERYWHERE):
             wrong.append((words, given))
 

@@ -11,7 +11,9 @@ from workshed.errors import SettingsError
 from workshed.settings import Settings, settings, unknown_names
 
 
-def test_the_defaults_work_on_a_laptop():
+def test_the_defaults_work_on_a_laptop(monkeypatch):
+    monkeypatch.delenv("WORKSHED_APP")
+
     found = settings()
 
     assert found.broker_url.get_secret_value() == "amqp://guest:guest@127.0.0.1:5672/"
@@ -19,6 +21,7 @@ def test_the_defaults_work_on_a_laptop():
 
 
 def test_what_the_environment_gives_is_told_from_defaults(monkeypatch):
+    monkeypatch.delenv("WORKSHED_APP")
     monkeypatch.setenv("WORKSHED_DATABASE_URL", "postgresql:///workshed")
     monkeypatch.setenv("WORKSHED_BROKER_URL", "")  # as in a template that was not filled in
 

@@ -19,7 +19,7 @@ from console.web.desk.doors import Authorize, Doors
 from console.web.desk.gate import AWAY, Gate
 from console.web.desk.live import Live
 from console.web.desk.login import Login
-from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from console.web.desk.pages import actions, downloads, pages
 from console.web.desk.probing import Probing
 from console.web.headers import SafeHeaders
 from workshed import keys
@@ -36,7 +36,7 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     """
     keys.require()
     doors = Doors(authorize)
-    gate, login, live = Gate(doors), Login(doors), Live(doors, PAGES)
+    gate, login, live = Gate(doors), Login(doors), Live(doors, pages())
     probing = Probing()
     routes = [
         Route("/livez", probing.live),
@@ -47,12 +47,12 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
         Route("/live", live.events),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    for page in PAGES:
+    for page in pages():
         endpoint = gate.shows(page)
         routes.append(Route(page.path, endpoint))
         routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
-    routes += [Route(one.path, gate.gives(one)) for one in DOWNLOADS]
-    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in ACTIONS]
+    routes += [Route(one.path, gate.gives(one)) for one in downloads()]
+    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in actions()]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
     # With `no-referrer` browsers say of no form where it comes from.
     return SafeHeaders(inner, Referrer_Policy="same-origin")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from console.web.desk.page import Download, Page
-from console.web.desk.pages import PAGES
+from console.web.desk.pages import pages
 from workshed import db
 
 LOOK_S = 60.0
@@ -15,7 +15,7 @@ _known: dict[str, float] = {}
 def menu() -> list[tuple[str, Sequence[Page]]]:
     """Return the groups with their pages, in the order of the table."""
     groups: dict[str, list[Page]] = {}
-    for page in PAGES:
+    for page in pages():
         if page.group is not None and is_there(page):
             groups.setdefault(page.group, []).append(page)
     return list(groups.items())

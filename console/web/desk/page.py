@@ -61,7 +61,8 @@ class Page:
     path: str
     title: str
     template: str
-    """In `templates/desk/`; its block `main` is what changes while somebody looks."""
+    """In `templates/desk/`; of an application `package:file.html`, in `templates` of that package.
+    Its block `main` is what changes while somebody looks."""
     look: Callable[[Ask], Mapping[str, Any]]
     """Raises `NotFoundError` or `BadQueryError`."""
     group: str | None = None

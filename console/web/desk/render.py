@@ -1,13 +1,21 @@
 """Fill in templates: what is shown, escaped; times and spans as people read them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    pass_context,
+)
 from jinja2.runtime import Context
 from markupsafe import Markup
 
@@ -25,15 +33,35 @@ TURNS = {
 UNKNOWN = "\N{EN DASH}"
 
 
+class AddedTemplates(BaseLoader):
+    """Templates of an application: `package:file.html`, in the folder `templates` there."""
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """Read one; what has no package before it is not of an application."""
+        package, colon, file = template.partition(":")
+        if not colon:
+            raise TemplateNotFound(template)
+        return _folder(package).get_source(environment, file)
+
+
+_folder = cache(PackageLoader)
+
+
 def whole(template: str, about: Mapping[str, Any]) -> str:
     """Return a page."""
-    return _templates().get_template(f"desk/{template}").render(about)
+    return _templates().get_template(_named(template)).render(about)
 
 
 def main(template: str, about: Mapping[str, Any]) -> str:
     """Return what of a page changes while somebody looks at it."""
-    found = _templates().get_template(f"desk/{template}")
+    found = _templates().get_template(_named(template))
     return "".join(found.blocks["main"](found.new_context(dict(about))))
+
+
+def _named(template: str) -> str:
+    return template if ":" in template else f"desk/{template}"
 
 
 def as_json(value: Any) -> str:
@@ -118,7 +146,7 @@ def _cleared(value: Any) -> Any:
 @cache
 def _templates() -> Environment:
     found = Environment(
-        loader=PackageLoader("console.web"),
+        loader=ChoiceLoader([AddedTemplates(), PackageLoader("console.web")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

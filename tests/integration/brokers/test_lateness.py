@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from brokers.lateness import tell_lateness
+from brokers.report_age import tell_report_age
 from workshed.cron import daily
 from workshed.jobs import recurring
 
@@ -42,6 +43,7 @@ def look(conn, counted):
 
     def look(name):
         assert tell_lateness(conn) >= 10
+        assert tell_report_age(conn) >= 10
         return counted(name)
 
     return look

@@ -21,6 +21,7 @@ from pika.exceptions import (
 )
 
 from brokers.accounts import Account, accounts, hashed
+from brokers.app import QUEUES
 from brokers.arguments import read_version
 from brokers.definitions import definitions
 from brokers.publisher import EXCHANGE
@@ -28,7 +29,6 @@ from console.servers import install
 from console.servers.rabbitmq import USER, RabbitMQ
 from console.servers.state import temporary
 from tests.forbidden import PARTS, may, operations, refusal
-from workshed.queues import QUEUES
 
 MAIL = ("emails", "bulk")
 

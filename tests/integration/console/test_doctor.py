@@ -16,8 +16,8 @@ from brokers import topology
 from brokers.publisher import EXCHANGE
 from brokers.signing import signing
 from console.doctor import (
-    CHECKS,
     Check,
+    all_checks,
     examine,
     look_around,
     permissions,
@@ -43,7 +43,7 @@ from workshed.reports.files import drawing
 from workshed.settings import MULTIPROCESS, settings
 
 ROOT = Path(__file__).parents[3]
-ALL = [check.name for check in CHECKS]
+ALL = [check.name for check in all_checks(look_around((), 1, 8))]
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def examined():
     """What the checks find now, by name."""
 
     def run(*, packages=("actors",), processes=1, threads=8, stop_within=None):
-        return examine(look_around(packages, processes, threads, stop_within), CHECKS)
+        here = look_around(packages, processes, threads, stop_within)
+        return examine(here, all_checks(here))
 
     return run
 
@@ -479,8 +480,8 @@ def test_more_threads_than_connections_and_more_connections_than_the_server_take
 
     assert threads.level == server.level == "warning"
     assert threads.mend == "export WORKSHED_POOL_SIZE=8"
-    assert "workers and a relay may open 2503 of" in server.said
-    assert "ALTER SYSTEM SET max_connections = 2523" in server.mend
+    assert "workers and a relay may open 2504 of" in server.said
+    assert "ALTER SYSTEM SET max_connections = 2524" in server.mend
 
 
 def test_a_clock_that_is_wrong(examined, healthy, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 from brokers import broker as sender
 from console import troubles
-from console.web.desk.pages import PAGES
+from console.web.desk.pages import pages as desk_pages
 from tests import pages
 from workshed import db
 from workshed.jobs import workers
@@ -102,7 +102,7 @@ def test_what_it_quotes_is_what_is_said(broker, workshed, conn):
 
 
 def test_the_pages_of_the_console_that_it_names_exist():
-    titles = {page.title for page in PAGES}
+    titles = {page.title for page in desk_pages()}
 
     for _, look, *_ in table("you see"):
         named = look.partition("; ")[2]

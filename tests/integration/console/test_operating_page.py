@@ -61,7 +61,7 @@ def test_the_doctor_with_a_worker_that_is_stopped(
     made, management, mail_server, three_died, rabbitmq, tmp_path, eventually
 ):
     (tmp_path / "note_jobs.py").write_text(NOTE)
-    run = shell(tmp_path)
+    run = shell(tmp_path, WORKSHED_APP="")  # a project that has none
     run("workshed enqueue note 7 --import note_jobs")
     eventually(lambda: rabbitmq.depth("default") == 1)
 

@@ -12,10 +12,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from brokers.app import QUEUES
 from tests.integration.deploy.lines import load, problem, queues, unknown
 from tools.reference import RULES
 from workshed.metrics import meters
-from workshed.queues import QUEUES
 from workshed.settings import PREFIX, Settings
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"

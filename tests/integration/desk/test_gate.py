@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from console.web.desk import Who, create_app, menu
-from console.web.desk.pages import ACTIONS, DOWNLOADS, PAGES
+from console.web.desk.pages import actions, downloads
+from console.web.desk.pages import pages as desk_pages
 from tests import pages
 from tests.integration.desk.conftest import HASH
 from workshed.errors import SettingsError
@@ -26,7 +27,7 @@ def test_nobody_is_let_in_where_nobody_is_named(database, monkeypatch):
         create_app()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+@pytest.mark.parametrize("page", desk_pages(), ids=lambda page: page.path)
 def test_a_stranger_sees_no_page(browsers, page):
     stranger = browsers()
 
@@ -39,7 +40,7 @@ def test_a_stranger_sees_no_page(browsers, page):
     assert [*told.json()] == ["error", "status"]
 
 
-@pytest.mark.parametrize("download", DOWNLOADS, ids=lambda download: download.path)
+@pytest.mark.parametrize("download", downloads(), ids=lambda download: download.path)
 def test_a_stranger_downloads_nothing(browsers, download):
     stranger = browsers()
 
@@ -51,14 +52,14 @@ def test_a_stranger_downloads_nothing(browsers, download):
     assert told.status_code == 401
 
 
-@pytest.mark.parametrize("download", DOWNLOADS, ids=lambda download: download.path)
+@pytest.mark.parametrize("download", downloads(), ids=lambda download: download.path)
 def test_a_download_of_nothing_is_not_found(reader, download):
     assert reader.get(f"{download.path}?id=1&date=2026-03-01").status_code == 404
 
 
 @pytest.mark.fresh_database
 @pytest.mark.parametrize(
-    "path", [one.path for one in (*PAGES, *DOWNLOADS) if one.needs == "product"]
+    "path", [one.path for one in (*desk_pages(), *downloads()) if one.needs == "product"]
 )
 def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
     conn.execute("DROP SCHEMA product CASCADE")
@@ -71,7 +72,7 @@ def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path
 
 
 @pytest.mark.fresh_database
-@pytest.mark.parametrize("path", [action.path for action in ACTIONS if action.needs == "product"])
+@pytest.mark.parametrize("path", [action.path for action in actions() if action.needs == "product"])
 def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
     csrf = operator.csrf()
     conn.execute("DROP SCHEMA product CASCADE")
@@ -80,14 +81,14 @@ def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, pat
     assert operator.post(path, {"id": "1"}, csrf=csrf).status_code == 404
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
 def test_a_stranger_does_nothing(browsers, action):
     stranger = browsers()
 
     assert stranger.post(action.path, csrf=stranger.csrf("/login")).status_code == 401
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
 def test_a_reader_does_nothing(reader, action, conn):
     answer = reader.post(action.path)
 
@@ -96,7 +97,7 @@ def test_a_reader_does_nothing(reader, action, conn):
     assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
 def test_a_form_of_another_site_does_nothing(operator, action, conn):
     """Nor one without the secret of the page, or with that of another browser."""
     csrf = operator.csrf()
@@ -118,13 +119,13 @@ def test_every_route_is_a_page_an_action_or_known(browsers):
     """A new route must be in one of the lists that these tests go through."""
     paths = {route.path for route in create_app()._app.routes}
     shown = itertools.chain.from_iterable(
-        (page.path, f"{page.path.rstrip('/') or '/overview'}.json") for page in PAGES
+        (page.path, f"{page.path.rstrip('/') or '/overview'}.json") for page in desk_pages()
     )
 
     assert paths == {
         *shown,
-        *(download.path for download in DOWNLOADS),
-        *(action.path for action in ACTIONS),
+        *(download.path for download in downloads()),
+        *(action.path for action in actions()),
         *("/login", "/logout", "/live", "/livez", "/readyz", "/static"),
     }
 

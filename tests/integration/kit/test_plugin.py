@@ -247,6 +247,7 @@ def test_tables_of_the_application_are_emptied_and_what_was_there_stays(project)
 
 
 def test_a_table_that_a_fixture_drops_stops_no_later_test(project):
+    project.environment["WORKSHED_APP"] = "brokers.app:app"  # it has the queues of `actors`
     project.write(
         "test_kit.py",
         """

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from console.doctor import CHECKS, examine, look_around
+from console.doctor import all_checks, examine, look_around
 from console.doctor.run import DEADLINE_S
 from console.doctor.storage import PATIENCE
 from workshed.settings import settings
@@ -19,8 +19,9 @@ def found(monkeypatch):
     def look(url):
         monkeypatch.setenv("WORKSHED_STORAGE_URL", url)
         settings.cache_clear()
-        checks = [check for check in CHECKS if check.name in ("environment", "storage")]
-        done = examine(look_around(("actors",), 1, 8), checks)
+        here = look_around(("actors",), 1, 8)
+        names = ("environment", "storage")
+        done = examine(here, [check for check in all_checks(here) if check.name in names])
         return done["storage"], done["environment"]
 
     return look

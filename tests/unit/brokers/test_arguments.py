@@ -2,6 +2,7 @@
 
 import pytest
 
+from brokers.app import QUEUES
 from brokers.arguments import (
     ALWAYS,
     FIRST,
@@ -13,7 +14,7 @@ from brokers.arguments import (
     options,
     read_version,
 )
-from workshed.queues import QUEUES, Queue
+from workshed.queues import Queue
 
 SUPPORTED = [(4, 0), (4, 1), (4, 2), (4, 3)]
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
+from brokers.app import QUEUES
 from brokers.build import build
 from brokers.topology import version
 from workshed.errors import SettingsError
-from workshed.queues import QUEUES, Queue, weighted
+from workshed.queues import Queue, weighted
 from workshed.settings import Settings
 
 

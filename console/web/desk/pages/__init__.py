@@ -1,33 +1,49 @@
-"""Each page of the console with what can be done on it."""
+"""Each page of the console with what can be done on it, and those of the application."""
+
+import importlib
+from functools import cache
+from types import ModuleType
 
 from console.web.desk.page import Action, Download, Page
 from console.web.desk.pages import (
     audit,
     batches,
-    campaigns,
     dead,
-    imports,
     job,
     jobs,
     limits,
-    mail,
     overview,
     queues,
     recurring,
-    reports,
     scheduled,
     unique,
     workers,
 )
+from workshed.app import app
 
 MODULES = (
     overview, queues, jobs, job, dead, scheduled, recurring,
     batches, unique, limits, workers,
-    imports, campaigns, reports, mail,
     audit,
 )  # fmt: skip
-PAGES: tuple[Page, ...] = tuple(page for module in MODULES for page in module.PAGES)
-ACTIONS: tuple[Action, ...] = tuple(action for module in MODULES for action in module.ACTIONS)
-DOWNLOADS: tuple[Download, ...] = tuple(
-    download for module in MODULES for download in getattr(module, "DOWNLOADS", ())
-)
+
+
+@cache
+def modules() -> tuple[ModuleType, ...]:
+    """Return ours and those of the application, whose groups come last in the menu."""
+    return (*MODULES, *map(importlib.import_module, app().pages))
+
+
+def pages() -> tuple[Page, ...]:
+    """Return all pages, in the order of the menu."""
+    return tuple(page for module in modules() for page in module.PAGES)
+
+
+def actions() -> list[Action]:
+    """Return what can be done on them."""
+    return [action for module in modules() for action in module.ACTIONS]
+
+
+def downloads() -> list[Download]:
+    """Return what can be had from them."""
+    return [one for module in modules() for one in getattr(module, "DOWNLOADS", ())]

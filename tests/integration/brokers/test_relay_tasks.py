@@ -1,0 +1,117 @@
+"""What an application has relays do: it is done, and keeps no relay from its own work."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from brokers import schedule as outbox
+from brokers.background import Background
+from workshed import db
+from workshed.app import APP
+
+TASKS = """
+import time
+import workshed
+
+app = workshed.App(relay_tasks=("tasks:note", "tasks:Counter", "tasks:fail", "tasks:hang"))
+
+def note(conn):
+    conn.execute("INSERT INTO notes VALUES ('note')")
+    return 0.05
+
+class Counter:
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, conn):
+        self.count += 1
+        conn.execute("INSERT INTO notes VALUES (%s)", (f"count {self.count}",))
+        return 0.05
+
+def fail(conn):
+    raise LookupError("what a pity")
+
+def hang(conn):
+    while open("hang").read():
+        conn.execute("INSERT INTO notes VALUES ('hangs')")
+        time.sleep(0.05)
+    return 0.05
+"""
+
+
+@pytest.fixture
+def start(broker, database, connect, tmp_path, monkeypatch):
+    """A relay of an application with four tasks, of which one hangs where it is told to."""
+    connect(autocommit=True).execute("CREATE TABLE notes (text text)")
+    (tmp_path / "tasks.py").write_text(TASKS)
+    monkeypatch.setenv(APP, "tasks:app")
+    started = []
+
+    def start(*, hangs=False):
+        (tmp_path / "hang").write_text("yes" if hangs else "")
+        with (tmp_path / "relay.log").open("wb") as log:
+            command = [sys.executable, "-m", "brokers.relay"]
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(60)
+
+
+@pytest.fixture
+def noted(rows):
+    return lambda: {text for (text,) in rows("SELECT text FROM notes")}
+
+
+@pytest.mark.fresh_database
+def test_tasks_are_called_again_and_one_that_fails_stops_no_other(
+    start, noted, tmp_path, eventually
+):
+    relay = start()
+
+    eventually(lambda: {"note", "count 1", "count 3"} <= noted())
+
+    relay.send_signal(signal.SIGTERM)
+    assert relay.wait(60) == 0
+    assert "what a pity" in (tmp_path / "relay.log").read_text()
+
+
+@pytest.mark.fresh_database
+def test_one_that_never_ends_keeps_no_job_and_no_relay(
+    start, noted, actor, rows, rabbitmq, eventually
+):
+    """It has a thread and a connection of its own, and is not waited for at the end."""
+    greet = actor(queue_name="default", actor_name="greet")(lambda number: None)
+    relay = start(hangs=True)
+    eventually(lambda: "hangs" in noted())
+
+    with db.transaction() as conn:
+        outbox.send(conn, greet.message(1))
+
+    eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
+    eventually(lambda: rabbitmq.depth("default") == 1)
+    relay.send_signal(signal.SIGTERM)
+    assert relay.wait(60) == 0
+
+
+def test_one_that_is_not_there_ends_the_relay_and_is_named(start, tmp_path, monkeypatch):
+    relay = start()
+    relay.kill()
+    relay.wait(60)
+    (tmp_path / "tasks.py").write_text(TASKS.replace("tasks:note", "tasks:nothing"))
+
+    assert start().wait(60) == 2
+
+    assert "module 'tasks' has no 'nothing'" in (tmp_path / "relay.log").read_text()
+
+
+def test_without_duties_there_is_no_thread():
+    before = threading.active_count()
+    with Background("tasks", []):
+        assert threading.active_count() == before

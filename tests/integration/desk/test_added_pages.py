@@ -1,0 +1,80 @@
+"""Pages, actions and downloads of an application."""
+
+import sys
+
+import pytest
+
+from console.web.desk.pages import modules
+from workshed.app import APP, app
+
+PAGES = """
+from console.web.desk.page import Action, Done, Download, Downloaded, Page
+
+words = ["hello"]
+
+def say(deed):
+    words.append(deed.form.one("word"))
+    return Done("It was said.", 1, back="/parrot")
+
+PAGES = (
+    Page("/parrot", "Parrot", "birds:parrot.html", lambda ask: {"words": words}, group="Birds"),
+    Page("/egg", "Egg", "birds:egg.html", lambda ask: {}, group="Birds", needs="birds"),
+)
+ACTIONS = (Action("/parrot/say", "parrot.say", say),)
+DOWNLOADS = (Download("/feather", lambda ask: Downloaded("text/plain", "feather.txt", b"light")),)
+"""
+TEMPLATE = """
+{% extends "desk/layout.html" %}
+{% block main %}<ul>{% for word in words %}<li>{{ word }}</li>{% endfor %}</ul>{% endblock %}
+"""
+
+
+@pytest.fixture(autouse=True)
+def birds(tmp_path, monkeypatch):
+    """A package with two pages, one of which needs a schema that nobody has made."""
+    (tmp_path / "birds" / "templates").mkdir(parents=True)
+    (tmp_path / "birds" / "__init__.py").touch()
+    (tmp_path / "birds" / "pages.py").write_text(PAGES)
+    (tmp_path / "birds" / "templates" / "parrot.html").write_text(TEMPLATE)
+    (tmp_path / "zoo.py").write_text(
+        "import workshed\napp = workshed.App(pages=('birds.pages',))\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setenv(APP, "zoo:app")
+    app.cache_clear()
+    modules.cache_clear()
+    yield
+    app.cache_clear()
+    modules.cache_clear()
+    for name in ("zoo", "birds.pages", "birds"):
+        sys.modules.pop(name, None)
+
+
+def test_a_page_is_in_the_menu_and_shows_what_it_found(reader):
+    assert ">Parrot</a>" in reader.get("/").text
+    assert "<li>hello</li>" in reader.get("/parrot").text
+    assert reader.json("/parrot") == {"words": ["hello"]}
+
+
+def test_a_page_whose_schema_is_not_there_is_not_there_either(reader):
+    assert ">Egg</a>" not in reader.get("/").text
+    assert reader.get("/egg").status_code == 404
+
+
+def test_an_action_is_for_operators_with_a_token_and_is_audited(operator, reader, conn):
+    assert operator.done("/parrot/say", {"word": "<b>"}) == "It was said."
+    assert "<li>&lt;b&gt;</li>" in operator.get("/parrot").text
+    noted = conn.execute("SELECT who, action FROM jobs.audit WHERE action LIKE 'parrot%'")
+    assert noted.fetchall() == [("olga", "parrot.say")]
+
+    assert reader.post("/parrot/say", {"word": "no"}).status_code == 403
+    assert operator.post("/parrot/say", {"word": "no"}, csrf="another").status_code == 403
+
+
+def test_a_download_is_for_those_who_have_logged_in(reader, browsers):
+    assert reader.get("/feather").content == b"light"
+    assert browsers().get("/feather").status_code == 303
+
+
+def test_the_pages_of_the_sample_application_are_not_there(reader):
+    assert reader.get("/campaigns").status_code == 404

@@ -1,0 +1,91 @@
+"""docs/app.md: its application works as printed, in a directory of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from console.web.desk.pages import modules
+from tests import pages
+from tests.transcripts import check, steps
+from workshed.app import APP, app
+
+DOCS = "docs/app.md"
+FILES = pages.files(DOCS)
+[(COMMAND, SHOWN)] = steps(pages.block(DOCS, "$ workshed stock"))
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch, database, connect):
+    """The files of the page, and tables with three articles."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv(APP)
+    conn = connect(autocommit=True)
+    conn.execute("CREATE TABLE stock (name text, amount int)")
+    conn.execute("CREATE TABLE stock_levels (at timestamptz, articles bigint)")
+    conn.execute("INSERT INTO stock VALUES ('cups', 2), ('jugs', 1), ('pots', 7)")
+    loaded = set(sys.modules)
+    app.cache_clear()
+    modules.cache_clear()
+    yield tmp_path
+    app.cache_clear()
+    modules.cache_clear()
+    for name in set(sys.modules) - loaded:
+        if name.partition(".")[0] in ("stock", "stock_app"):
+            del sys.modules[name]
+
+
+def workshed(*words):
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "console", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.fresh_database
+def test_its_command_its_check_and_its_queues(conn):
+    _, *words = COMMAND.split()
+    done = workshed(*words)
+    assert done.returncode == 0, done.stderr
+    check(SHOWN, done.stdout)
+
+    conn.execute("UPDATE stock SET amount = 0 WHERE name = 'cups'")
+    found = json.loads(workshed("doctor", "--json").stdout)["checks"]
+    assert {"check": "shelves", "level": "failed", "said": "1 articles are sold out"}.items() <= (
+        next(one for one in found if one["check"] == "shelves").items()
+    )
+    assert [(queue.name, queue.weight) for queue in app().queues] == [("default", 1), ("orders", 3)]
+
+
+@pytest.mark.fresh_database
+def test_its_page_and_its_button(operator, reader):
+    assert reader.json("/stock")["articles"][0] == {"name": "cups", "amount": 2}
+    assert "cups: 2" in reader.get("/stock").text
+
+    assert operator.done("/stock/restock", {"name": "cups"}) == "10 more of cups."
+
+    assert "cups: 12" in reader.get("/stock").text
+    assert reader.post("/stock/restock", {"name": "cups"}).status_code == 403
+
+
+@pytest.mark.fresh_database
+def test_its_relay_measures(project, conn, vhost, eventually):
+    with (project / "relay.log").open("wb") as log:
+        relay = subprocess.Popen(
+            [sys.executable, "-P", "-m", "brokers.relay"], stdout=log, stderr=log, env=os.environ
+        )
+    try:
+        query = "SELECT articles FROM stock_levels"
+        eventually(lambda: conn.execute(query).fetchall() == [(3,)])
+    finally:
+        relay.kill()
+        relay.wait(60)
