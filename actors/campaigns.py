@@ -11,13 +11,14 @@ from brokers import Batch, broker, schedule
 from brokers.batch import BatchError
 from brokers.parcel import Message
 from middleware import Limit
-from workshed import campaigns, db, mail, people
-from workshed.campaigns import Again, Unsent
+from shop import campaigns, people
+from shop.campaigns import Again, Unsent
+from shop.people import addresses
+from workshed import db, mail
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 from workshed.mail import servers
-from workshed.people import addresses
 from workshed.settings import settings
 
 logger = logging.getLogger(__name__)

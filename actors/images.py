@@ -4,10 +4,11 @@ import dramatiq
 
 from brokers import broker, schedule
 from middleware import Unique
-from workshed import db, images
+from shop import images
+from shop.images import Blob
+from workshed import db
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.images import Blob
 from workshed.settings import settings
 
 USUAL = (800, 600, 85)

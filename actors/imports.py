@@ -9,11 +9,12 @@ import dramatiq
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
 from brokers import broker, schedule
-from workshed import db, imports, product
+from shop import imports, retention
+from shop.imports import Ended, Import, Layout, Part
+from workshed import db
 from workshed.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.imports import Ended, Import, Layout, Part
 from workshed.settings import settings
 
 AT_ONCE = 500
@@ -164,7 +165,7 @@ def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None
 def look_after_all() -> None:
     """Look again after imports that are not over after a day: their look may be lost."""
     with db.transaction() as conn:
-        for import_id in imports.forgotten(conn, A_DAY) if product.is_there() else ():
+        for import_id in imports.forgotten(conn, A_DAY) if retention.is_there() else ():
             look_after(conn, import_id, 0, 0)
 
 

@@ -6,7 +6,7 @@ import dramatiq
 
 from actors.imports import look_after_all
 from brokers import broker
-from workshed import product
+from shop import retention
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.settings import settings
@@ -22,5 +22,5 @@ def maintain() -> None:
     On crash: what was deleted is committed; the next run goes on.
     """
     look_after_all()
-    deleted = product.prune(settings())
+    deleted = retention.prune(settings())
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

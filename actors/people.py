@@ -6,12 +6,13 @@ import dramatiq
 
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from brokers import broker, schedule
-from workshed import db, mail, people
+from shop import people
+from shop.people import User
+from workshed import db, mail
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
 from workshed.mail import Held
-from workshed.people import User
 
 REMIND_AFTER = timedelta(days=3)
 

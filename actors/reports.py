@@ -6,7 +6,8 @@ import dramatiq
 
 from actors.mail import deliver_with
 from brokers import broker, schedule
-from workshed import db, reports
+from shop import reports
+from workshed import db
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.settings import settings

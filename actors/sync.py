@@ -9,7 +9,8 @@ from actors.mail import deliver_with
 from brokers import broker, schedule
 from middleware import RetryOn, Unique
 from middleware.waits import polynomial
-from workshed import db, mail, sync
+from shop import sync
+from workshed import db, mail
 from workshed.cron import every
 from workshed.db import Connection
 from workshed.duration import ms

@@ -9,8 +9,8 @@
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
 
 Errors of a part stand beside it: `brokers.errors` (sending and consuming), `workshed.mail.errors`,
-`workshed.storage.errors`, `workshed.images.errors`, `workshed.imports.errors`,
-`workshed.notifications.errors`, `workshed.reports.errors`.
+`workshed.storage.errors`, `shop.images.errors`, `shop.imports.errors`,
+`workshed.notifications.errors`, `shop.reports.errors`.
 What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordMissing`) is no error of
 ours and lives in `workshed.jobs`.
 """

@@ -10,8 +10,8 @@ from PIL import Image
 from bench.measurement import Measurement, alternating, beside
 from bench.size import Size
 from bench.world import World
-from workshed.images import decoder
-from workshed.pixels import Wanted
+from shop.images import decoder
+from shop.pixels import Wanted
 from workshed.settings import settings
 
 WIDTH, HEIGHT = 4000, 3000

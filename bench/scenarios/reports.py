@@ -19,7 +19,7 @@ import json, sys, time
 from datetime import date
 import actors
 from workshed import db, reports
-from workshed.reports import days
+from shop.reports import days
 
 with db.transaction() as conn:  # whoever works has a connection
     conn.execute("SELECT")

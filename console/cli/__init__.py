@@ -25,7 +25,7 @@ COMMANDS = {
     "broker": "console.cli.broker:broker",
     "console": "console.cli.console:console",
     "dead": "console.cli.dead:dead",
-    "demo": "console.cli.demo:demo",
+    "demo": "shop.cli.demo:demo",
     "dev": "console.cli.dev:dev",
     "doctor": "console.cli.doctor:doctor",
     "enqueue": "console.cli.enqueue:enqueue",

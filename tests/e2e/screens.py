@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from console.cli.dev import apply_migrations
-from console.demo.running import running
 from console.servers import Servers
 from console.servers.ports import free_ports
 from console.web.desk.users import entry
+from shop.demo.running import running
 from tests.e2e import browser
 from workshed.settings import use
 
@@ -74,9 +74,9 @@ def logged_in(opened, at, scheme):
 
 def at_work(folder: Path) -> str:
     """Send what the shop has to do; return a job that was retried by hand, and died again."""
-    from console import importing
+    from shop import import_actions, people
     from tests.e2e import console_world as shop
-    from workshed import db, people
+    from workshed import db
     from workshed.jobs import dead
 
     with db.connect() as conn:
@@ -84,7 +84,7 @@ def at_work(folder: Path) -> str:
         conn.execute("CREATE TABLE public.charges (order_id bigint)")
         owner = people.create(conn, name="Olga", email="olga@example.org").id
         file = csv_of_people(folder / "customers.csv", 60_000)
-        importing.hand_in(file, owner, welcome=False, again=False)
+        import_actions.hand_in(file, owner, welcome=False, again=False)
         for n in range(SENDS):
             shop.index_product.send(n)
             shop.print_label.send(n % 40)
@@ -99,7 +99,7 @@ def at_work(folder: Path) -> str:
         while dead.get(conn, first) is None and time.monotonic() < until:
             time.sleep(0.2)
         file = csv_of_people(folder / "newsletter.csv", 500_000)
-        importing.hand_in(file, owner, welcome=False, again=False)
+        import_actions.hand_in(file, owner, welcome=False, again=False)
         return first
 
 

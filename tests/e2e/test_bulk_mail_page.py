@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from actors import start_campaign
+from shop import campaigns, people
+from shop.campaigns import Progress
 from tests import pages
 from tests.integration.notifications.served import Served
-from workshed import campaigns, db, people
-from workshed.campaigns import Progress
+from workshed import db
 from workshed.settings import PREFIX, Settings, settings
 
 PAGE = pages.text("docs/bulk-mail.md")

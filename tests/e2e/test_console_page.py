@@ -11,14 +11,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from console import importing
 from console.web.desk.pages import pages as desk_pages
+from shop import import_actions, people
 from tests import pages
 from tests.e2e import console_world as shop
 from tests.e2e.desk import Console, running
 from tests.integration.desk.conftest import PASSWORD
 from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
-from workshed import db, people
+from workshed import db
 from workshed.jobs import dead
 from workshed.settings import settings
 
@@ -183,7 +183,7 @@ def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, 
     file.write_text("name,email\n" + "".join(rows) + "Nobody,no address\n")
     with db.transaction() as conn:
         owner = people.create(conn, name="Olga", email="olga@example.org")
-    number = importing.hand_in(file, owner.id, welcome=False, again=False)
+    number = import_actions.hand_in(file, owner.id, welcome=False, again=False)
     page = open_page(f"/import?id={number}")
     expect(page.locator("#link")).to_have_text("live")
     expect(page.locator("main")).to_contain_text("pending")

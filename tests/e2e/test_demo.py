@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from console.demo.people import people
-from console.demo.show import BAR_WIDTH, Show
-from console.demo.weights import Weighed
+from shop.demo.people import people
+from shop.demo.show import BAR_WIDTH, Show
+from shop.demo.weights import Weighed
 from tests import pages
 from tests.transcripts import alike
 

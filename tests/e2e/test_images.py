@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import actors
-from workshed import db, images, people
+from shop import images, people
+from workshed import db
 from workshed.settings import settings
 from workshed.storage import storage
 
@@ -45,7 +46,7 @@ def decoders(worker):
     for parent in worker.children():
         for task in Path(f"/proc/{parent}/task").iterdir():
             found += map(int, (task / "children").read_text().split())
-    return [pid for pid in found if b"workshed.pixels.child" in words(pid)]
+    return [pid for pid in found if b"shop.pixels.child" in words(pid)]
 
 
 def words(pid):

@@ -6,10 +6,11 @@ import re
 
 from PIL import Image
 
+from shop import people
 from tests import pages
 from tests.integration.notifications.served import Served
 from tests.transcripts import begin
-from workshed import db, notifications, people
+from workshed import db, notifications
 from workshed.settings import PREFIX, Settings
 
 PAGE = pages.text("docs/images.md")

@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+from shop import people
 from tests import pages
 from tests.commands import keys
-from workshed import db, people
+from workshed import db
 from workshed.settings import PREFIX, Settings, settings
 
 PAGE = pages.text("docs/imports.md")

@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from actors import activate
+from shop import people
 from tests import pages
-from workshed import db, people
+from workshed import db
 from workshed.settings import PREFIX, Settings, settings
 
 PAGE = pages.text("docs/reports.md")

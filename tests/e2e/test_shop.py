@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from shop import orders, people, reports
+from shop.orders import Line
 from tests.e2e.test_pictures_page import complaints, jpeg, shoot
 from tests.integration.notifications.served import ROOT, Served
-from workshed import db, orders, people, reports
-from workshed.orders import Line
+from workshed import db
 from workshed.settings import settings
 
 __all__ = ["complaints", "shoot"]
 
-SITE = ("uvicorn", "--factory", "console.demo.site:create_app", "--port", "0")
+SITE = ("uvicorn", "--factory", "shop.demo.site:create_app", "--port", "0")
 ROWS = 5_000
 
 

@@ -10,15 +10,16 @@ import urllib.request
 import pytest
 
 from actors import sync_critical_data, sync_record
-from console.demo.api import FAULTS, Api
+from shop import people
+from shop.demo.api import FAULTS, Api
+from shop.sync import sources
+from shop.sync.errors import FatalSourceError, SourceError
 from tests import pages
 from tests.integration.sync.test_client import MEANING
 from tests.processes import popen
 from tests.transcripts import check, shell
-from workshed import db, people
+from workshed import db
 from workshed.settings import PREFIX, Settings
-from workshed.sync import sources
-from workshed.sync.errors import FatalSourceError, SourceError
 
 PAGE = pages.text("docs/sync.md")
 COMMANDS = pages.block("docs/sync.md", "export WORKSHED_SYNC_ORIGINS")
@@ -109,7 +110,7 @@ def test_the_commands_of_the_page_add_a_source_and_begin_to_read_it(broker, envi
 
 def test_the_server_of_the_page_misbehaves_when_it_is_told_to(tmp_path):
     with popen(
-        [sys.executable, "-m", "console.demo.api"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "shop.demo.api"], stdout=subprocess.PIPE, text=True
     ) as server:
         url = server.stdout.readline().strip()
         place = url.removeprefix("http://").partition("/")[0]

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from shop import people
 from tests.integration.notifications.served import Served
-from workshed import db, notifications, people
+from workshed import db, notifications
 from workshed.settings import settings
 
-PAGE = ("-m", "uvicorn", "console.web.pictures:app", "--port", "0")
+PAGE = ("-m", "uvicorn", "shop.web.pictures:app", "--port", "0")
 ORIENTATION, TURNED = 0x0112, 6
 
 

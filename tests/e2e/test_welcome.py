@@ -5,7 +5,8 @@ import random
 import pytest
 
 import actors
-from workshed import db, people
+from shop import people
+from workshed import db
 from workshed.jobs import schedule
 
 

@@ -15,9 +15,10 @@ import pytest
 
 from actors import send_welcome_email
 from brokers import schedule
+from shop import people
 from tests import pages
 from tests.installing import distributions, environment, once_per_run, run, size_bytes
-from workshed import __version__, db, migrate, people
+from workshed import __version__, db, migrate
 
 pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
 
@@ -56,14 +57,14 @@ PARTS = {
     "brokers.testing.kit": "test",
     "brokers.testing.plugin": "test",
     "console.arguments": "server",
-    "console.campaigns": "server",
+    "shop.campaign_actions": "server",
     "console.caught": "server",
     "console.cli": "server",
     "console.dead_jobs": "server",
-    "console.demo": "shop",
+    "shop.demo": "shop",
     "console.doctor": "server",
     "console.history": "server",
-    "console.importing": "shop",
+    "shop.import_actions": "shop",
     "console.sending": "server",
     "console.servers.mail": "dev",
     "console.ties": "server",
@@ -71,28 +72,28 @@ PARTS = {
     "console.tries": "server",
     "console.troubles": "server",
     "console.web": "server",
-    "console.web.pictures": "shop",
-    "console.web.shop": "shop",
-    "console.web.unsubscribing": "shop",
+    "shop.web.pictures": "shop",
+    "shop.demo.shop": "shop",
+    "shop.web.unsubscribe": "shop",
     "console.words": "server",
     "middleware.check_ins": "sentry",
     "middleware.reports": "sentry",
     "middleware.tracing": "otel",
-    "workshed.campaigns": "mail",
-    "workshed.images": "shop",
-    "workshed.imports": "server",
+    "shop.campaigns": "mail",
+    "shop.images": "shop",
+    "shop.imports": "server",
     "workshed.keys": "server",
     "workshed.mail": "mail",
     "workshed.notifications": "server",
-    "workshed.people.unsubscribing": "mail",
-    "workshed.pixels": "images",
-    "workshed.product": "shop",
-    "workshed.reports": "mail",
-    "workshed.reports.chart": "report",
+    "shop.people.unsubscribing": "mail",
+    "shop.pixels": "images",
+    "shop.retention": "shop",
+    "shop.reports": "mail",
+    "shop.reports.chart": "report",
     "workshed.storage.s3": "s3",
     "workshed.storage.s3_client": "s3",
     "workshed.storage.s3_errors": "s3",
-    "workshed.sync": "shop",
+    "shop.sync": "shop",
 }
 """The extra that a module, or all of a package, needs; all others need none."""
 EXTRAS = {*PARTS.values(), "sync"}
@@ -203,7 +204,7 @@ def test_the_wheel_holds_the_packages_and_their_files(wheel):
         "workshed/sql/jobs/0001_schedule.sql",
         "workshed/sql/product/0001_people_and_mail.sql",
         "workshed/mail/templates/welcome.html",
-        "console/demo/people.csv",
+        "shop/demo/people.csv",
         "console/web/static/pictures.js",
         "console/web/templates/pictures.html",
         "console/web/static/console.css",

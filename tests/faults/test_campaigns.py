@@ -10,10 +10,11 @@ import pytest
 
 from actors import send_campaign_email, sign_up, start_campaign
 from actors.mail import deliver_with
+from shop import campaigns
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
-from workshed import campaigns, db, mail
+from workshed import db, mail
 from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"
@@ -98,7 +99,7 @@ def mail_to_one(address):
     "twice; a mail server 20 ms away",
     load="a campaign of 10 000",
     remedy=Remedy(
-        "workshed/campaigns/recipients.py",
+        "shop/campaigns/recipients.py",
         "if email_id is not None and emails.hold(conn, email_id):",
         "if False:",
     ),

@@ -6,9 +6,10 @@ import functools
 import pytest
 
 from actors import import_user_rows, start_import
+from shop import imports, people
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import blobs, db, imports, people
+from workshed import blobs, db
 from workshed.settings import settings
 from workshed.storage import storage
 
@@ -72,7 +73,7 @@ def people_csv(count):
     "second, once the other is up",
     load="100 000 rows, three of ten wrong",
     remedy=Remedy(
-        "workshed/imports/rows.py",
+        "shop/imports/rows.py",
         """           AND r.outcome IS NULL
            AND lower(u.email)""",
         """           AND lower(u.email)""",

@@ -9,9 +9,10 @@ import pytest
 from actors import start_campaign
 from actors.mail import deliver_with
 from console.servers.mail import MailCatcher
+from shop import campaigns
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import campaigns, db, mail
+from workshed import db, mail
 from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from actors import attach_image
+from shop import images, people
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import blobs, db, images, people
+from workshed import blobs, db
 from workshed.settings import settings
 from workshed.storage import storage
 

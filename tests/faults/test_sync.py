@@ -7,10 +7,11 @@ import random
 import pytest
 
 from actors import start_syncs, sync_critical_data, sync_record
-from console.demo.api import Api
+from shop import sync
+from shop.demo.api import Api
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import db, sync
+from workshed import db
 from workshed.settings import settings
 
 MORE = 2
@@ -126,7 +127,7 @@ def begin_anew():
     "more; kill -9 of one of two worker masters every second, once the other is up",
     load="2 000 records in three versions, a tenth of them gone each time",
     remedy=Remedy(
-        "workshed/sync/records.py",
+        "shop/sync/records.py",
         'return "updated" if stored.version < version else None',
         'return "updated"',
     ),

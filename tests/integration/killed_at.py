@@ -12,8 +12,7 @@ from pathlib import Path
 
 import actors
 import workshed
-import workshed.reports.chart  # else each fork would load Matplotlib again
-from workshed.imports import reading
+from shop.imports import reading
 
 HERE = Path(workshed.__file__).parent
 # What changes something: not the loops that only look at a file.

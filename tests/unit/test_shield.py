@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workshed.shield import shielded, unshielded
+from shop.spreadsheet_safety import shielded, unshielded
 
 TEXTS = st.text(alphabet="a'=+-@;,\t|\r\n \uff1d", max_size=12) | st.text(max_size=12)
 

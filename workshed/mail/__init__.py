@@ -1,5 +1,6 @@
 """Mails: stored before they are sent, claimed by one worker at a time, delivered by SMTP."""
 
+from shop.onboarding import claim_welcome, remind
 from workshed.mail.delivery import deliver
 from workshed.mail.emails import (
     ALERT,
@@ -30,7 +31,6 @@ from workshed.mail.errors import (
     RecipientRejectedError,
 )
 from workshed.mail.files import File
-from workshed.mail.onboarding import claim_welcome, remind
 
 __all__ = [
     "ALERT",

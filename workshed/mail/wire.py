@@ -6,6 +6,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
+from shop.people import InvalidAddressError, addresses, unsubscribing
 from workshed.mail import files
 from workshed.mail.emails import BULK, Email
 from workshed.mail.envelope import Envelope
@@ -13,7 +14,6 @@ from workshed.mail.errors import RecipientRejectedError
 from workshed.mail.files import File
 from workshed.mail.folding import POLICY
 from workshed.mail.sender import sender
-from workshed.people import InvalidAddressError, addresses, unsubscribing
 
 MALFORMED = 553  # what a server would answer (RFC 5321, 4.2.2)
 

@@ -8,10 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from console.web.answers import UNSHARED
 from console.web.desk import forms, render
 from console.web.desk.page import Downloaded
 from console.web.desk.who import Who
+from shop.web.answers import UNSHARED
 
 JSON = "application/json"
 

@@ -11,9 +11,9 @@ from datetime import timedelta
 import pytest
 
 from actors import send_welcome_email
+from shop import people
 from tests.e2e.deploy.images import bind, spec, tmpfs
 from tests.integration.deploy.composed import composed
-from workshed import people
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image
 

@@ -8,9 +8,9 @@ import pytest
 
 from actors import send_welcome_email
 from console.servers.ports import HOST
+from shop import people
 from tests.e2e.conftest import READY
 from tests.e2e.deploy.images import ROOT, run, spec, tmpfs
-from workshed import people
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image
 

@@ -7,7 +7,8 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from middleware import RetryOn
-from workshed import db, people
+from shop import people
+from workshed import db
 from workshed.jobs import Discard, RecordMissing, cancels, settled
 
 SOON = timedelta(milliseconds=1)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from brokers.lateness import tell_lateness
-from brokers.report_age import tell_report_age
+from shop.report_age import tell_report_age
 from workshed.cron import daily
 from workshed.jobs import recurring
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from brokers.sync_age import SyncAge
-from workshed import db, sync
-from workshed.sync.errors import SourceFailedError
+from shop import sync
+from shop.sync.errors import SourceFailedError
+from shop.sync_freshness import SyncAge
+from workshed import db
 
 ORIGIN = "https://crm.example.org"
 
@@ -82,7 +83,7 @@ def test_a_relay_imports_nothing_that_asks_a_source():
     """One is started beside each master of workers: it would take a fifth longer, and 10 MB."""
     code = (
         "import sys, brokers.relay\n"
-        "found = {'email_validator', 'httpx2', 'jinja2', 'workshed.sync'} & set(sys.modules)\n"
+        "found = {'email_validator', 'httpx2', 'jinja2', 'shop.sync'} & set(sys.modules)\n"
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from actors import send_bulk_email
 from actors.campaigns import pause_after
+from shop import campaigns
 from tests.integration.campaigns.conftest import run_out
-from workshed import campaigns, db
+from workshed import db
 from workshed.settings import settings
 
 

@@ -8,9 +8,10 @@ import pytest
 import actors
 from actors import send_bulk_email, send_campaign_email
 from brokers import Batch
+from shop import campaigns
+from shop.campaigns import CampaignStateError, TemplateError
 from tests.integration.campaigns.conftest import SECOND, addresses, handed_out, run_out
-from workshed import campaigns, db, mail
-from workshed.campaigns import CampaignStateError, TemplateError
+from workshed import db, mail
 
 NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
 

@@ -8,11 +8,12 @@ import pytest
 
 import actors
 from actors import go_on_with_campaign
+from shop import campaigns
+from shop.campaigns import CampaignStateError
 from tests import pages
 from tests.integration.campaigns.conftest import addresses
 from tests.integration.mail.strict import Greylisting, Quota
-from workshed import campaigns, db, mail
-from workshed.campaigns import CampaignStateError
+from workshed import db, mail
 from workshed.mail import seats
 
 PEOPLE = 40

@@ -3,10 +3,11 @@
 import pytest
 
 from actors import send_bulk_email, send_campaign_email
+from shop import retention
+from shop.campaigns import CampaignStateError
+from shop.people import unsubscribing
 from tests.integration.campaigns.conftest import addresses, handed_out, run_out
-from workshed import mail, product
-from workshed.campaigns import CampaignStateError
-from workshed.people import unsubscribing
+from workshed import mail
 from workshed.settings import settings
 
 
@@ -157,7 +158,7 @@ def test_old_campaigns_go_with_their_mails(jobs, post, hundred):
     run_out(jobs)
 
     jobs.advance(days=400)
-    deleted = product.prune(settings())["rows of campaigns"]
+    deleted = retention.prune(settings())["rows of campaigns"]
 
     assert deleted == 6
     assert post.progress(old) == {}

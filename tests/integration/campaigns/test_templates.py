@@ -3,9 +3,9 @@
 import pytest
 
 from actors import send_bulk_email
+from shop.campaigns import CampaignNameError, TemplateError
 from tests.integration.campaigns.conftest import SECOND, addresses, run_out
 from workshed import db
-from workshed.campaigns import CampaignNameError, TemplateError
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import re
 
 import pytest
 
+from shop import people
+from shop.people import UnsubscribeTokenError, unsubscribing
 from tests.integration.notifications.conftest import serve
 from tests.integration.notifications.served import Served
-from workshed import db, notifications, people
+from workshed import db, notifications
 from workshed.errors import SettingsError
-from workshed.people import UnsubscribeTokenError, unsubscribing
 from workshed.settings import settings
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own

@@ -4,14 +4,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 import actors
-from workshed import campaigns, db, mail, people, sync
+from shop import campaigns, people, sync
+from shop.sync import skipping
+from shop.sync.answers import Skipped
+from workshed import db, mail
 from workshed.cron import daily
 from workshed.jobs import batches, limits, recurring, relays, rules, unique, workers
 from workshed.jobs.limits import Ask, Start
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
-from workshed.sync import skipping
-from workshed.sync.answers import Skipped
 
 BATCH = "00000000-0000-4000-8000-000000000001"
 ORIGIN = "https://crm.example.org"

@@ -3,7 +3,8 @@
 import pytest
 
 import actors
-from workshed import campaigns, db
+from shop import campaigns
+from workshed import db
 
 pytestmark = pytest.mark.usefixtures("database", "broker")
 

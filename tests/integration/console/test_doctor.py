@@ -31,6 +31,7 @@ from console.doctor.smtp import STEP
 from console.doctor.surroundings import CONNECT_S, QUERY_MS
 from console.finding import ok
 from console.management import TIMEOUT_S
+from shop.reports.files import drawing
 from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
 from workshed.cron import daily
@@ -39,7 +40,6 @@ from workshed.jobs import queues, recurring, relays
 from workshed.jobs.queues import Actor
 from workshed.jobs.recurring import Declared
 from workshed.metrics import folders
-from workshed.reports.files import drawing
 from workshed.settings import MULTIPROCESS, settings
 
 ROOT = Path(__file__).parents[3]
@@ -854,7 +854,7 @@ def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
     assert levels(examined()["charts"]) == ["ok"]
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "workshed.reports.chart", raising=False)
+    monkeypatch.delitem(sys.modules, "shop.reports.chart", raising=False)
 
     found = only(examined()["charts"])
     assert (found.level, found.mend) == ("warning", "pip install 'workshed[report]'")

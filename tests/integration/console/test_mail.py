@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from shop import people
 from tests.integration.console import kinds
-from workshed import db, people
+from workshed import db
 from workshed.mail import servers
 
 pytestmark = pytest.mark.usefixtures("database", "broker")

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from workshed import db, sync
-from workshed.sync.errors import SourceFailedError
+from shop import sync
+from shop.sync.errors import SourceFailedError
+from workshed import db
 
 pytestmark = pytest.mark.usefixtures("database")
 ORIGIN = "https://crm.example.org"

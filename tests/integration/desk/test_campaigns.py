@@ -3,8 +3,9 @@
 import pytest
 
 import actors
+from shop import campaigns
 from tests.integration.campaigns.conftest import HTML, TEXT, Post
-from workshed import campaigns, db
+from workshed import db
 from workshed.jobs import audit
 
 pytestmark = pytest.mark.usefixtures("database", "broker")
@@ -98,7 +99,7 @@ def test_recipients_of_a_large_campaign_that_is_over_are_counted_on_its_page(
 
     counts = []
     for small in (3, 2):
-        monkeypatch.setattr("console.web.desk.pages.campaigns.SMALL", small)
+        monkeypatch.setattr("shop.web.pages.campaigns.SMALL", small)
         counts.append(operator.json("/campaigns")["campaigns"][0]["recipients"])
 
     assert counts[0]["sent"] == 3

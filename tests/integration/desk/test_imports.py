@@ -5,7 +5,8 @@ import io
 
 import pytest
 
-from workshed import blobs, db, imports, people
+from shop import imports, people
+from workshed import blobs, db
 from workshed.settings import settings
 from workshed.storage import storage
 

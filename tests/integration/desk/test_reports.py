@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from workshed.reports import Numbers, Product, Sales, days, snapshots
+from shop.reports import Numbers, Product, Sales, days, snapshots
 
 SCRIPT = "<script>alert(1)</script>"
 FIRST = date(2026, 3, 1)

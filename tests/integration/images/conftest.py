@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import actors
+from shop import images, people
 from tests.integration.storage.conftest import _no_credentials_of_this_machine, bucket, s3_server
-from workshed import db, images, people
+from workshed import db
 from workshed.storage import storage
 
 __all__ = ["_no_credentials_of_this_machine", "bucket", "s3_server"]

@@ -4,7 +4,8 @@ import pytest
 
 import actors
 from actors import process_image
-from workshed import db, images
+from shop import images
+from workshed import db
 from workshed.jobs import RecordMissing
 from workshed.settings import settings
 from workshed.storage import storage
@@ -128,7 +129,7 @@ def test_what_cannot_become_an_image_is_discarded_with_the_reason(
 def test_a_photo_with_a_trailer_and_another_name_is_made_and_noted(
     jobs, upload, picture, variants, caplog
 ):
-    caplog.set_level("INFO", "workshed.images.making")
+    caplog.set_level("INFO", "shop.images.making")
     attachment = upload(picture() + b"MRM" * 100, "photo.png")
 
     jobs.drain()

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image, ImageChops
 from pillow_heif import register_heif_opener
 
+from shop.images import decoder as module
+from shop.images.decoder import Decoder
+from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
+from shop.pixels import Made, Wanted
 from tests.processes import popen
-from workshed.images import decoder as module
-from workshed.images.decoder import Decoder
-from workshed.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
 from workshed.interrupts import gate
-from workshed.pixels import Made, Wanted
 from workshed.settings import settings
 
 pytestmark = pytest.mark.one_in(2)  # each test starts programs of its own
@@ -61,7 +61,7 @@ def decoders(tmp_path, monkeypatch):
 
         def one(planted=""):
             name = f"planted_{secrets.token_hex(6)}"
-            lines = ["import sys", "from workshed.pixels import child", planted]
+            lines = ["import sys", "from shop.pixels import child", planted]
             lines += ["child.main(sys.argv[1:])"]
             (tmp_path / f"{name}.py").write_text("\n".join(lines))
             made = Decoder(name) if planted else Decoder()
@@ -561,8 +561,8 @@ def test_an_interrupt_strikes_while_the_process_works_and_nowhere_else(file, dec
 PARENT = """
 import sys, tempfile, threading
 from pathlib import Path
-from workshed.images.decoder import Decoder
-from workshed.pixels import Wanted
+from shop.images.decoder import Decoder
+from shop.pixels import Wanted
 decoder = Decoder()
 wanted = Wanted(800, 800, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
 def run(path):
@@ -640,8 +640,8 @@ def test_a_fork_has_processes_of_its_own(run, decoder):
 
 FORKING = """
 import gc, os, sys, tempfile
-from workshed.images.decoder import Decoder
-from workshed.pixels import Wanted
+from shop.images.decoder import Decoder
+from shop.pixels import Wanted
 decoder = Decoder()
 wanted = Wanted(80, 60, 85, "jpeg", "", 30_000_000, 40_000_000, 40_000_000, 500)
 with open(sys.argv[1], "rb") as source, tempfile.TemporaryFile() as target:

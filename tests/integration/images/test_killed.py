@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from actors import process_image
-from workshed import db, images, people
+from shop import images, people
+from workshed import db
 from workshed.storage import storage
 
 pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own

@@ -3,7 +3,8 @@
 import pytest
 
 from actors import maintain
-from workshed import db, product
+from shop import retention
+from workshed import db
 from workshed.settings import settings
 from workshed.storage import ContentMissingError, storage
 
@@ -28,7 +29,7 @@ def contents(attachment_id):
 def test_what_somebody_has_is_kept(jobs, processed):
     jobs.advance(days=20)
 
-    assert not any(product.prune(settings()).values())
+    assert not any(retention.prune(settings()).values())
     for sha256 in contents(processed):
         with storage().open(sha256) as file:
             assert file.read()
@@ -40,9 +41,9 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
         conn.execute("DELETE FROM product.attachments")
 
     jobs.advance(hours=23)
-    assert not any(product.prune(settings()).values())
+    assert not any(retention.prune(settings()).values())
     jobs.advance(hours=2)
-    assert product.prune(settings()) == {
+    assert retention.prune(settings()) == {
         "notifications": 0,
         "changes of sources": 0,
         "rows of campaigns": 0,
@@ -52,7 +53,7 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
         "drafts of contents": 0,
     }
     jobs.advance(days=30)
-    assert product.prune(settings())["notifications"] == 1
+    assert retention.prune(settings())["notifications"] == 1
 
     for sha256 in (original, variant):
         with pytest.raises(ContentMissingError), storage().open(sha256):
@@ -75,7 +76,7 @@ def test_who_has_no_tables_of_the_product_has_nothing_to_delete(empty_database_u
     settings.cache_clear()
     db.pool.cache_clear()
 
-    assert product.prune(settings()) == {}
+    assert retention.prune(settings()) == {}
     db.pool().close()
     db.pool.cache_clear()
 
@@ -87,7 +88,7 @@ def test_the_sweep_keeps_what_is_stored_again(jobs, processed, stored, picture):
     jobs.advance(days=2)
 
     assert stored(picture()).sha256 == original
-    product.prune(settings())
+    retention.prune(settings())
 
     with storage().open(original) as file:
         assert file.read() == picture()

@@ -6,8 +6,9 @@ import io
 import pytest
 
 import actors
+from shop import imports, people
 from tests.integration.images.conftest import killed, told
-from workshed import blobs, db, imports, people
+from workshed import blobs, db
 from workshed.storage import storage
 
 __all__ = ["killed", "told"]

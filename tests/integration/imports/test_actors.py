@@ -14,9 +14,10 @@ from actors import (
     start_import,
 )
 from brokers import schedule
-from workshed import blobs, db, imports, people
+from shop import imports, people
+from shop.imports import AlreadyImportedError, Layout
+from workshed import blobs, db
 from workshed.errors import PermanentError
-from workshed.imports import AlreadyImportedError, Layout
 from workshed.jobs import RecordMissing, Snooze
 from workshed.settings import settings
 from workshed.storage import ContentDamagedError, storage

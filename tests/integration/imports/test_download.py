@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from shop import imports
 from tests.integration.notifications.conftest import _environment, ada, people, serve, served
-from workshed import blobs, db, imports, notifications
+from workshed import blobs, db, notifications
 from workshed.storage import storage
 
 __all__ = ["_environment", "ada", "people", "serve", "served"]

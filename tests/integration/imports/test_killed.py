@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from actors import import_user_rows, import_users, start_import
-from workshed import blobs, db, imports, people
+from shop import imports, people
+from workshed import blobs, db
 from workshed.settings import settings
 from workshed.storage import storage
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from actors import send_onboarding_reminder, send_welcome_email
+from shop import people
 from tests import pages
 from tests.companions import installed
-from workshed import db, people
+from workshed import db
 
 DOCS = "docs/testing.md"
 FILES = pages.files(DOCS)

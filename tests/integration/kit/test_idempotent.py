@@ -11,7 +11,8 @@ from actors import send_welcome_email
 from brokers import schedule
 from brokers.fake import Killed
 from brokers.testing import idempotence, mails
-from workshed import db, people
+from shop import people
+from workshed import db
 from workshed.jobs import once
 
 

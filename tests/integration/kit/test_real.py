@@ -11,7 +11,8 @@ from brokers import Queue, broker
 from brokers.errors import RefusedArgumentError
 from brokers.testing.errors import DiedError, KitError
 from brokers.testing.worker import Worker
-from workshed import db, people
+from shop import people
+from workshed import db
 
 pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
 

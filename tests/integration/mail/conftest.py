@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 from psycopg.rows import namedtuple_row
 
-from workshed import db, mail, people
+from shop import people
+from workshed import db, mail
 from workshed.mail import connections, seats
 from workshed.mail.envelope import Envelope
 from workshed.mail.server import Server

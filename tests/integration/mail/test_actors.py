@@ -6,7 +6,8 @@ import pytest
 
 import actors
 from actors import deliver_email, send_onboarding_reminder, send_welcome_email
-from workshed import db, mail, people
+from shop import people
+from workshed import db, mail
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed import mail, people
+from shop import people
+from workshed import mail
 from workshed.jobs import RecordMissing, Snooze
 from workshed.mail import timer
 

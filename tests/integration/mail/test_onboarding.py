@@ -2,7 +2,8 @@
 
 import pytest
 
-from workshed import mail, people
+from shop import people
+from workshed import mail
 from workshed.jobs import RecordMissing, Snooze
 
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from workshed import people
+from shop import people
 from workshed.jobs import RecordMissing
 
 

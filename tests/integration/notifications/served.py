@@ -16,7 +16,7 @@ AT = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 
 
 class Served:
-    """`console.web.pictures` in a process of its own, on a free port or a given one."""
+    """`shop.web.pictures` in a process of its own, on a free port or a given one."""
 
     def __init__(self, process, log):
         self.process = process

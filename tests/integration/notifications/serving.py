@@ -4,7 +4,7 @@ import sys
 
 import uvicorn
 
-from console.web.pictures import create_app
+from shop.web.pictures import create_app
 
 
 def attach(conn, user_id, filename, blob):

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from console.web.hub import Hub
-from console.web.place import Place
+from shop.web.events.hub import Hub
+from shop.web.events.subscription import Place
 from workshed.notifications import channel
 
 

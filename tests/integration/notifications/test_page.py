@@ -425,7 +425,7 @@ MOUNTED = """
 import sys, uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from console.web.pictures import create_app
+from shop.web.pictures import create_app
 uvicorn.run(Starlette(routes=[Mount("/pictures", create_app(sweep_s=15))]), port=0)
 """
 

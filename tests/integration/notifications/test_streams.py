@@ -365,7 +365,7 @@ def test_a_browser_that_reads_nothing_for_long_is_let_go_and_comes_back_for_the_
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_told_to_end_waits_for_no_stream(serve, tell, ada, number):
-    served = serve("-m", "uvicorn", "console.web.pictures:app", "--port", "0")
+    served = serve("-m", "uvicorn", "shop.web.pictures:app", "--port", "0")
     streams = [Reader(served, notifications.token(ada), last=0) for _ in range(5)]
     tell(ada)
     for stream in streams:

@@ -6,10 +6,11 @@ from decimal import Decimal
 import pytest
 
 from actors import cleanup_old_reports, daily_report, deliver_email
+from shop import reports
+from shop.reports import DayRefusedError, days
 from tests.integration.reports.conftest import MONDAY, SUNDAY
-from workshed import db, reports
+from workshed import db
 from workshed.errors import SettingsError
-from workshed.reports import DayRefusedError, days
 from workshed.settings import settings
 
 NOON = datetime(2026, 3, 1, 11, tzinfo=UTC)

@@ -161,7 +161,7 @@ def test_the_contents_of_all_mails_of_a_day_are_kept_once(jobs, grace, shop):
 
 def test_without_its_extra_it_goes_out_without_a_chart(reported, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "workshed.reports.chart", raising=False)
+    monkeypatch.delitem(sys.modules, "shop.reports.chart", raising=False)
 
     mail = reported()
 
@@ -180,7 +180,7 @@ def test_a_mail_keeps_the_files_it_was_stored_with(jobs, grace, reported, shop, 
     """Those its page shows: one that is stored again may have others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)
-        patch.delitem(sys.modules, "workshed.reports.chart", raising=False)
+        patch.delitem(sys.modules, "shop.reports.chart", raising=False)
         reported()
 
     daily_report.send(SUNDAY)

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from workshed import db, reports
-from workshed.reports import days, numbers
+from shop import reports
+from shop.reports import days, numbers
+from workshed import db
 
 SPREAD = timedelta(days=40)
 NAMES = ["Desk", "Lamp", "chair", "Äpfel", "Zebra", "desk", "مكتب"]

@@ -6,7 +6,7 @@ import secrets
 import pytest
 from starlette.testclient import TestClient
 
-from console.demo import site
+from shop.demo import site
 from workshed import db
 from workshed.settings import settings
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from actors import import_users
-from console.web.shop.forms import MOST_BYTES
+from shop.demo.shop.forms import MOST_BYTES
 from workshed.storage import storage
 
 CONTENT = b"name,email\r\nZo\xc3\xab,zoe@example.org\r\nBob,bob at example.org\r\n"

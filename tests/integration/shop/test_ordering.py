@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 from psycopg.errors import CheckViolation
 
-from workshed import db, orders
+from shop import orders
+from shop.orders import Line
+from workshed import db
 from workshed.jobs import RecordMissing
-from workshed.orders import Line
 
 PLACED = """
     SELECT o.user_id, o.currency, l.number, p.name, l.quantity, l.unit_price,

@@ -6,8 +6,9 @@ from decimal import Decimal
 import pytest
 
 from actors import daily_report
-from workshed import db, orders, reports
-from workshed.orders import Line
+from shop import orders, reports
+from shop.orders import Line
+from workshed import db
 
 
 @pytest.fixture

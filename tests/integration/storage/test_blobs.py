@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed import blobs, db, people
+from shop import people
+from workshed import blobs, db
 from workshed.blobs import Blob, BlobTooLargeError
 from workshed.storage import ContentMissingError, StorageError, storage
 

@@ -4,11 +4,12 @@ import contextlib
 
 import pytest
 
-from console.demo.api import Api
+from shop import people, sync
+from shop.demo.api import Api
+from shop.sync.errors import SourceError
 from tests.integration.images.conftest import killed
-from workshed import db, people, sync
+from workshed import db
 from workshed.settings import settings
-from workshed.sync.errors import SourceError
 
 __all__ = ["killed"]
 

@@ -4,14 +4,15 @@ import pytest
 
 import actors
 from actors import start_syncs, sync_critical_data, sync_record
-from tests.integration.sync.conftest import SIX, sent
-from workshed import db, sync
-from workshed.sync import sources
-from workshed.sync.errors import (
+from shop import sync
+from shop.sync import sources
+from shop.sync.errors import (
     CertificateError,
     IncompleteListingError,
     TruncatedAnswerError,
 )
+from tests.integration.sync.conftest import SIX, sent
+from workshed import db
 
 
 def test_all_that_a_source_has_is_kept(jobs, six, kept, log, rows, state):

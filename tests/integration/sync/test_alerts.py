@@ -4,12 +4,13 @@ import pytest
 
 import actors
 from actors import sync_critical_data, sync_record
-from console.demo.api import FAULTS
-from tests.integration.sync.conftest import SIX, drain, run_all, sent
-from workshed import db, sync
-from workshed.sync.errors import (
+from shop import sync
+from shop.demo.api import FAULTS
+from shop.sync.errors import (
     WrongAnswerError,
 )
+from tests.integration.sync.conftest import SIX, drain, run_all, sent
+from workshed import db
 
 
 def subjects(jobs):

@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 
 from actors import sync_record
-from tests.integration.sync.conftest import SIX, drain, fetch
-from workshed import db, sync
-from workshed.sync import sources
-from workshed.sync.errors import (
+from shop import sync
+from shop.sync import sources
+from shop.sync.errors import (
     SourceBusyError,
     SourceFailedError,
     WrongAnswerError,
 )
+from tests.integration.sync.conftest import SIX, drain, fetch
+from workshed import db
 
 
 def test_a_source_that_fails_is_left_alone_for_a_while(jobs, six, state):

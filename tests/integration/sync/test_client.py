@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from console.demo.api import FAULTS, Api, bomb
-from workshed.sync.client import Folded, ask, trust
-from workshed.sync.errors import (
+from shop.demo.api import FAULTS, Api, bomb
+from shop.sync.client import Folded, ask, trust
+from shop.sync.errors import (
     CertificateError,
     ForbiddenAddressError,
     ForeignRedirectError,

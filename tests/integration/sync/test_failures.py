@@ -6,15 +6,16 @@ import pytest
 
 import actors
 from actors import sync_critical_data, sync_record
-from tests.integration.sync.conftest import SIX, drain, run_all, sent
-from workshed import db, sync
-from workshed.sync import sources
-from workshed.sync.errors import (
+from shop import sync
+from shop.sync import sources
+from shop.sync.errors import (
     ForbiddenAddressError,
     RepeatedCursorError,
     SourceFailedError,
     WrongAnswerError,
 )
+from tests.integration.sync.conftest import SIX, drain, run_all, sent
+from workshed import db
 
 
 def test_a_run_goes_on_where_the_last_one_stopped(jobs, six, kept, monkeypatch):

@@ -3,10 +3,11 @@
 import pytest
 
 from actors import sync_critical_data
+from shop import sync
+from shop.sync import skipping
+from shop.sync.errors import OverlongListingError, WrongAnswerError
 from tests.integration.sync.conftest import SIX, drain
-from workshed import db, sync
-from workshed.sync import skipping
-from workshed.sync.errors import OverlongListingError, WrongAnswerError
+from workshed import db
 
 
 @pytest.fixture

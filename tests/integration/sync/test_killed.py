@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from actors import sync_critical_data, sync_record
-from workshed import db, sync
+from shop import sync
+from workshed import db
 from workshed.jobs import Snooze
 
 pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own

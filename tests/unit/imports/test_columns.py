@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from workshed.imports import AS_FOUND, ImportRefusedError, Layout, packing, preview
-from workshed.imports.judging import judge
-from workshed.imports.source import opened
+from shop.imports import AS_FOUND, ImportRefusedError, Layout, packing, preview
+from shop.imports.judging import judge
+from shop.imports.source import opened
 from workshed.settings import settings
 
 ADA = ("Ada Lovelace", "ada@example.org")

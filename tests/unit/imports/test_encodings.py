@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from workshed.imports import AS_FOUND, ImportRefusedError, Layout, LayoutError
-from workshed.imports.encoding import Encoding
-from workshed.imports.plausibility import is_western
-from workshed.imports.source import opened
+from shop.imports import AS_FOUND, ImportRefusedError, Layout, LayoutError
+from shop.imports.encoding import Encoding
+from shop.imports.plausibility import is_western
+from shop.imports.source import opened
 
 WESTERN = {
     "German": "Jürgen Müller, Bärbel Weiß, Björn Schröder, Käthe Groß, Änne Süß, Özlem",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workshed.imports import AS_FOUND, ImportRefusedError, encoding
-from workshed.imports.source import opened
-from workshed.imports.table import LONGEST_ROW
+from shop.imports import AS_FOUND, ImportRefusedError, encoding
+from shop.imports.source import opened
+from shop.imports.table import LONGEST_ROW
 
 USUAL = "name,email\nAda,ada@example.org\n"
 

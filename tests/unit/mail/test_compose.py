@@ -10,8 +10,8 @@ from hypothesis import settings as hypothesis
 from hypothesis.strategies import characters, text
 from jinja2 import UndefinedError
 
-from workshed.mail import compose
-from workshed.people import InvalidNameError, names
+from shop import compose
+from shop.people import InvalidNameError, names
 
 KINDS = [compose.welcome, compose.reminder]
 NAMES = ["Ada", "Zoë O'Brien", "שרה כהן", "محمد", "王小明", "<b>Bob</b> & Co"]

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis.strategies import characters, text
 
+from shop.people import InvalidNameError, names, unsubscribing
 from workshed.mail import BULK, RecipientRejectedError, wire
-from workshed.people import InvalidNameError, names, unsubscribing
 
 
 def read(email):

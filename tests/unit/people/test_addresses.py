@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import characters, from_regex, text
 
-from workshed.people import InvalidAddressError, addresses
+from shop.people import InvalidAddressError, addresses
 
 ACCEPTED = {
     "ada@example.org": "ada@example.org",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import characters, text
 
-from workshed.people import InvalidNameError, names
+from shop.people import InvalidNameError, names
 
 
 @pytest.mark.parametrize(

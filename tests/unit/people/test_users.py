@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workshed.people import User, wants_reminder
+from shop.people import User, wants_reminder
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 WELCOMED = User(

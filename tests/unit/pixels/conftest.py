@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from workshed.pixels import Made, RefusedError, Wanted
-from workshed.pixels.making import make
+from shop.pixels import Made, RefusedError, Wanted
+from shop.pixels.making import make
 
 
 class Outcome(NamedTuple):

@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image, ImageCms
 
+from shop.pixels import colours
 from tests.unit.pixels.profiles import dull_printer, light_grey, srgb, swapped
 from tests.unit.pixels.samples import encoded, picture
-from workshed.pixels import colours
 
 RED = Image.new("RGB", (400, 300), (250, 10, 10))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import PIL
 import pytest
 
+from shop.pixels import RefusedError
+from shop.pixels.making import make
 from tests.unit.pixels.test_fuzz import check
-from workshed.pixels import RefusedError
-from workshed.pixels.making import make
 
 FOLDER = Path(__file__).parents[3] / "var" / "corpus" / f"pillow-{PIL.__version__}"
 """`sh .ci/corpus` fetches it."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis.strategies import integers
 
-from workshed.pixels.fit import fit
+from shop.pixels.fit import fit
 
 pixels = integers(min_value=1, max_value=100_000)
 

@@ -6,9 +6,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from shop.pixels import RefusedError
+from shop.pixels.making import make
 from tests.unit.pixels.samples import SAMPLES
-from workshed.pixels import RefusedError
-from workshed.pixels.making import make
 
 SEED = 7
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from pillow_heif import encode
 
+from shop.pixels import RefusedError
+from shop.pixels.making import make
 from tests.unit.pixels.samples import SAMPLES, encoded, picture
 from tests.unit.pixels.test_ends import box
 from tests.unit.pixels.test_orientation import COLOURS, corners, stored, tagged
-from workshed.pixels import RefusedError
-from workshed.pixels.making import make
 
 HEIC = SAMPLES["heic"][1]
 LACKING = "it is a HEIC, which this installation cannot read: pip install 'workshed[heic]'"
@@ -42,8 +42,8 @@ def test_the_decoder_is_loaded_for_the_first_heic_and_for_nothing_else(tmp_path)
     code = (
         "import sys\n"
         "from io import BytesIO\n"
-        "from workshed.pixels import Wanted\n"
-        "from workshed.pixels.making import make\n"
+        "from shop.pixels import Wanted\n"
+        "from shop.pixels.making import make\n"
         "for name in sys.argv[1:]:\n"
         "    with open(name, 'rb') as file:\n"
         "        wanted = Wanted(9, 9, 85, 'jpeg', '', 10**6, 10**6, 10**6, 9)\n"

@@ -8,8 +8,8 @@ import zlib
 import pytest
 from PIL import Image
 
+from shop.pixels.making import make
 from tests.unit.pixels.samples import SAMPLES, encoded, film, picture
-from workshed.pixels.making import make
 
 PNG = SAMPLES["png"][1]
 JPEG = SAMPLES["jpeg"][1]

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from workshed.reports import Numbers, Product, Report, Sales, days
+from shop.reports import Numbers, Product, Report, Sales, days
 
 
 @pytest.fixture

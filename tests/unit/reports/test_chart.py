@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pytest
 from PIL import Image, ImageColor
 
-from workshed.reports import chart, numbers
+from shop.reports import chart, numbers
 
 
 def image(content):

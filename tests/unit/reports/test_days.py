@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import dates, datetimes, sampled_from
 
-from workshed.reports import days
+from shop.reports import days
 
 ZONES = sorted(available_timezones() - {"localtime"})
 A_DAY, HOUR = timedelta(days=1), timedelta(hours=1)

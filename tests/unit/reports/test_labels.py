@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import characters, text
 
-from workshed.reports.mail import LONGEST_NAME, label
+from shop.reports.mail import LONGEST_NAME, label
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import decimals, sampled_from
 
-from workshed.reports import money
+from shop.reports import money
 
 amounts = decimals(0, 10**40, allow_nan=False, allow_infinity=False, places=12)
 currencies = sampled_from(["EUR", "JPY", "KWD"])

@@ -4,7 +4,7 @@ import csv
 import io
 from decimal import Decimal
 
-from workshed.reports import table
+from shop.reports import table
 
 NAMES = ["=cmd()", "<script>", "مكتب", "x" * 10_000, "two\nlines", 'a "quoted", name']
 

@@ -5,9 +5,9 @@ from itertools import permutations
 
 import pytest
 
-from workshed.sync.answers import Item, Page, page, record
-from workshed.sync.errors import WrongAnswerError
-from workshed.sync.records import Stored, judge
+from shop.sync.answers import Item, Page, page, record
+from shop.sync.errors import WrongAnswerError
+from shop.sync.records import Stored, judge
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 EARLIER, LATER = NOON - timedelta(seconds=1), NOON + timedelta(seconds=1)

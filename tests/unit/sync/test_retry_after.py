@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers, none, one_of, text
 
-from workshed.sync.retry_after import LONGEST, SHORTEST, delay_of
+from shop.sync.retry_after import LONGEST, SHORTEST, delay_of
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""The domain of the service: people, campaigns, imports, reports, pictures."""

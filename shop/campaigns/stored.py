@@ -1,0 +1,519 @@
+"""Campaigns: what each says, and the one place in which its state changes."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, LiteralString
+
+from psycopg import sql
+from psycopg.rows import args_row, class_row
+
+from shop.campaigns.errors import CampaignNameError, CampaignStateError, EmptyAudienceError
+from workshed.db import Connection
+from workshed.jobs import RecordMissing
+
+State = Literal["draft", "starting", "sending", "paused", "sent", "cancelled", "refused"]
+Audience = Literal["everyone", "active", "inactive"]
+"""Which users, of those who have not unsubscribed when it begins."""
+
+ONE: Final = """
+    SELECT id, name, CASE WHEN chosen THEN 'chosen' ELSE audience END AS audience, subject,
+           text_body, html_body, state, error, batch::text, reached,
+           created_at, started_at, ended_at, starts_at,
+           CASE WHEN state = 'paused' THEN resumes_at END AS resumes_at
+      FROM product.campaigns
+"""
+Again = Literal["rejected", "unknown", "failed"]
+"""Who has no mail, and might get one after all."""
+LONGEST_NAME: Final = 200
+NOT_IN_A_NAME: Final = ("Cc", "Cs", "Zl", "Zp")
+FEW: Final = 10
+"""So many refusals are nobody's fault but theirs."""
+UNBEGUN: Final = ("draft", "starting")
+PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=1)
+"""Of a campaign whose recipients are put off; it doubles where they are again at once."""
+AUDIENCE: Final = """
+          FROM product.campaigns AS c
+          JOIN product.users AS u
+            ON u.unsubscribed_at IS NULL
+           AND CASE
+                   WHEN c.chosen THEN u.id IN (SELECT user_id FROM product.campaign_recipients
+                                                WHERE campaign_id = %(id)s)
+                   WHEN c.audience = 'everyone' THEN true
+                   ELSE (c.audience = 'active') = (u.activated_at IS NOT NULL)
+               END
+         WHERE c.id = %(id)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A row of `product.campaigns`."""
+
+    id: int
+    name: str
+    audience: Audience | Literal["chosen"]
+    subject: str
+    text_body: str
+    html_body: str | None
+    state: State
+    error: str | None
+    """Why it was refused, or paused by itself."""
+    batch: str | None
+    """Id of the batch that recipients are handed out to, while they are."""
+    reached: int
+    """The recipient who was handed out last."""
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    starts_at: datetime | None = None
+    """When it is to begin; `None`: as soon as it is started."""
+    resumes_at: datetime | None = None
+    """When it goes on by itself, while it is paused because no mail could be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Recipients by a query of the application, of which each row is the id of a user.
+
+    `Choice("SELECT customer_id FROM orders WHERE placed_at > %s", (since,))`. Those who are no
+    users, or have unsubscribed, are left out.
+    """
+
+    query: LiteralString | sql.Composable
+    values: Sequence[object] | Mapping[str, object] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Recipients who are handed out together, in the order of their ids."""
+
+    batch: str
+    users: list[int]
+    is_last: bool
+    """Whether there are no more, so that the batch can be closed."""
+
+
+def create(
+    conn: Connection,
+    *,
+    name: str,
+    subject: str,
+    text: str,
+    html: str | None = None,
+    audience: Audience | Iterable[int] | Choice = "everyone",
+) -> Campaign:
+    """Store a draft; subject, text and HTML are templates, which `check` tries out.
+
+    `audience` is everyone, some of them when it begins, or who is named now: the ids of users, or a
+    `Choice` of the application, taken in one statement. Raises `CampaignNameError`, and
+    `EmptyAudienceError` where nobody who is named could be sent it.
+    """
+    if problem := _problem(name):
+        raise CampaignNameError(name, problem)
+    query = """
+        INSERT INTO product.campaigns (name, audience, chosen, subject, text_body, html_body)
+        VALUES (%s, %s, %s, %s, %s, %s) RETURNING id
+    """
+    is_chosen = not isinstance(audience, str)
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        whom = audience if isinstance(audience, str) else "everyone"
+        values = (name, whom, is_chosen, subject, text, html)
+        campaign_id = cur.execute(query, values).fetchone()
+    assert campaign_id is not None  # noqa: S101 -- it was stored
+    if isinstance(audience, Choice):
+        _choose(conn, campaign_id, audience)
+    elif not isinstance(audience, str):
+        ids = "SELECT unnest(%(ids)s::bigint[])"
+        _choose(conn, campaign_id, Choice(ids, {"ids": list(audience)}))
+    return find(conn, campaign_id)
+
+
+def find(conn: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign; raises `RecordMissing` when there is none."""
+    return _campaign(conn, ONE + "WHERE id = %s", campaign_id)
+
+
+def lock(conn: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign as it is until the transaction ends; raises `RecordMissing`.
+
+    Before any of its recipients is locked: all who lock both do it in this order.
+    """
+    return _campaign(conn, ONE + "WHERE id = %s FOR NO KEY UPDATE", campaign_id)
+
+
+def share(conn: Connection, campaign_id: int) -> Campaign:
+    """Return a campaign as it is until the transaction ends, for many at a time; like `lock`."""
+    return _campaign(conn, ONE + "WHERE id = %s FOR SHARE", campaign_id)
+
+
+def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Campaign]:
+    """Return campaigns, the latest first; those before the id `before`, when it is given."""
+    query = """
+         WHERE %(before)s::bigint IS NULL OR id < %(before)s
+         ORDER BY id DESC
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(Campaign)) as cur:
+        return cur.execute(ONE + query, {"before": before, "limit": limit}).fetchall()
+
+
+def refuse(conn: Connection, campaign_id: int, reason: str) -> None:
+    """End a campaign of which nothing can be sent."""
+    query = """
+        UPDATE product.campaigns SET state = 'refused', error = %s, ended_at = jobs.now()
+         WHERE id = %s AND state IN ('draft', 'starting')
+    """
+    conn.execute(query, (reason, campaign_id))
+
+
+def audience(conn: Connection, campaign_id: int) -> int:
+    """Count who would be its recipients if it began now."""
+    query = f"SELECT count(*) {AUDIENCE}"
+    (count,) = conn.execute(query, {"id": campaign_id}).fetchone() or (0,)
+    return int(count)
+
+
+def start(conn: Connection, campaign_id: int, at: datetime | None = None) -> Campaign:
+    """Let a draft be sent, by the job that the caller sends; raises `CampaignStateError`.
+
+    `at`: when that job is due.
+    """
+    found = lock(conn, campaign_id)
+    if found.state != "draft":
+        raise CampaignStateError(campaign_id, found.state, "started")
+    query = "UPDATE product.campaigns SET state = 'starting', starts_at = %s WHERE id = %s"
+    conn.execute(query, (at, campaign_id))
+    return found
+
+
+def begin(conn: Connection, campaign_id: int, batch: str) -> bool:
+    """Take the audience, in one statement; False where that was done before.
+
+    Of one that was chosen, those who have left since are taken out.
+    """
+    found = lock(conn, campaign_id)
+    if found.state not in UNBEGUN:
+        return False
+    query = f"""
+        INSERT INTO product.campaign_recipients (campaign_id, user_id)
+        SELECT c.id, u.id {AUDIENCE} ORDER BY u.id
+    """
+    if found.audience == "chosen":
+        query = """
+            DELETE FROM product.campaign_recipients AS r
+             WHERE campaign_id = %(id)s
+               AND NOT EXISTS (SELECT FROM product.users AS u
+                                WHERE u.id = r.user_id AND u.unsubscribed_at IS NULL)
+        """
+    conn.execute(query, {"id": campaign_id})
+    query = """
+        UPDATE product.campaigns SET state = 'sending', started_at = jobs.now(), batch = %s
+         WHERE id = %s
+    """
+    conn.execute(query, (batch, campaign_id))
+    return True
+
+
+def hand_out(conn: Connection, campaign_id: int, after: int, most: int) -> Handed | None:
+    """Return the next recipients, at most so many, for whom the caller sends jobs with this commit.
+
+    `after` is who was reached when the caller was sent: of several that were sent with the same
+    one only the first is given any. `None`: nothing is to be done, nor afterwards.
+    """
+    found = lock(conn, campaign_id)
+    if found.state != "sending" or found.batch is None or found.reached != after:
+        return None
+    query = "SELECT product.hand_out(%s, %s, %s, %s)"
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        users = sorted(cur.execute(query, (campaign_id, after, most, found.batch)))
+    handed = Handed(found.batch, users, is_last=len(users) < most)
+    query = """
+        UPDATE product.campaigns
+           SET reached = %(reached)s, batch = CASE WHEN %(is_last)s THEN NULL ELSE batch END
+         WHERE id = %(id)s
+    """
+    reached = {"reached": max([after, *users]), "is_last": handed.is_last}
+    conn.execute(query, {"id": campaign_id, **reached})
+    return handed
+
+
+def pause(conn: Connection, campaign_id: int, error: str | None = None) -> bool:
+    """Let no more of it be sent; False where it is not being sent. `error`: why, if by itself.
+
+    One that has paused by itself for a while does not go on by itself any more.
+    """
+    query = """
+        UPDATE product.campaigns
+           SET state = 'paused', error = COALESCE(%s, error), resumes_at = NULL, pauses_for = NULL
+         WHERE id = %s AND (state = 'sending' OR state = 'paused' AND resumes_at IS NOT NULL)
+    """
+    return conn.execute(query, (error, campaign_id)).rowcount == 1
+
+
+def pause_for(conn: Connection, campaign_id: int, error: str, span: timedelta) -> bool:
+    """Let no more of it be sent for so long, nor after that, until the caller's job resumes it.
+
+    False where it is not being sent.
+    """
+    query = """
+        UPDATE product.campaigns
+           SET state = 'paused', error = %(error)s, resumes_at = jobs.now() + %(span)s,
+               pauses_for = %(span)s
+         WHERE id = %(id)s AND state = 'sending'
+    """
+    values = {"id": campaign_id, "error": error, "span": span}
+    return conn.execute(query, values).rowcount == 1
+
+
+def pause_where_most_are_put_off(
+    conn: Connection, campaign_id: int, user_id: int, error: str
+) -> timedelta | None:
+    """Pause a campaign where most are refused for now; return for how long, if it does so.
+
+    Of the thousand up to this user. For twice as long as the last time where that is not longer ago
+    than it was long.
+    """
+    query = """
+        UPDATE product.campaigns AS c
+           SET state = 'paused', error = %(error)s, pauses_for = p.span,
+               resumes_at = jobs.now() + p.span
+          FROM (SELECT CASE WHEN resumes_at > jobs.now() - pauses_for
+                            THEN least(2 * pauses_for, %(longest)s)
+                            ELSE %(first)s END AS span
+                  FROM product.campaigns WHERE id = %(id)s) AS p
+         WHERE c.id = %(id)s AND c.state = 'sending'
+           AND product.most_are_put_off(%(id)s, %(user_id)s, %(few)s)
+        RETURNING p.span
+    """
+    values = {
+        "id": campaign_id,
+        "user_id": user_id,
+        "error": error,
+        "few": FEW,
+        "first": PAUSE,
+        "longest": LONGEST_PAUSE,
+    }
+    found = conn.execute(query, values).fetchone()
+    span: timedelta | None = found[0] if found else None
+    return span
+
+
+def pauses_yet(conn: Connection, campaign_id: int) -> timedelta | None:
+    """Return in how long a campaign that has paused by itself goes on; `None`: it does not.
+
+    Nothing, or less: now. It is locked until the transaction ends. Raises `RecordMissing`.
+    """
+    if lock(conn, campaign_id).resumes_at is None:
+        return None
+    query = "SELECT resumes_at - jobs.now() FROM product.campaigns WHERE id = %s"
+    found = conn.execute(query, (campaign_id,)).fetchone()
+    assert found is not None  # noqa: S101 -- it is locked
+    left: timedelta = found[0]
+    return left
+
+
+def pause_on(conn: Connection, campaign_id: int, error: str, span: timedelta) -> None:
+    """Let a campaign that has paused by itself go on later, and say why."""
+    query = """
+        UPDATE product.campaigns SET resumes_at = jobs.now() + %s, error = %s
+         WHERE id = %s AND state = 'paused' AND resumes_at IS NOT NULL
+    """
+    conn.execute(query, (span, error, campaign_id))
+
+
+def pause_where_most_are_refused(
+    conn: Connection, campaign_id: int, user_id: int, error: str
+) -> None:
+    """Pause a campaign whose text the mail server refuses to most: to the rest it would as well.
+
+    Of the thousand up to this user.
+    """
+    query = """
+        UPDATE product.campaigns
+           SET state = 'paused', error = %(error)s, resumes_at = NULL, pauses_for = NULL
+         WHERE id = %(id)s AND state = 'sending'
+           AND product.most_are_refused(%(id)s, %(user_id)s, %(few)s)
+    """
+    conn.execute(query, {"id": campaign_id, "user_id": user_id, "error": error, "few": FEW})
+
+
+def resume(
+    conn: Connection,
+    campaign_id: int,
+    batch: str,
+    again: Sequence[Again] = (),
+    *,
+    by_itself: bool = False,
+) -> Campaign:
+    """Let it be sent on; the caller hands out from `reached` on, and opens the batch if it is new.
+
+    Also of one that is being sent, where what hands it out was lost; of one that is starting
+    nothing changes, and the caller sends its first job again. `again`: to whom it is sent once
+    more, also of one that was sent; of `unknown` some may get it twice. `by_itself`: how long it
+    paused is remembered, and the next pause is longer where it comes soon.
+
+    Raises `CampaignStateError`.
+    """
+    found = lock(conn, campaign_id)
+    if found.state == "starting":
+        return found
+    if found.state not in ("sending", "paused", *(["sent"] if again else [])):
+        raise CampaignStateError(campaign_id, found.state, "resumed")
+    back = """
+        WITH chosen AS (
+            SELECT user_id, state, email_id FROM product.campaign_recipients
+             WHERE campaign_id = %(id)s AND state = ANY (%(again)s)
+               FOR UPDATE
+        ), back AS (
+            UPDATE product.campaign_recipients AS r SET state = 'waiting', reason = NULL
+              FROM chosen
+             WHERE r.campaign_id = %(id)s AND r.user_id = chosen.user_id
+        )
+        UPDATE product.emails AS e SET state = 'pending', claim = NULL, claimed_until = NULL
+          FROM chosen
+         WHERE e.id = chosen.email_id AND chosen.state = 'unknown'
+           AND (e.state = 'unknown' OR e.state = 'sending' AND e.claimed_until <= jobs.now())
+    """
+    conn.execute(back, {"id": campaign_id, "again": list(again)})
+    query = """
+        UPDATE product.campaigns
+           SET state = 'sending', error = NULL, ended_at = NULL, batch = COALESCE(batch, %(batch)s),
+               resumes_at = CASE WHEN %(by_itself)s THEN resumes_at END,
+               pauses_for = CASE WHEN %(by_itself)s THEN pauses_for END,
+               -- Who was put back while it was paused comes first.
+               reached = LEAST(reached, (
+                   SELECT min(user_id) - 1 FROM product.campaign_recipients
+                    WHERE campaign_id = %(id)s AND state = 'waiting'))
+         WHERE id = %(id)s
+    """
+    conn.execute(query, {"id": campaign_id, "batch": batch, "by_itself": by_itself})
+    return find(conn, campaign_id)
+
+
+def cancel(conn: Connection, campaign_id: int) -> list[str]:
+    """Let it never be sent on; return the ids of the batches that it had.
+
+    Raises `CampaignStateError`.
+    """
+    found = lock(conn, campaign_id)
+    if found.ended_at is not None:
+        raise CampaignStateError(campaign_id, found.state, "cancelled")
+    query = """
+        UPDATE product.campaigns SET state = 'cancelled', batch = NULL, ended_at = jobs.now()
+         WHERE id = %s
+    """
+    conn.execute(query, (campaign_id,))
+    query = """
+        SELECT DISTINCT batch::text FROM product.campaign_recipients
+         WHERE campaign_id = %s AND state = 'handed'
+    """
+    batches = {batch for (batch,) in conn.execute(query, (campaign_id,))}
+    return sorted(batches | ({found.batch} if found.batch else set()))
+
+
+def leave_batch(conn: Connection, campaign_id: int, batch: str | None, reason: str) -> None:
+    """Pause a campaign whose batch was cancelled; it goes on in another."""
+    query = """
+        UPDATE product.campaigns
+           SET state = 'paused', batch = NULL, error = %s, resumes_at = NULL, pauses_for = NULL
+         WHERE id = %s AND state = 'sending' AND batch = %s
+    """
+    conn.execute(query, (reason, campaign_id, batch))
+
+
+def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
+    """Note that all jobs of a batch have ended; return whether the campaign has with them.
+
+    Who has no outcome by then will get none, unless his job is retried.
+    """
+    lock(conn, campaign_id)
+    failed = """
+        UPDATE product.campaign_recipients AS r
+           SET state = CASE WHEN m.may_have_come THEN 'unknown' ELSE 'failed' END,
+               reason = CASE WHEN m.may_have_come THEN 'it may or may not have arrived'
+                             ELSE 'its job died, or was cancelled' END
+          FROM (SELECT r.user_id, COALESCE(e.state IN ('sending', 'unknown'), false)
+                  FROM product.campaign_recipients AS r
+                  LEFT JOIN product.emails AS e ON e.id = r.email_id
+                 WHERE r.campaign_id = %(id)s AND r.batch = %(batch)s AND r.state = 'handed'
+               ) AS m (user_id, may_have_come)
+         WHERE r.campaign_id = %(id)s AND r.user_id = m.user_id
+    """
+    conn.execute(failed, {"id": campaign_id, "batch": batch})
+    query = """
+        UPDATE product.campaigns SET state = 'sent', ended_at = jobs.now()
+         WHERE id = %(id)s AND state = 'sending' AND batch IS NULL
+           AND NOT EXISTS (
+               SELECT FROM product.campaign_recipients
+                WHERE campaign_id = %(id)s AND state IN ('waiting', 'handed'))
+    """
+    return conn.execute(query, {"id": campaign_id}).rowcount == 1
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete campaigns that ended so long ago, at most `limit` rows; return how many.
+
+    Their mails and recipients go first, so that one that is gone leaves nothing.
+    """
+    values = {"older_than": older_than, "limit": limit}
+    recipients = """
+        WITH gone AS (
+            DELETE FROM product.campaign_recipients
+             WHERE (campaign_id, user_id) IN (
+                   SELECT r.campaign_id, r.user_id
+                     FROM product.campaigns AS c
+                     JOIN product.campaign_recipients AS r ON r.campaign_id = c.id
+                    WHERE c.ended_at < jobs.now() - %(older_than)s
+                    LIMIT %(limit)s
+                      FOR UPDATE OF r SKIP LOCKED)
+            RETURNING email_id
+        ), mails AS (
+            DELETE FROM product.emails USING gone WHERE emails.id = gone.email_id
+        )
+        SELECT FROM gone
+    """
+    deleted = conn.execute(recipients, values).rowcount
+    campaigns = """
+        DELETE FROM product.campaigns
+         WHERE id IN (
+               SELECT id FROM product.campaigns AS c
+                WHERE ended_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (
+                      SELECT FROM product.campaign_recipients WHERE campaign_id = c.id)
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return deleted + conn.execute(campaigns, values | {"limit": limit - deleted}).rowcount
+
+
+def _choose(conn: Connection, campaign_id: int, choice: Choice) -> None:
+    """Take who is named, in one statement with the query that names them."""
+    query = sql.SQL("""
+        INSERT INTO product.campaign_recipients (campaign_id, user_id)
+        SELECT DISTINCT {id}::bigint, u.id
+          FROM ({choice}) AS chosen (user_id)
+          JOIN product.users AS u ON u.id = chosen.user_id
+         WHERE u.unsubscribed_at IS NULL
+    """)
+    inner = choice.query if isinstance(choice.query, sql.Composable) else sql.SQL(choice.query)
+    whole = query.format(id=sql.Literal(campaign_id), choice=inner)
+    if not conn.execute(whole, choice.values or None).rowcount:
+        raise EmptyAudienceError
+
+
+def _problem(name: str) -> str:
+    if not 1 <= len(name) <= LONGEST_NAME:
+        return f"it has {len(name)} characters, and not 1 to {LONGEST_NAME}"
+    if any(unicodedata.category(c) in NOT_IN_A_NAME for c in name):
+        return "it holds a control character, or half of one"
+    return ""
+
+
+def _campaign(conn: Connection, query: LiteralString, campaign_id: int) -> Campaign:
+    with conn.cursor(row_factory=class_row(Campaign)) as cur:
+        found = cur.execute(query, (campaign_id,)).fetchone()
+    if found is None:
+        raise RecordMissing("campaign", campaign_id)
+    return found

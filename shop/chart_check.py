@@ -1,0 +1,22 @@
+"""What draws the chart of the daily report: an extra, without which its mails have none."""
+
+from collections.abc import Iterator
+
+from console.doctor.run import Check
+from console.doctor.surroundings import Surroundings
+from console.finding import Finding, ok, warning
+from shop.reports.files import drawing
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Load it as the job does, where the sample product is used."""
+    if not here.has_product:
+        return
+    if drawing() is None:
+        said = "Matplotlib is missing, so the mails of the daily report have no chart"
+        yield warning(said, "pip install 'workshed[report]'")
+    else:
+        yield ok("the mails of the daily report have a chart")
+
+
+CHECKS = (Check("charts", check),)

@@ -1,0 +1,458 @@
+"""`workshed campaigns`: mails to many, from the draft to what became of each."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.cli.listing import ListByDefault
+from console.cli.options import DryRun, Json, Limit, Yes
+from console.words import INSTANT, instant
+
+if TYPE_CHECKING:
+    from shop.campaigns import Campaign, Choice, Progress
+    from workshed.db import Connection
+
+campaigns = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Mails to many, and what became of each."
+)
+
+CampaignId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
+LOOK_S = 0.2
+
+
+@campaigns.command("list")
+def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
+    """List the campaigns, the latest first; `workshed campaigns` does the same."""
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from shop.campaign_actions import as_data
+    from shop.campaigns import every, progress_of_each
+    from workshed.jobs.windows import clock
+
+    with database("product") as conn:
+        found = every(conn, limit)
+        counted, now = progress_of_each(conn, [one.id for one in found]), clock(conn)
+    if as_json:
+        output.print_json([as_data(one, counted[one.id]) for one in found])
+    elif found:
+        lines = [
+            (
+                *(one.id, one.name, one.state, told(one, counted[one.id])),
+                ago(one.created_at, now),
+            )
+            for one in found
+        ]
+        output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
+    else:
+        output.talk("There is no campaign; `workshed campaigns add NAME` makes a draft.")
+
+
+@campaigns.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    subject: Annotated[str, typer.Option(metavar="TEMPLATE", help="May have {{ name }}.")],
+    text: Annotated[
+        Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Template.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Template.")
+    ] = None,
+    audience: Annotated[
+        str, typer.Option(metavar="everyone|active|inactive", help="Who has not unsubscribed.")
+    ] = "everyone",
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Ids of users instead, one a line."
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(metavar="SELECT", help="A query instead, whose rows are ids of users."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Store a draft, and print its id; nothing is sent.
+
+    Who is named by --to or --query is taken now, in one statement; who has
+    unsubscribed by the time it begins is left out.
+
+    Templates are of jinja2, and know name, email, product, site_url, campaign and unsubscribe_url,
+    which both texts must show. They are filled in for a sample recipient first.
+    """
+    from typing import get_args
+
+    from console.cli import output
+    from console.cli.noted import note
+    from console.program import database
+    from shop.campaigns import Audience, check, create
+    from shop.campaigns import audience as recipients_of
+    from workshed import db
+
+    if audience not in get_args(Audience):
+        raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
+    if (audience != "everyone") + (to is not None) + (query is not None) > 1:
+        raise typer.BadParameter("say one of --audience, --to and --query")
+    with database("product"), db.transaction() as conn:
+        found = create(
+            conn,
+            name=name,
+            subject=subject,
+            text=template(text),
+            html=template(html) if html else None,
+            audience=named(to, query) or audience,  # type: ignore[arg-type]  # as was just asked
+        )
+        check(found)
+        people = recipients_of(conn, found.id)
+        note(conn, "campaigns.add", {"campaign": found.id}, said=f"{name!r} is a draft.")
+    output.talk(f"It would be sent to {people} people.")
+    output.print_json({"campaign_id": found.id}) if as_json else print(found.id)
+
+
+@campaigns.command()
+def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
+    """Print the mail that a sample recipient would get."""
+    from console.cli import output
+    from console.program import database
+    from console.text import visible
+    from shop.campaign_actions import known
+    from shop.campaigns import check
+
+    with database("product") as conn:
+        found = check(known(conn, campaign))
+    if as_json:
+        parts = ("recipient", "recipient_name", "subject", "text_body", "html_body")
+        output.print_json({part: getattr(found, part) for part in parts})
+        return
+    output.fields([("to", f"{found.recipient_name} <{found.recipient}>")])
+    output.fields([("subject", found.subject)])
+    print(f"\n{visible(found.text_body)}")
+
+
+@campaigns.command()
+def start(
+    campaign: CampaignId,
+    *,
+    at: Annotated[
+        datetime | None,
+        typer.Option(parser=instant, metavar=INSTANT, help="Not now; with a time zone."),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Send a draft to everybody of its audience, now or at a time; cancel it until then."""
+    from actors import start_campaign
+    from console.cli import output
+    from console.cli.asking import agreed
+    from console.cli.noted import note
+    from console.program import database, rabbitmq
+    from shop.campaign_actions import known
+    from shop.campaigns import CampaignStateError, audience, check
+    from workshed import db
+    from workshed.settings import settings
+
+    rabbitmq()
+    when = f" at {at.isoformat(' ')}" if at else ""
+    with database("product") as conn:
+        found = known(conn, campaign)
+        if found.state != "draft":
+            raise CampaignStateError(found.id, found.state, "started")
+        check(found)
+        people = audience(conn, found.id)
+        if not dry_run:
+            agreed(f"Send {found.name!r} to {people} people{when}", yes=yes)
+            with db.transaction() as own:
+                start_campaign(own, found.id, at=at)
+                said = f"{found.name!r} is sent to {people} people{when}."
+                note(own, "campaigns.start", {"campaign": found.id}, said=said)
+    if as_json:
+        output.print_json({"campaign_id": found.id, "recipients": people, "started": not dry_run})
+    elif dry_run:
+        print(f"{found.id}  would be sent to {people} people{when}")
+    else:
+        print(f"{found.id}  starting{when}")
+        output.talk(f"`workshed campaigns show {found.id} --watch` shows how far it is.")
+    if not settings().site_url.startswith("https:"):
+        output.talk("WORKSHED_SITE_URL is not https, so mail programs show no button to leave.")
+
+
+@campaigns.command("send-test")
+def send_test(
+    campaign: CampaignId,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Send the mail of a campaign to one address, to see what it looks like there.
+
+    It says what the user of that address would read, or else a sample
+    recipient, and its subject begins with [Test]. It counts nowhere.
+    """
+    from actors import send_test_email
+    from console.cli import output
+    from console.cli.noted import note
+    from console.program import database, rabbitmq
+    from shop.campaign_actions import known
+    from workshed import db
+
+    rabbitmq()
+    with database("product") as conn:
+        found = known(conn, campaign)
+        with db.transaction() as own:
+            email_id = send_test_email(own, found.id, address)
+            said = f"{found.name!r} is sent to one address as a test."
+            note(own, "campaigns.send-test", {"campaign": found.id, "mail": email_id}, said=said)
+    if as_json:
+        output.print_json({"campaign_id": found.id, "mail_id": email_id})
+    else:
+        print(f"{found.id}  is sent to {address} as a test")
+
+
+@campaigns.command()
+def show(
+    campaign: CampaignId,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Until it is over or paused.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what became of the recipients of a campaign."""
+    from console.cli import output
+    from console.program import database
+    from console.words import ago, due
+    from shop.campaign_actions import as_data, counts, known
+    from shop.campaigns import progress
+    from workshed.jobs.windows import clock
+
+    with database("product") as conn:
+        found = watched(conn, campaign) if watch else known(conn, campaign)
+        of, now = progress(conn, found.id), clock(conn)
+    if as_json:
+        output.print_json(as_data(found, of))
+        return
+    times = {"made": found.created_at, "started": found.started_at, "ended": found.ended_at}
+    output.fields(
+        [
+            ("id", found.id),
+            ("name", found.name),
+            ("audience", found.audience),
+            ("state", found.state),
+            *([("because", found.error)] if found.error else []),
+            *([("goes on", due(found.resumes_at, now))] if found.resumes_at else []),
+            *([("begins", due(at, now))] if (at := begins_at(found)) else []),
+            *((name, ago(at, now)) for name, at in times.items() if at is not None),
+            ("recipients", ended(of)),
+            *((name, count) for name, count in counts(of).items() if count),
+        ]
+    )
+    if of.ended - of.sent:
+        output.talk(f"\n`workshed campaigns recipients {found.id}` tells who did not get it.")
+
+
+@campaigns.command()
+def recipients(
+    campaign: CampaignId,
+    *,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only these; else all who did not get it.")
+    ] = None,
+    after: Annotated[int, typer.Option(metavar="USER", help="Only behind this user.")] = 0,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """List recipients with their state, and why they did not get it."""
+    from typing import get_args
+
+    from console.cli import output
+    from console.program import database
+    from shop.campaign_actions import known
+    from shop.campaigns import Outcome, Progress
+    from shop.campaigns import recipients as rows
+
+    states = Progress.__slots__
+    if state is not None and state not in states:
+        raise typer.BadParameter(f"--state is one of {', '.join(states)}")
+    wanted = [state] if state else [one for one in get_args(Outcome) if one != "sent"]
+    with database("product") as conn:
+        found = rows(conn, known(conn, campaign).id, states=wanted, after=after, limit=limit)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [(one.user_id, one.email or "-", one.state, one.reason or "") for one in found]
+        output.table(("user", "address", "state", "because"), lines, elastic=3)
+        if len(found) == limit:
+            output.talk(f"There may be more: --after {found[-1].user_id}")
+    else:
+        output.talk("Of nobody there is anything to tell.")
+
+
+@campaigns.command()
+def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
+    """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    from console.cli.noted import note
+    from console.cli.output import print_json
+    from console.program import database
+    from shop.campaign_actions import known
+    from shop.campaigns import CampaignStateError
+    from shop.campaigns import pause as hold
+    from workshed import db
+
+    with database("product") as conn, db.transaction() as own:
+        found = known(conn, campaign)
+        if not hold(own, found.id):
+            raise CampaignStateError(campaign, known(conn, campaign).state, "paused")
+        said = f"{found.name!r} is paused."
+        note(own, "campaigns.pause", {"campaign": found.id}, said=said)
+    if as_json:
+        print_json({"campaign_id": campaign, "state": "paused"})
+    else:
+        print(f"{campaign}  paused")
+
+
+@campaigns.command()
+def resume(
+    campaign: CampaignId,
+    *,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="rejected|unknown|failed", help="Send it to these once more."),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Let a campaign go on; also one that is being sent, but whose jobs were purged.
+
+    With --again, also to those who did not get it; of unknown ones some may
+    get it twice.
+    """
+    from typing import get_args
+
+    from actors import resume_campaign
+    from console.cli.asking import agreed
+    from console.cli.noted import note
+    from console.cli.output import print_json
+    from console.program import database, rabbitmq
+    from shop.campaign_actions import counts, known
+    from shop.campaigns import Again, progress
+    from workshed import db
+
+    wanted = again or []
+    if not set(wanted) <= set(get_args(Again)):
+        raise typer.BadParameter(f"--again is one of {', '.join(get_args(Again))}")
+    rabbitmq()
+    with database("product") as conn:
+        found = known(conn, campaign)
+        people = sum(counts(progress(conn, found.id))[state] for state in wanted)
+        if wanted and not dry_run:
+            agreed(f"Send {found.name!r} to {people} people once more", yes=yes)
+        with db.transaction() as own, own.transaction(force_rollback=dry_run):
+            resume_campaign(own, found.id, wanted)  # type: ignore[arg-type]  # as was just asked
+            said = f"{found.name!r} goes on" + (f", to {people} people again." if wanted else ".")
+            note(own, "campaigns.resume", {"campaign": found.id, "again": wanted}, said=said)
+    if as_json:
+        print_json({"campaign_id": campaign, "again": people, "resumed": not dry_run})
+    elif dry_run:
+        print(f"{campaign}  would go on" + (f", to {people} people again" if wanted else ""))
+    else:
+        print(f"{campaign}  sending")
+
+
+@campaigns.command()
+def cancel(
+    campaign: CampaignId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Let no more of a campaign be sent, ever."""
+    from actors import cancel_campaign
+    from console.cli.asking import agreed
+    from console.cli.noted import note
+    from console.cli.output import print_json
+    from console.program import database
+    from shop.campaign_actions import known
+    from shop.campaigns import progress
+    from workshed import db
+
+    with database("product") as conn:
+        found = known(conn, campaign)
+        left = progress(conn, found.id)
+        unsent = left.waiting + left.handed
+        if not dry_run:
+            agreed(f"Cancel {found.name!r}, which {unsent} people have yet to get", yes=yes)
+            with db.transaction() as own:
+                cancel_campaign(own, found.id)
+                said = f"{found.name!r} is cancelled, which {unsent} people had yet to get."
+                note(own, "campaigns.cancel", {"campaign": found.id}, said=said)
+    if as_json:
+        print_json({"campaign_id": found.id, "unsent": unsent, "cancelled": not dry_run})
+    elif dry_run:
+        print(f"{found.id}  would be cancelled, which {unsent} people have yet to get")
+    else:
+        print(f"{found.id}  cancelled")
+
+
+def named(to: Path | None, query: str | None) -> "list[int] | Choice | None":
+    """Return who is named by a file or a query; `None`: nobody is."""
+    from psycopg import sql
+
+    from shop.campaigns import Choice
+
+    if query is not None:
+        # Of an operator, who can ask the database anything.
+        return Choice(sql.SQL(query))
+    if to is None:
+        return None
+    try:
+        return [int(word) for word in template(to).split()]
+    except ValueError as err:
+        raise typer.BadParameter(f"{to} holds what is no id of a user: {err}") from None
+
+
+def begins_at(campaign: "Campaign") -> datetime | None:
+    """Return when it begins, where that was named and is to come."""
+    return campaign.starts_at if campaign.state == "starting" else None
+
+
+def told(campaign: "Campaign", of: "Progress") -> str:
+    """Write how far it is; at its end, what has happened: `4 624 sent, 376 failed`."""
+    return of.summary if campaign.ended_at and of.total else ended(of)
+
+
+def template(path: Path) -> str:
+    """Read a file; refuses one that is not UTF-8."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path} is not UTF-8") from None
+
+
+def watched(conn: "Connection", campaign_id: int) -> "Campaign":
+    """Show how far it is, on a terminal as a bar, until nothing more is sent; return it then."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from shop.campaign_actions import known
+    from shop.campaigns import progress
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("mails"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("", total=None)
+        while (found := known(conn, campaign_id)).state in ("starting", "sending"):
+            began = time.monotonic()
+            of = progress(conn, campaign_id)
+            bar.update(task, total=of.total, completed=of.ended)
+            time.sleep(max(LOOK_S, time.monotonic() - began))
+    return found
+
+
+def ended(of: "Progress") -> str:
+    """Write how far it is: `9990 of 10000`."""
+    return f"{of.ended} of {of.total}"

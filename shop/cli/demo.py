@@ -1,0 +1,204 @@
+"""`workshed demo`: what the shipped jobs do, on private servers."""
+
+import json
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from console.servers import Servers
+    from shop.demo.api import Api
+    from shop.demo.mailbox import Mailbox
+    from shop.demo.part import Part
+    from shop.demo.people import Person
+    from shop.demo.pictures import Upload
+    from shop.demo.watch import Sighting
+
+LOOK_S = 0.1
+LONGEST_S = 180
+WIDTH = 132
+OPERATOR = "demo"
+SAMPLE = {"WORKSHED_APP": "brokers.app:app"}
+"""The demo is one of this application, wherever it is started."""
+CHART = Path("var/report.png")
+"""Here, so that it is there when the demo is over."""
+LOAD = "shop.demo.load"
+WORKER = [sys.executable, "-m", "dramatiq", "actors", LOAD, "--processes", "1", "--threads", "4"]
+
+
+def demo() -> None:
+    """Watch mails, a picture, an import, a report, a sync, a campaign, an outage, full queues.
+
+    Starts private servers, a worker and a web page, signs people up, hands in
+    10 000 more in a CSV, sells for 30 days, reads an API that misbehaves, mails
+    500 customers, takes the mail server down in the middle of that, fills five
+    queues, and shows what happens to each. On a
+    terminal everything stays up until Ctrl-C; otherwise it stops, and the exit
+    code is 0 only if every step was seen.
+    """
+    from rich.console import Console
+
+    from console.cli.dev import apply_migrations, talk, until_told_to_stop
+    from console.servers import Servers
+    from console.servers.ports import free_ports
+    from console.web.desk.users import entry
+    from shop.demo import pictures, show
+    from shop.demo.api import Api
+    from shop.demo.people import people
+    from shop.demo.running import running
+    from workshed.settings import use
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    cast = people()
+    busy = [person.email for person in cast if person.role == "busy"]
+    missing: list[str] = []
+    with until_told_to_stop():
+        console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
+        with Servers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
+            use({**SAMPLE, **servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
+            apply_migrations(servers.database_url)
+            log = servers.state.folder / "worker.log"
+            [port] = free_ports(1)
+            password = secrets.token_urlsafe(9)
+            use({"WORKSHED_SITE_URL": pictures.site(port)})
+            use({"WORKSHED_CONSOLE_USERS": entry(OPERATOR, "operator", password)})
+            with running(WORKER, log) as worker, pictures.pages(port, log):
+                show.where(console, servers, str(log))
+                login = f"login {OPERATOR}, {password}"
+                console.print(
+                    f"Console      {pictures.site(port)}/console/  {login}", soft_wrap=True
+                )
+                missing = watch(console, servers, cast, worker, log, port, api)
+                if sys.stdout.isatty() and sys.stdin.isatty():
+                    stay(console, servers, pictures.site(port))
+    if missing:
+        raise typer.Exit(1)
+
+
+def watch(
+    console: "Console",
+    servers: "Servers",
+    cast: "list[Person]",
+    process: "subprocess.Popen[bytes]",
+    log: Path,
+    port: int,
+    api: "Api",
+) -> list[str]:
+    """Sign everybody up, begin the rest, look until all is seen; return what was not."""
+    from console.servers.process import has_ended
+    from shop.demo import campaign, imports, pictures, show, sources, tally, weights
+    from shop.demo import orders as shop
+    from shop.demo.mailbox import Mailbox
+    from shop.demo.outage import Outage
+    from shop.demo.watch import look
+    from workshed import db
+
+    started = time.monotonic()
+    mailbox = Mailbox(servers.maildir)
+    sightings = [sign_up(person) for person in cast]
+    who = sightings[0].user_id
+    uploads = pictures.upload(who)
+    sent = campaign.begin(servers.mail.refuse_with if servers.mail else None)
+    parts: list[Part] = [
+        imports.hand_in(who),
+        shop.open_shop(CHART),
+        sources.begin(api, len(shop.ADMINS)),
+        sent,
+        *([Outage(servers.mail, sent)] if servers.mail else []),
+    ]
+    console.print(f"Pictures     {pictures.address(port, who)}", soft_wrap=True)
+    console.print(f"Signed up {len(cast)} people; `dramatiq actors` sends their welcomes:")
+    leaving = sum(person.role == "leaves" for person in cast)
+    with (
+        db.connect() as conn,
+        show.Show(console, len(cast), len(cast) - leaving) as bars,
+        pictures.Browser(port, who) as browser,
+    ):
+
+        def is_over() -> bool:
+            """Look once, and tell whether all that was begun was seen, or will not be."""
+            mailbox.look()
+            look(conn, mailbox, sightings)
+            pictures.look(browser, uploads)
+            for part in parts:
+                part.look(conn)
+            bars.update(sightings, parts)
+            is_late = time.monotonic() - started > LONGEST_S or has_ended(process)
+            return is_late or not unseen(sightings, uploads, parts, mailbox)
+
+        wait_until(is_over)
+        if not unseen(sightings, uploads, parts, mailbox):
+            parts.append(weights.fill())  # of a worker that has nothing else to do
+            wait_until(is_over)
+        missing = unseen(sightings, uploads, parts, mailbox)
+        counted = list(tally.rows(conn, mailbox))
+    show.summary(console, sightings)
+    show.told(console, cast[0], uploads)
+    for part in parts:
+        show.part(console, part)
+    show.tally(console, counted)
+    for line in missing:
+        console.print(f"not seen: {line}", style="red", soft_wrap=True)
+    if has_ended(process):
+        console.print(f"the worker ended with code {process.wait()}; see {log}", style="red")
+    if not missing:
+        took = time.monotonic() - started
+        console.print(f"Every step was seen, {took:.0f} s after the first sign-up.")
+    return missing
+
+
+def wait_until(is_over: "Callable[[], bool]") -> None:
+    """Ask again and again."""
+    while not is_over():
+        time.sleep(LOOK_S)
+
+
+def sign_up(person: "Person") -> "Sighting":
+    """Sign somebody up, and see that their job is stored with them, or not at all."""
+    import actors
+    from shop.demo.watch import Sighting
+    from workshed import db
+    from workshed.jobs import schedule
+
+    with db.transaction() as conn:
+        user = actors.sign_up(conn, name=person.name, email=person.email)
+        stored = schedule.find(conn, actor="send_welcome_email")
+        mine = [row for row in stored if json.loads(row.body)["args"] == [user.id]]
+        if person.role == "leaves":
+            # Gone before the worker gets to it: here at once, so that it never wins the race.
+            conn.execute("DELETE FROM product.users WHERE id = %s", (user.id,))
+    return Sighting(person, user.id, mine[0].message_id if mine else "", queued=len(mine) == 1)
+
+
+def unseen(
+    sightings: "list[Sighting]", uploads: "list[Upload]", parts: "list[Part]", mailbox: "Mailbox"
+) -> list[str]:
+    """Name everything that is still to be seen."""
+    mails = [
+        f"{sighting.person.email}: {what}"
+        for sighting in sightings
+        for what in sighting.missing(mailbox_is_ours=mailbox.is_ours)
+    ]
+    rest = [what for upload in uploads for what in upload.missing]
+    return mails + rest + [what for part in parts for what in part.missing]
+
+
+def stay(console: "Console", servers: "Servers", shop: str) -> None:
+    """Leave everything up for a look around."""
+    console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
+    console.print("Have a look around, send more from another terminal with these:")
+    for name, value in (SAMPLE | servers.environment()).items():
+        console.print(f"export {name}='{value}'", soft_wrap=True)
+    console.print("Ctrl-C stops everything.")
+    while True:
+        servers.check()
+        time.sleep(1)

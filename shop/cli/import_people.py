@@ -1,0 +1,255 @@
+"""`workshed import`: hand in a file of people, and watch them become users."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.cli.options import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shop.imports import Import, Kind, Layout
+    from workshed.db import Connection
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+NOBODY_S = 10.0
+"""After this it is said that no worker has begun."""
+
+
+def import_people(  # noqa: PLR0913 -- an option each
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    *,
+    owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS|ID", help="The user whose import it is.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="email=COLUMN", help="Which column is `email`, or `name`."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="The name, as in `{first_name} {last_name}`."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="The encoding of the file, as in `windows-1250`.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how the file is read; import nothing.")
+    ] = False,
+    welcome: Annotated[bool, typer.Option("--welcome", help="Send each a welcome mail.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where the same file was handed in before.")
+    ] = False,
+    failures: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", dir_okay=False, help="Write the rows that failed there."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Until it is over, or not at all.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Make users of the people in a CSV that has names and email addresses.
+
+    Workers do it; this command waits and shows how far they are. Interrupted,
+    it leaves the import to them. A row that cannot become a user fails by
+    itself, and the exit code is 1 then; with --failures it is written with its
+    reason, to be corrected and handed in. Columns and encoding are found in the
+    file; --dry-run shows what was found, and needs no server and no --owner.
+    """
+    from console.cli import INTERRUPTED
+    from console.cli.output import print_json, talk
+    from console.program import database, rabbitmq
+    from shop import import_actions
+
+    layout = layout_of(columns or [], name, encoding)
+    if dry_run:
+        show(file, layout, as_json=as_json)
+        return
+    if owner is None:
+        raise typer.BadParameter("say whose import it is", param_hint="--owner")
+    rabbitmq()
+    with database("product") as conn:
+        user = import_actions.owner(conn, owner)
+        import_id = handed_in(file, user.id, layout, welcome=welcome, again=again)
+        if not wait:
+            print_json({"import_id": import_id}) if as_json else print(import_id)
+            return
+        try:
+            found = watched(conn, import_id)
+        except KeyboardInterrupt:
+            talk(f"Import {import_id} goes on without you.")
+            raise typer.Exit(INTERRUPTED) from None
+        written = write(conn, found, failures) if failures else None
+        tell(conn, found, as_json=as_json)
+    if written is not None:
+        talk(f"{written} rows that failed are in {failures}.")
+    if found.state == "failed" or found.failed:
+        raise typer.Exit(1)
+
+
+def layout_of(columns: list[str], name: str | None, encoding: str | None) -> "Layout":
+    """Return what the options say of the file."""
+    from shop.imports import Layout, LayoutError
+
+    said = {"name": name} if name else {}
+    for pair in columns:
+        key, _, column = pair.partition("=")
+        if key not in ("email", "name") or not column.strip():
+            problem = f"must be email=COLUMN or name=COLUMN, not {pair!r}"
+            raise typer.BadParameter(problem, param_hint="--map")
+        if key in said:
+            raise typer.BadParameter(f"{key} is there twice", param_hint="--map")
+        said[key] = column
+    try:
+        return Layout(encoding, said.get("email"), said.get("name"))
+    except LayoutError as err:
+        raise typer.BadParameter(str(err), param_hint="--encoding") from None
+
+
+def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
+    """Print how the file is read, and what would become of its rows."""
+    from dataclasses import asdict
+
+    from console.cli.output import fields, print_json, table
+    from shop import imports
+
+    with file.open("rb") as content:
+        found = imports.preview(content, layout)
+    about = {
+        "file": file.name,
+        "encoding": found.encoding,
+        "guessed": found.is_guess,
+        "delimiter": found.delimiter,
+        "name": found.name,
+        "email": found.email,
+        "skipped": found.skipped,
+        "rows": found.rows,
+        "good": found.good,
+        "failed": found.rows - found.good,
+    }
+    people = [{"name": name, "email": email} for name, email in found.people]
+    if as_json:
+        kinds = [asdict(kind) for kind in found.problems]
+        print_json({**about, "people": people, "problems": kinds})
+        return
+    about["encoding"] = encoding_shown(found.encoding, is_guess=found.is_guess)
+    about["delimiter"] = DELIMITERS.get(found.delimiter, found.delimiter)
+    about["skipped"] = ", ".join(found.skipped) or "-"
+    del about["guessed"]
+    fields(about.items())
+    if people:
+        print()
+        table(("name", "email"), [(one["name"], one["email"]) for one in people])
+    show_problems(found.problems)
+
+
+def encoding_shown(encoding: str, *, is_guess: bool) -> str:
+    """Say whether it is certain."""
+    return f"{encoding} (guessed; look at the names)" if is_guess else encoding
+
+
+def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
+    """Hand it in; return the import's id."""
+    from actors import start_import
+    from console.cli.noted import note
+    from shop import import_actions
+    from workshed import db
+
+    with file.open("rb") as content:
+        blob = import_actions.keep(content)
+    with db.transaction() as own:
+        found = start_import(
+            own, owner_id, file.name, blob, layout=layout, welcome=welcome, again=again
+        )
+        said = f"Import {found} was handed in for user {owner_id}."
+        note(own, "import", {"import": found, "owner": owner_id}, said=said)
+    return found
+
+
+def watched(conn: "Connection", import_id: int) -> "Import":
+    """Show how far it is, on a terminal as a bar, until it is over; return it then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from console.cli.output import talk
+    from shop import import_actions
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeElapsedColumn(),
+    )
+    began, warned = time.monotonic(), False
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("reading", total=None)
+        for found in import_actions.follow(conn, import_id):
+            if found.total is None:
+                bar.update(task, completed=found.landed)
+            else:
+                done = found.succeeded + found.failed
+                bar.update(task, description="importing", total=found.total, completed=done)
+            if not warned and not found.steps and time.monotonic() - began > NOBODY_S:
+                warned = True
+                talk("No worker has begun with it; `workshed workers` shows which are there.")
+    return found
+
+
+def write(conn: "Connection", found: "Import", path: Path) -> int:
+    """Write the list of failed rows; spreadsheets know UTF-8 by its mark."""
+    from shop import imports
+
+    with path.open("w", encoding="utf-8-sig", newline="") as out, conn.transaction():
+        return imports.write_failures(conn, found.id, out)
+
+
+def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
+    """Print what came of it."""
+    from dataclasses import asdict
+
+    from console.cli.output import fields, print_json
+    from shop import imports
+
+    kinds = imports.problems(conn, found.id)
+    seconds = (found.ended_at - found.created_at).total_seconds() if found.ended_at else None
+    about = {
+        "import": found.id,
+        "file": found.filename,
+        "encoding": found.encoding,
+        "guessed": found.is_guess,
+        "skipped": found.skipped or [],
+        "state": found.state,
+        "rows": found.total,
+        "succeeded": found.succeeded,
+        "failed": found.failed,
+        "seconds": seconds,
+    }
+    if found.error:
+        about["error"] = found.error
+    if as_json:
+        print_json({**about, "problems": [asdict(kind) for kind in kinds]})
+        return
+    if found.encoding:
+        about["encoding"] = encoding_shown(found.encoding, is_guess=found.is_guess)
+    about["skipped"] = ", ".join(found.skipped or []) or "-"
+    del about["guessed"]
+    fields(about.items())
+    show_problems(kinds)
+
+
+def show_problems(kinds: "Sequence[Kind]") -> None:
+    """Print what is wrong with rows, kind by kind."""
+    from console.cli.output import table
+
+    if kinds:
+        print()
+        rows = [(kind.problem, kind.rows, kind.line, kind.reason) for kind in kinds]
+        table(("problem", "rows", "first line", "reason there"), rows, elastic=3)

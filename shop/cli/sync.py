@@ -1,0 +1,187 @@
+"""`workshed sync`: the sources that are synced."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.cli.listing import ListByDefault
+from console.cli.options import DryRun, Json, Yes
+
+if TYPE_CHECKING:
+    from shop.sync import Source
+    from workshed.db import Connection
+
+sync = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="The sources that are synced, and how they are."
+)
+
+
+@sync.command("list")
+def listed(*, as_json: Json = False) -> None:
+    """List the sources, each with how old what we have of it is; `workshed sync` does too."""
+    from dataclasses import asdict
+
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from shop.sync import counts, find
+
+    with database("product") as conn:
+        found, kept = find(conn), counts(conn)
+    if as_json:
+        output.print_json([asdict(one) | {"records": kept.get(one.name, 0)} for one in found])
+    elif found:
+        lines = [
+            (
+                f"{one.name}\n{one.url}",
+                f"{kept.get(one.name, 0)}" + (f"\n{one.skipped} skipped" if one.skipped else ""),
+                ago(one.last_success_at, one.now) if one.last_success_at else "never",
+                state(one),
+            )
+            for one in found
+        ]
+        output.table(("source", "records", "all read", "now"), lines, elastic=3)
+    else:
+        output.talk("No source is known; `workshed sync add NAME URL` adds one.")
+
+
+@sync.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    url: Annotated[str, typer.Argument(metavar="URL", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Add a source, or say where one is from now on; WORKSHED_SYNC_ORIGINS must name its host.
+
+    It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
+    """
+    from console.cli.noted import note
+    from console.cli.output import print_json
+    from console.program import database
+    from shop.sync import add as store
+    from shop.sync import find
+
+    with database("product") as conn, conn.transaction():
+        known = {one.name: one.url for one in find(conn)}
+        store(conn, name, url)
+        if known.get(name) != url:
+            said = f"{name} is read from another address." if name in known else f"{name} is new."
+            note(conn, "sync.add", {"source": name}, said=said)
+    print_json({"name": name, "url": url}) if as_json else print(f"{name}  {url}")
+
+
+@sync.command()
+def release(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Let a source that is held be asked now, and not when its time is over.
+
+    One job asks it; by what comes of that the source is free, or held again.
+    """
+    from console.cli.noted import note
+    from console.cli.output import print_json
+    from console.program import database
+    from shop.sync import release as free
+
+    with database("product") as conn:
+        check(conn, name)
+        with conn.transaction():
+            freed = free(conn, name)
+            said = f"{name} is asked again before its time is over."
+            note(conn, "sync.release", {"source": name}, count=int(freed), said=said)
+    answer = "is asked again" if freed else "was not held"
+    print_json({"name": name, "answer": answer}) if as_json else print(f"{name}  {answer}")
+
+
+@sync.command()
+def skipped(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the items of a source's listing that cannot be synced, each with the reason."""
+    from dataclasses import asdict
+
+    from console.cli import output
+    from console.program import database
+    from console.words import ago
+    from shop.sync import skipped as every
+    from workshed.jobs.windows import clock
+
+    with database("product") as conn:
+        check(conn, name)
+        found, now = every(conn, name), clock(conn)
+    if as_json:
+        output.print_json([asdict(one) for one in found])
+    elif found:
+        lines = [(one.item, one.reason, ago(one.since, now)) for one in found]
+        output.table(("item", "reason", "since"), lines, elastic=0)
+    else:
+        output.talk(f"Nothing of {name} is skipped.")
+
+
+@sync.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a source, and delete all records that were synced from it.
+
+    Jobs of it that wait are discarded when they start. Its log stays until it is old.
+    """
+    from console.cli.asking import agreed
+    from console.cli.noted import note
+    from console.cli.output import print_json, talk
+    from console.program import database
+    from shop.sync import counts
+    from shop.sync import remove as delete
+
+    with database("product") as conn:
+        check(conn, name)
+        count = counts(conn).get(name, 0)
+        if not dry_run:
+            agreed(f"Remove {name} with {count} records", yes=yes)
+            with conn.transaction():
+                delete(conn, name)
+                said = f"{name} was removed with {count} records."
+                note(conn, "sync.remove", {"source": name}, said=said)
+    if as_json:
+        print_json({"name": name, "records": count, "removed": not dry_run})
+    else:
+        print(f"{name}  {count}")
+    talk(f"{name} and {count} records {'would be' if dry_run else 'are'} removed.")
+
+
+def check(conn: "Connection", name: str) -> None:
+    """Raise `NotFoundError` for a source that nobody has added."""
+    from brokers.errors import did_you_mean
+    from console.errors import NotFoundError
+    from shop.sync import names
+
+    known = names(conn)
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise NotFoundError(f"no source {name!r}{hint}; there are {', '.join(known) or 'none'}")
+
+
+def state(source: "Source") -> str:
+    """Say what it does, or what is wrong."""
+    from console.words import ago, due
+
+    held = source.held_until is not None and source.held_until > source.now
+    words = []
+    if source.failing_since is not None:
+        runs = "1 run" if source.failed_runs == 1 else f"{source.failed_runs} runs"
+        words.append(f"failing {ago(source.failing_since, source.now)}, {runs}")
+    if held:
+        assert source.held_until is not None  # noqa: S101 -- so mypy knows it too
+        words.append(f"asked again {due(source.held_until, source.now)}")
+    if source.listing_since is not None:
+        words.append(f"being read since {ago(source.listing_since, source.now)}")
+    return "\n".join([*words, source.last_error or ""]).strip() or "well"

@@ -1,0 +1,123 @@
+"""What the mails say."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from workshed.extras import needed
+
+with needed("mail"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from shop.people import User
+from workshed.mail.emails import ALERT, SINGLE, Draft
+from workshed.mail.files import File
+from workshed.mail.filters import FILTERS
+from workshed.mail.sender import sender
+from workshed.settings import settings
+
+if TYPE_CHECKING:
+    from css_inline import CSSInliner
+
+SHOWN = "%Y-%m-%d %H:%M UTC"
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def welcome(user: User) -> Draft:
+    """Write the mail that follows a sign-up."""
+    return to(user, "welcome")
+
+
+def reminder(user: User) -> Draft:
+    """Write the mail to somebody who signed up and did not come back."""
+    return to(user, "reminder")
+
+
+def import_failed(user: User, import_id: int, filename: str, error: str) -> Draft:
+    """Write the mail to somebody whose file could not be imported."""
+    found = {"filename": filename, "error": error}
+    return to(user, "import_failed", about=f"import {import_id}", found=found)
+
+
+def sync_failing(admin: User, source: str, reason: str, since: str, window: datetime) -> Draft:
+    """Write the mail to an admin about a source that is in trouble, once per window."""
+    found = {"source": source, "reason": reason, "since": since}
+    about = f"{source} {window.isoformat()}"
+    return to(admin, "sync_failing", about=about, found=found, priority=ALERT)
+
+
+def sync_recovered(admin: User, source: str, since: datetime, until: datetime) -> Draft:
+    """Write the mail to an admin about a source that is out of trouble."""
+    found = {"source": source, "since": f"{since:{SHOWN}}", "until": f"{until:{SHOWN}}"}
+    about = f"{source} {since.isoformat()}"
+    return to(admin, "sync_recovered", about=about, found=found, priority=ALERT)
+
+
+def to(
+    user: User,
+    kind: str,
+    *,
+    about: str = "",
+    found: Mapping[str, object] = NOTHING,
+    files: tuple[File, ...] = (),
+    priority: int = SINGLE,
+) -> Draft:
+    """Write a mail of the templates of its kind, which are given what was `found`."""
+    known = {**about_user(user), **found}
+    return Draft(
+        kind=kind,
+        user_id=user.id,
+        about=about,
+        recipient=user.email,
+        recipient_name=user.name,
+        subject=render(f"{kind}.subject", known).strip(),
+        text_body=render(f"{kind}.txt", known),
+        html_body=inlined(render(f"{kind}.html", known)),
+        files=files,
+        priority=priority,
+    )
+
+
+def about_user(user: User) -> dict[str, object]:
+    """Return what each mail may say of whom it is for, and of who sends it."""
+    return {
+        "name": user.name,
+        "email": user.email,
+        "product": sender().display_name or sender().domain,
+        "site_url": settings().site_url,
+    }
+
+
+def inlined(page: str) -> str:
+    """Put the rules of a page's style sheets where they apply, since mail programs drop sheets."""
+    return _inliner().inline(page)
+
+
+def render(template: str, about: Mapping[str, object]) -> str:
+    """Fill in a template of `templates/`; a value it lacks is an error."""
+    return _templates().get_template(template).render(about)
+
+
+@cache
+def _templates() -> Environment:
+    env = Environment(
+        loader=PackageLoader("workshed.mail"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters |= FILTERS
+    return env
+
+
+@cache
+def _inliner() -> "CSSInliner":
+    """Mail programs that know dark colours keep `@media` rules."""
+    with needed("mail"):
+        from css_inline import CSSInliner  # noqa: PLC0415 -- an extra; the console only reads mails
+
+    return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

@@ -1,0 +1,133 @@
+"""A campaign to 500 people, of whom one leaves while it is paused and one cannot be reached."""
+
+import http.client
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from actors import resume_campaign, start_campaign
+from shop import campaigns
+from shop.campaigns import Campaign, Progress
+from shop.people import unsubscribing
+from workshed import db
+from workshed.db import Connection
+
+AUDIENCE, PAUSED_AT = 500, 100
+UNREACHABLE = "customer007@shop.example"
+"""The mail server refuses this address for good, where it is ours."""
+NEWS = """Hello {{ name }},
+
+the walnut desk is back, and a lamp goes with it.
+
+No more of these: {{ unsubscribe_url }}
+"""
+PAGE = """<style>a { color: #1f6653 }</style>
+<p>Hello {{ name }},</p>
+<p>the walnut desk is back, and a lamp goes with it: <a href="{{ site_url }}">see both</a>.</p>
+<p><a href="{{ unsubscribe_url }}">No more of these</a></p>
+"""
+Step = Literal["begun", "paused", "resumed"]
+
+
+@dataclass(slots=True)
+class Sent:
+    """The campaign of the demo, and what was seen of it so far."""
+
+    campaign_id: int
+    refused: int
+    """How many addresses the mail server is known to refuse."""
+    step: Step = "begun"
+    found: Campaign | None = None
+    of: Progress = field(default_factory=Progress)
+    paused_at: int = 0
+    left: str = ""
+    """Who unsubscribed."""
+
+    @property
+    def title(self) -> str:
+        """Say what it is."""
+        return f"A campaign to {AUDIENCE} customers, behind all other mails"
+
+    @property
+    def bar(self) -> tuple[str, int, int]:
+        """How many have an outcome."""
+        return "campaign", self.of.ended, AUDIENCE
+
+    @property
+    def missing(self) -> list[str]:
+        """Name what is expected and was not seen yet."""
+        seen = {
+            "sent to its end": self.found is not None and self.found.state == "sent",
+            "paused and resumed": self.step == "resumed",
+            "one who unsubscribed": self.of.unsubscribed == 1,
+            f"{self.refused} refused": self.of.rejected == self.refused,
+            f"{AUDIENCE} outcomes": self.of.ended == AUDIENCE,
+        }
+        return [f"campaign: {what}" for what, is_seen in seen.items() if not is_seen]
+
+    def look(self, conn: Connection) -> None:
+        """Look once; when some of it is sent, pause it, let somebody leave, and resume it."""
+        self.found = campaigns.find(conn, self.campaign_id)
+        self.of = campaigns.progress(conn, self.campaign_id)
+        match self.step:
+            case "begun" if self.of.sent >= PAUSED_AT:
+                with db.transaction() as own:
+                    campaigns.pause(own, self.campaign_id)
+                self.paused_at = campaigns.progress(conn, self.campaign_id).sent
+                self.left = _leave(conn, self.campaign_id)
+                self.step = "paused"
+            case "paused":
+                with db.transaction() as own:
+                    resume_campaign(own, self.campaign_id)
+                self.step = "resumed"
+
+    def stories(self) -> Iterator[str]:
+        """Say in lines what has become of it."""
+        yield f"paused at {self.paused_at}, {self.left or 'nobody'} unsubscribed, resumed"
+        counts = {name: getattr(self.of, name) for name in self.of.__slots__}
+        yield ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def begin(refuse: Callable[[int, str | None], None] | None) -> Sent:
+    """Let there be customers, and send them a campaign; `refuse` tells the mail server of ours."""
+    people = """
+        INSERT INTO product.users (name, email, created_at, activated_at)
+        SELECT 'Customer ' || n, 'customer' || to_char(n, 'FM000') || '@shop.example', at, at
+          FROM generate_series(1, %s) AS n, (SELECT jobs.now() - interval '90 days') AS t (at)
+        RETURNING id
+    """
+    if refuse is not None:
+        refuse(550, UNREACHABLE)
+    with db.transaction() as conn:
+        # By their ids, since others sign up and are imported meanwhile.
+        customers = [user_id for (user_id,) in conn.execute(people, (AUDIENCE,)).fetchall()]
+        found = campaigns.create(
+            conn,
+            name="The walnut desk is back",
+            subject="The walnut desk is back, {{ name | shortened }}",
+            text=NEWS,
+            html=PAGE,
+            audience=customers,
+        )
+        start_campaign(conn, found.id)
+    return Sent(found.id, refused=int(refuse is not None))
+
+
+def _leave(conn: Connection, campaign_id: int) -> str:
+    """Unsubscribe the last who has no mail yet, as a mail program does; return who that is."""
+    query = """
+        SELECT u.id, u.email
+          FROM product.campaign_recipients AS r JOIN product.users AS u ON u.id = r.user_id
+         WHERE r.campaign_id = %s AND r.email_id IS NULL AND u.email <> %s
+         ORDER BY u.id DESC LIMIT 1
+    """
+    for user_id, email in conn.execute(query, (campaign_id, UNREACHABLE)).fetchall():
+        link = urlsplit(unsubscribing.link(user_id))
+        with closing(http.client.HTTPConnection(link.netloc, timeout=10)) as page:
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            page.request("POST", link.path, "List-Unsubscribe=One-Click", headers)
+            if page.getresponse().status == http.client.OK:
+                return str(email)
+    return ""

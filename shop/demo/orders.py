@@ -1,0 +1,137 @@
+"""Thirty days of orders, and the report of the last of them."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from actors import daily_report
+from brokers import schedule
+from shop import orders, people, reports
+from shop.demo.people import people as signed_up
+from shop.demo.shop.offers import CURRENCY, OFFERS
+from shop.orders import Line
+from shop.reports import Report
+from workshed import db
+from workshed.db import Connection
+from workshed.settings import settings
+from workshed.storage import storage
+
+DAYS, ORDERS_A_DAY = 30, 40
+ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@shop.example"))
+
+
+@dataclass(slots=True)
+class Reported:
+    """The report of the demo, and what was seen of it so far."""
+
+    expected: Decimal
+    """The revenue of yesterday, added up as the orders were made."""
+    picture: Path
+    report: Report | None = None
+    mails: int = 0
+
+    @property
+    def title(self) -> str:
+        """Say what it is."""
+        return f"{DAYS} days of orders; `daily_report` says of yesterday"
+
+    @property
+    def bar(self) -> tuple[str, int, int]:
+        """How many admins were mailed."""
+        return "reports", self.mails, len(ADMINS)
+
+    @property
+    def missing(self) -> list[str]:
+        """Name what is expected and was not seen yet."""
+        seen = {
+            "stored": self.report is not None,
+            f"revenue {self.expected}": self._revenue == self.expected,
+            f"{len(ADMINS)} mails": self.mails == len(ADMINS),
+            "its chart": self.picture.exists(),
+        }
+        return [f"report of yesterday: {what}" for what, is_seen in seen.items() if not is_seen]
+
+    def look(self, conn: Connection) -> None:
+        """Look once; its chart is saved beside the logs."""
+        if self.report is None:
+            day = reports.asked(conn, None, settings().report_zone)
+            self.report = reports.find(conn, day.date)
+        query = "SELECT count(*) FROM product.emails WHERE kind = 'daily_report' AND state = 'sent'"
+        ((self.mails,),) = conn.execute(query).fetchall()
+        if self.mails and not self.picture.exists():
+            _save(conn, self.picture)
+
+    def stories(self) -> Iterator[str]:
+        """Say in lines what it says."""
+        if self.report is None:
+            yield "-"
+            return
+        numbers = self.report.numbers
+        yield f"{numbers.new_users} new users, {numbers.active_users} active"
+        for sales in numbers.sales:
+            yield f"{sales.revenue} {sales.currency}, most of it by {sales.top[0].name}"
+        yield f"mailed to {self.mails} admins; its chart is in {self.picture}"
+
+    @property
+    def _revenue(self) -> Decimal | None:
+        return None if self.report is None else self.report.numbers.sales[0].revenue
+
+
+def open_shop(picture: Path) -> Reported:
+    """Take orders of thirty days, let there be admins, and ask for the report of yesterday."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.unlink(missing_ok=True)
+    with db.transaction() as conn:
+        yesterday = reports.asked(conn, None, settings().report_zone)
+        query = """
+            UPDATE product.users SET admin = true, activated_at = jobs.now(), created_at = %s
+             WHERE id = %s
+        """
+        for name, email in ADMINS:
+            admin = people.create(conn, name=name, email=email)
+            conn.execute(query, (yesterday.starts_at, admin.id))
+        sold = _sell(conn, yesterday.ends_at)
+        schedule.send(conn, daily_report.message())
+    return Reported(sold, picture)
+
+
+def _sell(conn: Connection, until: datetime) -> Decimal:
+    """Sell more on some days than on others; return what the last one brought in."""
+    # Not those of the import that runs meanwhile: the report would differ from run to run.
+    buyers = [*(person.email for person in signed_up()), *(email for _, email in ADMINS)]
+    query = "SELECT id FROM product.users WHERE email = ANY(%s) ORDER BY id"
+    users = [row[0] for row in conn.execute(query, (buyers,))]
+    products = [orders.product(conn, offer.name) for offer in OFFERS]
+    revenue = Decimal(0)
+    for back in range(DAYS):
+        for number in range(ORDERS_A_DAY + (back * 7) % 25):
+            at = until - timedelta(days=back, minutes=1 + number * 20)
+            paid = _order(conn, users[number % len(users)], at, products, back + number)
+            revenue += 0 if back else paid
+    return revenue
+
+
+def _order(
+    conn: Connection, user_id: int, at: datetime, products: list[int], number: int
+) -> Decimal:
+    """Take an order of one or two products; return what is paid for it."""
+    lines = []
+    for position in range(1, 2 + number % 2):
+        place = (number * position) % len(products)
+        lines.append(Line(products[place], 1 + number % 3, OFFERS[place].price))
+    orders.place(conn, user_id, CURRENCY, lines, at)
+    return sum((line.amount for line in lines), Decimal(0))
+
+
+def _save(conn: Connection, path: Path) -> None:
+    query = """
+        SELECT f.sha256 FROM product.email_files AS f JOIN product.emails AS e ON e.id = f.email_id
+         WHERE e.kind = 'daily_report' AND f.content_id IS NOT NULL
+         LIMIT 1
+    """
+    for (sha256,) in conn.execute(query):
+        with storage().open(sha256) as content, path.open("wb") as file:
+            shutil.copyfileobj(content, file)

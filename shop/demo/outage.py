@@ -1,0 +1,75 @@
+"""A mail server that goes down in the middle of a campaign: nothing is lost, and nothing dies."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from shop.demo.campaign import Sent
+from workshed.db import Connection
+
+if TYPE_CHECKING:
+    from console.servers.mail import MailCatcher
+
+AWAY_AT = 250
+"""Mails of the campaign that it has taken before."""
+Step = Literal["up", "down", "up again"]
+
+
+@dataclass(slots=True)
+class Outage:
+    """What the mail server of the demo does, and what was seen of it so far."""
+
+    server: "MailCatcher"
+    campaign: Sent
+    step: Step = "up"
+    said: str = ""
+    """Why the campaign has paused."""
+    waited: int = 0
+    """Mails that it had yet to send."""
+    dead: int | None = field(default=None)
+
+    @property
+    def title(self) -> str:
+        """Say what it is."""
+        return "A mail server that goes down in the middle of it"
+
+    @property
+    def bar(self) -> tuple[str, int, int]:
+        """How far it is."""
+        return "outage", ("up", "down", "up again").index(self.step), 2
+
+    @property
+    def missing(self) -> list[str]:
+        """Name what is expected and was not seen yet."""
+        over = self.campaign.found is not None and self.campaign.found.ended_at is not None
+        seen = {
+            "its mails wait for it": self.step == "up again",
+            "all of them sent": over and self.dead == 0,
+        }
+        return [f"outage: {what}" for what, is_seen in seen.items() if not is_seen]
+
+    def look(self, conn: Connection) -> None:
+        """Look once; take it down after some mails, and up again when the campaign has paused."""
+        found = self.campaign.found
+        if found is None:
+            return
+        if self.step == "up" and self.campaign.step == "resumed":
+            if self.campaign.of.sent >= AWAY_AT:
+                self.server.go_down()
+                self.step = "down"
+        elif self.step == "down" and found.resumes_at is not None:
+            self.said = found.error or ""
+            self.waited = self.campaign.of.waiting + self.campaign.of.handed
+            self.server.come_up()
+            self.step = "up again"
+        elif found.ended_at is not None:
+            query = "SELECT count(*) FROM jobs.dead WHERE actor LIKE '%email%'"
+            [(self.dead,)] = conn.execute(query).fetchall()
+
+    def stories(self) -> Iterator[str]:
+        """Say in lines what has become of it."""
+        yield f"the campaign paused: {self.said}"
+        yield (
+            f"{self.waited} mails waited for it at no attempt, the campaign went on by itself, "
+            f"{self.dead} jobs died"
+        )

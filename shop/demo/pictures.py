@@ -1,0 +1,164 @@
+"""Two uploads of one person, and what their browser is told of them."""
+
+import http.client
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from PIL import Image
+
+from actors import attach_image
+from console.servers.process import has_ended
+from shop import images
+from shop.demo.running import running
+from workshed import db
+from workshed.notifications import token
+from workshed.storage import storage
+
+HOST = "127.0.0.1"
+SITE = "shop.demo.site:create_app"
+START_S = 20
+LOOK_S = 0.1
+
+WIDTH, HEIGHT = 2400, 1600
+ORIENTATION, TURNED = 0x0112, 6
+"""The tag by which a camera says how it was held, and its value for a quarter turn."""
+GPS, LATITUDE_REF, LATITUDE = 0x8825, 1, 2
+DRAWING = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file of the demo, and what was seen of it so far."""
+
+    filename: str
+    attachment_id: int
+    wanted: str
+    """The event that its browser is to get."""
+    told: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @property
+    def missing(self) -> list[str]:
+        """Name what is expected and was not seen yet."""
+        return [] if self.told else [f"{self.filename}: {self.wanted} in the browser"]
+
+    def story(self) -> str:
+        """Say in a line what it has become."""
+        if self.told is None:
+            return "-"
+        if self.wanted == "image_refused":
+            return f"refused: {self.told['reason']}"
+        size = f"{self.told['width']}x{self.told['height']}"
+        return f"became {self.told['media_type']} of {size}"
+
+
+class Browser:
+    """Follows the events of one user, as their page does, in a thread."""
+
+    def __init__(self, port: int, user_id: int) -> None:
+        """Follow nothing yet."""
+        self._port = port
+        self._path = f"/pictures/events?after=0&token={quote(token(user_id))}"
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._began = time.monotonic()
+        self.events: list[tuple[str, dict[str, Any], float]] = []
+        """Name, data, and when it came, in seconds since this browser was opened."""
+
+    def __enter__(self) -> Self:
+        """Begin to follow."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it to the server to close the connection, with which the thread ends."""
+
+    def _follow(self) -> None:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(HOST, self._port)
+            with closing(connection):
+                connection.request("GET", self._path)
+                event = ""
+                for line in connection.getresponse():
+                    name, _, value = line.decode().strip().partition(": ")
+                    if name == "event":
+                        event = value
+                    elif name == "data":
+                        came = time.monotonic() - self._began
+                        self.events.append((event, json.loads(value), came))
+
+
+@contextmanager
+def pages(port: int, log: Path) -> Generator[None]:
+    """Serve the pages of people for as long as the block runs."""
+    command = [sys.executable, "-m", "uvicorn", "--factory", SITE, "--no-access-log"]
+    with running([*command, "--host", HOST, "--port", str(port)], log) as process:
+        _await(process, port)
+        yield
+
+
+def site(port: int) -> str:
+    """Return where the pages are."""
+    return f"http://{HOST}:{port}"
+
+
+def address(port: int, user_id: int) -> str:
+    """Return where a person sees the pictures of this user."""
+    return f"{site(port)}/pictures/?token={quote(token(user_id))}"
+
+
+def upload(user_id: int) -> list[Upload]:
+    """Upload what becomes a picture, and what does not."""
+    return [
+        Upload("beach.jpg", _attach(user_id, "beach.jpg", photo()), "image_processed"),
+        Upload("logo.svg", _attach(user_id, "logo.svg", DRAWING), "image_refused"),
+    ]
+
+
+def look(browser: Browser, uploads: list[Upload]) -> None:
+    """Look once; what was seen stays seen."""
+    for event, data, came in list(browser.events):
+        for one in uploads:
+            if (one.attachment_id, one.wanted) == (data.get("attachment_id"), event):
+                one.told, one.seconds = data, came
+
+
+def photo() -> bytes:
+    """Make a picture as of a camera held upright, which says where it was taken."""
+    sky = Image.linear_gradient("L").resize((WIDTH, HEIGHT))
+    sun = Image.radial_gradient("L").resize((WIDTH, HEIGHT))
+    exif = Image.Exif()
+    exif[ORIENTATION] = TURNED
+    exif.get_ifd(GPS).update({LATITUDE_REF: "N", LATITUDE: (48.0, 51.0, 30.0)})
+    file = io.BytesIO()
+    Image.merge("RGB", (sun, sky, sky.rotate(180))).save(file, "JPEG", quality=90, exif=exif)
+    return file.getvalue()
+
+
+def _attach(user_id: int, filename: str, content: bytes) -> int:
+    with storage().draft() as draft:
+        draft.write(content)
+        blob = images.keep(draft)
+    with db.transaction() as conn:
+        return attach_image(conn, user_id, filename, blob)
+
+
+def _await(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Wait until the server answers, or does not: then what is not seen is named."""
+    until = time.monotonic() + START_S
+    while not has_ended(process) and time.monotonic() < until:
+        connection = http.client.HTTPConnection(HOST, port, timeout=START_S)
+        with closing(connection), suppress(ConnectionError):
+            connection.request("GET", "/")
+            connection.getresponse()
+            return
+        time.sleep(LOOK_S)

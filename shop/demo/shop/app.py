@@ -1,0 +1,66 @@
+"""The shop as an ASGI application."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, ExceptionHandler
+
+from console.web.headers import SafeHeaders
+from shop.demo.shop import importing, ordering, page, reporting, signing
+from shop.web import answers
+from shop.web.access_log import hide_tokens
+from shop.web.import_failures import failures
+from workshed.db import PASSING_ERRORS
+from workshed.notifications import TokenError
+from workshed.storage import StorageError
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+def create_app() -> ASGIApp:
+    """Make the application; the page of pictures is to be mounted beside it, at `pictures/`.
+
+    Serve it on loopback only: it asks nobody for a password.
+    """
+    hide_tokens()
+    routes = [
+        Route("/", page.front),
+        Route("/sign-up", signing.sign_up, methods=["POST"]),
+        Route("/sign-out", signing.sign_out, methods=["POST"]),
+        Route("/orders", ordering.order, methods=["POST"]),
+        Route("/imports", importing.hand_in, methods=["POST"]),
+        Route("/imports/{number}/failures.csv", failures),
+        Route("/reports", reporting.run, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    return SafeHeaders(Starlette(routes=routes, exception_handlers=FAILURES))
+
+
+def unknown(request: Request, err: Exception) -> Response:
+    """Answer a form whose sender's token proves nothing."""
+    reason = err.reason if isinstance(err, TokenError) else "cannot be read"
+    text = f"Your token {reason}, so nothing was done. Open the shop anew."
+    return answers.notice(request, 401, "We do not know who you are.", text)
+
+
+def away(request: Request, _err: Exception) -> Response:
+    """Answer while PostgreSQL, or the storage, cannot be used."""
+    text = "What you have stored is safe. Try again in a minute."
+    answer = answers.notice(request, 503, "The shop cannot be reached just now.", text)
+    answer.headers["Retry-After"] = "10"
+    return answer
+
+
+FAILURES: Mapping[type[Exception], ExceptionHandler] = {
+    TokenError: unknown,
+    HTTPException: answers.refused,
+    ClientDisconnect: answers.refused,  # nobody reads it
+    StorageError: away,
+    **dict.fromkeys(PASSING_ERRORS, away),
+}

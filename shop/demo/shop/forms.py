@@ -1,0 +1,102 @@
+"""What a form of the shop brings, and from whom."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from shop.web.token_auth import Caller, caller, is_from_us, is_meant
+from shop.web.uploads import in_mb
+
+MOST_BYTES = 5_000_000
+"""Of a form, with its file; all of it is in memory."""
+MOST_FIELDS = 20
+_BOUNDARY = re.compile(r'multipart/form-data;.*\bboundary="?([^";]{1,70})', re.IGNORECASE)
+# As browsers write them: a quotation mark in a value is %22.
+_NAME = re.compile(r'[; ]name="([^"]*)"', re.IGNORECASE)
+_FILENAME = re.compile(r'[; ]filename="([^"]*)"', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was chosen."""
+
+    filename: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The values of a form, by the names of its fields."""
+
+    fields: Mapping[str, str]
+    files: Mapping[str, File] = field(default_factory=dict)
+
+
+async def of_user(request: Request) -> tuple[Caller, Form]:
+    """Return who sends a form, and what is in it; raises `TokenError` or `HTTPException`."""
+    who = caller(request)
+    if not is_meant(request, who):
+        raise _of_another_site()
+    return who, await _form(request)
+
+
+async def of_anybody(request: Request) -> Form:
+    """Return what is in a form that needs no token; raises `HTTPException`.
+
+    Another site could sign its visitors up as somebody, whose pictures it sees.
+    """
+    if not is_from_us(request):
+        raise _of_another_site()
+    return await _form(request)
+
+
+async def _form(request: Request) -> Form:
+    body = await _body(request)
+    found = _BOUNDARY.match(request.headers.get("content-type", ""))
+    if found:
+        return _of_parts(body, found[1].encode())
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400, "This is no form of ours.") from None
+    return Form(dict(pairs))
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413, f"That is too large: at most {in_mb(MOST_BYTES)} are taken.")
+    return bytes(body)
+
+
+def _of_parts(body: bytes, boundary: bytes) -> Form:
+    fields, files = {}, {}
+    for head, content in _parts(body, boundary):
+        name = _NAME.search(head)
+        if name is None:
+            raise HTTPException(400, "This is no form of ours.")
+        if filename := _FILENAME.search(head):
+            files[name[1]] = File(filename[1].replace("%22", '"'), content)
+        else:
+            fields[name[1]] = content.decode(errors="replace")
+    return Form(fields, files)
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield headers and content of each part; raises `HTTPException` where the last is missing."""
+    _, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, MOST_FIELDS + 1)
+    if not pieces or not pieces.pop().startswith(b"--"):
+        raise HTTPException(400, "The form did not arrive whole.")
+    for piece in pieces:
+        head, _, content = piece.partition(b"\r\n\r\n")
+        yield head.decode(errors="replace"), content
+
+
+def _of_another_site() -> HTTPException:
+    return HTTPException(403, "Another site has sent this; use the form of the shop itself.")

@@ -1,0 +1,36 @@
+"""Take a file of people."""
+
+import io
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from shop import import_actions
+from shop.demo.shop import forms, page
+from shop.demo.shop.forms import File
+from shop.imports import AlreadyImportedError
+from workshed.jobs import RecordMissing
+from workshed.notifications import TokenError
+
+
+async def hand_in(request: Request) -> Response:
+    """Keep a file, and send the job that makes users of its rows; they get no welcome."""
+    who, form = await forms.of_user(request)
+    file = form.files.get("file")
+    if file is None or not file.filename:
+        return await page.shop(request, who, {"import": "Choose a file first."}, 400)
+    try:
+        await run_in_threadpool(_start, who.says.user_id, file, again="again" in form.fields)
+    except AlreadyImportedError as err:
+        problem = f"You have handed this file in before, as import {err.import_id}."
+        return await page.shop(request, who, {"import": problem}, 409)
+    return RedirectResponse("./#import", 303)
+
+
+def _start(user_id: int, file: File, *, again: bool) -> None:
+    content = io.BytesIO(file.content)
+    try:
+        import_actions.take(content, file.filename, user_id, welcome=False, again=again)
+    except RecordMissing:
+        raise TokenError("is of somebody who is gone") from None

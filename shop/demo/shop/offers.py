@@ -1,0 +1,35 @@
+"""What the shop sells, and for how much."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from shop.reports import money
+
+CURRENCY = "EUR"
+MOST = 99
+"""Of a product in one order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A product, and its price for one."""
+
+    name: str
+    price: Decimal
+
+    @property
+    def shown(self) -> str:
+        """Write the price for people."""
+        return f"{money.grouped(self.price, CURRENCY)} {CURRENCY}"
+
+
+OFFERS = (
+    Offer("Walnut desk", Decimal("449.90")),
+    Offer("Desk lamp", Decimal("79.00")),
+    Offer("Office chair", Decimal("259.50")),
+    Offer("Bookshelf", Decimal("189.99")),
+    Offer("Notebook, dotted", Decimal("12.45")),
+    Offer("Fountain pen", Decimal("38.20")),
+    Offer("Wall clock", Decimal("54.00")),
+)
+BY_NAME = {offer.name: offer for offer in OFFERS}

@@ -1,0 +1,39 @@
+"""Take an order."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from shop import orders
+from shop.demo.shop import forms, page
+from shop.demo.shop.offers import BY_NAME, CURRENCY, MOST, Offer
+from shop.orders import Line
+from workshed import db
+from workshed.jobs import RecordMissing
+from workshed.notifications import TokenError
+
+
+async def order(request: Request) -> Response:
+    """Store an order of one product, at our price, whatever the browser says."""
+    who, form = await forms.of_user(request)
+    offer, quantity = BY_NAME.get(form.fields.get("product", "")), _quantity(form)
+    if offer is None or quantity is None:
+        problem = f"Order one of these products, and 1 to {MOST} of it."
+        return await page.shop(request, who, {"orders": problem}, 400)
+    await run_in_threadpool(_place, who.says.user_id, offer, quantity)
+    return RedirectResponse("./#orders", 303)
+
+
+def _place(user_id: int, offer: Offer, quantity: int) -> None:
+    with db.transaction() as conn:
+        line = Line(orders.product(conn, offer.name), quantity, offer.price)
+        try:
+            orders.place(conn, user_id, CURRENCY, [line])
+        except RecordMissing:
+            raise TokenError("is of somebody who is gone") from None
+
+
+def _quantity(form: forms.Form) -> int | None:
+    given = form.fields.get("quantity", "").strip()
+    is_short = given.isascii() and given.isdecimal() and len(given) <= len(str(MOST))
+    return int(given) if is_short and 1 <= int(given) <= MOST else None

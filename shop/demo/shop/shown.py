@@ -1,0 +1,53 @@
+"""What a user sees of what they did, as rows."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from psycopg.rows import class_row
+
+from shop import imports
+from shop.imports import Import
+from shop.reports import money
+from workshed.db import Connection
+
+SHOWN = 5
+"""Lines of orders on the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A line of an order."""
+
+    order_id: int
+    product: str
+    quantity: int
+    amount: Decimal
+    currency: str
+
+    @property
+    def paid(self) -> str:
+        """Write the amount for people."""
+        return f"{money.grouped(self.amount, self.currency)} {self.currency}"
+
+
+def ordered(conn: Connection, user_id: int) -> list[Ordered]:
+    """Return what a user has ordered, the newest first, at most `SHOWN` lines."""
+    query = """
+        SELECT o.id AS order_id, p.name AS product, l.quantity,
+               l.quantity * l.unit_price AS amount, o.currency
+          FROM product.orders AS o
+          JOIN product.order_lines AS l ON l.order_id = o.id
+          JOIN product.products AS p ON p.id = l.product_id
+         WHERE o.user_id = %(user_id)s
+         ORDER BY o.id DESC, l.number
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(Ordered)) as cur:
+        return cur.execute(query, {"user_id": user_id, "limit": SHOWN}).fetchall()
+
+
+def newest_import(conn: Connection, user_id: int) -> Import | None:
+    """Return what a user has handed in last; `None` for nothing."""
+    query = "SELECT max(id) FROM product.imports WHERE owner_id = %s"
+    ((newest,),) = conn.execute(query, (user_id,)).fetchall()
+    return None if newest is None else imports.find(conn, newest)

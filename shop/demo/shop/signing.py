@@ -1,0 +1,50 @@
+"""Sign somebody up, and out."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+import actors
+from shop.demo.shop import forms, page
+from shop.people import AddressTakenError, InvalidAddressError, InvalidNameError, PersonError
+from shop.web.token_auth import Caller
+from shop.web.token_cookie import forget, remember
+from workshed import db, notifications
+
+
+async def sign_up(request: Request) -> Response:
+    """Store a person, send their welcome, and let their browser show a token from now on."""
+    form = await forms.of_anybody(request)
+    given = {name: form.fields.get(name, "") for name in ("name", "email")}
+    try:
+        user_id = await run_in_threadpool(_sign_up, given["name"], given["email"])
+    except PersonError as err:
+        status = 409 if isinstance(err, AddressTakenError) else 400
+        return page.sign_up(given, _problems(err), status)
+    token = notifications.token(user_id)
+    answer = RedirectResponse("./", 303)
+    remember(request, answer, Caller(token, notifications.read(token), by_cookie=False))
+    return answer
+
+
+async def sign_out(request: Request) -> Response:
+    """Let the browser forget the token, which holds on for who has kept it."""
+    await forms.of_user(request)
+    answer = RedirectResponse("./", 303)
+    forget(request, answer)
+    return answer
+
+
+def _sign_up(name: str, email: str) -> int:
+    with db.transaction() as conn:
+        return actors.sign_up(conn, name=name, email=email).id
+
+
+def _problems(err: PersonError) -> dict[str, str]:
+    """Say what is wrong, by the field in which it stands."""
+    match err:
+        case InvalidNameError():
+            return {"name": f"This name cannot be used: {err.reason}."}
+        case InvalidAddressError():
+            return {"email": f"This address cannot be used: {err.reason.rstrip('.')}."}
+    return {"email": "Somebody has signed up with this address already. Use another one."}

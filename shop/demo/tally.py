@@ -1,0 +1,158 @@
+"""What was done, refused and retried, and how fast: read back from where it ended up."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shop.demo.load import ACTORS
+from shop.demo.mailbox import Mailbox
+from workshed.db import Connection
+from workshed.storage import ContentMissingError, storage
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table."""
+
+    what: str
+    done: int
+    refused: int
+    """Refused, discarded, failed for good, or not wanted any more."""
+    retried: int
+    """Failed runs after which another one came."""
+    speed: str
+    found: str
+    """Where it was found beside the database."""
+
+
+def rows(conn: Connection, mailbox: Mailbox) -> Iterator[Row]:
+    """Read all of them, of one moment."""
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield _welcomes(conn, mailbox)
+        yield _pictures(conn)
+        yield _imported(conn)
+        yield _reported(conn, mailbox)
+        yield _synced(conn)
+        yield _campaign(conn, mailbox)
+        yield _weighted(conn)
+
+
+def _welcomes(conn: Connection, mailbox: Mailbox) -> Row:
+    query = """
+        SELECT count(*), percentile_cont(0.5) WITHIN GROUP (
+                   ORDER BY extract(epoch FROM e.sent_at - u.created_at))
+          FROM product.emails AS e JOIN product.users AS u ON u.id = e.user_id
+         WHERE e.kind = 'welcome' AND e.state = 'sent'
+    """
+    [(done, median)] = conn.execute(query).fetchall()
+    refused, retried = _ended(conn, "send_welcome_email")
+    speed = f"{median or 0:.1f} s after the sign-up"
+    return Row("welcome mails", done, refused, retried, speed, _mails(mailbox, "welcome"))
+
+
+def _pictures(conn: Connection) -> Row:
+    query = """
+        SELECT (SELECT count(*) FROM product.image_variants),
+               (SELECT count(*) FROM product.attachments WHERE refusal IS NOT NULL)
+    """
+    [(done, refused)] = conn.execute(query).fetchall()
+    _, retried = _ended(conn, "process_image")
+    whole = sum(_is_whole(sha256) for (sha256,) in conn.execute("SELECT sha256 FROM product.blobs"))
+    speed = f"{_median(conn, 'process_image'):.1f} s each"
+    return Row("pictures", done, refused, retried, speed, f"{whole} contents in the blob store")
+
+
+def _imported(conn: Connection) -> Row:
+    query = """
+        SELECT COALESCE(sum(succeeded), 0), COALESCE(sum(failed), 0),
+               extract(epoch FROM max(ended_at) - min(created_at))
+          FROM product.imports
+    """
+    [(done, refused, seconds)] = conn.execute(query).fetchall()
+    _, retried = _ended(conn, "import_users", "import_user_rows")
+    came = "SELECT count(*) FROM product.users WHERE imported_from IS NOT NULL"
+    [(users,)] = conn.execute(came).fetchall()
+    return Row("imported rows", done, refused, retried, _rate(done, seconds), f"{users} users")
+
+
+def _reported(conn: Connection, mailbox: Mailbox) -> Row:
+    query = "SELECT count(*) FROM product.emails WHERE kind = 'daily_report' AND state = 'sent'"
+    [(done,)] = conn.execute(query).fetchall()
+    refused, retried = _ended(conn, "daily_report")
+    speed = f"{_median(conn, 'daily_report'):.1f} s for 30 days of orders"
+    return Row("report mails", done, refused, retried, speed, _mails(mailbox, "daily_report"))
+
+
+def _synced(conn: Connection) -> Row:
+    query = """
+        SELECT count(*), extract(epoch FROM max(at) - min(at)) FROM product.sync_log
+    """
+    [(done, seconds)] = conn.execute(query).fetchall()
+    refused, retried = _ended(conn, "sync_critical_data", "sync_record")
+    kept = "SELECT count(*) FROM product.sync_records WHERE deleted_at IS NULL AND version > 0"
+    [(records,)] = conn.execute(kept).fetchall()
+    return Row("synced changes", done, refused, retried, _rate(done, seconds), f"{records} records")
+
+
+def _campaign(conn: Connection, mailbox: Mailbox) -> Row:
+    query = """
+        SELECT count(*) FILTER (WHERE r.state = 'sent'), count(*) FILTER (WHERE r.state <> 'sent'),
+               extract(epoch FROM max(c.ended_at) - min(c.started_at))
+          FROM product.campaigns AS c JOIN product.campaign_recipients AS r ON r.campaign_id = c.id
+    """
+    [(done, refused, seconds)] = conn.execute(query).fetchall()
+    _, retried = _ended(conn, "send_campaign_email")
+    return Row(
+        "campaign mails", done, refused, retried, _rate(done, seconds), _mails(mailbox, "campaign")
+    )
+
+
+def _weighted(conn: Connection) -> Row:
+    names = [actor.actor_name for actor in ACTORS.values()]
+    query = """
+        SELECT count(*), extract(epoch FROM max(ended_at) - min(started_at))
+          FROM jobs.runs WHERE actor = ANY (%s) AND outcome = 'done'
+    """
+    [(done, seconds)] = conn.execute(query, (names,)).fetchall()
+    refused, retried = _ended(conn, *names)
+    speed = _rate(done, seconds)
+    return Row("jobs of full queues", done, refused, retried, speed, f"{len(names)} queues")
+
+
+def _ended(conn: Connection, *actors: str) -> tuple[int, int]:
+    """Return how many jobs were discarded or are dead, and how often one was tried again."""
+    query = """
+        SELECT count(*) FILTER (WHERE outcome <> 'retried'),
+               count(*) FILTER (WHERE outcome = 'retried')
+          FROM jobs.attempts WHERE actor = ANY (%s)
+    """
+    [(refused, retried)] = conn.execute(query, (list(actors),)).fetchall()
+    return refused, retried
+
+
+def _median(conn: Connection, actor: str) -> float:
+    """Return in how many seconds the actor ran."""
+    query = """
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s)
+          FROM jobs.runs WHERE actor = %s AND outcome = 'done'
+    """
+    [(median,)] = conn.execute(query, (actor,)).fetchall()
+    return float(median or 0)
+
+
+def _rate(number: int | None, seconds: object) -> str:
+    return f"{float(number or 0) / max(float(str(seconds or 0)), 0.001):,.0f} per second"
+
+
+def _mails(mailbox: Mailbox, kind: str) -> str:
+    return f"{mailbox.count(kind)} in the mailbox" if mailbox.is_ours else ""
+
+
+def _is_whole(sha256: str) -> bool:
+    """Whether the store has exactly this content."""
+    try:
+        with storage().open(sha256) as content:
+            return hashlib.sha256(content.read()).hexdigest() == sha256
+    except ContentMissingError:
+        return False

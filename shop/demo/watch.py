@@ -1,0 +1,95 @@
+"""What became of each person's welcome, read from PostgreSQL and from the mailbox."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from psycopg.rows import class_row
+
+from shop.demo.mailbox import Mailbox
+from shop.demo.people import Person
+from workshed.db import Connection
+from workshed.jobs import attempts
+from workshed.jobs.attempts import Attempt
+
+DUE_WITHIN = timedelta(seconds=60)
+REMIND_AFTER = timedelta(days=3)
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What was seen of one person so far."""
+
+    person: Person
+    user_id: int
+    job_id: str
+    queued: bool = False
+    sent_at: datetime | None = None
+    delivered: bool = False
+    reminder_at: datetime | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def missing(self, *, mailbox_is_ours: bool) -> list[str]:
+        """Name what is expected of this person and was not seen yet."""
+        if self.person.role == "leaves":
+            expected = {"queued": self.queued, "discarded with its reason": self._discarded()}
+        else:
+            expected = {
+                "queued": self.queued,
+                "sent": self.sent_at is not None,
+                "reminder due in three days": self._reminder_is_right(),
+            }
+            if mailbox_is_ours:
+                expected["delivered"] = self.delivered
+                if self.person.role == "busy":
+                    expected["refused once, then retried"] = self._retried()
+        return [what for what, seen in expected.items() if not seen]
+
+    def story(self) -> str:
+        """Say in a few words what happened beside the usual."""
+        return ", ".join(attempt.outcome for attempt in self.attempts)
+
+    def _discarded(self) -> bool:
+        return [a.outcome for a in self.attempts] == ["discarded"]
+
+    def _retried(self) -> bool:
+        return [a.outcome for a in self.attempts] == ["retried"]
+
+    def _reminder_is_right(self) -> bool:
+        if self.reminder_at is None or self.sent_at is None:
+            return False
+        return abs(self.reminder_at - self.sent_at - REMIND_AFTER) < DUE_WITHIN
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A row of the query below."""
+
+    sent_at: datetime | None
+    message_id: str | None
+    reminder_at: datetime | None
+
+
+def look(conn: Connection, mailbox: Mailbox, sightings: list[Sighting]) -> None:
+    """Look once; what was seen stays seen."""
+    arrived = mailbox.subjects()
+    for sighting in sightings:
+        progress = progress_of(conn, sighting.user_id)
+        sighting.sent_at = progress.sent_at or sighting.sent_at
+        sighting.reminder_at = progress.reminder_at or sighting.reminder_at
+        sighting.attempts = attempts.of_message(conn, sighting.job_id)
+        subject = arrived.get(progress.message_id or "")
+        sighting.delivered |= subject is not None and sighting.person.name in subject
+
+
+def progress_of(conn: Connection, user_id: int) -> Progress:
+    """Return how far the welcome of a user has come; nothing is there when they are gone."""
+    query = """
+        SELECT emails.sent_at, emails.message_id, schedule.due_at AS reminder_at
+          FROM (SELECT %(id)s::bigint AS id) AS wanted
+          LEFT JOIN product.users USING (id)
+          LEFT JOIN product.emails ON emails.user_id = wanted.id AND emails.kind = 'welcome'
+          LEFT JOIN jobs.schedule ON schedule.message_id = users.reminder_id
+    """
+    with conn.cursor(row_factory=class_row(Progress)) as cur:
+        found = cur.execute(query, {"id": user_id}).fetchone()
+    return found or Progress(None, None, None)

@@ -1,0 +1,139 @@
+"""Decoding images where it can do no harm: in processes with limits, which are reused."""
+
+import atexit
+import json
+import os
+import signal
+import threading
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from shop.images.child import Child
+from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
+from shop.pixels import Made, Wanted
+from workshed.interrupts import gate
+from workshed.settings import settings
+
+# What leaks in a decoder leaks for that long.
+_MOST_IMAGES = 200
+# Beyond its CPU an image waits for disks and processors that are busy.
+_WAIT_PER_CPU, _SHORTEST_WAIT_S = 10, 60.0
+_CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
+
+
+def decode(source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
+    """Write to `target` what is wanted of the image in `source`; see `Decoder.decode`."""
+    return _decoder.decode(source, target, wanted)
+
+
+class Decoder:
+    """As many processes as threads have asked at the same time."""
+
+    def __init__(self, module: str = "shop.pixels.child") -> None:
+        """Start nothing; `module` is what the processes run."""
+        self._module = module
+        self._lock = threading.Lock()
+        self._all: set[Child] = set()
+        self._idle: list[Child] = []
+        os.register_at_fork(after_in_child=self._forget_inherited)
+        atexit.register(self.close)
+
+    def decode(self, source: BinaryIO, target: BinaryIO, wanted: Wanted) -> Made:
+        """Write to `target` what is wanted of the image in `source`; both from their beginning.
+
+        Both are real files; where they stand changes. Raises `ImageRefusedError` when the image is
+        to blame, otherwise `DecoderEndedError`.
+        """
+        cpu_s = settings().image_cpu.total_seconds()
+        request = json.dumps({"cpu_s": cpu_s, "wanted": asdict(wanted)}).encode()
+        question = request, [source.fileno(), target.fileno()]
+        with gate().shut():  # an interrupt strikes while the child is asked, and nowhere else
+            child = self._take()
+            answer = self._ask(child, *question)
+            if child.images > 1 and _may_be_of_another(answer):
+                answer = self._ask(self._start(), *question)
+        return _made(answer, cpu_s)
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._lock:
+            children = list(self._all)
+            self._all.clear()
+            self._idle.clear()
+        for child in children:
+            child.end()
+
+    def _ask(self, child: Child, request: bytes, files: list[int]) -> dict[str, Any]:
+        cpu_s = settings().image_cpu.total_seconds()
+        try:
+            answer = child.ask(request, files, max(_SHORTEST_WAIT_S, _WAIT_PER_CPU * cpu_s))
+        except BaseException:
+            self._end(child)
+            raise
+        if child.images < _MOST_IMAGES and answer.keys() & {"made", "refused"}:
+            with self._lock:
+                self._idle.append(child)
+        else:
+            self._end(child)
+        return answer
+
+    def _take(self) -> Child:
+        """Return the child that was used last, whose memory is warm, or a new one."""
+        with self._lock:
+            gone = [child for child in self._idle if not child.is_alive]
+            for child in gone:
+                self._idle.remove(child)
+            taken = self._idle.pop() if self._idle else None
+        for child in gone:
+            self._end(child)
+        return taken or self._start()
+
+    def _start(self) -> Child:
+        child = Child(self._module, settings().image_memory_bytes)
+        with self._lock:
+            self._all.add(child)
+        return child
+
+    def _end(self, child: Child) -> None:
+        with self._lock:
+            self._all.discard(child)
+        child.end()
+
+    def _forget_inherited(self) -> None:
+        for child in self._all:
+            child.forget()
+        self._lock = threading.Lock()  # another thread may have held it
+        self._all.clear()
+        self._idle.clear()
+
+
+def _may_be_of_another(answer: dict[str, Any]) -> bool:
+    """Whether an image that the child had before may be to blame for this end.
+
+    It may have left broken or little memory. And a child that was idle for long ends by itself,
+    maybe just when it was asked.
+    """
+    return "memory" in answer or answer.get("ended") in {0, *(-crash for crash in _CRASHES)}
+
+
+def _made(answer: dict[str, Any], cpu_s: float) -> Made:
+    """Return what was made, or raise what the answer says."""
+    match answer:
+        case {"made": made}:
+            return Made(**{**made, "notes": tuple(made["notes"])})
+        case {"refused": reason}:
+            raise ImageRefusedError(reason)
+        case {"memory": limit_bytes}:
+            raise ImageRefusedError(f"it needs more than {limit_bytes >> 20} MiB of memory")
+        case {"ended": code} if -code == signal.SIGPROF:
+            raise ImageRefusedError(f"it takes more than {cpu_s:g} s of CPU")
+        case {"ended": code} if -code in _CRASHES:
+            raise ImageRefusedError(f"it crashes the decoder with {signal.Signals(-code).name}")
+        case {"ended": code} if code < 0:
+            raise DecoderEndedError(f"was ended by {signal.Signals(-code).name}")
+        case {"ended": code}:
+            raise DecoderEndedError(f"ended with code {code}")
+    raise DecoderFailedError(str(answer.get("failed")))
+
+
+_decoder = Decoder()

@@ -1,0 +1,46 @@
+"""Make an image of a content, and keep it."""
+
+import logging
+from pathlib import PurePath
+
+from shop.images import decoder
+from shop.images.attachments import Original
+from shop.images.options import Options
+from shop.images.variants import Variant
+from shop.pixels import Wanted
+from workshed import blobs
+from workshed.settings import Settings, settings
+from workshed.storage import storage
+
+logger = logging.getLogger(__name__)
+
+
+def make(original: Original, options: Options) -> Variant:
+    """Decode, shrink and keep; nothing refers to the result yet.
+
+    Raises `ImageRefusedError` for what cannot become an image, with the reason. Whatever else it
+    raises is no fault of the image's. Not to be called in a transaction: it takes up to minutes.
+    """
+    store = storage()
+    with store.open(original.sha256) as source, store.draft() as target:
+        made = decoder.decode(source, target, wanted(original, options, settings()))
+        blob = blobs.keep(target)
+    for note in made.notes:
+        logger.info("attachment %d: %s", original.attachment_id, note)
+    return Variant(blob.sha256, made.media_type, made.width, made.height, made.frames)
+
+
+def wanted(original: Original, options: Options, config: Settings) -> Wanted:
+    """Say it as the codec is told."""
+    return Wanted(
+        width=options.width,
+        height=options.height,
+        quality=options.quality,
+        format=options.format,
+        suffix=PurePath(original.filename).suffix,
+        max_bytes=config.image_max_bytes,
+        max_pixels=config.image_max_pixels,
+        max_jpeg_pixels=config.image_max_jpeg_pixels,
+        max_frames=config.image_max_frames,
+        strict=config.image_strict,
+    )

@@ -1,0 +1,73 @@
+"""The images that were made, each of one original and one set of options."""
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from psycopg.rows import class_row
+
+from shop.images import attachments
+from shop.images.attachments import Original
+from shop.images.options import Options
+from shop.pixels import CODEC as OURS
+from workshed import notifications
+from workshed.db import Connection
+
+CODEC = f"{OURS}-{version('pillow')}"
+"""Changes with what `shop.pixels` does and with Pillow: then variants are made anew when they
+are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An image that was made: its content, and its size in pixels."""
+
+    sha256: str
+    media_type: str
+    width: int
+    height: int
+    frames: int
+
+
+def find(conn: Connection, original: Original, options: Options) -> Variant | None:
+    """Return what was made of this content before, whoever uploaded it."""
+    query = """
+        SELECT sha256, media_type, width, height, frames
+          FROM product.image_variants
+         WHERE original = %(original)s AND box_width = %(width)s AND box_height = %(height)s
+           AND quality = %(quality)s AND format = %(format)s AND codec = %(codec)s
+    """
+    row = {**asdict(options), "original": original.sha256, "codec": CODEC}
+    with conn.cursor(row_factory=class_row(Variant)) as cur:
+        return cur.execute(query, row).fetchone()
+
+
+def record(conn: Connection, original: Original, options: Options, variant: Variant) -> None:
+    """Store a variant of what the attachment still holds, and tell its user, once.
+
+    Raises `Snooze` when it was replaced meanwhile, and `RecordMissing`; nothing is stored then.
+    """
+    attachments.hold(conn, original)
+    query = """
+        INSERT INTO product.image_variants (original, box_width, box_height, quality, format, codec,
+                                            sha256, media_type, width, height, frames)
+        VALUES (%(original)s, %(box_width)s, %(box_height)s, %(quality)s, %(format)s, %(codec)s,
+                %(sha256)s, %(media_type)s, %(width)s, %(height)s, %(frames)s)
+            ON CONFLICT DO NOTHING
+    """
+    box = {"box_width": options.width, "box_height": options.height}
+    made = {**asdict(options), **asdict(variant), **box, "codec": CODEC}
+    conn.execute(query, {**made, "original": original.sha256})
+    told = {
+        "attachment_id": original.attachment_id,
+        "width": variant.width,
+        "height": variant.height,
+        "media_type": variant.media_type,
+        "variant": variant.sha256,
+    }
+    notifications.tell(conn, original.user_id, "image_processed", told, key=_key(original, options))
+
+
+def _key(original: Original, options: Options) -> str:
+    """Name what is told: once per attachment, content, options and codec."""
+    what = f"{options.width}x{options.height}q{options.quality}.{options.format}.{CODEC}"
+    return f"image_processed:{original.attachment_id}:{original.sha256}:{what}"

@@ -1,0 +1,65 @@
+"""Hand a file of people in, and follow what becomes of it."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from actors import start_import
+from console.errors import NotFoundError
+from shop import imports, people
+from shop.imports import Import
+from shop.people import User
+from workshed import blobs, db
+from workshed.blobs import Blob
+from workshed.db import Connection
+from workshed.jobs import RecordMissing
+from workshed.storage import storage
+
+LOOK_S = 0.2
+
+
+def owner(conn: Connection, words: str) -> User:
+    """Return whom an id or an address names; raises `NotFoundError`."""
+    try:
+        found = people.find(conn, int(words)) if words.isdecimal() else None
+    except RecordMissing:
+        found = None
+    found = found or people.with_address(conn, words)
+    if found is None:
+        raise NotFoundError(f"no user {words!r}; --owner takes the address of a user, or an id")
+    return found
+
+
+def hand_in(path: Path, owner_id: int, *, welcome: bool, again: bool) -> int:
+    """Keep a file's content and send its job; return the import's id.
+
+    Raises `OSError`, `StorageError` and what `start_import` raises.
+    """
+    with path.open("rb") as file:
+        return take(file, path.name, owner_id, welcome=welcome, again=again)
+
+
+def take(file: BinaryIO, filename: str, owner_id: int, *, welcome: bool, again: bool) -> int:
+    """Do so with an open file, from where it stands."""
+    blob = keep(file)
+    with db.transaction() as conn:
+        return start_import(conn, owner_id, filename, blob, welcome=welcome, again=again)
+
+
+def keep(file: BinaryIO) -> Blob:
+    """Keep the content of an open file, from where it stands; raises `StorageError`."""
+    with storage().draft() as draft:
+        shutil.copyfileobj(file, draft)
+        return blobs.keep(draft)
+
+
+def follow(conn: Connection, import_id: int) -> Iterator[Import]:
+    """Yield an import as it is, again and again, until it is over; raises `RecordMissing`."""
+    while True:
+        found = imports.find(conn, import_id)
+        yield found
+        if found.is_over:
+            return
+        time.sleep(LOOK_S)

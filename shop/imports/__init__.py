@@ -1,0 +1,54 @@
+"""Files of people: read whole, landed row by row, and made users of set by set."""
+
+from shop.imports.ending import fail
+from shop.imports.errors import AlreadyImportedError, ImportRefusedError, LayoutError
+from shop.imports.failures import Failure
+from shop.imports.failures import first as first_failures
+from shop.imports.failures import write as write_failures
+from shop.imports.layout import AS_FOUND, Layout
+from shop.imports.preview import Preview, preview
+from shop.imports.problems import Kind, problems
+from shop.imports.reading import read
+from shop.imports.rows import end, left, work
+from shop.imports.stored import (
+    Ended,
+    Import,
+    Part,
+    count,
+    create,
+    every,
+    find,
+    forgotten,
+    hand_out,
+    prune,
+)
+
+__all__ = [
+    "AS_FOUND",
+    "AlreadyImportedError",
+    "Ended",
+    "Failure",
+    "Import",
+    "ImportRefusedError",
+    "Kind",
+    "Layout",
+    "LayoutError",
+    "Part",
+    "Preview",
+    "count",
+    "create",
+    "end",
+    "every",
+    "fail",
+    "find",
+    "first_failures",
+    "forgotten",
+    "hand_out",
+    "left",
+    "preview",
+    "problems",
+    "prune",
+    "read",
+    "work",
+    "write_failures",
+]

@@ -1,0 +1,18 @@
+"""End an import that failed as a whole, and tell its owner."""
+
+from shop import compose, people
+from shop.imports import stored
+from workshed.db import Connection
+from workshed.mail import emails
+
+
+def fail(conn: Connection, import_id: int, error: str) -> int | None:
+    """End an import none of whose rows has become a user; return the id of the mail that says so.
+
+    `None` where it had ended, or its rows are being made users of. Raises `RecordMissing`.
+    """
+    if not stored.fail(conn, import_id, error):
+        return None
+    found = stored.find(conn, import_id)
+    owner = people.find(conn, found.owner_id)
+    return emails.store(conn, compose.import_failed(owner, found.id, found.filename, error))

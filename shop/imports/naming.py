@@ -1,0 +1,59 @@
+"""Names that are put together of columns, as in `{first_name} {last_name}`."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+from shop.imports.errors import ImportRefusedError
+
+_PLACE = re.compile(r"\{([^{}]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Of which columns a name is put together, and what stands around them."""
+
+    at: tuple[int, ...]
+    """Their indexes."""
+    texts: tuple[str, ...]
+    """What is before the first, between each two, and after the last."""
+
+    @classmethod
+    def joined(cls, at: Sequence[int]) -> Self:
+        """Join columns by blanks."""
+        return cls(tuple(at), ("", *(" " for _ in pairwise(at)), ""))
+
+    @classmethod
+    def of(cls, template: str, find: Callable[[str], int]) -> Self:
+        """Read `{first_name} {last_name}`, or the name of one column; raises what `find` raises."""
+        names = _PLACE.findall(template)
+        if not names:
+            return cls.joined([find(template)])
+        texts = _PLACE.sub("\0", template).split("\0")
+        if any("{" in text or "}" in text for text in texts):
+            raise ImportRefusedError(
+                f"{template[:100]!r} has a brace too many; write as in '{{first}} {{last}}'"
+            )
+        return cls(tuple(find(name) for name in names), tuple(texts))
+
+    def read(self, fields: Sequence[str]) -> str:
+        """Put the name together; `""` where none of its columns has anything."""
+        cells = [fields[at] if at < len(fields) else "" for at in self.at]
+        if any(self.texts) and not any(cell.strip() for cell in cells):
+            return ""
+        between = (text + cell for text, cell in zip(self.texts, cells, strict=False))
+        return "".join((*between, self.texts[-1]))
+
+    def written(self, names: Sequence[str]) -> str:
+        """Write it down so that it can be read again."""
+        if len(self.at) == 1 and not any(self.texts):
+            return names[self.at[0]]
+        places = (text + f"{{{names[at]}}}" for text, at in zip(self.texts, self.at, strict=False))
+        return "".join((*places, self.texts[-1]))
+
+
+def columns(template: str) -> list[str]:
+    """Return the columns that a template names: itself, where it has no braces."""
+    return _PLACE.findall(template) or [template]

@@ -1,0 +1,34 @@
+"""What is wrong with the rows of an import, kind by kind."""
+
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from shop.imports.judging import Problem
+from workshed.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem, with the first row that has it."""
+
+    problem: Problem
+    rows: int
+    line: int
+    reason: str
+
+
+def problems(conn: Connection, import_id: int) -> list[Kind]:
+    """Return the kinds of problems of rows that have failed, the most frequent first."""
+    query = """
+        SELECT kind.problem, kind.rows, first.line, first.reason
+          FROM (SELECT problem, count(*) AS rows, min(number) AS number
+                  FROM product.import_rows
+                 WHERE import_id = %(id)s AND outcome = 'failed'
+                 GROUP BY problem) AS kind
+          JOIN product.import_rows AS first
+            ON first.import_id = %(id)s AND first.number = kind.number
+         ORDER BY kind.rows DESC, kind.number
+    """
+    with conn.cursor(row_factory=class_row(Kind)) as cur:
+        return cur.execute(query, {"id": import_id}).fetchall()

@@ -1,0 +1,192 @@
+"""The rows of imports: stored as they are read, and made users of set by set."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import psycopg
+from psycopg.rows import args_row
+
+from shop.imports import stored
+from shop.imports.judging import Landing, Problem
+from shop.imports.stored import Ended, Import, Part
+from workshed.db import Connection
+
+NONE = Ended([], 0)
+
+
+def land(conn: Connection, import_id: int, rows: Sequence[Landing]) -> int | None:
+    """Store rows that follow one another; return how many the import has, from the first on.
+
+    Those it has already, from a run before or beside this one, are passed over. `None` when it is
+    read no more. Raises `RecordMissing`.
+    """
+    found = stored.lock(conn, import_id)
+    if found.state != "pending":
+        return None
+    fresh = [row for row in rows if row.number > found.landed]
+    if not fresh:
+        return found.landed
+    query = """
+        COPY product.import_rows (
+            import_id, number, line, name, email, fields, cells, problem, reason)
+        FROM STDIN
+    """
+    with conn.cursor() as cur, cur.copy(query) as copy:
+        for row in fresh:
+            copy.write_row(
+                (
+                    import_id,
+                    row.number,
+                    row.line,
+                    row.name,
+                    row.email,
+                    row.fields,
+                    row.cells,
+                    row.problem,
+                    row.reason,
+                )
+            )
+    query = "UPDATE product.imports SET landed = %s WHERE id = %s"
+    conn.execute(query, (fresh[-1].number, import_id))
+    return fresh[-1].number
+
+
+def work(conn: Connection, part: Part) -> Ended:
+    """Make users of those rows that are open; return what came of them.
+
+    None, before all of the file was read: it may still be refused. The transaction can go on
+    whatever PostgreSQL refuses: the rows are tried in smaller sets, until the one that it does not
+    take has failed alone.
+    """
+    if stored.hold(conn, part.import_id).state != "processing":
+        return NONE
+    try:
+        with conn.transaction():
+            return _work(conn, part.values)
+    except (psycopg.DataError, psycopg.IntegrityError) as err:
+        if part.count > 1:
+            half = part.count // 2
+            ended = work(conn, replace(part, count=half))
+            rest = replace(part, first=part.first + half, count=part.count - half)
+            return ended + work(conn, rest)
+        return end(conn, part, "refused", str(err).splitlines()[0])
+
+
+def end(conn: Connection, part: Part, problem: Problem, reason: str) -> Ended:
+    """Let those rows that are open have failed; none, as with `work`."""
+    if stored.hold(conn, part.import_id).state != "processing":
+        return NONE
+    return Ended([], _fail(conn, part.values, problem, reason))
+
+
+def left(conn: Connection, found: Import, size: int, most: int) -> list[Part]:
+    """Return where rows that were handed out are open, `size` rows each, at most so many."""
+    query = """
+        SELECT import_id, min(number), max(number) - min(number) + 1
+          FROM product.import_rows
+         WHERE import_id = %(id)s AND number <= %(handed_out)s AND outcome IS NULL
+         GROUP BY import_id, (number - 1) / %(size)s
+         ORDER BY 2
+         LIMIT %(most)s
+    """
+    values = {"id": found.id, "handed_out": found.handed_out, "size": size, "most": most}
+    with conn.cursor(row_factory=args_row(Part)) as cur:
+        return cur.execute(query, values).fetchall()
+
+
+# Each statement looks at one range of the rows, and at one index for each of them: what has just
+# landed the planner knows nothing of, and one statement for all took a hundred times as long.
+
+
+def _work(conn: Connection, part: dict[str, int]) -> Ended:
+    _lock(conn, part)
+    failed = _fail_known(conn, part) + _fail_duplicates(conn, part)
+    _add(conn, part)
+    users = _succeed(conn, part)
+    return Ended(users, failed + _fail(conn, part, "taken", "a user has this address"))
+
+
+def _lock(conn: Connection, part: dict[str, int]) -> None:
+    """Hold the open rows: of two copies of a job the later one then finds none."""
+    query = """
+        SELECT FROM product.import_rows
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL
+         ORDER BY number
+           FOR UPDATE
+    """
+    conn.execute(query, part)
+
+
+def _fail_known(conn: Connection, part: dict[str, int]) -> int:
+    query = """
+        UPDATE product.import_rows
+           SET outcome = 'failed'
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL AND problem IS NOT NULL
+    """
+    return conn.execute(query, part).rowcount
+
+
+def _fail_duplicates(conn: Connection, part: dict[str, int]) -> int:
+    """Of all rows with an address the first has it, whichever is done first."""
+    query = """
+        UPDATE product.import_rows AS r
+           SET outcome = 'failed',
+               problem = 'duplicate',
+               reason = (
+                   SELECT format('line %%s has the same address', e.line)
+                     FROM product.import_rows AS e
+                    WHERE e.import_id = %(id)s AND e.email IS NOT NULL
+                      AND lower(e.email) = lower(r.email) AND e.number < r.number
+                    ORDER BY lower(e.email), e.number
+                    LIMIT 1)
+         WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
+           AND r.outcome IS NULL
+           AND EXISTS (
+               SELECT FROM product.import_rows AS e
+                WHERE e.import_id = %(id)s AND e.email IS NOT NULL
+                  AND lower(e.email) = lower(r.email) AND e.number < r.number)
+    """
+    return conn.execute(query, part).rowcount
+
+
+def _add(conn: Connection, part: dict[str, int]) -> None:
+    """Make the users, in the order of their addresses: two imports may have the same."""
+    query = """
+        INSERT INTO product.users (name, email, imported_from)
+        SELECT name, email, import_id
+          FROM product.import_rows
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL
+         ORDER BY lower(email)
+            ON CONFLICT (lower(email)) DO NOTHING
+    """
+    conn.execute(query, part)
+
+
+def _succeed(conn: Connection, part: dict[str, int]) -> list[int]:
+    """Note which rows have become a user; return the ids of those."""
+    query = """
+        UPDATE product.import_rows AS r
+           SET outcome = 'succeeded', user_id = u.id, cells = NULL
+          FROM product.users AS u
+         WHERE r.import_id = %(id)s AND r.number >= %(first)s AND r.number < %(end)s
+           AND r.outcome IS NULL
+           AND lower(u.email) = lower(r.email) AND u.imported_from = %(id)s
+        RETURNING u.id
+    """
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        return cur.execute(query, part).fetchall()
+
+
+def _fail(conn: Connection, part: dict[str, int], problem: Problem, reason: str) -> int:
+    """Let what is still open have failed."""
+    query = """
+        UPDATE product.import_rows
+           SET outcome = 'failed', problem = coalesce(problem, %(problem)s),
+               reason = coalesce(reason, %(reason)s)
+         WHERE import_id = %(id)s AND number >= %(first)s AND number < %(end)s
+           AND outcome IS NULL
+    """
+    return conn.execute(query, {**part, "problem": problem, "reason": reason}).rowcount

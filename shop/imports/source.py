@@ -1,0 +1,55 @@
+"""A file of people, opened as its owner says or as its bytes do."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import BinaryIO
+
+from shop.imports import encoding
+from shop.imports.encoding import Encoding
+from shop.imports.layout import Layout
+from shop.imports.packing import unpacked
+from shop.imports.plausibility import is_western
+from shop.imports.rivals import Rivals
+from shop.imports.table import Row, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A table, and in which encoding it is read."""
+
+    encoding: Encoding
+    table: Table
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows; raises `ImportRefusedError`, also where an encoding was guessed wrong.
+
+        No user is made before all rows were read, so that one name that cannot be right is enough,
+        and so that the last may tell the guess from another encoding.
+        """
+        rivals = Rivals(encoding.GUESSED)
+        for row in self.table.rows():
+            if self.encoding.is_guess:
+                self._judge(row, rivals)
+            yield row
+        if found := rivals.found():
+            raise encoding.ambiguous(found)
+
+    def _judge(self, row: Row, rivals: Rivals) -> None:
+        """Refuse what looks wrong, and note what looks right in other encodings as well."""
+        for at in sorted(self.table.header.used):
+            cell = row.fields[at] if at < len(row.fields) else ""
+            column = f"column {self.table.header.column(at)}"
+            if not is_western(cell):
+                raise encoding.unknown(cell.encode(encoding.GUESSED), row.line, column)
+            rivals.read(cell, row.line, column)
+
+
+@contextmanager
+def opened(file: BinaryIO, layout: Layout) -> Generator[Source]:
+    """Lend the table in a file that stands at its beginning. Raises `ImportRefusedError`."""
+    content = unpacked(file)
+    found = encoding.of(content, layout.encoding)
+    with TextIOWrapper(content, found.codec, newline="") as text:
+        yield Source(found, Table(text, layout))

@@ -1,0 +1,331 @@
+"""Imports: how far each has come, and the one place in which its state changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, LiteralString
+
+from psycopg.errors import ForeignKeyViolation
+from psycopg.rows import args_row, class_row
+
+from shop.filenames import named
+from shop.imports.encoding import Encoding
+from shop.imports.errors import AlreadyImportedError
+from shop.imports.layout import AS_FOUND, Layout
+from shop.imports.table import Table
+from workshed import db, notifications
+from workshed.db import Connection
+from workshed.jobs import RecordMissing
+
+State = Literal["pending", "processing", "completed", "failed"]
+
+EACH: Final = """
+    SELECT id, owner_id, filename, sha256, encoding, is_guess, delimiter, header, email_column,
+           name_column, skipped, welcome, state, landed, handed_out, total, succeeded, failed,
+           error, created_at, ended_at
+      FROM product.imports
+"""
+ONE: Final = EACH + " WHERE id = %s "
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A row of `product.imports`."""
+
+    id: int
+    owner_id: int
+    filename: str
+    sha256: str
+    encoding: str | None
+    """What its owner says it is; once it was read, what it is."""
+    is_guess: bool
+    """Whether the encoding was guessed by the names in the file."""
+    delimiter: str | None
+    header: list[str] | None
+    email_column: str | None
+    name_column: str | None
+    """One column, or several as in `{first_name} {last_name}`."""
+    skipped: list[str] | None
+    """The columns that nothing is read from."""
+    welcome: bool
+    state: State
+    landed: int
+    """Rows that were read."""
+    handed_out: int
+    """Rows for which jobs were sent."""
+    total: int | None
+    """Rows of the file; `None` until all of it was read."""
+    succeeded: int
+    failed: int
+    error: str | None
+    """Why it failed as a whole."""
+    created_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.ended_at is not None
+
+    @property
+    def layout(self) -> Layout:
+        """How it is to be read; what was guessed is guessed, and judged, again."""
+        encoding = None if self.is_guess else self.encoding
+        return Layout(encoding, self.email_column, self.name_column)
+
+    @property
+    def steps(self) -> int:
+        """A number that grows as long as anything is done for it."""
+        return self.landed + self.handed_out + self.succeeded + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of rows that were open."""
+
+    users: list[int]
+    """Ids of those who are new."""
+    failed: int
+
+    def __add__(self, other: "Ended") -> "Ended":
+        """Put both together."""
+        return Ended(self.users + other.users, self.failed + other.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that follow one another: what one job makes users of."""
+
+    import_id: int
+    first: int
+    count: int
+
+    @property
+    def values(self) -> dict[str, int]:
+        """As statements name them; `end` is behind the last."""
+        return {"id": self.import_id, "first": self.first, "end": self.first + self.count}
+
+
+def create(
+    conn: Connection,
+    owner_id: int,
+    filename: str,
+    sha256: str,
+    *,
+    layout: Layout = AS_FOUND,
+    welcome: bool = False,
+    again: bool = False,
+) -> int:
+    """Store that a user hands in a content, which `blobs.keep` has; return the import's id.
+
+    Raises `AlreadyImportedError` for one that this user has handed in and that could be read, but
+    with `again`, and `RecordMissing` where there is no such user.
+    """
+    query = """
+        INSERT INTO product.imports (
+            owner_id, filename, sha256, encoding, email_column, name_column, welcome, again)
+        VALUES (
+            %(owner_id)s, %(filename)s, %(sha256)s, %(encoding)s, %(email_column)s,
+            %(name_column)s, %(welcome)s, %(again)s)
+            ON CONFLICT (owner_id, sha256) WHERE state <> 'failed' AND NOT again DO NOTHING
+        RETURNING id
+    """
+    row = {
+        "owner_id": owner_id,
+        "filename": named(filename),
+        "sha256": sha256,
+        "encoding": layout.encoding,
+        "email_column": layout.email,
+        "name_column": layout.name,
+        "welcome": welcome,
+        "again": again,
+    }
+    in_the_way = """
+        SELECT id, state, created_at FROM product.imports
+         WHERE owner_id = %(owner_id)s AND sha256 = %(sha256)s AND state <> 'failed' AND NOT again
+    """
+    while True:  # where the other one fails between the two statements
+        try:
+            with db.savepoint(conn):
+                found = conn.execute(query, row).fetchone()
+        except ForeignKeyViolation as err:
+            if err.diag.constraint_name == "imports_owner_id_fkey":
+                raise RecordMissing("user", owner_id) from None
+            raise
+        if found is not None:
+            return int(found[0])
+        if (other := conn.execute(in_the_way, row).fetchone()) is not None:
+            raise AlreadyImportedError(*other)
+
+
+def find(conn: Connection, import_id: int) -> Import:
+    """Return an import; raises `RecordMissing` when there is none."""
+    return _import(conn, ONE, import_id)
+
+
+def every(conn: Connection, limit: int, *, before: int | None = None) -> list[Import]:
+    """Return imports, the latest first; those before the id `before`, when it is given."""
+    query = """
+         WHERE %(before)s::bigint IS NULL OR id < %(before)s
+         ORDER BY id DESC
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=class_row(Import)) as cur:
+        return cur.execute(EACH + query, {"before": before, "limit": limit}).fetchall()
+
+
+def lock(conn: Connection, import_id: int) -> Import:
+    """Return an import as it is until the transaction ends; raises `RecordMissing`."""
+    return _import(conn, ONE + "FOR NO KEY UPDATE", import_id)
+
+
+def hold(conn: Connection, import_id: int) -> Import:
+    """Return an import, locked against deletion until the transaction ends; raises `RecordMissing`.
+
+    Whose rows are worked on: who deletes it would wait for them, and its rows' end for it.
+    """
+    return _import(conn, ONE + "FOR KEY SHARE", import_id)
+
+
+def describe(conn: Connection, import_id: int, encoding: Encoding, table: Table) -> None:
+    """Note how the file of an import is read, for its owner and for the list of failed rows."""
+    query = """
+        UPDATE product.imports
+           SET encoding = %(encoding)s, is_guess = is_guess OR %(is_guess)s,
+               delimiter = %(delimiter)s, header = %(header)s, email_column = %(email)s,
+               name_column = %(name)s, skipped = %(skipped)s
+         WHERE id = %(id)s AND state = 'pending'
+    """
+    values = {
+        "id": import_id,
+        "encoding": encoding.label,
+        "is_guess": encoding.is_guess,
+        "delimiter": table.delimiter,
+        "header": _storable(table.header.names),
+        "email": table.header.layout.email,
+        "name": table.header.layout.name,
+        "skipped": _storable(table.header.skipped),
+    }
+    conn.execute(query, values)
+
+
+def begin(conn: Connection, import_id: int) -> None:
+    """Note that all of the file was read; without a row in it that is all there is to do."""
+    query = """
+        UPDATE product.imports
+           SET total = landed,
+               state = CASE WHEN landed = 0 THEN 'completed' ELSE 'processing' END,
+               ended_at = CASE WHEN landed = 0 THEN jobs.now() END
+         WHERE id = %s AND state = 'pending'
+        RETURNING id, state, owner_id, succeeded, failed
+    """
+    _tell_if_completed(conn, conn.execute(query, (import_id,)).fetchone())
+
+
+def hand_out(conn: Connection, import_id: int, size: int, most: int) -> list[Part]:
+    """Return the next rows for which jobs are to be sent, `size` each, at most so many.
+
+    The caller sends them in the same transaction, and asks again until there are none.
+    """
+    found = lock(conn, import_id)
+    if found.state != "processing":
+        return []
+    end = min(found.landed, found.handed_out + size * most)
+    parts = [
+        Part(import_id, after + 1, min(size, end - after))
+        for after in range(found.handed_out, end, size)
+    ]
+    query = "UPDATE product.imports SET handed_out = %s WHERE id = %s"
+    conn.execute(query, (end, import_id))
+    return parts
+
+
+def count(conn: Connection, import_id: int, ended: Ended) -> None:
+    """Add rows that have ended in this transaction; the last complete the import.
+
+    It holds up all others of this import, so it comes last.
+    """
+    query = """
+        UPDATE product.imports
+           SET succeeded = succeeded + %(succeeded)s,
+               failed = failed + %(failed)s,
+               state = CASE WHEN succeeded + failed + %(ended)s = total
+                            THEN 'completed' ELSE state END,
+               ended_at = CASE WHEN succeeded + failed + %(ended)s = total THEN jobs.now() END
+         WHERE id = %(id)s AND state = 'processing'
+        RETURNING id, state, owner_id, succeeded, failed
+    """
+    values = {
+        "id": import_id,
+        "succeeded": len(ended.users),
+        "failed": ended.failed,
+        "ended": len(ended.users) + ended.failed,
+    }
+    _tell_if_completed(conn, conn.execute(query, values).fetchone())
+
+
+def fail(conn: Connection, import_id: int, error: str) -> bool:
+    """End an import none of whose rows has become a user; return whether this ended it."""
+    query = """
+        UPDATE product.imports
+           SET state = 'failed', error = %(error)s, ended_at = jobs.now(), landed = 0
+         WHERE id = %(id)s AND state = 'pending'
+        RETURNING owner_id
+    """
+    found = conn.execute(query, {"id": import_id, "error": error}).fetchone()
+    if found is None:
+        return False
+    conn.execute("DELETE FROM product.import_rows WHERE import_id = %s", (import_id,))
+    _tell(conn, found[0], "import_failed", {"import_id": import_id, "error": error})
+    return True
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete imports that ended so long ago, with their rows, at most `limit`; return how many.
+
+    Users who came with them stay.
+    """
+    query = """
+        DELETE FROM product.imports
+         WHERE id IN (
+               SELECT id FROM product.imports
+                WHERE ended_at < jobs.now() - %(older_than)s
+                ORDER BY ended_at
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def forgotten(conn: Connection, older_than: timedelta) -> list[int]:
+    """Return the ids of imports that began so long ago and are not over."""
+    query = """
+        SELECT id FROM product.imports
+         WHERE ended_at IS NULL AND created_at < jobs.now() - %s
+         ORDER BY id
+    """
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        return cur.execute(query, (older_than,)).fetchall()
+
+
+def _tell_if_completed(conn: Connection, found: tuple[Any, ...] | None) -> None:
+    if found is not None and found[1] == "completed":
+        import_id, _, owner_id, succeeded, failed = found
+        data = {"import_id": import_id, "succeeded": succeeded, "failed": failed}
+        _tell(conn, owner_id, "import_completed", data)
+
+
+def _tell(conn: Connection, owner_id: int, event: str, data: dict[str, object]) -> None:
+    notifications.tell(conn, owner_id, event, data, key=f"{event}:{data['import_id']}")
+
+
+def _import(conn: Connection, query: LiteralString, import_id: int) -> Import:
+    with conn.cursor(row_factory=class_row(Import)) as cur:
+        found = cur.execute(query, (import_id,)).fetchone()
+    if found is None:
+        raise RecordMissing("import", import_id)
+    return found
+
+
+def _storable(names: Sequence[str]) -> list[str]:
+    return [name.replace("\0", "\ufffd") for name in names]

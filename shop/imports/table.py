@@ -1,0 +1,150 @@
+"""The records of a CSV, each with the line in which it begins, in bounded memory."""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from shop.imports.errors import ImportRefusedError
+from shop.imports.header import Header, delimiter_of
+from shop.imports.layout import AS_FOUND, Layout
+from shop.imports.quotes import where
+
+LONGEST_ROW = 1 << 20
+"""Characters; a longer one is of no table of people, and would fill the memory."""
+MARK = "\ufeff"
+MORE_FIELDS = 10
+"""So many of those that the header does not name are kept of a row."""
+_SEPARATOR = re.compile(r'sep=([^\r\n"])[\r\n]*', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record after the header."""
+
+    number: int
+    """From 1."""
+    line: int
+    """In which it begins, from 1."""
+    fields: list[str]
+    width: int
+    """How many fields it has, more than are kept or not."""
+    filled: int
+    """How many up to the last that is not empty."""
+
+
+class Table:
+    """A CSV whose first line that is not blank names its columns."""
+
+    def __init__(self, text: TextIO, layout: Layout = AS_FOUND) -> None:
+        """Read the header of what was opened with `newline=""`. Raises `ImportRefusedError`."""
+        self._lines = _Lines(text)
+        first = self._lines.first()
+        named = _SEPARATOR.fullmatch(first)  # Excel's own way to say it
+        if named is None:
+            self._lines.go_back()
+        self.delimiter = named[1] if named else delimiter_of(first, layout)
+        # Many programs write a blank behind the comma, and a quotation mark is the first after it.
+        self._reader = csv.reader(
+            self._lines, delimiter=self.delimiter, skipinitialspace=True, strict=True
+        )
+        self._named: Header | None = None
+        line, fields = self._record() or (1, [])
+        self.header = self._named = Header.of(fields, line, layout)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the records in their order. Raises `ImportRefusedError`."""
+        number, most = 0, len(self.header.names) + MORE_FIELDS
+        while found := self._record():
+            number += 1
+            line, fields = found
+            yield Row(number, line, fields[:most], len(fields), _filled(fields))
+
+    def _record(self) -> tuple[int, list[str]] | None:
+        """Read the next with a cell that is not blank; return where it begins, and its fields."""
+        while True:
+            self._lines.forget()
+            try:
+                fields = next(self._reader, None)
+            except csv.Error as err:
+                raise self._refusal(str(err)) from None
+            if fields is None:
+                return None
+            if any(map(str.strip, fields)):
+                return self._lines.begin, fields
+
+    def _refusal(self, said: str) -> ImportRefusedError:
+        """Say where and why a record cannot be read."""
+        limit = csv.field_size_limit()
+        place = where("".join(self._lines.record), self.delimiter, limit)
+        column = self._named.column(place.index) if self._named else str(place.index + 1)
+        if place.is_open:
+            reason = "a quotation mark opens here and is not closed"
+            reason += f" within {limit} characters" if "limit" in said else ""
+        elif "limit" in said:
+            reason = f"the field has more than {limit} characters"
+        else:
+            reason = "a quotation mark is followed by text; write two of them inside a field"
+        line = self._lines.begin + place.lines_before
+        return ImportRefusedError(reason, line=line, column=f"column {column}")
+
+
+def _filled(fields: list[str]) -> int:
+    """Count fields without the empty ones at the end, which spreadsheets write by the dozen."""
+    filled = len(fields)
+    while filled and not fields[filled - 1].strip():
+        filled -= 1
+    return filled
+
+
+class _Lines:
+    """The lines of a text with their ends, of which those of one record are kept."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._read = 0
+        self._back: str | None = None
+        self._size = 0
+        self.record: list[str] = []
+        """Those since `forget`."""
+
+    @property
+    def begin(self) -> int:
+        """The number, from 1, of the first line of the record."""
+        return self._read - len(self.record) + 1
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line, self._back = self._back or self._text.readline(LONGEST_ROW), None
+        if not line:
+            raise StopIteration
+        self._read += 1
+        self._size += len(line)
+        if self._size >= LONGEST_ROW:
+            raise ImportRefusedError(
+                f"the row has {LONGEST_ROW} characters and more; is it a CSV?", line=self.begin - 1
+            )
+        line = line.removeprefix(MARK) if self._read == 1 else line
+        self.record.append(line)
+        return line
+
+    def first(self) -> str:
+        """Read on to a line that is not blank. Raises `ImportRefusedError` where there is none."""
+        for line in self:
+            if line.strip():
+                return line
+        raise ImportRefusedError("the file has nothing but blank lines")
+
+    def go_back(self) -> None:
+        """Let the line that was read last be read again."""
+        self._back = self.record.pop()
+        self._read -= 1
+        self._size -= len(self._back)
+
+    def forget(self) -> None:
+        """Begin a record."""
+        self.record.clear()
+        self._size = 0

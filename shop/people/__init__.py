@@ -1,0 +1,39 @@
+"""The people of the product: who they are and how far each has come."""
+
+from shop.people.errors import (
+    AddressTakenError,
+    InvalidAddressError,
+    InvalidNameError,
+    PersonError,
+    UnsubscribeTokenError,
+)
+from shop.people.users import (
+    User,
+    activate,
+    admins,
+    create,
+    find,
+    find_each,
+    mark_welcomed,
+    unsubscribe,
+    wants_reminder,
+    with_address,
+)
+
+__all__ = [
+    "AddressTakenError",
+    "InvalidAddressError",
+    "InvalidNameError",
+    "PersonError",
+    "UnsubscribeTokenError",
+    "User",
+    "activate",
+    "admins",
+    "create",
+    "find",
+    "find_each",
+    "mark_welcomed",
+    "unsubscribe",
+    "wants_reminder",
+    "with_address",
+]

@@ -1,0 +1,149 @@
+"""The people of the product, and how far each has come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+
+from psycopg.rows import class_row
+
+from shop.people import addresses, names
+from shop.people.errors import AddressTakenError
+from workshed.db import Connection
+from workshed.jobs import RecordMissing
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A row of `product.users`."""
+
+    id: int
+    name: str
+    email: str
+    created_at: datetime
+    welcomed_at: datetime | None
+    activated_at: datetime | None
+    unsubscribed_at: datetime | None
+    reminder_id: str | None
+
+
+def wants_reminder(user: User) -> bool:
+    """Whether a reminder still makes sense: welcomed, not active yet, and not unsubscribed."""
+    return bool(user.welcomed_at and not user.activated_at and not user.unsubscribed_at)
+
+
+def create(conn: Connection, *, name: str, email: str) -> User:
+    """Store a person.
+
+    Raises `InvalidNameError`, `InvalidAddressError` or `AddressTakenError`; the transaction can go
+    on after each of them.
+    """
+    query = """
+        INSERT INTO product.users (name, email)
+        VALUES (%(name)s, %(email)s)
+            ON CONFLICT (lower(email)) DO NOTHING
+        RETURNING id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+                  reminder_id
+    """
+    row = {"name": names.normalize(name), "email": addresses.normalize(email)}
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        user = cur.execute(query, row).fetchone()
+    if user is None:
+        raise AddressTakenError(row["email"])
+    return user
+
+
+def find(conn: Connection, user_id: int) -> User:
+    """Return a person; raises `RecordMissing` when there is none."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE id = %s
+    """
+    user = _user(conn, query, user_id)
+    if user is None:
+        raise RecordMissing("user", user_id)
+    return user
+
+
+def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
+    """Return people by their ids; who is not there is left out."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE id = ANY (%s)
+    """
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        return {user.id: user for user in cur.execute(query, (list(user_ids),))}
+
+
+def with_address(conn: Connection, address: str) -> User | None:
+    """Return who has an address, in whatever case; `None` for nobody."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE lower(email) = lower(%s)
+    """
+    return _user(conn, query, address)
+
+
+def admins(conn: Connection) -> list[User]:
+    """Return the admins who have activated their account, in the order in which they came."""
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE admin AND activated_at IS NOT NULL
+         ORDER BY id
+    """
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        return cur.execute(query).fetchall()
+
+
+def mark_welcomed(conn: Connection, user_id: int, reminder_id: str) -> None:
+    """Note that the welcome mail is out and which scheduled message will remind them."""
+    query = """
+        UPDATE product.users
+           SET welcomed_at = jobs.now(), reminder_id = %(reminder_id)s
+         WHERE id = %(id)s AND welcomed_at IS NULL
+    """
+    conn.execute(query, {"id": user_id, "reminder_id": reminder_id})
+
+
+def activate(conn: Connection, user_id: int) -> str | None:
+    """Note that the person is active; return the message id of the reminder to cancel, if any.
+
+    Only the first call returns one. Raises `RecordMissing`.
+    """
+    query = """
+        UPDATE product.users
+           SET activated_at = jobs.now()
+         WHERE id = %s AND activated_at IS NULL
+        RETURNING reminder_id
+    """
+    row = conn.execute(query, (user_id,)).fetchone()
+    if row is None:
+        find(conn, user_id)  # nothing new, unless there is nobody
+    return row[0] if row else None
+
+
+def unsubscribe(conn: Connection, user_id: int) -> str | None:
+    """Note that the person wants no reminders and no mails to many; else like `activate`."""
+    query = """
+        UPDATE product.users
+           SET unsubscribed_at = jobs.now()
+         WHERE id = %s AND unsubscribed_at IS NULL
+        RETURNING reminder_id
+    """
+    row = conn.execute(query, (user_id,)).fetchone()
+    if row is None:
+        find(conn, user_id)  # nothing new, unless there is nobody
+    return row[0] if row else None
+
+
+def _user(conn: Connection, query: LiteralString, value: object) -> User | None:
+    with conn.cursor(row_factory=class_row(User)) as cur:
+        return cur.execute(query, (value,)).fetchone()

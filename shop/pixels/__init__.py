@@ -1,0 +1,14 @@
+"""Making an image fit: judged, decoded, shrunk, written anew from its pixels.
+
+Runs in a child process that holds no secret. Nothing here imports more than the standard library
+and Pillow, and for a HEIC pillow-heif. What is imported with this package imports not even Pillow:
+`shop.pixels.making` does.
+"""
+
+from shop.pixels.errors import RefusedError
+from shop.pixels.wanted import CODEC, Made, Wanted
+from workshed.extras import require
+
+require("images", "PIL")
+
+__all__ = ["CODEC", "Made", "RefusedError", "Wanted"]

@@ -1,0 +1,38 @@
+"""The pages of a TIFF, a chain of directories; as their data may lie anywhere, it has no end."""
+
+import struct
+
+from shop.pixels.ends.extent import Extent, truncated
+from shop.pixels.errors import RefusedError
+
+_BIG = 43
+
+
+def extent(data: bytes) -> Extent:
+    """Return the whole file, and its pages."""
+    order = "<" if data.startswith(b"II") else ">"
+    try:
+        return Extent(len(data), _pages(data, order))
+    except struct.error:
+        raise truncated(len(data), "a directory of a TIFF") from None
+
+
+def _pages(data: bytes, order: str) -> int:
+    big = struct.unpack_from(f"{order}H", data, 2)[0] == _BIG
+    count, entry_bytes, pointer = ("Q", 20, "Q") if big else ("H", 12, "L")
+    at = struct.unpack_from(f"{order}{pointer}", data, 8 if big else 4)[0]
+    seen: set[int] = set()
+    while at:
+        if at in seen:
+            raise RefusedError(
+                f"it cannot be decoded: page {len(seen)} leads back to an earlier one"
+            )
+        seen.add(at)
+        if at >= len(data):
+            raise truncated(len(data), f"the directory of page {len(seen)}")
+        entries = struct.unpack_from(f"{order}{count}", data, at)[0]
+        at += struct.calcsize(f"{order}{count}") + entries * entry_bytes
+        if at >= len(data):
+            raise truncated(len(data), f"the directory of page {len(seen)}")
+        at = struct.unpack_from(f"{order}{pointer}", data, at)[0]
+    return len(seen)

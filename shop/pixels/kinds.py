@@ -1,0 +1,101 @@
+"""What a file holds, by its first bytes, and which names fit that."""
+
+import re
+from importlib.util import find_spec
+
+from shop.pixels.errors import RefusedError
+
+# By the names that Pillow has for its decoders.
+SUFFIXES = {
+    "AVIF": (".avif", ".avifs"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+    "JPEG": (".jfi", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".mpo"),
+    "PNG": (".apng", ".png"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+
+_BEGINNINGS = {
+    "BMP": re.compile(rb"BM"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "HEIF": re.compile(rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+}
+
+# What people take for one of them; looked for in this order.
+_OTHERS = {
+    "a PDF": re.compile(rb"%PDF-"),
+    "a ZIP file": re.compile(rb"PK\x03\x04"),
+    "a gzip file": re.compile(rb"\x1f\x8b"),
+    "a video": re.compile(rb"....ftyp|\x1aE\xdf\xa3", re.DOTALL),
+    "a PostScript file": re.compile(rb"%!PS"),
+    "a Photoshop file": re.compile(rb"8BPS"),
+    "an icon": re.compile(rb"\0\0[\1\2]\0"),
+    "a JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    "a JPEG XL": re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"),
+}
+_TEXTS = {
+    "an HTML page": re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE),
+    "an SVG": re.compile(rb"\s*<(?:svg|[?!].*<svg)[\s>:/]", re.IGNORECASE | re.DOTALL),
+    "an XML document": re.compile(rb"\s*<\?xml\b", re.IGNORECASE),
+    "a text": re.compile(rb"[^\0-\x08\x0e-\x1a\x1c-\x1f\x7f]+\Z"),
+}
+_BYTE_ORDER_MARK = re.compile(rb"\xef\xbb\xbf|\xff\xfe|\xfe\xff")
+# Where a tag that tells one text from another is looked for.
+_HEAD_BYTES = 4096
+
+
+def kind(data: bytes) -> str:
+    """Return which of the known formats a file has; raises `RefusedError`."""
+    if data[4:8] == b"ftyp" and _brands(data) & {b"avif", b"avis"}:
+        return "AVIF"
+    for name, beginning in _BEGINNINGS.items():
+        if beginning.match(data):
+            return name
+    known = ", ".join(called(name) for name in SUFFIXES if name != "HEIF" or _reads_heic())
+    raise RefusedError(f"it is {_other(data)}, not one of {known}")
+
+
+def name_problem(suffix: str, name: str) -> str | None:
+    """Say so of a file that is named for another format than `name`."""
+    suffix = suffix.lower()
+    if not suffix or suffix in SUFFIXES[name]:
+        return None
+    holds = f"{'an' if name == 'AVIF' else 'a'} {called(name)}"
+    if any(suffix in suffixes for suffixes in SUFFIXES.values()):
+        return f"it is named {suffix} and is {holds}"
+    fitting = ", ".join(SUFFIXES[name])
+    return f"it is named {suffix[:20]!a} and is {holds}, whose name ends in {fitting}"
+
+
+def called(name: str) -> str:
+    """Return the name by which people know a format."""
+    return {"HEIF": "HEIC", "WEBP": "WebP"}.get(name, name)
+
+
+def _reads_heic() -> bool:
+    return find_spec("pillow_heif") is not None
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Return what a file of boxes says it is compatible with."""
+    end = min(int.from_bytes(data[:4]), _HEAD_BYTES)
+    return {data[8:12]} | {data[at : at + 4] for at in range(16, end, 4)}
+
+
+def _other(data: bytes) -> str:
+    for name, beginning in _OTHERS.items():
+        if beginning.match(data):
+            return name
+    head = data[:_HEAD_BYTES]
+    if mark := _BYTE_ORDER_MARK.match(head):
+        head = head[mark.end() :].replace(b"\0", b"")  # what UTF-16 has beside each letter
+    for name, text in _TEXTS.items():
+        if text.match(head):
+            return name
+    return "no image that is known here"

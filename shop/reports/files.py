@@ -1,0 +1,42 @@
+"""The files of a report's mails: its chart and its CSV, each content kept once for all of them."""
+
+import logging
+from collections.abc import Callable
+
+from shop.reports import table
+from shop.reports.snapshots import Report
+from workshed import blobs
+from workshed.mail import File
+from workshed.mail.sender import sender
+from workshed.storage import storage
+
+logger = logging.getLogger(__name__)
+
+Draw = Callable[[Report], bytes]
+
+
+def of(report: Report) -> tuple[File, ...]:
+    """Keep the files of a report and return them; without its extra there is no chart."""
+    name = f"report-{report.day.date}"
+    attached = File(f"{name}.csv", "text/csv", _kept(table.written(report)))
+    draw = drawing()
+    if draw is None:
+        logger.warning("the report has no chart: pip install 'workshed[report]'")
+        return (attached,)
+    content_id = f"{name}@{sender().domain}"
+    return File(f"{name}.png", "image/png", _kept(draw(report)), content_id), attached
+
+
+def drawing() -> Draw | None:
+    """Return what draws charts, where its extra is installed: Matplotlib takes a second to load."""
+    try:
+        from shop.reports.chart import drawn  # noqa: PLC0415 -- an extra
+    except ImportError:
+        return None
+    return drawn
+
+
+def _kept(content: bytes) -> str:
+    with storage().draft() as draft:
+        draft.write(content)
+        return blobs.keep(draft).sha256

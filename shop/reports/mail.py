@@ -1,0 +1,102 @@
+"""The mails that bring a report: one to each active admin, all of them of the stored numbers."""
+
+import re
+import unicodedata
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from shop import compose, people
+from shop.reports import money
+from shop.reports.days import A_DAY, Day
+from shop.reports.numbers import Product, Sales
+from shop.reports.snapshots import Report
+from workshed.db import Connection
+from workshed.mail import File, emails
+from workshed.mail.filters import shortened
+
+KIND = "daily_report"
+"""Of each of these mails, which its date tells from others to the same person."""
+LONGEST_NAME = 80
+"""Characters of a product's name in a mail; all of it is in the CSV."""
+REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+BREAKING = ("Cc", "Zl", "Zp")
+
+
+def store(conn: Connection, report: Report, files: tuple[File, ...]) -> list[int]:
+    """Store the mail of each active admin, once however often it is asked; return their ids."""
+    found = _found(report, files)
+    return [
+        emails.store(
+            conn, compose.to(admin, KIND, about=str(report.day.date), found=found, files=files)
+        )
+        for admin in people.admins(conn)
+    ]
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete mails of reports stored so long ago that wait for nothing more; return how many."""
+    query = """
+        DELETE FROM product.emails
+         WHERE id IN (
+               SELECT id FROM product.emails
+                WHERE kind = 'daily_report' AND created_at < jobs.now() - %(older_than)s
+                  AND state NOT IN ('pending', 'sending')
+                ORDER BY created_at
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def label(name: str) -> str:
+    """Write the name of a product in one line that fits, and that reorders nothing around it."""
+    plain = REORDERING.sub("", name)
+    spaced = "".join(" " if unicodedata.category(c) in BREAKING else c for c in plain)
+    return shortened(" ".join(spaced.split()), LONGEST_NAME) or "(no name)"
+
+
+def _found(report: Report, files: tuple[File, ...]) -> dict[str, Any]:
+    """Return what the templates are given."""
+    day, numbers = report.day, report.numbers
+    return {
+        "title": f"{day.date:%A}, {day.date.day} {day.date:%B} {day.date.year}",
+        "zone": day.zone,
+        "starts_at": _clock(day.starts_at, day.zone),
+        "ends_at": _clock(day.ends_at, day.zone),
+        "length": _length(day),
+        "made_at": f"{_clock(report.made_at, day.zone)}, {day.zone}",
+        "new_users": f"{numbers.new_users:,}",
+        "active_users": f"{numbers.active_users:,}",
+        "sales": [_sales(one) for one in numbers.sales],
+        "sold": any(one.top for one in numbers.sales),
+        "chart": next((file.content_id for file in files if file.content_id), None),
+    }
+
+
+def _sales(sales: Sales) -> dict[str, Any]:
+    return {
+        "currency": sales.currency,
+        "revenue": money.grouped(sales.revenue, sales.currency),
+        "top": [_product(one, sales.currency) for one in sales.top],
+    }
+
+
+def _product(product: Product, currency: str) -> dict[str, str]:
+    return {
+        "name": label(product.name),
+        "units": f"{product.units:,}",
+        "revenue": money.grouped(product.revenue, currency),
+    }
+
+
+def _clock(instant: datetime, zone: str) -> str:
+    return f"{instant.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+
+
+def _length(day: Day) -> str:
+    """Say how long a day was whose clocks were changed; nothing of others."""
+    length = day.ends_at - day.starts_at
+    if length == A_DAY:
+        return ""
+    return f": {length / timedelta(hours=1):g} hours, since the clocks were changed"

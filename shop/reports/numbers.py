@@ -1,0 +1,193 @@
+"""The numbers of a business day, computed from users, orders and order lines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shop.reports import days
+from shop.reports.days import Day
+from workshed.db import Connection
+
+TREND = 30
+"""Days whose revenue is shown, the reported one the last of them."""
+TOP = 5
+MOST_DRAWN = 6
+"""Currencies of which a chart is drawn; one of all there are would have 40 000 pixels."""
+NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What was sold of a product on the day, in one currency."""
+
+    name: str
+    units: int
+    revenue: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """What was paid in one currency; amounts in different ones are never added."""
+
+    currency: str
+    trend: tuple[Decimal, ...]
+    """The revenue of each of thirty days, the reported one the last."""
+    top: tuple[Product, ...]
+    """The products that brought in most on the day."""
+
+    @property
+    def revenue(self) -> Decimal:
+        """That of the day."""
+        return self.trend[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """All that a report says about its day."""
+
+    new_users: int
+    """Users who were created on the day."""
+    active_users: int
+    """Users who placed an order on the day."""
+    sales: tuple[Sales, ...]
+    """Of the currency of the settings first, and of each in which anything was paid."""
+
+    @property
+    def drawn(self) -> list[Sales]:
+        """What a chart is drawn of: the first, and then what sold on the day."""
+        first, *others = self.sales
+        return [first, *sorted(others, key=lambda one: not one.revenue)][:MOST_DRAWN]
+
+
+def compute(conn: Connection, day: Day, currency: str) -> Numbers:
+    """Compute the numbers of a day; in a `db.snapshot`, so that they are all of one moment.
+
+    An order is revenue of the day on which it was paid.
+    """
+    return Numbers(_new_users(conn, day), _active_users(conn, day), _sales(conn, day, currency))
+
+
+def as_json(numbers: Numbers) -> dict[str, Any]:
+    """Write them as JSON, the decimals as strings: exactly as they are."""
+    return {
+        "new_users": numbers.new_users,
+        "active_users": numbers.active_users,
+        "sales": [
+            {
+                "currency": sales.currency,
+                "trend": [f"{amount:f}" for amount in sales.trend],
+                "top": [
+                    {"name": one.name, "units": one.units, "revenue": f"{one.revenue:f}"}
+                    for one in sales.top
+                ],
+            }
+            for sales in numbers.sales
+        ],
+    }
+
+
+def from_json(stored: Mapping[str, Any]) -> Numbers:
+    """Read what `as_json` wrote."""
+    return Numbers(
+        stored["new_users"],
+        stored["active_users"],
+        tuple(
+            Sales(
+                sales["currency"],
+                tuple(map(Decimal, sales["trend"])),
+                tuple(
+                    Product(one["name"], one["units"], Decimal(one["revenue"]))
+                    for one in sales["top"]
+                ),
+            )
+            for sales in stored["sales"]
+        ),
+    )
+
+
+def _new_users(conn: Connection, day: Day) -> int:
+    query = """
+        SELECT count(*)
+          FROM product.users
+         WHERE created_at >= %(starts_at)s AND created_at < %(ends_at)s
+    """
+    return _count(conn.execute(query, _span(day)).fetchone())
+
+
+def _active_users(conn: Connection, day: Day) -> int:
+    query = """
+        SELECT count(DISTINCT user_id)
+          FROM product.orders
+         WHERE placed_at >= %(starts_at)s AND placed_at < %(ends_at)s
+    """
+    return _count(conn.execute(query, _span(day)).fetchone())
+
+
+def _sales(conn: Connection, day: Day, currency: str) -> tuple[Sales, ...]:
+    trends, tops = _trends(conn, day), _tops(conn, day)
+    unsold = (NOTHING,) * TREND
+    return tuple(
+        Sales(code, tuple(trends.get(code, unsold)), tuple(tops.get(code, ())))
+        for code in [currency, *sorted(trends.keys() - {currency})]
+    )
+
+
+def _trends(conn: Connection, day: Day) -> dict[str, Sequence[Decimal]]:
+    """Return the revenue of each day of the trend, by currency."""
+    query = """
+        SELECT o.currency, width_bucket(o.paid_at, %(starts)s::timestamptz[]),
+               sum(l.quantity * l.unit_price)
+          FROM product.orders AS o
+          JOIN product.order_lines AS l ON l.order_id = o.id
+         WHERE o.paid_at >= %(first)s AND o.paid_at < %(ends_at)s
+         GROUP BY 1, 2
+    """
+    starts = [days.start(date, day.zone) for date in days.up_to(day.date, TREND)]
+    values = {"starts": starts, "first": starts[0], "ends_at": day.ends_at}
+    found: dict[str, list[Decimal]] = {}
+    for code, number, amount in conn.execute(query, values):
+        found.setdefault(code, [NOTHING] * TREND)[number - 1] = amount
+    return dict(found)
+
+
+def _tops(conn: Connection, day: Day) -> dict[str, Sequence[Product]]:
+    """Return the products that brought in most on the day, by currency.
+
+    Names are compared by their characters' numbers, which is the same in every database.
+    """
+    query = """
+        WITH sold AS (
+            SELECT o.currency, l.product_id, sum(l.quantity) AS units,
+                   sum(l.quantity * l.unit_price) AS revenue
+              FROM product.orders AS o
+              JOIN product.order_lines AS l ON l.order_id = o.id
+             WHERE o.paid_at >= %(starts_at)s AND o.paid_at < %(ends_at)s
+             GROUP BY 1, 2
+        ), ranked AS (
+            SELECT s.currency, p.name, s.units, s.revenue,
+                   row_number() OVER (
+                       PARTITION BY s.currency
+                       ORDER BY s.revenue DESC, s.units DESC, p.name COLLATE "C", p.id
+                   ) AS place
+              FROM sold AS s
+              JOIN product.products AS p ON p.id = s.product_id
+        )
+        SELECT currency, name, units, revenue
+          FROM ranked
+         WHERE place <= %(top)s
+         ORDER BY currency, place
+    """
+    found: dict[str, list[Product]] = {}
+    for code, *product in conn.execute(query, {**_span(day), "top": TOP}):
+        found.setdefault(code, []).append(Product(*product))
+    return dict(found)
+
+
+def _span(day: Day) -> dict[str, object]:
+    return {"starts_at": day.starts_at, "ends_at": day.ends_at}
+
+
+def _count(row: tuple[int] | None) -> int:
+    assert row is not None  # noqa: S101 -- one row by construction
+    return row[0]

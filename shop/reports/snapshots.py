@@ -1,0 +1,105 @@
+"""The report of each day as it was first made: stored once, and never changed."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from shop.reports import numbers
+from shop.reports.days import Day
+from shop.reports.numbers import Numbers
+from workshed import db
+from workshed.db import Connection
+from workshed.settings import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A row of `product.daily_report_snapshots`."""
+
+    day: Day
+    numbers: Numbers
+    made_at: datetime
+
+
+def of(day: Day) -> Report:
+    """Return the report of a day: the stored one, or a new one that is stored.
+
+    Of copies that compute it at the same time one stores it, and all return that one.
+    """
+    with db.transaction() as conn:
+        found = find(conn, day.date)
+    if found is not None:
+        return found
+    with db.snapshot() as conn:
+        fresh = numbers.compute(conn, day, settings().report_currency)
+    with db.transaction() as conn:
+        store(conn, day, fresh)
+        found = find(conn, day.date)
+    assert found is not None  # noqa: S101 -- one was stored, and none of this age is deleted
+    return found
+
+
+def find(conn: Connection, of: date) -> Report | None:
+    """Return the report of a date; `None` where it was not made."""
+    query = """
+        SELECT business_date, zone, starts_at, ends_at, numbers, made_at
+          FROM product.daily_report_snapshots
+         WHERE business_date = %s
+    """
+    with conn.cursor(row_factory=dict_row) as cur:
+        row = cur.execute(query, (of,)).fetchone()
+    return None if row is None else _report(row)
+
+
+def every(conn: Connection, limit: int, *, before: date | None = None) -> list[Report]:
+    """Return reports, that of the latest day first; those of days before one, if it is given."""
+    query = """
+        SELECT business_date, zone, starts_at, ends_at, numbers, made_at
+          FROM product.daily_report_snapshots
+         WHERE %(before)s::date IS NULL OR business_date < %(before)s
+         ORDER BY business_date DESC
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=dict_row) as cur:
+        rows = cur.execute(query, {"before": before, "limit": limit}).fetchall()
+    return [_report(row) for row in rows]
+
+
+def store(conn: Connection, day: Day, fresh: Numbers) -> None:
+    """Store the numbers of a day, unless it has a report; waits for whoever is about to commit."""
+    query = """
+        INSERT INTO product.daily_report_snapshots
+               (business_date, zone, starts_at, ends_at, numbers)
+        VALUES (%(date)s, %(zone)s, %(starts_at)s, %(ends_at)s, %(numbers)s)
+            ON CONFLICT (business_date) DO NOTHING
+    """
+    row = {
+        "date": day.date,
+        "zone": day.zone,
+        "starts_at": day.starts_at,
+        "ends_at": day.ends_at,
+        "numbers": Jsonb(numbers.as_json(fresh)),
+    }
+    conn.execute(query, row)
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete reports that were made so long ago, at most `limit`; return how many."""
+    query = """
+        DELETE FROM product.daily_report_snapshots
+         WHERE business_date IN (
+               SELECT business_date FROM product.daily_report_snapshots
+                WHERE made_at < jobs.now() - %(older_than)s
+                ORDER BY made_at
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def _report(row: dict[str, Any]) -> Report:
+    day = Day(row["business_date"], row["zone"], row["starts_at"], row["ends_at"])
+    return Report(day, numbers.from_json(row["numbers"]), row["made_at"])

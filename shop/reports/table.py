@@ -1,0 +1,42 @@
+"""The numbers of a report as a CSV: one value a row, so that programs can add them up."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from shop.reports import days, money
+from shop.reports.numbers import TREND, Sales
+from shop.reports.snapshots import Report
+from shop.spreadsheet_safety import shielded
+
+HEADER = ("date", "measure", "item", "currency", "value")
+
+
+def written(report: Report) -> bytes:
+    """Write it as spreadsheets read it: in UTF-8 that says so."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(HEADER)
+    writer.writerows(_rows(report))
+    return out.getvalue().encode("utf-8-sig")
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str, str, str, object]]:
+    """Yield what is of the day, and then the revenue of the days before it."""
+    of, numbers = str(report.day.date), report.numbers
+    yield of, "new users", "", "", numbers.new_users
+    yield of, "active users", "", "", numbers.active_users
+    for sales in numbers.sales:
+        yield of, "revenue", "", sales.currency, money.plain(sales.revenue, sales.currency)
+        for product in sales.top:
+            item, code = shielded(product.name), sales.currency
+            yield of, "units of product", item, code, product.units
+            yield of, "revenue of product", item, code, money.plain(product.revenue, code)
+    for sales in numbers.sales:
+        yield from _trend(report, sales)
+
+
+def _trend(report: Report, sales: Sales) -> Iterator[tuple[str, str, str, str, object]]:
+    dates = days.up_to(report.day.date, TREND)
+    for date, amount in list(zip(dates, sales.trend, strict=True))[:-1]:
+        yield str(date), "revenue", "", sales.currency, money.plain(amount, sales.currency)

@@ -1,0 +1,45 @@
+"""Delete what the shipped jobs have kept for long enough, in small batches."""
+
+from datetime import timedelta
+
+from shop import campaigns, imports, sync
+from workshed import blobs, db, notifications, tables
+from workshed.jobs import retention
+from workshed.jobs.current import checkpoint
+from workshed.settings import Settings
+from workshed.storage import storage
+
+BATCH = 100
+
+
+def prune(config: Settings) -> dict[str, int]:
+    """Delete all of it, and return how many of each; none where the product has no tables.
+
+    Imports, and variants of what nobody holds any more, go before the contents that they refer to.
+    """
+    if not is_there():
+        return {}
+    return {
+        "notifications": retention.all_of(notifications.prune, config.notification_retention),
+        "changes of sources": retention.all_of(sync.prune, config.sync_retention),
+        "rows of campaigns": retention.all_of(campaigns.prune, config.campaign_retention),
+        "imports": retention.all_of(imports.prune, config.import_retention),
+        "variants": retention.all_of(blobs.forget_variants, config.blob_grace),
+        "contents": _contents(config.blob_grace),
+        "drafts of contents": storage().stale_drafts(config.blob_grace),
+    }
+
+
+def is_there() -> bool:
+    """Tell whether the product has tables: who brings actors of their own needs none."""
+    with db.transaction() as conn:
+        return tables.has(conn, "blobs")
+
+
+def _contents(older_than: timedelta) -> int:
+    total, deleted = 0, BATCH
+    while deleted == BATCH:
+        checkpoint()
+        deleted = blobs.sweep(older_than, BATCH)
+        total += deleted
+    return total

@@ -1,0 +1,34 @@
+"""What is fetched from the APIs of others: asked with care, and written once."""
+
+from shop.sync.errors import SourceBusyError, SourceError
+from shop.sync.listing import Landed, land, read, turn
+from shop.sync.old import prune
+from shop.sync.records import fetch, write
+from shop.sync.runs import died, failed
+from shop.sync.skipping import SkippedItem
+from shop.sync.skipping import every as skipped
+from shop.sync.sources import Source, add, admit, counts, find, names, release, remove
+
+__all__ = [
+    "Landed",
+    "SkippedItem",
+    "Source",
+    "SourceBusyError",
+    "SourceError",
+    "add",
+    "admit",
+    "counts",
+    "died",
+    "failed",
+    "fetch",
+    "find",
+    "land",
+    "names",
+    "prune",
+    "read",
+    "release",
+    "remove",
+    "skipped",
+    "turn",
+    "write",
+]

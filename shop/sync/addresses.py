@@ -1,0 +1,70 @@
+"""Where a source is: resolved once, judged, and then kept to.
+
+A name that is allowed may be made to lead to an address inside: what is asked there, the cloud's
+metadata or a database, trusts whoever comes from here. So the address is what is judged, and the
+connection goes to the address that was judged, whatever the name leads to a moment later.
+"""
+
+import socket
+from ipaddress import IPv4Address, ip_address, ip_network
+
+from shop.sync.errors import ForbiddenAddressError, SourceUnreachableError
+from workshed.origins import Address, Allowed, origin_of, parse
+
+NAT64 = ip_network("64:ff9b::/96")
+
+
+def allowed(source: str, url: str, origins: str) -> Allowed:
+    """Return what the setting says of a URL's origin; raises `ForbiddenAddressError`."""
+    try:
+        origin = origin_of(url)
+    except ValueError as err:
+        raise ForbiddenAddressError(source, str(err)) from None
+    for one in parse(origins):
+        if one.origin == origin:
+            return one
+    raise ForbiddenAddressError(
+        source, f"{origin} may not be asked: WORKSHED_SYNC_ORIGINS does not name it"
+    )
+
+
+def resolve(source: str, where: Allowed) -> list[str]:
+    """Return the addresses of an origin, all of which it may have.
+
+    Raises `ForbiddenAddressError` where one of them is elsewhere, since who answers for the name is
+    then not to be trusted with the others, and `SourceUnreachableError` where it has none.
+    """
+    found = _addresses(source, where)
+    for address in found:
+        if not where.holds(_plain(address)):
+            place = where.network or "the public Internet"
+            raise ForbiddenAddressError(
+                source,
+                f"{where.origin.host} leads to {address}, which is not in {place}; a host inside "
+                f"is allowed as {where.origin}=NETWORK",
+            )
+    return [str(address) for address in found]
+
+
+def _addresses(source: str, where: Allowed) -> list[Address]:
+    origin = where.origin
+    if origin.address is not None:
+        return [origin.address]
+    try:
+        answers = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    except OSError as err:
+        raise SourceUnreachableError(source, f"{origin.host} has no address: {err}") from err
+    texts = dict.fromkeys(str(address[0]) for *_, address in answers)
+    return [ip_address(text) for text in texts]
+
+
+def _plain(address: Address) -> Address:
+    """Return the address that a packet goes to: some of IPv6 are an IPv4 one in other clothes."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address.teredo:
+        inner = address.teredo[1]
+    return inner or address

@@ -1,0 +1,182 @@
+"""What a source answers, as it was agreed; anything else is a `WrongAnswerError`.
+
+`GET /records?cursor=…` is a page of the listing, `{"items": [{"id", "version"}], "next", "total"}`:
+`next` is the cursor of the next page; null or empty, this is the last one. `total` is how many
+records the whole listing has; null, nobody knows. An item of another form is
+skipped, so that one record keeps no other away.
+`GET /records/ID` is `{"id", "version", "name", "data": {}, "associations": [{"kind", "id"}]}`.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from shop.sync.errors import WrongAnswerError
+
+Version = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+ID = r"^[._~-]*[A-Za-z0-9][A-Za-z0-9._~-]*$"
+"""It is a part of a path: nothing that means something there, and not only dots."""
+
+
+def _as_text(value: object) -> object:
+    """Take the integers that most sources count their records by."""
+    return str(value) if type(value) is int else value
+
+
+Id = Annotated[str, BeforeValidator(_as_text), Field(pattern=ID, max_length=100)]
+LONGEST_SHOWN = 200
+"""Characters of an item that is skipped."""
+Short = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Answer(BaseModel):
+    """What it has besides is left unread: a source may grow."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Item(Answer):
+    """A record as a listing names it."""
+
+    id: Id
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An item of a listing that cannot be synced."""
+
+    item: str
+    """What stood there, as JSON, or the beginning of it."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing."""
+
+    items: tuple[Item, ...]
+    next: str | None
+    """The cursor of the next page; `None`: this is the last one."""
+    total: int | None
+    """`None`: the source does not say."""
+    skipped: tuple[Skipped, ...] = ()
+
+
+class _Page(Answer):
+    """A page before its items are judged."""
+
+    items: tuple[Any, ...]
+    next: Annotated[str, Field(max_length=1000)] | None
+    total: Annotated[int, Field(strict=True, ge=0)] | None
+
+
+class Association(Answer):
+    """Another record that this one has something to do with."""
+
+    kind: Short
+    id: Id
+
+
+class Record(Answer):
+    """A record with all that belongs to it."""
+
+    id: Id
+    version: Version
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    data: dict[str, Any]
+    associations: tuple[Association, ...]
+
+
+Kind = TypeVar("Kind", bound=Answer)
+
+_ids = TypeAdapter(Id)
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a record may have this id."""
+    try:
+        _ids.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def page(source: str, answer: object) -> Page:
+    """Judge a page of a listing; what is wrong with an item skips that one alone."""
+    found = _judged(_Page, source, answer, of=("next",))
+    items: list[Item] = []
+    skipped: list[Skipped] = []
+    for one in found.items:
+        try:
+            items.append(_judged(Item, source, one))
+        except WrongAnswerError as err:
+            skipped.append(Skipped(_shown(one), err.reason))
+    return Page(tuple(items), found.next or None, found.total, tuple(skipped))
+
+
+def record(source: str, external_id: str, answer: object) -> Record:
+    """Judge a record."""
+    found = _judged(Record, source, answer)
+    if found.id != external_id:
+        raise WrongAnswerError(source, f"asked for {external_id!r}, it answers with {found.id!r}")
+    return found
+
+
+def _judged(kind: type[Kind], source: str, answer: object, of: Sequence[str] | None = None) -> Kind:
+    """Judge an answer, or these fields `of` it where the rest is judged by itself."""
+    try:
+        found = kind.model_validate(answer)
+        stored = answer if of is None else [getattr(found, name) for name in of]
+        unstorable = next((value for value in _leaves(stored) if not _is_storable(value)), None)
+    except ValidationError as err:
+        first, *_ = err.errors(include_input=False, include_url=False)
+        place = ".".join(str(part) for part in first["loc"])
+        raise WrongAnswerError(
+            source, f"not as agreed: {place or 'answer'}: {first['msg']}"
+        ) from err
+    except RecursionError as err:
+        raise WrongAnswerError(source, "not as agreed: too deep") from err
+    if unstorable is not None:
+        raise WrongAnswerError(source, f"no database can hold {unstorable!r:.100}")
+    return found
+
+
+def _shown(item: object) -> str:
+    """Return the beginning of an item as JSON, in ASCII; PostgreSQL takes any of it."""
+    try:
+        return json.dumps(item, sort_keys=True)[:LONGEST_SHOWN]
+    except RecursionError:
+        return "(too deep)"
+
+
+def _leaves(value: object) -> Iterator[str | float]:
+    """Yield each text and number in a value of JSON, names too."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield name
+                yield from _leaves(inner)
+        case list():
+            for inner in value:
+                yield from _leaves(inner)
+        case str() | float():
+            yield value
+
+
+def _is_storable(value: str | float) -> bool:
+    """Tell whether PostgreSQL takes it: no NUL, no half of a character, no infinity."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -1,0 +1,262 @@
+"""Ask a source, and make of whatever it does an answer in JSON or a `SourceError`."""
+
+import json
+import ssl
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urljoin
+
+from workshed.extras import needed
+
+with needed("sync"):
+    import httpx2
+
+from shop.sync import addresses
+from shop.sync.errors import (
+    CertificateError,
+    ForeignRedirectError,
+    OversizedAnswerError,
+    RefusedRequestError,
+    SourceBusyError,
+    SourceError,
+    SourceFailedError,
+    SourceTimeoutError,
+    SourceUnreachableError,
+    TruncatedAnswerError,
+    WrongAnswerError,
+)
+from shop.sync.pinned import Transport, Until
+from shop.sync.retry_after import delay_of
+from workshed.metrics import meters
+from workshed.origins import origin_of
+from workshed.settings import Settings, settings
+
+STEPS = 6
+"""An exchange may take so many times what one reply may."""
+MOST_REDIRECTS = 3
+MOST_SHOWN = 200
+"""Characters of an answer that its error quotes."""
+
+OK, MOVED, TOO_MANY, UNAVAILABLE = 200, range(300, 400), 429, 503
+PASSING = (408, 425)
+SERVER_ERRORS = range(500, 600)
+
+GZIP = b"\x1f\x8b"
+"""How each member of a body in gzip begins."""
+OPENED = (b"{", b"[")
+CLOSED = ((b"{", b"}"), (b"[", b"]"))
+CUT = "its answer ends in the middle"
+
+
+def ask(source: str, url: str, path: str, **params: str) -> Any:
+    """Return what a source answers, from JSON; raises a `SourceError`. Counted by its outcome."""
+    try:
+        with Client(source, url) as client:
+            found = client.get(path, params)
+    except SourceError as err:
+        meters.SYNC_REQUESTS.add(source, err.verdict)
+        raise
+    meters.SYNC_REQUESTS.add(source, "answered")
+    return found
+
+
+class Client:
+    """Asks one source, at addresses that were resolved and judged once.
+
+    Nothing of the environment is used: no proxy, no `.netrc`.
+    """
+
+    def __init__(self, source: str, url: str) -> None:
+        """Open nothing; raises `ForbiddenAddressError` or `SourceUnreachableError`."""
+        config = settings()
+        self._source = source
+        self._url = url.rstrip("/")
+        self._most_bytes = config.sync_max_bytes
+        self._step_s = config.sync_timeout.total_seconds()
+        where = addresses.allowed(source, url, config.sync_origins)
+        self._origin = where.origin
+        self._until = Until()
+        self._client = httpx2.Client(
+            transport=Transport(
+                addresses.resolve(source, where), trust(config.sync_ca_file), self._until
+            ),
+            headers=_headers(config, source),
+            timeout=self._step_s,
+            follow_redirects=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Be there to be asked."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def get(self, path: str, params: dict[str, str]) -> Any:
+        """Return its answer, redirects on the same server followed; raises a `SourceError`."""
+        self._until.start(STEPS * self._step_s)
+        url = str(httpx2.URL(f"{self._url}/{path}", params=params))
+        with self._translated():
+            for _ in range(MOST_REDIRECTS + 1):
+                with self._client.stream("GET", url) as response:
+                    if response.status_code not in MOVED:
+                        return self._read(response)
+                    url = self._elsewhere(url, response)
+        raise WrongAnswerError(self._source, f"more than {MOST_REDIRECTS} redirects")
+
+    def _elsewhere(self, url: str, response: httpx2.Response) -> str:
+        """Return where a redirect leads, on the same server."""
+        target = response.headers.get("location", "")
+        if not target:  # 300 and 304 have none
+            said = f"{response.status_code} {response.reason_phrase}".strip()
+            raise WrongAnswerError(self._source, f"{said}, which says nothing and leads nowhere")
+        try:
+            target = urljoin(url, target)
+            same = origin_of(target) == self._origin
+        except ValueError:
+            same = False
+        if not same:
+            raise ForeignRedirectError(
+                self._source, f"{response.status_code} to {_shown(target)}, on another host"
+            )
+        return target
+
+    def _read(self, response: httpx2.Response) -> Any:
+        status = response.status_code
+        if status == OK:
+            return self._decoded(self._body(response))
+        said = f"{status} {response.reason_phrase}".strip()
+        wait = delay_of(response.headers.get("retry-after"), datetime.now(UTC))
+        if status == TOO_MANY or (status == UNAVAILABLE and wait is not None):
+            raise SourceBusyError(self._source, said, wait)
+        if status in SERVER_ERRORS or status in PASSING:
+            raise SourceFailedError(self._source, said)
+        raise RefusedRequestError(self._source, said, status)
+
+    def _body(self, response: httpx2.Response) -> bytes:
+        """Read the body, and unfold it no further than its largest size."""
+        unfold = _unfolding(self._source, response.headers.get("content-encoding", ""))
+        found = bytearray()
+        try:
+            for chunk in response.iter_raw():
+                found += unfold.more(chunk, self._most_bytes + 1 - len(found))
+                if len(found) > self._most_bytes:
+                    reason = f"its answer has more than {self._most_bytes} bytes"
+                    raise OversizedAnswerError(self._source, reason)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError) as err:
+            raise TruncatedAnswerError(self._source, f"{CUT}: {err}") from err
+        if not unfold.is_whole:
+            raise TruncatedAnswerError(self._source, CUT)
+        return bytes(found)
+
+    def _decoded(self, body: bytes) -> Any:
+        try:
+            return json.loads(body.decode())
+        except (ValueError, RecursionError) as err:
+            reason = f"its answer is no JSON: {err}: {_shown(body.decode(errors='replace'))}"
+            begun, ended = body.lstrip()[:1], body.rstrip()[-1:]
+            if (begun, ended) in CLOSED or begun not in OPENED:
+                raise WrongAnswerError(self._source, reason) from err
+            raise TruncatedAnswerError(self._source, reason) from err
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Say in our words what httpx says in its own."""
+        name = self._source
+        try:
+            yield
+        except httpx2.TimeoutException as err:
+            raise SourceTimeoutError(name, f"no answer in time: {err}") from err
+        except (httpx2.TransportError, httpx2.InvalidURL) as err:
+            if problem := _certificate_problem(err):
+                raise CertificateError(name, f"its certificate is not good: {problem}") from err
+            raise SourceUnreachableError(name, f"no connection: {err}") from err
+
+
+class Plain:
+    """A body that is sent as it is."""
+
+    is_whole = True
+    """Its length is watched by httpcore."""
+
+    def more(self, chunk: bytes, most: int) -> bytes:
+        """Return what came."""
+        return chunk[:most]
+
+
+class Folded:
+    """A body in gzip. Unfolded in steps: a thousandfold of what came would else be in memory."""
+
+    def __init__(self, source: str) -> None:
+        """Nothing came yet."""
+        self._source = source
+        self._gzip = zlib.decompressobj(wbits=31)
+        self._rest = b""
+        """What follows the end of a member, until it is known whether another begins there."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its end has come."""
+        return self._gzip.eof
+
+    def more(self, chunk: bytes, most: int) -> bytes:
+        """Return what a chunk unfolds to, `most` bytes of it; a body may have several members."""
+        found, chunk = b"", self._rest + chunk
+        try:
+            while chunk and len(found) < most:
+                if self._gzip.eof:
+                    if not chunk.startswith(GZIP[: len(chunk)]):
+                        return found  # padding, or nothing of ours
+                    if len(chunk) < len(GZIP):
+                        break
+                    self._gzip = zlib.decompressobj(wbits=31)
+                found += self._gzip.decompress(chunk, most - len(found))
+                chunk = self._gzip.unused_data if self._gzip.eof else b""
+        except zlib.error as err:
+            raise WrongAnswerError(self._source, f"its answer is no gzip: {err}") from err
+        self._rest = chunk
+        return found
+
+
+def _unfolding(source: str, encoding: str) -> Plain | Folded:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return Plain()
+        case "gzip" | "x-gzip":
+            return Folded(source)
+    raise WrongAnswerError(source, f"its answer is in {_shown(encoding)}, which nobody asked for")
+
+
+def _headers(config: Settings, source: str) -> dict[str, str]:
+    known = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "workshed"}
+    token = config.sync_token(source)
+    return known if token is None else known | {"Authorization": f"Bearer {token}"}
+
+
+def _certificate_problem(error: BaseException | None) -> str | None:
+    """Find the certificate among the causes of an error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _shown(text: str) -> str:
+    """Return the beginning of what came from outside, in one line."""
+    return repr(text[:MOST_SHOWN])
+
+
+@cache
+def trust(authorities: Path | None) -> ssl.SSLContext:
+    """Return whom to trust: those that this system does, and those of a file."""
+    context = ssl.create_default_context()
+    if authorities is not None:
+        context.load_verify_locations(authorities)
+    return context

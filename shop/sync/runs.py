@@ -1,0 +1,110 @@
+"""How the runs of a source go, and who is told when they fail.
+
+Of a source that is in trouble each admin gets one mail per window, however many jobs fail, and one
+when it is over.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from psycopg.rows import class_row
+
+from shop import compose, people
+from shop.sync.errors import SourceError
+from workshed.db import Connection
+from workshed.jobs import attempts
+from workshed.mail import emails
+from workshed.settings import settings
+
+TOLD_FROM = 4
+"""Failed runs; of some errors the first one is told."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHOWN = "%Y-%m-%d %H:%M UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A source whose runs fail."""
+
+    name: str
+    failed_runs: int
+    failing_since: datetime
+    alerted: bool
+    now: datetime
+
+
+def failed(conn: Connection, error: SourceError) -> list[int]:
+    """Note a run that failed; return the mails that tell of it, to be delivered."""
+    query = """
+        UPDATE product.sync_sources
+           SET failed_runs = failed_runs + 1,
+               failing_since = COALESCE(failing_since, jobs.now()),
+               last_error = %(error)s,
+               alerted = alerted OR %(at_once)s OR failed_runs + 1 >= %(told_from)s,
+               listing_since = CASE WHEN NOT %(ends_listing)s THEN listing_since END
+         WHERE name = %(name)s
+        RETURNING name, failed_runs, failing_since, alerted, jobs.now() AS now
+    """
+    values = {
+        "name": error.source,
+        "error": attempts.storable(str(error))[: attempts.LONGEST_ERROR],
+        "at_once": error.verdict != "retry",
+        "told_from": TOLD_FROM,
+        "ends_listing": error.ends_listing,
+    }
+    with conn.cursor(row_factory=class_row(Trouble)) as cur:
+        trouble = cur.execute(query, values).fetchone()
+    if trouble is None or not trouble.alerted:
+        return []
+    times = "its run" if trouble.failed_runs == 1 else f"{trouble.failed_runs} runs in a row"
+    since = f"{times} failed, since {trouble.failing_since:{SHOWN}}"
+    return _tell(conn, error.source, f"{type(error).__name__}: {error.reason}", since)
+
+
+def died(conn: Connection, source: str, reason: str) -> list[int]:
+    """Tell that a job of a source is dead; return the mails, to be delivered."""
+    return _tell(conn, source, reason, "one of its jobs is dead")
+
+
+def ended(conn: Connection, source: str) -> None:
+    """Note that a part of a listing was read to its end, which says nothing of the whole."""
+    query = "UPDATE product.sync_sources SET listing_since = NULL, cursor = NULL WHERE name = %s"
+    conn.execute(query, (source,))
+
+
+def succeeded(conn: Connection, source: str) -> list[int]:
+    """Note that all of a source was read; return the mails that tell of a recovery."""
+    query = """
+        WITH before AS (
+            SELECT name, failed_runs, failing_since, alerted, jobs.now() AS now
+              FROM product.sync_sources
+             WHERE name = %(name)s
+               FOR UPDATE)
+        UPDATE product.sync_sources AS s
+           SET listing_since = NULL, cursor = NULL, failed_runs = 0, failing_since = NULL,
+               last_error = NULL, alerted = false,
+               last_success_at = jobs.now()
+          FROM before
+         WHERE s.name = before.name
+        RETURNING before.*
+    """
+    with conn.cursor(row_factory=class_row(Trouble)) as cur:
+        before = cur.execute(query, {"name": source}).fetchone()
+    if before is None or not before.alerted:
+        return []
+    drafts = [
+        compose.sync_recovered(admin, source, before.failing_since, before.now)
+        for admin in people.admins(conn)
+    ]
+    return emails.store_new(conn, drafts)
+
+
+def _tell(conn: Connection, source: str, reason: str, since: str) -> list[int]:
+    """Store the mail of this window to each admin; return those that were not there yet."""
+    ((now,),) = conn.execute("SELECT jobs.now()").fetchall()
+    span = settings().sync_alert_window
+    window = EPOCH + (now - EPOCH) // span * span
+    drafts = [
+        compose.sync_failing(admin, source, reason, since, window) for admin in people.admins(conn)
+    ]
+    return emails.store_new(conn, drafts)

@@ -1,0 +1,71 @@
+"""Items of listings that cannot be synced: the rest goes on, and people see which they are."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from shop.sync.answers import Skipped
+from workshed.db import Connection
+
+logger = logging.getLogger(__name__)
+
+MOST = 1_000
+"""So many of a source are kept; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedItem:
+    """An item that was skipped, and since when it is so."""
+
+    item: str
+    """What the source says of it, as JSON, or the beginning of that."""
+    reason: str
+    since: datetime
+
+
+def note(conn: Connection, source: str, listing: int, skipped: Sequence[Skipped]) -> None:
+    """Keep what was skipped of a page."""
+    if not skipped:
+        return
+    logger.warning(
+        "%s: skipped %d items of its listing, the first %s: %s",
+        source,
+        len(skipped),
+        skipped[0].item,
+        skipped[0].reason,
+    )
+    query = """
+        INSERT INTO product.sync_skipped (source, item, reason, listing)
+        SELECT DISTINCT ON (item) %(source)s, item, reason, %(listing)s
+          FROM unnest(%(items)s::text[], %(reasons)s::text[]) AS one (item, reason)
+         WHERE (SELECT count(*) FROM product.sync_skipped WHERE source = %(source)s) < %(most)s
+         ORDER BY item
+            ON CONFLICT (source, item)
+            DO UPDATE SET reason = excluded.reason, listing = excluded.listing
+    """
+    values = {
+        "source": source,
+        "listing": listing,
+        "items": [one.item for one in skipped[:MOST]],
+        "reasons": [one.reason for one in skipped[:MOST]],
+        "most": MOST,
+    }
+    conn.execute(query, values)
+
+
+def forget(conn: Connection, source: str, listing: int) -> None:
+    """Delete what a whole listing has no more."""
+    query = "DELETE FROM product.sync_skipped WHERE source = %s AND listing < %s"
+    conn.execute(query, (source, listing))
+
+
+def every(conn: Connection, source: str) -> list[SkippedItem]:
+    """Return what is skipped of a source, the oldest first."""
+    query = """
+        SELECT item, reason, since FROM product.sync_skipped WHERE source = %s ORDER BY since, item
+    """
+    with conn.cursor(row_factory=class_row(SkippedItem)) as cur:
+        return cur.execute(query, (source,)).fetchall()

@@ -1,0 +1,228 @@
+"""The sources, and the circuit that keeps us from asking one that is in trouble.
+
+A source that fails five times in a row, or says when to come again, is held: until then no job asks
+it, and none spends an attempt. After that one job asks; by what comes of it the source is free, or
+held for longer.
+"""
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg.rows import class_row
+
+from shop.sync import addresses
+from shop.sync.errors import SourceBusyError, SourceError
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import RecordMissing, Snooze
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+TRIPS_AT = 5
+FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)
+PROBE = timedelta(seconds=150)
+"""Longer than one exchange may take, and finding its address."""
+SHORTEST_SNOOZE, LONGEST_SNOOZE = timedelta(seconds=1), timedelta(minutes=15)
+"""A source that is held may be free sooner, once the one that asks has its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A row of `product.sync_sources`, as somebody looks at it."""
+
+    name: str
+    url: str
+    created_at: datetime
+    listing_since: datetime | None
+    last_success_at: datetime | None
+    failed_runs: int
+    failing_since: datetime | None
+    last_error: str | None
+    held_until: datetime | None
+    skipped: int
+    """Items of its last listing that could not be synced."""
+    now: datetime
+    """PostgreSQL's clock, to compare them with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave to ask a source once."""
+
+    name: str
+    url: str
+    since: datetime
+    """What is answered was true at some time after this, by PostgreSQL's clock."""
+    failures: int
+    held: bool
+
+
+def add(conn: Connection, name: str, url: str) -> None:
+    """Note a source, or where it is from now on.
+
+    Raises `ForbiddenAddressError` where `WORKSHED_SYNC_ORIGINS` does not name its host.
+    """
+    addresses.allowed(name, url, settings().sync_origins)
+    query = """
+        INSERT INTO product.sync_sources (name, url) VALUES (%s, %s)
+            ON CONFLICT (name) DO UPDATE SET url = excluded.url
+    """
+    conn.execute(query, (name, url))
+
+
+def remove(conn: Connection, name: str) -> bool:
+    """Delete a source with all that we have of it; False where there is none.
+
+    Lines of the log stay until they are old. Jobs of it that wait are discarded when they start.
+    """
+    query = "DELETE FROM product.sync_sources WHERE name = %s"
+    return conn.execute(query, (name,)).rowcount == 1
+
+
+def find(conn: Connection) -> list[Source]:
+    """Return all sources by name."""
+    query = """
+        SELECT name, url, created_at, listing_since, last_success_at, failed_runs, failing_since,
+               last_error, held_until, jobs.now() AS now,
+               (SELECT count(*) FROM product.sync_skipped WHERE source = name) AS skipped
+          FROM product.sync_sources
+         ORDER BY name
+    """
+    with conn.cursor(row_factory=class_row(Source)) as cur:
+        return cur.execute(query).fetchall()
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """Return how many records there are of each source that has any."""
+    query = """
+        SELECT source, count(*)
+          FROM product.sync_records
+         WHERE deleted_at IS NULL AND version IS NOT NULL
+         GROUP BY source
+    """
+    return dict(conn.execute(query).fetchall())
+
+
+def names(conn: Connection) -> list[str]:
+    """Return their names."""
+    query = "SELECT name FROM product.sync_sources ORDER BY name"
+    return [name for (name,) in conn.execute(query)]
+
+
+def release(conn: Connection, name: str) -> bool:
+    """Let a source that is held be asked now; False where it is not held."""
+    query = """
+        UPDATE product.sync_sources
+           SET held_at = jobs.now(), held_until = jobs.now()
+         WHERE name = %s AND held_until > jobs.now()
+    """
+    return conn.execute(query, (name,)).rowcount == 1
+
+
+def admit(conn: Connection, name: str) -> Leave:
+    """Give leave to ask a source.
+
+    Raises `Snooze` while it is held, and `RecordMissing` where there is none.
+    """
+    query = """
+        SELECT name, url, jobs.now() AS since, failures, held_until IS NOT NULL AS held,
+               held_until - jobs.now()
+          FROM product.sync_sources
+         WHERE name = %s
+    """
+    row = conn.execute(query, (name,)).fetchone()
+    if row is None:
+        raise RecordMissing("source", name)
+    *fields, left = row
+    leave = Leave(*fields)
+    if not leave.held:
+        return leave
+    if left > timedelta() or not _probe(conn, leave):
+        # Not all at once, and not so often that waiting is work.
+        share = left * random.uniform(0.5, 1)  # noqa: S311
+        raise Snooze(min(max(share, SHORTEST_SNOOZE), LONGEST_SNOOZE), f"{name} is held")
+    return leave
+
+
+def _probe(conn: Connection, leave: Leave) -> bool:
+    """Be the one that asks a source which was held; nobody else does meanwhile."""
+    query = """
+        UPDATE product.sync_sources
+           SET held_at = %(since)s, held_until = %(since)s + %(probe)s
+         WHERE name = %(name)s AND held_until <= %(since)s
+    """
+    values = {"name": leave.name, "since": leave.since, "probe": PROBE}
+    return conn.execute(query, values).rowcount == 1
+
+
+@contextmanager
+def asking(leave: Leave) -> Iterator[None]:
+    """Learn from what comes of a request inside the block; call it with no transaction open."""
+    try:
+        yield
+    except SourceError as err:
+        try:
+            with db.transaction() as conn:
+                _failed(conn, leave, err)
+        except db.PASSING_ERRORS as lost:  # the error itself must go out
+            logger.warning("%s: its failure is not noted: %s", leave.name, str(lost).strip())
+        raise
+    if leave.failures or leave.held:
+        with db.transaction() as conn:
+            _answered(conn, leave)
+
+
+def _answered(conn: Connection, leave: Leave) -> None:
+    """Free a source, but where it was held after this request had begun."""
+    query = """
+        UPDATE product.sync_sources
+           SET failures = 0, held_at = NULL, held_until = NULL
+         WHERE name = %(name)s AND (held_at IS NULL OR held_at <= %(since)s)
+    """
+    conn.execute(query, {"name": leave.name, "since": leave.since})
+
+
+def _failed(conn: Connection, leave: Leave, error: SourceError) -> None:
+    """Count a failure, and hold the source where it is one too many or it asks for that.
+
+    What says nothing of the source as a whole, such as a record of the wrong form, ends no hold and
+    begins none; but the one that asked alone has its answer.
+    """
+    query = """
+        WITH judged AS (
+            SELECT name, failures + %(counts)s::int AS failures,
+                   CASE
+                       WHEN %(asked)s::interval IS NOT NULL THEN %(asked)s
+                       WHEN %(counts)s AND failures + 1 >= %(trips_at)s
+                       THEN least(%(first)s * power(2, least(failures + 1 - %(trips_at)s, 20)),
+                                  %(longest)s)
+                   END AS rest
+              FROM product.sync_sources
+             WHERE name = %(name)s
+               FOR UPDATE)
+        UPDATE product.sync_sources AS s
+           SET failures = judged.failures,
+               held_at = CASE WHEN rest IS NOT NULL THEN jobs.now()
+                              WHEN held_at = %(since)s THEN NULL ELSE held_at END,
+               held_until = CASE WHEN rest IS NOT NULL AND held_at = %(since)s
+                                 THEN jobs.now() + rest
+                                 WHEN rest IS NOT NULL THEN greatest(held_until, jobs.now() + rest)
+                                 WHEN held_at = %(since)s THEN NULL ELSE held_until END
+          FROM judged
+         WHERE s.name = judged.name
+    """
+    values = {
+        "name": leave.name,
+        "since": leave.since,
+        "counts": error.holds,
+        "asked": error.delay if isinstance(error, SourceBusyError) else None,
+        "trips_at": TRIPS_AT,
+        "first": FIRST_REST,
+        "longest": LONGEST_REST,
+    }
+    conn.execute(query, values)

@@ -1,0 +1,23 @@
+"""Keep tokens out of uvicorn's log of requests, which shows their URLs."""
+
+import logging
+import re
+
+from shop.people.unsubscribing import PATH
+from shop.web.token_auth import QUERY
+
+HIDDEN = r"\1***"
+_TOKEN = re.compile(rf"([?&]{QUERY}=|{PATH})[^&/?\s]+")
+
+
+def hide_tokens() -> None:
+    """Do so from now on; a second call changes nothing."""
+    logging.getLogger("uvicorn.access").addFilter(_hide)
+
+
+def _hide(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            _TOKEN.sub(HIDDEN, arg) if isinstance(arg, str) else arg for arg in record.args
+        )
+    return True

@@ -1,0 +1,132 @@
+"""Wake the streams of a process, which share one listening connection."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import Notify
+
+from shop.web.events.listener import Ear
+from shop.web.events.subscription import Place
+from workshed.db import PASSING_ERRORS
+from workshed.notifications import live
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+
+
+class Hub:
+    """Wakes the streams of a user when PostgreSQL says that there is something for them.
+
+    What it says is a hint, and lost where the connection is. So after each connect, once it
+    listens, and then every `sweep_s`, one query finds the users who are behind. The connection is
+    there for as long as any stream is.
+    """
+
+    def __init__(self, sweep_s: float) -> None:
+        """Connect to nothing yet."""
+        self._sweep_s = sweep_s
+        self._places: dict[int, set[Place]] = {}
+        self._changed: set[int] = set()
+        self._stirred = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    @contextmanager
+    def waking(self, place: Place) -> Iterator[None]:
+        """Wake a stream, until the end of the block, when its user may have been told something."""
+        user_id = place.user_id
+        self._places.setdefault(user_id, set()).add(place)
+        self._look_at(user_id)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="workshed streams")
+        try:
+            yield
+        finally:
+            self._places[user_id].discard(place)
+            if not self._places[user_id]:
+                del self._places[user_id]
+            self._look_at(user_id)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _look_at(self, user_id: int) -> None:
+        self._changed.add(user_id)
+        self._stirred.set()
+
+    async def _run(self) -> None:
+        while self._places:
+            try:
+                async with Ear(self._heard) as ear:
+                    await self._listen(ear)
+            except Exception as err:  # noqa: BLE001 -- whatever it was: all streams wait for this
+                self._say(err)
+                await asyncio.sleep(_pause_s(self._failures))
+                self._failures += 1
+
+    def _say(self, err: Exception) -> None:
+        """Log the first of failures in a row; the traceback of one that is not about PostgreSQL."""
+        if not self._failures:
+            unknown = None if isinstance(err, (*PASSING_ERRORS, TimeoutError)) else err
+            text = str(err).strip() or "no answer in time"
+            logger.warning("streams hear nothing, trying again: %s", text, exc_info=unknown)
+
+    async def _listen(self, ear: Ear) -> None:
+        loop = asyncio.get_running_loop()
+        self._changed.update(self._places)
+        due = loop.time()
+        while self._places:
+            await self._follow_changes(ear)
+            if loop.time() >= due:
+                await self._sweep(ear)
+                due = loop.time() + self._sweep_s
+            ear.take()
+            await ear.idle(self._stirred, due)
+
+    async def _follow_changes(self, ear: Ear) -> None:
+        """Listen for those who came, and for those no more who have left."""
+        changed, self._changed = self._changed, set()
+        await ear.change(
+            listen=[user for user in changed if user in self._places],
+            leave=[user for user in changed if user not in self._places],
+        )
+        for user_id in changed & ear.users:
+            for place in self._places.get(user_id, ()):
+                place.hear()
+
+    async def _sweep(self, ear: Ear) -> None:
+        """Wake who is behind, whether or not it was heard; shows that the connection works."""
+        seen = {
+            user_id: min(known)
+            for user_id, places in self._places.items()
+            if (known := [place.seen for place in places if place.seen is not None])
+        }
+        for user_id in await ear.ask(lambda conn: live.behind(conn, seen)):
+            self._wake(user_id)
+        if self._failures:
+            logger.info("streams hear again")
+        self._failures = 0
+
+    def _heard(self, note: Notify) -> None:
+        number = int(note.payload) if note.payload.isdecimal() else None  # not from `tell`
+        self._wake(int(note.channel.rpartition("_")[2]), number)
+
+    def _wake(self, user_id: int, number: int | None = None) -> None:
+        """Wake the streams of a user, but those that have sent this number already."""
+        for place in self._places.get(user_id, ()):
+            if number is None or place.seen is None or place.seen < number:
+                place.wake()
+
+
+def _pause_s(failures: int) -> float:
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures)
+    return random.uniform(longest / 2, longest)  # noqa: S311 -- or all processes come at once

@@ -1,0 +1,53 @@
+"""The rows of an import that failed, for its owner to download."""
+
+import tempfile
+from contextlib import ExitStack, suppress
+from functools import partial
+from io import TextIOWrapper
+from typing import BinaryIO
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from shop import imports
+from shop.web import answers
+from shop.web.token_auth import caller
+from workshed import db
+from workshed.jobs import RecordMissing
+
+PIECE_BYTES = 1 << 16
+LONGEST_NUMBER = 18
+
+
+async def failures(request: Request) -> Response:
+    """Send them as a CSV that spreadsheets open, and that can be handed in with rows corrected."""
+    user_id, number = caller(request).says.user_id, request.path_params["number"]
+    is_known = number.isascii() and number.isdecimal() and len(number) <= LONGEST_NUMBER
+    file = await run_in_threadpool(_written, user_id, int(number)) if is_known else None
+    if file is None:
+        return answers.notice(request, 404, "There is no such import.", "It may be deleted.")
+    return StreamingResponse(
+        iter(partial(file.read, PIECE_BYTES), b""),
+        headers={
+            **answers.UNSHARED,
+            "Content-Disposition": f'attachment; filename="import-{number}-failures.csv"',
+        },
+        media_type="text/csv; charset=utf-8",
+        background=BackgroundTask(file.close),
+    )
+
+
+def _written(user_id: int, import_id: int) -> BinaryIO | None:
+    """Write all of them before the first is sent, so that an error is no shorter list."""
+    with ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(tempfile.TemporaryFile())
+        with suppress(RecordMissing), db.transaction() as conn:
+            if imports.find(conn, import_id).owner_id == user_id:
+                text = TextIOWrapper(file, "utf-8-sig", newline="")
+                imports.write_failures(conn, import_id, text)
+                text.detach().seek(0)
+                stack.pop_all()
+                return file
+    return None

@@ -1,0 +1,167 @@
+"""Campaigns: mails to many, and what became of each of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from console.errors import NotFoundError
+from console.program import rabbitmq
+from console.web.desk.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
+from shop import campaigns
+from shop.campaign_actions import as_data, counts, known
+from shop.campaigns import Again, Campaign, CampaignStateError, Outcome, Progress
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+
+SMALL = 5_000
+"""Recipients of a campaign that has ended which are counted for the list of all."""
+PER_PAGE = 20
+LONGEST_ID = 18
+"""Digits of a number that PostgreSQL takes."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the latest campaigns."""
+    found = campaigns.every(ask.conn, PER_PAGE + 1, before=ask.number("before"))
+    older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
+    counted = _counted(ask.conn, found[:PER_PAGE])
+    shown = [as_data(one, counted.get(one.id)) for one in found[:PER_PAGE]]
+    return {"campaigns": shown, "older": older}
+
+
+def look_at_one(ask: Ask) -> Mapping[str, Any]:
+    """Show one campaign, and of its recipients those in one state, or all who did not get it."""
+    found = known(ask.conn, ask.number("id") or 0)
+    of = campaigns.progress(ask.conn, found.id)
+    wanted, after = _states(ask), ask.number("after") or 0
+    rows: list[campaigns.Recipient] = []
+    if any(counts(of)[state] for state in wanted):  # else all would be read to find none
+        rows = campaigns.recipients(ask.conn, found.id, states=wanted, after=after, limit=ROWS + 1)
+    return {
+        "campaign": as_data(found, of) | {"subject": found.subject, "batch": found.batch},
+        "templates": {"text": found.text_body, "html": found.html_body},
+        "recipients": rows[:ROWS],
+        "next": rows[ROWS - 1].user_id if len(rows) > ROWS else None,
+    }
+
+
+def pause(deed: Deed) -> Done:
+    """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
+    found = _of(deed)
+    if not campaigns.pause(deed.conn, found.id):
+        raise CampaignStateError(found.id, known(deed.conn, found.id).state, "paused")
+    return _done(found, f"Campaign {found.id} is paused.")
+
+
+def resume(deed: Deed) -> Done:
+    """Let a campaign go on."""
+    from actors import resume_campaign  # of the product, which a host application may not have
+
+    rabbitmq()
+    found = _of(deed)
+    resume_campaign(deed.conn, found.id)
+    return _done(found, f"Campaign {found.id} goes on.")
+
+
+def again(deed: Deed) -> Done:
+    """Send a campaign once more to those in some states, the unknown ones among them."""
+    from actors import resume_campaign
+
+    rabbitmq()
+    found, states = _of(deed), deed.form.all("state")
+    wanted = [state for state in get_args(Again) if state in states]
+    if not wanted or len(wanted) != len(states):
+        raise BadQueryError(f"state: each is one of {', '.join(get_args(Again))}")
+    people = sum(counts(campaigns.progress(deed.conn, found.id))[state] for state in wanted)
+    if not people:
+        raise WorkshedError(f"Of campaign {found.id} nobody is {' or '.join(wanted)}.")
+    if not deed.form.has("sure"):
+        said = f"This would send {found.name!r} once more to {_people(people)}."
+        if "unknown" in wanted:
+            said += " Of some nobody knows whether they have it: those may get it twice."
+        fields = [("id", str(found.id)), *(("state", state) for state in wanted), ("sure", "yes")]
+        return _asking(found, said, people, fields, f"Send to {_people(people)}")
+    resume_campaign(deed.conn, found.id, wanted)
+    said = f"Campaign {found.id} is sent once more to {_people(people)}."
+    return _done(found, said, count=people, again=wanted)
+
+
+def cancel(deed: Deed) -> Done:
+    """Let no more of a campaign be sent, ever."""
+    from actors import cancel_campaign
+
+    rabbitmq()
+    found = _of(deed)
+    if not deed.form.has("sure"):
+        if found.ended_at is not None:
+            raise CampaignStateError(found.id, found.state, "cancelled")
+        left = campaigns.progress(deed.conn, found.id)
+        unsent = left.waiting + left.handed
+        said = (
+            f"This would cancel {found.name!r}, which {_people(unsent)} have yet to get. "
+            "It cannot be taken back."
+        )
+        fields = [("id", str(found.id)), ("sure", "yes")]
+        return _asking(found, said, unsent, fields, "Cancel the campaign")
+    cancel_campaign(deed.conn, found.id)
+    return _done(found, f"Campaign {found.id} is cancelled.")
+
+
+def _counted(conn: Connection, found: Sequence[Campaign]) -> dict[int, Progress]:
+    """Count the recipients of each that is not over, and of those that are where they are few."""
+    ended = [one.id for one in found if one.ended_at is not None]
+    others = [one.id for one in found if one.ended_at is None]
+    return {
+        **campaigns.progress_of_small(conn, ended, SMALL),
+        **campaigns.progress_of_each(conn, others),
+    }
+
+
+def _states(ask: Ask) -> list[str]:
+    state = ask.text("state")
+    if state is None:
+        return [one for one in get_args(Outcome) if one != "sent"]
+    if state not in Progress.__slots__:
+        raise BadQueryError(f"state: {state!r} is none of {', '.join(Progress.__slots__)}")
+    return [state]
+
+
+def _of(deed: Deed) -> Campaign:
+    said = deed.form.one("id")
+    if not (said.isascii() and said.isdigit() and len(said) <= LONGEST_ID):
+        raise NotFoundError(f"There is no campaign {said!r}.")
+    return known(deed.conn, int(said))
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"
+
+
+def _done(found: Campaign, said: str, count: int = 1, **about: Any) -> Done:
+    return Done(said, count, {"campaign_id": found.id, **about}, f"/campaign?id={found.id}")
+
+
+def _asking(
+    found: Campaign, said: str, count: int, fields: Sequence[tuple[str, str]], button: str
+) -> Done:
+    back = f"/campaign?id={found.id}"
+    return Done(said, count, back=back, asks=fields, button=button)
+
+
+PAGES: tuple[Page, ...] = (
+    Page(
+        "/campaigns",
+        "Campaigns",
+        "campaigns.html",
+        look,
+        group="Product",
+        is_live=True,
+        needs="product",
+    ),
+    Page("/campaign", "Campaign", "campaign.html", look_at_one, is_live=True, needs="product"),
+)
+ACTIONS: tuple[Action, ...] = (
+    Action("/campaigns/pause", "campaigns.pause", pause, needs="product"),
+    Action("/campaigns/resume", "campaigns.resume", resume, needs="product"),
+    Action("/campaigns/again", "campaigns.again", again, needs="product"),
+    Action("/campaigns/cancel", "campaigns.cancel", cancel, needs="product"),
+)

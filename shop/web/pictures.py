@@ -1,0 +1,160 @@
+"""The pictures of a user: upload them, and see at once what they have become."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, ExceptionHandler
+
+from actors import attach_image
+from console.web.headers import SafeHeaders
+from shop.web import answers, picture_rows
+from shop.web.access_log import hide_tokens
+from shop.web.contents import ContentResponse
+from shop.web.events.hub import Hub
+from shop.web.events.pool import Rows
+from shop.web.events.stream import Stream
+from shop.web.import_failures import failures
+from shop.web.token_auth import caller, is_meant
+from shop.web.token_cookie import enter
+from shop.web.uploads import Attach, in_mb, take
+from workshed import keys
+from workshed.db import PASSING_ERRORS
+from workshed.notifications import TokenError, live
+from workshed.settings import settings
+from workshed.storage import ContentMissingError, StorageError
+
+SWEEP_S = 15.0
+"""How long a stream may be behind when PostgreSQL's hint was lost; and how often it says that it
+is there, so that nothing in between takes it for dead."""
+SEND_S = 60.0
+"""How long a browser may read nothing before its stream is closed; it comes back for the rest."""
+LONGEST_NUMBER = 18
+STATIC = Path(__file__).parent / "static"
+
+FAILURES: Mapping[type[Exception], ExceptionHandler] = {
+    TokenError: answers.unknown,
+    ContentMissingError: answers.missing,
+    HTTPException: answers.refused,
+    ClientDisconnect: answers.refused,  # nobody reads it
+    StorageError: answers.away,
+    **dict.fromkeys(PASSING_ERRORS, answers.away),
+}
+
+
+class Pictures:
+    """What answers requests, and what all of them share."""
+
+    def __init__(
+        self, attach: Attach, sweep_s: float, send_s: float, cookie_path: str | None
+    ) -> None:
+        """Connect to nothing yet."""
+        self._attach = attach
+        self._cookie_path = cookie_path
+        self._sweep_s = sweep_s
+        self._send_s = send_s
+        self._hub = Hub(sweep_s)
+        self._rows = Rows()
+
+    async def page(self, request: Request) -> Response:
+        """Show a user's pictures, the newest first."""
+        who = caller(request)
+        if not who.by_cookie and "authorization" not in request.headers:
+            return enter(request, who, self._cookie_path)
+        before = _number(request.query_params.get("before"))
+        async with self._rows.connection() as conn:
+            # First: what is told while the pictures are read is followed from here on.
+            number = await live.last(conn, who.says.user_id)
+            found = await picture_rows.pictures(conn, who.says.user_id, before)
+        about = {
+            "pictures": found,
+            "number": number,
+            "older": found[-1].id if len(found) == picture_rows.SHOWN else None,
+            "is_newest": before is None,
+            "max_bytes": settings().image_max_bytes,
+            "max_size": in_mb(settings().image_max_bytes),
+        }
+        return answers.page("pictures.html", about)
+
+    async def events(self, request: Request) -> Response:
+        """Send what a user is told, from `Last-Event-ID`, `after`, or now on."""
+        who = caller(request)
+        start = request.headers.get("last-event-id") or request.query_params.get("after")
+        return Stream(
+            self._hub,
+            self._rows,
+            who.says,
+            _number(start),
+            ping_s=self._sweep_s,
+            send_s=self._send_s,
+        )
+
+    async def content(self, request: Request) -> Response:
+        """Send a variant of a picture that the user has."""
+        who = caller(request)
+        sha256 = request.path_params["sha256"]
+        async with self._rows.connection() as conn:
+            media_type = await picture_rows.media_type(conn, who.says.user_id, sha256)
+        if media_type is None:
+            return answers.missing(request)
+        return ContentResponse(sha256, media_type)
+
+    async def upload(self, request: Request) -> Response:
+        """Store the body as an attachment, and send the job that makes a picture of it."""
+        who = caller(request)
+        if not is_meant(request, who):
+            raise HTTPException(403, "Another site has sent this; upload from the page itself.")
+        attachment_id = await take(request, who.says.user_id, self._attach)
+        return JSONResponse({"attachment_id": attachment_id}, 201)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
+        """Refuse to start where no token can be read; close what was opened."""
+        keys.require()
+        yield
+        await self._hub.close()
+        await self._rows.close()
+
+
+def create_app(
+    *,
+    attach: Attach = attach_image,
+    sweep_s: float = SWEEP_S,
+    send_s: float = SEND_S,
+    cookie_path: str | None = None,
+) -> ASGIApp:
+    """Make the application; it can be mounted in another, under a path that ends in a slash.
+
+    `cookie_path` is where the token of a link is shown from then on, where that is more than here.
+    Connections are opened by the first request, so it works also where its lifespan is not run.
+    """
+    hide_tokens()
+    pictures = Pictures(attach, sweep_s, send_s, cookie_path)
+    routes = [
+        Route("/", pictures.page),
+        Route("/events", pictures.events),
+        Route("/contents/{sha256}", pictures.content),
+        Route("/attachments", pictures.upload, methods=["POST"]),
+        Route("/imports/{number}/failures.csv", failures),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=pictures.lifespan)
+    return SafeHeaders(inner)
+
+
+def _number(given: str | None) -> int | None:
+    """Read the number of a row from a URL or header; nobody but us writes those."""
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= LONGEST_NUMBER):
+        raise HTTPException(400, "A number in this address is none of ours.")
+    return int(given)
+
+
+app = create_app()

@@ -1,0 +1,92 @@
+"""The page where people leave the mails to many, by the link that each of these has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, ExceptionHandler
+
+import actors
+from console.web.headers import SafeHeaders
+from shop import people
+from shop.people import UnsubscribeTokenError, unsubscribing
+from shop.web import answers
+from shop.web.access_log import hide_tokens
+from workshed import db
+from workshed.db import PASSING_ERRORS
+from workshed.jobs import RecordMissing
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app() -> ASGIApp:
+    """Make the application; mount it where links in mails lead, `WORKSHED_SITE_URL`/unsubscribe."""
+    hide_tokens()
+    routes = [
+        Route("/{token}", ask),
+        Route("/{token}", leave, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    return SafeHeaders(Starlette(routes=routes, exception_handlers=FAILURES))
+
+
+async def ask(request: Request) -> Response:
+    """Show who would leave, and a button: programs that look at links in mails press none."""
+    who = await run_in_threadpool(_find, _user_id(request))
+    return answers.page("unsubscribe.html", {"email": who.email, "is_out": _is_out(who)})
+
+
+async def leave(request: Request) -> Response:
+    """Unsubscribe who the link is of: the page's button, or a mail program's (RFC 8058).
+
+    Who shows the link is let do so: it is in one person's mails, and signed.
+    """
+    who = await run_in_threadpool(_unsubscribe, _user_id(request))
+    return answers.page("unsubscribe.html", {"email": who.email, "is_out": True})
+
+
+def unknown(request: Request, _err: Exception) -> Response:
+    """Answer a link that is nobody's, or of somebody who is gone: nobody is told which."""
+    text = "It may be cut off: copy all of it from the mail. Who is deleted gets no mails."
+    return answers.notice(request, 404, "This link does not work.", text)
+
+
+def away(request: Request, _err: Exception) -> Response:
+    """Answer while PostgreSQL cannot be used; a mail program tries again."""
+    text = "Nothing has changed. Try again in a minute."
+    answer = answers.notice(request, 503, "You cannot be unsubscribed just now.", text)
+    answer.headers["Retry-After"] = "10"
+    return answer
+
+
+FAILURES: Mapping[type[Exception], ExceptionHandler] = {
+    UnsubscribeTokenError: unknown,
+    RecordMissing: unknown,
+    HTTPException: answers.refused,
+    **dict.fromkeys(PASSING_ERRORS, away),
+}
+
+
+def _user_id(request: Request) -> int:
+    return unsubscribing.user_of(request.path_params["token"])
+
+
+def _find(user_id: int) -> people.User:
+    with db.transaction() as conn:
+        return people.find(conn, user_id)
+
+
+def _unsubscribe(user_id: int) -> people.User:
+    with db.transaction() as conn:
+        actors.unsubscribe(conn, user_id)
+        return people.find(conn, user_id)
+
+
+def _is_out(who: people.User) -> bool:
+    return who.unsubscribed_at is not None
