@@ -6,7 +6,7 @@ import dramatiq
 
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from brokers import broker, schedule
-from shop import people
+from shop import onboarding, people
 from shop.people import User
 from workshed import db, mail
 from workshed.db import Connection
@@ -26,7 +26,7 @@ def send_welcome_email(user_id: int) -> None:
     doubt; then it is held. A shutdown before the end of the mail was sent gives it back instead.
     """
     with db.transaction() as conn:
-        email = mail.claim_welcome(conn, user_id)
+        email = onboarding.claim_welcome(conn, user_id)
         if email is None and people.find(conn, user_id).welcomed_at is None:
             # An operator took it for sent.
             people.mark_welcomed(conn, user_id, remind_later(conn, user_id))
@@ -47,7 +47,7 @@ def send_onboarding_reminder(user_id: int) -> None:
     On crash: the mail and the job that delivers it commit together, or neither does.
     """
     with db.transaction() as conn:
-        email_id = mail.remind(conn, user_id)
+        email_id = onboarding.remind(conn, user_id)
         if email_id is None:
             raise Discard(f"user {user_id} needs no reminder any more")
         deliver_with(conn, email_id)

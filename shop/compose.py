@@ -104,7 +104,7 @@ def render(template: str, about: Mapping[str, object]) -> str:
 @cache
 def _templates() -> Environment:
     env = Environment(
-        loader=PackageLoader("workshed.mail"),
+        loader=PackageLoader("shop"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,6 +13,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+UNSHARED = {"Cache-Control": "no-store"}
+"""No page of a user is kept: another may use the browser next."""
 
 
 class SafeHeaders:

@@ -9,10 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from console.web.headers import UNSHARED
 from workshed.notifications import TokenError
-
-UNSHARED = {"Cache-Control": "no-store"}
-"""No page of a user is kept: another may use the browser next."""
 
 
 def page(template: str, about: Mapping[str, Any], status: int = 200) -> HTMLResponse:
@@ -59,7 +57,7 @@ def refused(request: Request, err: Exception) -> Response:
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("console.web"),
+        loader=PackageLoader("shop.web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

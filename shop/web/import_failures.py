@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from console.web.headers import UNSHARED
 from shop import imports
 from shop.web import answers
 from shop.web.token_auth import caller
@@ -31,7 +32,7 @@ async def failures(request: Request) -> Response:
     return StreamingResponse(
         iter(partial(file.read, PIECE_BYTES), b""),
         headers={
-            **answers.UNSHARED,
+            **UNSHARED,
             "Content-Disposition": f'attachment; filename="import-{number}-failures.csv"',
         },
         media_type="text/csv; charset=utf-8",

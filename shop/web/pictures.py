@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 from actors import attach_image
@@ -21,6 +19,7 @@ from shop.web.events.hub import Hub
 from shop.web.events.pool import Rows
 from shop.web.events.stream import Stream
 from shop.web.import_failures import failures
+from shop.web.static_files import static_files
 from shop.web.token_auth import caller, is_meant
 from shop.web.token_cookie import enter
 from shop.web.uploads import Attach, in_mb, take
@@ -36,7 +35,6 @@ is there, so that nothing in between takes it for dead."""
 SEND_S = 60.0
 """How long a browser may read nothing before its stream is closed; it comes back for the rest."""
 LONGEST_NUMBER = 18
-STATIC = Path(__file__).parent / "static"
 
 FAILURES: Mapping[type[Exception], ExceptionHandler] = {
     TokenError: answers.unknown,
@@ -142,7 +140,7 @@ def create_app(
         Route("/contents/{sha256}", pictures.content),
         Route("/attachments", pictures.upload, methods=["POST"]),
         Route("/imports/{number}/failures.csv", failures),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        static_files(),
     ]
     inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=pictures.lifespan)
     return SafeHeaders(inner)

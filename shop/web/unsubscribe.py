@@ -1,15 +1,13 @@
 """The page where people leave the mails to many, by the link that each of these has."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 import actors
@@ -18,11 +16,10 @@ from shop import people
 from shop.people import UnsubscribeTokenError, unsubscribing
 from shop.web import answers
 from shop.web.access_log import hide_tokens
+from shop.web.static_files import static_files
 from workshed import db
 from workshed.db import PASSING_ERRORS
 from workshed.jobs import RecordMissing
-
-STATIC = Path(__file__).parent / "static"
 
 
 def create_app() -> ASGIApp:
@@ -31,7 +28,7 @@ def create_app() -> ASGIApp:
     routes = [
         Route("/{token}", ask),
         Route("/{token}", leave, methods=["POST"]),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        static_files(),
     ]
     return SafeHeaders(Starlette(routes=routes, exception_handlers=FAILURES))
 

@@ -1,6 +1,5 @@
 """Mails: stored before they are sent, claimed by one worker at a time, delivered by SMTP."""
 
-from shop.onboarding import claim_welcome, remind
 from workshed.mail.delivery import deliver
 from workshed.mail.emails import (
     ALERT,
@@ -53,12 +52,10 @@ __all__ = [
     "MailWithdrawnError",
     "RecipientRejectedError",
     "claim",
-    "claim_welcome",
     "decide",
     "deliver",
     "give_back",
     "held",
     "mark_sent",
-    "remind",
     "store",
 ]

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from console.web.desk import forms, render
 from console.web.desk.page import Downloaded
 from console.web.desk.who import Who
-from shop.web.answers import UNSHARED
+from console.web.headers import UNSHARED
 
 JSON = "application/json"
 

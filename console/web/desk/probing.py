@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from shop.web.answers import UNSHARED
+from console.web.headers import UNSHARED
 from workshed import db
 
 FRESH_S = 1.0

@@ -1,14 +1,12 @@
 """The shop as an ASGI application."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 from console.web.headers import SafeHeaders
@@ -16,11 +14,10 @@ from shop.demo.shop import importing, ordering, page, reporting, signing
 from shop.web import answers
 from shop.web.access_log import hide_tokens
 from shop.web.import_failures import failures
+from shop.web.static_files import static_files
 from workshed.db import PASSING_ERRORS
 from workshed.notifications import TokenError
 from workshed.storage import StorageError
-
-STATIC = Path(__file__).parent.parent / "static"
 
 
 def create_app() -> ASGIApp:
@@ -37,7 +34,7 @@ def create_app() -> ASGIApp:
         Route("/imports", importing.hand_in, methods=["POST"]),
         Route("/imports/{number}/failures.csv", failures),
         Route("/reports", reporting.run, methods=["POST"]),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        static_files(),
     ]
     return SafeHeaders(Starlette(routes=routes, exception_handlers=FAILURES))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from actors import cancel_campaign, resume_campaign
 from console.errors import NotFoundError
 from console.program import rabbitmq
 from console.web.desk.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
@@ -54,8 +55,6 @@ def pause(deed: Deed) -> Done:
 
 def resume(deed: Deed) -> Done:
     """Let a campaign go on."""
-    from actors import resume_campaign  # of the product, which a host application may not have
-
     rabbitmq()
     found = _of(deed)
     resume_campaign(deed.conn, found.id)
@@ -64,8 +63,6 @@ def resume(deed: Deed) -> Done:
 
 def again(deed: Deed) -> Done:
     """Send a campaign once more to those in some states, the unknown ones among them."""
-    from actors import resume_campaign
-
     rabbitmq()
     found, states = _of(deed), deed.form.all("state")
     wanted = [state for state in get_args(Again) if state in states]
@@ -87,8 +84,6 @@ def again(deed: Deed) -> Done:
 
 def cancel(deed: Deed) -> Done:
     """Let no more of a campaign be sent, ever."""
-    from actors import cancel_campaign
-
     rabbitmq()
     found = _of(deed)
     if not deed.form.has("sure"):
@@ -151,13 +146,20 @@ PAGES: tuple[Page, ...] = (
     Page(
         "/campaigns",
         "Campaigns",
-        "campaigns.html",
+        "shop.web.pages:campaigns.html",
         look,
         group="Product",
         is_live=True,
         needs="product",
     ),
-    Page("/campaign", "Campaign", "campaign.html", look_at_one, is_live=True, needs="product"),
+    Page(
+        "/campaign",
+        "Campaign",
+        "shop.web.pages:campaign.html",
+        look_at_one,
+        is_live=True,
+        needs="product",
+    ),
 )
 ACTIONS: tuple[Action, ...] = (
     Action("/campaigns/pause", "campaigns.pause", pause, needs="product"),

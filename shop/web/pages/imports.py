@@ -86,13 +86,20 @@ PAGES: tuple[Page, ...] = (
     Page(
         "/imports",
         "Imports",
-        "imports.html",
+        "shop.web.pages:imports.html",
         look,
         group="Product",
         is_live=True,
         needs="product",
     ),
-    Page("/import", "Import", "import.html", look_at_one, is_live=True, needs="product"),
+    Page(
+        "/import",
+        "Import",
+        "shop.web.pages:import.html",
+        look_at_one,
+        is_live=True,
+        needs="product",
+    ),
 )
 ACTIONS: tuple[Action, ...] = ()
 DOWNLOADS: tuple[Download, ...] = (Download("/import/failed-rows.csv", failures, needs="product"),)

@@ -92,8 +92,10 @@ def _not_drawn(found: Report) -> int:
 
 
 PAGES: tuple[Page, ...] = (
-    Page("/reports", "Reports", "reports.html", look, group="Product", needs="product"),
-    Page("/report", "Report", "report.html", look_at_one, needs="product"),
+    Page(
+        "/reports", "Reports", "shop.web.pages:reports.html", look, group="Product", needs="product"
+    ),
+    Page("/report", "Report", "shop.web.pages:report.html", look_at_one, needs="product"),
 )
 ACTIONS: tuple[Action, ...] = ()
 DOWNLOADS: tuple[Download, ...] = (Download("/report/numbers.csv", numbers, needs="product"),)

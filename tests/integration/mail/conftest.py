@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from psycopg.rows import namedtuple_row
 
-from shop import people
+from shop import onboarding, people
 from workshed import db, mail
 from workshed.mail import connections, seats
 from workshed.mail.envelope import Envelope
@@ -178,7 +178,7 @@ def user(database):
 def claimed(user):
     """Their welcome mail, claimed."""
     with db.transaction() as conn:
-        return mail.claim_welcome(conn, user.id)
+        return onboarding.claim_welcome(conn, user.id)
 
 
 @pytest.fixture

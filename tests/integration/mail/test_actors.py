@@ -6,7 +6,7 @@ import pytest
 
 import actors
 from actors import deliver_email, send_onboarding_reminder, send_welcome_email
-from shop import people
+from shop import onboarding, people
 from workshed import db, mail
 
 
@@ -140,7 +140,7 @@ def test_a_reminder_nobody_needs_is_discarded_with_its_reason(jobs, sign_up):
 def test_a_mail_that_another_worker_sends_waits_for_its_claim(jobs, sign_up):
     user = sign_up()
     with db.transaction() as conn:
-        claimed = mail.claim_welcome(conn, user.id)
+        claimed = onboarding.claim_welcome(conn, user.id)
 
     jobs.drain()
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from shop import people
+from shop import onboarding, people
 from workshed import mail
 from workshed.jobs import RecordMissing, Snooze
 from workshed.mail import timer
@@ -166,7 +166,7 @@ def test_a_mail_that_is_not_there_is_missing(conn):
 
 def test_a_mail_to_somebody_who_left_is_gone(conn):
     user = people.create(conn, name="Ada", email="ada@example.org")
-    email = mail.claim_welcome(conn, user.id)
+    email = onboarding.claim_welcome(conn, user.id)
     conn.execute("DELETE FROM product.users")
 
     assert not mail.mark_sent(conn, email)

@@ -7,6 +7,7 @@ import pytest
 import actors
 from actors import deliver_email, send_welcome_email
 from actors.doubts import decide
+from shop import onboarding
 from workshed import db, mail
 
 
@@ -120,7 +121,7 @@ def test_one_whose_worker_dies_twice_is_held(jobs, sign_up, mail_server, caplog)
     user = sign_up()
     for _ in range(2):
         with db.transaction() as conn:
-            assert mail.claim_welcome(conn, user.id)
+            assert onboarding.claim_welcome(conn, user.id)
         jobs.advance(hours=1)
 
     with caplog.at_level(logging.WARNING), jobs.expect_discard("it is held"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shop import people
+from shop import onboarding, people
 from workshed import mail
 from workshed.jobs import RecordMissing, Snooze
 
@@ -23,46 +23,46 @@ def count(conn):
 
 
 def test_a_welcome_is_stored_and_claimed_in_one_go(conn, ada):
-    email = mail.claim_welcome(conn, ada.id)
+    email = onboarding.claim_welcome(conn, ada.id)
 
     assert (email.kind, email.recipient) == ("welcome", "ada@example.org")
     assert email.subject == "Welcome to Workshed, Ada Lovelace"
 
 
 def test_a_second_welcome_job_waits_for_the_first(connect, conn, ada):
-    mail.claim_welcome(conn, ada.id)
+    onboarding.claim_welcome(conn, ada.id)
     conn.commit()
 
     with pytest.raises(Snooze):
-        mail.claim_welcome(connect(), ada.id)
+        onboarding.claim_welcome(connect(), ada.id)
     assert count(conn) == 1
 
 
 def test_a_welcome_that_is_tried_again_is_the_same_mail(conn, ada):
-    first = mail.claim_welcome(conn, ada.id)
+    first = onboarding.claim_welcome(conn, ada.id)
     mail.give_back(conn, first, state="pending", error="no connection")
 
-    again = mail.claim_welcome(conn, ada.id)
+    again = onboarding.claim_welcome(conn, ada.id)
 
     assert (again.id, again.message_id, again.attempts) == (first.id, first.message_id, 2)
 
 
 def test_somebody_welcomed_is_not_welcomed_again(conn, welcomed):
-    assert mail.claim_welcome(conn, welcomed.id) is None
+    assert onboarding.claim_welcome(conn, welcomed.id) is None
     assert count(conn) == 0
 
 
-@pytest.mark.parametrize("act", [mail.claim_welcome, mail.remind])
+@pytest.mark.parametrize("act", [onboarding.claim_welcome, onboarding.remind])
 def test_nobody_is_there_to_be_written_to(conn, act):
     with pytest.raises(RecordMissing, match="user 404"):
         act(conn, 404)
 
 
 def test_a_reminder_is_stored_once_however_often_the_job_runs(conn, welcomed):
-    first = mail.remind(conn, welcomed.id)
+    first = onboarding.remind(conn, welcomed.id)
     conn.commit()
 
-    assert mail.remind(conn, welcomed.id) == first
+    assert onboarding.remind(conn, welcomed.id) == first
     assert mail.claim(conn, first).kind == "reminder"
     assert count(conn) == 1
 
@@ -71,9 +71,9 @@ def test_a_reminder_is_stored_once_however_often_the_job_runs(conn, welcomed):
 def test_who_came_back_or_left_is_not_reminded(conn, welcomed, change):
     change(conn, welcomed.id)
 
-    assert mail.remind(conn, welcomed.id) is None
+    assert onboarding.remind(conn, welcomed.id) is None
     assert count(conn) == 0
 
 
 def test_who_was_never_welcomed_is_not_reminded(conn, ada):
-    assert mail.remind(conn, ada.id) is None
+    assert onboarding.remind(conn, ada.id) is None

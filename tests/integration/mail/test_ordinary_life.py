@@ -9,6 +9,7 @@ import pytest
 
 import actors
 from actors import send_welcome_email
+from shop import onboarding
 from tests.integration.mail.strict import Greylisting, Narrow, Quota, Thorough
 from workshed import db, mail
 from workshed.jobs import Snooze
@@ -182,7 +183,7 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
     sign_up(1)
     with db.transaction() as conn:
         user_id = conn.execute("SELECT id FROM product.users").fetchone()[0]
-        email = mail.claim_welcome(conn, user_id)
+        email = onboarding.claim_welcome(conn, user_id)
     sender = threading.Thread(target=mail.deliver, args=[email])
     sender.start()
     assert server.looks.wait(60)
@@ -200,7 +201,7 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
                 pytest.raises(Snooze, match="is being sent by another worker"),
                 db.transaction() as conn,
             ):
-                mail.claim_welcome(conn, user_id)
+                onboarding.claim_welcome(conn, user_id)
     finally:
         server.answers.set()
         sender.join()
