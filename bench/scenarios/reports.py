@@ -18,7 +18,8 @@ CODE = """
 import json, sys, time
 from datetime import date
 import actors
-from workshed import db, reports
+from shop import reports
+from workshed import db
 from shop.reports import days
 
 with db.transaction() as conn:  # whoever works has a connection

@@ -114,7 +114,8 @@ with db.transaction() as conn:
 SHIPPED = """
 from actors import activate, daily_report, maintain, sign_up, unsubscribe
 from brokers import schedule
-from workshed import db, people
+from shop import people
+from workshed import db
 
 with db.transaction() as conn:
     ada = sign_up(conn, name="Ada", email="ada@example.org")

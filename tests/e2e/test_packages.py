@@ -17,7 +17,8 @@ BOTH = """
 import dramatiq
 from actors import deliver_email, send_welcome_email
 from brokers import broker
-from workshed import db, people
+from shop import people
+from workshed import db
 
 @dramatiq.actor(broker=broker, queue_name="default")
 def greet_again(user_id: int) -> None:
@@ -45,15 +46,15 @@ def test_a_package_of_its_own(start_worker, run, environment, conn, count, tmp_p
 def test_a_package_that_imports_ours(
     start_worker, run, environment, mail_server, conn, count, tmp_path, eventually
 ):
-    (tmp_path / "shop.py").write_text(BOTH)
-    start_worker("shop")
+    (tmp_path / "my_shop.py").write_text(BOTH)
+    start_worker("my_shop")
 
     sent = run(
         "-c",
-        "import shop\n"
-        "with shop.db.transaction() as conn:\n"
-        "    user = shop.people.create(conn, name='Ada', email='ada@example.org')\n"
-        "shop.greet_again.send(user.id)\n",
+        "import my_shop\n"
+        "with my_shop.db.transaction() as conn:\n"
+        "    user = my_shop.people.create(conn, name='Ada', email='ada@example.org')\n"
+        "my_shop.greet_again.send(user.id)\n",
         **environment,
     )
 

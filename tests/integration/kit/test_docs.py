@@ -28,6 +28,13 @@ NOT_ENQUEUED = pages.block(DOCS, "send_onboarding_reminder(user_id=8)")
 NOT_IDEMPOTENT = pages.block(DOCS, "reorder(1) is not idempotent")
 
 
+@pytest.fixture
+def sample(project):
+    """The project tests the sample application, whose queues are in its App."""
+    project.environment["WORKSHED_APP"] = "brokers.app:app"
+
+
+@pytest.mark.usefixtures("sample")
 def test_the_tests_of_the_welcome_job_pass(project):
     for example in (FILES | INLINE).items():
         project.write(*example)
@@ -55,6 +62,7 @@ def test_a_job_that_is_not_idempotent_fails_as_is_said(project):
         assert line.strip() in [*said, *(line.partition(": ")[2] for line in said)]
 
 
+@pytest.mark.usefixtures("sample")
 def test_the_test_with_a_worker_that_is_killed_passes(project):
     """With a RabbitMQ of its own, as there."""
     for example in REAL.items():
