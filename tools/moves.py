@@ -32,6 +32,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+IMPORT = re.compile(
+    r"^([ \t]*)from ([\w.]+) import (\w+(?: as \w+)?(?:, \w+(?: as \w+)?)*)$", re.MULTILINE
+)
+"""A line of code that stands in a text."""
 Span = tuple[int, int]
 """The bytes of a file from the first to before the second."""
 
@@ -89,8 +93,27 @@ class Plan:
         return file
 
     def rewrite(self, text: str) -> str:
-        """Return a text with its dotted names of modules, and the paths of their files, as new."""
+        """Return a text with its dotted names of modules, and the paths of their files, as new.
+
+        Also of lines that import: documents and strings have code in them.
+        """
+        text = IMPORT.sub(self._imported, text)
         return self._pattern.sub(lambda found: self._spelled[found[0]], text)
+
+    def _imported(self, found: re.Match[str]) -> str:
+        """Return a line `from package import module, name` as new, in as many lines as it needs."""
+        indent, package, names = found[1], found[2], found[3].split(", ")
+        moved = [name for name in names if f"{package}.{name.partition(' ')[0]}" in self.renames]
+        if not moved:
+            return found[0]
+        rest = [name for name in names if name not in moved]
+        lines = [f"from {package} import {', '.join(rest)}"] if rest else []
+        for one in moved:
+            name, _, known_as = one.partition(" as ")
+            parent, _, last = self.renames[f"{package}.{name}"].rpartition(".")
+            called = known_as or name
+            lines.append(f"from {parent} import {last}" + (f" as {called}" * (called != last)))
+        return "\n".join(f"{indent}{line}" for line in lines)
 
     @cached_property
     def _spelled(self) -> dict[str, str]:

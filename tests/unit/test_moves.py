@@ -43,6 +43,7 @@ FILES = {
     ),
     "taken.py": "from mail import link\n\nconnection = link.Link\n",
     "page.md": "`mail.link` is `mail/link.py`; not email.link, mail.linked or letters.\n",
+    "code.md": "if it:\n    from mail import END, link, wire as line\nfrom mail import END\n",
 }
 
 
@@ -90,6 +91,10 @@ def test_a_text_has_the_new_names_and_paths(clone):
     assert (clone / "page.md").read_text() == (
         "`post.amqp.connection` is `post/amqp/connection.py`; "
         "not email.link, mail.linked or letters.\n"
+    )
+    assert (clone / "code.md").read_text() == (
+        "if it:\n    from mail import END\n    from post.amqp import connection as link\n"
+        "    from post import wire as line\nfrom mail import END\n"
     )
     assert (clone / "post" / "amqp" / "__init__.py").read_text() == '"""AMQP."""\n'
     migration = clone / "post" / "letters" / "sql" / "stamps.sql"
