@@ -38,7 +38,7 @@ def test_an_upload_of_the_page_becomes_an_image(
 
 
 def test_the_page_of_pictures_is_served_as_it_says(environment, broker, tmp_path):
-    script = SERVED.replace("uvicorn console", "exec uvicorn --port 0 console")
+    script = SERVED.replace("uvicorn shop", "exec uvicorn --port 0 shop")
     log = tmp_path / "pictures.log"
     page = Served(begin(script, log, **environment), log)
     try:
