@@ -39,7 +39,18 @@ def test_its_layers_are_those_that_are_checked():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     [contract] = project["tool"]["importlinter"]["contracts"]
 
-    assert " → ".join(f"`{layer}`" for layer in contract["layers"]) in PAGE
+    layers = [layer.split(" : ") for layer in contract["layers"]]
+    pages, *_, domain, _ = layers
+    said = [", ".join(f"`{name}`" for name in layer) for layer in layers]
+    said[-2] = "the rest of `shop`"
+    assert " → ".join(said) in " ".join(PAGE.split())
+    parts = {f"shop.{one.stem}" for one in (ROOT / "shop").iterdir() if is_module(one)}
+    assert sorted(parts) == sorted([*pages, *domain])
+
+
+def is_module(path):
+    """Tell whether it is one, or a package, but for the package itself."""
+    return (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
 
 
 def test_the_picture_says_what_it_shows_and_has_its_colours_by_day_and_by_night():
