@@ -1,6 +1,7 @@
 """Limit how long an actor's function may run, and nothing but that function."""
 
 import functools
+import gc
 import logging
 import math
 import os
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NamedTuple
 
 import dramatiq
@@ -196,10 +198,25 @@ def hard_limit_ms(limit_ms: int, options: Mapping[str, Any]) -> int:
 def exceeded(hard_ms: int, thread: int) -> HardTimeLimitExceeded:
     """Make the error of a job that is given up, with the lines at which its thread stands."""
     error = HardTimeLimitExceeded(f"exceeded its hard limit of {hard_ms / 1000:g} s")
-    frame = sys._current_frames().get(thread)  # noqa: SLF001 -- documented, whatever its name
+    frame = frame_of(thread)
     if frame is not None:
         error.add_note(f"Its thread stood here:\n{''.join(traceback.format_stack(frame))}")
     return error
+
+
+def frame_of(thread: int) -> FrameType | None:
+    """Return where a thread stands.
+
+    Without a garbage collection: Python before 3.11.8 begins one in there while it holds a lock
+    that starting a thread needs, so a finalizer that does so would stop the process for good.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames().get(thread)  # noqa: SLF001 -- documented, whatever its name
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Clock:

@@ -1,6 +1,8 @@
 """The time limit strikes in the actor's function, and nowhere else."""
 
 import inspect
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -148,6 +150,46 @@ def test_a_function_that_cannot_be_interrupted_is_given_up_once():
     [error] = given.errors
     assert str(error) == "exceeded its hard limit of 0.06 s"
     assert "given.given_up.wait(60)" in error.__notes__[0]
+
+
+COLLECTING = """
+import gc, os, threading
+from middleware.deadline import frame_of
+
+class Starts:
+    def __del__(self):
+        threading.Thread(target=int, daemon=True).start()
+
+for _ in range(20):
+    ready, stop = threading.Barrier(9), threading.Event()
+    def wait():
+        ready.wait()
+        stop.wait()
+    threads = [threading.Thread(target=wait, daemon=True) for _ in range(8)]
+    for one in threads:
+        one.start()
+    ready.wait()
+    gc.disable()
+    for _ in range(50):
+        garbage = Starts()
+        garbage.itself = garbage
+    del garbage
+    gc.set_threshold(1)  # the next object that is made begins a collection
+    gc.enable()
+    frame_of(threads[0].ident)
+    gc.set_threshold(700)
+    stop.set()
+    for one in threads:
+        one.join()
+os._exit(0)
+"""
+
+
+def test_saying_where_a_thread_stands_collects_no_garbage():
+    """Python 3.11.7 stopped for good there: a finalizer starts a thread, and waits for a lock."""
+    done = subprocess.run([sys.executable, "-c", COLLECTING], timeout=90, check=False)
+
+    assert done.returncode == 0
 
 
 def test_a_function_that_ends_in_time_is_not_given_up():
