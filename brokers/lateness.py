@@ -1,4 +1,4 @@
-"""Tell what the calendar owes: runs that nobody has made."""
+"""Measure how late the periodic jobs are."""
 
 import time
 

@@ -26,15 +26,15 @@ class App:
     What is code is named as `"module:name"` and imported by the process that needs it, so that a
     relay loads no page and a sender no check. `WORKSHED_APP=package:app` says where the object is,
     else `app = "package:app"` under `[tool.workshed]` in the `pyproject.toml` of the working
-    directory. Its module is imported by every process: it had better import nothing else of yours.
+    directory. Every process imports its module, so let it import nothing else of yours.
     """
 
     queues: tuple[Queue, ...] = (Queue("default"),)
     """What is declared before any actor is imported, with weights and kinds."""
     relay_tasks: tuple[str, ...] = ()
-    """What each relay does beside its work, such as to measure: a function of a connection that
-    returns in how many seconds it is to be called again, or a class without arguments whose objects
-    are such functions. They have a thread and a connection of their own, which they share."""
+    """Tasks of each relay, for example measurements. A task is a function that takes a connection
+    and returns the seconds until its next call, or a class without arguments whose instances are
+    such functions. All share one thread and one connection, apart from the relay's own work."""
     checks: tuple[str, ...] = ()
     """More checks of `workshed doctor`: each a `console.doctor.run.Check`, or several."""
     pages: tuple[str, ...] = ()

@@ -13,8 +13,8 @@ from workshed import notifications
 from workshed.db import Connection
 
 CODEC = f"{OURS}-{version('pillow')}"
-"""Changes with what `shop.pixels` does and with Pillow: then variants are made anew when they
-are asked for."""
+"""Changes with the code of `shop.pixels` and with the version of Pillow. The next request for a
+variant then makes it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def parts(database, vhost, rabbitmq, programs, environment, tmp_path):
 
 @pytest.fixture
 def beside(warm, environment, tmp_path):
-    """`beside("relay", words, env)`: start a program, stopped after the test; return its log."""
+    """`beside("relay", words, env)`: start a program until the test ends; return its log."""
     with contextlib.ExitStack() as stack:
 
         def start(name, words, env):

@@ -165,7 +165,7 @@ def test_a_job_is_followed_to_its_end(
 
     # Whoever looks before the relay does sees that it was put forward, which the page does not do.
     said = [line for line in said if not line.endswith("due        it waits for this (delay)\n")]
-    # And who looks while it runs is not told the same again once it has ended.
+    # A look while the job runs prints another line for its start than a look afterwards.
     said = [RUNS.sub(r"attempt 1 on \1, after 5 ms in default", line) for line in said]
     check(shown, "".join(said), WORKER)
     assert following.returncode == 0

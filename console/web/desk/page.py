@@ -62,7 +62,7 @@ class Page:
     title: str
     template: str
     """In `templates/desk/`; of an application `package:file.html`, in `templates` of that package.
-    Its block `main` is what changes while somebody looks."""
+    The live page replaces its block `main`."""
     look: Callable[[Ask], Mapping[str, Any]]
     """Raises `NotFoundError` or `BadQueryError`."""
     group: str | None = None

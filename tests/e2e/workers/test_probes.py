@@ -28,7 +28,7 @@ PROCESSES = {re.compile(r"(?<=worker )\d+|(?<=relay )\d+"): "PID"}
 
 
 def unready_text(one):
-    """What `/readyz` says; nothing while nobody answers."""
+    """Return the text of `/readyz`, or an empty one if there is no answer."""
     answer = ask(one, "/readyz")
     return answer[1] if answer else ""
 
@@ -79,7 +79,7 @@ def test_with_both_servers_away_it_lives_and_is_not_ready(
 
 
 def has_told(pid):
-    """Tell whether a process has said once how it is: a relay that never could is not missed."""
+    """Whether a process has reported its state once. Probes do not miss a relay before that."""
     found = re.search(
         r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
     )

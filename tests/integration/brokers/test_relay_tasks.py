@@ -44,7 +44,7 @@ def hang(conn):
 
 @pytest.fixture
 def start(broker, database, connect, tmp_path, monkeypatch):
-    """A relay of an application with four tasks, of which one hangs where it is told to."""
+    """Start a relay whose App has four tasks; with `hangs=True`, one of them never returns."""
     connect(autocommit=True).execute("CREATE TABLE notes (text text)")
     (tmp_path / "tasks.py").write_text(TASKS)
     monkeypatch.setenv(APP, "tasks:app")

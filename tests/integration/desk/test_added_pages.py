@@ -31,7 +31,7 @@ TEMPLATE = """
 
 @pytest.fixture(autouse=True)
 def birds(tmp_path, monkeypatch):
-    """A package with two pages, one of which needs a schema that nobody has made."""
+    """Write an App with two pages. The second needs a schema that does not exist."""
     (tmp_path / "birds" / "templates").mkdir(parents=True)
     (tmp_path / "birds" / "__init__.py").touch()
     (tmp_path / "birds" / "pages.py").write_text(PAGES)

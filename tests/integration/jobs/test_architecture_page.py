@@ -49,7 +49,7 @@ def test_its_layers_are_those_that_are_checked():
 
 
 def is_module(path):
-    """Tell whether it is one, or a package, but for the package itself."""
+    """Whether a path is a module or a package."""
     return (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
 
 
