@@ -121,7 +121,7 @@ class Publisher:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the publisher is connected now. It is not before the first `connect` or publish."""
+        """Whether it is connected now. It is not before the first `connect` or publish."""
         link = self._link  # another thread may close it meanwhile
         return link is not None and link.is_open
 
