@@ -5,6 +5,7 @@ import gc
 import logging
 import math
 import os
+import queue
 import sys
 import threading
 import time
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_MS = 600_000
 LEAST_PATIENCE_MS = 30_000
+REPORT_S = 0.02
+"""How long a thread is given to report an interrupt that it ignored; then it is asked again."""
 
 
 class HardTimeLimitExceeded(TimeLimitExceeded):
@@ -51,13 +54,12 @@ class Alarm:
     """Called when it goes on for longer."""
     lock: AbstractContextManager[object] = field(default_factory=interrupts.lock)
     over: bool = False
-    rang: bool = False
+    raised: tuple[type[Interrupt], ...] = ()
 
     def due(self) -> None:
-        """Interrupt the thread; the second time, give it up."""
-        if not self.rang:
+        """Interrupt the thread; the next time, give it up."""
+        if TimeLimitExceeded not in self.raised:
             self.ring()
-            self.rang = True
             # From the interrupt on, and not from the start: a process that was stopped
             # meanwhile may have slept through both.
             self.at = time.monotonic() + self.patience_s
@@ -65,13 +67,19 @@ class Alarm:
         with self.lock:
             if not self.over and self.stuck is not None:
                 self.stuck()
-                self.at = math.inf
+        self.at = math.inf
 
     def ring(self, error: type[Interrupt] = TimeLimitExceeded) -> None:
         """Raise `error` in the thread, if the function still runs."""
         with self.lock:
             if not self.over:
                 self.gate.strike(error)
+                self.raised += (error,)
+
+    def again(self, error: type[BaseException]) -> None:
+        """Raise `error` once more, if it was raised here: code that ignores errors had it."""
+        if issubclass(error, Interrupt) and error in self.raised:
+            self.ring(error)
 
     def end(self) -> None:
         """Afterwards the alarm cannot ring.
@@ -230,46 +238,58 @@ class Clock:
     def _reset(self) -> None:
         self._alarms: dict[Gate, Alarm] = {}  # one per thread
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
         self._wakes = math.inf
+        self._calls: queue.SimpleQueue[interrupts.Ignored | None] = queue.SimpleQueue()
+        """What the thread is woken with: an interrupt to raise again, or None for a new alarm."""
         self._thread: threading.Thread | None = None
 
     def set(self, alarm: Alarm) -> None:
         """Ring `alarm` at its time."""
         with self._lock:
             if self._thread is None:
+                interrupts.when_ignored(self._calls.put)
                 self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
                 self._thread.start()
             self._alarms[alarm.gate] = alarm
             if alarm.at < self._wakes:
-                self._changed.notify()
+                self._calls.put(None)
 
     def ring_all(self, error: type[Interrupt]) -> None:
         """Raise `error` in every thread whose function still runs."""
-        with self._changed:
+        with self._lock:
             alarms = list(self._alarms.values())
         for alarm in alarms:
             alarm.ring(error)
 
     def _run(self) -> None:
         while True:
-            alarm = self._next()
-            alarm.due()
-            self._again(alarm)
+            ignored = self._wait()
+            if ignored is not None:
+                time.sleep(REPORT_S)
+                self._ring_again(*ignored)
+            while (alarm := self._next_due()) is not None:
+                alarm.due()
 
-    def _again(self, alarm: Alarm) -> None:
-        """Look at an alarm once more, unless its thread has another by now."""
-        with self._changed:
-            if not alarm.over and alarm.at < math.inf:
-                self._alarms.setdefault(alarm.gate, alarm)
+    def _wait(self) -> interrupts.Ignored | None:
+        """Wait until an alarm is due, there is a new one, or an interrupt was ignored."""
+        with self._lock:
+            times = (alarm.at for alarm in self._alarms.values() if not alarm.over)
+            self._wakes = min(times, default=math.inf)
+        left_s = max(self._wakes - time.monotonic(), 0)
+        try:
+            return self._calls.get(timeout=None if left_s == math.inf else left_s)
+        except queue.Empty:
+            return None
 
-    def _next(self) -> Alarm:
-        """Wait for the next alarm that is due."""
-        with self._changed:
-            while True:
-                running = [alarm for alarm in self._alarms.values() if not alarm.over]
-                first = min(running, key=lambda alarm: alarm.at, default=None)
-                if first is not None and first.at <= time.monotonic():
-                    return self._alarms.pop(first.gate)
-                self._wakes = math.inf if first is None else first.at
-                self._changed.wait(None if first is None else first.at - time.monotonic())
+    def _next_due(self) -> Alarm | None:
+        now = time.monotonic()
+        with self._lock:
+            due = (it for it in self._alarms.values() if not it.over and it.at <= now)
+            return next(due, None)
+
+    def _ring_again(self, gate: Gate, error: type[BaseException]) -> None:
+        """Raise what was ignored again, unless the thread has another job by now."""
+        with self._lock:
+            alarm = self._alarms.get(gate)
+        if alarm is not None:
+            alarm.again(error)

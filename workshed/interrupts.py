@@ -1,10 +1,12 @@
 """Interrupts: exceptions that one thread raises in another, and code that defers them."""
 
 import ctypes
+import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
 
 class RepairedLock:
@@ -44,6 +46,10 @@ class Gate:
     def __init__(self) -> None:
         """Create an open gate for the current thread."""
         self.thread = threading.get_ident()
+        self.is_ignoring = False
+        """Whether Python is reporting an error in this thread that it ignores."""
+        self.raised: type[BaseException] | None = None
+        """The last interrupt of this thread."""
         self._lock = lock()
         self._is_open = True
         self._waiting: type[BaseException] | None = None
@@ -51,7 +57,10 @@ class Gate:
     def strike(self, error: type[BaseException]) -> None:
         """Raise `error` in the thread: at its next instruction, or when the gate opens."""
         with self._lock:
-            if self._is_open:
+            self.raised = error
+            if self.is_ignoring:  # it would be ignored, too
+                _tell(Ignored(self, error))
+            elif self._is_open:
                 interrupt(self.thread, error)
             else:
                 self._waiting = error
@@ -108,3 +117,49 @@ def gate() -> Gate:
 def interrupt(thread: int, error: type[BaseException]) -> None:
     """Raise `error` in a thread, at its next instruction."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+class Ignored(NamedTuple):
+    """An exception that Python ignored, and the gate of the thread in which it was raised."""
+
+    gate: Gate
+    error: type[BaseException]
+
+
+_listeners: list[Callable[[Ignored], None]] = []
+_report: Callable[["sys.UnraisableHookArgs"], object] | None = None
+"""What `sys.unraisablehook` was before."""
+
+os.register_at_fork(after_in_child=_listeners.clear)
+
+
+def when_ignored(listener: Callable[[Ignored], None]) -> None:
+    """Call `listener` whenever Python ignores an exception, in the thread of the exception.
+
+    An interrupt can be raised in `__del__`, in a callback of a weak reference or of ctypes (and
+    psycopg without its C extension has a `__del__` for each result). Python ignores it there, and
+    the code that was to be interrupted goes on. A listener must not wait for a lock, as the
+    thread may hold any, and must not interrupt the thread before it has left the report.
+    """
+    global _report
+    if _report is None:
+        _report, sys.unraisablehook = sys.unraisablehook, _report_and_tell
+    _listeners.append(listener)
+
+
+def _report_and_tell(args: "sys.UnraisableHookArgs", /) -> None:
+    ignored = args.exc_type
+    mine = gate()
+    try:
+        mine.is_ignoring = True
+        if _report is not None and ignored is not mine.raised:
+            _report(args)
+    except BaseException as err:  # noqa: BLE001 -- an interrupt of this report is ignored, too
+        ignored = type(err)
+    _tell(Ignored(mine, ignored))
+    mine.is_ignoring = False
+
+
+def _tell(ignored: Ignored) -> None:
+    for listener in _listeners:
+        listener(ignored)

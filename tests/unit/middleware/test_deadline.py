@@ -8,10 +8,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from dramatiq.middleware import TimeLimitExceeded
+from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
 from middleware import Deadline
 from middleware.deadline import Alarm, Noted, hard_limit_ms
+from workshed import interrupts
 from workshed.interrupts import gate, interrupt
 
 
@@ -40,6 +41,79 @@ def test_a_function_within_its_limit_returns():
 
 def test_an_actor_called_directly_has_no_limit():
     assert Deadline()._limited(lambda: "done")() == "done"
+
+
+class Finalized:
+    """Half of the time of a loop that makes them is spent in `__del__`."""
+
+    def __del__(self):
+        for _ in range(20):
+            pass
+
+
+def test_a_limit_that_strikes_in_a_finalizer_strikes_again():
+    """Python ignores an error of a finalizer; without `_ring_again` the loop goes on for 60 s."""
+
+    def work():
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            Finalized()
+
+    for _ in range(30):
+        with pytest.raises(TimeLimitExceeded):
+            limited(work, 5)()
+
+
+def test_a_limit_that_was_ignored_does_not_strike_the_next_job():
+    deadline = Deadline()
+
+    def next_job():
+        deadline.clock._ring_again(gate(), TimeLimitExceeded)
+        return "done"
+
+    assert deadline._run(next_job, (), {}, Noted(None, 60_000, 90_000)) == "done"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("slow", ["_report", "_listeners"])
+def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow):
+    """An interrupt of the report itself would be ignored, too."""
+    deadline, reports = Deadline(), []
+
+    def report(args):
+        reports.append(args)
+        spin(0.2)
+
+    monkeypatch.setattr(interrupts, slow, [report] if slow == "_listeners" else report)
+
+    class Fails:
+        def __del__(self):
+            raise KeyError
+
+    def work():
+        Fails()
+        spin(60)
+
+    with pytest.raises(TimeLimitExceeded):
+        deadline._run(work, (), {}, Noted(None, 100, 90_000))
+    assert reports
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_came_at_the_same_time_as_a_report_is_told(monkeypatch):
+    """The gate was open when `strike` looked, and the report has it."""
+    told = []
+    interrupts.when_ignored(lambda ignored: None)  # so that the hook is there
+    monkeypatch.setattr(interrupts, "_listeners", [told.append])
+    monkeypatch.setattr(interrupts, "_report", lambda _: interrupt(gate().thread, Shutdown))
+
+    class Fails:
+        def __del__(self):
+            raise KeyError
+
+    Fails()
+
+    assert told == [(gate(), Shutdown)]
 
 
 def test_the_signature_stays():
