@@ -1,17 +1,14 @@
 """Real servers for the tests: private ones, or those that the developer's shell names."""
 
 import contextlib
-import http.client
-import json
 import os
 import secrets
 import shutil
 import tempfile
 import threading
 import time
-from base64 import b64encode
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -19,14 +16,24 @@ from prometheus_client import REGISTRY
 from psycopg import sql
 
 from brokers import build, link
-from brokers.arguments import read_version
 from brokers.testing.server import RabbitMQ
 from console.servers import Servers, postgres
 from console.servers.mail import MailCatcher
 from tests import tls
-from tests.databases import HINT, SharedDatabase, fresh_database, run, sibling
+from tests.databases import (
+    HINT,
+    SharedDatabase,
+    empty_beside_workers,
+    fresh_database,
+    open_session,
+    run,
+    seeds,
+    sibling,
+)
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
+from tests.management import management
+from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
 from workshed.app import APP
@@ -230,6 +237,16 @@ def fresh_database_url(servers, template_database):
         yield sibling(servers.database_url, name)
 
 
+@pytest.fixture(scope="module")
+def module_database(servers, template_database):
+    """A migrated database in which a worker goes on between the tests of a module; its rows."""
+    with fresh_database(servers.database_url, template_database) as name:
+        url = sibling(servers.database_url, name)
+        with contextlib.closing(open_session(url)) as conn:
+            rows = seeds(conn)
+        yield url, rows
+
+
 @pytest.fixture
 def database_url(request):
     """A migrated, empty database, which `@pytest.mark.fresh_database` has made for this test.
@@ -239,6 +256,11 @@ def database_url(request):
     """
     if request.node.get_closest_marker("fresh_database"):
         yield request.getfixturevalue("fresh_database_url")
+        return
+    if request.node.get_closest_marker("one_worker"):
+        url, rows = request.getfixturevalue("module_database")
+        yield url
+        empty_beside_workers(url, rows)
         return
     shared = request.getfixturevalue("shared_database")
     yield shared.take()
@@ -382,128 +404,46 @@ def jobs_rabbitmq(servers):
 # RabbitMQ
 
 
-def management(servers):
-    """The URL of its API, with the login."""
-    parts = urlsplit(servers.broker_url)
-    login = parts.netloc.rpartition("@")[0]
-    return servers.management_url or f"http://{login}@{parts.hostname}:15672"
-
-
-class Management:
-    """The management API of RabbitMQ, for one virtual host."""
-
-    def __init__(self, url, vhost):
-        parts = urlsplit(url)
-        self.vhost = vhost
-        self._closed = set()
-        self._at = (parts.hostname, parts.port or 15672)
-        self._login = b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-
-    def ask(self, method, path, body=None):
-        """One request; its JSON answer."""
-        status, text = self._answer(method, path, body)
-        assert status < 300, f"{method} {path}: {status} {text!r}"
-        return json.loads(text) if text else None
-
-    def _answer(self, method, path, body=None):
-        connection = http.client.HTTPConnection(*self._at, timeout=60)
-        headers = {"Authorization": f"Basic {self._login}", "Content-Type": "application/json"}
-        with contextlib.closing(connection):
-            connection.request(method, f"/api/{path}", json.dumps(body), headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-
-    def load(self, definitions):
-        """Import definitions, as an operator does who has to do so again.
-
-        The first tick of a quorum queue of RabbitMQ 4.0 may come before it is of its newest
-        version; that ends it, and with it the import. Ours come twenty times as often as usual.
-        """
-        for left in reversed(range(4)):
-            try:
-                self.ask("POST", "definitions", definitions)
-            except AssertionError as err:
-                if "handle_tick" not in str(err) or not left:
-                    raise
-            else:
-                return
-
-    def version(self):
-        """The release series of the server, such as `(4, 3)`."""
-        return read_version(self.ask("GET", "overview")["rabbitmq_version"])
-
-    def queues(self):
-        """All queues by name, with their arguments and counts, which are 0.3 s old at most."""
-        # The API's other counts are those of its last sample, up to 5 s ago.
-        live = "disable_stats=true&enable_queue_totals=true"
-        found = self.ask("GET", f"queues/{quote(self.vhost, '')}?{live}")
-        return {queue["name"]: queue for queue in found}
-
-    def depth(self, name):
-        """How many messages wait in a queue."""
-        return self.queues()[name].get("messages_ready", 0)
-
-    def unacked(self, name):
-        """How many messages of a queue are with a consumer."""
-        return self.queues()[name].get("messages_unacknowledged", 0)
-
-    def acked(self, name):
-        """How many messages of a queue have been acked: up to 5 s old, but it never falls back."""
-        found = self.ask("GET", f"queues/{quote(self.vhost, '')}/{quote(name, '')}")
-        return found.get("message_stats", {}).get("ack", 0)
-
-    def connections(self):
-        """The open connections to this virtual host, by the name their owner gave them."""
-        return [
-            (one["client_properties"].get("connection_name", ""), one["name"])
-            for one in self.ask("GET", "connections")
-            if one.get("vhost") == self.vhost
-        ]
-
-    def consumers(self):
-        """Who consumes in this virtual host, each with its channel: without it, it is too new."""
-        found = self.ask("GET", f"consumers/{quote(self.vhost, '')}")
-        return [one for one in found if one["channel_details"]]
-
-    def close_connections(self, owner):
-        """Close those of an owner, as an operator or a failing network may; how many there were.
-
-        The list is late: a new one is not on it yet, and what has ended still is, which is none.
-        """
-        found = {name for whose, name in self.connections() if whose.startswith(owner)}
-        found -= self._closed
-        self._closed |= found
-        paths = [f"connections/{quote(name, '')}" for name in found]
-        answers = [self._answer("DELETE", path) for path in paths]
-        assert {status for status, _ in answers} <= {204, 404}, answers
-        return sum(status == 204 for status, _ in answers)
-
-    def peek(self, name, count=1000):
-        """The messages that wait in a queue; they stay there, and this counts as a delivery."""
-        body = {"count": count, "ackmode": "ack_requeue_true", "encoding": "auto"}
-        return self.ask("POST", f"queues/{quote(self.vhost, '')}/{quote(name, '')}/get", body)
-
-
 @pytest.fixture
 def managed():
     """`managed(url)`: a management API, for a virtual host of this test, deleted afterwards."""
-    made = []
+    with contextlib.ExitStack() as stack:
+        yield lambda url: stack.enter_context(fresh_vhost(url))
 
-    def one_more(url):
-        api = Management(url, f"test_{secrets.token_hex(6)}")
-        api.ask("PUT", f"vhosts/{api.vhost}", {})  # gives its maker all permissions
-        made.append(api)
-        return api
 
-    yield one_more
-    for api in made:
-        api.ask("DELETE", f"vhosts/{api.vhost}")
+@pytest.fixture(scope="module")
+def module_rabbitmq(servers):
+    """The management API for a virtual host that the tests of a module share."""
+    with fresh_vhost(management(servers)) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def shared_vhosts(servers):
+    """The virtual hosts that the tests of this process use, one after the other."""
+    shared = Vhosts(servers.broker_url, management(servers))
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def rabbitmq(servers, managed):
-    """The management API for a virtual host of this test."""
-    return managed(management(servers))
+def rabbitmq(request):
+    """The management API for a virtual host of this test, where no message and no consumer is.
+
+    It may have the queues of the sample application; with `@pytest.mark.fresh_vhost` it is new, so
+    that it has nothing and RabbitMQ has counted nothing there.
+    """
+    if request.node.get_closest_marker("one_worker"):
+        yield request.getfixturevalue("module_rabbitmq")
+        return
+    if request.node.get_closest_marker("fresh_vhost"):
+        url = management(request.getfixturevalue("servers"))
+        yield request.getfixturevalue("managed")(url)
+        return
+    shared = request.getfixturevalue("shared_vhosts")
+    api = shared.take()
+    yield api
+    shared.give_back(api)
 
 
 @pytest.fixture
@@ -515,10 +455,21 @@ def vhost(servers, rabbitmq):
 # Mail
 
 
+@pytest.fixture(scope="module")
+def module_mail_server(tmp_path_factory):
+    """A mail server that the tests of a module share."""
+    with MailCatcher(tmp_path_factory.mktemp("mail") / "caught") as catcher:
+        yield catcher
+
+
 @pytest.fixture
-def mail_server(tmp_path, monkeypatch):
+def mail_server(request, tmp_path, monkeypatch):
     """A mail server that can be told to fail, and that `WORKSHED_SMTP_URL` leads to."""
-    with MailCatcher(tmp_path / "mail") as catcher:
+    with contextlib.ExitStack() as stack:
+        if request.node.get_closest_marker("one_worker"):
+            catcher = request.getfixturevalue("module_mail_server")
+        else:
+            catcher = stack.enter_context(MailCatcher(tmp_path / "mail"))
         monkeypatch.setenv("WORKSHED_SMTP_URL", catcher.url)
         settings.cache_clear()
         yield catcher

@@ -17,6 +17,12 @@ PATIENCE_S = 10
 PARTITIONS = "partitions"
 """A relay makes those of the next day at midnight, whatever the test does."""
 
+OF_PROCESSES = tuple(
+    ("jobs", name)
+    for name in ("actors", "counters", "queues", "recurring", "relays", "senders", "workers")
+)
+"""The tables in which processes describe themselves when they start."""
+
 HINT = (
     "this test changed {} of Workshed in the database that the tests of a process share. Undo that "
     "at the end of the test, or give it a database of its own with @pytest.mark.fresh_database"
@@ -267,15 +273,26 @@ def drop_additions(conn):
         conn.execute(statement)
 
 
+def empty_beside_workers(url, seeds):
+    """Empty a database in which workers and relays go on, apart from what they say of themselves.
+
+    What a test created in schemas that are not ours is dropped.
+    """
+    with contextlib.closing(open_session(url)) as conn:
+        drop_additions(conn)
+        empty(conn, seeds, OF_PROCESSES)
+
+
 def seeds(conn):
     """The rows of all tables that have any, as JSON, by the names of schema and table."""
     rows = {table: _rows(conn, table) for table, _ in _tables(conn)}
     return {table: text for table, text in rows.items() if text is not None}
 
 
-def empty(conn, seeds):
+def empty(conn, seeds, spared=()):
     """Delete all rows but the seeds, which are restored, and restart all sequences."""
-    tables = {table: size for table, size in _tables(conn) if size and table not in seeds}
+    kept = {*seeds, *spared}
+    tables = {table: size for table, size in _tables(conn) if size and table not in kept}
     large = [sql.Identifier(*table) for table, size in tables.items() if size > LARGE_BYTES]
     small = [sql.Identifier(*table) for table, size in tables.items() if size <= LARGE_BYTES]
     statements = [sql.SQL("DELETE FROM {}").format(table) for table in small]

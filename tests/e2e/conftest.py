@@ -26,6 +26,8 @@ RUNS_S = 240
 def pytest_itemcollected(item):
     """Of each module here, `make test` runs a fifth; see `tests/lanes.py`."""
     item.add_marker(pytest.mark.one_in(5))
+    # They count connections, and processes that are killed leave some for a while.
+    item.add_marker(pytest.mark.fresh_vhost)
 
 
 class Worker:
@@ -81,22 +83,42 @@ def numbers(tmp_path):
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder), "WORKSHED_PROBES": "false"}
 
 
+@pytest.fixture(scope="module")
+def module_workers():
+    """The workers that the tests of a module share, by what they were started with."""
+    workers = {}
+    yield workers
+    for worker in workers.values():
+        worker.end()
+
+
 @pytest.fixture
-def start_worker(warm, environment, numbers, broker, tmp_path, eventually):
+def start_worker(request, warm, environment, numbers, broker, tmp_path, eventually):
     """Start `dramatiq actors -p 1 -t 8`, or another; returns once it is ready.
 
-    From a warm process: what starts one from nothing is in `test_worker.py`.
+    From a warm process: what starts one from nothing is in `test_worker.py`. In a module with
+    `pytestmark = pytest.mark.one_worker`, for tests of what a worker does and not of the process,
+    the next test gets the same one, and the same database and virtual host.
     """
     workers = []
+    is_shared = request.node.get_closest_marker("one_worker") is not None
+    running = request.getfixturevalue("module_workers") if is_shared else {}
 
     def start(*modules, processes=1, threads=8, options=(), env=None, ready=True):
+        words = *(modules or ["actors"]), "-p", str(processes), "-t", str(threads), *options
+        key = words, frozenset((env or {}).items())
+        if key in running and running[key].process.poll() is None:
+            return running[key]
         worker = Worker(
             warm,
-            [*(modules or ["actors"]), "-p", str(processes), "-t", str(threads), *options],
+            words,
             {**environment, **numbers, **(env or {})},
             tmp_path / f"worker-{len(workers)}.log",
         )
-        workers.append(worker)
+        if is_shared:
+            running[key] = worker
+        else:
+            workers.append(worker)
         if ready:
             eventually(lambda: worker.text().count(READY) == processes or worker.process.poll())
             assert worker.process.poll() is None, worker.text()

@@ -35,11 +35,14 @@ class Console:
 
 
 @contextlib.contextmanager
-def running(warm, environment, folder, **people):
-    """A console until the end of the block; `people`: the role of each, who have one password."""
+def running(warm, environment, folder, secret=None, **people):
+    """A console until the end of the block; `people`: the role of each, who have one password.
+
+    Consoles of one `secret` know the logins of each other.
+    """
     given = {
         "WORKSHED_CONSOLE_USERS": " ".join(f"{one}:{role}:{HASH}" for one, role in people.items()),
-        "WORKSHED_SECRET_KEY": secrets.token_urlsafe(32),
+        "WORKSHED_SECRET_KEY": secret or secrets.token_urlsafe(32),
         "WORKSHED_SMTP_URL": f"maildir:{folder}/caught",
     }
     log, env = folder / "console.log", {**os.environ, **environment, **given}

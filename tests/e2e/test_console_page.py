@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -55,10 +56,22 @@ MAIL = """
 """A mail that calls home in many ways."""
 
 
+@pytest.fixture(scope="module")
+def secret():
+    """The key with which the consoles of this module sign logins."""
+    return secrets.token_urlsafe(32)
+
+
+@pytest.fixture(scope="module")
+def logins():
+    """What a browser has after the login of olga: one in this module is enough."""
+    return {}
+
+
 @pytest.fixture
-def console(warm, broker, environment, tmp_path):
+def console(warm, broker, environment, tmp_path, secret):
     """The console of this test's servers; olga is an operator."""
-    with running(warm, environment, tmp_path, olga="operator") as started:
+    with running(warm, environment, tmp_path, secret, olga="operator") as started:
         yield started
 
 
@@ -69,7 +82,7 @@ def conn(connect):
 
 
 @pytest.fixture
-def open_page(chromium, console):
+def open_page(chromium, console, logins):
     """`open_page("/dead", javascript=True)`: a page, opened by who has logged in."""
     contexts = []
 
@@ -77,6 +90,7 @@ def open_page(chromium, console):
         context = chromium.new_context(
             viewport={"width": 1280, "height": 900},
             java_script_enabled=javascript,
+            storage_state=logins.get("olga"),
         )
         contexts.append(context)
         page = context.new_page()
@@ -87,9 +101,12 @@ def open_page(chromium, console):
         page.on("dialog", lambda dialog: page.complaints.append(dialog.message))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.goto(console.url + path)
-        page.fill("input[name=name]", "olga")
-        page.fill("input[name=password]", PASSWORD)
-        page.click("text=Log in")
+        if "olga" not in logins:
+            page.fill("input[name=name]", "olga")
+            page.fill("input[name=password]", PASSWORD)
+            page.click("text=Log in")
+            page.wait_for_url(console.url + path)
+            logins["olga"] = context.storage_state()
         return page
 
     yield open_page

@@ -24,15 +24,22 @@ MAPPED = shlex.split(pages.block("docs/imports.md", "workshed import members.csv
 CONTENT = "name;email\nAda;ada@example.org\n;bob@example.org\nCyd;ADA@example.org\n"
 
 
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory):
+    """Where the worker of this module finds files."""
+    return tmp_path_factory.mktemp("contents")
+
+
 @pytest.fixture
-def owner(broker, environment, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+def owner(broker, environment, contents, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{contents}")
     settings.cache_clear()
     (tmp_path / "people.csv").write_text(CONTENT)
     with db.transaction() as conn:
         return people.create(conn, name="Grace", email=OWNER)
 
 
+@pytest.mark.one_worker
 def test_the_example_of_the_page_imports(
     owner, tmp_path, run, environment, start_worker, count, eventually
 ):
@@ -47,6 +54,7 @@ def test_the_example_of_the_page_imports(
     eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1)
 
 
+@pytest.mark.one_worker
 def test_the_command_waits_and_says_what_came_of_it(owner, workshed, start_worker, tmp_path):
     start_worker()
     words = ("import", "people.csv", "--owner", OWNER)
@@ -97,6 +105,7 @@ def test_a_dry_run_shows_how_a_file_is_read_without_any_server(run_apart, tmp_pa
     assert found["people"] == [{"name": "Zoë Groß", "email": "zoe@example.org"}]
 
 
+@pytest.mark.one_worker
 def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count, tmp_path):
     start_worker()
     content = "id;Private address;Given;Surname\n1;jiri@example.org;Jiří;Dvořák\n"
@@ -150,6 +159,7 @@ def test_an_owner_that_nobody_is_is_named(owner, run_apart, environment):
     assert done.stderr.startswith("workshed: no user 'nobody@example.org'")
 
 
+@pytest.mark.one_worker
 def test_a_terminal_sees_how_far_it_is(owner, environment, start_worker, tmp_path):
     start_worker()
     rows = "".join(f"Ada,a{n}@example.org\n" for n in range(20_000))

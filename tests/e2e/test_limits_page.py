@@ -7,6 +7,8 @@ from tests import pages
 from workshed import db
 from workshed.jobs import cancels
 
+pytestmark = pytest.mark.one_worker
+
 FILES = pages.files("docs/limits-and-cancel.md")
 SCRIPTS = {"send_late.py", "cancel_one.py", "cancel_many.py"}
 

@@ -76,12 +76,14 @@ def dead_ids(workshed):
     return lambda: [row["message_id"] for row in json.loads(workshed("dead", "--json"))]
 
 
+@pytest.mark.one_worker
 def test_a_job_that_is_sent_by_name_runs(mended, worker, workshed, count, eventually):
     workshed("enqueue", "note", "7", "--import", "note_jobs")
 
     eventually(lambda: count("notes WHERE number = 7") == 1)
 
 
+@pytest.mark.one_worker
 def test_a_dead_job_runs_after_its_cause_is_mended(
     worker, workshed, dead_ids, conn, count, eventually
 ):
@@ -97,6 +99,7 @@ def test_a_dead_job_runs_after_its_cause_is_mended(
     assert dead_ids() == []
 
 
+@pytest.mark.one_worker
 def test_a_job_that_dies_again_is_dead_again_and_can_be_retried_again(
     worker, workshed, dead_ids, count, eventually
 ):
@@ -109,6 +112,7 @@ def test_a_job_that_dies_again_is_dead_again_and_can_be_retried_again(
     eventually(lambda: count("jobs.dead WHERE hop = 3") == 1)
 
 
+@pytest.mark.one_worker
 def test_a_job_of_next_week_runs_now_or_never(mended, worker, workshed, count, eventually):
     words = ("--import", "note_jobs", "--delay", "7d")
     wanted = workshed("enqueue", "note", "1", *words).strip()
@@ -123,6 +127,7 @@ def test_a_job_of_next_week_runs_now_or_never(mended, worker, workshed, count, e
     assert count("notes") == 1
 
 
+@pytest.mark.one_worker
 def test_who_waits_is_told_how_a_job_has_ended(worker, workshed, conn, count):
     words = ("enqueue", "note", "7", "--import", "note_jobs", "--wait", "--json")
 
@@ -145,6 +150,7 @@ def test_who_waits_sees_what_the_page_shows(broker, environment, start_worker, t
     follow(AWAITED, shell(tmp_path, **environment))
 
 
+@pytest.mark.one_worker
 def test_a_job_is_followed_to_its_end(
     mended, worker, workshed, environment, broker, conn, tmp_path
 ):

@@ -10,6 +10,8 @@ from tests import pages
 from tests.transcripts import begin
 from workshed.cron import WINDOWS, cron, daily, every
 
+pytestmark = pytest.mark.one_worker
+
 PAGE = pages.text("docs/periodic.md")
 [(NAME, TEXT)] = pages.files("docs/periodic.md").items()
 CLOCK = pages.block("docs/periodic.md", "periodiq")

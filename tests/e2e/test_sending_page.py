@@ -8,6 +8,8 @@ import pytest
 from tests import pages
 from tests.transcripts import begin
 
+pytestmark = pytest.mark.one_worker
+
 SHOP = pages.files("README.md")
 FILES = pages.files("docs/sending.md")
 WORKERS = pages.block("docs/operating.md", "workshed worker shop_actors")

@@ -80,6 +80,7 @@ def refused(monkeypatch):
     monkeypatch.setattr(facts, "TABLE", {**TABLE, "quorum": quorum})
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("refused")
 def test_an_argument_the_server_does_not_know_is_not_taken_for_one_that_differs(vhost, rabbitmq):
     """The queue is not there: to let it run empty and delete it would mend nothing."""

@@ -242,6 +242,7 @@ def test_a_failure_that_time_does_not_mend_goes_to_the_dead_queue(
     assert rows("SELECT 1 FROM jobs.attempts") == []
 
 
+@pytest.mark.fresh_vhost
 def test_an_ack_of_a_lost_channel_touches_no_other_job(runs, working, broker, rabbitmq, eventually):
     """Delivery tags start at 1 on each channel: stock dramatiq's late ack removed another job."""
     on = {1: threading.Event(), 2: threading.Event()}
@@ -305,6 +306,7 @@ def test_a_hook_that_raises_is_not_a_failed_job(
     eventually(lambda: rabbitmq.depth("default") == 0)
 
 
+@pytest.mark.fresh_vhost
 def test_a_process_has_one_connection_to_consume_and_one_to_publish(
     runs, actor, working, rabbitmq, eventually
 ):
@@ -349,6 +351,7 @@ def test_a_message_may_have_a_limit_of_its_own(actor, working, rows, eventually)
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
 
 
+@pytest.mark.fresh_vhost
 def test_the_tag_of_a_consumer_identifies_the_actors_on_its_queue(
     broker, actor, working, rabbitmq, eventually
 ):

@@ -17,6 +17,8 @@ from workshed import db
 from workshed.jobs import cancels, queues, relays, settled, starts, workers
 from workshed.settings import settings
 
+pytestmark = pytest.mark.fresh_vhost
+
 
 @pytest.fixture
 def job(actor):

@@ -90,6 +90,7 @@ def test_an_option_of_its_own_comes_along_on_every_way(
     assert sorted(middleware.seen) == ["mine", *["r-1"] * 6]
 
 
+@pytest.mark.fresh_vhost
 def test_an_option_that_nothing_names_is_refused_by_the_send(adding, actor, broker, rabbitmq):
     """The hook writes it after the first check; the job would wait for a worker that knows it."""
     adding(Writes())
@@ -206,6 +207,7 @@ def test_a_hook_that_raises_costs_no_job(
         assert f"Broken.{name} failed; what it raised is ignored" in caplog.text
 
 
+@pytest.mark.fresh_vhost
 def test_a_veto_keeps_a_job_from_being_sent(adding, actor, rabbitmq):
     class Veto(Middleware):
         def before_enqueue(self, broker, message, delay):

@@ -194,6 +194,7 @@ def test_queues_are_made_in_time_or_not_at_all(broker, wire):
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.fresh_vhost
 def test_threads_that_end_leave_no_connection(greet, wire, rabbitmq, eventually):
     """Stock dramatiq leaks one for each thread that ended."""
     for number in range(20):

@@ -261,6 +261,7 @@ def test_what_came_before_something_went_back_proves_nothing(
     assert 60 <= look() < 120
 
 
+@pytest.mark.fresh_vhost
 def test_what_a_lost_connection_gives_back_waits(
     look, hang, working, publish, rabbitmq, conn, eventually
 ):

@@ -9,6 +9,8 @@ from brokers.errors import PublishRefusedError, TopologyError
 from workshed.jobs import queues, schedule
 from workshed.settings import settings
 
+pytestmark = pytest.mark.fresh_vhost
+
 PREFIX = "shop."
 OTHERS = ("default", "default.dead")
 """Another program owns queues of these names, and has a message in each."""

@@ -185,6 +185,7 @@ def test_a_row_nobody_could_read_is_buried_and_blocks_nothing(
     assert rows("SELECT body, error_class FROM jobs.dead") == [(b"nonsense", "EnvelopeError")]
 
 
+@pytest.mark.fresh_vhost
 def test_a_lost_connection_delays_and_loses_nothing(store, relaying, rabbitmq, rows, eventually):
     with relaying():
         eventually(lambda: rabbitmq.close_connections("relay"))

@@ -101,6 +101,7 @@ def states(rows):
     """)[0]
 
 
+@pytest.mark.fresh_vhost
 def test_a_queue_says_how_many_messages_no_consumer_has(publisher, send, rabbitmq, eventually):
     send(3)
 
@@ -164,6 +165,7 @@ def test_a_queue_that_is_gone_is_made_again_and_filled(
     assert rabbitmq.queues()["emails"]["arguments"]["x-max-priority"] == 4
 
 
+@pytest.mark.fresh_vhost
 def test_with_a_queue_that_is_gone_those_of_known_actors_are_made_again(
     send, look, conn, connect, rabbitmq
 ):

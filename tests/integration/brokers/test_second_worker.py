@@ -5,6 +5,8 @@ from dramatiq import Worker
 
 from brokers.errors import UndeclaredQueueError
 
+pytestmark = pytest.mark.fresh_vhost
+
 
 @pytest.fixture
 def note(actor):

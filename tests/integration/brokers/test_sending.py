@@ -69,6 +69,7 @@ def test_a_sent_message_is_in_its_queue_readable_by_people(actor, rabbitmq):
     }
 
 
+@pytest.mark.fresh_vhost
 def test_queues_are_made_as_declared(greet, broker, rabbitmq):
     broker.ensure_queues({"default", "emails"})
 
@@ -104,6 +105,7 @@ def test_high_priority_mails_leave_first(actor, rabbitmq):
     assert args == [4, 2, 0]
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.parametrize(
     ("args", "kwargs", "problem"),
     [
@@ -188,6 +190,7 @@ def test_a_wrong_password_is_said_so(greet, away, vhost):
         greet.send(1)
 
 
+@pytest.mark.fresh_vhost
 def test_a_queue_with_other_arguments_is_refused_with_the_argument(greet, broker, rabbitmq):
     arguments = {"x-queue-type": "classic"}
     path = f"queues/{rabbitmq.vhost}/default"
@@ -213,6 +216,7 @@ def blind_sender(limited):
     limited("^workshed.jobs$")
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("sender_only")
 def test_a_user_who_may_not_declare_can_send_to_what_is_there(greet, broker, rabbitmq, eventually):
     greet.send(1)
@@ -227,6 +231,7 @@ def test_a_message_for_a_queue_this_user_may_not_make_is_refused(greet, rabbitmq
     check_refused(greet, rabbitmq, rows)
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("blind_sender")
 def test_a_user_who_may_not_see_a_queue_can_send_to_what_is_there(
     greet, broker, rabbitmq, eventually, monkeypatch
@@ -329,6 +334,7 @@ def test_a_cancelled_message_is_gone_and_one_on_its_way_says_so(greet, rows):
     assert rows("SELECT message_id FROM jobs.schedule") == [(second.message_id,)]
 
 
+@pytest.mark.fresh_vhost
 def test_threads_share_one_connection(greet, rabbitmq, in_threads, eventually):
     in_threads(greet.send, range(200), threads=8)
 

@@ -52,6 +52,7 @@ def test_a_plain_message_needs_no_thread(greet, send, rabbitmq):
     assert rabbitmq.peek("default")[0]["properties"]["message_id"] == message.message_id
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("no_threads")
 def test_a_thousand_tasks_share_one_window(greet, broker, rabbitmq, eventually):
     most = []

@@ -59,6 +59,7 @@ def test_all_arrive_in_their_order(messages, broker, found):
     assert found("default", 1_234) == ids(sent)
 
 
+@pytest.mark.fresh_vhost
 def test_none_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
     with pytest.raises(RefusedArgumentError):
         broker.enqueue_many([*messages(600), greet.message(float("nan"))])
@@ -66,6 +67,7 @@ def test_none_is_sent_before_all_are_checked(messages, greet, broker, rabbitmq):
     assert rabbitmq.queues() == {}
 
 
+@pytest.mark.fresh_vhost
 def test_none_is_sent_before_every_hook_has_agreed(messages, broker, rabbitmq):
     class Veto(dramatiq.Middleware):
         def before_enqueue(self, broker, message, delay):

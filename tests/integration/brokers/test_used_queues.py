@@ -9,6 +9,8 @@ from brokers import Queue, schedule
 from workshed import db
 from workshed.jobs import queues
 
+pytestmark = pytest.mark.fresh_vhost
+
 
 @pytest.fixture
 def relay(broker, tmp_path):

@@ -77,6 +77,7 @@ def test_a_loop_that_does_not_turn_makes_the_process_leave(
     on.set()
 
 
+@pytest.mark.fresh_vhost
 def test_an_empty_queue_and_a_reconnect_are_no_silence(watched, broker, rabbitmq, eventually):
     _, found, left = watched
     consuming = broker._inbox.link

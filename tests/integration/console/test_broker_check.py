@@ -74,6 +74,7 @@ def test_a_missing_binding_is_named(workshed, made, management, channel):
     assert "-> workshed broker setup" in done.err
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.usefixtures("management")
 def test_every_missing_queue_is_named(workshed, broker):
     broker.ensure_queues({"default"})
@@ -85,6 +86,7 @@ def test_every_missing_queue_is_named(workshed, broker):
     assert "default.dead" not in done.err
 
 
+@pytest.mark.fresh_vhost
 def test_a_missing_queue_is_named_over_amqp_too(workshed, broker):
     done = workshed("broker", "check")
 
@@ -131,6 +133,7 @@ def package(tmp_path, monkeypatch, broker):
         now.update(kept)
 
 
+@pytest.mark.fresh_vhost
 def test_only_what_a_module_uses_or_declares_is_made(workshed, package, management):
     """The queues of the sample product filled the RabbitMQ of every application."""
     made = workshed("broker", "setup", "--import", package)

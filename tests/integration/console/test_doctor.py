@@ -667,6 +667,7 @@ def test_a_queue_without_jobs_and_without_actors_needs_no_worker(examined, healt
     assert found.mend == "workshed worker json"
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.parametrize("named", [True, False])
 def test_missing_queues(examined, broker, relay, management, env, named):
     broker.ensure_queues({"default"})

@@ -77,6 +77,7 @@ def test_another_queue_and_priority(enqueue, rabbitmq):
     assert message["properties"]["priority"] == 4
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.parametrize(
     ("option", "value", "due"),
     [
@@ -153,6 +154,7 @@ def test_key_and_value_are_an_argument_by_name(word, kwargs):
 # What is refused
 
 
+@pytest.mark.fresh_vhost
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -55,6 +55,7 @@ def test_a_url_that_leads_nowhere_is_refused(url):
         Management(url, "/")
 
 
+@pytest.mark.fresh_vhost
 def test_a_vhost_and_a_password_with_special_characters(servers, management, at):
     management.ask("PUT", "vhosts/a%2Fb%20c", {})
     management.ask("PUT", "users/ada%20l", {"password": "p@ss/w%rd", "tags": "administrator"})

@@ -10,7 +10,10 @@ from console.servers.ports import HOST
 from tests import tls
 from workshed.settings import settings
 
-pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
+pytestmark = [
+    pytest.mark.fresh_vhost,
+    pytest.mark.one_in(3),  # each test starts programs of its own
+]
 
 
 @pytest.fixture(scope="module")

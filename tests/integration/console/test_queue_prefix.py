@@ -8,6 +8,8 @@ from console.program import management as api
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 
+pytestmark = pytest.mark.fresh_vhost
+
 PREFIX = "shop."
 
 

@@ -1,0 +1,144 @@
+"""A virtual host that tests share is as good as a fresh one for each of them."""
+
+import pytest
+
+from brokers import topology
+from brokers.app import QUEUES
+from tests.databases import sibling
+from tests.management import management
+from tests.vhosts import Vhosts
+
+DEFAULT = next(queue for queue in QUEUES if queue.name == "default")
+EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
+
+CHANGES = {
+    "policies": ("PUT", "policies/{}/full", {"pattern": ".*", "definition": {"max-length": 3}}),
+    "limits": ("PUT", "vhost-limits/{}/max-queues", {"value": 100}),
+    "exchanges": ("PUT", "exchanges/{}/news", {"type": "fanout"}),
+    "bindings": ("POST", "bindings/{}/e/workshed.jobs/q/default", {"routing_key": "other"}),
+    "itself": ("DELETE", "vhosts/{}", None),
+}
+
+
+@pytest.fixture
+def shared(servers):
+    """Those of a process that is not this one."""
+    shared = Vhosts(servers.broker_url, management(servers))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def opened(servers):
+    """`with opened(api) as channel:` somebody who declares, sends and receives there."""
+
+    class Opened:
+        def __init__(self, api):
+            self._url = sibling(servers.broker_url, api.vhost)
+
+        def __enter__(self):
+            topology.ensure([self._url], [DEFAULT, EMAILS])
+            self._held = topology.opened([self._url])
+            channel = self._held.__enter__().channel()
+            channel.confirm_delivery()
+            return channel
+
+        def __exit__(self, *error):
+            self._held.__exit__(*error)
+
+    return Opened
+
+
+def until_seen_empty(shared, api, eventually):
+    """Take this one again, as soon as RabbitMQ says that it has nothing."""
+    others = []
+
+    def take():
+        if (taken := shared.take()).vhost == api.vhost:
+            return True
+        others.append(taken)
+        return False
+
+    eventually(take)
+    for other in others:
+        shared.give_back(other)
+
+
+def test_the_next_test_finds_its_queues_empty(shared, opened, eventually):
+    api = shared.take()
+    with opened(api) as channel:
+        channel.basic_publish("", "default", b"1")
+        channel.basic_publish("", "emails", b"2")
+
+    shared.give_back(api)
+
+    until_seen_empty(shared, api, eventually)
+    assert api.queues().keys() == {"default", "default.dead", "emails.dead"}
+    with opened(api) as channel:
+        for name in ("default", "emails"):
+            assert channel.basic_get(name) == (None, None, None)
+
+
+def test_no_message_comes_back_that_a_consumer_had_in_hand(shared, opened, eventually):
+    """Purged, the queue would get it back when the connection ends."""
+    api = shared.take()
+    with opened(api) as channel:
+        channel.basic_publish("", "default", b"1")
+        next(channel.consume("default"))
+        shared.give_back(api)
+
+    until_seen_empty(shared, api, eventually)
+    with opened(api) as channel:
+        assert channel.basic_get("default") == (None, None, None)
+
+
+def test_a_queue_of_another_kind_goes(shared, opened, eventually):
+    api = shared.take()
+    with opened(api) as channel:
+        channel.queue_declare("parts")
+        channel.queue_delete("default")
+        channel.queue_declare("default", durable=True)
+
+    shared.give_back(api)
+
+    until_seen_empty(shared, api, eventually)
+    assert api.queues().keys() == {"default.dead", "emails.dead"}
+
+
+def test_what_still_shows_messages_is_not_given(shared, opened, eventually):
+    """A test that waits for its first message would take that of another for it."""
+    api = shared.take()
+    with opened(api) as channel:
+        channel.basic_publish("", "default", b"1")
+        eventually(lambda: api.depth("default") == 1)
+
+    shared.give_back(api)
+
+    if (taken := shared.take()).vhost == api.vhost:
+        assert api.depth("default") == 0
+    shared.give_back(taken)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_was_changed_otherwise_is_not_used_again(shared, opened, what):
+    api = shared.take()
+    with opened(api):
+        pass
+    method, path, body = CHANGES[what]
+    api.ask(method, path.format(api.vhost), body)
+
+    shared.give_back(api)
+
+    assert shared.take().vhost != api.vhost
+
+
+def test_neither_is_one_that_somebody_else_may_enter(shared, opened):
+    api = shared.take()
+    api.ask("PUT", "users/stranger", {"password": "pw", "tags": ""})
+    rights = {"configure": "^$", "write": "^$", "read": ".*"}
+    api.ask("PUT", f"permissions/{api.vhost}/stranger", rights)
+
+    shared.give_back(api)
+    api.ask("DELETE", "users/stranger")
+
+    assert shared.take().vhost != api.vhost
