@@ -7,10 +7,6 @@ from datetime import UTC, datetime, timedelta
 import dramatiq
 
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
-from brokers import Batch, broker, schedule
-from brokers.batch import BatchError
-from brokers.parcel import Message
-from middleware import Limit
 from shop import campaigns, people
 from shop.campaigns import Again, Unsent
 from shop.people import addresses
@@ -19,7 +15,11 @@ from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 from workshed.mail import servers
+from workshed.middleware import Limit
 from workshed.settings import settings
+from workshed.transport import Batch, broker, schedule
+from workshed.transport.batch import BatchError
+from workshed.transport.publishing.outgoing import Message
 
 logger = logging.getLogger(__name__)
 

@@ -2,10 +2,10 @@
 
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
-from brokers import schedule
 from workshed import mail
 from workshed.db import Connection
 from workshed.mail import InDoubt
+from workshed.transport import schedule
 
 WELCOME = "welcome"
 

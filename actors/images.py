@@ -2,14 +2,14 @@
 
 import dramatiq
 
-from brokers import broker, schedule
-from middleware import Unique
 from shop import images
 from shop.images import Blob
 from workshed import db
 from workshed.db import Connection
 from workshed.duration import ms
+from workshed.middleware import Unique
 from workshed.settings import settings
+from workshed.transport import broker, schedule
 
 USUAL = (800, 600, 85)
 """The box of what is made of every upload, in pixels, and its quality."""

@@ -8,7 +8,6 @@ import dramatiq
 
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
-from brokers import broker, schedule
 from shop import imports, retention
 from shop.imports import Ended, Import, Layout, Part
 from workshed import db
@@ -16,6 +15,7 @@ from workshed.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.settings import settings
+from workshed.transport import broker, schedule
 
 AT_ONCE = 500
 """Jobs that are sent in one transaction."""

@@ -5,11 +5,11 @@ import logging
 import dramatiq
 
 from actors.imports import look_after_all
-from brokers import broker
 from shop import retention
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.settings import settings
+from workshed.transport import broker
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 import dramatiq
 
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
-from brokers import broker, schedule
 from shop import onboarding, people
 from shop.people import User
 from workshed import db, mail
@@ -13,6 +12,7 @@ from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
 from workshed.mail import Held
+from workshed.transport import broker, schedule
 
 REMIND_AFTER = timedelta(days=3)
 

@@ -5,12 +5,12 @@ import logging
 import dramatiq
 
 from actors.mail import deliver_with
-from brokers import broker, schedule
 from shop import reports
 from workshed import db
 from workshed.cron import daily
 from workshed.duration import ms
 from workshed.settings import settings
+from workshed.transport import broker, schedule
 
 logger = logging.getLogger(__name__)
 

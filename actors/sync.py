@@ -6,16 +6,16 @@ from typing import Any
 import dramatiq
 
 from actors.mail import deliver_with
-from brokers import broker, schedule
-from middleware import RetryOn, Unique
-from middleware.waits import polynomial
 from shop import sync
 from workshed import db, mail
 from workshed.cron import every
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import checkpoint
+from workshed.middleware import RetryOn, Unique
+from workshed.middleware.options.backoff import polynomial
 from workshed.settings import settings
+from workshed.transport import broker, schedule
 
 by_attempts = polynomial()
 

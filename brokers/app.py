@@ -17,7 +17,7 @@ QUEUES = (
 app = App(
     queues=QUEUES,
     relay_tasks=(
-        "brokers.mail_troubles:MailTroubles",
+        "workshed.transport.mail_troubles:MailTroubles",
         "shop.sync_freshness:SyncAge",
         "shop.report_age:tell_report_age",
     ),

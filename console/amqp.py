@@ -8,8 +8,9 @@ from urllib.parse import unquote, urlsplit
 import pika
 from pika.exceptions import AMQPConnectionError
 
-from brokers import address, topology
-from brokers.errors import BrokerUnreachableError
+from workshed.transport.amqp import topology
+from workshed.transport.amqp import url as address
+from workshed.transport.errors import BrokerUnreachableError
 
 CONNECT = timedelta(seconds=5)
 """For all servers together."""

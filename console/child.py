@@ -7,15 +7,15 @@ import signal
 import subprocess
 import time
 
-from brokers.errors import (
+from workshed.parent import die_with_parent
+from workshed.transport.errors import (
     EXIT_BROKER,
     EXIT_DATABASE,
     EXIT_HARD_DEADLINE,
     EXIT_USAGE,
     EXIT_WATCHDOG,
 )
-from brokers.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
-from workshed.parent import die_with_parent
+from workshed.transport.sidecars.relay_fork import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S
 
 # dramatiq leaves with 1 for a worker process that was killed, and for one that raised; one whose
 # interpreter was held for too long leaves with 1 itself.

@@ -6,10 +6,10 @@ from typing import Any
 
 from pika.exceptions import AMQPChannelError, NackError, UnroutableError
 
-from brokers.errors import PublishRefusedError
-from brokers.publisher import EXCHANGE
-from brokers.signing import HEADER, Signing
 from console.amqp import lasting
+from workshed.transport.errors import PublishRefusedError
+from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.publishing.publisher import EXCHANGE
 
 DEATH = ("x-death", "x-first-death-", "x-last-death-")
 BLOCKED = timedelta(seconds=30)

@@ -7,8 +7,8 @@ from typing import Any
 import pika
 from pika.exceptions import ChannelClosedByBroker
 
-from brokers import refusals, topology
-from brokers.errors import TopologyError, UnseenQueueError
+from workshed.transport.amqp import replies, topology
+from workshed.transport.errors import TopologyError, UnseenQueueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ def asked(channel: Any, name: str) -> Depth | None:
     try:
         answer = channel.queue_declare(name, passive=True).method
     except ChannelClosedByBroker as err:
-        if err.reply_code == refusals.NOT_FOUND:
+        if err.reply_code == replies.NOT_FOUND:
             return None
-        if err.reply_code == refusals.ACCESS_REFUSED:
-            raise UnseenQueueError(refusals.unseen(name, err.reply_text)) from None
+        if err.reply_code == replies.ACCESS_REFUSED:
+            raise UnseenQueueError(replies.unseen(name, err.reply_text)) from None
         raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
     return Depth(int(answer.message_count), int(answer.consumer_count))
 

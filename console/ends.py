@@ -9,9 +9,9 @@ from typing import Any
 import dramatiq
 from dramatiq.results import ResultFailure
 
-from middleware.results import PostgresResults
 from workshed.db import Connection
 from workshed.jobs import attempts, cancels, results, settled, workers
+from workshed.middleware.composition.results import PostgresResults
 
 LOOK_S = 0.2
 

@@ -12,8 +12,8 @@ WorkshedError
 
 from collections.abc import Iterable
 
-from brokers.errors import did_you_mean
 from workshed.errors import WorkshedError
+from workshed.transport.errors import did_you_mean
 
 
 class NotFoundError(WorkshedError):

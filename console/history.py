@@ -9,10 +9,10 @@ from workshed.extras import needed
 with needed("server"):
     import typer
 
-from brokers.errors import did_you_mean
 from console.arguments import KEYWORD, value
-from middleware import Label
 from workshed.jobs.runs import Run
+from workshed.middleware import Label
+from workshed.transport.errors import did_you_mean
 
 OUTCOMES: tuple[str, ...] = get_args(Label)
 NOT_DONE = tuple(one for one in OUTCOMES if one != "done")

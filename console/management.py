@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from brokers import tls
-from brokers.address import describe
 from console.errors import ManagementError
 from workshed.errors import SettingsError
+from workshed.transport.amqp import tls
+from workshed.transport.amqp.url import describe
 
 SETTING = "WORKSHED_MANAGEMENT_URL"
 PORT = 15672

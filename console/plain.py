@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from brokers.errors import exit_code
 from console.migrating import outcome, pending_sql, state_of
 from workshed import __version__, db
 from workshed.errors import SettingsError, WorkshedError
 from workshed.migrate import STREAMS, Stream
 from workshed.migrate import migrate as apply
+from workshed.transport.errors import exit_code
 
 INSTALL = "pip install 'workshed[server]'"
 REST = f"All other commands come with the extra `server`: {INSTALL}"
@@ -76,6 +76,6 @@ def migrate(asked: argparse.Namespace) -> int:
 
 def relay(_asked: argparse.Namespace) -> int:
     """Run a relay."""
-    from brokers.relay import main as run
+    from workshed.transport.relay.relay import main as run
 
     return run()

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import psycopg
 
-from brokers import build
-from brokers.errors import did_you_mean
-from brokers.rabbitmq import RabbitMQ
 from console import amqp
 from console.errors import NotFoundError
 from console.management import TIMEOUT_S, Management
@@ -21,6 +18,9 @@ from workshed.extras import MissingExtraError
 from workshed.jobs import queues
 from workshed.queues import Queue
 from workshed.settings import settings
+from workshed.transport import build
+from workshed.transport.errors import did_you_mean
+from workshed.transport.rabbitmq import RabbitMQ
 
 PACKAGES = ("actors",)
 """What is imported when nothing is named, as `dramatiq actors` has it."""

@@ -11,14 +11,14 @@ from typing import Any
 
 from pika.exceptions import ChannelClosedByBroker
 
-from brokers.errors import EnvelopeError, PublishRefusedError
-from brokers.misfits import unnamed
-from brokers.rabbitmq import RabbitMQ
-from brokers.signing import Headers, opened
 from console.amqp import lasting
-from middleware import CopyError, Job, Outcome
 from workshed.db import Connection
 from workshed.jobs import dead
+from workshed.middleware import CopyError, Job, Outcome
+from workshed.transport.consuming.quarantine import unnamed
+from workshed.transport.errors import EnvelopeError, PublishRefusedError
+from workshed.transport.messages.signing import Headers, opened
+from workshed.transport.rabbitmq import RabbitMQ
 
 BLOCKED = timedelta(seconds=30)
 """As nothing is published, RabbitMQ blocks only who has published before."""

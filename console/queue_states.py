@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from brokers.rabbitmq import RabbitMQ
 from console import waiting
 from console.management import Management
 from console.program import queue_names
@@ -12,6 +11,7 @@ from console.told import Told, ask
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import dead, queues
+from workshed.transport.rabbitmq import RabbitMQ
 
 
 @dataclass(frozen=True, slots=True)

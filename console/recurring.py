@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from brokers.errors import did_you_mean
 from console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.occurrences import Occurrence
 from workshed.jobs.recurring import Recurring
 from workshed.settings import settings
+from workshed.transport.errors import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

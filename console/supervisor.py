@@ -9,11 +9,11 @@ import subprocess
 import time
 from datetime import timedelta
 
-from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 from console.child import SERVER_AWAY, Child, in_words
 from console.succession import Succession
 from console.vitals import Limits, Vitals
 from workshed.settings import use
+from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
 
 logger = logging.getLogger(__name__)
 

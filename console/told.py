@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from brokers import topology
 from console.depths import Depth, depths
 from console.management import Management
 from workshed.errors import WorkshedError
+from workshed.transport.amqp import topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from brokers.arguments import Version, equivalents, read_version
-from brokers.publisher import EXCHANGE
 from console.management import Management
 from workshed.queues import Queue
+from workshed.transport.amqp.arguments import Version, equivalents, read_version
+from workshed.transport.publishing.publisher import EXCHANGE
 
 SETUP = "workshed broker setup"
 

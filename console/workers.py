@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from brokers.errors import did_you_mean
 from console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.jobs import workers
 from workshed.jobs.workers import Worker
+from workshed.transport.errors import did_you_mean
 
 
 def known(conn: Connection, names: Iterable[str]) -> dict[str, Worker]:

@@ -15,8 +15,6 @@ import pytest
 from prometheus_client import REGISTRY
 from psycopg import sql
 
-from brokers import build, link
-from brokers.testing.server import RabbitMQ
 from console.servers import Servers, postgres
 from console.servers.mail import MailCatcher
 from tests import tls
@@ -40,6 +38,9 @@ from workshed.app import APP
 from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings
+from workshed.testing.real_worker.servers import RabbitMQ
+from workshed.transport import build
+from workshed.transport.amqp import connection
 
 pytest_plugins = ("tests.lanes", "tests.progress", "tests.signals")
 
@@ -501,7 +502,7 @@ def broker(vhost, database, monkeypatch):
         monkeypatch.setattr(found, name, getattr(used, name))
     found._execution.use(found.middleware)
     yield found
-    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", 0.5)  # a test may have made it deaf
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)  # a test may have made it deaf
     found.close()
 
 

@@ -5,9 +5,9 @@ import itertools
 import pika
 from psycopg import sql
 
-from brokers import refusals, topology
-from brokers.arguments import arguments as declared
-from brokers.publisher import EXCHANGE
+from workshed.transport.amqp import replies, topology
+from workshed.transport.amqp.arguments import arguments as declared
+from workshed.transport.publishing.publisher import EXCHANGE
 
 POOLS = ("worker-mail", "worker-rest")
 ALWAYS = ("sender", "relay", "dead-letter-operator", "monitor")
@@ -125,7 +125,7 @@ def reads(*queues):
 def refusal(part, operation):
     """The code of RabbitMQ's refusal: another name is looked at once somebody may publish."""
     is_sender = operation == ANOTHER_USER and part != "monitor"
-    return refusals.PRECONDITION_FAILED if is_sender else refusals.ACCESS_REFUSED
+    return replies.PRECONDITION_FAILED if is_sender else replies.ACCESS_REFUSED
 
 
 def columns_of(conn, table):

@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from urllib.parse import quote, urlsplit
 
-from brokers.arguments import read_version
+from workshed.transport.amqp.arguments import read_version
 
 
 def management(servers):

@@ -4,12 +4,12 @@ import contextlib
 import itertools
 import secrets
 
-from brokers import topology
 from brokers.app import QUEUES
-from brokers.arguments import arguments
-from brokers.publisher import EXCHANGE
 from tests.databases import sibling
 from tests.management import Management
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.arguments import arguments
+from workshed.transport.publishing.publisher import EXCHANGE
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ package moves all that is in it; a longer name wins over a shorter one. Its tabl
 docstring for each package that the moves make:
 
     [modules]
-    "brokers.link" = "workshed.transport.amqp.connection"
-    "brokers.testing" = "workshed.testing"
+    "workshed.transport.amqp.connection" = "workshed.transport.amqp.connection"
+    "workshed.testing" = "workshed.testing"
 
     [packages]
     "workshed.transport.amqp" = "AMQP: connections, declarations, replies."

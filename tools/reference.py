@@ -13,18 +13,18 @@ from typing import Any
 import typer
 from dramatiq.middleware import Middleware
 
-from brokers.accounts import accounts
 from brokers.app import QUEUES
-from brokers.arguments import Version, read_version
-from brokers.build import middleware
-from brokers.definitions import definitions
-from brokers.envelope import OPTIONS
 from console.cli import app
 from console.doctor.environment import default
-from middleware.stock import INSTEAD
 from tools import licences
 from workshed.metrics import meters
+from workshed.middleware.runtime.unsupported_options import INSTEAD
 from workshed.settings import PREFIX, Settings
+from workshed.transport.amqp.accounts import accounts
+from workshed.transport.amqp.arguments import Version, read_version
+from workshed.transport.amqp.definitions import definitions
+from workshed.transport.build import middleware
+from workshed.transport.messages.envelope import OPTIONS
 
 README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"

@@ -4,11 +4,19 @@ import dramatiq
 
 from bench.jobs import PREFETCH
 from bench.marks import mark
-from brokers import Queue
-from brokers.envelope import StrictJson
-from brokers.rabbitmq import RabbitMQ
-from middleware import DatabasePool, Deadline, Fence, Lifeline, LogContext, Recurring, Retries
+from workshed.middleware import (
+    DatabasePool,
+    Deadline,
+    Fence,
+    Lifeline,
+    LogContext,
+    Recurring,
+    Retries,
+)
 from workshed.settings import settings
+from workshed.transport import Queue
+from workshed.transport.messages.envelope import StrictJson
+from workshed.transport.rabbitmq import RabbitMQ
 
 config = settings()
 broker = RabbitMQ(

@@ -3,8 +3,8 @@
 import time
 
 from bench.jobs import ours
-from brokers import Batch, schedule
 from workshed import db
+from workshed.transport import Batch, schedule
 
 
 def stored(job: str, count: int) -> None:

@@ -38,7 +38,7 @@ def _relayed(world: World, count: int) -> dict[str, float]:
             row = conn.execute("SELECT count(*) FROM jobs.schedule").fetchone()
             return 0 if row is None else int(row[0])
 
-        command = [sys.executable, "-m", "brokers.relay"]
+        command = [sys.executable, "-m", "workshed.transport.relay.relay"]
         environment = world.environment("ours")
         with Tree(command, environment, world.folder / "relay.log") as tree:
             tree.until(lambda: left() < count, WITHIN_S)

@@ -37,7 +37,10 @@ def grown(world: World, count: int, *, vacuuming: bool) -> float:
     """Return how large it is after so many jobs, in MB."""
     world.empty()
     world.send("ours", "one", 1)  # makes the queue
-    command, log = [sys.executable, "-m", "brokers.relay"], world.folder / "relay.log"
+    command, log = (
+        [sys.executable, "-m", "workshed.transport.relay.relay"],
+        world.folder / "relay.log",
+    )
     with world.database() as conn, Tree(command, world.environment("ours"), log) as tree:
         through(conn, tree, count, vacuuming=vacuuming)
         row = conn.execute("SELECT pg_total_relation_size('jobs.schedule')").fetchone() or (0,)

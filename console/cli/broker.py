@@ -38,11 +38,11 @@ def check(*, packages: Declaring = None, as_json: Json = False) -> None:
 
     How a queue was made only RabbitMQ's management API tells.
     """
-    from brokers import topology
-    from brokers.errors import TopologyError
     from console.cli.output import print_json, talk
     from console.program import declared, management, rabbitmq
     from console.topology import differences
+    from workshed.transport.amqp import topology
+    from workshed.transport.errors import TopologyError
 
     api = management()
     wanted = declared(packages or ())
@@ -101,13 +101,13 @@ def definitions(
     For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
     API. Nobody logs in with a password where none is given, and no password is printed.
     """
-    from brokers.accounts import accounts
-    from brokers.definitions import definitions as made
     from console import amqp
     from console.cli.output import print_json, talk
     from console.passwords import ensured
     from console.program import declared
     from workshed.settings import settings
+    from workshed.transport.amqp.accounts import accounts
+    from workshed.transport.amqp.definitions import definitions as made
 
     _ = as_json  # it is JSON in any case
     known = declared(packages or ())
@@ -124,10 +124,10 @@ def definitions(
 
 def importing(release: str | None, url: str) -> tuple[int, int]:
     """Return the version that definitions are for: as named, or of the server, or the newest."""
-    from brokers import topology
-    from brokers.arguments import FIRST, NEWEST, is_version, read_version
-    from brokers.errors import BrokerUnreachableError
     from console.cli.output import talk
+    from workshed.transport.amqp import topology
+    from workshed.transport.amqp.arguments import FIRST, NEWEST, is_version, read_version
+    from workshed.transport.errors import BrokerUnreachableError
 
     if release is not None:
         if not is_version(release) or read_version(release) < FIRST:

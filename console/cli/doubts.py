@@ -40,8 +40,8 @@ def doubt(
 
 def say(kind: str, name: str, known: Iterable[str]) -> None:
     """Say it of one name, unless it is known."""
-    from brokers.errors import did_you_mean
     from console.cli.output import talk
+    from workshed.transport.errors import did_you_mean
 
     names = list(known)
     if name not in names:

@@ -118,9 +118,9 @@ def send(
     """Send it now, or store it until it is due; return it, when that is, and both in words."""
     import psycopg
 
-    from brokers import schedule
     from console.program import database, rabbitmq
     from workshed.jobs.windows import clock
+    from workshed.transport import schedule
 
     if delay is None and at is None:
         broker = rabbitmq()

@@ -55,9 +55,9 @@ class Chosen:
 
 def retrying(action: str) -> Fate:
     """Put them back on their way."""
-    from brokers.envelope import decode
     from console import dead_jobs
     from workshed.jobs import dead, prospects
+    from workshed.transport.messages.envelope import decode
 
     def retry(conn: "Connection", message_id: str) -> bool:
         return dead.retry(conn, message_id, decode)

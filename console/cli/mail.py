@@ -83,12 +83,12 @@ def try_server(
 
     One mail is sent; by what comes of it the server is free, or held again.
     """
-    from brokers.errors import did_you_mean
     from console.cli.noted import note
     from console.cli.output import print_json
     from console.errors import NotFoundError
     from console.program import database
     from workshed.mail import servers
+    from workshed.transport.errors import did_you_mean
 
     with database("product") as conn:
         known = [one.name for one in servers.troubles(conn)]

@@ -10,6 +10,6 @@ def relay() -> None:
     WORKSHED_RELAY_FORK is false; this is for a host that runs none. Any number may run, one is
     enough.
     """
-    from brokers.relay import main
+    from workshed.transport.relay.relay import main
 
     raise typer.Exit(main())

@@ -29,7 +29,6 @@ def requeue(
     One by one, so that none is lost when this is interrupted. What has its
     outcome already is absorbed by the worker that gets it.
     """
-    from brokers.errors import did_you_mean
     from console.cli.asking import agreed
     from console.cli.noted import note
     from console.cli.output import print_json, talk
@@ -38,6 +37,7 @@ def requeue(
     from console.depths import depths
     from console.errors import NotFoundError
     from console.program import database, rabbitmq
+    from workshed.transport.errors import did_you_mean
 
     broker = rabbitmq()
     urls = broker.urls

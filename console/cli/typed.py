@@ -14,8 +14,8 @@ def check(actor: "dramatiq.Actor[..., Any]", args: tuple[Any, ...], kwargs: dict
     As `send` does, but with the value and how to write a string: what was typed is no secret here.
     What does not fit the signature is let through, for `send` to refuse.
     """
-    from brokers.annotated import checks_of
-    from brokers.errors import RefusedArgumentError
+    from workshed.transport.annotated import checks_of
+    from workshed.transport.errors import RefusedArgumentError
 
     checks = checks_of(actor.fn)
     try:

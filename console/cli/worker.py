@@ -73,7 +73,6 @@ def worker(
     Exit codes: 0 all ended well; 1 one did not; 72 one had not stopped 10 s
     after the grace, and was killed; others as above.
     """
-    from brokers import build
     from console.child import Child
     from console.supervisor import RELAY_AFTER_S, Supervisor
     from console.vitals import Limits, Vitals
@@ -81,6 +80,7 @@ def worker(
     from workshed.errors import WorkshedError
     from workshed.metrics import folders
     from workshed.settings import settings
+    from workshed.transport import build
 
     build.broker()  # opens nothing; a setting that no child could read is said here, once
     logs.configure()
@@ -92,12 +92,25 @@ def worker(
     command += ["--worker-shutdown-timeout", str(timeout_ms)]
     command += ["--queues", *queues] if queues else []
     workers = [Child(f"worker {number}", command) for number in range(1, processes + 1)]
-    relaying = [sys.executable, "-m", "brokers.relay", "--parent", str(os.getpid())]
+    relaying = [
+        sys.executable,
+        "-m",
+        "workshed.transport.relay.relay",
+        "--parent",
+        str(os.getpid()),
+    ]
     beside = [Child("relay", relaying, beside=True)] if relay else []
     # One folder for all, so that there is one page to scrape, and one process to be asked.
     shows, folder = settings().shows, folders.of(os.getpid())
     if folder is not None and shows:
-        showing = [sys.executable, "-m", "brokers.exporter", str(folder), "--parent", relaying[-1]]
+        showing = [
+            sys.executable,
+            "-m",
+            "workshed.transport.sidecars.exporter",
+            str(folder),
+            "--parent",
+            relaying[-1],
+        ]
         # It has the port.
         beside.append(Child("exporter", showing, beside=True, alone=True, asks_none=True))
     elif folder is not None:

@@ -3,14 +3,14 @@
 import traceback
 from collections.abc import Iterator
 
-from brokers import build
-from brokers.errors import StrayActorsError
-from brokers.strays import refuse_strays
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, warning
 from console.program import load
-from middleware import callbacks
 from workshed.errors import WorkshedError
+from workshed.middleware.composition import callbacks
+from workshed.transport import build
+from workshed.transport.errors import StrayActorsError
+from workshed.transport.strays import refuse_strays
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

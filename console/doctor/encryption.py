@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from brokers.build import STUB
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, ok, warning
+from workshed.transport.build import STUB
 
 SURE = ("require", "verify-ca", "verify-full")
 """The others go on without TLS where the server has none, or somebody between says so."""

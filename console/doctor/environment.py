@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
 
-from brokers import address
-from brokers.build import STUB
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok
 from console.management import Management
@@ -20,6 +18,8 @@ from workshed.mail.server import Server
 from workshed.queues import weighted
 from workshed.settings import PREFIX, Settings, unknown_names
 from workshed.storage import place
+from workshed.transport.amqp import url as address
+from workshed.transport.build import STUB
 
 
 class Environment(NamedTuple):

@@ -4,10 +4,10 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from brokers.publisher import EXCHANGE
 from console.doctor import probe
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, unchecked
+from workshed.transport.publishing.publisher import EXCHANGE
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from brokers import refusals, topology
-from brokers.publisher import EXCHANGE
 from console.amqp import connect
 from console.depths import depth
+from workshed.transport.amqp import replies, topology
+from workshed.transport.publishing.publisher import EXCHANGE
 
 NOWHERE = "workshed.doctor"
 """A routing key that no queue is bound to: RabbitMQ gives the message back."""
@@ -61,7 +61,7 @@ def tried(channel: Any) -> Answer:
     except UnroutableError:
         return Answer("allowed")
     except ChannelClosedByBroker as err:
-        missing = err.reply_code == refusals.NOT_FOUND
+        missing = err.reply_code == replies.NOT_FOUND
         return Answer("no exchange" if missing else "refused", str(err.reply_text))
     return Answer("allowed")
 

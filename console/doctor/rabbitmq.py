@@ -6,9 +6,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pika
 
-from brokers import address, tls, topology
-from brokers.arguments import FIRST
-from brokers.build import STUB
 from console import troubles
 from console.doctor import probe
 from console.doctor.encryption import AMQPS
@@ -16,6 +13,10 @@ from console.doctor.surroundings import CONNECT_S, Surroundings
 from console.errors import ManagementError
 from console.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
 from console.management import PORT, TLS_PORT
+from workshed.transport.amqp import tls, topology
+from workshed.transport.amqp import url as address
+from workshed.transport.amqp.arguments import FIRST
+from workshed.transport.build import STUB
 
 START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from brokers.signing import signing
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, ok, warning
+from workshed.transport.messages.signing import signing
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

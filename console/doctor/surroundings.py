@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import psycopg
 
-from brokers import build
 from console import amqp
 from console.errors import ManagementError
 from console.finding import Finding
@@ -20,6 +19,7 @@ from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 from workshed.queues import Queue, weighted
 from workshed.settings import Settings
+from workshed.transport import build
 
 SAMPLE = {"deliver_email", "process_image", "send_welcome_email"}
 """Actors of the sample product. Workers that have all of them run it."""

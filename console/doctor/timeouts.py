@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from brokers import build
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, unchecked
 from console.supervisor import RELAY_AFTER_S
 from console.words import in_words
-from middleware import Deadline
-from middleware.retries import retry_queues
+from workshed.middleware import Deadline
+from workshed.middleware.retrying.retries import retry_queues
+from workshed.transport import build
 
 LONGEST_SHARE = 0.5
 """Of the consumer timeout: a job may have waited in the worker for as long again."""

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from brokers import build, consumer_tag
 from console.depths import depths
 from console.doctor.surroundings import Surroundings
 from console.finding import Finding, failed, ok, warning
 from console.management import Management
-from middleware.retries import retry_queues
+from workshed.middleware.retrying.retries import retry_queues
+from workshed.transport import build
+from workshed.transport.consuming import consumer_tag
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

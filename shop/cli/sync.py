@@ -160,9 +160,9 @@ def remove(
 
 def check(conn: "Connection", name: str) -> None:
     """Raise `NotFoundError` for a source that nobody has added."""
-    from brokers.errors import did_you_mean
     from console.errors import NotFoundError
     from shop.sync import names
+    from workshed.transport.errors import did_you_mean
 
     known = names(conn)
     if name not in known:

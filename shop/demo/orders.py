@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from actors import daily_report
-from brokers import schedule
 from shop import orders, people, reports
 from shop.demo.people import people as signed_up
 from shop.demo.shop.offers import CURRENCY, OFFERS
@@ -18,6 +17,7 @@ from workshed import db
 from workshed.db import Connection
 from workshed.settings import settings
 from workshed.storage import storage
+from workshed.transport import schedule
 
 DAYS, ORDERS_A_DAY = 30, 40
 ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@shop.example"))

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from actors import sync_critical_data
-from brokers import schedule
 from shop import sync
 from shop.demo.api import Api
 from workshed import db
@@ -13,6 +12,7 @@ from workshed.db import Connection
 from workshed.jobs import attempts
 from workshed.jobs import schedule as rows
 from workshed.jobs.attempts import Attempt
+from workshed.transport import schedule
 
 NAME = "crm"
 RECORDS, PAGE = 40, 20

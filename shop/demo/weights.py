@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from brokers import broker, schedule
 from shop.demo.load import ACTORS, QUEUES
 from workshed import db
 from workshed.db import Connection
+from workshed.transport import broker, schedule
 
 JOBS = 300
 """Of each queue."""

@@ -2,10 +2,10 @@
 
 import dramatiq
 
-from brokers import broker
-from middleware import Unique
 from workshed import db
 from workshed.cron import daily
+from workshed.middleware import Unique
+from workshed.transport import broker
 
 
 class GatewayError(Exception):

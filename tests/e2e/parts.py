@@ -9,10 +9,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from brokers.accounts import accounts
-from brokers.definitions import definitions
 from tests import pages
 from workshed.roles import ROLES
+from workshed.transport.amqp.accounts import accounts
+from workshed.transport.amqp.definitions import definitions
 
 PAGE = "docs/roles.md"
 MAKE = pages.block(PAGE, "roles")

@@ -9,8 +9,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from brokers.errors import EXIT_USAGE
 from tests.e2e.workers.supervised import ask_there
+from workshed.transport.errors import EXIT_USAGE
 
 pytestmark = pytest.mark.fresh_database  # its clock is replaced
 
@@ -417,7 +417,7 @@ def test_a_clock_that_stands_still_is_not_alive(start_clock, move, tmp_path, eve
     """Its page is answered all the same, by another thread."""
     stands_still = """
 import time
-from middleware.clocked import Clocked
+from workshed.middleware.periodic.periodiq_spec import Clocked
 from workshed import probes
 
 probes.STUCK_S = 2

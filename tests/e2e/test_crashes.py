@@ -7,7 +7,7 @@ import signal
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
+from workshed.transport import Queue
 
 ACTORS = """
 import os, time

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from brokers import Queue
+from workshed.transport import Queue
 
 ACTORS = """
 import dramatiq
@@ -25,7 +25,7 @@ import sys
 
 import psycopg
 
-from brokers import schedule
+from workshed.transport import schedule
 from parts import bill
 
 with psycopg.connect(sys.argv[1]) as conn:

@@ -11,7 +11,6 @@ import pytest
 
 import actors
 from brokers.app import QUEUES
-from brokers.publisher import EXCHANGE
 from console.web.desk import keyset
 from console.web.desk.pages import actions, downloads, pages
 from tests.e2e.conftest import CLOCK
@@ -27,6 +26,7 @@ from workshed.jobs import queues, recurring, unique, workers
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
 from workshed.settings import settings
+from workshed.transport.publishing.publisher import EXCHANGE
 
 __all__ = ["bury", "dies", "make_batch", "store"]
 
@@ -80,7 +80,7 @@ def tick():
 SEND = """
 from datetime import timedelta
 from brokers import Batch, broker
-from brokers import schedule
+from workshed.transport import schedule
 from workshed import db
 import parts
 
@@ -103,7 +103,7 @@ with db.transaction() as conn:
 broker.close()
 """
 STORE = """
-from brokers import schedule
+from workshed.transport import schedule
 from workshed import db
 import parts
 
@@ -113,7 +113,7 @@ with db.transaction() as conn:
 """
 SHIPPED = """
 from actors import activate, daily_report, maintain, sign_up, unsubscribe
-from brokers import schedule
+from workshed.transport import schedule
 from shop import people
 from workshed import db
 
@@ -167,7 +167,7 @@ def all_parts(parts, start_worker, beside, environment):
     for pool, names in (("mail", ["emails"]), ("rest", ["low", "default", "scheduled"])):
         env = parts.env(f"worker-{pool}", "worker") | NO_RELAY
         logs.append(start_worker("parts", "actors", options=["-Q", *names], env=env).log)
-    logs.append(beside("relay", ["brokers.relay"], parts.env("relay", "relay")))
+    logs.append(beside("relay", ["workshed.transport.relay.relay"], parts.env("relay", "relay")))
     logs.append(beside("clock", [*CLOCK, "parts"], parts.env(None, "clock")))
     return logs
 

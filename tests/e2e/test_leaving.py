@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
+from workshed.transport import Queue
 
 ACTORS = """
 import os, pathlib, time

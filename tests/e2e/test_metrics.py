@@ -255,7 +255,8 @@ def exporters(worker):
     return [
         pid
         for pid in pids
-        if b"brokers.exporter" in command(pid) and session(pid) == worker.process.pid
+        if b"workshed.transport.sidecars.exporter" in command(pid)
+        and session(pid) == worker.process.pid
     ]
 
 

@@ -12,12 +12,13 @@ import dramatiq
 import pika
 import pytest
 
-from brokers import schedule, topology
 from console.depths import depths
 from tests import pages
 from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps
 from workshed.jobs import dead
+from workshed.transport import schedule
+from workshed.transport.amqp import topology
 
 RUNS = re.compile(r"(?<=started    )on (\S+); it runs")
 AWAITED = pages.block("docs/operating.md", "$ workshed enqueue total")

@@ -31,7 +31,7 @@ def bill(text):
 """
 SEND = """
 from datetime import timedelta
-from brokers import schedule
+from workshed.transport import schedule
 from workshed import db
 import shared_jobs as jobs
 

@@ -16,11 +16,11 @@ import pytest
 from dramatiq import Message
 
 import actors.mail
-from brokers import Queue
 from workshed import db, mail
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs import relays, schedule
 from workshed.jobs.schedule import Row
+from workshed.transport import Queue
 
 ACTORS = """
 import dramatiq
@@ -83,7 +83,7 @@ def start_relay(warm, broker, tmp_path, conn, eventually):
 
     def start(**env):
         log = tmp_path / f"relay-{len(started)}.log"
-        process = warm.start("brokers.relay", env={**os.environ, **env}, log=log)
+        process = warm.start("workshed.transport.relay.relay", env={**os.environ, **env}, log=log)
         started.append(process)
         conn.autocommit = True
         beats = "SELECT 1 FROM jobs.relays WHERE pid = %s"

@@ -46,7 +46,7 @@ def charge(payment_id):
 
 SEND = """
 import payments
-from brokers import schedule
+from workshed.transport import schedule
 from workshed import db
 with db.transaction() as conn:
     for number in range(1, 11):

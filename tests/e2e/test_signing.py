@@ -5,10 +5,10 @@ import json
 import pika
 import pytest
 
-from brokers import topology
-from brokers.publisher import EXCHANGE
-from brokers.signing import HEADER, Signing
 from workshed.settings import settings
+from workshed.transport.amqp import topology
+from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.publishing.publisher import EXCHANGE
 
 KEY, OTHER = "the-first-key-of-this-installation", "the-other-key-of-this-installation"
 ACTORS = """

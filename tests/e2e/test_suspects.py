@@ -3,7 +3,7 @@
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
+from workshed.transport import Queue
 
 ACTORS = """
 import os, pathlib, signal, time

@@ -23,7 +23,7 @@ def note(number):
         conn.execute("INSERT INTO noted VALUES (%s, %s)", (number, conn.pgconn.ssl_in_use))
 """
 SEND = """
-from brokers import schedule
+from workshed.transport import schedule
 from workshed import db
 import parts
 

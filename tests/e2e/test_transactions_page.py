@@ -6,10 +6,10 @@ import secrets
 import psycopg
 import pytest
 
-from brokers import connections
 from tests import pages
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
+from workshed.transport.publishing import adapters
 
 PAGE = pages.text("docs/transactions.md")
 FILES = pages.files("docs/transactions.md")
@@ -89,7 +89,7 @@ def test_the_page_names_every_kind_of_connection_and_what_it_was_tried_with():
     named = {word for given, _ in rows for word in re.findall(r"`(\w+)`", given)}
     tried = {version for _, said in rows for version in re.findall(r"\d\.\d", said)}
 
-    classes = {name for package, name in connections.KINDS if package != "django"}
+    classes = {name for package, name in adapters.KINDS if package != "django"}
     assert classes <= named
     assert {"connection", "connections"} <= named
     # An older Python has an older Django.

@@ -12,10 +12,10 @@ import pytest
 from dramatiq import Message
 from psycopg import sql
 
-from brokers import Queue
 from console.depths import depths
 from tests.faults.proxy import Proxy
 from tests.hosts import Network
+from workshed.transport import Queue
 
 ACTORS = """
 import socket

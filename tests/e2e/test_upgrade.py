@@ -30,7 +30,8 @@ from pathlib import Path
 import dramatiq
 
 import workshed
-from brokers import Queue, broker, schedule
+from brokers import Queue, broker
+from workshed.transport import schedule
 from middleware import RetryOn
 from workshed import db
 from workshed.jobs import current

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from actors import send_welcome_email
-from brokers import schedule
 from shop import people
 from tests import pages
 from tests.installing import distributions, environment, once_per_run, run, size_bytes
 from workshed import __version__, db, migrate
+from workshed.transport import schedule
 
 pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
 
@@ -54,8 +54,8 @@ print(json.dumps(found))
 PACKAGES = ("actors", "brokers", "console", "middleware", "shop", "workshed")
 PARTS = {
     "actors": "shop",
-    "brokers.testing.kit": "test",
-    "brokers.testing.plugin": "test",
+    "workshed.testing.kit": "test",
+    "workshed.testing.plugin": "test",
     "console.arguments": "server",
     "shop.campaign_actions": "server",
     "console.caught": "server",
@@ -82,9 +82,9 @@ PARTS = {
     "shop.demo.shop": "shop",
     "shop.web.unsubscribe": "shop",
     "console.words": "server",
-    "middleware.check_ins": "sentry",
-    "middleware.reports": "sentry",
-    "middleware.tracing": "otel",
+    "workshed.middleware.observability.sentry_crons": "sentry",
+    "workshed.middleware.observability.sentry_events": "sentry",
+    "workshed.middleware.observability.tracing": "otel",
     "shop.campaigns": "mail",
     "shop.images": "shop",
     "shop.imports": "server",
@@ -228,7 +228,7 @@ def test_the_wheel_brings_the_test_kits_plugin(wheel):
         (name,) = (name for name in files.namelist() if name.endswith("/entry_points.txt"))
         declared = files.read(name).decode()
 
-    assert "[pytest11]\nworkshed = brokers.testing.plugin\n" in declared
+    assert "[pytest11]\nworkshed = workshed.testing.plugin\n" in declared
 
 
 def test_a_plain_install_is_small(plain):

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import dramatiq
 
-from brokers import Batch, Queue, broker
-from middleware import RetryOn
 from workshed import db
 from workshed.errors import PermanentError
+from workshed.middleware import RetryOn
+from workshed.transport import Batch, Queue, broker
 
 broker.add_queue(Queue("parts"))
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from brokers import Queue, schedule
 from tests.e2e.conftest import READY, RELAY_READY, count, environment, numbers, run, start_worker
 from tests.faults.experiment import Result
 from tests.faults.sink import Sink
 from workshed import db
+from workshed.transport import Queue, schedule
 
 __all__ = ["count", "environment", "numbers", "run", "start_worker"]
 

@@ -46,8 +46,8 @@ def send(first):
     """Send until it ends; what is known of each send commits with it, or is noted around it."""
     from dramatiq import Message  # noqa: PLC0415 -- as are the next: the lines are patched by now
 
-    from brokers import broker, schedule  # noqa: PLC0415
     from workshed import db  # noqa: PLC0415
+    from workshed.transport import broker, schedule  # noqa: PLC0415
 
     kinds = ("plain", "once", "retried", "mailed")
 
@@ -71,7 +71,7 @@ def send(first):
 
 def relay(_first):
     """Run a relay."""
-    from brokers.relay import main  # noqa: PLC0415 -- the lines are patched by now
+    from workshed.transport.relay.relay import main  # noqa: PLC0415 -- the lines are patched by now
 
     sys.argv[1:] = []
     main()
@@ -91,7 +91,7 @@ def main(role, seed, first, points):
     """Fork one for each point."""
     import load  # noqa: F401, PLC0415 -- once for all that are forked
 
-    from brokers import relay as _  # noqa: F401, PLC0415 -- likewise
+    from workshed.transport.relay import relay as _  # noqa: F401, PLC0415 -- likewise
 
     Fate.notes = Path(f"crashes-{first}")
     Fate.notes.touch()

@@ -28,8 +28,8 @@ django.setup()
 import dramatiq  # noqa: E402 -- as a Django application does: its settings come first
 from django.db import models  # noqa: E402
 
-from brokers import Queue, broker  # noqa: E402
-from middleware import RetryOn  # noqa: E402
+from workshed.middleware import RetryOn  # noqa: E402
+from workshed.transport import Queue, broker  # noqa: E402
 
 broker.add_queue(Queue("parts"))
 

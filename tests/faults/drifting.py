@@ -4,8 +4,8 @@ import time
 
 import dramatiq
 
-from brokers import broker
 from workshed import db
+from workshed.transport import broker
 
 
 def write(kind, number):

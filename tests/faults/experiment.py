@@ -35,7 +35,7 @@ class Remedy:
 
 
 KEY = Remedy(
-    "middleware/once.py",
+    "workshed/middleware/delivery/once.py",
     "if effects.claim(conn, scope, job.message_id, job.message_id):",
     "if True:",
 )

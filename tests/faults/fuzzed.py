@@ -2,9 +2,9 @@
 
 import dramatiq
 
-from brokers import broker
 from workshed import db
 from workshed.jobs import current
+from workshed.transport import broker
 
 
 def note():

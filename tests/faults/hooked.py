@@ -2,7 +2,7 @@
 
 from unreliable import Unreliable
 
-from brokers import broker
+from workshed.transport import broker
 
 broker.add_middleware(Unreliable())
 

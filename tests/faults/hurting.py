@@ -7,10 +7,10 @@ from datetime import timedelta
 import dramatiq
 import psycopg
 
-from brokers import Queue, broker
-from middleware import RetryOn
 from workshed import db
 from workshed.jobs import once
+from workshed.middleware import RetryOn
+from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 

@@ -15,9 +15,9 @@ from uuid import uuid4
 import dramatiq
 import psycopg
 
-from brokers import Queue, broker, schedule
-from middleware import RetryOn, Unique
 from workshed import db
+from workshed.middleware import RetryOn, Unique
+from workshed.transport import Queue, broker, schedule
 
 broker.add_queue(Queue("parts"))
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import dramatiq
 
-from brokers import Queue, broker
-from middleware import Limit, renewal
 from workshed import db
 from workshed.jobs import limits
+from workshed.middleware import Limit
+from workshed.middleware.concurrency import lease_renewal
+from workshed.transport import Queue, broker
 
 AT_A_TIME = 3
 HOLD = Path(__file__).with_name("hold")
 limits.LEASE = timedelta(seconds=5)
-renewal.EVERY_S = 0.5
+lease_renewal.EVERY_S = 0.5
 
 broker.add_queue(Queue("parts"))
 

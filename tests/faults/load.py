@@ -8,9 +8,9 @@ from urllib.request import urlopen
 
 import dramatiq
 
-from brokers import Queue, broker
-from middleware import RetryOn
 from workshed import db
+from workshed.middleware import RetryOn
+from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))

@@ -6,9 +6,9 @@ import threading
 import dramatiq
 import psycopg
 
-from brokers import Queue, broker
 from workshed import db
 from workshed.jobs import RecordMissing
+from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 local = threading.local()

@@ -32,7 +32,7 @@ NUMBERS = (
         "a retry that cannot be published is lost, the job acked",
         f"{INTEGRATION}/test_consuming.py::test_an_outcome_waits_for_postgresql",
         Remedy(
-            "brokers/steps.py",
+            "workshed/transport/consuming/settlement.py",
             "        except PASSING_ERRORS as passing:",
             "        except ZeroDivisionError as passing:",
         ),
@@ -43,7 +43,7 @@ NUMBERS = (
         "an ack of a lost channel removes another, running job",
         f"{INTEGRATION}/test_consuming.py::test_an_ack_of_a_lost_channel_touches_no_other_job",
         Remedy(
-            "brokers/consumer.py",
+            "workshed/transport/consuming/consumer.py",
             "            channel, tag, verb = self._settled.popleft()\n",
             "            channel, tag, verb = self._settled.popleft()\n"
             "            channel = self._consumers[-1]._acks\n",
@@ -55,7 +55,7 @@ NUMBERS = (
         "a job sent before the commit runs first, finds no record and is dropped",
         f"{INTEGRATION}/test_consuming.py::test_a_record_not_visible_yet_is_looked_for_again",
         Remedy(
-            "middleware/policy.py",
+            "workshed/middleware/retrying/policy.py",
             "    if left <= timedelta():",
             "    if True:",
         ),
@@ -66,7 +66,7 @@ NUMBERS = (
         "a send returns though RabbitMQ never took the message",
         f"{INTEGRATION}/test_sending.py::test_sends_survive_lost_connections",
         Remedy(
-            "brokers/publisher.py",
+            "workshed/transport/publishing/publisher.py",
             "            self._waiting.appendleft(publication)\n        self._pending.clear()",
             "            publication.ticket.settle(publication, None)\n"
             "        self._pending.clear()",
@@ -79,7 +79,9 @@ NUMBERS = (
         "tests/unit/middleware/test_deadline.py::"
         "test_work_that_is_done_when_the_limit_strikes_is_done",
         Remedy(
-            "middleware/deadline.py", "            if not returned:\n", "            if True:\n"
+            "workshed/middleware/runtime/time_limit.py",
+            "            if not returned:\n",
+            "            if True:\n",
         ),
         "a job whose function has returned is reported as over its limit, and runs again",
     ),
@@ -88,7 +90,7 @@ NUMBERS = (
         "a message nobody can read kills a thread, or restarts the consumer for ever",
         f"{INTEGRATION}/test_consuming.py::test_what_cannot_be_read_is_buried_and_blocks_nothing",
         Remedy(
-            "brokers/consumer.py",
+            "workshed/transport/consuming/consumer.py",
             "        except EnvelopeError as err:\n            step",
             "        except ZeroDivisionError as err:\n            step",
         ),
@@ -99,7 +101,7 @@ NUMBERS = (
         "a unique job's lock refuses its own retry",
         f"{INTEGRATION}/test_leases.py::test_a_unique_job_that_is_retried_keeps_its_key",
         Remedy(
-            "middleware/uniqueness.py",
+            "workshed/middleware/concurrency/uniqueness.py",
             "            held = unique.move(conn, job.message_id, job.hop + 1)",
             "            held = unique.free(conn, job.message_id, job.hop)",
         ),
@@ -121,7 +123,7 @@ NUMBERS = (
         "a job that kills its worker does so for ever, and its neighbours never finish",
         "tests/e2e/test_suspects.py::test_killers_die_and_innocents_finish",
         Remedy(
-            "middleware/fence.py",
+            "workshed/middleware/delivery/deduplication.py",
             "    if past.started and not job.alone:",
             "    if False:",
         ),
@@ -132,7 +134,7 @@ NUMBERS = (
         "a fork after the first send hangs, and a thread leaks its connection",
         f"{INTEGRATION}/test_sending.py::test_a_forked_child_sends_on_a_connection_of_its_own",
         Remedy(
-            "brokers/publisher.py",
+            "workshed/transport/publishing/publisher.py",
             "        os.register_at_fork(after_in_child=self._reset)\n",
             "",
         ),
@@ -142,7 +144,9 @@ NUMBERS = (
         11,
         "after SIGTERM jobs wait beside an idle worker, and are cut mid-way at the end",
         f"{INTEGRATION}/test_leaving.py::test_what_waits_is_given_back_while_a_job_still_runs",
-        Remedy("brokers/worker_life.py", "        self._leaving.chain_signals()\n", ""),
+        Remedy(
+            "workshed/transport/worker/lifecycle.py", "        self._leaving.chain_signals()\n", ""
+        ),
         "what waits is given back only when dramatiq has looked for the signal",
     ),
     Number(
@@ -150,7 +154,7 @@ NUMBERS = (
         "an alarm with a timeout multiplies messages, one without blocks for ever",
         f"{INTEGRATION}/test_alarms.py::test_an_alarm_is_told_to_senders_and_copies_nothing",
         Remedy(
-            "brokers/publisher.py",
+            "workshed/transport/publishing/publisher.py",
             "        blocked = self._link is None or self._link.blocked is not None",
             "        blocked = self._link is None",
         ),
@@ -161,7 +165,7 @@ NUMBERS = (
         "a dead letter says nothing of its error",
         f"{INTEGRATION}/test_consuming.py::test_the_last_failure_is_buried_with_all_its_attempts",
         Remedy(
-            "middleware/retries.py",
+            "workshed/middleware/retrying/retries.py",
             '                record(conn, job, outcome, "dead")\n',
             "",
         ),
@@ -172,7 +176,7 @@ NUMBERS = (
         "the busiest or first queue starves the others",
         f"{INTEGRATION}/test_executing.py::test_starts_are_shared_by_weight_under_backlog",
         Remedy(
-            "brokers/worker_life.py",
+            "workshed/transport/worker/lifecycle.py",
             "self._execution.work = WorkQueue(weights, caps)",
             "self._execution.work = WorkQueue({}, caps)",
         ),
@@ -183,7 +187,7 @@ NUMBERS = (
         "an argument of a queue that changed is a 406 on every send",
         f"{INTEGRATION}/test_arguments.py::test_a_queue_of_each_type_can_be_made_and_used",
         Remedy(
-            "brokers/arguments.py",
+            "workshed/transport/amqp/arguments.py",
             '        "x-max-priority": Taken(before=NEVER),',
             '        "x-max-priority": ALWAYS,',
         ),
@@ -195,7 +199,7 @@ NUMBERS = (
         f"{INTEGRATION}/test_consuming.py::"
         "test_a_process_has_one_connection_to_consume_and_one_to_publish",
         Remedy(
-            "brokers/rabbitmq.py",
+            "workshed/transport/rabbitmq.py",
             "            self._inbox, queue, wanted, timeout_s",
             '            Inbox(self.urls, "consumer"), queue, wanted, timeout_s',
         ),
@@ -206,7 +210,7 @@ NUMBERS = (
         "a sender needs the right to configure, and reaches every queue",
         f"{INTEGRATION}/test_sending.py::test_a_user_who_may_not_declare_can_send_to_what_is_there",
         Remedy(
-            "brokers/topology.py",
+            "workshed/transport/amqp/topology.py",
             "    if err.reply_code != ACCESS_REFUSED:",
             "    if True:",
         ),

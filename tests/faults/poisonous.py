@@ -12,7 +12,8 @@ from pathlib import Path
 
 import dramatiq
 
-from brokers import Queue, broker, watchdog
+from workshed.transport import Queue, broker
+from workshed.transport.worker import watchdog
 
 ROOM_BYTES = 2 << 30
 PIECE_BYTES = 1 << 20

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from brokers.depth import AskingPublisher
-from brokers.relay import Relay
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.relay.relay import Relay
 
 
 @contextmanager

@@ -8,8 +8,9 @@ Its Workshed is a later one, too, which knows a further option of messages.
 
 import dramatiq
 
-from brokers import Queue, broker, envelope, schedule
 from workshed import db
+from workshed.transport import Queue, broker, schedule
+from workshed.transport.messages import envelope
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("post"))

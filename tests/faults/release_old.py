@@ -2,8 +2,8 @@
 
 import dramatiq
 
-from brokers import Queue, broker, schedule
 from workshed import db
+from workshed.transport import Queue, broker, schedule
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("post"))

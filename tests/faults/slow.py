@@ -11,8 +11,8 @@ from pathlib import Path
 
 import dramatiq
 
-from brokers import Queue, broker
 from workshed import db
+from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts", prefetch=32))
 broker.add_queue(Queue("letters", kind="classic", levels=4))

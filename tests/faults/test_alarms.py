@@ -78,7 +78,9 @@ def site(ledger, broker, scale):
     fault="RabbitMQ short of memory for 60 s, then of disk",
     load=f"{PER_S} jobs a second",
     remedy=Remedy(
-        "brokers/link.py", "        self.blocked = str(frame.method.reason)\n", "        pass\n"
+        "workshed/transport/amqp/connection.py",
+        "        self.blocked = str(frame.method.reason)\n",
+        "        pass\n",
     ),
 )
 def test_an_alarm_loses_and_copies_nothing(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Batch, Queue
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db
 from workshed.jobs import batch_rows, dead
+from workshed.transport import Batch, Queue
 
 PROGRAM = Path(__file__).parent / "batching.py"
 SIZE = 8

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from pydantic import SecretStr
 
-from brokers import build
-from brokers.errors import PublishRefusedError
 from console.servers.cluster import NAMES
 from tests.faults.experiment import Remedy, experiment
 from workshed.settings import settings
+from workshed.transport import build
+from workshed.transport.errors import PublishRefusedError
 
 NODES = [f"{name}@localhost" for name in NAMES]
 KILLS = 3
@@ -178,7 +178,7 @@ def send(ledger, brokers, refused):
     f"{KILLS} times, and cut off from the others for {CUT_S} s; then each is restarted",
     load="20 000 jobs, direct to each node and transactional",
     remedy=Remedy(
-        "brokers/arguments.py",
+        "workshed/transport/amqp/arguments.py",
         "    taken = TABLE[queue.kind]\n",
         '    queue = type(queue)(queue.name, kind="classic")\n    taken = TABLE[queue.kind]\n',
     ),

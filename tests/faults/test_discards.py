@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from brokers import Queue, schedule
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.standby import standby
 from workshed import db
+from workshed.transport import Queue, schedule
 
 PROGRAM = (Path(__file__).parent / "looking.py").read_text()
 NOT_VISIBLE_FOR_S = 30
@@ -96,7 +96,7 @@ class Senders:
     "read; one of five is rolled back; one of twenty records is deleted at once",
     load="10 000 jobs that discard themselves without their record, half sent directly",
     remedy=Remedy(
-        "middleware/policy.py",
+        "workshed/middleware/retrying/policy.py",
         "    if left <= timedelta():",
         "    if True:",
     ),

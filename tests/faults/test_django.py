@@ -6,9 +6,9 @@ import psycopg
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
+from workshed.transport import Queue
 
 PROGRAM = (Path(__file__).parent / "djangoing.py").read_text()
 TABLE = """
@@ -32,7 +32,7 @@ IN_VAIN = "SELECT count(*) FROM jobs.attempts WHERE error_class IS NOT NULL"
     fault="the connections that Django has opened are terminated, 40 times",
     load="4 000 jobs that write by Django's ORM, on four threads",
     remedy=Remedy(
-        "middleware/django_connections.py",
+        "workshed/middleware/django_connections.py",
         "                connection.close_if_unusable_or_obsolete()\n"
         "                connection.health_check_enabled = True",
         "                pass",

@@ -6,11 +6,11 @@ from pathlib import Path
 import pika
 import pytest
 
-from brokers.envelope import decode
-from brokers.errors import EnvelopeError
 from tests.faults.bodies import fuzzed
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
+from workshed.transport.errors import EnvelopeError
+from workshed.transport.messages.envelope import decode
 
 PROGRAM = (Path(__file__).parent / "fuzzed.py").read_text()
 HEALTHY_OF = 20
@@ -56,7 +56,7 @@ def publishing(vhost, broker, ledger):
     fault="damaged and hostile bodies, options and headers, also from another queue",
     load="200 000 of them, a healthy job after every 20",
     remedy=Remedy(
-        "brokers/consumer.py",
+        "workshed/transport/consuming/consumer.py",
         "        except EnvelopeError as err:\n            step",
         "        except ZeroDivisionError as err:\n            step",
     ),

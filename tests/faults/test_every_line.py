@@ -53,18 +53,22 @@ class Point:
         return [self.file, f"{self.line}\n", "\n".join(both) + "\n"]
 
 
-CONSUMER, ONCE, RELAY = "brokers/consumer.py", "middleware/once.py", "brokers/relay.py"
+CONSUMER, ONCE, RELAY = (
+    "workshed/transport/consuming/consumer.py",
+    "workshed/middleware/delivery/once.py",
+    "workshed/transport/relay/relay.py",
+)
 POINTS = (
     Point(
         "sender",
         "stored",
-        "brokers/sender.py",
+        "workshed/transport/publishing/sender.py",
         "            await waiting.database(functools.partial(self._lease, flight, leased, span))",
     ),
     Point(
         "sender",
         "joined",
-        "brokers/base.py",
+        "workshed/transport/base.py",
         '        self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))',
         before=True,
     ),
@@ -72,12 +76,16 @@ POINTS = (
     Point(
         "sender",
         "written",
-        "brokers/publisher.py",
+        "workshed/transport/publishing/publisher.py",
         "                        self._send(publication)",
         outer=3,
     ),
     Point(
-        "sender", "confirmed", "brokers/publisher.py", "        method = frame.method", before=True
+        "sender",
+        "confirmed",
+        "workshed/transport/publishing/publisher.py",
+        "        method = frame.method",
+        before=True,
     ),
     Point(
         "relay",
@@ -92,7 +100,12 @@ POINTS = (
     Point("relay", "answered", RELAY, "        self._wait(window.ticket)"),
     Point("relay", "marked", RELAY, "        windows.sent(conn, window.owner, gone)"),
     Point("worker", "delivered", CONSUMER, "            self._came.append(delivery)"),
-    Point("worker", "started", "brokers/execution.py", "        delivery.begun = True"),
+    Point(
+        "worker",
+        "started",
+        "workshed/transport/consuming/execution.py",
+        "        delivery.begun = True",
+    ),
     Point(
         "worker",
         "claimed",
@@ -108,7 +121,7 @@ POINTS = (
     Point(
         "worker",
         "to be acked",
-        "brokers/execution.py",
+        "workshed/transport/consuming/execution.py",
         "        delivery.job.concluded = True\n        return True",
         before=True,
     ),

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from dramatiq import Message, group
 
-from brokers import Batch, Queue
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.unreliable import Unreliable, is_skipped
 from workshed import db
+from workshed.transport import Batch, Queue
 
 FOLDER = Path(__file__).parent
 RAISED = (ConnectionError, RuntimeError, KeyError)
@@ -60,7 +60,7 @@ def gated(broker, connect, start_worker, tmp_path):
     "senders and in workers; they write an option of their own into each message",
     load="5 000 jobs, direct and transactional",
     remedy=Remedy(
-        "brokers/hooks.py",
+        "workshed/transport/hooks.py",
         "hooks.append(hook if ours else Tolerant(middleware, hook))",
         "hooks.append(hook)",
     ),
@@ -93,7 +93,7 @@ def test_hooks_that_fail_cost_no_job(
     load="3 000 jobs with unique keys, slots of a limit, or a row of a classic queue; 500 batches "
     "and 500 groups of six jobs each",
     remedy=Remedy(
-        "brokers/hooks.py",
+        "workshed/transport/hooks.py",
         "raise ConcludedError(skipped(self._of, err)) from err",
         "raise",
     ),

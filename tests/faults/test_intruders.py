@@ -64,7 +64,7 @@ def refused(numbers):
     "or replayed where they are to take effect once",
     load="20 000 of them among as many good jobs, direct and transactional",
     remedy=Remedy(
-        "brokers/signing.py",
+        "workshed/transport/messages/signing.py",
         "    if signing is not None:\n        signing.check(",
         "    if signing is None:\n        signing.check(",
     ),

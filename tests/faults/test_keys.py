@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Queue
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
+from workshed.transport import Queue
 
 PROGRAM = (Path(__file__).parent / "keys.py").read_text()
 PROCESSES, THREADS = 5, 10

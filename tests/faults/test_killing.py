@@ -19,7 +19,7 @@ BACKLOG = 80
 TAKES_S = 0.05
 """Each job, so that many run whenever a worker is killed."""
 ACK_LAST = Remedy(
-    "brokers/execution.py",
+    "workshed/transport/consuming/execution.py",
     "        delivery.begun = True\n        job = delivery.job\n",
     "        delivery.begun = True\n        job = delivery.job\n"
     '        self._inbox.give(delivery, "ack")\n        delivery.parked = True\n',
@@ -108,7 +108,7 @@ def test_all_connections_are_cut(ledger, start_worker, proxy, vhost, harmless, q
     fault=f"PostgreSQL stopped for {AWAY_S:g} s, twice, while jobs fail and are stored",
     load="5 000 jobs, sent directly",
     remedy=Remedy(
-        "brokers/steps.py",
+        "workshed/transport/consuming/settlement.py",
         "        except PASSING_ERRORS as passing:",
         "        except ZeroDivisionError as passing:",
     ),

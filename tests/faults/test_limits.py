@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db
+from workshed.transport import Queue
 
 PROGRAM = (Path(__file__).parent / "limited.py").read_text()
 AT_A_TIME = 3
@@ -53,7 +53,7 @@ def rows(connect):
     fault=f"kill -9 of all workers while they hold all slots of a limit, {HELD} times, and once "
     "while slots change hands",
     load="600 jobs of which three may run at a time",
-    remedy=Remedy("brokers/relay.py", "        call_waiting,\n", ""),
+    remedy=Remedy("workshed/transport/relay/relay.py", "        call_waiting,\n", ""),
 )
 def test_no_more_run_together_and_none_waits_for_ever(
     broker, rows, tmp_path, start_worker, judged, scale, eventually, quiet

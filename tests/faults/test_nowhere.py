@@ -9,10 +9,10 @@ import pytest
 from dramatiq import Message
 from psycopg import sql
 
-from brokers.errors import BrokerError
 from console.dead_queue import put_back
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
+from workshed.transport.errors import BrokerError
 
 LET_IN = "ALTER ROLE {role} PASSWORD {password} CONNECTION LIMIT -1"
 SHUT_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {name}"
@@ -93,7 +93,7 @@ def send_failing(ledger, broker):
     "what they write into the schedule",
     load="1 000 jobs that fail half of the time",
     remedy=Remedy(
-        "brokers/execution.py",
+        "workshed/transport/consuming/execution.py",
         "            delivery.fail()\n"
         '            logger.exception("outcome of %s cannot be stored; it goes to the dead queue"',
         '            logger.exception("outcome of %s cannot be stored; it goes to the dead queue"',

@@ -85,7 +85,11 @@ def alive(two_workers, start_one):
     fault="50 jobs that kill their worker by os._exit and SIGSEGV, freeze it, take all its memory, "
     "exit, interrupt, and call themselves for ever",
     load="5 000 jobs beside them",
-    remedy=Remedy("middleware/fence.py", "    if past.started and not job.alone:", "    if False:"),
+    remedy=Remedy(
+        "workshed/middleware/delivery/deduplication.py",
+        "    if past.started and not job.alone:",
+        "    if False:",
+    ),
 )
 def test_poison_dies_and_its_neighbours_do_not(poison, alive, ledger, judged, quiet, scale):
     """Without the remedy it is never alone when it kills, so it is never known, and never dies."""

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
 from console.servers.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
+from workshed.transport import Queue
 
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
 KINDS = ("cross", "count", "linger", "write_one")
@@ -153,7 +153,7 @@ def hurt(database_url, open_folder):
     "transactions ended, a pool of 2 for 8 threads; a disk that is full",
     load="5 000 jobs, sent directly",
     remedy=Remedy(
-        "brokers/steps.py",
+        "workshed/transport/consuming/settlement.py",
         "        except PASSING_ERRORS as passing:",
         "        except ZeroDivisionError as passing:",
     ),

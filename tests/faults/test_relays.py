@@ -9,12 +9,12 @@ import time
 import pytest
 from dramatiq import Message
 
-from brokers import schedule
-from brokers.relay import WINDOW, WINDOWS_IN_FLIGHT
 from tests.e2e.conftest import RELAY_READY
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 from workshed import db
+from workshed.transport import schedule
+from workshed.transport.relay.relay import WINDOW, WINDOWS_IN_FLIGHT
 
 RELAYS = 3
 EVERY_S = 0.7
@@ -35,7 +35,7 @@ class Relay:
         self.line = line
         self.log = log
         env = {**os.environ, **env, "WORKSHED_BROKER_URL": line.url(vhost)}
-        self.process = warm.start("brokers.relay", env=env, log=log)
+        self.process = warm.start("workshed.transport.relay.relay", env=env, log=log)
 
     def is_up(self):
         return RELAY_READY in self.log.read_text()
@@ -94,7 +94,7 @@ def kill_a_relay(warm, environment, numbers, proxy, vhost, tmp_path, connect, ev
     fault=f"kill -9 of one of three relays every {EVERY_S:g} s; a writer's transaction stays open",
     load="50 000 rows, one of 101 in the long transaction",
     remedy=Remedy(
-        "brokers/relay.py",
+        "workshed/transport/relay/relay.py",
         "if orphaned := windows.adopt(conn, self.id, WINDOW):",
         "if orphaned := []:",
     ),

@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from brokers import schedule
 from console.servers.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed import db
+from workshed.transport import schedule
 
 LATER = {1, 3}
 """Of each five: with a transaction. The others are sent directly."""
@@ -100,7 +100,7 @@ def rabbitmq_loses_all(servers, rabbitmq):
     load="5 000 jobs, direct, transactional and for later, of which a half has run, and a quarter "
     "was sent after the workers were gone",
     remedy=Remedy(
-        "brokers/parcel.py",
+        "workshed/transport/publishing/outgoing.py",
         'return self.queue.kind == "classic" or self.unique_key is not None',
         "return self.unique_key is not None",
     ),
@@ -160,7 +160,7 @@ def base_copy(servers, open_folder, count, eventually):
     load="6 000 jobs, direct, transactional and for later, a third before the copy, a third after "
     "it, a third still in the queues",
     remedy=Remedy(
-        "brokers/relay.py",
+        "workshed/transport/relay/relay.py",
         "        Resend(publisher, found.declared, settings().resend_after),\n",
         "",
     ),

@@ -124,7 +124,7 @@ def acquitted(drained, count, workshed):
     "15 s; `dead retry` of what was taken for their killer",
     load="2 000 jobs of 1 to 10 s, direct and transactional",
     remedy=Remedy(
-        "brokers/consumer.py",
+        "workshed/transport/consuming/consumer.py",
         "            self._inbox.give(message,",
         "            message.channel = self._acks\n            self._inbox.give(message,",
     ),
@@ -203,7 +203,9 @@ def test_what_a_deaf_worker_does_has_no_second_effect(
     fault="SIGTERM of one worker master after the other, every 10 s for 5 min, with 5 s of grace",
     load="5 000 jobs of 0.1 to 20 s, without retries",
     remedy=Remedy(
-        "middleware/policy.py", "        case Shutdown():\n            return INTERRUPTED\n", ""
+        "workshed/middleware/retrying/policy.py",
+        "        case Shutdown():\n            return INTERRUPTED\n",
+        "",
     ),
 )
 def test_a_deploy_loses_no_job(slow, judged, quiet, drained, scale, full):

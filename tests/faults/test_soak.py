@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from brokers import schedule
-from brokers.housekeeping import EVERY_S, Housekeeping
-from brokers.pruner import Pruner
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 from tests.faults.soaking import Samples, family, rss_mib
 from workshed import db
 from workshed.jobs import retention
 from workshed.settings import settings
+from workshed.transport import schedule
+from workshed.transport.relay.maintenance import EVERY_S, Housekeeping
+from workshed.transport.relay.pruner import Pruner
 
 A_SECOND = 50
 NOTHING = timedelta(microseconds=1)
@@ -79,7 +79,7 @@ def keep_nothing():
     load="50 jobs/s for 10 minutes, of four kinds, directly, transactional and delayed; rows and "
     "connections of which more are left than belong to processes count as stuck",
     remedy=Remedy(
-        "brokers/housekeeping.py",
+        "workshed/transport/relay/maintenance.py",
         "lasting = (settled, starts, effects, ",
         "lasting = (settled, starts, ",
     ),

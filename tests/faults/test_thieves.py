@@ -38,7 +38,9 @@ def parts(vhost, database, rabbitmq, programs, broker, ledger):
 def relay(parts, warm, environment, numbers, tmp_path):
     """One that both pools share."""
     log, env = tmp_path / "relay.log", {**os.environ, **environment, **numbers}
-    process = warm.start("brokers.relay", env={**env, **parts.env("relay", "relay")}, log=log)
+    process = warm.start(
+        "workshed.transport.relay.relay", env={**env, **parts.env("relay", "relay")}, log=log
+    )
     yield
     process.terminate()
     process.wait(60)
@@ -69,7 +71,7 @@ def shuffled(forbidden, rounds):
     fault="all operations of AMQP that an account may not do, with the passwords of all accounts",
     load="each of them 10 times, with 4 jobs beside each, on workers with an account for each pool",
     remedy=Remedy(
-        "brokers/accounts.py",
+        "workshed/transport/amqp/accounts.py",
         "    return rf\"^({'|'.join(map(re.escape, names))})$\"",
         '    return ".*"',
     ),

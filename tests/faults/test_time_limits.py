@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
+from workshed.transport import Queue
 
 PROGRAM = (Path(__file__).parent / "timed.py").read_text()
 ENDS_MS, AROUND_MS = 60, 50
@@ -33,7 +33,7 @@ def rows(connect):
     "hooks of 20 ms",
     load="10 000 jobs",
     remedy=Remedy(
-        "middleware/deadline.py",
+        "workshed/middleware/runtime/time_limit.py",
         "        with self.lock:\n            self.over = True",
         "        pass",
     ),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from brokers import schedule
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db
 from workshed.errors import WorkshedError
+from workshed.transport import schedule
 
 PROGRAM = (Path(__file__).parent / "drifting.py").read_text()
 RESEND_AFTER_S = 5
@@ -132,7 +132,7 @@ class Operator:
     "those with a row, which all of a classic queue have until they have ended; a message in a "
     "quorum queue goes with it",
     remedy=Remedy(
-        "brokers/relay.py",
+        "workshed/transport/relay/relay.py",
         "        if known := lost & set(self._declared):",
         "        if known := set[str]():",
     ),

@@ -133,7 +133,7 @@ def found(connect, rabbitmq):
     "transactional, of actors that were renamed, moved to another queue, given an argument or an "
     "option, and added",
     remedy=Remedy(
-        "brokers/execution.py",
+        "workshed/transport/consuming/execution.py",
         '            outcome = Outcome("stranger", reason, delay=wait)\n',
         "            raise LookupError(reason)\n",
     ),

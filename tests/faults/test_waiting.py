@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from brokers import Queue, schedule
 from tests.e2e.conftest import RELAY_READY
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db
+from workshed.transport import Queue, schedule
 
 PROGRAM = (Path(__file__).parent / "waiting.py").read_text()
 TIMEOUT_S = 5

@@ -9,10 +9,10 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
-from brokers import Queue
 from tests.e2e.parts import Parts
 from tests.forbidden import ALWAYS, POOLS, attempts, columns_of, may, operations, refusal
 from workshed.roles import ROLES, TABLES
+from workshed.transport import Queue
 
 LONGEST = "2s"
 """A statement that is refused waits for no lock."""

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import dramatiq
 
-from brokers import Queue, broker
-from middleware import RetryOn
 from workshed import db
 from workshed.jobs import current
+from workshed.middleware import RetryOn
+from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("long"))

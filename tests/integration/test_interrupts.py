@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
-from brokers.steps import must
-from middleware import Deadline
-from middleware.deadline import Noted
 from workshed import db
 from workshed.interrupts import gate
+from workshed.middleware import Deadline
+from workshed.middleware.runtime.time_limit import Noted
 from workshed.settings import settings
+from workshed.transport.consuming.settlement import must
 
 
 @pytest.fixture

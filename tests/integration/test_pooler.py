@@ -5,7 +5,6 @@ import contextlib
 import psycopg
 import pytest
 
-from brokers import schedule
 from console.doctor import CHECKS, examine, look_around
 from tests.faults.relaying import relaying
 from tests.pooler import pooled
@@ -13,6 +12,7 @@ from workshed import db
 from workshed.errors import PoolerModeError
 from workshed.jobs import windows
 from workshed.settings import settings
+from workshed.transport import schedule
 
 
 @pytest.fixture

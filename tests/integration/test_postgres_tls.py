@@ -4,13 +4,13 @@ import contextlib
 
 import pytest
 
-from brokers import schedule
 from console.servers.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db
 from workshed.errors import DatabaseUnreachableError
 from workshed.settings import settings
+from workshed.transport import schedule
 
 
 @pytest.fixture

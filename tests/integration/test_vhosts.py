@@ -2,11 +2,11 @@
 
 import pytest
 
-from brokers import topology
 from brokers.app import QUEUES
 from tests.databases import sibling
 from tests.management import management
 from tests.vhosts import Vhosts
+from workshed.transport.amqp import topology
 
 DEFAULT = next(queue for queue in QUEUES if queue.name == "default")
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")

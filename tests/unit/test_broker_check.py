@@ -3,8 +3,8 @@
 import pytest
 
 from brokers.app import QUEUES
-from brokers.arguments import arguments
 from console.topology import unlike
+from workshed.transport.amqp.arguments import arguments
 
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")
 

@@ -9,14 +9,14 @@ import re
 import textwrap
 from pathlib import Path
 
-from brokers.rabbitmq import RabbitMQ
 from workshed.errors import WorkshedError
 from workshed.jobs import Signal
+from workshed.transport.rabbitmq import RabbitMQ
 
 PACKAGES = (
     "actors",
     "brokers",
-    "brokers.testing",
+    "workshed.testing",
     "middleware",
     "workshed.cron",
     "workshed.duration",

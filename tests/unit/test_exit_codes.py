@@ -4,15 +4,6 @@ import sys
 
 import pytest
 
-from brokers.errors import (
-    EXIT_BROKER,
-    EXIT_DATABASE,
-    EXIT_HARD_DEADLINE,
-    EXIT_USAGE,
-    EXIT_WATCHDOG,
-    BrokerUnreachableError,
-)
-from brokers.errors import exit_code as of_a_worker
 from console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main, workers
 from console.supervisor import EXIT_KILLED
 from tools.reference import COMMANDS
@@ -22,6 +13,15 @@ from workshed.errors import (
     SettingsError,
     WorkshedError,
 )
+from workshed.transport.errors import (
+    EXIT_BROKER,
+    EXIT_DATABASE,
+    EXIT_HARD_DEADLINE,
+    EXIT_USAGE,
+    EXIT_WATCHDOG,
+    BrokerUnreachableError,
+)
+from workshed.transport.errors import exit_code as of_a_worker
 
 
 def test_the_table_of_the_document_is_that_of_the_code():

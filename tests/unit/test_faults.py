@@ -70,7 +70,11 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
     (tmp_path / "test_it.py").write_text(IT)
     gone = [
         Remedy("workshed/jobs/windows.py", "AND due_at <= jobs.now()", "AND true"),
-        Remedy("brokers/steps.py", "FIRST_PAUSE_S = 0.05", "FIRST_PAUSE_S = 9.0"),
+        Remedy(
+            "workshed/transport/consuming/settlement.py",
+            "FIRST_PAUSE_S = 0.05",
+            "FIRST_PAUSE_S = 9.0",
+        ),
         Remedy("workshed/sql/jobs/0011_batches.sql", "CREATE TABLE jobs.batches", "CREATE VIEW"),
     ]
     noted = tmp_path / "noted"
@@ -86,7 +90,7 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
 IT = """
 import inspect
 from importlib import resources
-from brokers import steps
+from workshed.transport.consuming import settlement as steps
 from workshed.jobs import windows
 
 def test_it():

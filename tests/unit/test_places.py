@@ -50,7 +50,7 @@ def test_it_is_the_line_of_the_program_that_called_a_library():
         "/srv/app/.venv/lib/python3.11/site-packages/httpx/_client.py",
         "/usr/lib/python3/dist-packages/requests/api.py",
         f"{Path(os.__file__).parent}/socket.py",
-        f"{Path(places.__file__).parents[2]}/brokers/execution.py",
+        f"{Path(places.__file__).parents[2]}/workshed/transport/consuming/execution.py",
         "<string>",
     ],
 )

@@ -6,8 +6,6 @@ from typing import get_args
 
 import pytest
 
-from middleware import Callbacks, Discard, Label, Retries, Stock
-from middleware.stock import INSTEAD
 from tools.reference import (
     CONFIGURATION,
     DEFINITIONS,
@@ -26,6 +24,8 @@ from tools.reference import (
     written,
 )
 from workshed.metrics import meters
+from workshed.middleware import Callbacks, Discard, Label, Retries, Stock
+from workshed.middleware.runtime.unsupported_options import INSTEAD
 from workshed.settings import Settings
 
 

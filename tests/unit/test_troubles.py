@@ -3,11 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from brokers.errors import BrokerUnreachableError
 from console import troubles
 from workshed.jobs.queues import Known
 from workshed.jobs.recurring import Recurring
 from workshed.jobs.workers import Worker
+from workshed.transport.errors import BrokerUnreachableError
 
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

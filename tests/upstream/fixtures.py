@@ -16,10 +16,10 @@ import dramatiq.results.backend
 import pytest
 from psycopg import sql
 
-from brokers import Queue, build
-from middleware import Observer, PostgresLimiters, Results
-from middleware.built_in import INSTEAD
 from workshed import db
+from workshed.middleware import Observer, PostgresLimiters, Results
+from workshed.middleware.built_in import INSTEAD
+from workshed.transport import Queue, build
 
 from .clocks import CLOCKS, PATIENCE_S, Clock, until
 from .common import Worker
@@ -73,7 +73,7 @@ class Events(Observer):
 def relay(tmp_path_factory):
     log = tmp_path_factory.mktemp("relay") / "log"
     with log.open("wb") as out:
-        words = [sys.executable, "-m", "brokers.relay"]
+        words = [sys.executable, "-m", "workshed.transport.relay.relay"]
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     until(lambda: RELAY_READY in log.read_text() or process.poll() is not None)
     assert process.poll() is None, log.read_text()

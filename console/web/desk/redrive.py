@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 
-from brokers.envelope import decode
 from console import dead_jobs
 from console.errors import NotFoundError
 from console.web.desk import answers
@@ -18,6 +17,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs import dead, prospects
 from workshed.jobs.dead import UnreadableJobError, Which
 from workshed.jobs.windows import clock
+from workshed.transport.messages.envelope import decode
 
 MOST = 5_000
 """Jobs per press: all are one transaction."""

@@ -5,12 +5,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from actors import daily_report
-from brokers import schedule
 from shop import reports
 from shop.demo.shop import forms, page
 from shop.reports import DayRefusedError
 from workshed import db
 from workshed.settings import settings
+from workshed.transport import schedule
 
 
 async def run(request: Request) -> Response:

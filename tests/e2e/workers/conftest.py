@@ -5,8 +5,8 @@ import os
 import pytest
 from dramatiq import Message
 
-from brokers import Queue
 from tests.e2e.workers.supervised import ACTORS, Supervised, wait_until_up
+from workshed.transport import Queue
 
 
 @pytest.fixture

@@ -84,7 +84,11 @@ class Supervised:
         return [pid for pid in children(self.process.pid) if "dramatiq" in command_of(pid)]
 
     def relays(self):
-        return [pid for pid in children(self.process.pid) if "brokers.relay" in command_of(pid)]
+        return [
+            pid
+            for pid in children(self.process.pid)
+            if "workshed.transport.relay.relay" in command_of(pid)
+        ]
 
     def workers(self):
         """Return the worker process of each master."""

@@ -156,7 +156,7 @@ def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
 
 def exporters(workers):
     below = descendants(workers.process.pid)
-    return [pid for pid in below if "-m brokers.exporter" in command_of(pid)]
+    return [pid for pid in below if "-m workshed.transport.sidecars.exporter" in command_of(pid)]
 
 
 def waited_s(pid):

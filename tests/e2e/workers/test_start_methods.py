@@ -83,7 +83,10 @@ def test_plain_dramatiq_runs_a_relay_and_an_exporter_that_end_with_it(
     conn.autocommit = True
     eventually(lambda: ask(plain, "/readyz") == OK)
     eventually(
-        lambda: any(is_running(pid, "brokers.relay") for pid in descendants(plain.process.pid))
+        lambda: any(
+            is_running(pid, "workshed.transport.relay.relay")
+            for pid in descendants(plain.process.pid)
+        )
     )
 
     send("make", 1)
@@ -93,7 +96,7 @@ def test_plain_dramatiq_runs_a_relay_and_an_exporter_that_end_with_it(
         shown = re.compile(line, re.MULTILINE)
         eventually(lambda shown=shown: shown.search((ask(plain, "/metrics") or (0, ""))[1]))
     below = descendants(plain.process.pid)
-    assert any(is_running(pid, "brokers.exporter") for pid in below)
+    assert any(is_running(pid, "workshed.transport.sidecars.exporter") for pid in below)
     plain.process.kill()
 
     eventually(lambda: all(map(has_ended, below)))

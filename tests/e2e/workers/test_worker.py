@@ -8,9 +8,9 @@ import signal
 import pytest
 from dramatiq import Message
 
-from brokers.errors import EXIT_USAGE
 from tests.e2e.workers.supervised import ACTORS, ups, wait_until_up
 from tests.processes import command_of, descendants, has_ended
+from workshed.transport.errors import EXIT_USAGE
 
 BARE = """
 import dramatiq
@@ -195,7 +195,7 @@ def test_there_is_one_relay_and_it_comes_back(supervise, conn, eventually):
     assert not [
         pid
         for pid in descendants(workers.process.pid)
-        if pid != relay and "-m brokers.relay" in command_of(pid)
+        if pid != relay and "-m workshed.transport.relay.relay" in command_of(pid)
     ]
 
     os.kill(relay, signal.SIGKILL)

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from brokers.depth import AskingPublisher
-from brokers.envelope import stamp
-from brokers.publisher import Ticket
-from brokers.relay import Relay
 from workshed import db
 from workshed.settings import settings
+from workshed.transport.messages.envelope import stamp
+from workshed.transport.publishing.publisher import Ticket
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.relay.relay import Relay
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from brokers import schedule as outbox
-from brokers.errors import BrokerBlockedError
 from tests.conftest import ALARMS
 from tests.faults.relaying import relaying
 from workshed import db
+from workshed.transport import schedule as outbox
+from workshed.transport.errors import BrokerBlockedError
 
 pytestmark = pytest.mark.usefixtures("not_storing")
 

@@ -6,10 +6,11 @@ import logging
 import pika
 import pytest
 
-from brokers import Queue, topology
-from brokers import arguments as facts
-from brokers.arguments import ALWAYS, FIRST, TABLE, arguments
-from brokers.errors import TopologyError
+from workshed.transport import Queue
+from workshed.transport.amqp import arguments as facts
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.arguments import ALWAYS, FIRST, TABLE, arguments
+from workshed.transport.errors import TopologyError
 
 VALUES = {
     "x-consumer-timeout": 3_600_000,

@@ -2,12 +2,12 @@
 
 import pytest
 
-from brokers.envelope import LARGEST_ARGUMENTS_BYTES
-from brokers.errors import RefusedOptionError
-from middleware import Unique
 from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs import starts
+from workshed.middleware import Unique
+from workshed.transport.errors import RefusedOptionError
+from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES
 
 
 @pytest.fixture

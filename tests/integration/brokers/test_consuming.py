@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from brokers import consumer_tag
-from middleware import Fence, RetryOn
 from workshed.jobs import Discard, RecordMissing, Snooze, settled
+from workshed.middleware import Fence, RetryOn
+from workshed.transport.consuming import consumer_tag
 
 SOON = timedelta(milliseconds=1)
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from dramatiq.middleware import SkipMessage
 
-from middleware import RetryOn
 from shop import people
 from workshed import db
 from workshed.jobs import Discard, RecordMissing, cancels, settled
+from workshed.middleware import RetryOn
 
 SOON = timedelta(milliseconds=1)
 

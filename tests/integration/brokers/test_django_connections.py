@@ -6,8 +6,8 @@ from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from dramatiq.middleware import SkipMessage
 
-from middleware import django_connections
 from tests.django_app import django_connected
+from workshed.middleware import django_connections
 
 DJANGO = "django of a test"
 OF_DJANGO = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from brokers.background import Background
-from brokers.housekeeping import BATCH, Housekeeping
-from brokers.lag import watch_lag
-from brokers.overview import overview
 from workshed.jobs import cancels, dead, effects, queues, relays, schedule, settled
+from workshed.transport.relay.background import Background
+from workshed.transport.relay.gauges import overview
+from workshed.transport.relay.lag import watch_lag
+from workshed.transport.relay.maintenance import BATCH, Housekeeping
 
 MONTH = timedelta(days=30)
 

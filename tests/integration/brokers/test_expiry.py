@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from brokers import schedule
 from workshed import db
 from workshed.jobs import dead, effects, unique
+from workshed.transport import schedule
 
 HOUR_MS = 3_600_000
 DEAD = "SELECT message_id, reason FROM jobs.dead"

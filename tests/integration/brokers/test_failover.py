@@ -2,9 +2,9 @@
 
 import pytest
 
-from brokers import schedule as outbox
 from tests.faults.relaying import relaying
 from workshed import db
+from workshed.transport import schedule as outbox
 
 pytestmark = pytest.mark.usefixtures("not_storing")
 

@@ -7,10 +7,10 @@ import pytest
 from dramatiq import Middleware, group
 from dramatiq.middleware import MiddlewareError, SkipMessage
 
-from brokers import Batch, schedule
-from brokers.errors import RefusedOptionError
-from middleware import Limit, Unique
 from workshed.jobs.signals import Snooze
+from workshed.middleware import Limit, Unique
+from workshed.transport import Batch, schedule
+from workshed.transport.errors import RefusedOptionError
 
 HOUR = timedelta(hours=1)
 OUTCOMES = "SELECT actor, outcome, reason FROM jobs.attempts ORDER BY id"

@@ -4,16 +4,16 @@ import threading
 
 import pytest
 
-from brokers.errors import EXIT_HARD_DEADLINE
-from middleware import HardTimeLimitExceeded
 from workshed import db
+from workshed.middleware import HardTimeLimitExceeded
+from workshed.transport.errors import EXIT_HARD_DEADLINE
 
 
 @pytest.fixture
 def left(broker, monkeypatch):
     """The exit codes with which this process would have left."""
     codes = []
-    monkeypatch.setattr("brokers.leaving.os._exit", codes.append)
+    monkeypatch.setattr("workshed.transport.worker.shutdown.os._exit", codes.append)
     return codes
 
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from brokers import link
-from brokers.publisher import Publisher
+from workshed.transport.amqp import connection
+from workshed.transport.publishing.publisher import Publisher
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def run_out_of_files_and_send(note, broker, eventually):
     failures = []
     handler = logging.Handler()
     handler.emit = failures.append
-    logging.getLogger("brokers.link").addHandler(handler)
+    logging.getLogger("workshed.transport.amqp.connection").addHandler(handler)
     note.send(1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -88,7 +88,7 @@ def test_a_line_on_which_nobody_answers_can_be_closed(
     opened, patience_s, broker, wire, monkeypatch
 ):
     """Without stopping the loop, the thread outlives the broker; nobody waits to be connected."""
-    monkeypatch.setattr(link, "CLOSE_TIMEOUT_S", patience_s)
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", patience_s)
     publisher = Publisher(broker.urls, "publisher")
     if not opened:
         wire.stall()
@@ -107,7 +107,7 @@ def test_a_line_that_is_lost_as_soon_as_it_is_made_is_made_ever_later(
     note, broker, wire, monkeypatch, eventually
 ):
     """Counted as a success each time, it would be made ten times a second by each process."""
-    monkeypatch.setattr(link, "STEADY_S", 60)  # longer than this test takes on a busy machine
+    monkeypatch.setattr(connection, "STEADY_S", 60)  # longer than this test takes on a busy machine
     note.send(1)
     line = broker._publisher._link
 
@@ -116,4 +116,4 @@ def test_a_line_that_is_lost_as_soon_as_it_is_made_is_made_ever_later(
         wire.cut()
         eventually(lambda lost=lost: line._connection is not lost and line._open.is_set())
 
-    assert line._failures == link.FEW + 1
+    assert line._failures == connection.FEW + 1

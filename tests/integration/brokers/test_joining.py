@@ -5,9 +5,9 @@ import threading
 import pytest
 from dramatiq.errors import QueueJoinTimeout
 
-from brokers import Batch
-from brokers.errors import UndeclaredQueueError
-from middleware import Unique
+from workshed.middleware import Unique
+from workshed.transport import Batch
+from workshed.transport.errors import UndeclaredQueueError
 
 HOUR_MS = 3_600_000
 

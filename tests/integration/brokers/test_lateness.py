@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from brokers.lateness import tell_lateness
 from shop.report_age import tell_report_age
 from workshed.cron import daily
 from workshed.jobs import recurring
+from workshed.transport.relay.lateness import tell_lateness
 
 HOUR = timedelta(hours=1)
 REPORT = """

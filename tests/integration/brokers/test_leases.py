@@ -12,15 +12,15 @@ from datetime import timedelta
 
 import pytest
 
-from brokers import marks
-from brokers.errors import (
+from workshed import db
+from workshed.errors import DatabaseUnreachableError
+from workshed.jobs import effects, leases, unique
+from workshed.transport.errors import (
     BrokerUnreachableError,
     PublishRefusedError,
     RefusedOptionError,
 )
-from workshed import db
-from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import effects, leases, unique
+from workshed.transport.publishing import outbox_cleanup
 
 ROWS = "SELECT message_id, reason, again, sent_at IS NOT NULL FROM jobs.schedule"
 LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
@@ -446,13 +446,13 @@ def test_a_crash_after_the_confirm_costs_a_copy_that_does_not_run(
 def written(monkeypatch):
     """The sizes of the batches of marks."""
     sizes = []
-    write = marks.write
+    write = outbox_cleanup.write
 
     def noted(conn, batch):
         sizes.append(sum(map(len, batch.values())))
         write(conn, batch)
 
-    monkeypatch.setattr(marks, "write", noted)
+    monkeypatch.setattr(outbox_cleanup, "write", noted)
     return sizes
 
 
@@ -506,9 +506,11 @@ def test_a_forked_child_marks_its_own_and_not_its_parents(
     mail, broker, forked, states, eventually, monkeypatch
 ):
     """With its parent's queue it would wait for a lock that a thread of the parent holds."""
-    write, hangs, go_on = marks.write, threading.Event(), threading.Event()
+    write, hangs, go_on = outbox_cleanup.write, threading.Event(), threading.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(marks, "write", lambda *batch: (hangs.set(), go_on.wait(60), write(*batch)))
+        patch.setattr(
+            outbox_cleanup, "write", lambda *batch: (hangs.set(), go_on.wait(60), write(*batch))
+        )
         mail.send(1)
         assert hangs.wait(60)
         mail.send(2)

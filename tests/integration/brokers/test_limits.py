@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from brokers.caller import call_waiting
-from middleware import Limit, Unique, renewal
 from workshed import db
 from workshed.jobs import Discard, Snooze, cancels, limits, turns
+from workshed.middleware import Limit, Unique
+from workshed.middleware.concurrency import lease_renewal
+from workshed.transport.relay.limit_calls import call_waiting
 
 SLOTS = "SELECT key, message_id FROM jobs.limit_slots"
 WAITS = "SELECT message_id FROM jobs.limit_waits ORDER BY ticket"
@@ -122,7 +123,7 @@ def test_what_is_over_a_window_is_due_when_it_has_its_slot(sync, working, rows, 
 
 def test_slots_are_renewed_while_their_job_runs(sync, gate, working, rows, monkeypatch, eventually):
     """Without renewal they are free after 30 s, and more run than may."""
-    monkeypatch.setattr(renewal, "EVERY_S", 0.05)
+    monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
     job = sync(Limit.concurrent(1), then=gate)
     query = "SELECT expires_at FROM jobs.limit_slots"
     with working("default"):

@@ -8,11 +8,11 @@ import dramatiq
 import pytest
 from dramatiq.errors import RateLimitExceeded
 
-from middleware import RetryOn
 from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RetryAfter, Snooze, settled
 from workshed.jobs.current import running
+from workshed.middleware import RetryOn
 
 HOUR = timedelta(hours=1)
 NO_RETRY = {"max_retries": 0}
@@ -35,9 +35,13 @@ def lines(actor, working, rabbitmq, eventually, caplog):
 
         with working("default", threads=1):
             job.send()
-            eventually(lambda: any(r.name == "brokers.execution" for r in caplog.records))
+            eventually(
+                lambda: any(
+                    r.name == "workshed.transport.consuming.execution" for r in caplog.records
+                )
+            )
             eventually(lambda: rabbitmq.unacked("default") == rabbitmq.depth("default") == 0)
-        of_workers = ("brokers.execution", "dramatiq.worker.WorkerThread")
+        of_workers = ("workshed.transport.consuming.execution", "dramatiq.worker.WorkerThread")
         return [r for r in caplog.records if r.name in of_workers or r.exc_info]
 
     return run

@@ -2,8 +2,8 @@
 
 import pytest
 
-from brokers.mail_troubles import MailTroubles
 from workshed import db, mail
+from workshed.transport.mail_troubles import MailTroubles
 
 SERVER = "mail.example.org:25"
 FAILING = """

@@ -7,8 +7,9 @@ from threading import Thread
 
 import pytest
 
-from brokers import link, topology
-from brokers.errors import BrokerUnreachableError
+from workshed.transport.amqp import connection as link
+from workshed.transport.amqp import topology
+from workshed.transport.errors import BrokerUnreachableError
 
 pytestmark = pytest.mark.usefixtures("not_storing")
 

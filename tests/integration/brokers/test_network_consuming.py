@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from brokers import topology
-from brokers.publisher import Publisher
+from workshed.transport.amqp import topology
+from workshed.transport.publishing.publisher import Publisher
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import pytest
 
-from brokers import schedule as outbox
 from tests.faults.relaying import relaying
 from workshed import db
 from workshed.settings import settings
+from workshed.transport import schedule as outbox
 
 
 @pytest.fixture

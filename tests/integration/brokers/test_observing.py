@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from dramatiq.middleware import SkipMessage
 
-from middleware import Observer
 from workshed import db
 from workshed.jobs import Discard, Snooze, cancels, checkpoint, settled, starts
+from workshed.middleware import Observer
 
 LONG = timedelta(hours=1)
 

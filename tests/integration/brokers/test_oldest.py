@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from brokers import schedule, worker_beat
-from brokers.depth import AskingPublisher
-from brokers.oldest import Oldest
 from workshed import db
 from workshed.jobs import queues, workers
+from workshed.transport import schedule
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.relay.queue_age import Oldest
+from workshed.transport.worker import heartbeat
 
 HOUR = timedelta(hours=1)
 
@@ -18,8 +19,8 @@ HOUR = timedelta(hours=1)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Workers beat at every look, which waits for RabbitMQ for as long as a busy machine takes."""
-    monkeypatch.setattr(worker_beat, "EVERY_S", 0.0)
-    monkeypatch.setattr("brokers.oldest.ANSWER_S", 60.0)
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
+    monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_S", 60.0)
 
 
 @pytest.fixture
@@ -340,7 +341,7 @@ def test_while_rabbitmq_is_away_what_was_there_goes_on_waiting(
     hang.send()
     ready(rabbitmq, 1, eventually)
     look()
-    monkeypatch.setattr("brokers.oldest.ANSWER_S", 0.1)
+    monkeypatch.setattr("workshed.transport.relay.queue_age.ANSWER_S", 0.1)
     wire.stall("down")
     age(600)
 

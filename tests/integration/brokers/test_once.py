@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from middleware import RetryOn
 from workshed import db
 from workshed.errors import WorkshedError
 from workshed.jobs import once, settled
+from workshed.middleware import RetryOn
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 from dramatiq.middleware import Shutdown
 from psycopg import sql
 
-from brokers import Queue
-from brokers.errors import UndeclaredQueueError
-from middleware import RetryOn
 from workshed import db
 from workshed.jobs import Snooze, dead
+from workshed.middleware import RetryOn
+from workshed.transport import Queue
+from workshed.transport.errors import UndeclaredQueueError
 
 SOON = timedelta(milliseconds=1)
 

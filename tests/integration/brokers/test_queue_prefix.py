@@ -3,11 +3,11 @@
 import dramatiq
 import pytest
 
-from brokers import topology
-from brokers.accounts import accounts
-from brokers.errors import PublishRefusedError, TopologyError
 from workshed.jobs import queues, schedule
 from workshed.settings import settings
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.accounts import accounts
+from workshed.transport.errors import PublishRefusedError, TopologyError
 
 pytestmark = pytest.mark.fresh_vhost
 

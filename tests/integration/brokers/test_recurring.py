@@ -10,15 +10,15 @@ import periodiq
 import pytest
 import time_machine
 
-from brokers.envelope import decode
-from middleware import Unique
-from middleware.clocked import Clocked
-from middleware.recurring import Recurring
 from workshed import db
 from workshed.cron import cron, daily, every
 from workshed.errors import WorkshedError
 from workshed.jobs import occurrences, planned_at, recurring, sent_at
+from workshed.middleware import Unique
+from workshed.middleware.periodic.periodic import Recurring
+from workshed.middleware.periodic.periodiq_spec import Clocked
 from workshed.settings import settings
+from workshed.transport.messages.envelope import decode
 
 HOUR = timedelta(hours=1)
 
@@ -467,7 +467,9 @@ def test_a_worker_notes_its_jobs_when_it_starts(report, working, rows):
 
 
 def test_a_worker_goes_on_saying_that_it_has_them(report, working, rows, eventually, monkeypatch):
-    monkeypatch.setattr("middleware.recurring.SAY_EVERY", timedelta(milliseconds=20))
+    monkeypatch.setattr(
+        "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
+    )
     gone = "UPDATE jobs.recurring SET seen_at = seen_at - interval '1 hour' RETURNING seen_at"
     seen = "SELECT seen_at FROM jobs.recurring WHERE name = 'report'"
 
@@ -507,7 +509,9 @@ def test_a_job_whose_tables_come_later_is_noted_without_a_new_start(
     actor(actor_name="ours", queue_name="low", periodic=daily("09:00"), needs="product")(
         lambda: None
     )
-    monkeypatch.setattr("middleware.recurring.SAY_EVERY", timedelta(milliseconds=20))
+    monkeypatch.setattr(
+        "workshed.middleware.periodic.periodic.SAY_EVERY", timedelta(milliseconds=20)
+    )
     taken = rows("DELETE FROM jobs.migrations WHERE stream = 'product' RETURNING name, checksum")
 
     def noted():

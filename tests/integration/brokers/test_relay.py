@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
-from brokers import relay as relay_module
-from brokers import schedule as outbox
-from brokers.depth import AskingPublisher
-from brokers.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
 from workshed import db
 from workshed.jobs import queues, relays, windows
+from workshed.transport import schedule as outbox
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.relay import relay as relay_module
+from workshed.transport.relay.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def start_relay(broker, tmp_path):
     def start():
         with (tmp_path / f"relay-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "brokers.relay"], stdout=log, stderr=log
+                [sys.executable, "-m", "workshed.transport.relay.relay"], stdout=log, stderr=log
             )
         started.append(process)
         return process
@@ -420,7 +420,7 @@ def test_a_relay_ends_with_its_parent(broker, rows, eventually):
     """Also when that is killed: `PR_SET_PDEATHSIG`."""
     code = (
         "import subprocess, sys, os, time\n"
-        "command = [sys.executable, '-m', 'brokers.relay', '--parent', str(os.getpid())]\n"
+        "command = [sys.executable, '-m', 'workshed.transport.relay.relay', '--parent', str(os.getpid())]\n"
         "print(subprocess.Popen(command).pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -449,7 +449,7 @@ def test_a_relay_says_when_the_schema_is_missing(empty_database_url, vhost, monk
     monkeypatch.setenv("WORKSHED_BROKER_URL", vhost)
 
     done = subprocess.run(
-        [sys.executable, "-m", "brokers.relay"],
+        [sys.executable, "-m", "workshed.transport.relay.relay"],
         capture_output=True,
         text=True,
         timeout=120,

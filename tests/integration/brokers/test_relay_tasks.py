@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from brokers import schedule as outbox
-from brokers.background import Background
 from workshed import db
 from workshed.app import APP
+from workshed.transport import schedule as outbox
+from workshed.transport.relay.background import Background
 
 TASKS = """
 import time
@@ -53,7 +53,7 @@ def start(broker, database, connect, tmp_path, monkeypatch):
     def start(*, hangs=False):
         (tmp_path / "hang").write_text("yes" if hangs else "")
         with (tmp_path / "relay.log").open("wb") as log:
-            command = [sys.executable, "-m", "brokers.relay"]
+            command = [sys.executable, "-m", "workshed.transport.relay.relay"]
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
         started.append(process)
         return process

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from brokers import resend, schedule
-from brokers.accounts import accounts
-from brokers.depth import Answer, AskingPublisher, refused
-from brokers.errors import BrokerUnreachableError, UnseenQueueError
-from brokers.relay import Relay
-from brokers.resend import Resend
-from middleware import Settling
 from workshed import db
 from workshed.jobs import queues, windows
+from workshed.middleware import Settling
+from workshed.transport import schedule
+from workshed.transport.amqp.accounts import accounts
+from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
+from workshed.transport.publishing.queue_depth import Answer, AskingPublisher, refused
+from workshed.transport.relay import redelivery
+from workshed.transport.relay.redelivery import Resend
+from workshed.transport.relay.relay import Relay
 
 LATER = timedelta(minutes=10)
 AT_ONCE = timedelta(seconds=-1)
@@ -23,7 +24,7 @@ AT_ONCE = timedelta(seconds=-1)
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     """Take no answer that is late, on a busy machine, for none."""
-    monkeypatch.setattr(resend, "ANSWER_S", 60.0)
+    monkeypatch.setattr(redelivery, "ANSWER_S", 60.0)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def deliver(actor):
 @pytest.fixture
 def relaying(broker, publisher, monkeypatch):
     """`relaying(LATER)`: a relay runs in a thread until the test ends."""
-    monkeypatch.setattr(resend, "LOOK_S", 0.05)
+    monkeypatch.setattr(redelivery, "LOOK_S", 0.05)
     stop, threads = threading.Event(), []
 
     def run(after):
@@ -193,7 +194,7 @@ def test_a_queue_of_another_program_that_is_gone_counts_as_empty(
 
 def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, monkeypatch):
     """Or an outage of ten minutes would be followed by a copy of every mail."""
-    monkeypatch.setattr(resend, "ANSWER_S", 0.1)
+    monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
     send(5)
     away = AskingPublisher(["amqp://127.0.0.1:9/"], "relay")
 
@@ -206,7 +207,7 @@ def test_while_rabbitmq_is_away_nothing_is_absent(send, broker, connect, rows, m
 
 def test_while_rabbitmq_gives_no_answer_nothing_is_absent(send, look, publisher, rows, monkeypatch):
     """It gives none over a connection that an alarm has blocked."""
-    monkeypatch.setattr(resend, "ANSWER_S", 0.1)
+    monkeypatch.setattr(redelivery, "ANSWER_S", 0.1)
     send(5)
     held = threading.Event()
     publisher._link.call(held.wait)

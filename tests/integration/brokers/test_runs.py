@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from middleware import Runs, recorder
-from middleware.recorder import Recorder
 from workshed import db
 from workshed.jobs import runs, settled
 from workshed.jobs.run_rows import row
+from workshed.middleware import Runs
+from workshed.middleware.observability import history_writer
+from workshed.middleware.observability.history_writer import Recorder
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_what_is_not_written_yet_is_written_at_the_end(
     actor, working, history, monkeypatch, eventually
 ):
     """Else the last half second of every worker would be missing."""
-    monkeypatch.setattr(recorder, "LOOK_S", 60.0)
+    monkeypatch.setattr(history_writer, "LOOK_S", 60.0)
     seen = []
 
     @actor(queue_name="default")
@@ -202,8 +203,8 @@ def test_history_that_finds_no_room_is_dropped_and_counted(
     recording, history, connect, counted, eventually, monkeypatch
 ):
     """Without a bound a worker would grow while PostgreSQL is slow, until it is killed."""
-    each = len(record(1)) + recorder.OVERHEAD_BYTES
-    monkeypatch.setattr(recorder, "LARGEST_BYTES", 11 * each - 1)
+    each = len(record(1)) + history_writer.OVERHEAD_BYTES
+    monkeypatch.setattr(history_writer, "LARGEST_BYTES", 11 * each - 1)
 
     before = counted("runs_lost_total")
     for number in range(15):

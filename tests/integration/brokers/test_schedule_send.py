@@ -17,14 +17,14 @@ from dramatiq.middleware import Middleware, MiddlewareError
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
-from brokers import Batch, schedule
-from brokers.batch import BatchError
-from brokers.depth import AskingPublisher
-from brokers.envelope import decode
-from brokers.errors import RefusedArgumentError, UnknownConnectionError
-from brokers.relay import Relay
 from tests.django_app import django_connected
 from workshed.errors import WorkshedError
+from workshed.transport import Batch, schedule
+from workshed.transport.batch import BatchError
+from workshed.transport.errors import RefusedArgumentError, UnknownConnectionError
+from workshed.transport.messages.envelope import decode
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.relay.relay import Relay
 
 ORDER = "INSERT INTO shop.orders DEFAULT VALUES"
 

@@ -3,7 +3,7 @@
 import pytest
 from dramatiq import Worker
 
-from brokers.errors import UndeclaredQueueError
+from workshed.transport.errors import UndeclaredQueueError
 
 pytestmark = pytest.mark.fresh_vhost
 

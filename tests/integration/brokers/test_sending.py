@@ -17,10 +17,12 @@ import psycopg
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
-from brokers import Queue, schedule, topology
-from brokers.accounts import accounts
-from brokers.envelope import stamp
-from brokers.errors import (
+from workshed import db
+from workshed.errors import WorkshedError
+from workshed.transport import Queue, schedule
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.accounts import accounts
+from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
     PublishRefusedError,
@@ -29,9 +31,8 @@ from brokers.errors import (
     TopologyError,
     UndeclaredQueueError,
 )
-from brokers.publisher import Ticket
-from workshed import db
-from workshed.errors import WorkshedError
+from workshed.transport.messages.envelope import stamp
+from workshed.transport.publishing.publisher import Ticket
 
 
 @pytest.fixture

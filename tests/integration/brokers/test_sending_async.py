@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from brokers.errors import (
+from workshed.errors import DatabaseUnreachableError
+from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
     PublishRefusedError,
     RefusedArgumentError,
 )
-from workshed.errors import DatabaseUnreachableError
 
 ROWS = "SELECT message_id, reason, again FROM jobs.schedule"
 LOCKS = "SELECT 1 FROM jobs.unique_locks"

@@ -8,15 +8,15 @@ import dramatiq
 import pytest
 from dramatiq.middleware import MiddlewareError
 
-from brokers.errors import (
+from workshed import db
+from workshed.errors import DatabaseUnreachableError
+from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
     NackedError,
     NotAllSentError,
     RefusedArgumentError,
 )
-from workshed import db
-from workshed.errors import DatabaseUnreachableError
 
 STORED = "SELECT message_id, reason, again FROM jobs.schedule"
 
@@ -232,7 +232,7 @@ def test_without_postgresql_plain_ones_of_a_window_are_sent_and_mails_are_not(
 
 def test_the_deadline_is_for_each_window(messages, broker, patience, monkeypatch, found):
     """With one deadline for all, a million messages could not be sent."""
-    monkeypatch.setattr("brokers.sender.WINDOW", 10)
+    monkeypatch.setattr("workshed.transport.publishing.sender.WINDOW", 10)
     patience(2)
     send = broker._publisher._send
 

@@ -8,13 +8,14 @@ import dramatiq
 import pika
 import pytest
 
-from brokers import schedule, topology
-from brokers.envelope import decode, stamp
-from brokers.publisher import EXCHANGE, Ticket
-from brokers.signing import HEADER, Signing
-from middleware import RetryOn
 from workshed.jobs import dead
 from workshed.jobs.dead import UnreadableJobError
+from workshed.middleware import RetryOn
+from workshed.transport import schedule
+from workshed.transport.amqp import topology
+from workshed.transport.messages.envelope import decode, stamp
+from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.publishing.publisher import EXCHANGE, Ticket
 
 KEY, OLD, FOREIGN = "k" * 32, "o" * 32, "f" * 32
 

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from brokers import schedule
-from brokers.depth import AskingPublisher
-from brokers.envelope import FIELDS, OPTIONS, decode
-from brokers.relay import Relay
 from workshed.exact import INTEGERS
 from workshed.jobs import queues, unique
 from workshed.jobs.queues import Actor
+from workshed.transport import schedule
+from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.relay.relay import Relay
 
 # What a sender may say; the rest is where a job is in its life, and nobody else's to say.
 RANGES = {

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from brokers.errors import (
+from workshed.transport.errors import (
     BrokerBlockedError,
     BrokerUnreachableError,
     PublishRefusedError,

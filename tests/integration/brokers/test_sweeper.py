@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from brokers.relay import run
-from brokers.sweeper import BATCH, LOOK_S, sweep
 from workshed.cron import cron, daily, every
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import Declared
+from workshed.transport.relay.missed_runs import BATCH, LOOK_S, sweep
+from workshed.transport.relay.relay import run
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -301,7 +301,7 @@ def test_a_row_that_this_release_cannot_read_keeps_no_other_from_being_made(
 
 def test_a_relay_sweeps(note, outage, rows, broker, eventually, monkeypatch, relay):
     """With relays alone, and no clock, periodic jobs run a few seconds late."""
-    monkeypatch.setattr("brokers.relay.broker", lambda: broker)
+    monkeypatch.setattr("workshed.transport.relay.relay.broker", lambda: broker)
     note(every(HOUR))
     outage(HOUR)
     stop = threading.Event()

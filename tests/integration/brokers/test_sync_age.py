@@ -82,7 +82,7 @@ def test_who_may_not_read_the_product_has_none(conn, look):
 def test_a_relay_imports_nothing_that_asks_a_source():
     """One is started beside each master of workers: it would take a fifth longer, and 10 MB."""
     code = (
-        "import sys, brokers.relay\n"
+        "import sys, workshed.transport.relay.relay\n"
         "found = {'email_validator', 'httpx2', 'jinja2', 'shop.sync'} & set(sys.modules)\n"
         "assert not found, found"
     )

@@ -5,12 +5,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from brokers import schedule as outbox
-from brokers.errors import BrokerUnreachableError
 from console.servers.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db
+from workshed.transport import schedule as outbox
+from workshed.transport.errors import BrokerUnreachableError
 
 pytestmark = pytest.mark.usefixtures("not_storing")
 

@@ -7,9 +7,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from middleware import Observer
-from middleware.tracing import Tracing
 from workshed.jobs import Discard
+from workshed.middleware import Observer
+from workshed.middleware.observability.tracing import Tracing
 from workshed.settings import settings
 
 SOON = {"min_backoff": 1, "max_backoff": 1}

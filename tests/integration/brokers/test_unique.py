@@ -6,12 +6,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from brokers import schedule
-from brokers.errors import NotAllSentError
-from middleware import Unique, renewal, uniqueness
 from workshed import db
 from workshed.errors import DuplicateJobError
 from workshed.jobs import Discard, dead, turns, unique
+from workshed.middleware import Unique
+from workshed.middleware.concurrency import lease_renewal, uniqueness
+from workshed.transport import schedule
+from workshed.transport.errors import NotAllSentError
 
 SCHEDULED = "SELECT message_id FROM jobs.schedule ORDER BY 1"
 LOCKS = "SELECT key, message_id, hop FROM jobs.unique_locks"
@@ -373,7 +374,7 @@ def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
 
 def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monkeypatch, eventually):
     """Without renewal another takes it after 30 s, and two run."""
-    monkeypatch.setattr(renewal, "EVERY_S", 0.05)
+    monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
     monkeypatch.setattr(turns, "LEASE", timedelta(seconds=1))
     job = resize(Unique("while_executing"), gate)
     query = "SELECT expires_at FROM jobs.run_locks"

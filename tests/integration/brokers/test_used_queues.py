@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from brokers import Queue, schedule
 from workshed import db
 from workshed.jobs import queues
+from workshed.transport import Queue, schedule
 
 pytestmark = pytest.mark.fresh_vhost
 
@@ -16,7 +16,9 @@ pytestmark = pytest.mark.fresh_vhost
 def relay(broker, tmp_path):
     """A relay process, which loads no actors."""
     with (tmp_path / "relay.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "brokers.relay"], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workshed.transport.relay.relay"], stdout=log, stderr=log
+        )
     yield
     process.kill()
     process.wait(60)

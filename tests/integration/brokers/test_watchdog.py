@@ -8,13 +8,14 @@ import threading
 
 import pytest
 
-from brokers import link, watchdog
-from brokers.errors import EXIT_WATCHDOG
-from brokers.watchdog import Watchdog
+from workshed.transport.amqp import connection
+from workshed.transport.errors import EXIT_WATCHDOG
+from workshed.transport.worker import watchdog
+from workshed.transport.worker.watchdog import Watchdog
 
 FREEZE = """
 import itertools
-from brokers import watchdog
+from workshed.transport.worker import watchdog
 watchdog.FROZEN_S = 0.2
 watchdog.arm()
 sum(itertools.repeat(0))
@@ -25,7 +26,7 @@ sum(itertools.repeat(0))
 def watched(actor, broker, working, monkeypatch):
     """A worker in this process, its watchdog, and the codes with which it would have left."""
     monkeypatch.setattr(watchdog, "LOOK_S", 0.02)
-    monkeypatch.setattr(link, "TURN_S", 0.02)
+    monkeypatch.setattr(connection, "TURN_S", 0.02)
     left: list[int] = []
 
     @actor(queue_name="default")

@@ -12,7 +12,6 @@ import dramatiq
 import orjson
 import pytest
 
-from brokers import topology
 from console.cli import main
 from tests.integration.console import kinds
 from workshed import blobs
@@ -21,6 +20,7 @@ from workshed.jobs.run_rows import row
 from workshed.jobs.schedule import Row
 from workshed.settings import settings
 from workshed.storage import storage
+from workshed.transport.amqp import topology
 
 NOBODY_LISTENS = 9
 """A port on which nothing answers."""

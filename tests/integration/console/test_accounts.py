@@ -20,15 +20,15 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from brokers.accounts import Account, accounts, hashed
 from brokers.app import QUEUES
-from brokers.arguments import read_version
-from brokers.definitions import definitions
-from brokers.publisher import EXCHANGE
 from console.servers import install
 from console.servers.rabbitmq import USER, RabbitMQ
 from console.servers.state import temporary
 from tests.forbidden import PARTS, may, operations, refusal
+from workshed.transport.amqp.accounts import Account, accounts, hashed
+from workshed.transport.amqp.arguments import read_version
+from workshed.transport.amqp.definitions import definitions
+from workshed.transport.publishing.publisher import EXCHANGE
 
 MAIL = ("emails", "bulk")
 

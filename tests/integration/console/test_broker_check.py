@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from brokers import topology
-from brokers.publisher import EXCHANGE
+from workshed.transport.amqp import topology
+from workshed.transport.publishing.publisher import EXCHANGE
 
 LONGEST_S = 60.0
 """Of a test: its connection is closed then."""

@@ -5,10 +5,10 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from brokers.errors import EnvelopeError, SignatureError
 from tests.integration.console.conftest import body
 from workshed.jobs import attempts, dead, queues, schedule, unique
 from workshed.jobs.queues import Actor
+from workshed.transport.errors import EnvelopeError, SignatureError
 
 
 @pytest.fixture(autouse=True)

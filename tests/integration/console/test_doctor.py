@@ -12,9 +12,6 @@ import dramatiq
 import pytest
 
 import actors
-from brokers import topology
-from brokers.publisher import EXCHANGE
-from brokers.signing import signing
 from console.doctor import (
     Check,
     all_checks,
@@ -41,6 +38,9 @@ from workshed.jobs.queues import Actor
 from workshed.jobs.recurring import Declared
 from workshed.metrics import folders
 from workshed.settings import MULTIPROCESS, settings
+from workshed.transport.amqp import topology
+from workshed.transport.messages.signing import signing
+from workshed.transport.publishing.publisher import EXCHANGE
 
 ROOT = Path(__file__).parents[3]
 ALL = [check.name for check in all_checks(look_around((), 1, 8))]

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 
-from brokers import broker as sender
 from console import troubles
 from console.web.desk.pages import pages as desk_pages
 from tests import pages
@@ -19,6 +18,7 @@ from workshed import db
 from workshed.jobs import workers
 from workshed.jobs.schedule import Reason
 from workshed.jobs.workers import Held, Process
+from workshed.transport import broker as sender
 
 PAGE = pages.text("docs/failures.md")
 [(NAME, TEXT)] = pages.files("docs/failures.md").items()

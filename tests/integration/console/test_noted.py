@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from brokers import topology
 from tests.commands import NOTED, READING, meant, promised
 from workshed import blobs
 from workshed.jobs import audit, dead
 from workshed.storage import storage
+from workshed.transport.amqp import topology
 
 CAMPAIGN = "campaigns add News --subject Hello --text FILE"
 FIRST = {

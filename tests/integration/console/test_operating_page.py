@@ -9,14 +9,14 @@ from uuid import uuid4
 import dramatiq
 import pytest
 
-from brokers import topology
-from brokers.publisher import EXCHANGE
 from tests import pages
 from tests.integration.console.conftest import body
 from tests.transcripts import check, follow, shell, steps, typed
 from workshed.jobs import queues, workers
 from workshed.jobs.queues import Actor
 from workshed.jobs.workers import Held, Process
+from workshed.transport.amqp import topology
+from workshed.transport.publishing.publisher import EXCHANGE
 
 PAGE = "docs/operating.md"
 DOCTOR = pages.block(PAGE, "$ workshed doctor")

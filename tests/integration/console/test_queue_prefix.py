@@ -2,11 +2,12 @@
 
 import pytest
 
-from brokers import consumer_tag, topology
 from console.doctor import CHECKS, look_around
 from console.program import management as api
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
+from workshed.transport.amqp import topology
+from workshed.transport.consuming import consumer_tag
 
 pytestmark = pytest.mark.fresh_vhost
 

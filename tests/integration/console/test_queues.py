@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
-from brokers import topology
 from console import ends
 from console.cli import queues as command
 from workshed.jobs import attempts, batches, dead, queues, settled, unique
+from workshed.transport.amqp import topology
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import threading
 import pika
 import pytest
 
-from brokers import topology
-from brokers.errors import PublishRefusedError
-from brokers.publisher import EXCHANGE
 from console.dead_queue import put_back
 from console.depths import depths
 from tests.processes import popen
+from workshed.transport.amqp import topology
+from workshed.transport.errors import PublishRefusedError
+from workshed.transport.publishing.publisher import EXCHANGE
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 

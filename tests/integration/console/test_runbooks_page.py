@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 
-from brokers import topology
 from console.servers.ports import free_ports
 from tests import pages
 from tests.transcripts import follow, shell
@@ -15,6 +14,7 @@ from workshed.cron import daily
 from workshed.jobs import occurrences, recurring, relays, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock
+from workshed.transport.amqp import topology
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 

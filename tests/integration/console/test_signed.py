@@ -4,9 +4,9 @@ import dramatiq
 import pika
 import pytest
 
-from brokers import topology
-from brokers.signing import HEADER, Signing
 from workshed.jobs import dead, settled, unique
+from workshed.transport.amqp import topology
+from workshed.transport.messages.signing import HEADER, Signing
 
 NEW, OLD = "n" * 32, "o" * 32
 

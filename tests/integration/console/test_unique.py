@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from brokers import topology
 from workshed.jobs import turns, unique
+from workshed.transport.amqp import topology
 
 pytestmark = pytest.mark.usefixtures("database")
 

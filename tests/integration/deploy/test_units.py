@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from brokers.app import QUEUES
-from brokers.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 from console.cli import CODES
 from console.supervisor import EXIT_FAILED, EXIT_KILLED
 from tests.integration.deploy.lines import load, problem, queues, unknown
 from tools.reference import DEFINITIONS
 from workshed.settings import Settings
+from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "systemd"
 UNITS = {one.name: one for one in sorted(FOLDER.glob("workshed*.*")) if one.is_file()}

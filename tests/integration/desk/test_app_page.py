@@ -81,7 +81,10 @@ def test_its_page_and_its_button(operator, reader):
 def test_its_relay_measures(project, conn, vhost, eventually):
     with (project / "relay.log").open("wb") as log:
         relay = subprocess.Popen(
-            [sys.executable, "-P", "-m", "brokers.relay"], stdout=log, stderr=log, env=os.environ
+            [sys.executable, "-P", "-m", "workshed.transport.relay.relay"],
+            stdout=log,
+            stderr=log,
+            env=os.environ,
         )
     try:
         query = "SELECT articles FROM stock_levels"

@@ -5,13 +5,13 @@ from uuid import uuid4
 import dramatiq
 import pytest
 
-from brokers import topology
 from console.web.desk import asked
 from tests.integration.console.conftest import bury, env, management, ran
 from workshed.cron import daily
 from workshed.jobs import queues, recurring, relays, runs, workers
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
+from workshed.transport.amqp import topology
 
 __all__ = ["bury", "env", "management", "ran"]
 

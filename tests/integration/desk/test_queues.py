@@ -5,12 +5,12 @@ from datetime import timedelta
 import dramatiq
 import pytest
 
-from brokers import topology
 from console import purging
 from console.web.desk import asked
 from console.web.desk.pages import queues as page
 from tests.integration.console.conftest import bury, env, management, store, tarpit
 from workshed.jobs import attempts, audit, queues
+from workshed.transport.amqp import topology
 
 __all__ = ["bury", "env", "management", "store", "tarpit"]
 

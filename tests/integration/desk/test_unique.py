@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from brokers import topology
 from tests.integration.console.conftest import store
 from tests.integration.desk.conftest import quoted
 from workshed.jobs import audit, turns, unique
 from workshed.settings import settings
+from workshed.transport.amqp import topology
 
 __all__ = ["store"]
 

@@ -13,7 +13,6 @@ from actors import (
     maintain,
     start_import,
 )
-from brokers import schedule
 from shop import imports, people
 from shop.imports import AlreadyImportedError, Layout
 from workshed import blobs, db
@@ -21,6 +20,7 @@ from workshed.errors import PermanentError
 from workshed.jobs import RecordMissing, Snooze
 from workshed.settings import settings
 from workshed.storage import ContentDamagedError, storage
+from workshed.transport import schedule
 
 TWO = "name,email\nAda,ada@example.org\nBob,bob@example.org\n"
 

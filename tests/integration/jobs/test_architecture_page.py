@@ -5,8 +5,9 @@ import tomllib
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from brokers import heartbeat, relay, worker_beat
 from workshed.jobs import relays
+from workshed.transport.relay import health, relay
+from workshed.transport.worker import heartbeat as worker_beat
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
@@ -32,7 +33,7 @@ def test_its_numbers_are_those_of_the_code():
     assert f"marks {relay.WINDOW} as its own" in PAGE
     assert f"sends them again after {relays.DEAD_AFTER.seconds} s" in PAGE
     assert f"beats every {worker_beat.EVERY_S:.0f} s" in PAGE
-    assert heartbeat.EVERY_S == worker_beat.EVERY_S
+    assert health.EVERY_S == worker_beat.EVERY_S
 
 
 def test_its_layers_are_those_that_are_checked():

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from brokers import relay
-from brokers.errors import EnvelopeError
 from workshed.jobs import batch_cancels, batch_rows, batches, dead, schedule
 from workshed.jobs.schedule import Row
 from workshed.jobs.windows import Taken
+from workshed.transport.errors import EnvelopeError
+from workshed.transport.relay import relay
 
 THREADS = 6
 

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from brokers.parcel import claim_of, waiting
-from middleware import Batches, TurnLostError
 from tests.integration.jobs import test_model as base
 from workshed import db
 from workshed.jobs import batch_cancels, batch_rows, batches, schedule, unique
+from workshed.middleware import Batches, TurnLostError
+from workshed.transport.publishing.outgoing import claim_of, waiting
 
 EVENTS = ("success", "complete", "death")
 TABLES = ("batches", "batch_callbacks", "batch_jobs")

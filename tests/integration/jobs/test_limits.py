@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brokers.caller import call_waiting
-from brokers.testing.scratch import SHIFTABLE
 from workshed.jobs import cancels, limits, schedule, settled
 from workshed.jobs.limits import Ask, Start
+from workshed.testing.database.scratch import SHIFTABLE
+from workshed.transport.relay.limit_calls import call_waiting
 
 pytestmark = pytest.mark.fresh_database  # most tests replace the clock of the database
 

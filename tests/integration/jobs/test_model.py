@@ -25,10 +25,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from brokers.consumer import Inbox
-from brokers.execution import Execution
-from brokers.parcel import claim_of, waiting
-from middleware import (
+from workshed import db
+from workshed.jobs import (
+    cancels,
+    dead,
+    leases,
+    limits,
+    queues,
+    relays,
+    rules,
+    schedule,
+    unique,
+    windows,
+)
+from workshed.jobs.schedule import Row
+from workshed.jobs.unique import Claim
+from workshed.middleware import (
     INTERRUPTED,
     AloneError,
     Cancel,
@@ -48,22 +60,10 @@ from middleware import (
     Uniqueness,
     verdict,
 )
-from middleware.retries import run_of
-from workshed import db
-from workshed.jobs import (
-    cancels,
-    dead,
-    leases,
-    limits,
-    queues,
-    relays,
-    rules,
-    schedule,
-    unique,
-    windows,
-)
-from workshed.jobs.schedule import Row
-from workshed.jobs.unique import Claim
+from workshed.middleware.retrying.retries import run_of
+from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.execution import Execution
+from workshed.transport.publishing.outgoing import claim_of, waiting
 
 NOW = timedelta()
 LEASE = timedelta(hours=1)

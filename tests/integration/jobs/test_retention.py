@@ -6,9 +6,6 @@ from uuid import UUID
 
 import pytest
 
-from brokers import pruner
-from brokers.background import Background
-from brokers.pruner import EVERY_S, Pruner
 from workshed import db
 from workshed.cron import daily
 from workshed.jobs import (
@@ -25,6 +22,9 @@ from workshed.jobs import (
 from workshed.jobs.recurring import Declared
 from workshed.jobs.retention import Rule
 from workshed.settings import settings
+from workshed.transport.relay import pruner
+from workshed.transport.relay.background import Background
+from workshed.transport.relay.pruner import EVERY_S, Pruner
 
 NOW = datetime.now(UTC)
 

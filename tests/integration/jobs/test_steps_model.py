@@ -16,9 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 from psycopg import OperationalError
 
-from brokers.housekeeping import Housekeeping
-from middleware import Outcome, verdict
-from middleware.retries import run_of
 from tests.integration.jobs import test_model as base
 from workshed import db
 from workshed.errors import PermanentError
@@ -32,6 +29,9 @@ from workshed.jobs import (
     schedule,
     step,
 )
+from workshed.middleware import Outcome, verdict
+from workshed.middleware.retrying.retries import run_of
+from workshed.transport.relay.maintenance import Housekeeping
 
 BLOCKS = 3
 MOST_JOBS = 3

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from brokers import broker
 from tests.integration.conftest import declaring
+from workshed.transport import broker
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from unittest.mock import ANY
 import pytest
 
 from actors import send_welcome_email
-from brokers import broker
 from workshed import db
+from workshed.transport import broker
 
 
 def failure(check, *args, **kwargs):

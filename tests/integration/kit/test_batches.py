@@ -4,11 +4,11 @@ import uuid
 
 import pytest
 
-from brokers import Batch
-from brokers.batch import BatchError
-from middleware import Unique
 from workshed import db
 from workshed.jobs import Discard, batch_rows, cancels, dead
+from workshed.middleware import Unique
+from workshed.transport import Batch
+from workshed.transport.batch import BatchError
 
 
 @pytest.fixture

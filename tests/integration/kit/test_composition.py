@@ -18,10 +18,10 @@ from dramatiq.results import ResultFailure, ResultMissing, ResultTimeout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from middleware import PostgresLimiters, RetryOn, Unique
-from middleware.callbacks import ResultError
 from workshed import db
 from workshed.jobs import Discard, counters, current, results
+from workshed.middleware import PostgresLimiters, RetryOn, Unique
+from workshed.middleware.composition.callbacks import ResultError
 
 MINUTE = timedelta(minutes=1)
 

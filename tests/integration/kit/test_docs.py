@@ -108,7 +108,8 @@ def test_an_engine_of_the_application_leads_to_the_database_of_the_tests(project
         "test_engine.py",
         """
         import dramatiq
-        from brokers import broker, schedule
+        from brokers import broker
+        from workshed.transport import schedule
         from shop_database import Session
 
         @dramatiq.actor(broker=broker)
@@ -159,7 +160,8 @@ def test_the_test_database_of_pytest_django_is_that_of_the_tests(django_project)
         """
         import dramatiq
         import pytest
-        from brokers import broker, schedule
+        from brokers import broker
+        from workshed.transport import schedule
         from django.contrib.contenttypes.models import ContentType
         from django.db import connection, transaction
 
@@ -206,7 +208,7 @@ def test_a_worker_of_mode_real_sets_up_django_first(django_project):
         "test_django.py",
         """
         import pytest
-        from brokers import schedule
+        from workshed.transport import schedule
         from django.db import connection, transaction
         from shop.jobs import ContentType, note
 
@@ -231,7 +233,7 @@ def test_a_second_database_is_named_as_is_shown(project):
     project.write(
         "test_others.py",
         """
-        from brokers.testing.guard import guard
+        from workshed.testing.guard import guard
 
         def test_it(jobs):
             assert guard.others == ["analytics_test_*"]

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from dramatiq.middleware import SkipMessage
 
-from middleware import RetryOn
 from workshed import db
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, Snooze
+from workshed.middleware import RetryOn
 
 
 class BusyError(Exception):

@@ -13,10 +13,10 @@ import sqlalchemy
 from django.db import connection as django_connection
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
-from brokers import schedule
-from brokers.testing.errors import OtherDatabaseError
-from brokers.testing.guard import Place, guard, place_of
 from tests.django_app import django_connected
+from workshed.testing.errors import OtherDatabaseError
+from workshed.testing.guard import Place, guard, place_of
+from workshed.transport import schedule
 
 WRITE = "INSERT INTO orders DEFAULT VALUES"
 ORDERS = "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY)"
@@ -324,7 +324,7 @@ PROJECT = """
     import dramatiq
     import pytest
     from brokers import broker
-    from brokers.testing.errors import OtherDatabaseError
+    from workshed.testing.errors import OtherDatabaseError
 
     REAL = os.environ["REAL"]
 
@@ -348,7 +348,7 @@ BEFORE = """
     import asyncio
     import os
     import asyncpg, psycopg, psycopg2, psycopg2.extras, pytest, sqlalchemy
-    from brokers.testing.errors import OtherDatabaseError
+    from workshed.testing.errors import OtherDatabaseError
 
     REAL = os.environ["REAL"]
     WRITE = "INSERT INTO orders DEFAULT VALUES"
@@ -478,8 +478,8 @@ def test_without_postgresql_no_job_is_stored_elsewhere(project, real, written):
         import os
         import psycopg
         import pytest
-        from brokers import schedule
-        from brokers.testing.errors import NeedsDatabaseError
+        from workshed.transport import schedule
+        from workshed.testing.errors import NeedsDatabaseError
         from shop_jobs import pay
 
         @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ import psycopg
 import pytest
 
 from actors import send_welcome_email
-from brokers import schedule
-from brokers.fake import Killed
-from brokers.testing import idempotence, mails
 from shop import people
 from workshed import db
 from workshed.jobs import once
+from workshed.testing.crashes import idempotence
+from workshed.testing.database import maildir
+from workshed.testing.fake_broker import Killed
+from workshed.transport import schedule
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +376,7 @@ def test_mails_that_were_repeated_before_are_not_counted(jobs):
     with db.transaction() as conn:
         user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
     jobs.perform(send_welcome_email, user.id)
-    [sent] = (jobs._folder / mails.NAME / "new").iterdir()
+    [sent] = (jobs._folder / maildir.NAME / "new").iterdir()
     shutil.copy(sent, sent.with_name(sent.name.replace("Q", "Q9", 1)))
     assert len(jobs.mailbox) == 2
 

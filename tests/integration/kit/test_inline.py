@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from brokers import broker, schedule
-from brokers.testing.errors import KitError
 from workshed import db
+from workshed.testing.errors import KitError
+from workshed.transport import broker, schedule
 
 pytestmark = pytest.mark.jobs(mode="inline")
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from middleware import Limit, Unique
+from workshed.middleware import Limit, Unique
 
 MINUTE = timedelta(minutes=1)
 

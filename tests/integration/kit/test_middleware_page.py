@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from brokers import broker
-from brokers.errors import RefusedOptionError
 from tests import pages
+from workshed.transport import broker
+from workshed.transport.errors import RefusedOptionError
 
 [(NAME, TEXT)] = pages.files("docs/middleware.md").items()
 

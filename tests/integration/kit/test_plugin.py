@@ -5,8 +5,8 @@ import signal
 import psycopg
 import pytest
 
-from brokers.testing import scratch
-from brokers.testing.errors import ScratchError
+from workshed.testing.database import scratch
+from workshed.testing.errors import ScratchError
 
 TEST = """
     import dramatiq
@@ -58,7 +58,7 @@ def test_who_does_not_use_it_has_nothing_of_it(project, options):
     ours = {"actors", "brokers", "console", "middleware", "shop", "workshed"}
     imported = [name for name in project.seen["modules"] if name.partition(".")[0] in ours]
     names_an_extra = ["workshed", "workshed.errors", "workshed.extras"]
-    assert imported == ["brokers", "brokers.testing", "brokers.testing.plugin", *names_an_extra]
+    assert imported == ["brokers", "workshed.testing", "workshed.testing.plugin", *names_an_extra]
     heavy = {"dramatiq", "pika", "psycopg", "pydantic", "orjson", "structlog"}
     assert heavy.isdisjoint(project.seen["modules"])
     assert project.seen["threads"] == ["MainThread"]

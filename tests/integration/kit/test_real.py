@@ -7,12 +7,12 @@ import dramatiq
 import pytest
 
 from actors import daily_report, send_onboarding_reminder, send_welcome_email, sign_up
-from brokers import Queue, broker
-from brokers.errors import RefusedArgumentError
-from brokers.testing.errors import DiedError, KitError
-from brokers.testing.worker import Worker
 from shop import people
 from workshed import db
+from workshed.testing.errors import DiedError, KitError
+from workshed.testing.real_worker.worker import Worker
+from workshed.transport import Queue, broker
+from workshed.transport.errors import RefusedArgumentError
 
 pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
 

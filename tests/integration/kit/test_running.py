@@ -8,13 +8,13 @@ from unittest.mock import ANY
 import pytest
 
 from actors import send_welcome_email
-from brokers import broker, schedule
-from brokers.errors import RefusedArgumentError
-from brokers.fake import NotStoredError
-from brokers.testing.errors import EndlessError
 from workshed import db
 from workshed.cron import daily
 from workshed.jobs import Discard, Snooze, planned_at
+from workshed.testing.errors import EndlessError
+from workshed.testing.fake_broker import NotStoredError
+from workshed.transport import broker, schedule
+from workshed.transport.errors import RefusedArgumentError
 
 
 def test_a_job_runs_when_it_is_drained_and_not_before(jobs, greet):

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from brokers import schedule
 from workshed import db
 from workshed.jobs import windows
+from workshed.transport import schedule
 
 
 def now():
@@ -127,7 +127,7 @@ def test_no_other_database_can_be_shifted(jobs, conn):
 
 
 def test_a_missing_library_is_named(jobs, monkeypatch):
-    monkeypatch.setattr("brokers.testing.clock.time_machine", None)
+    monkeypatch.setattr("workshed.testing.database.clock.time_machine", None)
 
     with pytest.raises(Exception, match=r"pip install 'workshed\[test\]'"):
         jobs.advance(days=1)

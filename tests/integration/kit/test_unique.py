@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from middleware import Unique
 from workshed.errors import DuplicateJobError
+from workshed.middleware import Unique
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from brokers import broker
-from brokers.envelope import OPTIONS
-from middleware.stock import INSTEAD
 from tests import pages
 from workshed import db
+from workshed.middleware.runtime.unsupported_options import INSTEAD
+from workshed.transport import broker
+from workshed.transport.messages.envelope import OPTIONS
 
 PAGE = pages.text("docs/writing-an-actor.md")
 [(NAME, TEXT)] = pages.files("docs/writing-an-actor.md").items()

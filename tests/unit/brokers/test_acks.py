@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.acks import Channel
+from workshed.transport.amqp.acks import Channel
 
 
 class RabbitMQ:

@@ -19,8 +19,8 @@ from pika.exceptions import (
     StreamLostError,
 )
 
-from brokers.address import HEARTBEAT_S, describe, parameters, place, unreachable
 from workshed.errors import SettingsError
+from workshed.transport.amqp.url import HEARTBEAT_S, describe, parameters, place, unreachable
 
 
 @pytest.fixture

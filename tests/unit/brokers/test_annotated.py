@@ -8,10 +8,10 @@ import dramatiq
 import pytest
 from pydantic import Field
 
-from brokers.build import build
-from brokers.errors import RefusedArgumentError, RefusedOptionError
 from workshed.queues import Queue
 from workshed.settings import Settings
+from workshed.transport.build import build
+from workshed.transport.errors import RefusedArgumentError, RefusedOptionError
 
 if TYPE_CHECKING:
     from decimal import Decimal

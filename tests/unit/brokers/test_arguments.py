@@ -3,7 +3,8 @@
 import pytest
 
 from brokers.app import QUEUES
-from brokers.arguments import (
+from workshed.queues import Queue
+from workshed.transport.amqp.arguments import (
     ALWAYS,
     FIRST,
     NEWEST,
@@ -14,7 +15,6 @@ from brokers.arguments import (
     options,
     read_version,
 )
-from workshed.queues import Queue
 
 SUPPORTED = [(4, 0), (4, 1), (4, 2), (4, 3)]
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")

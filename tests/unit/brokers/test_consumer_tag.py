@@ -5,7 +5,7 @@ import os
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from brokers.consumer_tag import read, written
+from workshed.transport.consuming.consumer_tag import read, written
 
 SHOP = [("send_invoice", "shop.jobs"), ("deliver", "shop.mails")]
 

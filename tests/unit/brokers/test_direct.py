@@ -6,11 +6,11 @@ import dramatiq
 import pytest
 
 import brokers
-from brokers.build import build
-from brokers.errors import RefusedArgumentError
-from middleware import RetryOn
 from workshed.jobs import Discard, RecordMissing, Snooze
+from workshed.middleware import RetryOn
 from workshed.settings import Settings
+from workshed.transport.build import build
+from workshed.transport.errors import RefusedArgumentError
 
 
 class GoneError(Exception):
@@ -52,7 +52,7 @@ def test_it_returns_what_the_actor_returns_and_sends_nothing(stub):
 
 @pytest.mark.parametrize("error", [RecordMissing("user", 999999), Discard("nothing to do")])
 def test_a_missing_record_raises_nothing(failing, error, caplog):
-    caplog.set_level("INFO", "brokers.direct")
+    caplog.set_level("INFO", "workshed.transport.direct")
 
     assert failing(error).perform_now(999999) is None
 

@@ -6,10 +6,10 @@ import dramatiq
 import pytest
 from dramatiq.encoder import JSONEncoder, PickleEncoder
 
-from brokers.build import build
-from brokers.envelope import StrictJson
-from brokers.errors import RefusedEncoderError
 from workshed.settings import Settings
+from workshed.transport.build import build
+from workshed.transport.errors import RefusedEncoderError
+from workshed.transport.messages.envelope import StrictJson
 
 
 class Compressed(JSONEncoder):

@@ -12,8 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.envelope import StrictJson, decode, refuse_inexact, stamp, unknown_option
-from brokers.errors import EnvelopeError, RefusedArgumentError
+from workshed.transport.errors import EnvelopeError, RefusedArgumentError
+from workshed.transport.messages.envelope import (
+    StrictJson,
+    decode,
+    refuse_inexact,
+    stamp,
+    unknown_option,
+)
 
 GOOD = {
     "queue_name": "default",

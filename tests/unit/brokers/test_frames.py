@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import Basic, Channel
 
-from brokers.frames import Stamp, letter, publish
+from workshed.transport.amqp.codec import Stamp, letter, publish
 
 NUMBER = 7
 FRAME_MAX = 131_072

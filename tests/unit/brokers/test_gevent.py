@@ -3,11 +3,11 @@
 import dramatiq
 import pytest
 
-from brokers import base
-from brokers.build import build
-from brokers.rabbitmq import RabbitMQ
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
+from workshed.transport import base
+from workshed.transport.build import build
+from workshed.transport.rabbitmq import RabbitMQ
 
 
 def test_a_worker_does_not_boot_under_it(monkeypatch):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from brokers.latch import Latch
+from workshed.transport.latch import Latch
 
 
 def test_it_is_waited_for_no_longer_than_was_said():

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis.strategies import integers
 
-from brokers.link import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
+from workshed.transport.amqp.connection import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 
 
 @given(integers(min_value=0, max_value=100_000))

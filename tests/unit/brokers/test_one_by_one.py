@@ -10,8 +10,8 @@ import pytest
 from dramatiq.broker import MessageProxy
 from dramatiq.message import Message
 
-from brokers import work_queue
-from brokers.work_queue import Item, WorkQueue
+from workshed.transport.consuming import work_queue
+from workshed.transport.consuming.work_queue import Item, WorkQueue
 
 THREADS = 4
 

@@ -6,11 +6,11 @@ import dramatiq
 import pytest
 
 from brokers.app import QUEUES
-from brokers.build import build
-from brokers.topology import version
 from workshed.errors import SettingsError
 from workshed.queues import Queue, weighted
 from workshed.settings import Settings
+from workshed.transport.amqp.topology import version
+from workshed.transport.build import build
 
 
 def test_shipped_weights_are_those_of_the_guide():

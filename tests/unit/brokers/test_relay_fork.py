@@ -2,9 +2,9 @@
 
 import pytest
 
-from brokers import build
-from brokers.relay_fork import RelayFork, supervise
 from workshed.settings import Settings
+from workshed.transport import build
+from workshed.transport.sidecars.relay_fork import RelayFork, supervise
 
 
 @pytest.mark.parametrize(("wanted", "forks"), [(True, [supervise]), (False, [])])

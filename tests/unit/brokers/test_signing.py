@@ -9,14 +9,14 @@ from dramatiq import Message
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from brokers.acks import Channel
-from brokers.delivery import Delivery
-from brokers.errors import EnvelopeError, SignatureError
-from brokers.frames import Letter, Properties
-from brokers.signing import HEADER, Signing, opened, signing
 from workshed.errors import SettingsError
 from workshed.queues import Queue
 from workshed.settings import Settings, settings
+from workshed.transport.amqp.acks import Channel
+from workshed.transport.amqp.codec import Letter, Properties
+from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.errors import EnvelopeError, SignatureError
+from workshed.transport.messages.signing import HEADER, Signing, opened, signing
 
 OLD, NEW, FOREIGN = "o" * 32, "n" * 32, "f" * 32
 OURS = Signing([NEW], required=True)

@@ -6,9 +6,9 @@ from datetime import date
 import dramatiq
 import pytest
 
-from brokers.build import build
-from brokers.errors import RefusedOptionError, UndeclaredQueueError
 from workshed.settings import Settings
+from workshed.transport.build import build
+from workshed.transport.errors import RefusedOptionError, UndeclaredQueueError
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from brokers import build as build_module
-from brokers.build import build
-from brokers.errors import StrayActorsError, exit_code
-from brokers.strays import refuse_strays
 from workshed.settings import Settings
+from workshed.transport import build as build_module
+from workshed.transport.build import build
+from workshed.transport.errors import StrayActorsError, exit_code
+from workshed.transport.strays import refuse_strays
 
 STOCK = importlib.import_module("dramatiq.broker")
 

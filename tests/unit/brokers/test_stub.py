@@ -8,10 +8,10 @@ import dramatiq
 import pytest
 from dramatiq.errors import QueueJoinTimeout
 
-from brokers.build import build
-from brokers.errors import PublishRefusedError, RefusedArgumentError
 from workshed.errors import WorkshedError
 from workshed.settings import Settings
+from workshed.transport.build import build
+from workshed.transport.errors import PublishRefusedError, RefusedArgumentError
 
 
 @pytest.fixture

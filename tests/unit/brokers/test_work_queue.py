@@ -16,7 +16,7 @@ from dramatiq.worker import ConsumerThread, Worker, _WorkQueueItem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.work_queue import WorkQueue
+from workshed.transport.consuming.work_queue import WorkQueue
 
 WEIGHTS = {"critical": 3, "default": 2, "low": 1}
 

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from brokers.work_queue import WorkQueue
+from workshed.transport.consuming.work_queue import WorkQueue
 
 QUEUES = ("critical", "images", "unheard-of")
 WEIGHTS = {"critical": 3, "images": 1}

@@ -22,11 +22,11 @@ from dramatiq.rate_limits.backends import StubBackend as Limits
 from dramatiq.results import Results
 from dramatiq.results.backends import StubBackend
 
-from brokers.build import build
-from middleware import Expiry, Metrics
-from middleware.built_in import COUNTERPARTS, INSTEAD
 from workshed.errors import WorkshedError
+from workshed.middleware import Expiry, Metrics
+from workshed.middleware.built_in import COUNTERPARTS, INSTEAD
 from workshed.settings import Settings
+from workshed.transport.build import build
 
 STOCK = [
     AgeLimit(),

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
-from middleware import Deadline
-from middleware.deadline import Alarm, Noted, hard_limit_ms
 from workshed import interrupts
 from workshed.interrupts import gate, interrupt
+from workshed.middleware import Deadline
+from workshed.middleware.runtime.time_limit import Alarm, Noted, hard_limit_ms
 
 
 def limited(function, limit_ms):
@@ -228,7 +228,7 @@ def test_a_function_that_cannot_be_interrupted_is_given_up_once():
 
 COLLECTING = """
 import gc, os, threading
-from middleware.deadline import frame_of
+from workshed.middleware.runtime.time_limit import frame_of
 
 class Starts:
     def __del__(self):

@@ -6,8 +6,8 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from middleware import Limit, Limits
 from workshed.jobs.limits import Ask
+from workshed.middleware import Limit, Limits
 
 SECOND = timedelta(seconds=1)
 

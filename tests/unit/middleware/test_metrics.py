@@ -9,13 +9,13 @@ import dramatiq
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from brokers.parcel import Parcel
-from middleware import Job, Label, Metrics, Outcome
-from middleware.job import LABELS
 from workshed.errors import DuplicateJobError
 from workshed.metrics import meter, meters
 from workshed.metrics.meter import METERS, Counter, Gauge, Histogram
 from workshed.metrics.meters import How
+from workshed.middleware import Job, Label, Metrics, Outcome
+from workshed.middleware.job import LABELS
+from workshed.transport.publishing.outgoing import Parcel
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from middleware import Redaction
-from middleware.redaction import arguments, scrubbed
+from workshed.middleware import Redaction
+from workshed.middleware.observability.redaction import arguments, scrubbed
 
 
 def sign_in(user_id, password, *, hint="none", **more):

@@ -5,10 +5,10 @@ from datetime import timedelta
 import dramatiq
 import pytest
 
-from brokers.build import build
-from middleware import Job, Retries, RetryOn, verdict
-from middleware.retries import run_of
+from workshed.middleware import Job, Retries, RetryOn, verdict
+from workshed.middleware.retrying.retries import run_of
 from workshed.settings import Settings
+from workshed.transport.build import build
 
 
 @pytest.fixture

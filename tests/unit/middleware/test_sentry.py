@@ -4,7 +4,8 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from middleware import Sentry, sentry
+from workshed.middleware import Sentry
+from workshed.middleware.observability import sentry
 from workshed.settings import Settings
 
 

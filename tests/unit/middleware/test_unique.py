@@ -8,7 +8,7 @@ from dramatiq.brokers.stub import StubBroker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middleware import Unique, Uniqueness
+from workshed.middleware import Unique, Uniqueness
 
 
 def resize(attachment_id, width=800, *, quality=85):

@@ -8,13 +8,13 @@ from dramatiq import Retry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middleware import Policy, RetryOn, verdict
-from middleware.job import Spent
-from middleware.policy import Run
-from middleware.rules import LONGEST_KEY, MOST_GROUPS, check_rules
-from middleware.waits import FURTHEST, exponential, fixed, polynomial
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
+from workshed.middleware import Policy, RetryOn, verdict
+from workshed.middleware.job import Spent
+from workshed.middleware.options.backoff import FURTHEST, exponential, fixed, polynomial
+from workshed.middleware.options.retry_on import LONGEST_KEY, MOST_GROUPS, check_rules
+from workshed.middleware.retrying.policy import Run
 
 MINUTE = timedelta(minutes=1)
 

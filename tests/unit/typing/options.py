@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from middleware import Limit, RetryOn, Unique
 from workshed.cron import cron, daily, every
 from workshed.duration import ms
+from workshed.middleware import Limit, RetryOn, Unique
 
 MINUTE = timedelta(minutes=1)
 

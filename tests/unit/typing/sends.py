@@ -6,11 +6,11 @@ from typing import assert_type
 import dramatiq
 import psycopg
 
-from brokers import Batch, broker, schedule
-from brokers.testing import Jobs
-from brokers.testing.idempotence import Endured
-from brokers.testing.real import Real
 from workshed import db
+from workshed.testing import Jobs
+from workshed.testing.crashes.idempotence import Endured
+from workshed.testing.real_worker.real import Real
+from workshed.transport import Batch, broker, schedule
 
 DAY = timedelta(days=1)
 

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
-from brokers.envelope import decode
 from console.batches import as_data, known, refuse_ended
 from console.batches import cancel as let_none_start
 from console.web.desk import keyset
@@ -16,6 +15,7 @@ from console.words import jobs
 from workshed.db import Connection
 from workshed.jobs import batch_rows, dead
 from workshed.jobs.batch_rows import JobState, Progress
+from workshed.transport.messages.envelope import decode
 
 PATH, ONE = "/batches", "/batch"
 COUNTED = 1_000

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from brokers.envelope import decode
 from console import body, history, sending, ties, timeline
 from console.errors import NotFoundError
 from console.timeline import Known
@@ -16,6 +15,7 @@ from workshed.errors import WorkshedError
 from workshed.jobs import batch_rows, cancels, dead, schedule, traces
 from workshed.jobs.windows import clock
 from workshed.settings import settings
+from workshed.transport.messages.envelope import decode
 
 UNKNOWN = (
     timeline.UNKNOWN + ". If RabbitMQ has it, `workshed job ID cancel` lets it be skipped when it "

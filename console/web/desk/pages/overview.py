@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from brokers.oldest import oldest
 from console import troubles
 from console.program import queue_names
 from console.told import Told
@@ -20,6 +19,7 @@ from workshed.jobs.rates import Rates
 from workshed.jobs.recurring import Recurring
 from workshed.jobs.workers import Worker
 from workshed.settings import settings
+from workshed.transport.relay.queue_age import oldest
 
 AN_HOUR = timedelta(hours=1)
 OVERDUE = timedelta(minutes=1)

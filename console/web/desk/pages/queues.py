@@ -5,7 +5,6 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from brokers.oldest import oldest
 from console import purging, queue_states, waiting
 from console.depths import depths
 from console.errors import NotFoundError
@@ -18,6 +17,7 @@ from console.words import jobs
 from workshed.errors import WorkshedError
 from workshed.jobs import queues, workers
 from workshed.settings import settings
+from workshed.transport.relay.queue_age import oldest
 
 BACK = "/queues"
 AT_ONCE = 5_000

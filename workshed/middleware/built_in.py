@@ -1,0 +1,98 @@
+"""dramatiq's own middleware: what each of it corrupts here, and what is built in instead."""
+
+from dramatiq.middleware import (
+    AgeLimit,
+    AsyncIO,
+    Callbacks,
+    CurrentMessage,
+    GroupCallbacks,
+    Middleware,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
+from dramatiq.results import Results
+
+from workshed.errors import WorkshedError
+from workshed.middleware.composition.callbacks import Callbacks as OurCallbacks
+from workshed.middleware.composition.groups import Groups
+from workshed.middleware.composition.results import Results as OurResults
+from workshed.middleware.observability.log_context import LogContext
+from workshed.middleware.observability.metrics import Metrics
+from workshed.middleware.retrying.expiry import Expiry
+from workshed.middleware.retrying.retries import Retries as OurRetries
+from workshed.middleware.runtime.event_loop import EventLoop
+from workshed.middleware.runtime.parent_watch import Lifeline
+from workshed.middleware.runtime.time_limit import Deadline
+
+INSTEAD: dict[type[Middleware], str] = {
+    Retries: "retries are built in, and it would send each failed job a second time: say "
+    "retry_on=, max_retries=, min_backoff= or max_backoff= where the actor is declared",
+    Pipelines: "pipelines are built in, and it would send each next step a second time: say "
+    "a.message(1) | b.message()",
+    Callbacks: "callbacks are built in, and it would send each a second time: say on_success= or "
+    "on_failure= where the actor is declared",
+    GroupCallbacks: "group callbacks are built in, and it would send one before its group is "
+    "complete: `group(…).add_completion_callback(…)` needs no middleware and no Redis",
+    Results: "results are built in, and it would store those of failed attempts, too: say "
+    "store_results=True where the actor is declared",
+    TimeLimit: "time limits are built in, and it would interrupt the storing of an outcome: say "
+    "time_limit= where the actor is declared",
+    AgeLimit: "it would drop old jobs without a trace: say expires=timedelta(…) where the actor is "
+    "declared",
+    ShutdownNotifications: "every job that outlives WORKSHED_SHUTDOWN_GRACE is interrupted by "
+    "`dramatiq.middleware.Shutdown` and runs again, and it would interrupt the others, too",
+    AsyncIO: "async actors are built in, and it would wrap them a second time",
+}
+"""What to do instead of adding it."""
+
+COUNTERPARTS: dict[type[Middleware], type[Middleware]] = {
+    Retries: OurRetries,
+    Pipelines: OurCallbacks,
+    Callbacks: OurCallbacks,
+    GroupCallbacks: Groups,
+    Results: OurResults,
+    TimeLimit: Deadline,
+    AgeLimit: Expiry,
+    ShutdownNotifications: Lifeline,
+    AsyncIO: EventLoop,
+    CurrentMessage: LogContext,
+}
+"""What does the same here, as a place in the chain."""
+
+# Importing it would make a folder in /tmp in every process, for metrics that are written elsewhere.
+PROMETHEUS = ("dramatiq.middleware.prometheus", "Prometheus")
+
+
+def refuse(middleware: Middleware) -> None:
+    """Raise `WorkshedError` for middleware that would corrupt what is built in."""
+    name = type(middleware).__name__
+    if type(middleware).__module__ == "periodiq":
+        raise WorkshedError(
+            f"{name} of periodiq drops each run that starts more than 30 s late, and each retry: "
+            "leave it out, `periodic=` is known without it"
+        )
+    for stock, instead in INSTEAD.items():
+        if isinstance(middleware, stock):
+            called = name if type(middleware) is stock else f"{name}, a {stock.__name__}"
+            raise WorkshedError(f"leave out {called} of dramatiq: {instead}")
+
+
+def place(chain: list[Middleware], wanted: type[Middleware] | None) -> type[Middleware] | None:
+    """Return the class in the chain that `before=` or `after=` means.
+
+    Raises `WorkshedError` with the classes there are for one that is neither in the chain nor has a
+    counterpart there.
+    """
+    if wanted is None or any(isinstance(one, wanted) for one in chain):
+        return wanted
+    is_prometheus = (wanted.__module__, wanted.__name__) == PROMETHEUS
+    counterpart = Metrics if is_prometheus else COUNTERPARTS.get(wanted)
+    if counterpart is not None and any(isinstance(one, counterpart) for one in chain):
+        return counterpart
+    names = ", ".join(type(one).__name__ for one in chain)
+    raise WorkshedError(
+        f"{wanted.__name__} is not in the chain, so nothing can be put before or after it; "
+        f"there are, in their order: {names}"
+    )

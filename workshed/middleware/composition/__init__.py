@@ -1,0 +1,1 @@
+"""Jobs that follow from jobs: batches, callbacks, groups, results."""

@@ -1,0 +1,264 @@
+"""Send what follows a job in the transaction of its outcome."""
+
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import dramatiq
+import orjson
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.errors import ActorNotFound
+from dramatiq.middleware import MiddlewareError
+from dramatiq.worker import Worker
+
+from workshed import db
+from workshed.db import Connection
+from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
+from workshed.jobs.attempts import LONGEST_ERROR, storable, text_of
+from workshed.middleware.job import Job, Outcome, Settling
+
+logger = logging.getLogger(__name__)
+
+ON_DEATH = ("on_dead", "on_failure", "on_retry_exhausted")
+NAMES = (*ON_DEATH, "on_success")
+
+LARGEST_DATA_BYTES = 48 << 10
+"""Of a message that is handed on as an argument, so that the whole stays below 64 KiB."""
+
+Function = Callable[..., Any]
+Message = dramatiq.Message[Any]
+
+
+class CallbackError(WorkshedError):
+    """An actor names another one that cannot be told of its jobs."""
+
+
+class ResultError(PermanentError):
+    """What a job returned cannot be handed on, so its successor is not sent and it is dead."""
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A broker that can say whether it would take a message."""
+
+    def check(self, message: Message) -> None:
+        """Raise what `send` would raise."""
+
+
+class Callbacks(Settling):
+    """Send another job when one is dead or done: both commit, or neither does.
+
+    *Order:* above `Once` and `Deadline`, whose wrappers are then around this one, so that what a
+    job returns is looked at while it can still fail.
+
+    *Options:* each an actor or its name. `on_dead=` is sent (message, reason) with the dead row,
+    whatever the job died of. `on_failure=` is sent then, too, and not for each failed attempt as in
+    dramatiq: (message, {"type", "message"}) of the error. As in dramatiq: `on_retry_exhausted=`
+    where its retries were spent, (message, {"retries", "max_retries"}); `on_success=` (message,
+    result). `message` is a dict of its fields. `pipe_ignore=` (bool): take no result of the job
+    before it in a pipeline.
+    """
+
+    def __init__(self) -> None:
+        """No actor is declared yet, and no job runs."""
+        self._broker: Broker | None = None
+        self._named: dict[str, dict[str, str]] = {}
+        self._running = threading.local()
+
+    @property
+    def actor_options(self) -> set[str]:
+        """Who is told of the jobs of an actor."""
+        return {*NAMES, "pipe_ignore"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Note whom it names, and wrap the function; its signature and name stay."""
+        self._broker = broker
+        named = self._named[actor.actor_name] = dict(_named(actor))
+        for option in ON_DEATH:
+            if named.get(option) == actor.actor_name:
+                raise ValueError(f"{actor.actor_name}: {option} is itself; it would never end")
+        if isinstance(broker, Checks):
+            actor.fn = self._noting(broker, actor.actor_name, actor.fn)
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Refuse a name nobody has, and what would go round in circles.
+
+        Raises `CallbackError`. Not when the actor is declared: the other may come after it.
+        """
+        check(broker)
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note the job that this thread is about to run, when its result is wanted."""
+        told = "on_success" in self._named.get(message.actor_name, ())
+        wanted = told or "pipe_target" in message.options
+        self._running.job = message.job if wanted else None
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether anybody is to be told."""
+        if outcome.kind == "done":
+            return bool(job.successors)
+        named = self._named.get(job.message.actor_name, {})
+        return outcome.kind == "dead" and any(name in named for name in ON_DEATH)
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Store what is to be sent."""
+        broker = self._broker
+        assert broker is not None  # noqa: S101 -- an actor was declared on it
+        named = self._named.get(job.message.actor_name, {})
+        told = job.successors if outcome.kind == "done" else _told(broker, named, job, outcome)
+        with db.joined(conn):
+            for message in told:
+                follow(broker, message, outcome)
+
+    def _noting(self, broker: Checks, name: str, function: Function) -> Function:
+        @functools.wraps(function)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            job: Job | None = self._running.__dict__.pop("job", None)
+            result = function(*args, **kwargs)
+            if job is not None:
+                job.successors = self._successors(broker, name, job, result)
+            return result
+
+        return noting
+
+    def _successors(self, broker: Checks, name: str, job: Job, result: object) -> list[Message]:
+        assert isinstance(broker, Broker)  # noqa: S101 -- of dramatiq, to which `check` was added
+        found = []
+        if target := self._named[name].get("on_success"):
+            found.append(_message(broker, target, described(job.message), result))
+        if piped := job.message.options.get("pipe_target"):
+            found.append(_next(broker, piped, result))
+        for message in found:
+            try:
+                broker.check(undelayed(message))
+            except WorkshedError as err:
+                raise ResultError(f"its result cannot be handed on: {err}") from err
+        return found
+
+
+def follow(broker: Broker, message: Message, outcome: Outcome) -> None:
+    """Send what follows an outcome, in its transaction.
+
+    That its key is held, or that a middleware vetoes it, is no reason to lose the outcome. Raises
+    `WorkshedError` where it cannot be sent at all, and the job was done: it is dead then, instead.
+    """
+    try:
+        broker.enqueue(undelayed(message), delay=message.options.get("delay"))
+    except (DuplicateJobError, MiddlewareError) as err:
+        logger.warning("%s is not sent: %s", message, err)
+    except WorkshedError as err:
+        if outcome.kind == "done":
+            raise
+        logger.error("%s is not sent: %s", message, err)  # noqa: TRY400 -- the sentence says it
+
+
+def undelayed(message: Message) -> Message:
+    """Return a message without the delay that a step of a pipeline has: that is no option."""
+    if "delay" not in message.options:
+        return message
+    options = {name: value for name, value in message.options.items() if name != "delay"}
+    return replace(message, options=options)
+
+
+def check(broker: Broker) -> None:
+    """Raise `CallbackError` for an actor whose jobs nobody could be told of."""
+    for name in sorted(broker.actors):
+        for option, target in _named(broker.actors[name]):
+            _check_target(broker, f"{name}: {option}={target!r}", target)
+        _check_no_circle(broker, name)
+
+
+def described(message: Message) -> dict[str, Any]:
+    """Return a message's fields as an argument.
+
+    Where they are large it has no arguments and options: its row has them, of a job that is dead.
+    """
+    fields = {
+        "queue_name": message.queue_name,
+        "actor_name": message.actor_name,
+        "args": list(message.args),
+        "kwargs": message.kwargs,
+        "options": message.options,
+        "message_id": message.message_id,
+        "message_timestamp": message.message_timestamp,
+    }
+    try:
+        # As deep as it will stand in the other message: 254 levels can be written.
+        small = len(orjson.dumps([[[fields]]])) <= LARGEST_DATA_BYTES
+    except orjson.JSONEncodeError:
+        small = False
+    return fields if small else {**fields, "args": None, "kwargs": None, "options": None}
+
+
+def _told(broker: Broker, named: dict[str, str], job: Job, outcome: Outcome) -> Iterator[Message]:
+    """Make what is sent about a dead job."""
+    data, error, spent = described(job.message), outcome.error, outcome.spent
+    reason = storable(outcome.reason)[:LONGEST_ERROR]
+    if target := named.get("on_dead"):
+        yield _message(broker, target, data, reason)
+    if target := named.get("on_failure"):
+        text = reason if error is None else storable(text_of(error))[:LONGEST_ERROR]
+        kind = None if error is None else type(error).__name__
+        yield _message(broker, target, data, {"type": kind, "message": text})
+    if spent is not None and (target := named.get("on_retry_exhausted")):
+        counts = {"retries": spent.retries, "max_retries": spent.max_retries}
+        yield _message(broker, target, data, counts)
+
+
+def _message(broker: Broker, target: str, *args: object) -> Message:
+    # It is stored with the outcome it tells of, so what it is about is visible or gone.
+    return broker.get_actor(target).message_with_options(args=args, origin="transaction")
+
+
+def _next(broker: Broker, piped: dict[str, Any], result: object) -> Message:
+    """Make the next message of a pipeline."""
+    message: Message = dramatiq.Message(**{**piped, "args": tuple(piped["args"])})
+    actor = broker.actors.get(message.actor_name)  # it may be another program's
+    usual = actor is not None and actor.options.get("pipe_ignore", False)
+    args = message.args
+    if not message.options.get("pipe_ignore", usual):
+        args = (*args, result)
+    return message.copy(args=args, options={"origin": "transaction"})
+
+
+def _named(actor: dramatiq.Actor[..., Any]) -> Iterator[tuple[str, str]]:
+    """Return the option and the name of each actor that an actor names."""
+    for option in NAMES:
+        target = actor.options.get(option)
+        if isinstance(target, dramatiq.Actor):
+            yield option, target.actor_name
+        elif isinstance(target, str) and target:
+            yield option, target
+        elif target is not None:
+            raise ValueError(
+                f"{actor.actor_name}: {option}={target!r} is neither an actor nor its name"
+            )
+
+
+def _check_target(broker: Broker, said: str, target: str) -> None:
+    try:
+        signature = inspect.signature(broker.get_actor(target).fn)
+    except ActorNotFound:
+        raise CallbackError(
+            f"{said}: no actor of this program has that name; correct it, or import its module"
+        ) from None
+    try:
+        signature.bind("message", "and what became of it")
+    except TypeError as err:
+        raise CallbackError(f"{said} is sent two arguments, and takes {signature}: {err}") from None
+
+
+def _check_no_circle(broker: Broker, name: str) -> None:
+    """Refuse what would tell of the death of what tells of its own, without an end."""
+    way, left = {name}, [name]
+    while left:
+        for option, target in _named(broker.actors[left.pop()]):
+            if option in ON_DEATH and target == name:
+                raise CallbackError(f"{name}: {option} comes back to itself; it would never end")
+            if option in ON_DEATH and target not in way and target in broker.actors:
+                way.add(target)
+                left.append(target)

@@ -1,0 +1,74 @@
+"""What follows a group, once each of its jobs is done."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq import Message
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.middleware.group_callbacks import GroupCallbacks
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import counters, effects
+from workshed.middleware.composition.callbacks import follow
+from workshed.middleware.concurrency.rate_limiters import PostgresLimiters
+from workshed.middleware.job import Job, Outcome, Settling
+
+logger = logging.getLogger(__name__)
+
+SCOPE = "dramatiq.group"
+TTL = timedelta(days=30)
+"""For so long a group is counted after its last job was done."""
+
+
+class Groups(GroupCallbacks, Settling):
+    """dramatiq's `GroupCallbacks`, whose count commits with the outcomes that it counts.
+
+    `group(messages)` with `add_completion_callback(message)`: each callback is sent once, in the
+    transaction in which the last of the jobs is done, however often any of them was delivered. One
+    that was discarded had nothing left to do, and counts. A group one of whose jobs is dead is not
+    complete until somebody has put that one back; nor is one of which a job was cancelled.
+    """
+
+    def __init__(self) -> None:
+        """No actor is declared yet."""
+        super().__init__(PostgresLimiters(), barrier_ttl=TTL // timedelta(milliseconds=1))
+        self._broker: Broker | None = None
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Know where callbacks are sent."""
+        self._broker = broker
+
+    # It is counted by now, and only once. This is called of no job.
+    after_process_message = Middleware.after_process_message
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether a job of a group is done whose end somebody waits for."""
+        if "group_completion_uuid" not in job.message.options:
+            return False
+        return outcome.kind == "done" or (
+            outcome.kind == "discarded" and outcome.called != "cancelled"
+        )
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Count it, once; after the last send what was to follow."""
+        options = job.message.options
+        group: str = options["group_completion_uuid"]
+        if not effects.claim(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
+            return
+        if not counters.is_counted(conn, group):
+            logger.warning(
+                "group %s was begun more than %d days ago: nothing follows it", group, TTL.days
+            )
+        elif not counters.change(conn, group, -1, TTL, lowest=1):
+            self._follow(conn, options["group_completion_callbacks"], outcome)
+
+    def _follow(self, conn: Connection, callbacks: list[dict[str, Any]], outcome: Outcome) -> None:
+        assert self._broker is not None  # noqa: S101 -- an actor was declared on it
+        with db.joined(conn):
+            for fields in callbacks:
+                message: Message[Any] = Message(**{**fields, "args": tuple(fields["args"])})
+                follow(self._broker, message.copy(options={"origin": "transaction"}), outcome)

@@ -1,0 +1,130 @@
+"""What a job returns, stored with its outcome."""
+
+import functools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.encoder import JSONEncoder
+from dramatiq.middleware import Middleware
+from dramatiq.results import Missing, ResultBackend
+from dramatiq.results import Results as Stock
+
+from workshed import db, exact
+from workshed.db import Connection
+from workshed.jobs import results
+from workshed.jobs.attempts import LONGEST_ERROR, storable, text_of
+from workshed.jobs.current import running
+from workshed.middleware.composition.callbacks import ResultError
+from workshed.middleware.job import Job, Outcome, Settling
+
+LARGEST_BYTES = 1 << 20
+MILLISECOND = timedelta(milliseconds=1)
+AWAITED = "awaited"
+NOT_RUN = None
+"""What is stored of a job that was discarded, as dramatiq does of one that was skipped."""
+
+
+class PostgresResults(ResultBackend):
+    """Keeps results in `jobs.results` until they expire.
+
+    `message.get_result(block=True, timeout=10_000)` looks again and again, less and less often.
+    """
+
+    def build_message_key(self, message: dramatiq.Message[Any]) -> str:
+        """Leave the queue out: what is tried again may be in another than its sender knows."""
+        return f"{self.namespace}:{message.actor_name}:{message.message_id}"
+
+    def _get(self, message_key: str) -> Any:
+        with db.transaction() as conn:
+            body = results.get(conn, message_key)
+        return Missing if body is None else self.encoder.decode(body)
+
+    def _store(self, message_key: str, result: Any, ttl: int) -> None:
+        with db.transaction() as conn:
+            results.put(conn, message_key, self.encoder.encode(result), ttl * MILLISECOND)
+
+
+class Results(Stock, Settling):
+    """dramatiq's `Results`, whose results commit with the outcome of their jobs.
+
+    So a result is there when its job is done, and a job that is tried again has none. Of a dead job
+    it is its error, which `get_result` raises as `ResultFailure`; of a discarded one it is `None`.
+
+    *Order:* above `Once` and `Deadline`, whose wrappers are then around this one, so that what a
+    job returns is looked at while it can still fail. *Options:* `store_results=` (bool),
+    `result_ttl=` (milliseconds, 10 minutes); of a message `awaited=`: store that it has ended,
+    whatever it returns.
+    """
+
+    def __init__(self, backend: ResultBackend | None = None) -> None:
+        """Keep them in PostgreSQL, unless `backend` does."""
+        super().__init__(  # type: ignore[no-untyped-call]  # dramatiq's
+            backend=backend or PostgresResults(encoder=JSONEncoder())
+        )
+        self._broker: Broker | None = None
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Wrap the function; its signature and name stay."""
+        self._broker = broker
+        actor.fn = self._noting(actor.fn, always=bool(actor.options.get("store_results")))
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether a result is wanted, and known."""
+        if outcome.kind == "done":
+            return job.has_result or AWAITED in job.message.options
+        return outcome.ends and self._options(job)[0]
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Store it."""
+        ttl = self._options(job)[1]
+        with db.joined(conn):
+            if outcome.kind == "dead":
+                self.backend.store_exception(job.message, _shown(job, outcome), ttl)
+            else:
+                found = job.result if outcome.kind == "done" else NOT_RUN
+                self.backend.store_result(job.message, found, ttl)
+
+    # It is stored by now, and a failure in a hook would lose it. These are called of no job.
+    after_process_message = Middleware.after_process_message
+    after_skip_message = Middleware.after_skip_message
+    after_nack = Middleware.after_nack
+
+    def _options(self, job: Job) -> tuple[bool, int]:
+        actor = None if self._broker is None else self._broker.actors.get(job.actor)
+        options = {**(actor.options if actor else {}), **job.message.options}
+        kept = bool(options.get("store_results")) or AWAITED in options
+        return kept, options.get("result_ttl", self.result_ttl)
+
+    def _noting(self, function: Callable[..., Any], *, always: bool) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            job = running()
+            if isinstance(job, Job) and job.message.options.get("store_results", always):
+                job.result, job.has_result = self._checked(result), True
+            return result
+
+        return noting
+
+    def _checked(self, result: object) -> object:
+        """Return a result as it will come back; raises `ResultError` where it would be another."""
+        if problem := exact.problem(result, "its result"):
+            raise ResultError(f"{problem}; return an id, a string, a number, or a list of them")
+        size = len(self.backend.encoder.encode(result))
+        if size > LARGEST_BYTES:
+            raise ResultError(
+                f"its result has {size} bytes, {LARGEST_BYTES} at most; store it, and return its id"
+            )
+        return result
+
+
+def _shown(job: Job, outcome: Outcome) -> Exception:
+    """Return the error of a dead job as everybody may see it: in words that can be stored."""
+    error = outcome.error
+    text = outcome.reason if error is None else text_of(error)
+    name = "RuntimeError" if error is None else type(error).__name__
+    kind: type[Exception] = type(name, (Exception,), {})
+    return kind(job.shown(storable(text))[:LONGEST_ERROR])

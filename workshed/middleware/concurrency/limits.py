@@ -1,0 +1,172 @@
+"""Let jobs wait that are over a limit of their actor."""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.worker import Worker
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import limits, unique
+from workshed.jobs.limits import Ask, Start
+from workshed.metrics import meters
+from workshed.middleware.concurrency.lease_renewal import Renewal
+from workshed.middleware.job import ConcludedError, Job, Outcome, Settling
+from workshed.middleware.options.limit import Limit
+from workshed.middleware.retrying.retries import several
+
+logger = logging.getLogger(__name__)
+
+
+class Limits(Settling):
+    """Take a slot of each limit before a job starts, of all or of none, or put it back.
+
+    One that is put back has spent no attempt. Its row is due when it has its slot, in the order of
+    arrival; where only the end of another job can tell, that calls it in the transaction of its
+    outcome. What runs holds leases, so the slot of a worker that died is free 30 s later. A retry
+    is another start.
+
+    *Order:* below `Uniqueness`: what is taken of a window is spent, so a job asks when nothing else
+    keeps it from running. Above `Retries`, which stores when it runs again.
+    *Options:* `limit=` (a `Limit`, or several).
+    """
+
+    is_one_statement = True
+
+    def __init__(self) -> None:
+        """Nothing is taken."""
+        self._renewal = Renewal("slots", limits.renew)
+        self._of: dict[str, tuple[Limit, ...]] = {}
+        """By the names of actors that have any."""
+        self._known: dict[str, Limit] = {}
+
+    @property
+    def actor_options(self) -> set[str]:
+        """What an actor is limited by."""
+        return {"limit"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Refuse what could not work."""
+        self._of.pop(actor.actor_name, None)
+        if "limit" not in actor.options:
+            return
+        rules: tuple[Limit, ...] = several(actor.options["limit"])
+        for rule in rules:
+            if not isinstance(rule, Limit):
+                raise ValueError(f"{actor.actor_name}: limit={rule!r} is no Limit.…(…)")  # noqa: TRY004 -- as for every option
+            rule.check(actor)
+        titles = [rule.title(actor.actor_name) for rule in rules]
+        if doubled := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(
+                f"{actor.actor_name}: two limits are {doubled[0]}; give one of them a name="
+            )
+        for title, rule in zip(titles, rules, strict=True):
+            self._check_same(actor.actor_name, title, rule)
+        self._of[actor.actor_name] = rules
+
+    def before_enqueue(
+        self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
+    ) -> None:
+        """Raise in the caller of `send` what would keep the job from asking."""
+        if message.actor_name in self._of:
+            self._asks(broker, message)
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Renew what is taken, from now on, where anything can be."""
+        if any(rule.kind == "concurrent" for rules in self._of.values() for rule in rules):
+            self._renewal.start()
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Take what the job asks for; conclude one that does not get it."""
+        if message.actor_name not in self._of:
+            return
+        job: Job = message.job
+        try:
+            job.asks = self._asks(broker, job.message)
+        except Exception as err:
+            reason = f"what it asks of its limits cannot be told: {err}"
+            raise ConcludedError(Outcome("dead", reason, err)) from err
+        job.permit = job.permit or uuid4()
+        self._start(job, job.permit)
+        if any(ask.is_held for ask in job.asks):
+            self._renewal.add(job.permit)
+
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
+    ) -> None:
+        """Renew its slots no longer; they are free, or free when their lease ends."""
+        if message.job.permit is not None:
+            self._renewal.drop(message.job.permit)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Do so for a job that a later check has stopped."""
+        if message.job.permit is not None:
+            self._renewal.drop(message.job.permit)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Nothing runs any more."""
+        self._renewal.stop()
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Whatever gives a slot back, and all that may end or begin a wait."""
+        if job.message.actor_name not in self._of:
+            return False
+        return outcome.kind != "done" or any(ask.is_held for ask in job.asks)
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
+        """Give back its slots, or let it wait for one."""
+        if job.limited and not outcome.ends:
+            wait = limits.wait(conn, job.asks, job.message_id, job.hop + 1)
+            sooner = "" if wait.opens_in is not None else ", or as soon as another has ended"
+            return replace(
+                outcome, delay=wait.again_in, reason=f"over the limit {wait.key}{sooner}"
+            )
+        held = [ask.key for ask in job.asks if ask.is_held]
+        keys = held if job.permit is not None else [ask.key for ask in job.asks]
+        hop = None if outcome.ends else job.hop + 1
+        had = limits.leave(conn, keys, job.permit, job.message_id, hop)
+        if job.permit is not None and had < len(held):
+            logger.warning("ran without its slot of %s: its lease had run out", ", ".join(held))
+        return None
+
+    def _check_same(self, actor_name: str, title: str, rule: Limit) -> None:
+        known = self._known.setdefault(title, rule) if rule.name is not None else rule
+        if (known.size, known.span) != (rule.size, rule.span):
+            raise ValueError(
+                f"{actor_name}: the limit {title} is {rule.size} per {rule.span} here, and "
+                f"{known.size} per {known.span} of another actor; let both be the same object"
+            )
+
+    def _asks(self, broker: Broker, message: dramatiq.Message[Any]) -> Sequence[Ask]:
+        actor = broker.get_actor(message.actor_name)
+        return [rule.ask(actor, message) for rule in self._of[message.actor_name]]
+
+    def _start(self, job: Job, permit: UUID) -> None:
+        start = Start(permit, job.message_id, job.actor, socket.gethostname(), os.getpid())
+        if job.unique is None or not job.unique.ends_at_start:
+            with db.statement() as conn:
+                refused = limits.take(conn, job.asks, start)
+            if refused is not None:
+                raise over(job, refused)
+            return
+        with db.transaction() as conn:
+            # Undone when it does not start: until then it has its key. And first, as whoever
+            # settles does, or two copies of the job wait for each other.
+            unique.free(conn, job.message_id, job.hop)
+            refused = limits.take(conn, job.asks, start)
+            if refused is not None:
+                raise over(job, refused)
+
+
+def over(job: Job, key: str) -> ConcludedError:
+    """Say that a job is over a limit; when it runs again is told when that is stored."""
+    job.permit, job.limited = None, True
+    meters.LIMITED.add(job.actor)
+    return ConcludedError(Outcome("snooze", f"over the limit {key}"))

@@ -1,0 +1,214 @@
+"""Keep one job alive, or one running, per key."""
+
+import functools
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.worker import Worker
+
+from workshed import db
+from workshed.db import Connection
+from workshed.errors import DuplicateJobError
+from workshed.jobs import turns, unique
+from workshed.jobs.turns import Turn
+from workshed.jobs.unique import WAIT, Claim
+from workshed.metrics import meters
+from workshed.middleware.concurrency.lease_renewal import Renewal
+from workshed.middleware.job import ConcludedError, Job, Outcome, Settling, TurnLostError
+from workshed.middleware.options.unique import Unique
+
+logger = logging.getLogger(__name__)
+
+Function = Callable[..., Any]
+
+
+class Uniqueness(Settling):
+    """Take, hand on and give back the keys of unique jobs.
+
+    A key held from the send on is taken by whoever stores the job; it moves with the job's hops and
+    is freed with its end, by its holder only: a lock that is gone for another reason never drops a
+    job. The turn of a job of which one runs at a time is a lease: a process that was stopped for
+    longer than it lasts stores no outcome, and its job runs again.
+
+    *Order:* below `Once` and `Deadline`, so that its wrapper is the outer one. *Options:* `unique=`
+    (a `Unique`); of a message `unique_key=`, `unique_for=` (milliseconds), `on_conflict=`.
+    """
+
+    def __init__(self) -> None:
+        """No turn is taken."""
+        self._renewal = Renewal("turns", turns.renew)
+        self._refused = threading.local()
+
+    @property
+    def actor_options(self) -> set[str]:
+        """What an actor is unique by."""
+        return {"unique"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Refuse what could not work; wrap the function, whose signature and name stay."""
+        rule = actor.options.get("unique")
+        if rule is None:
+            return
+        if not isinstance(rule, Unique):
+            raise ValueError(f"{actor.actor_name}: unique={rule!r} is no Unique(…)")  # noqa: TRY004 -- as for every option
+        rule.check(actor)
+        if rule.locks_when_run:
+            actor.fn = self._in_turn(actor.fn)
+
+    def before_enqueue(
+        self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
+    ) -> None:
+        """Write the key into the message; whoever stores it takes it."""
+        actor = broker.actors.get(message.actor_name)
+        rule: Unique | None = actor.options.get("unique") if actor is not None else None
+        if actor is None or rule is None or not rule.locks_when_sent:
+            return
+        message.options.setdefault("unique_key", rule.key_of(actor, message))
+        message.options.setdefault("on_conflict", rule.sending)
+        if rule.unique_for is not None:
+            milliseconds = rule.unique_for // timedelta(milliseconds=1)
+            message.options.setdefault("unique_for", milliseconds)
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Renew what is taken, from now on."""
+        self._renewal.start()
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Get the key that the job has waited for, or its turn; give back what ends now."""
+        job: Job = message.job
+        actor = broker.get_actor(message.actor_name)
+        rule = actor.options.get("unique")
+        if rule is None and "unique_key" not in job.message.options:
+            return
+        job.unique = rule
+        waits = bool(job.message.options.get("waits_for_key"))
+        self._refused.__dict__.clear()
+        if rule is not None and rule.locks_when_run and job.turn is None:
+            job.turn = turn_of(actor, rule, job)
+        # Of a job with limits it ends with these, which may yet keep it from its start.
+        ends = rule is not None and rule.ends_at_start and "limit" not in actor.options
+        if not (waits or job.turn or ends):
+            job.has_key = has_key(job)
+            return
+        with db.transaction() as conn:
+            if waits:
+                wait_for_key(conn, job)
+            if job.turn is not None:
+                self._take(conn, job, job.turn)
+            if ends:
+                unique.free(conn, job.message_id, job.hop)
+        job.has_key = has_key(job)
+        job.message.options.pop("waits_for_key", None)  # it had it: a later hop waits for none
+        if job.turn is not None:
+            self._renewal.add(job.turn.token)
+
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: Any = None
+    ) -> None:
+        """Renew its turn no longer; it is free, or free when its lease ends."""
+        if message.job.turn is not None:
+            self._renewal.drop(message.job.turn.token)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Do so for a job that a later check has stopped."""
+        if message.job.turn is not None:
+            self._renewal.drop(message.job.turn.token)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Nothing runs any more."""
+        self._renewal.stop()
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Every outcome of a job that has a key or a turn."""
+        return job.turn is not None or "unique_key" in job.message.options
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Give back its turn; free its key when it ends, or move it to the hop that runs next."""
+        if job.turn is not None and not turns.free(conn, job.turn):
+            raise TurnLostError(job.turn.key)
+        if "unique_key" not in job.message.options:
+            return
+        strategy = "until_executed" if job.unique is None else job.unique.strategy
+        if not outcome.ends:
+            held = unique.move(conn, job.message_id, job.hop + 1)
+        elif strategy != "until_expired":
+            held = unique.free(conn, job.message_id, job.hop)
+        else:
+            held = 1
+        if not held and job.has_key:
+            meters.WITHOUT_LOCK.add(job.message.actor_name)
+            logger.warning(
+                "ran without its lock %r: expired, or released by hand",
+                job.message.options["unique_key"],
+            )
+
+    def _take(self, conn: Connection, job: Job, turn: Turn) -> None:
+        """Take the turn; raises, or lets the function raise, what follows when another has it."""
+        holder = turns.take(conn, turn)
+        if holder is None:
+            return
+        job.turn = None
+        reason = f"job {holder} has the turn of {turn.key}"
+        match job.unique.running if job.unique is not None else "reschedule":
+            case "raise":
+                self._refused.error = DuplicateJobError(turn.key, holder)
+            case "log":
+                raise ConcludedError(Outcome("discarded", reason))
+            case _:
+                raise ConcludedError(Outcome("snooze", reason, delay=WAIT))
+
+    def _in_turn(self, function: Function) -> Function:
+        @functools.wraps(function)
+        def in_turn(*args: Any, **kwargs: Any) -> Any:
+            error = self._refused.__dict__.pop("error", None)
+            if error is not None:
+                raise error
+            return function(*args, **kwargs)
+
+        return in_turn
+
+
+def turn_of(actor: dramatiq.Actor[..., Any], rule: Unique, job: Job) -> Turn:
+    """Ask for the right to run this start of a job."""
+    return Turn(
+        key=rule.key_of(actor, job.message),
+        token=uuid4(),
+        message_id=job.message_id,
+        hop=job.hop,
+        actor=actor.actor_name,
+        queue=job.message.queue_name,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def wait_for_key(conn: Connection, job: Job) -> None:
+    """Take the key of a job that was sent while another had it; raises when one still has it."""
+    options = job.message.options
+    span = options.get("unique_for")
+    claim = Claim(
+        key=options["unique_key"],
+        message_id=job.message_id,
+        hop=job.hop,
+        actor=job.message.actor_name,
+        queue=job.message.queue_name,
+        span=None if span is None else timedelta(milliseconds=span),
+    )
+    holder = unique.take(conn, claim)
+    if holder != job.message_id:
+        reason = f"job {holder} has the key {claim.key}"
+        raise ConcludedError(Outcome("snooze", reason, delay=WAIT))
+
+
+def has_key(job: Job) -> bool:
+    """Tell whether a job that starts has a key until it ends."""
+    until_executed = job.unique is None or job.unique.strategy == "until_executed"
+    return until_executed and "unique_key" in job.message.options

@@ -1,0 +1,1 @@
+"""What a delivery may still do: duplicates, cancellations, once."""

@@ -1,0 +1,93 @@
+"""Absorb the copies of a job that has its outcome, and keep apart the jobs that kill workers."""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+
+from dramatiq.broker import Broker, MessageProxy
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import settled, starts
+from workshed.jobs.starts import Past
+from workshed.middleware.delivery.cancellation import cancelled
+from workshed.middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
+from workshed.middleware.observer import Observer
+
+
+class Fence(Settling, Observer):
+    """Let one outcome of each hop take effect.
+
+    A delivery that may have a copy asks at its start, so that a settled job does not run again,
+    and settles at its end whatever the outcome: of two copies that run side by side the second to
+    end rolls back all that it would have written.
+
+    A redelivered job records its start. Where a start has no outcome the job may be what ended its
+    process: it runs alone, and after two such starts without an outcome it is dead.
+
+    *Order:* first, so that nothing is written for a copy.
+    """
+
+    def __init__(self, retention: timedelta) -> None:
+        """Keep for how long outcomes are remembered."""
+        self.retention = retention
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Skip a job that has its outcome; conclude one that must not run; record a start."""
+        job: Job = message.job
+        if not job.copied:
+            return
+        self._refuse_forgotten(job)
+        if not job.redelivered:
+            with db.statement() as conn:
+                past = starts.past(conn, job.message_id, job.hop, job.traits)
+            refuse(job, past)
+            return
+        with db.transaction() as conn:
+            refuse(job, starts.past(conn, job.message_id, job.hop, job.traits))
+            host, pid = socket.gethostname(), os.getpid()
+            starts.record(conn, job.message_id, job.hop, alone=job.alone, host=host, pid=pid)
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Settle where a copy may exist, and where an outcome is written at all."""
+        return job.copied or bool(job.successors) or outcome.kind != "done"
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Raise `CopyError` when another copy was first."""
+        if not settled.settle(conn, job.message_id, job.hop):
+            raise CopyError(f"hop {job.hop} of {job.message_id} has its outcome already")
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Leave no start of a copy: it is committed, and what refused the copy rolls back."""
+        if job.redelivered and outcome.kind == "absorbed":
+            with db.answering(), db.statement() as conn:
+                starts.withdraw(conn, job.message_id)
+
+    def _refuse_forgotten(self, job: Job) -> None:
+        """Refuse a copy so old that its outcome, if it had one, may have been forgotten."""
+        if job.published is None:
+            return
+        age = datetime.now(UTC) - job.published
+        if age > self.retention:
+            raise ConcludedError(
+                Outcome(
+                    "dead",
+                    f"published {age.days} days ago, and outcomes are remembered for "
+                    f"{self.retention.days}: whether it has run already is not known",
+                )
+            )
+
+
+def refuse(job: Job, past: Past) -> None:
+    """Raise what follows when this delivery must not run, or not beside others."""
+    if past.settled:
+        raise CopyError(f"a copy of {job.message_id}, which has its outcome already")
+    if past.cancelled:
+        raise ConcludedError(cancelled())
+    if past.rule is not None:
+        raise ConcludedError(cancelled(past.rule))
+    if past.kills:
+        times = f"started {past.alone} times alone in its process, and ended none of them"
+        raise ConcludedError(Outcome("dead", f"killed its worker: {times}", called="killed"))
+    if past.started and not job.alone:
+        raise AloneError

@@ -1,0 +1,81 @@
+"""Let what a job writes happen once, however often the job is delivered."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import effects
+from workshed.middleware.job import CopyError, Job, Outcome
+
+Function = Callable[..., Any]
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A broker that lets its middleware write what follows from an outcome."""
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Write it on the given connection."""
+
+
+class Once(Middleware):
+    """Run an actor with `once=True` in one transaction with its key and its outcome.
+
+    `db.transaction()` in the actor joins that transaction, and what the actor sends is stored in
+    it. A copy that finds the key runs nothing; one that ends second rolls back.
+
+    *Order:* below `Deadline`, so that its wrapper is the outer one and no time limit strikes in a
+    commit. *Options:* `once=` (bool).
+    """
+
+    def __init__(self) -> None:
+        """No job runs yet."""
+        self._running = threading.local()
+
+    @property
+    def actor_options(self) -> set[str]:
+        """Whether an actor is run so."""
+        return {"once"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Wrap the function; its signature and name stay."""
+        wanted = actor.options.get("once", False)
+        if not isinstance(wanted, bool):
+            raise ValueError(f"{actor.actor_name}: once={wanted!r} is neither True nor False")  # noqa: TRY004 -- as for every option
+        if wanted and isinstance(broker, Settles):
+            actor.fn = self._once(broker, actor.actor_name, actor.fn)
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note the job that this thread is about to run, when it is to run once."""
+        once = broker.get_actor(message.actor_name).options.get("once", False)
+        self._running.job = message.job if once else None
+
+    def _once(
+        self, broker: Settles, scope: str, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def once(*args: Any, **kwargs: Any) -> Any:
+            job: Job | None = self._running.__dict__.pop("job", None)
+            if job is None:  # called directly, not by a worker
+                return function(*args, **kwargs)
+            result = None
+            try:
+                with db.transaction() as conn, db.joined(conn):
+                    if effects.claim(conn, scope, job.message_id, job.message_id):
+                        result = function(*args, **kwargs)
+                    else:
+                        job.absorbed = "a copy of it was done"
+                    broker.settle(conn, job, Outcome("done"))
+            except CopyError as copy:
+                job.absorbed = f"{copy}; what this one wrote is undone"
+            job.concluded = True
+            return result
+
+        return once

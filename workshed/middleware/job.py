@@ -1,0 +1,297 @@
+"""The job a worker runs, the outcome it comes to, and what middleware may write about it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import dramatiq
+from dramatiq.middleware import Middleware
+
+from workshed.db import Connection
+from workshed.jobs import traces
+from workshed.jobs.limits import Ask
+from workshed.jobs.rules import Traits
+from workshed.jobs.shown import without
+from workshed.jobs.turns import Turn
+from workshed.middleware.options.unique import Unique
+
+Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead", "absorbed"]
+Label = Literal[
+    "done",
+    "retried",
+    "snoozed",
+    "interrupted",
+    "unknown_actor",
+    "discarded",
+    "cancelled",
+    "skipped",
+    "dead",
+    "expired",
+    "killed",
+    "absorbed",
+]
+"""What became of a run, in the words that people count and read."""
+LABELS: dict[Kind, Label] = {
+    "done": "done",
+    "retry": "retried",
+    "snooze": "snoozed",
+    "refund": "interrupted",
+    "stranger": "unknown_actor",
+    "discarded": "discarded",
+    "dead": "dead",
+    "absorbed": "absorbed",
+}
+ENDS = ("done", "discarded", "dead")
+
+
+class Job:
+    """One delivery of a message that an actor is to run.
+
+    What most jobs never have is said once for all of them, by the class: one is made of each.
+    """
+
+    alone = False
+    """Nothing else runs in this process."""
+    concluded = False
+    """Its outcome is stored."""
+    unique: Unique | None = None
+    """What its actor says about its uniqueness."""
+    has_key = False
+    """It runs with a key that is its own until it ends."""
+    turn: Turn | None = None
+    """Its right to run, where one with its key runs at a time."""
+    asks: Sequence[Ask] = ()
+    """What it takes of its actor's limits."""
+    permit: UUID | None = None
+    """Names what this start has taken of them."""
+    limited = False
+    """It is over one of them, and does not run now."""
+    successors: Sequence[dramatiq.Message[Any]] = ()
+    """What is sent with its success."""
+    has_result = False
+    result: object = None
+    """What it returned, where that is stored."""
+    advanced = False
+    """It has saved a cursor: its failures are counted anew."""
+    leaving: threading.Event | None = None
+    """Set while its worker stops."""
+    cancelled = False
+    """Somebody cancelled it, and it runs: it was told so."""
+    absorbed = ""
+    """Why this one had nothing to do: a copy of it was done already."""
+    began: float | None = None
+    """When its actor started, Unix s; `None` while or where it does not run."""
+    took_s: float | None = None
+    """How long its actor ran, in seconds."""
+    observed = False
+    """The observers know what became of it."""
+    secrets: tuple[str, ...] = ()
+    """Texts that are not to be shown of it, the longest first."""
+
+    def __init__(
+        self,
+        message: dramatiq.Message[Any],
+        *,
+        copied: bool,
+        redelivered: bool = False,
+        published: datetime | None = None,
+        alone: bool = False,
+    ) -> None:
+        """Take what its delivery says."""
+        self.message = message
+        self.copied = copied
+        """A copy of it may exist: redelivered, sent again, or by a relay. The fence is asked."""
+        self.redelivered = redelivered
+        """Delivered before, or sent before with unknown fate: it may have been started."""
+        self.published = published
+        """When this copy was handed to RabbitMQ, by its sender's clock."""
+        self.notes: dict[str, Any] = {}
+        """What observers keep of it while it runs, each under its own name."""
+        options = message.options
+        self.trace = traces.trace_id(options) if "trace" in options else None
+        """The id of the trace it runs in: its sender's, unless an observer has begun another."""
+        if alone:
+            self.alone = True
+
+    @property
+    def actor(self) -> str:
+        """The name of its actor."""
+        return self.message.actor_name
+
+    @property
+    def run(self) -> tuple[str, int]:
+        """What names this run: the message, and its hop."""
+        return self.message.message_id, self.hop
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What is on each log line about it."""
+        message = self.message
+        fields = {
+            "job_id": message.message_id,
+            "actor": message.actor_name,
+            "queue": message.queue_name,
+            "attempt": self.attempt,
+        }
+        return fields if self.trace is None else {**fields, "trace": self.trace}
+
+    @property
+    def message_id(self) -> str:
+        """The same on every hop of a message."""
+        return self.message.message_id
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its worker stops."""
+        return self.leaving is not None and self.leaving.is_set()
+
+    @property
+    def attempt(self) -> int:
+        """This run; the first is 1. It stands still when a run costs none."""
+        return int(self.message.options.get("attempt", 1))
+
+    @property
+    def hop(self) -> int:
+        """How often the message was put back on its way; never reset."""
+        return int(self.message.options.get("hop", 0))
+
+    def shown(self, text: str) -> str:
+        """Hide what is secret in a text about it."""
+        return without(text, self.secrets) if self.secrets else text
+
+    @property
+    def traits(self) -> Traits:
+        """What a rule that cancels looks at."""
+        options = self.message.options
+        return Traits(
+            actor=self.message.actor_name,
+            queue=self.message.queue_name,
+            tags=tuple(options.get("tags", ())),
+            sent_ms=options.get("redriven", self.message.message_timestamp),
+        )
+
+    @property
+    def wanted_ms(self) -> int:
+        """When it was due first, or was wanted back since; Unix ms."""
+        options = self.message.options
+        sent: int = self.message.message_timestamp
+        return int(options.get("redriven", max(options.get("due", 0), sent)))
+
+    @property
+    def waited_s(self) -> float | None:
+        """For how long it was in its queue, and in this worker's memory, until its actor started.
+
+        In seconds, from when this copy was handed to RabbitMQ, by its sender's clock.
+        """
+        if self.began is None or self.published is None:
+            return None
+        return max(self.began - self.published.timestamp(), 0.0)
+
+    @property
+    def batch(self) -> str | None:
+        """The id of the batch it is in, or whose end it is told of."""
+        options = self.message.options
+        return options.get("batch") or options.get("callback_of")
+
+    @property
+    def planned_at(self) -> datetime | None:
+        """The time a periodic job is for."""
+        planned = self.message.options.get("planned")
+        return None if planned is None else datetime.fromtimestamp(planned / 1000, UTC)
+
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent; no hop changes that."""
+        return datetime.fromtimestamp(self.message.message_timestamp / 1000, UTC)
+
+    @property
+    def transactional(self) -> bool:
+        """It was stored together with its sender's data, so that data is visible or gone."""
+        return self.message.options.get("origin") == "transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a job that is dead had: `max_retries` is `None` where no number bounded them."""
+
+    retries: int
+    max_retries: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follows from a run. Reached before anything is written about it."""
+
+    kind: Kind
+    reason: str = ""
+    error: BaseException | None = None
+    delay: timedelta = timedelta()
+    """Until the next run, of a retry or snooze."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the message of the next run carries besides."""
+    queue: str | None = None
+    """Where the next run waits, when not where this one did."""
+    spent: Spent | None = None
+    """Of a dead job: it was retried until its retries were spent."""
+    called: Label | None = None
+    """The word for it where people count and read; else that of its kind."""
+
+    @property
+    def label(self) -> Label:
+        """One of a closed set of words, for metrics and history."""
+        return self.called or LABELS[self.kind]
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether the job will not run again by itself."""
+        return self.kind in ENDS
+
+
+class Settling(Middleware):
+    """Middleware with a step that must happen.
+
+    `settle` writes in the one transaction of an outcome. It is not a hook: its failure is not
+    swallowed. A passing one is repeated in place, any other sends the delivery to the dead queue.
+    """
+
+    is_one_statement = False
+    """Where nobody else writes, its step needs no transaction around it."""
+
+    def concerns(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether this middleware writes anything; where none does, nothing is opened."""
+        return outcome.kind != "done"
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome | None:
+        """Write what follows from the outcome.
+
+        May return the same one with another time or reason, for those below and for observers.
+        """
+        raise NotImplementedError
+
+
+class CopyError(Exception):
+    """Raised by a check, or by `settle`, when another copy of the job has written its outcome."""
+
+
+class ConcludedError(Exception):
+    """Raised by a check before the job: it does not run, its outcome is known."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Keep the outcome, to be stored."""
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class AloneError(Exception):
+    """Raised by a check before the job: it may kill its worker, and runs when nothing else does."""
+
+
+class TurnLostError(Exception):
+    """Raised by `settle` when another job may have run meanwhile: this run has no outcome."""
+
+    def __init__(self, key: str) -> None:
+        """Keep the key of the turn."""
+        super().__init__(f"the turn of {key} was lost: its process was silent for too long")

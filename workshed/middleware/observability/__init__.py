@@ -1,0 +1,1 @@
+"""What is seen of jobs: history, logs, metrics, Sentry, traces."""

@@ -1,0 +1,105 @@
+"""Keep the history of attempts, for people to read."""
+
+import time
+from typing import Literal
+
+import orjson
+from dramatiq.broker import Broker
+from dramatiq.worker import Worker
+
+from workshed.jobs.attempts import LONGEST_ERROR, described, storable
+from workshed.jobs.run_rows import row
+from workshed.middleware.job import Job, Outcome
+from workshed.middleware.observability.history_writer import Recorder
+from workshed.middleware.observability.redaction import arguments
+from workshed.middleware.observer import Observer
+
+Kept = Literal["all", "failures", "none"]
+
+LARGEST_ARGUMENTS_BYTES = 2_048
+AGAIN = ("retry", "snooze", "refund", "stranger")
+NUL, REPLACEMENT = b"\\u0000", b"\\ufffd"
+
+
+class Runs(Observer):
+    """Record what became of each delivery, beside the jobs; a worker that is cut off loses some.
+
+    What must not be lost of a job is written elsewhere, in the transaction of its outcome.
+
+    *Order:* any: the outcome was stored before any observer is told of it.
+    """
+
+    def __init__(self, kept: Kept, release: str) -> None:
+        """Keep which runs are recorded: all, or those that did not end with success."""
+        self._kept = kept
+        self._release = release
+        self._broker: Broker | None = None
+        self.recorder: Recorder | None = None
+        """Of a worker; in other processes nothing runs."""
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Begin to write."""
+        if self._kept != "none":
+            self._broker = broker
+            self.recorder = Recorder()
+            self.recorder.start()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Write what is left."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
+
+    def leaving(self) -> None:
+        """Write what is left."""
+        if self.recorder is not None:
+            self.recorder.close()
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Hand its record over."""
+        recorder = self.recorder
+        if recorder is None or (self._kept == "failures" and outcome.kind == "done"):
+            return
+        recorder.add(self._row(job, outcome, recorder.worker))
+
+    def _row(self, job: Job, outcome: Outcome, worker: str) -> bytes:
+        message, options = job.message, job.message.options
+        error = described(outcome.error, job.shown)
+        return row(
+            message_id=message.message_id,
+            hop=job.hop,
+            attempt=job.attempt,
+            queue=message.queue_name,
+            actor=message.actor_name,
+            outcome=outcome.label,
+            reason=outcome.reason and job.shown(storable(outcome.reason))[:LONGEST_ERROR],
+            error_class=error.error_class,
+            error=error.error,
+            traceback=error.traceback,
+            sent=message.message_timestamp / 1000,
+            published=None if job.published is None else job.published.timestamp(),
+            started=job.began,
+            ended=time.time(),
+            waited_s=job.waited_s,
+            took_s=job.took_s,
+            again_s=outcome.delay.total_seconds() if outcome.kind in AGAIN else None,
+            worker=worker,
+            parent=options.get("parent"),
+            origin=options.get("origin", "send"),
+            trace=job.trace,
+            tags=options.get("tags"),
+            release=self._release,
+            arguments=self._arguments(job),
+        )
+
+    def _arguments(self, job: Job) -> str | None:
+        broker, message = self._broker, job.message
+        actor = None if broker is None else broker.actors.get(message.actor_name)
+        if actor is None:  # which of them is secret only its program knows
+            return None
+        body = orjson.dumps(arguments(actor, message))
+        if len(body) > LARGEST_ARGUMENTS_BYTES:
+            return None
+        if NUL in body:  # jsonb has none
+            body = body.replace(NUL, REPLACEMENT)
+        return body.decode()

@@ -1,0 +1,94 @@
+"""Put the job on every log line about it, and keep its secret arguments out of them."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+
+from workshed import logs
+from workshed.middleware.job import Job
+from workshed.middleware.observability.redaction import arguments, secret_words
+
+ARGUMENTS = "Received args=%r kwargs=%r."
+"""What dramatiq says, for debugging, when an actor is called; it said so of the message before."""
+
+
+class LogContext(Middleware):
+    """Bind job id, actor, queue, attempt and trace to the thread that works on a job.
+
+    It is bound before the first check, and so by the broker: hooks run after some of them.
+
+    *Order:* first of those with `after_*` hooks, so that what these log carries the job too.
+    """
+
+    def __init__(self) -> None:
+        """No actor is declared yet."""
+        self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Know it: it says which arguments are secret."""
+        self._actors[actor.actor_name] = actor
+
+    def after_process_boot(self, broker: Broker) -> None:
+        """Send all logs of this process through one formatter."""
+        logs.configure()
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(self._without_secrets)
+
+    def bind(self, job: Job) -> None:
+        """Bind a job, until dramatiq is done with it."""
+        actor = self._actors.get(job.message.actor_name)
+        if actor is not None and actor.options.get("redact"):
+            job.secrets = secret_words(actor, job.message)
+        logs.subject.set(job)
+
+    @contextmanager
+    def about(self, job: Job) -> Iterator[None]:
+        """Bind a job for a while, in a thread that is not the one which works on it."""
+        before = logs.subject.get()
+        self.bind(job)
+        try:
+            yield
+        finally:
+            logs.subject.set(before)
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Unbind it."""
+        logs.subject.set(None)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Unbind it."""
+        self.after_process_message(broker, message)
+
+    def _without_secrets(self, record: logging.LogRecord) -> bool:
+        """Let a record show messages, as dramatiq's do before a job is bound, without secrets."""
+        about = logs.subject.get()
+        if record.msg == ARGUMENTS and about is not None and self._hides(about.log_fields):
+            return False
+        if isinstance(record.args, tuple):
+            record.args = tuple(self._shown(arg) for arg in record.args)
+        return True
+
+    def _shown(self, arg: object) -> object:
+        if not isinstance(arg, (dramatiq.Message, MessageProxy)):
+            return arg
+        if not self._hides({"actor": arg.actor_name}):
+            return arg
+        message = arg._message if isinstance(arg, MessageProxy) else arg  # noqa: SLF001 -- no other way
+        shown = arguments(self._actors[arg.actor_name], message).items()
+        return f"{arg.actor_name}({', '.join(f'{name}={value!r}' for name, value in shown)})"
+
+    def _hides(self, fields: dict[str, Any]) -> bool:
+        actor = self._actors.get(fields.get("actor", ""))
+        return actor is not None and bool(actor.options.get("redact"))

@@ -1,0 +1,242 @@
+"""What Sentry is told of a job; needs its SDK."""
+
+import re
+from contextlib import ExitStack
+from typing import Any
+
+import dramatiq
+
+from workshed.extras import needed
+
+with needed("sentry"):
+    import sentry_sdk
+    from sentry_sdk.integrations.argv import ArgvIntegration
+    from sentry_sdk.integrations.dramatiq import DramatiqIntegration
+    from sentry_sdk.integrations.logging import LoggingIntegration, ignore_logger
+    from sentry_sdk.scope import Scope, use_isolation_scope
+    from sentry_sdk.scrubber import EventScrubber
+    from sentry_sdk.tracing import Span, TransactionSource
+    from sentry_sdk.types import Event, Hint
+    from sentry_sdk.utils import event_from_exception
+
+from workshed.middleware.job import Job, Label, Outcome
+from workshed.middleware.observability import sentry_crons
+from workshed.middleware.observability.redaction import arguments, secret_words
+from workshed.scrubbing import Scrubber, secrets
+from workshed.settings import Settings
+
+ORIGIN = "auto.queue.workshed"
+WORDS = "workshed words"
+"""The key of a hint under which the secret words of an event's job are."""
+
+# They say again, as errors, what is reported.
+ECHOES = ("dramatiq.worker.WorkerThread", "workshed.transport.consuming.execution")
+NOT_IN_APP = ["brokers", "console", "dramatiq", "middleware", "workshed"]
+
+# What an event is made of, which the value of a secret argument may happen to look like.
+MADE_OF = {"event_id", "trace_id", "span_id", "parent_span_id", "timestamp", "start_timestamp"}
+MADE_OF |= {"type", "level", "platform"}
+OF_THESE = re.compile(
+    r"[0-9a-f]{16}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z"
+    r"|transaction|python|error|fatal|warning|info|debug|default|log|http"
+)
+
+STATUS: dict[Label, str] = {
+    "retried": "internal_error",
+    "dead": "internal_error",
+    "expired": "deadline_exceeded",
+    "killed": "aborted",
+    "interrupted": "aborted",
+    "cancelled": "cancelled",
+}
+
+
+class Report:
+    """A job in a scope of its own, from which nothing is left for the next one of its thread."""
+
+    def __init__(self, config: Settings, job: Job, actor: dramatiq.Actor[..., Any] | None) -> None:
+        """Open the scope, in the trace of the job's sender; `close` is called by this thread."""
+        self._config = config
+        self._job = job
+        self._actor = actor
+        self._transaction: Span | None = None
+        self._open = ExitStack()
+        self._scope = self._open.enter_context(sentry_sdk.isolation_scope())
+        self._scope.clear_breadcrumbs()  # of what the thread did since its last job
+        self._describe()
+        self._continued = self._scope.continue_trace(
+            job.message.options.get("trace", {}),
+            op="queue.process",
+            name=job.message.actor_name,
+            source=TransactionSource.TASK,
+            origin=ORIGIN,
+        )
+
+    def run(self) -> None:
+        """Open the transaction of a run."""
+        job, message = self._job, self._job.message
+        self._transaction = self._open.enter_context(sentry_sdk.start_transaction(self._continued))
+        self._transaction.set_data("messaging.system", "rabbitmq")
+        self._transaction.set_data("messaging.destination.name", message.queue_name)
+        self._transaction.set_data("messaging.message.id", job.message_id)
+        self._transaction.set_data("messaging.message.retry.count", job.attempt - 1)
+        if job.waited_s is not None:
+            waited_ms = round(job.waited_s * 1000)
+            self._transaction.set_data("messaging.message.receive.latency", waited_ms)
+        sentry_crons.begun(job, self._actor)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace it is in: its sender's, or one that begins with it."""
+        return self._continued.trace_id
+
+    def end(self, outcome: Outcome) -> None:
+        """Report the outcome; any thread may."""
+        if self._transaction is not None:
+            self._transaction.set_status(STATUS.get(outcome.label, "ok"))
+        with use_isolation_scope(self._scope):
+            if matters(self._config, self._job, outcome):
+                sentry_sdk.capture_event(*self._event(outcome))
+            sentry_crons.ended(self._job, self._actor, outcome)
+
+    def close(self) -> None:
+        """End the transaction, and return to the scope of before."""
+        self._open.close()
+
+    def _describe(self) -> None:
+        job, message, actor = self._job, self._job.message, self._actor
+        self._scope.set_tag("actor", message.actor_name)
+        self._scope.set_tag("queue", message.queue_name)
+        self._scope.set_tag("attempt", str(job.attempt))
+        self._scope.set_tag("message_id", job.message_id)
+        if actor is None:
+            return
+        if self._config.sentry_arguments:
+            self._scope.set_context("arguments", arguments(actor, message))
+        hidden = secret_words(actor, message)
+
+        def note_words(event: Event, hint: Hint) -> Event:
+            hint[WORDS] = hidden
+            return event
+
+        self._scope.add_event_processor(note_words)
+
+    def _event(self, outcome: Outcome) -> tuple[Event, Hint]:
+        actor = self._job.message.actor_name
+        if outcome.error is None:
+            fingerprint = [actor, outcome.label]
+            event: Event = {"message": outcome.reason}
+            hint: Hint = {}
+        else:
+            fingerprint = ["{{ default }}", actor]
+            event, hint = event_from_exception(
+                outcome.error,
+                sentry_sdk.get_client().options,
+                {"type": "workshed", "handled": not outcome.ends},
+            )
+        event["level"] = "error"
+        event["fingerprint"] = fingerprint
+        event["tags"] = {"outcome": outcome.label}
+        event["contexts"] = {"job": self._context(outcome)}
+        if self._config.release:
+            event["release"] = self._config.release
+        return event, hint
+
+    def _context(self, outcome: Outcome) -> dict[str, Any]:
+        options = self._job.message.options
+        found = {
+            "hop": self._job.hop,
+            "outcome": outcome.label,
+            "reason": outcome.reason,
+            "parent": options.get("parent"),
+            "tags": options.get("tags"),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Cleaning:
+    """Takes secrets out of an event when nothing is put into it any more."""
+
+    def __init__(self, config: Settings, before: Any) -> None:
+        """Keep what the application itself does with an event at last; it is done first."""
+        self._secrets = secrets(config)
+        self._before = before
+
+    def __call__(self, event: Event, hint: Hint) -> Event | None:
+        """Return the event without local variables, arguments of the program, and secrets."""
+        found = event if self._before is None else self._before(event, hint)
+        if found is None:
+            return None
+        found.get("extra", {}).pop("sys.argv", None)
+        scrubber = Scrubber([*self._secrets, *hint.get(WORDS, ())])
+        cleaned: Event = scrubber.clean(_without_locals(found), _is_made_of)
+        return cleaned
+
+
+def start(config: Settings) -> None:
+    """Initialise the SDK, unless the application has; clean what leaves in any case."""
+    if not sentry_sdk.is_initialized():
+        assert config.sentry_dsn is not None  # noqa: S101 -- else there is nothing to start
+        sentry_sdk.init(
+            dsn=config.sentry_dsn.get_secret_value(),
+            environment=config.sentry_environment,
+            release=config.release or None,
+            traces_sample_rate=config.sentry_traces,
+            integrations=[LoggingIntegration(event_level=None)],
+            disabled_integrations=[DramatiqIntegration, ArgvIntegration],
+            include_local_variables=False,
+            send_default_pii=False,
+            max_request_body_size="never",
+            event_scrubber=EventScrubber(recursive=True),
+            in_app_exclude=NOT_IN_APP,
+        )
+    for name in ECHOES:
+        ignore_logger(name)
+    options = sentry_sdk.get_client().options
+    for name in ("before_send", "before_send_transaction"):
+        if not isinstance(options[name], Cleaning):
+            options[name] = Cleaning(config, options[name])
+
+
+def headers(message: dramatiq.Message[Any]) -> dict[str, str]:
+    """Return the headers of the trace that a message is sent in; note in it that it was sent."""
+    scope = sentry_sdk.get_current_scope()
+    if scope.span is None:
+        return dict(scope.iter_trace_propagation_headers())
+    with sentry_sdk.start_span(op="queue.publish", name=message.actor_name, origin=ORIGIN) as span:
+        span.set_data("messaging.system", "rabbitmq")
+        span.set_data("messaging.destination.name", message.queue_name)
+        span.set_data("messaging.message.id", message.message_id)
+        return dict(Scope.get_current_scope().iter_trace_propagation_headers())
+
+
+def matters(config: Settings, job: Job, outcome: Outcome) -> bool:
+    """Tell whether an outcome is reported."""
+    if outcome.kind == "dead":
+        return True
+    first = job.attempt == 1 and config.sentry_events == "first_and_final"
+    return outcome.kind == "retry" and (first or config.sentry_events == "all")
+
+
+def flush(timeout_s: float) -> None:
+    """Wait until all is sent."""
+    sentry_sdk.flush(timeout_s)
+
+
+def _without_locals(value: Any) -> Any:
+    """Leave out the local variables of all frames, which an application's own client may add."""
+    match value:
+        case dict():
+            is_frame = "lineno" in value or "abs_path" in value
+            return {
+                key: _without_locals(item)
+                for key, item in value.items()
+                if not (is_frame and key == "vars")
+            }
+        case list():
+            return [_without_locals(item) for item in value]
+    return value
+
+
+def _is_made_of(key: object, value: str) -> bool:
+    return key in MADE_OF and OF_THESE.fullmatch(value) is not None

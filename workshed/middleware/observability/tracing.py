@@ -1,0 +1,197 @@
+"""Spans of OpenTelemetry for what is sent and what is run; imported only where they are wanted."""
+
+import logging
+import traceback
+from contextvars import Token
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.worker import Worker
+
+from workshed.extras import needed
+
+with needed("otel"):
+    from opentelemetry import context, trace
+    from opentelemetry.baggage.propagation import W3CBaggagePropagator
+    from opentelemetry.context import Context
+    from opentelemetry.propagators.composite import CompositePropagator
+    from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from workshed.jobs import traces
+from workshed.jobs.attempts import text_of
+from workshed.middleware.job import Job, Outcome
+from workshed.middleware.observability.redaction import secret_words
+from workshed.middleware.observer import Observer
+from workshed.scrubbing import Scrubber, secrets
+from workshed.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+NAME = "tracing"
+FLUSH_MS = 2_000
+"""Longest wait for the collector at the end of a process."""
+
+# Whatever else OTEL_PROPAGATORS names, a message has no room for it.
+W3C = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The span of a run, and what makes the context of before current again."""
+
+    span: Span
+    token: Token[Context]
+
+
+class Tracing(Observer):
+    """Make a producer span of each send, and a consumer span of each run.
+
+    The first run is a child of its sender's span. Each later one is a trace of its own with a link
+    to that span: it may be days later, and a trace that lasts as long is shown by nothing.
+    """
+
+    def __init__(self, config: Settings, provider: trace.TracerProvider | None = None) -> None:
+        """Take spans to `provider`, else to that of the process, whoever sets it, and when."""
+        self._secrets = secrets(config)
+        self._tracer = trace.get_tracer("workshed", tracer_provider=provider)
+        self._actors: dict[str, dramatiq.Actor[..., Any]] = {}
+        self._provider: Any = provider
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Know it: what it hides is hidden in the texts of errors."""
+        self._actors[actor.actor_name] = actor
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Set up the SDK, unless the application has; after the fork, which ends its threads."""
+        if self._provider is None:
+            self._provider = _provider()
+
+    def before_enqueue(
+        self, broker: Broker, message: dramatiq.Message[Any], delay: int | None
+    ) -> None:
+        """Note the sender's context; what is put back on its way keeps its first."""
+        if "traceparent" in message.options.get("trace", {}):
+            return
+        try:
+            traces.carry(message.options, self._headers(message))
+        except Exception:  # a span processor of the application's; the job is sent all the same
+            logger.exception("a message is sent without its trace")
+
+    def began(self, job: Job) -> None:
+        """Begin the span, which is current while the actor runs."""
+        sent_in = W3C.extract(job.message.options.get("trace", {}), Context())
+        sender = trace.get_current_span(sent_in).get_span_context()
+        is_first = job.hop == 0
+        parent = sent_in if is_first else trace.set_span_in_context(INVALID_SPAN, sent_in)
+        span = self._tracer.start_span(
+            f"process {job.message.actor_name}",
+            context=parent,
+            kind=SpanKind.CONSUMER,
+            links=[Link(sender)] if sender.is_valid and not is_first else [],
+            attributes={
+                **_attributes(job.message, "process", "process"),
+                "workshed.attempt": job.attempt,
+            },
+        )
+        token = context.attach(trace.set_span_in_context(span, parent))
+        job.notes[NAME] = Running(span, token)
+        if (found := span.get_span_context()).is_valid:
+            job.trace = trace.format_trace_id(found.trace_id)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """End the span with the outcome; by another thread where the job is cut off."""
+        running: Running | None = job.notes.get(NAME)
+        if running is None:
+            return
+        running.span.set_attribute("workshed.outcome", outcome.label)
+        if outcome.kind in ("retry", "dead"):
+            actor = self._actors.get(job.message.actor_name)
+            hidden = () if actor is None else secret_words(actor, job.message)
+            self._record(running.span, outcome, Scrubber([*self._secrets, *hidden]))
+        running.span.end()
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Return to the context of before, in the thread that left it."""
+        running: Running | None = message.job.notes.pop(NAME, None)
+        if running is not None:
+            if running.span.is_recording():  # no outcome was stored
+                running.span.end()
+            context.detach(running.token)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Return to it after a job whose actor skipped it."""
+        self.after_process_message(broker, message)
+
+    def leaving(self) -> None:
+        """Send what waits to be sent: the process ends without its threads."""
+        if hasattr(self._provider, "force_flush"):
+            self._provider.force_flush(FLUSH_MS)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Send what waits to be sent."""
+        self.leaving()
+
+    def _headers(self, message: dramatiq.Message[Any]) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        with self._tracer.start_as_current_span(
+            f"send {message.actor_name}",
+            kind=SpanKind.PRODUCER,
+            attributes=_attributes(message, "send", "create"),
+        ):
+            W3C.inject(headers)
+        return headers
+
+    def _record(self, span: Span, outcome: Outcome, scrubber: Scrubber) -> None:
+        """Tell why it failed, as `Span.record_exception` does, but without secrets."""
+        span.set_status(Status(StatusCode.ERROR, scrubber.text(outcome.reason)))
+        if (error := outcome.error) is not None:
+            span.add_event(
+                "exception",
+                {
+                    "exception.type": type(error).__qualname__,
+                    "exception.message": scrubber.text(text_of(error)),
+                    "exception.stacktrace": scrubber.text(
+                        "".join(traceback.format_exception(error))
+                    ),
+                },
+            )
+
+
+def _attributes(message: dramatiq.Message[Any], name: str, kind: str) -> dict[str, str | int]:
+    return {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+        "messaging.destination.name": message.queue_name,
+        "messaging.message.id": message.message_id,
+        "workshed.actor": message.actor_name,
+    }
+
+
+def _provider() -> trace.TracerProvider:
+    """Return the provider of this process; if it has none, one that exports by OTLP over HTTP.
+
+    The SDK reads its own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, and so on.
+    """
+    found = trace.get_tracer_provider()
+    if not isinstance(found, trace.ProxyTracerProvider):
+        return found
+    # What senders do not need: they leave the SDK to their application.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    made = TracerProvider()
+    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(made)
+    return made

@@ -1,0 +1,1 @@
+"""Options of actors as objects: retries, unique keys, limits."""

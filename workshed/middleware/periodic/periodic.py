@@ -1,0 +1,257 @@
+"""Let actors run by the calendar, and answer the clocks that ask when."""
+
+import inspect
+import logging
+import threading
+import time
+from datetime import datetime
+from math import inf
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from workshed import db, migrate, probes
+from workshed.cron import Spec
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import MigrationError
+from workshed.jobs import occurrences, recurring
+from workshed.jobs.recurring import SAY_EVERY, Declared
+from workshed.metrics import meters
+from workshed.middleware.concurrency.uniqueness import Uniqueness
+from workshed.middleware.delivery.cancellation import Cancel
+from workshed.middleware.observability.metrics import serve_own
+from workshed.middleware.periodic.periodiq_spec import Clocked
+from workshed.migrate import STREAMS
+from workshed.pulses import Pulse
+
+logger = logging.getLogger(__name__)
+
+CLOCK = "scheduled_at"
+"""Option of a message by which `periodiq` is known: when it woke up, for this job."""
+EXIT_USAGE = 2
+"""Of a clock whose database lacks migrations; that of workers, `workshed.transport.errors`, is above here."""
+PAUSE_S = 5.0
+"""After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
+
+
+class Recurring(Middleware):
+    """Run an actor by the calendar: `periodic=daily("09:00", tz="Europe/Paris")`.
+
+    Workers and clocks note their jobs in PostgreSQL when they start, and workers every minute that
+    they still have them. A clock (`periodiq actors`) never publishes: it stores that a run was made
+    and the run's message in one transaction. So any number of clocks make one run, and what none
+    could make is made by a relay.
+
+    *Order:* below what adds options to messages, for the same reason as there: who makes a run
+    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cron`);
+    `needs=` (a stream of migrations, without which it does not run by itself: the jobs that ship
+    with Workshed are nothing to who brings jobs of their own).
+    """
+
+    def __init__(self) -> None:
+        """No actor is declared yet."""
+        self._broker: Broker | None = None
+        self._over = threading.Event()
+        self._looked_at = inf
+        self._noted: set[str] = set()
+        self._says_at = 0.0
+        self._rests_until = 0.0
+
+    @property
+    def actor_options(self) -> set[str]:
+        """When an actor runs by itself."""
+        return {"periodic", "needs"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Refuse what could not run by itself."""
+        self._broker = broker
+        needs = actor.options.get("needs", "jobs")
+        if needs not in STREAMS:
+            raise ValueError(f"{actor.actor_name}: needs={needs!r}: one of {', '.join(STREAMS)}")
+        spec = actor.options.get("periodic")
+        if spec is None or isinstance(spec, Clocked):
+            return
+        if type(spec).__module__.partition(".")[0] == "periodiq":
+            raise ValueError(
+                f"{actor.actor_name}: periodic={spec!r} is of periodiq, which never fires on "
+                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed.cron"
+            )
+        if not isinstance(spec, Spec):
+            raise ValueError(  # noqa: TRY004 -- as for every option
+                f"{actor.actor_name}: periodic={spec!r}: say daily(…), cron(…) or every(…) of "
+                "workshed.cron"
+            )
+        try:
+            inspect.signature(actor.fn).bind()
+        except TypeError as err:
+            raise ValueError(
+                f"{actor.actor_name}: periodic= runs it without arguments: {err}"
+            ) from None
+        rule = actor.options.get("unique")
+        if callable(getattr(rule, "key", None)):
+            raise ValueError(  # noqa: TRY004 -- as for every option
+                f"{actor.actor_name}: periodic= and a function as key of unique=: a relay makes "
+                "runs too, and has no function; leave the key out"
+            )
+        actor.options["periodic"] = Clocked(spec, self._look)
+        self._says_at = 0.0
+
+    def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
+        """Return the periodic jobs of a program for which the database has the tables."""
+        lacks = {stream for stream in STREAMS if migrate.pending(conn, (stream,))}
+        return [
+            Declared(
+                actor.actor_name,
+                actor.queue_name,
+                actor.options["periodic"].spec,
+                carried(broker, actor),
+            )
+            for actor in periodic(broker)
+            if actor.options.get("needs") not in lacks
+        ]
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Note the jobs of this release; from now on, that it still has them."""
+        if not periodic(broker):
+            return
+        with db.transaction() as conn:
+            known = self._note(conn, broker, set())
+        self._over = over = threading.Event()
+        if lacking := {actor.actor_name for actor in periodic(broker)} - known:
+            logger.info("%s: not run before their tables are there", ", ".join(sorted(lacking)))
+        threading.Thread(
+            target=self._go_on_saying, args=[broker, known, over], name="recurring", daemon=True
+        ).start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Say so no longer."""
+        self._over.set()
+
+    def pulse(self) -> Pulse:
+        """Say how this clock is, as of its last look."""
+        troubles = []
+        if self._rests:
+            troubles.append("PostgreSQL does not answer")
+        elif not self._says_at:
+            troubles.append("its jobs are not noted yet")
+        return Pulse("clock", troubles=troubles, at=self._looked_at)
+
+    def fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
+        """Make the run that a clock is here for; return its message, or the one given if not.
+
+        Never raises: `periodiq` ends by any error, and with it all other jobs.
+        """
+        try:
+            return self._fire(message)
+        except PASSING_ERRORS as err:
+            self._rests_until = time.monotonic() + PAUSE_S
+            logger.warning(
+                "%s is not made by this clock, and by a relay later: %s",
+                message.actor_name,
+                str(err).strip(),
+            )
+        except Exception:
+            logger.exception("%s is not made by this clock", message.actor_name)
+        return message
+
+    def _fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
+        assert self._broker is not None  # noqa: S101 -- an actor was declared on it
+        name = message.actor_name
+        clocked: Clocked = self._broker.get_actor(name).options["periodic"]
+        planned = clocked.latest(datetime.fromisoformat(message.options[CLOCK]))
+        if planned is None or self._rests:
+            logger.info("%s is left to a relay", name)
+            return message
+        with db.transaction() as conn:
+            reason = recurring.why_not(conn, name, clocked.spec, planned)
+            made = None if reason else occurrences.make(conn, name, planned, "clock")
+        if reason:
+            logger.info("%s, planned for %s, is not made: %s", name, planned, reason)
+        elif made is None:
+            logger.info("%s, planned for %s, was made by another", name, planned)
+        elif made.message_id is None:
+            logger.warning(
+                "%s, planned for %s, is not sent: job %s has its key", name, planned, made.held_by
+            )
+        else:
+            meters.OCCURRENCES.add(name, "clock")
+            return message.copy(message_id=made.message_id)
+        return message
+
+    def _go_on_saying(self, broker: Broker, known: set[str], over: threading.Event) -> None:
+        """Say every minute that these jobs are still in a release that runs.
+
+        And note those whose tables were not there before: a worker may start ahead of `migrate`.
+        """
+        pause_s = SAY_EVERY.total_seconds()
+        while not over.wait(pause_s):
+            try:
+                with db.transaction() as conn:
+                    noted = self._note(conn, broker, known)
+                    recurring.seen(conn, noted)
+                known = noted
+                pause_s = SAY_EVERY.total_seconds()
+            except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
+                logger.debug("periodic jobs are not noted: %s", str(err).strip())
+                pause_s = PAUSE_S
+
+    def _note(self, conn: Connection, broker: Broker, known: set[str]) -> set[str]:
+        """Note the jobs that are not known yet, and whose tables are there; return all known."""
+        if len(known) == len(periodic(broker)):
+            return known
+        late = [job for job in self.jobs(broker, conn) if job.name not in known]
+        recurring.declare(conn, late)
+        return known | {job.name for job in late}
+
+    @property
+    def _rests(self) -> bool:
+        return time.monotonic() < self._rests_until
+
+    def _look(self) -> None:
+        """Tell numbers and probes that this clock looks; note its jobs, if it is time for that."""
+        starts, self._looked_at = self._looked_at == inf, time.monotonic()
+        meters.CLOCK_TICK.set(time.time())
+        if starts:
+            serve_own(probes.pages(lambda: [self.pulse()], of="clock"))
+        if self._broker and not self._rests and self._looked_at >= self._says_at:
+            self._note_own(self._broker)
+
+    def _note_own(self, broker: Broker) -> None:
+        """Note a clock's jobs; once a minute, those whose tables were not there.
+
+        Raises `SystemExit` where its schema is older than this release, as a worker's start does.
+        """
+        try:
+            with db.transaction() as conn:
+                migrate.require(conn, "jobs")
+                noted = self._note(conn, broker, self._noted)
+            self._noted = noted
+            lacks = len(noted) < len(periodic(broker))
+            self._says_at = time.monotonic() + SAY_EVERY.total_seconds() if lacks else inf
+        except MigrationError as err:  # any other error `periodiq` would end with 1 by
+            logger.critical("%s", err)
+            raise SystemExit(EXIT_USAGE) from None
+        except PASSING_ERRORS as err:
+            self._rests_until = time.monotonic() + PAUSE_S
+            logger.warning("periodic jobs are not noted yet: %s", str(err).strip())
+
+
+def periodic(broker: Broker) -> list[dramatiq.Actor[..., Any]]:
+    """Return the actors of a program that run by themselves."""
+    return [
+        actor
+        for actor in broker.actors.values()
+        if isinstance(actor.options.get("periodic"), Clocked)
+    ]
+
+
+def carried(broker: Broker, actor: dramatiq.Actor[..., Any]) -> dict[str, Any]:
+    """Return the options that each message of an actor gets when it is sent."""
+    message = actor.message()
+    for middleware in broker.middleware:
+        if isinstance(middleware, (Cancel, Uniqueness)):
+            middleware.before_enqueue(broker, message, None)
+    return message.options

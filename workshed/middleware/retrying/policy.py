@@ -1,0 +1,223 @@
+"""What an actor says about its failures, and the verdict that follows."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from dramatiq.errors import Retry
+from dramatiq.middleware import Shutdown
+
+from workshed.errors import PermanentError
+from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
+from workshed.jobs.attempts import text_of
+from workshed.middleware.job import Outcome, Spent
+from workshed.middleware.options.backoff import FURTHEST, Wait, asked, fixed, within
+from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, Group, RetryOn
+
+logger = logging.getLogger(__name__)
+
+RetryWhen = Callable[[int, BaseException], bool]
+
+INTERRUPTED = Outcome("refund", "interrupted by a shutdown")
+"""Of a job that the worker's end cut short: it runs again, and this run costs no attempt."""
+
+FIRST_LOOK = timedelta(seconds=1)
+"""A missing record is looked for again after this, then after twice as long, and so on."""
+
+REST = "*"
+"""Counts the errors that no group names."""
+MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An actor's rules, its message's overrides applied."""
+
+    max_retries: int
+    wait: Wait
+    retry_on: tuple[RetryOn, ...] = ()
+    discard_on: Errors = ()
+    throws: Errors = ()
+    retry_when: RetryWhen | None = None
+    """Decides instead of `max_retries`, from the retries so far and the error."""
+    not_visible_for: timedelta = timedelta(seconds=60)
+    replica_lag: timedelta = timedelta()
+
+    @property
+    def rest(self) -> Group:
+        """The errors that no group names."""
+        return Group(REST, self.max_retries + 1, self.wait)
+
+    @property
+    def keys(self) -> set[str]:
+        """Those of all groups."""
+        return {REST, *(rule.group.key for rule in self.retry_on)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The facts of a run that a verdict needs."""
+
+    attempt: int
+    hop: int
+    transactional: bool
+    age: timedelta
+    """Since the message was first sent."""
+    failures: Mapping[str, int] | None = None
+    """How often it failed before, by group; `None` in a message of an earlier release."""
+    failing_since: Mapping[str, int] = field(default_factory=dict)
+    """Unix ms of the first failure, of groups with a span."""
+    now_ms: int = 0
+    missing_since_ms: int | None = None
+    """When its record was first missed, Unix ms."""
+
+    def failures_of(self, group: Group) -> int:
+        """Return how many runs have ended with this group's errors, this one included."""
+        if self.failures is None:
+            return self.attempt
+        return self.failures.get(group.key, 0) + 1
+
+
+def verdict(error: BaseException | None, run: Run, policy: Policy) -> Outcome:
+    """Decide what follows from a run; the one place where that is decided."""
+    if error is None:
+        return Outcome("done")
+    return _said(error, run, policy) or _by_rule(error, run, policy)
+
+
+def is_discarded(error: BaseException, policy: Policy) -> bool:
+    """Tell whether an error ends a job as one for which there is nothing left to do."""
+    if isinstance(error, Discard | RecordMissing):
+        return True
+    return not isinstance(error, Snooze) and _rule(error, policy) == "discarded"
+
+
+def _said(error: BaseException, run: Run, policy: Policy) -> Outcome | None:
+    """Follow what the job itself asked for, whatever the rules."""
+    match error:
+        case Snooze():
+            return Outcome("snooze", error.reason, error, within(error.delay))
+        case Shutdown():
+            return INTERRUPTED
+        case RecordMissing():
+            return _missing(error, run, policy)
+        case Discard():
+            return Outcome("discarded", text_of(error), error, called=error.called)
+    return None
+
+
+def _by_rule(error: BaseException, run: Run, policy: Policy) -> Outcome:
+    rule = _rule(error, policy)
+    if isinstance(rule, Group):
+        return _failed(error, run, policy, rule, _told(error))
+    return Outcome(rule, _reason(error), error)
+
+
+def _rule(error: BaseException, policy: Policy) -> Group | Literal["discarded", "dead"]:
+    """Find the rule for the nearest of the error's classes, its own first.
+
+    Of two groups that name the same class the last one declared holds, as in ActiveJob.
+    """
+    for cls in type(error).__mro__:
+        for rule in reversed(policy.retry_on):
+            if cls in rule.errors:
+                return rule.group
+        if cls in policy.discard_on:
+            return "discarded"
+        if cls is PermanentError or cls in policy.throws:
+            return "dead"
+    return policy.rest
+
+
+def _failed(
+    error: BaseException, run: Run, policy: Policy, group: Group, wait: Wait | None
+) -> Outcome:
+    """Retry until the group's attempts, or its span, are spent."""
+    failures = run.failures_of(group)
+    since_ms = run.failing_since.get(group.key, run.now_ms)
+    failing_for = (run.now_ms - since_ms) * MILLISECOND
+    if why := _why_spent(error, policy, group, failures, failing_for):
+        asked_each_time = group.key == REST and policy.retry_when is not None
+        most = None if group.attempts is None or asked_each_time else group.attempts - 1
+        others = "" if failures == run.attempt else f" in {run.attempt} runs"
+        reason = f"failed {why}{others}: {_reason(error)}"
+        return Outcome("dead", reason, error, spent=Spent(failures - 1, most))
+    delay = (wait or asked(group.wait or policy.wait, policy.wait))(failures, error)
+    options: dict[str, Any] = {
+        "failures": _counted(run.failures or {}, group.key, failures, policy)
+    }
+    if group.retry_for is not None:
+        if wait is None:  # else the job itself was told when to come back
+            delay = min(delay, group.retry_for - failing_for)  # the last attempt is at its end
+        options["failing_since"] = _counted(run.failing_since, group.key, since_ms, policy)
+    if group.priority is not None:
+        options["broker_priority"] = group.priority
+    return Outcome("retry", _reason(error), error, delay, options, group.queue)
+
+
+def _why_spent(
+    error: BaseException, policy: Policy, group: Group, failures: int, failing_for: timedelta
+) -> str | None:
+    """Say why there is no further attempt, or nothing."""
+    times = "once" if failures == 1 else f"{failures} times"
+    if group.retry_for is not None:
+        return f"{times}, for {failing_for}" if failing_for >= group.retry_for else None
+    if group.key == REST and policy.retry_when is not None:
+        try:
+            wanted = policy.retry_when(failures - 1, error)
+        except Exception:
+            logger.exception("retry_when failed; max_retries decides")
+        else:
+            return None if wanted else f"{times}, and retry_when wants no more"
+    return times if group.attempts is not None and failures >= group.attempts else None
+
+
+def _counted(old: Mapping[str, int], key: str, value: int, policy: Policy) -> dict[str, int]:
+    """Add to a message's counts; those of groups that are gone are kept while there is room.
+
+    Workers of two releases may take turns with a message, and must not forget for each other.
+    """
+    counts = {**old, key: value}
+    if len(counts) > MOST_GROUPS:
+        known = policy.keys
+        counts = {name: count for name, count in counts.items() if name in known}
+    return counts
+
+
+def _missing(error: RecordMissing, run: Run, policy: Policy) -> Outcome:
+    """Look again while the record may be there, and not visible yet.
+
+    Only a direct send can be ahead of its data; what was stored with the data cannot, but where it
+    is read from a replica. A sender's clock may be slow, so one look is never enough; for a replica
+    the time is counted from the first look, since a long transaction may have just committed.
+    """
+    options: dict[str, Any] = {}
+    if run.transactional:
+        since_ms = run.now_ms if run.missing_since_ms is None else run.missing_since_ms
+        left = policy.replica_lag - (run.now_ms - since_ms) * MILLISECOND
+        options["missing_since"] = since_ms
+    else:
+        left = max(policy.not_visible_for, policy.replica_lag) - run.age
+        if run.hop == 0 and policy.not_visible_for:
+            left = max(left, FIRST_LOOK)
+    if left <= timedelta():
+        return Outcome("discarded", str(error), error)
+    pause = min(FIRST_LOOK * 2 ** min(run.hop, 10), max(left, FIRST_LOOK))
+    return Outcome("snooze", f"{error} yet", error, pause, options)
+
+
+def _told(error: BaseException) -> Wait | None:
+    """Return the wait that an error names itself."""
+    match error:
+        case RetryAfter():
+            return fixed(within(error.delay))
+        case Retry(delay=int(ms)):  # dramatiq's word for it; `timedelta` does not take any number
+            return fixed(min(max(ms, 0), FURTHEST // MILLISECOND) * MILLISECOND)
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

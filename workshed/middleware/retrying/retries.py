@@ -1,0 +1,173 @@
+"""Give a failed job its next attempt, or bury it."""
+
+import time
+from datetime import timedelta
+from typing import TypeVar
+
+import dramatiq
+import orjson
+from dramatiq.broker import Broker
+
+from workshed.db import Connection
+from workshed.jobs import dead, schedule
+from workshed.jobs.schedule import Reason
+from workshed.middleware.job import Job, Outcome, Settling
+from workshed.middleware.options.backoff import LONGEST, exponential
+from workshed.middleware.options.retry_on import check_rules
+from workshed.middleware.retrying.attempt import record
+from workshed.middleware.retrying.policy import Policy, Run
+
+LARGEST_NUMBER = 2**31 - 1
+"""As in a message; of milliseconds there is a number from which on no span can be made."""
+FIRST_WAIT = timedelta(seconds=15)
+MILLISECOND = timedelta(milliseconds=1)
+
+T = TypeVar("T")
+
+
+class Retries(Settling):
+    """Write the next hop of a job that runs again, and the row of one that will not.
+
+    The retry is a row of the schedule, committed before the delivery is acked: a broker that is
+    away, or a crash in between, cannot lose it.
+
+    *Options:* `retry_on=` (`RetryOn` or several), `max_retries=` (3, by setting), `min_backoff=`
+    and `max_backoff=` (milliseconds: 15 s and 7 days), `retry_when=` (a function of the retries so
+    far and the error, instead of `max_retries`), `throws=` (exceptions that bury at once).
+    """
+
+    def __init__(
+        self, max_retries: int, not_visible_for: timedelta, replica_lag: timedelta = timedelta()
+    ) -> None:
+        """Keep the defaults of actors that say nothing."""
+        self.max_retries = max_retries
+        self.not_visible_for = not_visible_for
+        self.replica_lag = replica_lag
+
+    @property
+    def actor_options(self) -> set[str]:
+        """What an actor may say about its failures."""
+        return {"retry_on", "max_retries", "min_backoff", "max_backoff", "retry_when", "throws"}
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., object]) -> None:
+        """Refuse what would fail only when a job does; take note of the queues of its retries."""
+        for name in ("max_retries", "min_backoff", "max_backoff"):
+            value = actor.options.get(name, 0)
+            if type(value) is not int or not 0 <= value <= LARGEST_NUMBER:
+                raise ValueError(
+                    f"{actor.actor_name}: {name}={value!r} is no whole number from 0 to "
+                    f"{LARGEST_NUMBER}"
+                )
+        when = actor.options.get("retry_when")
+        if when is not None and not callable(when):
+            raise ValueError(f"{actor.actor_name}: retry_when={when!r} is no function")
+        if "throws" in actor.options:  # dramatiq's worker asks `isinstance`, which takes no list
+            actor.options["throws"] = several(actor.options["throws"])
+        try:
+            check_rules(
+                several(actor.options.get("retry_on", ())),
+                several(actor.options.get("discard_on", ())),
+                several(actor.options.get("throws", ())),
+            )
+        except ValueError as err:
+            raise ValueError(f"{actor.actor_name}: {err}") from None
+        for queue in retry_queues(actor):
+            broker.declare_queue(queue)
+
+    def policy(self, actor: dramatiq.Actor[..., object], job: Job) -> Policy:
+        """Read the rules of a run: the message's own options before the actor's."""
+        options = {**actor.options, **job.message.options}
+        first = timedelta(milliseconds=options.get("min_backoff", FIRST_WAIT / MILLISECOND))
+        longest = timedelta(milliseconds=options.get("max_backoff", LONGEST / MILLISECOND))
+        return Policy(
+            max_retries=options.get("max_retries", self.max_retries),
+            wait=exponential(first, longest),
+            retry_on=several(options.get("retry_on", ())),
+            discard_on=several(options.get("discard_on", ())),
+            throws=several(options.get("throws", ())),
+            retry_when=options.get("retry_when"),
+            not_visible_for=self.not_visible_for,
+            replica_lag=self.replica_lag,
+        )
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Record a failed attempt; store the next hop, or the dead."""
+        match outcome.kind:
+            case "retry":
+                record(conn, job, outcome, "retried")
+                put_back(conn, job, outcome, attempt=job.attempt + 1, reason="retry")
+            case "snooze" | "refund":
+                put_back(conn, job, outcome, attempt=job.attempt, reason=outcome.kind)
+            case "stranger":
+                since = job.message.options.get("stranger_since", int(time.time() * 1000))
+                put_back(
+                    conn, job, outcome, attempt=job.attempt, reason="stranger", stranger_since=since
+                )
+            case "dead":
+                record(conn, job, outcome, "dead")
+                bury(conn, job, outcome)
+
+
+def run_of(job: Job) -> Run:
+    """Collect the facts of a run that a verdict needs."""
+    sent = timedelta(milliseconds=job.message.message_timestamp)
+    now = timedelta(seconds=time.time())
+    options = job.message.options
+    # What has come further than the run before did not fail at the same again.
+    begins = job.advanced or (job.attempt == 1 and "failures" not in options)
+    return Run(
+        attempt=job.attempt,
+        hop=job.hop,
+        transactional=job.transactional,
+        age=now - sent,
+        failures={} if begins else options.get("failures"),
+        failing_since={} if job.advanced else options.get("failing_since", {}),
+        now_ms=now // MILLISECOND,
+        missing_since_ms=options.get("missing_since"),
+    )
+
+
+def put_back(
+    conn: Connection, job: Job, outcome: Outcome, *, attempt: int, reason: Reason, **options: int
+) -> None:
+    """Store the next hop. The body grows by no error; those are rows of `jobs.attempts`."""
+    hop = job.hop + 1
+    message = job.message.copy(
+        queue_name=outcome.queue or job.message.queue_name,
+        options={**outcome.options, "attempt": attempt, "hop": hop, **options},
+    )
+    row = schedule.Row(
+        message_id=job.message_id,
+        hop=hop,
+        queue=message.queue_name,
+        actor=message.actor_name,
+        body=orjson.dumps(message).decode(),  # whatever encoder an application has set
+        reason=reason,
+    )
+    schedule.insert(conn, row, delay=outcome.delay)
+
+
+def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
+    """Keep the job, as it came, with why it died."""
+    dead.bury(
+        conn,
+        message_id=job.message_id,
+        hop=job.hop,
+        attempt=job.attempt,
+        queue=job.message.queue_name,
+        actor=job.message.actor_name,
+        body=orjson.dumps(job.message),
+        reason=job.shown(outcome.reason),
+        error=outcome.error,
+    )
+
+
+def retry_queues(actor: dramatiq.Actor[..., object]) -> set[str]:
+    """Return the queues that an actor's retries go to, besides its own."""
+    rules = several(actor.options.get("retry_on", ()))
+    return {rule.group.queue for rule in rules if rule.group.queue is not None}
+
+
+def several(value: T | tuple[T, ...] | list[T]) -> tuple[T, ...]:
+    """Let an option be one thing or several."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)

@@ -1,0 +1,1 @@
+"""The process around a job: time limits, connections, parents."""

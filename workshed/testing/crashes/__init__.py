@@ -1,0 +1,1 @@
+"""Crashes of workers, in tests."""

@@ -1,0 +1,168 @@
+"""A job is delivered twice, and after each crash, and must leave what one run leaves."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+
+from workshed.db import Connection
+from workshed.jobs import windows
+from workshed.testing import enqueued
+from workshed.testing.database import catalog, maildir
+from workshed.testing.database.checkpoint import Start
+from workshed.testing.database.clock import Clock
+from workshed.testing.database.connections import Connections
+from workshed.testing.database.failpoints import Failpoints
+from workshed.testing.database.snapshot import Content, Contents, Row, differences
+from workshed.testing.errors import DiedError, EndlessError
+from workshed.testing.fake_broker import Fake, Killed, Run
+from workshed.transport.publishing.outgoing import Message
+
+LONGEST = 1_000
+"""Jobs that may run until all is done."""
+GONE_MS = 10_000
+HINT = (
+    "A value that differs by itself, such as a random token, is left out by "
+    "`ignore=[…]`: a column, or a table."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endured:
+    """What a job has been through without harm."""
+
+    failpoints: Sequence[str]
+    """Where its process ended, once each."""
+    repeated_mails: int
+    """Mails that were sent again under their Message-ID, in all of these runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a run has left behind."""
+
+    contents: Sequence[Content]
+    repeated_mails: int
+
+
+class Trial:
+    """Runs a job again and again from the same start."""
+
+    def __init__(
+        self,
+        broker: Fake,
+        conn: Connection,
+        clock: Clock,
+        connections: Connections,
+        folder: Path,
+        run_next: Callable[[], Run | None],
+    ) -> None:
+        """`conn` is the kit's own; `connections` those of the job; `folder` where its files go."""
+        self._broker = broker
+        self._conn = conn
+        self._clock = clock
+        self._connections = connections
+        self._folder = folder
+        self._run_next = run_next
+
+    def of(self, message: Message, ignore: Sequence[str]) -> Endured:
+        """Raise `AssertionError` where it does not leave what one run leaves.
+
+        An error of its first, undisturbed run is raised as it is.
+        """
+        tables = catalog.tables(self._conn)
+        contents = Contents(self._conn, tables, ignore)
+        repeated, before = 0, self._repeated_mails()
+        with Start(self._conn, tables, self._clock, self._folder) as start:
+            points = Failpoints()
+            runs = self._delivered(message, points)
+            if died := _first_death(runs):
+                raise died.outcome.error or DiedError(f"{died.title}: {died.outcome.reason}")
+            wanted = self._left(contents, runs)
+            for how, number in _ways(points.passed):
+                start.restore()
+                runs = self._delivered(message, Failpoints(number), again=True)
+                if died := _first_death(runs):
+                    reason = f"{died.title} died: {died.outcome.reason}"
+                    raise AssertionError(_failure(message, how, reason)) from died.outcome.error
+                found = self._left(contents, runs)
+                repeated += found.repeated_mails - before
+                if wrong := differences(wanted.contents, found.contents):
+                    reason = "it does not leave what one run leaves"
+                    raise AssertionError(_failure(message, how, reason, "", *wrong, "", HINT))
+        return Endured(tuple(points.passed), repeated)
+
+    def _delivered(self, message: Message, points: Failpoints, *, again: bool = False) -> list[Run]:
+        """Deliver it, and once more if wanted; return these runs, and those that followed."""
+        runs: list[Run] = []
+        self._connections.points = points
+        try:
+            runs.append(self._broker.deliver(message, points.watching(), again=False))
+        except Killed:
+            self._lose_connections()
+        finally:
+            self._connections.points = None
+        if runs:
+            self._to_the_end(message, runs)
+        if again:
+            runs.append(self._broker.deliver(message, nullcontext(), again=True))
+            self._to_the_end(message, runs)
+        return runs
+
+    def _to_the_end(self, message: Message, runs: list[Run]) -> None:
+        """Run what is due; where the job itself waits, for a retry or a claim, until its time."""
+        while True:
+            while run := self._run_next():
+                runs.append(run)
+                if len(runs) > LONGEST:
+                    raise EndlessError(f"{LONGEST} jobs have run, and {message} has not ended")
+            waiting = [
+                j for j in enqueued.waiting(self._conn) if j.message_id == message.message_id
+            ]
+            if not waiting:
+                return
+            self._clock.advance(waiting[0].due_at - windows.clock(self._conn))
+
+    def _lose_connections(self) -> None:
+        """Wait until PostgreSQL has rolled back what the process that ended has left."""
+        for pid in self._connections.lose():
+            self._conn.execute("SELECT pg_terminate_backend(%s, %s)", (pid, GONE_MS))
+
+    def _repeated_mails(self) -> int:
+        sent = maildir.read(self._folder / maildir.NAME)
+        return len(sent) - len(_distinct(sent))
+
+    def _left(self, contents: Contents, runs: Iterable[Run]) -> Left:
+        sent = maildir.read(self._folder / maildir.NAME)
+        distinct = _distinct(sent)
+        ids = {job.message_id for job in enqueued.waiting(self._conn)}
+        ids |= {run.message.message_id for run in runs}
+        found = [*contents.read(ids), _of_mails(distinct)]
+        return Left(found, len(sent) - len(distinct))
+
+
+def _ways(points: Iterable[str]) -> list[tuple[str, int]]:
+    """Say what happens to the job, and at which of its places it crashes first; 0: at none."""
+    crashes = [f"crashed {point} and delivered again" for point in points]
+    return [(how, number) for number, how in enumerate(["delivered a second time", *crashes])]
+
+
+def _first_death(runs: Iterable[Run]) -> Run | None:
+    return next((run for run in runs if run.outcome.kind == "dead"), None)
+
+
+def _failure(message: Message, how: str, reason: str, *lines: str) -> str:
+    return "\n".join([f"{message} is not idempotent: {how}, {reason}", *lines])
+
+
+def _distinct(sent: Sequence[EmailMessage]) -> list[EmailMessage]:
+    """Return mails without those that were sent again under the same Message-ID."""
+    return list({mail["Message-ID"] or f"mail {n}": mail for n, mail in enumerate(sent)}.values())
+
+
+def _of_mails(found: Iterable[EmailMessage]) -> Content:
+    """Count mails by what their reader sees first."""
+    counted: Counter[Row] = Counter((str(mail["To"]), str(mail["Subject"])) for mail in found)
+    return Content("mails", ("to", "subject"), counted)

@@ -1,0 +1,67 @@
+"""PostgreSQL's clock and Python's, moved together."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from workshed.db import Connection
+from workshed.jobs import windows
+from workshed.testing.errors import KitError
+
+try:
+    import time_machine
+except ModuleNotFoundError:  # the extra `test`
+    time_machine = None  # type: ignore[assignment]
+
+
+class Clock:
+    """The time of one test. Both clocks are right until they are moved, and after the test."""
+
+    def __init__(self, conn: Connection) -> None:
+        """`conn` leads to a database whose clock can be shifted."""
+        self._conn = conn
+        self._travel: Any = None
+        self._place: Any = None
+
+    def advance(self, span: timedelta) -> None:
+        """Move both clocks on; they go on ticking, unless they were stopped."""
+        if span < timedelta():
+            raise ValueError(f"time does not run backwards: {span}")
+        if self._travel is None:
+            self._go(datetime.now(UTC), tick=True)
+        self._place.shift(span)
+        query = "UPDATE jobs.clock SET shift = shift + %(span)s, stopped_at = stopped_at + %(span)s"
+        self._conn.execute(query, {"span": span})
+
+    def stop(self) -> datetime:
+        """Stop both clocks at the next whole second; return it.
+
+        The next one, so that what was due is still due.
+        """
+        instant = math.ceil(windows.clock(self._conn).timestamp())
+        stopped = datetime.fromtimestamp(instant, UTC)
+        self.stop_at(stopped)
+        return stopped
+
+    def stop_at(self, instant: datetime) -> None:
+        """Stop both clocks at a time, which may be past."""
+        self._go(instant, tick=False)
+        self._conn.execute("UPDATE jobs.clock SET stopped_at = %s", (instant,))
+
+    def reset(self) -> None:
+        """Set both clocks right."""
+        if self._travel is not None:
+            self._travel.stop()
+            self._travel = self._place = None
+            self._conn.execute("UPDATE jobs.clock SET shift = '0', stopped_at = NULL")
+
+    def _go(self, to: datetime, *, tick: bool) -> None:
+        if time_machine is None:
+            raise KitError(
+                "Python's clock is moved by time-machine, which is not installed: "
+                "pip install 'workshed[test]'"
+            )
+        if self._travel is not None:
+            self._travel.stop()
+        self._travel = time_machine.travel(to, tick=tick)
+        self._place = self._travel.start()

@@ -1,0 +1,173 @@
+"""The database of a test run: made by the kit, changed by the kit alone, gone afterwards."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import count
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from workshed import db
+from workshed.db import Connection
+from workshed.migrate import STREAMS, migrate
+from workshed.testing.errors import ScratchError
+
+MARK = "Made by Workshed's test kit, which drops it"
+LONGEST_BASE = 40
+
+# The one clock moves, and rows that are due at the same time keep the order in which they were
+# sent. This database is marked as one for tests; no other ever has these.
+SHIFTABLE = """
+    CREATE TABLE jobs.clock (shift interval NOT NULL, stopped_at timestamptz);
+    INSERT INTO jobs.clock VALUES ('0');
+    CREATE OR REPLACE FUNCTION jobs.now() RETURNS timestamptz
+        LANGUAGE sql STABLE PARALLEL SAFE
+        RETURN (SELECT COALESCE(stopped_at, statement_timestamp() + shift) FROM jobs.clock);
+    CREATE OR REPLACE FUNCTION jobs.moment() RETURNS timestamptz
+        LANGUAGE sql VOLATILE PARALLEL SAFE
+        RETURN (SELECT COALESCE(stopped_at, clock_timestamp() + shift) FROM jobs.clock);
+    ALTER TABLE jobs.schedule ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;
+"""
+
+# What is on its way in mode `real`, and where in an actor a worker is to die: at its end, or there.
+TRAVELS = """
+    CREATE TABLE jobs.travels (
+        message_id text NOT NULL,
+        hop        integer NOT NULL,
+        ended      boolean NOT NULL,
+        PRIMARY KEY (message_id, hop)
+    );
+    CREATE TABLE jobs.crashes (actor text PRIMARY KEY, place text);
+    CREATE FUNCTION jobs.note_travel() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO jobs.travels VALUES (NEW.message_id, NEW.hop, false) ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER schedule_travels AFTER UPDATE ON jobs.schedule
+        FOR EACH ROW WHEN (NEW.taken_by IS NOT NULL) EXECUTE FUNCTION jobs.note_travel();
+"""
+
+
+@contextmanager
+def scratch_database(server: str, worker: str) -> Generator[str]:
+    """Make a migrated database beside the one that `server` names; yield its URL.
+
+    `…_test_<worker>`, or `…_test_<worker>_2` where another run uses that. What a killed run left
+    behind is made anew.
+    """
+    with _connect(server) as keeper:
+        name = _claim(keeper, f"{_name_of(server)[:LONGEST_BASE]}_test_{worker}")
+        _drop(keeper, name)
+        _create(keeper, name, server)
+        try:
+            url = _sibling(server, name)
+            with db.Connection.connect(url, autocommit=True) as conn:
+                migrate(conn, STREAMS)
+                conn.execute(SHIFTABLE)
+                conn.execute(TRAVELS)
+            yield url
+        finally:
+            _drop(keeper, name)
+
+
+def fillable(conn: Connection) -> list[sql.Identifier]:
+    """Return the tables that hold nothing yet: tests fill them, and the kit empties them."""
+    query = """
+        SELECT n.nspname, c.relname
+          FROM pg_class AS c
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+           AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+           AND c.oid IS DISTINCT FROM to_regclass('jobs.audit')  -- of which nothing is deleted
+    """
+    tables = [sql.Identifier(*names) for names in conn.execute(query)]
+    holds = sql.SQL("SELECT EXISTS (SELECT FROM {})")
+    return [t for t in tables if conn.execute(holds.format(t)).fetchone() == (False,)]
+
+
+def existing(conn: Connection, tables: list[sql.Identifier]) -> list[sql.Identifier]:
+    """Return those that are still there."""
+    query = "SELECT to_regclass(%s) IS NOT NULL"
+    return [t for t in tables if conn.execute(query, (t.as_string(conn),)).fetchone() == (True,)]
+
+
+def emptying(tables: list[sql.Identifier]) -> sql.Composed:
+    """Return one statement that empties tables in any order: keys are checked at its end."""
+    deletions = [
+        sql.SQL("{} AS (DELETE FROM {})").format(sql.Identifier(f"t{n}"), table)
+        for n, table in enumerate(tables)
+    ]
+    return sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(deletions))
+
+
+def end_transactions(conn: Connection) -> None:
+    """End all other connections that have a transaction open in this database."""
+    query = """
+        SELECT pg_terminate_backend(pid, 1000)
+          FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+    """
+    conn.execute(query)
+
+
+def _connect(url: str) -> Connection:
+    try:
+        return db.Connection.connect(url, autocommit=True, **db.OPTIONS)
+    except psycopg.OperationalError as err:
+        raise ScratchError(
+            f"PostgreSQL does not answer at {db.address(url)} (WORKSHED_DATABASE_URL): "
+            f"{str(err).strip()}. Start it, or unset the variable for a private one"
+        ) from None
+
+
+def _claim(keeper: Connection, wanted: str) -> str:
+    """Find a name that no other run uses now; it is held as long as `keeper` is open."""
+    for number in count(1):
+        name = wanted if number == 1 else f"{wanted}_{number}"
+        query = "SELECT pg_try_advisory_lock(hashtext('workshed test kit'), hashtext(%s))"
+        if keeper.execute(query, (name,)).fetchone() == (True,):
+            break
+    return name
+
+
+def _drop(keeper: Connection, name: str) -> None:
+    """Drop a database of the kit; raises `ScratchError` for one that is somebody else's."""
+    query = """
+        SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s
+    """
+    found = keeper.execute(query, (name,)).fetchone()
+    if found is None:
+        return
+    if found[0] != MARK:
+        raise ScratchError(
+            f"a database {name!r} is there, and the test kit has not made it: "
+            "it works in a database of that name, so rename or drop yours"
+        )
+    keeper.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _create(keeper: Connection, name: str, server: str) -> None:
+    names = sql.Identifier(name)
+    try:
+        keeper.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(names))
+    except psycopg.errors.InsufficientPrivilege:
+        role = keeper.info.user
+        raise ScratchError(
+            f"role {role!r} may not make a database at {db.address(server)}: the test kit works "
+            f"in {name!r} and never touches {_name_of(server)!r}. ALTER ROLE {role} CREATEDB, or "
+            "unset WORKSHED_DATABASE_URL for a private PostgreSQL"
+        ) from None
+    keeper.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(names, sql.Literal(MARK)))
+    # It is thrown away, so nothing has to be on disk.
+    keeper.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(names))
+
+
+def _name_of(url: str) -> str:
+    parts = conninfo_to_dict(url)
+    return str(parts.get("dbname") or parts.get("user") or "workshed")
+
+
+def _sibling(url: str, database: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))

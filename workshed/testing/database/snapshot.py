@@ -1,0 +1,199 @@
+"""What jobs have left behind, so that two runs can be compared."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from workshed.db import Connection
+from workshed.testing import enqueued as rows
+from workshed.testing import text
+from workshed.testing.database.catalog import Column, Place, Table
+
+SHOWN = 5
+"""Rows that are shown of each table."""
+
+Row = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The rows of one table; of values only what is the same in each run."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Counter[Row]
+
+
+class Contents:
+    """Reads all tables but Workshed's own, and the jobs that wait.
+
+    A time counts only as set or not, and the id of a job only as such. A number that PostgreSQL has
+    given since the start counts by its order among those of its column, also where a foreign key
+    refers to it.
+    """
+
+    def __init__(self, conn: Connection, tables: Iterable[Table], ignore: Sequence[str]) -> None:
+        """`ignore`: columns or tables that are left out. Raises `ValueError` for an unknown one."""
+        self._conn = conn
+        all_ = [table for table in tables if table.schema != "jobs"]
+        known = {name for table in all_ for c in table.columns for name in names_of(c)}
+        known |= {name for table in all_ for name in (table.name, table.title)}
+        if unknown := sorted(set(ignore) - known - {"jobs.schedule"}):
+            raise ValueError(f"ignore names neither a column nor a table: {', '.join(unknown)}")
+        self._ignore = set(ignore)
+        self._tables = [t for t in all_ if self._ignore.isdisjoint((t.name, t.title))]
+        self._references = {c.place: c.target for t in all_ for c in t.columns if c.target}
+        self._reading = _reading(self._tables)
+        self._known = {place: set(given) for place, given in self._numbers(self._read()).items()}
+
+    def read(self, message_ids: Iterable[str]) -> list[Content]:
+        """Read all of it; `message_ids` are those of the jobs there were."""
+        found = self._read()
+        ids = dict.fromkeys(message_ids, "id of a job")
+        names = {
+            place: _in_order(number for number in given if number not in self._known[place])
+            for place, given in self._numbers(found).items()
+        }
+        contents = [
+            self._content(table, rows, names, ids)
+            for table, rows in zip(self._tables, found, strict=True)
+        ]
+        if "jobs.schedule" not in self._ignore:
+            contents.append(waiting(self._conn))
+        return contents
+
+    def _read(self) -> list[list[Row]]:
+        found: list[list[Row]] = [[] for _ in self._tables]
+        if self._tables:
+            for number, row in self._conn.execute(self._reading):
+                found[number].append(tuple(row))
+        return found
+
+    def _numbers(self, found: Iterable[list[Row]]) -> dict[Place, list[str]]:
+        """Return the numbers that PostgreSQL gave, by column, in order."""
+        return {
+            column.place: sorted(filter(None, (row[n] for row in rows)), key=int)
+            for table, rows in zip(self._tables, found, strict=True)
+            for n, column in enumerate(table.columns)
+            if column.is_number
+        }
+
+    def _content(
+        self,
+        table: Table,
+        found: Iterable[Row],
+        names: Mapping[Place, Mapping[str, str]],
+        ids: Mapping[str, str],
+    ) -> Content:
+        columns = [
+            (n, column.name, names.get(self._root(column.place), ids))
+            for n, column in enumerate(table.columns)
+            if self._ignore.isdisjoint(names_of(column))
+        ]
+        counted = Counter(
+            tuple(given.get(row[n] or "", row[n]) for n, _, given in columns) for row in found
+        )
+        return Content(table.title, [name for _, name, _ in columns], counted)
+
+    def _root(self, place: Place) -> Place:
+        """Follow foreign keys to the column that the value comes from."""
+        seen = {place}
+        while (target := self._references.get(place)) and target not in seen:
+            place = target
+            seen.add(place)
+        return place
+
+
+def _in_order(numbers: Iterable[str]) -> dict[str, str]:
+    """Name what differs from run to run by its place."""
+    return {number: f"new {n}" for n, number in enumerate(numbers, 1)}
+
+
+def _reading(tables: Iterable[Table]) -> sql.Composed:
+    """Read all tables at once, as text: that is exact, and can be compared whatever the type."""
+    as_text = sql.SQL("{}::text")
+    as_time = sql.SQL("CASE WHEN {} IS NOT NULL THEN 'set' END")
+    selects = []
+    for number, table in enumerate(tables):
+        values = [
+            (as_time if column.is_time else as_text).format(sql.Identifier(column.name))
+            for column in table.columns
+        ]
+        select = sql.SQL("SELECT {}, ARRAY[{}] FROM {}")
+        selects.append(select.format(number, sql.SQL(", ").join(values), table.identifier))
+    return sql.SQL(" UNION ALL ").join(selects)
+
+
+def names_of(column: Column) -> set[str]:
+    """Return the ways to name a column: alone, or after its table."""
+    table = f"{column.table}.{column.name}"
+    return {column.name, table, f"{column.schema}.{table}"}
+
+
+def waiting(conn: Connection) -> Content:
+    """Return the jobs that wait, without their ids and times."""
+    found: Counter[Row] = Counter((text.sent(job), job.queue) for job in rows.waiting(conn))
+    return Content("jobs that wait", ("job", "queue"), found)
+
+
+def differences(wanted: Sequence[Content], found: Sequence[Content]) -> list[str]:
+    """Say what is not as wanted, table by table."""
+    lines: list[str] = []
+    for before, after in zip(wanted, found, strict=True):
+        if before.rows != after.rows:
+            lines += ["", *_difference(before, after)]
+    return lines[1:]
+
+
+def _difference(before: Content, after: Content) -> list[str]:
+    missing = list((before.rows - after.rows).elements())
+    extra = list((after.rows - before.rows).elements())
+    lines = [_summary(before, after)]
+    changed = _pairs(missing, extra)
+    for old, new in changed[:SHOWN]:
+        lines.append(f"  {_change(before.columns, old, new)}")
+    lines += [f"  too many  {_shown(before.columns, row)}" for row in extra[:SHOWN]]
+    lines += [f"  missing   {_shown(before.columns, row)}" for row in missing[:SHOWN]]
+    unseen = sum(max(len(kind) - SHOWN, 0) for kind in (changed, extra, missing))
+    return [*lines, f"  … and {unseen} more"] if unseen else lines
+
+
+def _summary(before: Content, after: Content) -> str:
+    number, wanted = after.rows.total(), before.rows.total()
+    if number == wanted:
+        return f"{after.title}: other values"
+    return f"{after.title}: {number} {'row' if number == 1 else 'rows'}, not {wanted}"
+
+
+def _pairs(missing: list[Row], extra: list[Row]) -> list[tuple[Row, Row]]:
+    """Take out of both lists the rows that are the same one, changed: most of it is equal."""
+    pairs = []
+    for old in list(missing):
+        new = max(extra, key=lambda row: _alike(old, row), default=None)
+        if new is not None and _alike(old, new) * 2 >= len(old):
+            missing.remove(old)
+            extra.remove(new)
+            pairs.append((old, new))
+    return pairs
+
+
+def _alike(one: Row, other: Row) -> int:
+    return sum(a == b for a, b in zip(one, other, strict=True))
+
+
+def _shown(columns: Sequence[str], row: Row) -> str:
+    return "  ".join(f"{name}={_value(v)}" for name, v in zip(columns, row, strict=True))
+
+
+def _change(columns: Sequence[str], old: Row, new: Row) -> str:
+    values = list(zip(columns, old, new, strict=True))
+    same = next((f"{name}={_value(a)}  " for name, a, b in values if a == b), "")
+    return same + ", ".join(
+        f"{name} is {_value(b)}, not {_value(a)}" for name, a, b in values if a != b
+    )
+
+
+def _value(value: str | None) -> str:
+    return "NULL" if value is None else value

@@ -1,0 +1,86 @@
+"""The schedule as the kit reads it: all that waits, in the order in which it will run."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dramatiq
+
+from workshed.db import Connection
+from workshed.transport.messages.envelope import decode
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """A job that waits to run."""
+
+    message: dramatiq.Message[Any]
+    due_at: datetime
+    sent_at: datetime
+    is_due: bool
+
+    @property
+    def message_id(self) -> str:
+        """The id that `send` returned."""
+        return self.message.message_id
+
+    @property
+    def actor(self) -> str:
+        """Name of the actor that will run it."""
+        return self.message.actor_name
+
+    @property
+    def queue(self) -> str:
+        """Name of its queue."""
+        return self.message.queue_name
+
+    @property
+    def priority(self) -> int | None:
+        """RabbitMQ's priority (`broker_priority`), if it was sent with one."""
+        return self.message.options.get("broker_priority")
+
+    @property
+    def delay(self) -> timedelta:
+        """How long it was to wait, from when it was sent or put back."""
+        return self.due_at - self.sent_at
+
+
+def waiting(conn: Connection) -> list[Enqueued]:
+    """Return what waits, as it will run."""
+    query = """
+        SELECT body, queue, due_at, created_at, due_at <= jobs.now()
+          FROM jobs.schedule
+         ORDER BY due_at, number
+    """
+    return [
+        Enqueued(decode(body.encode(), queue), due_at, created_at, is_due)
+        for body, queue, due_at, created_at, is_due in conn.execute(query)
+    ]
+
+
+def take(
+    conn: Connection, message_id: str | None = None, *, excluding: Collection[str] = ()
+) -> dramatiq.Message[Any] | None:
+    """Take the next job that is due and not excluded by its id, or a certain one, due or not."""
+    query = """
+        DELETE FROM jobs.schedule
+         WHERE number = (
+               SELECT number
+                 FROM jobs.schedule
+                WHERE CASE WHEN %(id)s::text IS NULL
+                           THEN due_at <= jobs.now() AND message_id <> ALL (%(excluding)s)
+                           ELSE message_id = %(id)s END
+                ORDER BY due_at, number
+                LIMIT 1)
+        RETURNING body, queue
+    """
+    values = {"id": message_id, "excluding": list(excluding)}
+    found = conn.execute(query, values).fetchone()
+    return None if found is None else decode(found[0].encode(), found[1])
+
+
+def of_plain_send(message: dramatiq.Message[Any]) -> Enqueued:
+    """Return a message that was sent without a delay, and recorded."""
+    at = datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
+    return Enqueued(message, due_at=at, sent_at=at, is_due=True)

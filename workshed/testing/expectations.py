@@ -1,0 +1,37 @@
+"""What a test expects to become of the jobs that it runs."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from workshed.testing import text
+from workshed.testing.fake_broker import Run
+
+JITTER = 0.25
+LEAST = timedelta(seconds=1)
+
+
+def retried(runs: Sequence[Run], after: timedelta | None, within: timedelta | None) -> None:
+    """Fail unless one of the jobs is to be tried again, after about that long."""
+    waits = [run.outcome.delay for run in runs if run.outcome.kind == "retry"]
+    if after is None:
+        found, wanted = bool(waits), "no job is to be tried again"
+    else:
+        margin = max(after * JITTER, LEAST) if within is None else within
+        found = any(abs(wait - after) <= margin for wait in waits)
+        span = f"{text.span(after)} (within {text.span(margin)})"
+        wanted = f"no job is to be tried again after {span}"
+    if not found:
+        raise AssertionError(_what_happened(wanted, runs))
+
+
+def discarded(runs: Sequence[Run], reason: str) -> None:
+    """Fail unless one of the jobs was discarded, with `reason` in its reason."""
+    reasons = [run.outcome.reason for run in runs if run.outcome.kind == "discarded"]
+    if not any(reason in found for found in reasons):
+        wanted = f"no job was discarded: {reason!r}" if reason else "no job was discarded"
+        raise AssertionError(_what_happened(wanted, runs))
+
+
+def _what_happened(wanted: str, runs: Sequence[Run]) -> str:
+    lines = text.listing("ran meanwhile", [text.of_run(run) for run in runs])
+    return "\n".join([wanted, "", *lines])

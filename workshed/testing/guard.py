@@ -1,0 +1,266 @@
+"""Keep a test from reading or writing any other PostgreSQL database than its own.
+
+An engine, pool or connection that the application made before the test leads to the database of its
+settings. What a test writes there stays, and a job sent on it would run in production. So while a
+test has `jobs`, the drivers refuse a statement on a connection to any other database.
+"""
+
+import fnmatch
+import functools
+import gc
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from workshed.testing.errors import OtherDatabaseError
+
+LOCAL = {"", "localhost", "127.0.0.1", "::1"}
+DEFAULT_PORT = 5432
+
+Query = Callable[..., Any]
+
+
+class Place(NamedTuple):
+    """Where a database is."""
+
+    name: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write it the way errors show it."""
+        return f'"{self.name}" at {self.host or "a local socket"}:{self.port}'
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Return what two names of one server have in common."""
+        is_local = self.host in LOCAL or self.host.startswith("/")
+        return self.name, "" if is_local else self.host, self.port
+
+
+def place_of(url: str) -> Place:
+    """Read where a URL leads."""
+    parts = conninfo_to_dict(url)
+    name = parts.get("dbname") or parts.get("user") or ""
+    return Place(str(name), str(parts.get("host") or ""), int(parts.get("port") or DEFAULT_PORT))
+
+
+@dataclass
+class Guard:
+    """The databases that statements may reach now."""
+
+    own: Place | None = None
+    """That of the test; None outside of tests, where nothing is refused."""
+    others: Sequence[str] = ()
+    """Names, or patterns such as `analytics_*`, of further databases that the tests may use."""
+
+    def check(self, place: Callable[[], Place]) -> None:
+        """Raise `OtherDatabaseError` for a connection that leads elsewhere."""
+        if self.own is None:
+            return
+        found = place()
+        if found.key != self.own.key and not self._is_let_through(found.name):
+            raise OtherDatabaseError(str(found), str(self.own))
+
+    def _is_let_through(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.others)
+
+
+guard = Guard()
+
+
+@contextmanager
+def guarded(url: str, others: Sequence[str] = ()) -> Generator[None]:
+    """Refuse statements on connections to other databases than that of `url` inside the block."""
+    install()
+    before = guard.own, guard.others
+    guard.own, guard.others = place_of(url), others
+    try:
+        yield
+    finally:
+        guard.own, guard.others = before
+
+
+@functools.cache
+def install() -> None:
+    """Have the drivers ask the guard before each statement, also those imported later."""
+    _watch_psycopg()
+    for name, watch in LATER.items():
+        if name in sys.modules:
+            watch(sys.modules[name])
+    sys.meta_path.insert(0, Importing())
+
+
+def _watch(cls: type, names: Sequence[str], place: Callable[[Any], Place]) -> None:
+    """Let methods of a class ask the guard first, about the connection that `place` looks at."""
+    for name in names:
+        method = getattr(cls, name)
+
+        @functools.wraps(method)
+        def asking(self: Any, *args: Any, _method: Query = method, **kwargs: Any) -> Any:
+            guard.check(lambda: place(self))
+            return _method(self, *args, **kwargs)
+
+        setattr(cls, name, asking)
+
+
+def _watch_psycopg() -> None:
+    ways = ("execute", "executemany", "stream", "copy")
+    _watch(psycopg.Cursor, ways, _of_psycopg)
+    _watch(psycopg.AsyncCursor, ways, _of_psycopg)
+    _watch(psycopg.ServerCursor, ("execute",), _of_psycopg)
+    _watch(psycopg.AsyncServerCursor, ("execute",), _of_psycopg)
+
+
+def _of_psycopg(cursor: Any) -> Place:
+    info = cursor.connection.info
+    return Place(info.dbname, info.host, info.port)
+
+
+HEAP_TYPE = 1 << 9
+"""The flag of a class that Python code has made, and whose methods can be replaced."""
+WAYS_OF_PSYCOPG2 = ("execute", "executemany", "callproc", "copy_expert", "copy_from", "copy_to")
+
+
+class Psycopg2:
+    """Lets each cursor ask, of whichever class, also those of connections that are open already.
+
+    The classes of psycopg2 are in C, whose methods cannot be replaced.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        extensions: Any = importlib.import_module("psycopg2.extensions")
+        importlib.import_module("psycopg2.extras")  # the cursors that most use
+        self._cursor: type = extensions.cursor
+        self._connection: type = extensions.connection
+        self._watched: dict[type, type] = {}
+        asking = self.asking
+
+        class Connection(extensions.connection):  # type: ignore[misc]  # not known here
+            """A connection whose cursors ask, also those whose class is named."""
+
+            def cursor(
+                self, name: str | None = None, cursor_factory: Any = None, *args: Any, **kwargs: Any
+            ) -> Any:
+                factory = asking(cursor_factory or self.cursor_factory)
+                return super().cursor(name, factory, *args, **kwargs)
+
+        self._asking_connection: type = Connection
+
+    def asking(self, factory: Any) -> Any:
+        """Return a class of cursors that asks: this one, or a subclass of one in C."""
+        cls = factory or self._cursor
+        if not isinstance(cls, type):
+            return cls
+        if cls not in self._watched:
+            is_in_c = not cls.__flags__ & HEAP_TYPE
+            self._watched[cls] = type(cls.__name__, (cls,), {}) if is_in_c else cls
+            _watch(self._watched[cls], WAYS_OF_PSYCOPG2, lambda one: _of_psycopg2(one.connection))
+        return self._watched[cls]
+
+    def connecting(self, connect: Query) -> Query:
+        """Return a function that does as `connect`, with connections whose cursors ask."""
+
+        @functools.wraps(connect)
+        def connect_asking(*args: Any, **kwargs: Any) -> Any:
+            factory = kwargs.get("connection_factory") or self._connection
+            if factory is self._connection:
+                kwargs["connection_factory"] = self._asking_connection
+            elif isinstance(factory, type):  # its own `cursor` chooses a class, and calls ours
+                bases = (factory, self._asking_connection)
+                kwargs["connection_factory"] = type(factory.__name__, bases, {})
+            conn = connect(*args, **kwargs)
+            if not isinstance(conn, self._asking_connection):  # made by a function
+                self.watch_open(conn)
+            return conn
+
+        return connect_asking
+
+    def watch_all_open(self) -> None:
+        """Watch the connections that are open, and each class they may be asked for by name."""
+        for one in gc.get_objects():
+            if issubclass(type(one), self._connection):
+                self.watch_open(one)
+        for cls in _subclasses(self._cursor):
+            self.asking(cls)
+
+    def watch_open(self, conn: Any) -> None:
+        """Watch a connection of another class than ours."""
+        conn.cursor_factory = self.asking(conn.cursor_factory)
+
+
+def _watch_psycopg2(module: ModuleType) -> None:
+    psycopg2 = Psycopg2()
+    connect = module._connect  # noqa: SLF001 -- what every `connect` calls, however it was imported
+    module._connect = psycopg2.connecting(connect)  # type: ignore[attr-defined]  # noqa: SLF001
+    psycopg2.watch_all_open()
+
+
+def _subclasses(cls: type) -> Generator[type]:
+    subclasses: list[type] = cls.__subclasses__()
+    for subclass in subclasses:
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _of_psycopg2(conn: Any) -> Place:
+    return Place(conn.info.dbname, conn.info.host or "", conn.info.port)
+
+
+def _watch_asyncpg(_: ModuleType) -> None:
+    connection: Any = importlib.import_module("asyncpg.connection").Connection
+    statement: Any = importlib.import_module("asyncpg.prepared_stmt").PreparedStatement
+    reading = ("fetch", "fetchval", "fetchrow", "fetchmany", "executemany", "cursor")
+    copying = ("copy_from_table", "copy_from_query", "copy_to_table", "copy_records_to_table")
+    _watch(connection, ("execute", "prepare", *reading, *copying), _of_asyncpg)
+    _watch(statement, ("explain", *reading), lambda one: _of_asyncpg(one._connection))  # noqa: SLF001
+
+
+def _of_asyncpg(conn: Any) -> Place:
+    # It names neither in public.
+    address, database = conn._addr, conn._params.database  # noqa: SLF001
+    host, port = address if isinstance(address, tuple) else _of_socket(address)
+    return Place(database, host, port)
+
+
+def _of_socket(path: str) -> tuple[str, int]:
+    folder, _, port = path.rpartition("/.s.PGSQL.")
+    return folder, int(port)
+
+
+LATER: dict[str, Callable[[ModuleType], None]] = {
+    "psycopg2": _watch_psycopg2,
+    "asyncpg": _watch_asyncpg,
+}
+"""Drivers that nobody has to have, and what makes them ask."""
+
+
+class Importing(importlib.abc.MetaPathFinder):
+    """Makes a driver ask that is imported while, or after, the first test runs."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find one of those as Python does, and have its loader do the rest."""
+        if fullname not in LATER:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_watch(module: ModuleType) -> None:
+                load(module)
+                LATER[fullname](module)
+
+            spec.loader.exec_module = load_and_watch  # type: ignore[method-assign]
+        return spec

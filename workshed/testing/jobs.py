@@ -1,0 +1,221 @@
+"""The fixture `jobs`: what a test says to the kit."""
+
+import functools
+from collections import defaultdict, deque
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, overload
+
+import dramatiq
+
+from workshed.db import Connection
+from workshed.jobs.batch_rows import Progress
+from workshed.testing import enqueued, expectations, text
+from workshed.testing.crashes.idempotence import Endured, Trial
+from workshed.testing.database.clock import Clock
+from workshed.testing.database.connections import Connections
+from workshed.testing.errors import DiedError, EndlessError, KitError
+from workshed.testing.fake_broker import Error, Fake, Run
+from workshed.testing.stored import Stored
+from workshed.testing.wanted import Actor, named
+from workshed.transport.batch import Batch
+from workshed.transport.publishing.outgoing import Message
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST_DRAIN = 1_000
+FAILED = ("retry", "dead")
+
+
+class Jobs(Stored):
+    """Jobs of one test: they wait in PostgreSQL, and run in this thread when the test says so."""
+
+    def __init__(
+        self, broker: Fake, conn: Connection, clock: Clock, connections: Connections, folder: Path
+    ) -> None:
+        """Take the kit's own `conn`, and the `connections` of the jobs."""
+        super().__init__(conn, folder)
+        self._broker = broker
+        self._clock = clock
+        self._connections = connections
+        self._runs: list[Run] = []
+        self._errors: dict[str, deque[Error]] = defaultdict(deque)
+        self._may_retry = False
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """What has run in this test, the first one first."""
+        return self._runs
+
+    def perform(
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R | None:
+        """Run one job now, with arguments as JSON gives them back and all that is around a job.
+
+        Returns what the actor returns, or raises what it raised; its outcome is stored as a
+        worker's would be: a retry waits then. What it does not find is gone, as when it was sent
+        in the transaction that wrote it. A discard or snooze raises nothing.
+
+        Raises `KitError` where another job has its unique key.
+        """
+        run = self._run(self._sent(actor, args, kwargs).message_id)
+        if error := self._failure_of(run):
+            raise error
+        return None if run is None else run.result
+
+    def drain(self, *, at_most: int = LONGEST_DRAIN) -> int:
+        """Run all that is due, also what these jobs send, until nothing is; return how many ran.
+
+        A job that fails does not keep the others from running, as in a worker; the first error is
+        raised at the end. Raises `EndlessError` after `at_most` runs.
+        """
+        errors: list[BaseException] = []
+        count = 0
+        while run := self._run():
+            count += 1
+            if error := self._failure_of(run):
+                errors.append(error)
+            if count >= at_most and any(job.is_due for job in self.enqueued):
+                raise EndlessError(self._endless(count)) from next(iter(errors), None)
+        if errors:
+            raise errors[0]
+        return count
+
+    def run_next(self) -> Run | None:
+        """Run the job that is due first, and no other; `None` where none is due.
+
+        Raises its error, as `drain` does.
+        """
+        run = self._run()
+        if error := self._failure_of(run):
+            raise error
+        return run
+
+    def progress(self, batch: Batch) -> Progress:
+        """Return how many jobs of a batch have ended, and how; what is committed counts."""
+        return batch.progress(self._conn)
+
+    # No parameter may stand between those of a ParamSpec: with `ignore` the run checks the others.
+    @overload
+    def assert_idempotent(
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Endured: ...
+
+    @overload
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Sequence[str], **kwargs: Any
+    ) -> Endured: ...
+
+    def assert_idempotent(
+        self, actor: Actor, /, *args: Any, ignore: Any = (), **kwargs: Any
+    ) -> Endured:
+        """Fail unless a job leaves the same however often it is delivered, and wherever it crashes.
+
+        It runs to its end, with the jobs that it sends; other jobs that wait do not run. Then all
+        is as before, and it is delivered twice; and once more with a crash before and after each
+        statement and commit of its own, after which it is delivered again. Each time the same rows
+        must be left in all tables but those of schema `jobs`, the same jobs must wait, and the same
+        mails be sent; a mail that is sent again under its Message-ID is counted, and no failure.
+
+        `ignore`: columns and tables that may differ: `"token"`, `"users.token"`, `"visits"`. Of
+        times it counts whether they are set; of numbers that PostgreSQL gives, their order. The
+        clock stands still from now on, as after `freeze`.
+
+        Raises `KitError` where another job has its unique key, or it has run already.
+        """
+        message = enqueued.take(self._conn, self._sent(actor, args, kwargs).message_id)
+        if message is None:
+            raise KitError(f"{actor.actor_name} was sent, and has run already")
+        before = len(self._runs)
+        # What a fixture has sent is no doing of this job: it goes on waiting.
+        others = frozenset(job.message_id for job in self.enqueued)
+        run_next = functools.partial(self._run, excluding=others)
+        trial = Trial(
+            self._broker, self._conn, self._clock, self._connections, self._folder, run_next
+        )
+        try:
+            return trial.of(message, ignore)
+        finally:
+            del self._runs[before:]
+
+    def advance(self, **units: float) -> None:
+        """Move the clock on, PostgreSQL's and Python's, by `days=3` or other units of a span.
+
+        What is due then waits for `drain`.
+        """
+        self._clock.advance(timedelta(**units))
+
+    def freeze(self) -> datetime:
+        """Stop the clock, PostgreSQL's and Python's, at a whole second; return that time.
+
+        `advance` moves it on.
+        """
+        return self._clock.stop()
+
+    def fail_next(self, actor: Actor, error: Error) -> None:
+        """Let the next run of an actor raise an error before its body; a second one the run after.
+
+        What is around the actor meets it as if the body had raised it.
+        """
+        self._errors[actor.actor_name].append(error)
+
+    @contextmanager
+    def expect_retry(
+        self, *, after: timedelta | None = None, within: timedelta | None = None
+    ) -> Generator[None]:
+        """Fail unless a job that runs in the block is to be tried again; its error is not raised.
+
+        `after`: about how long after; `within`, how far off that may be, is a quarter of it, since
+        waits have jitter, and at least a second.
+        """
+        start, before, self._may_retry = len(self._runs), self._may_retry, True
+        try:
+            yield
+        finally:
+            self._may_retry = before
+        expectations.retried(self._runs[start:], after, within)
+
+    @contextmanager
+    def expect_discard(self, reason: str = "") -> Generator[None]:
+        """Fail unless a job that runs in the block is discarded, with this in its reason."""
+        start = len(self._runs)
+        yield
+        expectations.discarded(self._runs[start:], reason)
+
+    def _sent(self, actor: Actor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
+        named(actor, args, kwargs)
+        message = actor.message_with_options(args=args, kwargs=kwargs, origin="transaction")
+        sent = self._broker.enqueue(message)
+        if sent.message_id != message.message_id:
+            raise KitError(f"{message} was not sent: {sent.message_id} has its unique key")
+        return sent
+
+    def _run(self, message_id: str | None = None, *, excluding: Collection[str] = ()) -> Run | None:
+        message = enqueued.take(self._conn, message_id, excluding=excluding)
+        if message is None:
+            return None
+        errors = self._errors[message.actor_name]
+        run = self._broker.process(message, errors.popleft() if errors else None)
+        self._runs.append(run)
+        return run
+
+    def _failure_of(self, run: Run | None) -> BaseException | None:
+        if run is None or run.outcome.kind not in FAILED:
+            return None
+        if self._may_retry and run.outcome.kind == "retry":
+            return None
+        return run.outcome.error or DiedError(f"{run.title}: {run.outcome.reason}")
+
+    def _endless(self, count: int) -> str:
+        due = [job for job in self.enqueued if job.is_due]
+        last = [text.of_run(run) for run in self._runs[-5:]]
+        lines = [
+            f"{count} jobs have run, and there are still {len(due)} due: do they send each other?",
+            "`drain(at_most=…)` lets more run.",
+            *text.listing("the last to run", last),
+            *text.listing("due", [text.of(job) for job in due]),
+        ]
+        return "\n".join(lines)

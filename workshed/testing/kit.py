@@ -1,0 +1,248 @@
+"""What the tests of one process share, and what each of them has to itself."""
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import psycopg
+from psycopg import sql
+
+from workshed.extras import needed
+
+with needed("test"):
+    import pytest
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import queues
+from workshed.middleware import Deadline
+from workshed.settings import PREFIX, settings
+from workshed.testing.database import maildir, scratch
+from workshed.testing.database.clock import Clock
+from workshed.testing.database.connections import Connections
+from workshed.testing.errors import KitError, NeedsDatabaseError
+from workshed.testing.fake_broker import Fake, in_place_of, share
+from workshed.testing.guard import guarded
+from workshed.testing.inline import Inline
+from workshed.testing.jobs import Jobs
+from workshed.testing.plain import PlainSends
+from workshed.testing.real_worker.real import Real
+from workshed.testing.real_worker.recorder import Recorder
+from workshed.testing.real_worker.servers import RabbitMQ
+from workshed.testing.real_worker.vhosts import virtual_host
+from workshed.testing.real_worker.worker import Worker
+from workshed.testing.sends import Sends
+from workshed.transport import build
+from workshed.transport.base import DeclaredBroker, known_actors
+from workshed.transport.stub import Stub
+
+LOCK_WAIT = "2s"
+FAKE = "fake"
+REAL = "real"
+MODES: dict[str, type[Sends]] = {FAKE: Jobs, "inline": Inline, REAL: Real}
+"""What `@pytest.mark.jobs(mode=…)` may say."""
+
+
+class Kit(Protocol):
+    """Gives each test its jobs."""
+
+    @property
+    def database_url(self) -> str:
+        """The database of the tests; raises `NeedsDatabaseError` where there is none."""
+
+    @contextmanager
+    def test(self, rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Iterator[Sends]:
+        """Let the block be one test, in one of the `MODES`; `rabbitmq` is asked for by `real`."""
+
+
+class OnDatabase:
+    """The kit over PostgreSQL: one database, emptied after each test."""
+
+    def __init__(
+        self,
+        database_url: str,
+        conn: Connection,
+        other_databases: Sequence[str] = (),
+        worker_modules: Sequence[str] = (),
+    ) -> None:
+        """`conn` is the kit's own connection; tests may use `other_databases`, by name, as well.
+
+        A worker imports `worker_modules` before the modules of the actors.
+        """
+        self.database_url = database_url
+        self._conn = conn
+        self._others = other_databases
+        self._worker_modules = worker_modules
+        self._connections = Connections(database_url)
+
+    @cached_property
+    def _tables(self) -> list[sql.Identifier]:
+        """The tables to empty; not asked before the first test, when yours are made."""
+        return scratch.fillable(self._conn)
+
+    @contextmanager
+    def test(self, rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[Sends]:
+        """Send all that the program sends to the database of the tests.
+
+        Mails, and contents that are stored, go to a folder of the test.
+        """
+        if mode not in MODES:
+            raise KitError(f"mode={mode!r} of the marker `jobs` is none of {', '.join(MODES)}")
+        tables = self._tables
+        with ExitStack() as stack:
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="workshed-test-"))
+            folder = Path(name)
+            urls = {
+                "DATABASE_URL": self.database_url,
+                "SMTP_URL": f"maildir:{folder / maildir.NAME}",
+                "STORAGE_URL": f"file:{folder / 'contents'}",
+            }
+            if mode == REAL:
+                urls["BROKER_URL"] = stack.enter_context(virtual_host(rabbitmq()))
+            stack.enter_context(environment(**urls))
+            stack.enter_context(guarded(self.database_url, self._others))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(db, "pool", cache(lambda: self._connections))
+            stack.callback(self._empty, tables)
+            stack.callback(self._connections.reset)
+            made = self._with_worker if mode == REAL else self._in_this_thread
+            yield made(stack, patch, folder, MODES[mode])
+
+    def _in_this_thread(
+        self, stack: ExitStack, patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
+    ) -> Sends:
+        real = build.broker()
+        for middleware in real.middleware:
+            if isinstance(middleware, Deadline):
+                patch.setattr(middleware, "clock", Unwatched())
+        self._declare(real)
+        fake = Fake(real)
+        stack.enter_context(in_place_of(real, fake))
+        clock = Clock(self._conn)
+        stack.callback(clock.reset)
+        made: Sends = kind(fake, self._conn, clock, self._connections, folder)
+        return made
+
+    def _with_worker(
+        self, stack: ExitStack, _patch: pytest.MonkeyPatch, folder: Path, kind: type[Any]
+    ) -> Sends:
+        real = build.broker()
+        sending = build.build(settings(), real.declared)
+        share(sending, real)
+        sending.middleware = [*real.middleware, Recorder(real.actors)]
+        self._declare(real)
+        modules = sorted({actor.fn.__module__ for actor in real.actors.values()})
+        worker = Worker([*self._worker_modules, *modules], folder, self._others)
+        stack.callback(scratch.end_transactions, self._conn)
+        stack.callback(sending.close)
+        stack.callback(worker.kill)
+        stack.enter_context(in_place_of(real, sending))
+        made: Sends = kind(self._conn, worker, folder)
+        return made
+
+    def _declare(self, broker: DeclaredBroker) -> None:
+        """Note queues and actors, as a worker does: who sends by SQL names only the actor."""
+        queues.declare(self._conn, {queue.name: queue.kind for queue in broker.declared.values()})
+        queues.declare_actors(self._conn, known_actors(broker))
+
+    def _empty(self, tables: list[sql.Identifier]) -> None:
+        """Empty the tables; raises `KitError` where the test holds on to one, and ends that."""
+        try:
+            self._delete_rows(tables)
+        except psycopg.errors.LockNotAvailable as err:
+            scratch.end_transactions(self._conn)
+            self._delete_rows(tables)
+            raise KitError(
+                f"this test has left a transaction open ({err}); it is ended now, so that the "
+                "next one starts with empty tables. Commit it, or close its connection"
+            ) from None
+
+    def _delete_rows(self, tables: list[sql.Identifier]) -> None:
+        try:
+            self._conn.execute(scratch.emptying(tables))
+        except psycopg.errors.UndefinedTable:  # a fixture has dropped one that it had created
+            tables[:] = scratch.existing(self._conn, tables)
+            self._conn.execute(scratch.emptying(tables))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+
+class WithoutDatabase:
+    """The kit where there is no PostgreSQL: it records plain sends."""
+
+    def __init__(self, why: str) -> None:
+        """Keep why there is none."""
+        self._why = why
+
+    @property
+    def database_url(self) -> str:
+        """There is none."""
+        raise NeedsDatabaseError("jobs_database", self._why)
+
+    @contextmanager
+    def test(self, _rabbitmq: Callable[[], RabbitMQ], mode: str = FAKE) -> Generator[PlainSends]:
+        """Record what the program sends."""
+        if mode != FAKE:
+            raise NeedsDatabaseError(f"mode={mode!r}", self._why)
+        real = build.broker()
+        stub = Stub(real.declared, [])
+        share(stub, real)
+        stub.middleware = real.middleware
+        with in_place_of(real, stub), pytest.MonkeyPatch.context() as patch:
+            # Your connection leads to a database that is none of a test's.
+            patch.setattr(real, "storing", self._refuse)
+            yield PlainSends(stub, self._why)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise NeedsDatabaseError("schedule.send", self._why)
+
+
+class Unwatched:
+    """Stands in for the thread that ends jobs at their time limit: tests have their own."""
+
+    def set(self, alarm: Any) -> None:
+        """Let it never ring."""
+
+    def ring_all(self, error: type[BaseException]) -> None:
+        """Ring none."""
+
+
+@contextmanager
+def kit(
+    server: str | Exception,
+    worker: str,
+    other_databases: Sequence[str] = (),
+    worker_modules: Sequence[str] = (),
+) -> Generator[Kit]:
+    """Make what the tests of one process share."""
+    if isinstance(server, Exception):
+        yield WithoutDatabase(str(server))
+        return
+    with (
+        scratch.scratch_database(server, worker) as url,
+        db.Connection.connect(url, autocommit=True, **db.OPTIONS) as conn,
+    ):
+        conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+        made = OnDatabase(url, conn, other_databases, worker_modules)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@contextmanager
+def environment(**values: str) -> Generator[None]:
+    """Let settings have these values inside the block, also in child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(PREFIX + name, value)
+        settings.cache_clear()
+        try:
+            yield
+        finally:
+            settings.cache_clear()

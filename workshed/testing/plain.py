@@ -1,0 +1,30 @@
+"""The fixture `jobs` where there is no PostgreSQL."""
+
+from typing import Any
+
+from workshed.testing import enqueued as rows
+from workshed.testing.enqueued import Enqueued
+from workshed.testing.errors import NeedsDatabaseError
+from workshed.testing.jobs import Jobs
+from workshed.testing.sends import Sends
+from workshed.transport.stub import Stub
+
+
+class PlainSends(Sends):
+    """What there is without PostgreSQL: the plain sends, and a word on what is missing."""
+
+    def __init__(self, broker: Stub, why: str) -> None:
+        """`why` there is no PostgreSQL."""
+        self._broker = broker
+        self._why = why
+
+    @property
+    def enqueued(self) -> list[Enqueued]:
+        """What was sent, oldest first."""
+        return [rows.of_plain_send(message) for message in self._broker.sent]
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what is missing, of whatever only `Jobs` has."""
+        if hasattr(Jobs, name):
+            raise NeedsDatabaseError(f"jobs.{name}", self._why)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

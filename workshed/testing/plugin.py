@@ -1,0 +1,82 @@
+"""The pytest plugin. Every pytest loads it, so it imports nothing of ours before `jobs` is used."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from workshed.extras import needed
+
+with needed("test"):
+    import pytest
+
+if TYPE_CHECKING:
+    from workshed.testing.kit import Kit
+    from workshed.testing.real_worker.servers import RabbitMQ
+    from workshed.testing.sends import Sends
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let `--strict-markers` know the marker."""
+    config.addinivalue_line("markers", 'jobs(mode="fake"): when the jobs of a test run')
+
+
+@pytest.fixture(scope="session")
+def jobs_server() -> Iterator[str | Exception]:
+    """URL of the PostgreSQL for the tests, or why there is none; override it to name another."""
+    from workshed.testing.real_worker import servers
+
+    with servers.found() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def jobs_other_databases() -> Sequence[str]:
+    """Names or patterns of other databases that tests with `jobs` may use; override it."""
+    return ()
+
+
+@pytest.fixture(scope="session")
+def jobs_worker_modules() -> Sequence[str]:
+    """Modules that the worker of mode `real` imports before those of the actors; override it."""
+    return ()
+
+
+@pytest.fixture(scope="session")
+def jobs_kit(
+    jobs_server: str | Exception,
+    jobs_other_databases: Sequence[str],
+    jobs_worker_modules: Sequence[str],
+    request: pytest.FixtureRequest,
+) -> "Iterator[Kit]":
+    """Share a database, and connections to it, among the tests of a process."""
+    from workshed.testing.kit import kit
+
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    with kit(jobs_server, worker, jobs_other_databases, jobs_worker_modules) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def jobs_database(jobs_kit: "Kit") -> str:
+    """URL of the database in which the tests' jobs run, for the tables of your application."""
+    return jobs_kit.database_url
+
+
+@pytest.fixture(scope="session")
+def jobs_rabbitmq(jobs_database: str) -> "Iterator[RabbitMQ]":
+    """Run a RabbitMQ for tests in mode `real`; override it to name another."""
+    from workshed.testing.real_worker import servers
+
+    with servers.private_rabbitmq(jobs_database) as started:
+        yield started
+
+
+@pytest.fixture
+def jobs(jobs_kit: "Kit", request: pytest.FixtureRequest) -> "Iterator[Sends]":
+    """Jobs that wait in PostgreSQL, and run in this thread when the test says so.
+
+    `@pytest.mark.jobs(mode="inline")`: they run at once; `"real"`: in a worker process.
+    """
+    marker = request.node.get_closest_marker("jobs")
+    options = marker.kwargs if marker else {}
+    with jobs_kit.test(lambda: request.getfixturevalue("jobs_rabbitmq"), **options) as made:
+        yield made

@@ -1,0 +1,92 @@
+"""The fixture `jobs` over a real RabbitMQ and a worker process."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, overload
+
+import dramatiq
+
+from workshed.db import Connection
+from workshed.testing import text
+from workshed.testing.errors import DiedError, KitError
+from workshed.testing.jobs import Jobs
+from workshed.testing.real_worker.recorder import travelling
+from workshed.testing.real_worker.worker import Worker
+from workshed.testing.stored import Stored
+from workshed.testing.wanted import Actor, named
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOOK_S = 0.05
+PATIENCE = timedelta(minutes=2)
+
+
+class Real(Stored):
+    """Jobs of one test: RabbitMQ carries them, and a worker process runs them."""
+
+    def __init__(self, conn: Connection, worker: Worker, folder: Path) -> None:
+        """`conn` is the kit's own, in autocommit."""
+        super().__init__(conn, folder)
+        self._worker = worker
+
+    def drain(self, *, within: timedelta = PATIENCE) -> None:
+        """Let the worker run all that is due, also what these jobs send, until nothing is.
+
+        Raises `DiedError` where a job has died meanwhile, and `KitError` where the worker has, or
+        something is still on its way after `within`.
+        """
+        before = len(self.dead)
+        self._wait(within, may_die=False)
+        if died := self.dead[before:]:
+            raise DiedError("\n".join(f"{one.actor} died: {one.reason}" for one in died))
+
+    # No parameter may stand between those of a ParamSpec: with `at` the run checks the others.
+    @overload
+    def crash_during(
+        self, actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None: ...
+
+    @overload
+    def crash_during(self, actor: Actor, /, *args: Any, at: str | None, **kwargs: Any) -> None: ...
+
+    def crash_during(self, actor: Actor, /, *args: Any, at: Any = None, **kwargs: Any) -> None:
+        """Send a job, kill its worker while the actor runs, and let another one run the rest.
+
+        `at`: one of the places that `assert_idempotent` returns, such as `"before COMMIT"`; else
+        at the end of the function, when all of it is committed and its outcome is not. Returns when
+        nothing is due any more.
+        """
+        named(actor, args, kwargs)
+        self._conn.execute("INSERT INTO jobs.crashes VALUES (%s, %s)", (actor.actor_name, at))
+        actor.send(*args, **kwargs)
+        self._wait(PATIENCE, may_die=True)
+        if self._conn.execute("DELETE FROM jobs.crashes").rowcount:
+            place = "its end" if at is None else at
+            raise KitError(f"{actor.actor_name} has not come to {place}, so no worker was killed")
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what only the other modes have."""
+        if hasattr(Jobs, name):
+            raise KitError(f"jobs.{name} is there in the modes fake and inline, and not in real")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _wait(self, within: timedelta, *, may_die: bool) -> None:
+        self._worker.start()
+        until = time.monotonic() + within.total_seconds()
+        while ids := travelling(self._conn):
+            if time.monotonic() > until:
+                raise KitError(self._still(ids, within))
+            if may_die and not self._worker.is_alive:
+                self._worker.start()
+                may_die = False
+            self._worker.check()
+            time.sleep(LOOK_S)
+
+    def _still(self, ids: Sequence[str], within: timedelta) -> str:
+        return (
+            f"still due or running after {text.span(within)}: {len(ids)} jobs, as {ids[0]}\n"
+            f"The last the worker said:\n{self._worker.last_words()}"
+        )

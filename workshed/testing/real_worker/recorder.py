@@ -1,0 +1,63 @@
+"""What is on its way in mode `real`, written down by those who send it and those who run it."""
+
+import dramatiq
+from dramatiq.broker import Broker
+
+from workshed import db
+from workshed.db import Connection
+from workshed.middleware import Job, Observer, Outcome
+from workshed.testing.crashes.crash_worker import Dying
+from workshed.transport.publishing.outgoing import Message
+
+
+class Recorder(Observer):
+    """Notes each message that RabbitMQ is given, and each that has its outcome.
+
+    RabbitMQ itself does not say at once what a worker has. What a relay sends is noted by the
+    schedule, in the transaction that takes it.
+    """
+
+    def __init__(self, actors: dict[str, dramatiq.Actor[..., object]]) -> None:
+        """`actors` by name."""
+        self._actors = actors
+
+    def after_enqueue(self, broker: Broker, message: Message, delay: int | None) -> None:  # noqa: ARG002
+        """Note one that was sent, and not stored."""
+        if delay is None and db.joined_connection() is None:
+            note(message.message_id, int(message.options.get("hop", 0)), ended=False)
+
+    def began(self, job: Job) -> None:
+        """Let this process die in the job, where a test wants that of its actor."""
+        query = "SELECT place FROM jobs.crashes WHERE actor = %s"
+        with db.transaction() as conn:
+            found = conn.execute(query, (job.actor,)).fetchone()
+        if found:
+            actor = self._actors[job.actor]
+            actor.fn = Dying(job.actor, found[0]).around(actor.fn)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002 -- whatever it is
+        """Note one that has its outcome."""
+        note(job.message_id, job.hop, ended=True)
+
+
+def note(message_id: str, hop: int, *, ended: bool) -> None:
+    """Write down, at once, that a message is on its way, or was and has its outcome."""
+    query = """
+        INSERT INTO jobs.travels AS known (message_id, hop, ended) VALUES (%s, %s, %s)
+        ON CONFLICT (message_id, hop) DO UPDATE SET ended = known.ended OR EXCLUDED.ended
+    """
+    with db.apart() as conn:
+        conn.execute(query, (message_id, hop, ended))
+
+
+def travelling(conn: Connection) -> list[str]:
+    """Return the ids of the messages that are due, on their way, or running."""
+    query = """
+        SELECT message_id FROM jobs.travels WHERE NOT ended
+        UNION
+        SELECT message_id
+          FROM jobs.schedule
+         WHERE sent_at IS NULL
+           AND (taken_by IS NOT NULL OR (due_at <= jobs.now() AND reason <> 'lease'))
+    """
+    return [message_id for (message_id,) in conn.execute(query)]

@@ -1,0 +1,81 @@
+"""The worker process of a test, with the actors that the test knows."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workshed.testing.errors import KitError
+from workshed.testing.real_worker import ending
+
+BESIDE = "workshed.testing.real_worker.bootstrap"
+OTHER_DATABASES = "JOBS_OTHER_DATABASES"
+"""Names, for the guard of the worker; not of the settings, so not `WORKSHED_…`."""
+THREADS = 4
+SHOWN_LINES = 20
+STOP_S = 10
+
+
+class Worker:
+    """`dramatiq` with one process, started when it is first wanted, and killed at the end.
+
+    It ends by itself when this process is killed.
+    """
+
+    def __init__(
+        self, modules: Sequence[str], folder: Path, other_databases: Sequence[str] = ()
+    ) -> None:
+        """Import `modules`; log to a file of `folder`; the guard lets through `other_databases`."""
+        self._modules = modules
+        self._others = other_databases
+        self._folder = folder
+        self._log = folder / "worker.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started, and runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start one, where none runs."""
+        if self.is_alive:
+            return
+        self.kill()  # what is left of one that has ended
+        words = [sys.executable, "-P", "-m", ending.__name__, BESIDE, *self._modules]
+        numbers = self._folder / "numbers"
+        numbers.mkdir(exist_ok=True)
+        # Of this process: where its modules are found. Numbers in a folder: else they are served.
+        own = {"PYTHONPATH": os.pathsep.join(sys.path), "PROMETHEUS_MULTIPROC_DIR": str(numbers)}
+        own["WORKSHED_PROBES"] = "false"
+        own[OTHER_DATABASES] = ",".join(self._others)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 -- every word is ours
+                [*words, "-p", "1", "-t", str(THREADS)],
+                env={**os.environ, **own},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise `KitError` where it has ended by itself."""
+        if not self.is_alive:
+            raise KitError(f"the worker has ended; the last it said:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return "\n".join(lines[-SHOWN_LINES:])
+
+    def kill(self) -> None:
+        """End all its processes, in no good order."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate(timeout=STOP_S)
+            self._process = None

@@ -1,0 +1,112 @@
+"""What a test asks about the jobs that were sent."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from workshed.testing import text
+from workshed.testing.enqueued import Enqueued
+from workshed.testing.fake_broker import Run
+from workshed.testing.wanted import Actor, Wanted, named
+
+TOLERANCE = timedelta(seconds=1)
+
+
+class Sends:
+    """The jobs that were sent and have not run."""
+
+    @property
+    def enqueued(self) -> list[Enqueued]:
+        """All that waits, in the order in which it will run."""
+        raise NotImplementedError
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """What has run in this test, the first one first."""
+        return ()
+
+    def assert_enqueued(
+        self,
+        actor: Actor,
+        /,
+        *args: Any,
+        in_: timedelta | None = None,
+        at: datetime | None = None,
+        within: timedelta = TOLERANCE,
+        queue: str | None = None,
+        priority: int | None = None,
+        times: int | None = None,
+        **kwargs: Any,
+    ) -> Enqueued | None:
+        """Fail unless such a job waits; return the first of them.
+
+        Arguments may be given by position or by name, whichever way the job was sent; each may be
+        a matcher, such as `unittest.mock.ANY`. Without any, they do not matter. `in_` is the delay
+        it was sent with, `at` the time it is due, `within` how far off these may be; `priority`
+        RabbitMQ's. `times`: exactly so many of them wait, and no longer at least one.
+        """
+        wanted = _wanted(actor, args, kwargs, queue, priority, in_, at, within)
+        jobs = self.enqueued
+        same, rest = wanted.split(jobs)
+        if times is None and not same:
+            raise AssertionError(self._failure(f"{wanted} is not enqueued", wanted, rest, jobs))
+        if times is not None and len(same) != times:
+            title = f"{wanted} is enqueued {counted(len(same))}, not {counted(times)}"
+            raise AssertionError(self._failure(title, wanted, rest, jobs))
+        return same[0] if same else None
+
+    def refute_enqueued(
+        self,
+        actor: Actor,
+        /,
+        *args: Any,
+        in_: timedelta | None = None,
+        at: datetime | None = None,
+        within: timedelta = TOLERANCE,
+        queue: str | None = None,
+        priority: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Fail if such a job waits; without arguments, if any job of this actor does."""
+        wanted = _wanted(actor, args, kwargs, queue, priority, in_, at, within)
+        jobs = self.enqueued
+        same, _ = wanted.split(jobs)
+        if same:
+            title = f"{wanted} is enqueued {counted(len(same))}, and should not be"
+            raise AssertionError("\n".join([title, "", *self._lists(jobs)]))
+
+    def _failure(
+        self, title: str, wanted: Wanted, rest: Sequence[Enqueued], jobs: Sequence[Enqueued]
+    ) -> str:
+        rows = [("wanted", str(wanted), "")]
+        if rest:
+            differences = ", ".join(wanted.differences(rest[0]))
+            rows.append(("closest", text.sent(rest[0]), f"but {differences}"))
+        return "\n".join([title, "", *text.table(rows), "", *self._lists(jobs)])
+
+    def _lists(self, jobs: Sequence[Enqueued]) -> list[str]:
+        lines = text.listing("enqueued", [text.of(job) for job in jobs])
+        if self.runs:
+            lines += text.listing("has run", [text.of_run(run) for run in self.runs])
+        return lines
+
+
+def counted(number: int) -> str:
+    """Say how often."""
+    return "once" if number == 1 else f"{number} times"
+
+
+def _wanted(
+    actor: Actor,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    queue: str | None,
+    priority: int | None,
+    in_: timedelta | None,
+    at: datetime | None,
+    within: timedelta,
+) -> Wanted:
+    if at is not None and at.tzinfo is None:
+        raise ValueError(f"`at` needs a time zone: {at.isoformat()}")
+    arguments = named(actor, args, kwargs) if args or kwargs else None
+    return Wanted(actor, arguments, queue, priority, in_, at, within)

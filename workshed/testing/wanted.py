@@ -1,0 +1,85 @@
+"""The job a test wants to be enqueued, and how another one differs from it."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dramatiq
+
+from workshed.testing import text
+from workshed.testing.enqueued import Enqueued
+
+Actor = dramatiq.Actor[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a job must be; what is `None` does not matter."""
+
+    actor: Actor
+    arguments: Mapping[str, Any] | None
+    queue: str | None = None
+    priority: int | None = None
+    in_: timedelta | None = None
+    at: datetime | None = None
+    within: timedelta = timedelta(seconds=1)
+    """How far off `in_` and `at` may be."""
+
+    def differences(self, job: Enqueued) -> list[str]:
+        """Say what is not as it must be; nothing for the same job."""
+        found = []
+        if self.arguments is not None:
+            found += self._other_arguments(job, self.arguments)
+        if self.queue is not None and job.queue != self.queue:
+            found.append(f"on {job.queue}")
+        if self.priority is not None and job.priority != self.priority:
+            found.append(f"priority {job.priority}")
+        if self.in_ is not None and abs(job.delay - self.in_) > self.within:
+            found.append(text.when(job))
+        if self.at is not None and abs(job.due_at - self.at) > self.within:
+            found.append(f"at {job.due_at.astimezone(self.at.tzinfo).isoformat(' ')}")
+        return found
+
+    def _other_arguments(self, job: Enqueued, wanted: Mapping[str, Any]) -> list[str]:
+        try:
+            theirs = named(self.actor, job.message.args, job.message.kwargs)
+        except TypeError as err:  # sent by SQL, which knows no signatures
+            return [str(err)]
+        return [
+            f"{name} is {theirs[name]!r}"
+            for name, value in wanted.items()
+            if not value == theirs[name]  # noqa: SIM201 -- a matcher may have no `!=`
+        ]
+
+    def split(self, jobs: Sequence[Enqueued]) -> tuple[list[Enqueued], list[Enqueued]]:
+        """Part the actor's jobs into those that are as wanted and the rest, the closest first."""
+        ours = [job for job in jobs if job.actor == self.actor.actor_name]
+        rest = [job for job in ours if self.differences(job)]
+        same = [job for job in ours if job not in rest]
+        return same, sorted(rest, key=lambda job: len(self.differences(job)))
+
+    def __str__(self) -> str:
+        """Write it as a call, with what else matters."""
+        parts = [text.call(self.actor.actor_name, self.arguments)]
+        if self.queue is not None:
+            parts.append(f"on {self.queue}")
+        if self.priority is not None:
+            parts.append(f"priority {self.priority}")
+        if self.in_ is not None:
+            parts.append(f"in {text.span(self.in_)}")
+        if self.at is not None:
+            parts.append(f"at {self.at.isoformat(' ')}")
+        return "  ".join(parts)
+
+
+def named(actor: Actor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Name each argument as the actor does, defaults included; raises `TypeError`."""
+    signature = inspect.signature(actor.fn)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as err:
+        raise TypeError(f"{actor.actor_name}{signature}: {err}") from None
+    bound.apply_defaults()
+    return bound.arguments

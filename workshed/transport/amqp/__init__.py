@@ -1,0 +1,1 @@
+"""AMQP: connections, declarations, and what RabbitMQ answers."""

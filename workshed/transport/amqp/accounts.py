@@ -1,0 +1,99 @@
+"""Who may do what on RabbitMQ: an account for each part, with what that part needs.
+
+A pattern of names stands for each right, as RabbitMQ has it; an empty one matches no name. Nobody
+may configure: what is made is imported by an administrator.
+"""
+
+import re
+import secrets
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from workshed.errors import SettingsError
+from workshed.transport.errors import did_you_mean
+from workshed.transport.publishing.publisher import EXCHANGE
+
+SALT_BYTES = 4
+"""So many RabbitMQ puts in front of a password, and of its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of RabbitMQ in one virtual host."""
+
+    name: str
+    write: str = ""
+    """Exchanges it may publish to, and queues it may look at."""
+    read: str = ""
+    """Queues it may consume, get from, and purge: RabbitMQ has one right for all three."""
+    tags: tuple[str, ...] = ()
+    """What it may do with the management API."""
+
+    def user(self, password: str | None) -> dict[str, Any]:
+        """Return it as RabbitMQ imports it; without a password nobody logs in with one."""
+        return {
+            "name": self.name,
+            "password_hash": "" if password is None else hashed(password),
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": list(self.tags),
+        }
+
+    def permission(self, vhost: str) -> dict[str, str]:
+        """Return its rights as RabbitMQ imports them."""
+        return {
+            "user": self.name,
+            "vhost": vhost,
+            "configure": "",
+            "write": self.write,
+            "read": self.read,
+        }
+
+
+def accounts(
+    queues: Iterable[str], pools: Mapping[str, Sequence[str]], prefix: str, queue_prefix: str = ""
+) -> list[Account]:
+    """Return one account for each part, and one for the workers of each pool.
+
+    `prefix` stands before the names of accounts, `queue_prefix` before those of queues on RabbitMQ.
+    Without pools there is one for all workers. Raises `SettingsError` if a pool names a queue that
+    is not declared.
+    """
+    known = list(queues)
+    for pool, names in pools.items():
+        for name in names:
+            if name not in known:
+                raise SettingsError(
+                    f"pool {pool!r}: no queue {name!r}{did_you_mean(name, known)}; there are "
+                    f"{', '.join(known)}"
+                )
+    there = {name: f"{queue_prefix}{name}" for name in known}
+    dead = [f"{name}.dead" for name in there.values()]
+    # RabbitMQ 4.3 shows a queue only to an account with a right to it. The right to write to a
+    # queue allows nothing else: to bind it, an account would have to read an exchange, too.
+    seen = [*there.values(), *dead]
+    write = exactly([EXCHANGE, *seen])
+    workers = {f"worker-{pool}": names for pool, names in pools.items()} or {"worker": known}
+    return [
+        Account(f"{prefix}-sender", write),
+        Account(f"{prefix}-relay", write),
+        *(
+            Account(f"{prefix}-{part}", write, exactly(there[name] for name in names))
+            for part, names in workers.items()
+        ),
+        Account(f"{prefix}-dead-letter-operator", write, exactly(dead)),
+        Account(f"{prefix}-monitor", exactly(seen), tags=("management",)),
+    ]
+
+
+def exactly(names: Iterable[str]) -> str:
+    """Return the pattern of these names and no others; RabbitMQ looks anywhere in a name."""
+    return rf"^({'|'.join(map(re.escape, names))})$"
+
+
+def hashed(password: str) -> str:
+    """Return a password as RabbitMQ keeps it: a salt, and the SHA-256 of both."""
+    salt = secrets.token_bytes(SALT_BYTES)
+    return b64encode(salt + sha256(salt + password.encode()).digest()).decode()

@@ -1,0 +1,69 @@
+"""What RabbitMQ imports: exchange, queues, bindings and accounts, made of the declaration."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from workshed.queues import Queue
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.accounts import Account
+from workshed.transport.amqp.arguments import Version, arguments
+from workshed.transport.publishing.publisher import EXCHANGE
+
+Definitions = dict[str, list[dict[str, Any]]]
+
+
+def definitions(
+    vhost: str,
+    queues: Iterable[Queue],
+    accounts: Sequence[Account],
+    passwords: Mapping[str, str],
+    version: Version,
+) -> Definitions:
+    """Return them for one virtual host, in the form of RabbitMQ's own export.
+
+    `passwords` are by the name of the account. `version` is that of the RabbitMQ that imports them:
+    one that meets an argument it does not take refuses the whole file. What is there already with
+    other arguments is not changed by an import.
+    """
+    made = {
+        name: declared
+        for queue in queues
+        for name, declared in topology.members(queue, arguments(queue, version)).items()
+    }
+    return {
+        "vhosts": [{"name": vhost}],
+        "users": [account.user(passwords.get(account.name)) for account in accounts],
+        "permissions": [account.permission(vhost) for account in accounts],
+        "exchanges": [
+            {
+                "name": EXCHANGE,
+                "vhost": vhost,
+                "type": topology.EXCHANGE_TYPE,
+                "durable": True,
+                "auto_delete": False,
+                "internal": False,
+                "arguments": {},
+            }
+        ],
+        "queues": [
+            {
+                "name": name,
+                "vhost": vhost,
+                "durable": True,
+                "auto_delete": False,
+                "arguments": arguments,
+            }
+            for name, arguments in made.items()
+        ],
+        "bindings": [
+            {
+                "source": EXCHANGE,
+                "vhost": vhost,
+                "destination": name,
+                "destination_type": "queue",
+                "routing_key": name,
+                "arguments": {},
+            }
+            for name in made
+        ],
+    }

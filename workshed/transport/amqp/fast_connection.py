@@ -1,0 +1,106 @@
+"""pika's connection, with a short way for what there is much of."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+from pika.frame import decode_frame
+
+from workshed.transport.amqp.codec import DELIVER, FRAME, METHOD, Letter, letter
+
+Take = Callable[[Letter], None]
+
+
+class Wire(pika.SelectConnection):
+    """Reads a delivery in one piece, where pika makes eleven objects and five callbacks of it.
+
+    Whatever else comes is pika's, in the order in which it came.
+    """
+
+    # pika's own, of which its types say nothing.
+    bytes_received: int
+    _frame_buffer: bytes
+    _process_frame: Callable[[Any], None]
+    _output_marshaled_frames: Callable[[list[bytes]], None]
+    _body_max_length: int
+    _transport: Any
+
+    @property
+    def longest_piece(self) -> int:
+        """How many bytes of a body fit into one frame."""
+        return self._body_max_length
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, as pika does; nobody takes deliveries yet."""
+        self.takers: dict[bytes, Take] = {}
+        """By consumer tag, for as long as RabbitMQ may send something with it."""
+        self.after_read: Callable[[], None] | None = None
+        """Called when all that came at once was handed on."""
+        self._gathered: list[bytes] | None = None
+        super().__init__(*args, **kwargs)
+
+    def put(self, frames: bytes) -> None:
+        """Send frames that are whole."""
+        self._output_marshaled_frames([frames])
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Send at once, and now, what is put inside the block; pika makes a system call of each.
+
+        It would also wait for the loop to say that the socket can be written, which it nearly
+        always can.
+        """
+        gathered: list[bytes] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            if gathered:
+                self._adapter_emit_data(b"".join(gathered))
+                self._transport._on_socket_writable()  # noqa: SLF001 -- what its loop calls
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._gathered is None:
+            by_pika: Any = super()
+            by_pika._adapter_emit_data(data)  # noqa: SLF001 -- its types do not have it
+        else:
+            self._gathered.append(data)
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        if not self.is_open:
+            by_pika: Any = super()
+            by_pika._on_data_available(data_in)  # noqa: SLF001 -- its types do not have it
+            return
+        data = self._frame_buffer + data_in if self._frame_buffer else data_in
+        at = 0
+        try:
+            while (end := self._read(data, at)) is not None:
+                self.bytes_received += end - at
+                at = end
+        finally:
+            self._frame_buffer = data[at:]
+        if self.after_read is not None:
+            self.after_read()
+
+    def _read(self, data: bytes, at: int) -> int | None:
+        """Read what begins at `at`; return where it ends, or `None` when that is not there yet."""
+        if len(data) < at + FRAME.size:
+            return None
+        kind, _, length = FRAME.unpack_from(data, at)
+        end = at + FRAME.size + int(length) + 1
+        if end > len(data):
+            return None
+        if kind == METHOD and data.startswith(DELIVER, at + FRAME.size):
+            found = letter(data, at)
+            if found == "more":
+                return None
+            if found is not None and (take := self.takers.get(found.consumer)) is not None:
+                take(found)
+                return found.end
+        consumed, frame = decode_frame(data[at:end])
+        if frame is None:  # pika has another idea of where it ends
+            return None
+        self._process_frame(frame)
+        return at + consumed

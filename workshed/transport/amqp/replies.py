@@ -1,0 +1,64 @@
+"""What RabbitMQ's refusals mean, in words that say what to do."""
+
+from workshed.transport.errors import NackedError, PublishRefusedError, UnroutableError
+
+ACCESS_REFUSED = 403
+NOT_FOUND = 404
+PRECONDITION_FAILED = 406
+HINTS = {
+    ACCESS_REFUSED: "the user may not write to the exchange",
+    NOT_FOUND: "run `workshed broker setup`, which makes the exchange",
+    PRECONDITION_FAILED: "a message in flight beside this one was too large",
+}
+
+AWAY = ("home node", "stopped by supervisor", "due to timeout")
+
+
+def is_away(error: object) -> bool:
+    """Tell whether a queue is on a node that stops or has ended; RabbitMQ says 404 then, too."""
+    return any(_is_not_found(error, words) for words in AWAY)
+
+
+def is_gone(error: object) -> bool:
+    """Tell whether there is no such queue."""
+    return _is_not_found(error, "no queue")
+
+
+def is_unknown_argument(error: object) -> bool:
+    """Return whether the server does not know an argument, rather than has a queue that differs."""
+    text = str(getattr(error, "reply_text", error))
+    return getattr(error, "reply_code", 0) == PRECONDITION_FAILED and "- invalid arg" in text
+
+
+def _is_not_found(error: object, words: str) -> bool:
+    text = str(getattr(error, "reply_text", error))
+    return getattr(error, "reply_code", 0) == NOT_FOUND and words in text
+
+
+def unseen(queue: str, reason: str) -> str:
+    """Explain that an account may not look at a queue; from RabbitMQ 4.3 on that needs a right."""
+    return (
+        f"queue {queue!r}: this account may not see whether it exists or how full it is "
+        f"({reason}). Import the output of `workshed broker definitions`, which grants that"
+    )
+
+
+def closed(error: Exception) -> PublishRefusedError:
+    """Say that RabbitMQ closed the channel, and what mends it."""
+    code = getattr(error, "reply_code", 0)
+    hint = HINTS.get(code, "its log says more")
+    kind = UnroutableError if code == NOT_FOUND else PublishRefusedError
+    return kind(f"RabbitMQ closed the channel: {error}; {hint}; a copy may have arrived")
+
+
+def returned(queue: str, exchange: str, reason: str) -> UnroutableError:
+    """Say that no queue is bound to take the message."""
+    return UnroutableError(
+        f"no queue {queue!r} behind exchange {exchange!r} ({reason}): "
+        "run `workshed broker setup`, or start a worker on it"
+    )
+
+
+def nacked(queue: str) -> NackedError:
+    """Say that the queue itself did not take it."""
+    return NackedError(f"queue {queue!r} refused the message: it is full or has no leader")

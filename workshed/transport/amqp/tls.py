@@ -1,0 +1,84 @@
+"""TLS as the query of a URL asks for it, by the names of RabbitMQ's own URIs; always verified."""
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import SplitResult, parse_qsl
+
+from workshed.errors import SettingsError
+from workshed.transport.errors import did_you_mean
+
+NAMES = ("cacertfile", "certfile", "keyfile", "server_name_indication", "verify")
+_AUTHORITY = "name the authority that signed it as cacertfile"
+_NAME = "write the host that it is for, or give that as server_name_indication"
+REMEDIES = {
+    9: "see whether the clock here is right",
+    10: "let its server have a new one",
+    **dict.fromkeys((18, 19, 20, 21), _AUTHORITY),
+    **dict.fromkeys((62, 64), _NAME),
+}
+"""What to do, by OpenSSL's number of what is wrong (`X509_V_ERR_…`)."""
+
+
+def options(parts: SplitResult, setting: str, others: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return what stands behind `?`: `NAMES`, and `others`.
+
+    Raises `SettingsError` for what would not do what it says.
+    """
+    found = dict(parse_qsl(parts.query, keep_blank_values=True))
+    scheme, known = parts.scheme, (*NAMES, *others)
+    for name, value in found.items():
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+            raise SettingsError(f"{setting}: {name} is not known here{hint}")
+        if name in NAMES and not scheme.endswith("s"):
+            raise SettingsError(f"{setting}: {name} is for {scheme}s://, this is {scheme}://")
+        if not value:
+            raise SettingsError(f"{setting}: {name} is empty")
+    if found.get("verify", "verify_peer") != "verify_peer":
+        raise SettingsError(
+            f"{setting}: a certificate is always verified; give the authority that signed it as "
+            "cacertfile, and its name, where it is not the host's, as server_name_indication"
+        )
+    if "keyfile" in found and "certfile" not in found:
+        raise SettingsError(f"{setting}: keyfile without a certfile")
+    return found
+
+
+def context(options: Mapping[str, str], setting: str) -> ssl.SSLContext:
+    """Trust the authority in `cacertfile`, or those of the system; show `certfile` when asked.
+
+    Raises `SettingsError` for a file that cannot be used.
+    """
+    try:
+        found = ssl.create_default_context(cafile=options.get("cacertfile"))
+    except OSError as err:
+        raise _unusable(setting, "cacertfile", options["cacertfile"], err) from None
+    if "certfile" in options:
+        try:
+            # By default OpenSSL would ask the terminal for the password of a key, and wait.
+            found.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
+        except OSError as err:
+            names = [name for name in ("certfile", "keyfile") if name in options]
+            raise _unusable(setting, " or ".join(names), options[names[-1]], err) from None
+    return found
+
+
+def authority(options: Mapping[str, str]) -> str:
+    """Say by whom a certificate is judged."""
+    return f"TLS by {options.get('cacertfile', 'the CAs of the system')}"
+
+
+def describe(error: ssl.SSLError) -> str:
+    """Say why there is no connection, and for a certificate what to do."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS failed: {error.reason or error}"
+    said = f"its certificate is refused: {error.verify_message.rstrip('.')}"
+    remedy = REMEDIES.get(error.verify_code)
+    return said if remedy is None else f"{said}; {remedy}"
+
+
+def _unusable(setting: str, name: str, file: str, error: OSError) -> SettingsError:
+    reason = error.strerror or str(error)
+    if isinstance(error, ssl.SSLError):
+        reason = f"not PEM, or not of this kind, or a key that has a password ({error.reason})"
+    return SettingsError(f"{setting}: {name} {file!r} cannot be used: {reason}")

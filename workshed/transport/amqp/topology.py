@@ -1,0 +1,236 @@
+"""Make the exchange and the queues, or see that they are there."""
+
+import contextlib
+import functools
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelClosedByBroker,
+    StreamLostError,
+)
+
+from workshed.queues import Queue
+from workshed.transport.amqp.arguments import (
+    DEAD_ARGUMENTS,
+    FIRST,
+    NEWEST,
+    Version,
+    arguments,
+    read_version,
+)
+from workshed.transport.amqp.replies import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    is_away,
+    is_unknown_argument,
+    unseen,
+)
+from workshed.transport.amqp.url import describe, parameters, unreachable
+from workshed.transport.errors import (
+    BrokerUnreachableError,
+    QueueAwayError,
+    TopologyError,
+    UnseenQueueError,
+)
+from workshed.transport.publishing.publisher import EXCHANGE
+
+EXCHANGE_TYPE = "direct"
+TIMEOUT_S = 5.0
+"""Longest that `ensure` and `check` take, with all their servers and queues."""
+LATE = "it did not answer in time"
+# What pika lets through of a connection that could not be made: the last two come from the socket,
+# the name service and TLS as they are.
+CONNECT_ERRORS = (AMQPConnectionError, AMQPConnectorException, OSError)
+
+
+def members(queue: Queue, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is made for a queue, in this order: its dead queue, and itself as `wanted`."""
+    return {queue.dead_on_rabbitmq: DEAD_ARGUMENTS, queue.on_rabbitmq: wanted}
+
+
+def ensure(urls: list[str], queues: Iterable[Queue], timeout_s: float = TIMEOUT_S) -> None:
+    """Declare what is missing; where the user may not, check that it is there.
+
+    A queue that RabbitMQ refuses does not keep the others from being made. Afterwards raises
+    `TopologyError`, which names each refused queue and the argument; or `UnseenQueueError` where
+    the account may neither make a queue nor see it; or `QueueAwayError` for one that is on a node
+    which does not run. Raises `BrokerUnreachableError` at once.
+    """
+    problems: list[TopologyError | QueueAwayError] = []
+    deadline = time.monotonic() + timeout_s
+    with opened(urls, timeout_s) as connection:
+        for queue in queues:
+            try:
+                _ensure_queue(connection, queue)
+            except (TopologyError, QueueAwayError) as err:
+                problems.append(err)
+            except StreamLostError as err:
+                if time.monotonic() < deadline:
+                    raise
+                # RabbitMQ 4.0 looks for a node that is gone for a minute before it says so.
+                raise away(queue.on_rabbitmq, LATE) from err
+    if problems:
+        raise worst(problems)
+
+
+def worst(problems: Iterable[TopologyError | QueueAwayError]) -> TopologyError | QueueAwayError:
+    """Return one error for all: the refused queues together, otherwise the first of the others."""
+    found = list(problems)
+    refused = [err for err in found if type(err) is TopologyError]
+    if len(refused) > 1:
+        return TopologyError("\n".join(map(str, refused)))
+    return next(iter([*refused, *found]))
+
+
+def check(urls: list[str], queues: Iterable[Queue]) -> None:
+    """See that every queue is there; change nothing. Raises as `ensure` does."""
+    with opened(urls) as connection:
+        for queue in queues:
+            _check(connection, queue)
+
+
+def bind(urls: list[str], names: Iterable[str]) -> None:
+    """Bind existing queues to the exchange, which it recreates if it is gone.
+
+    Raises `BrokerUnreachableError`, or `TopologyError` where the user may not.
+    """
+    with opened(urls) as connection:
+        for name in names:
+            channel: Any = connection.channel()
+            try:
+                channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
+                channel.queue_bind(name, EXCHANGE, name)
+            except ChannelClosedByBroker as err:
+                if err.reply_code != NOT_FOUND:
+                    raise TopologyError(f"queue {name!r}: {err.reply_text}") from None
+            else:
+                channel.close()
+
+
+@contextmanager
+def opened(urls: list[str], timeout_s: float = TIMEOUT_S) -> Generator[pika.BlockingConnection]:
+    """Hold a connection for at most `timeout_s`; raises `BrokerUnreachableError`."""
+    deadline = time.monotonic() + timeout_s
+    connection = connect(urls, timeout_s)
+    _end_at(deadline, connection)
+    try:
+        yield connection
+        connection.close()
+    except AMQPConnectionError as err:
+        raise BrokerUnreachableError(unreachable(urls, describe(err))) from None
+    finally:
+        if connection.is_open:
+            with contextlib.suppress(AMQPError):
+                connection.close()
+
+
+def connect(urls: list[str], timeout_s: float = TIMEOUT_S) -> pika.BlockingConnection:
+    """Connect to the first server that answers; raises `BrokerUnreachableError`."""
+    trouble = "no server named"
+    for url in urls:
+        wanted = parameters(url, "topology")
+        wanted.socket_timeout = wanted.stack_timeout = timeout_s / len(urls)
+        try:
+            return pika.BlockingConnection(wanted)
+        except CONNECT_ERRORS as err:
+            trouble = describe(err)
+    raise BrokerUnreachableError(unreachable(urls, trouble))
+
+
+def _end_at(deadline: float, connection: Any) -> None:
+    """Break off a connection that RabbitMQ has not answered on by then.
+
+    A blocking call of pika waits for ever, and serves the timers of its inner connection only.
+    """
+    inner = connection._impl  # noqa: SLF001
+    error = StreamLostError(LATE)
+    left_s = max(0.0, deadline - time.monotonic())
+    inner.ioloop.call_later(left_s, functools.partial(inner._terminate_stream, error))  # noqa: SLF001
+
+
+def version(connection: Any) -> Version:
+    """Return the version of the server, or the first supported one if it is unreadable."""
+    words = connection._impl.server_properties.get("version", b"")  # noqa: SLF001
+    return read_version(words.decode() if isinstance(words, bytes) else str(words))
+
+
+def _ensure_queue(connection: pika.BlockingConnection, queue: Queue) -> None:
+    server = version(connection)
+    try:
+        # RabbitMQ does not compare the consumer timeout of a classic queue, so one that an older
+        # server made passes.
+        _declare(connection.channel(), queue, arguments(queue, server))
+    except ChannelClosedByBroker as err:
+        _judge(connection, queue, err, server)
+
+
+def _judge(
+    connection: pika.BlockingConnection, queue: Queue, err: ChannelClosedByBroker, server: Version
+) -> None:
+    """Say why RabbitMQ refused a declaration, unless it only refused this account."""
+    said = str(err.reply_text).removeprefix("PRECONDITION_FAILED - ")
+    if is_unknown_argument(err):
+        raise TopologyError(
+            f"queue {queue.on_rabbitmq!r} was not made: RabbitMQ {written(server)} does not take "
+            f"one of its arguments ({said}). This release of Workshed knows RabbitMQ "
+            f"{written(FIRST)} to {written(NEWEST)}: run one of these, or a release of Workshed "
+            "that knows yours"
+        ) from None
+    if err.reply_code == PRECONDITION_FAILED:
+        raise TopologyError(
+            f"queue {queue.on_rabbitmq!r} exists with other arguments: {said}. A queue "
+            "keeps what it was made with: let it run empty, delete it, and start again. If another "
+            "program owns it, set WORKSHED_QUEUE_PREFIX instead"
+        ) from None
+    if is_away(err):
+        raise away(queue.on_rabbitmq, err.reply_text) from None
+    if err.reply_code != ACCESS_REFUSED:
+        raise TopologyError(f"queue {queue.on_rabbitmq!r}: {err.reply_text}") from None
+    _check(connection, queue)
+
+
+def written(server: Version) -> str:
+    """Format a version as RabbitMQ does."""
+    return ".".join(map(str, server))
+
+
+def away(name: str, said: str) -> QueueAwayError:
+    """Say how to go on without the node that a queue is on."""
+    return QueueAwayError(
+        f"queue {name!r} is away: {said}. It comes back with its node; where that is lost, run "
+        "rabbitmqctl forget_cluster_node on another, and Workshed recreates the queue"
+    )
+
+
+def _declare(channel: Any, queue: Queue, wanted: dict[str, Any]) -> None:
+    channel.exchange_declare(EXCHANGE, EXCHANGE_TYPE, durable=True)
+    for name, with_arguments in members(queue, wanted).items():
+        channel.queue_declare(name, durable=True, arguments=with_arguments)
+        channel.queue_bind(name, EXCHANGE, name)
+    channel.close()
+
+
+def _check(connection: pika.BlockingConnection, queue: Queue) -> None:
+    """Check that a queue exists; AMQP cannot show its binding."""
+    for name in (queue.on_rabbitmq, queue.dead_on_rabbitmq):
+        channel = connection.channel()
+        try:
+            channel.queue_declare(name, passive=True)
+        except ChannelClosedByBroker as err:
+            if is_away(err):
+                raise away(name, err.reply_text) from None
+            setup = "run `workshed broker setup` as a user who may declare it"
+            if err.reply_code == ACCESS_REFUSED:
+                said = unseen(name, err.reply_text)
+                raise UnseenQueueError(f"{said}. If the queue is missing, {setup}") from None
+            what = "does not exist" if err.reply_code == NOT_FOUND else err.reply_text
+            raise TopologyError(f"queue {name!r}: {what}; {setup}") from None
+        channel.close()

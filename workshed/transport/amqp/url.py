@@ -1,0 +1,112 @@
+"""Where RabbitMQ is, and why it cannot be reached there.
+
+A URL of `WORKSHED_BROKER_URL` is `amqp://…`, or with TLS
+`amqps://user:password@host:5671/vhost?cacertfile=/etc/ca.pem`; the names behind `?` are those of
+RabbitMQ's own URIs. A certificate is always verified, and so is that it is the host's.
+"""
+
+import os
+import ssl
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+
+import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+from pika.exceptions import (
+    AMQPConnectionError,
+    ConnectionOpenAborted,
+    IncompatibleProtocolError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+
+from workshed.errors import SettingsError
+from workshed.transport.amqp import tls
+
+HEARTBEAT_S = 15
+"""Shared by both sides; a dead connection is noticed 5 s later."""
+SETTING = "WORKSHED_BROKER_URL"
+
+
+def parameters(url: str, name: str) -> pika.URLParameters:
+    """Read a URL, and name the connection for people who read the management UI.
+
+    Certificates are read anew each time, so that renewed ones are used from the next connection on.
+    Raises `SettingsError` for what cannot be used, without the password.
+    """
+    parts = urlsplit(url)
+    options = tls.options(parts, SETTING, ("heartbeat",))
+    found = _located(parts)
+    found.heartbeat = _heartbeat(options)
+    found.client_properties = {"connection_name": f"{name} of process {os.getpid()}"}
+    if parts.scheme == "amqps":
+        found.ssl_options = pika.SSLOptions(
+            tls.context(options, SETTING), options.get("server_name_indication")
+        )
+    return found
+
+
+def unreachable(urls: list[str], trouble: str) -> str:
+    """Say which server does not answer, without its password, and what to do."""
+    return (
+        f"RabbitMQ does not answer at {' or '.join(map(place, urls))} ({SETTING}): "
+        f"{trouble}. Start it, correct the URL, or run `workshed dev`"
+    )
+
+
+def place(url: str) -> str:
+    """Say where a URL leads, and by which authority its certificate is judged."""
+    parts = urlsplit(url)
+    found = _located(parts)
+    authority = ""
+    if parts.scheme == "amqps":
+        authority = f", {tls.authority(dict(parse_qsl(parts.query)))}"
+    return f"{found.host}:{found.port} (virtual host {found.virtual_host!r}{authority})"
+
+
+def _located(parts: SplitResult) -> pika.URLParameters:
+    if parts.username is not None and parts.password is None:
+        raise SettingsError(f"{SETTING}: a user without a password; write user:password@")
+    # As amqp://, or pika would load the CAs of the system each time, only to be given others.
+    found = pika.URLParameters(urlunsplit(parts._replace(scheme="amqp", query="")))
+    if parts.scheme == "amqps" and parts.port is None:
+        found.port = pika.ConnectionParameters.DEFAULT_SSL_PORT
+    return found
+
+
+def _heartbeat(options: dict[str, str]) -> int:
+    value = options.get("heartbeat", str(HEARTBEAT_S))
+    if not value.isdecimal() or int(value) < 1:
+        raise SettingsError(f"{SETTING}: heartbeat={value} is no whole number from 1 (s)")
+    return int(value)
+
+
+def describe(error: object) -> str:
+    """Say in words what pika reports as nested exceptions."""
+    error = _innermost(error)
+    said = str(error) or type(error).__name__
+    match error:
+        case ProbableAuthenticationError() if "ACCESS_REFUSED" in said:
+            said = "user or password refused"
+        case ProbableAccessDeniedError() if "NOT_ALLOWED" in said:
+            said = f"no way into the virtual host: {said.partition('NOT_ALLOWED - ')[2][:-1]}"
+        case (
+            IncompatibleProtocolError()
+            | ProbableAuthenticationError()
+            | ProbableAccessDeniedError()
+        ):
+            # pika guesses from how far it came. A line that was cut, or TLS, comes as far.
+            said = f"the connection ended while it was made: {said}"
+        case TimeoutError() | AMQPConnectorStackTimeout() | ConnectionOpenAborted():
+            said = "it did not answer in time"
+        case ssl.SSLError():
+            said = tls.describe(error)
+    return said.rstrip(".")
+
+
+def _innermost(error: object) -> object:
+    match error:
+        case AMQPConnectionError(args=[BaseException() as cause, *_]):
+            return _innermost(cause)
+    several: tuple[object, ...] = getattr(error, "exceptions", ())
+    inner: object = several[-1] if several else getattr(error, "exception", None)
+    return error if inner is None else _innermost(inner)

@@ -1,0 +1,378 @@
+"""What every broker of ours does: declared queues, checked messages, hooks that fail closed."""
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.threading import is_gevent_active
+from dramatiq.worker import Worker
+
+from workshed import logs
+from workshed.db import Connection
+from workshed.errors import DuplicateJobError, WorkshedError
+from workshed.jobs import schedule, unique
+from workshed.jobs.queues import Actor
+from workshed.jobs.schedule import Reason, Statement
+from workshed.metrics import meters
+from workshed.metrics.meters import OTHER, How
+from workshed.middleware import built_in
+from workshed.middleware.observability.redaction import parameters
+from workshed.middleware.observability.sentry import without_stock
+from workshed.middleware.runtime.unsupported_options import OF_A_MESSAGE
+from workshed.queues import Queue
+from workshed.transport import direct
+from workshed.transport.annotated import Checks, checks_of
+from workshed.transport.errors import (
+    RefusedArgumentError,
+    RefusedOptionError,
+    UndeclaredQueueError,
+    did_you_mean,
+    exit_code,
+)
+from workshed.transport.hooks import Tolerant, hooks_of, is_ours
+from workshed.transport.messages.envelope import (
+    OPTIONS,
+    encoded,
+    option_problem,
+    refuse_encoder,
+    refuse_fields,
+    refuse_inexact,
+    refuse_large,
+)
+from workshed.transport.publishing.outgoing import claim_of, waiting_body
+from workshed.transport.strays import refuse_strays
+
+logger = logging.getLogger(__name__)
+
+# A hook of these may veto. In dramatiq most exceptions of hooks are logged and dropped, so that a
+# check that crashed counts as passed.
+VETOING = frozenset({"before_enqueue", "before_declare_actor", "before_worker_boot"})
+
+
+class DeclaredBroker(Broker):
+    """A broker whose queues are declared, and which takes only messages that can be run."""
+
+    prefix = ""
+    """Before the names of queues on RabbitMQ."""
+
+    def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
+        """Open nothing."""
+        self.declared = queues
+        self._added: set[str] = set()
+        self._signatures: dict[str, inspect.Signature] = {}
+        self._names: dict[str, tuple[str, ...] | None] = {}
+        """Of the parameters of actors that have none but plain ones."""
+        self._checks: dict[str, Checks] = {}
+        """Of the annotated parameters of each actor."""
+        self._hooks: dict[str, list[Any]] = {}
+        self.added_options: set[str] = set()
+        """Those that an application's middleware names: known on each actor and each message."""
+        self._own_before: dict[str, Callable[..., None]] = {"worker_boot": self._boot}
+        """What this broker does itself, hooks included; by signal."""
+        self._own_after: dict[str, Callable[..., None]] = {}
+        """What it does before the hooks. Nothing of it may raise."""
+        super().__init__(middleware=middleware)
+        self.middleware = without_stock(self.middleware)
+
+    def add_queue(self, queue: Queue) -> None:
+        """Declare a queue of your own; before the first actor on it."""
+        self.declared[queue.name] = replace(queue, prefix=self.prefix)
+        self._added.add(queue.name)
+
+    def used_queues(self) -> dict[str, Queue]:
+        """Return the queues that actors of this program are on, and those added by `add_queue`.
+
+        A worker makes no others on RabbitMQ.
+        """
+        names = self._added | self.queues.keys()
+        return {name: queue for name, queue in self.declared.items() if name in names}
+
+    def declare_actor(self, actor: dramatiq.Actor[..., Any]) -> None:
+        """Add an actor, or replace one of the same name; it has `perform_now` then."""
+        super().declare_actor(actor)
+        direct.add_to(actor)
+        self._checks[actor.actor_name] = checks_of(actor.fn)
+        signature = inspect.signature(actor.fn)
+        self._signatures[actor.actor_name] = signature
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        plain = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        self._names[actor.actor_name] = tuple(signature.parameters) if plain else None
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Take note that an actor of this program is on a declared queue; opens nothing.
+
+        Raises `UndeclaredQueueError`.
+        """
+        if queue_name not in self.declared:
+            raise UndeclaredQueueError(queue_name, self.declared)
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def add_middleware(
+        self,
+        middleware: Middleware,
+        *,
+        before: type[Middleware] | None = None,
+        after: type[Middleware] | None = None,
+    ) -> None:
+        """Add middleware; `before=` and `after=` take dramatiq's classes for their counterparts.
+
+        Raises `WorkshedError` for middleware that would corrupt what is built in, and for a place
+        that is not there.
+        """
+        if not is_ours(type(middleware)):
+            built_in.refuse(middleware)
+            self.added_options |= middleware.actor_options - self.actor_options
+        before = built_in.place(self.middleware, before)
+        after = built_in.place(self.middleware, after)
+        super().add_middleware(middleware, before=before, after=after)
+        self._hooks.clear()
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Run the hooks downwards; those that may veto raise."""
+        own = self._own_before.get(signal)
+        if own is not None:
+            own(*args, **kwargs)
+        elif hooks := self._resolved("before_" + signal):
+            self._emit(hooks, *args, **kwargs)
+
+    def _boot(self, worker: Worker) -> None:
+        """Refuse to start on what would only fail later, with one sentence and an exit code."""
+        logs.leave_out_misleading()
+        try:
+            self.check_worker(worker)
+            self._emit(self._resolved("before_worker_boot"), worker)
+        except WorkshedError as err:
+            logger.critical("%s", err)
+            raise SystemExit(exit_code(err)) from None
+
+    def check_worker(self, worker: Worker) -> None:
+        """Refuse what would only fail later, or do nothing and say "ready".
+
+        Raises `UndeclaredQueueError` or `WorkshedError` for a `-Q` that no actor is on,
+        `RefusedEncoderError`, `StrayActorsError`, and `WorkshedError` under gevent.
+        """
+        if is_gevent_active():  # type: ignore[no-untyped-call]  # dramatiq's
+            raise WorkshedError(
+                "gevent has patched this process, and Workshed does not run on it: no time limit "
+                "would end a job. Start the worker by `workshed worker` or `dramatiq`, not by "
+                "`dramatiq-gevent`, and leave out `gevent.monkey.patch_all()`"
+            )
+        refuse_encoder(dramatiq.Message("default", "probe", (1, "é"), {"of": [None]}, {}))
+        refuse_strays(self)
+        for name in sorted(set(worker.consumer_whitelist or ()) - set(self.queues)):
+            if name not in self.declared:
+                raise UndeclaredQueueError(name, self.declared)
+            raise WorkshedError(
+                f"-Q {name}: no actor of this program is on that queue; "
+                f"they are on {', '.join(sorted(self.queues)) or 'none'}"
+            )
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Run the hooks upwards; never raise, since dramatiq would take it for a failed job."""
+        own = self._own_after.get(signal)
+        if own is not None:
+            own(*args, **kwargs)
+        if hooks := self._resolved("after_" + signal):
+            self._emit(hooks, *args, **kwargs)
+
+    def _emit(self, hooks: list[Any], *args: Any, **kwargs: Any) -> None:
+        for hook in hooks:
+            try:
+                hook(self, *args, **kwargs)
+            except Exception:
+                if hook.__name__ in VETOING:
+                    raise
+                logger.exception("%s failed", hook.__qualname__)
+
+    def _resolved(self, name: str) -> list[Any]:
+        """Return the hooks of that name that some middleware overrides, as they are run."""
+        found = self._hooks.get(name)
+        if found is None:
+            found = self._hooks[name] = hooks_of(self.middleware, name)
+        return found
+
+    def _before_send(self, message: dramatiq.Message[Any], delay: int | None) -> None:
+        """Run the hooks before a send, and check what an application's have made of the message.
+
+        Raises what `check` does, and the `MiddlewareError` by which a hook vetoes.
+        """
+        self.emit_before("enqueue", message, delay)
+        if any(isinstance(hook, Tolerant) for hook in self._resolved("before_enqueue")):
+            self.check(message)
+
+    def check(self, message: dramatiq.Message[Any]) -> None:
+        """Refuse what could not be delivered, read or run as it was meant.
+
+        Raises `UndeclaredQueueError`, `RefusedOptionError`, `RefusedEncoderError`,
+        `PublishRefusedError` for arguments of more than 64 KiB, or `RefusedArgumentError`, also for
+        one that is not of the type that the actor's annotation says.
+        """
+        refuse_encoder(message)
+        self._check_queue(message.queue_name)
+        for name, value in message.options.items():
+            if problem := option_problem(name, value, self.added_options):
+                known = name in OPTIONS or name in OF_A_MESSAGE or name in self.added_options
+                hint = "" if known else did_you_mean(name, OPTIONS.keys() | self.added_options)
+                raise RefusedOptionError(f"{message.actor_name}: {name} {problem}{hint}")
+        options = message.options
+        while piped := options.get("pipe_target"):
+            self._check_queue(piped["queue_name"])
+            options = piped["options"]
+        self._check_priority(message)
+        checks = self._checks.get(message.actor_name, {})
+        for name, value in self._arguments(message).items():
+            refuse_inexact(value, f"{message.actor_name}: argument {name}")
+            if (check := checks.get(name)) is not None and (problem := check(value)):
+                raise RefusedArgumentError(f"{message.actor_name}: argument {name}: {problem}")
+        refuse_large(message)
+        refuse_fields(message)
+
+    def store(
+        self,
+        conn: Connection,
+        message: dramatiq.Message[Any],
+        *,
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> dramatiq.Message[Any]:
+        """Check a message and store it in the schedule; return what its sender gets."""
+        message, statement = self.storing(message, delay, at, reason)
+        found = conn.execute(*statement)
+        row = found.fetchone() if found.description else None
+        return self.stored(message, delay, None if row is None else row[0])
+
+    def storing(
+        self,
+        message: dramatiq.Message[Any],
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> tuple[dramatiq.Message[Any], Statement]:
+        """Check a message; return it as it is stored, and what stores it.
+
+        That tells who has its key, if it has one; whoever executes it says so to `stored`.
+        """
+        message, row = self.prepared(message, delay, at, reason)
+        claim = claim_of(message, timedelta())
+        if claim is None:
+            return message, schedule.insertion(row, delay, at)
+        return message, unique.storing(row, claim, delay, at, waiting_body(message))
+
+    def prepared(
+        self,
+        message: dramatiq.Message[Any],
+        delay: timedelta,
+        at: datetime | None,
+        reason: Reason,
+    ) -> tuple[dramatiq.Message[Any], schedule.Row]:
+        """Check a message; return it as it is stored, and its row."""
+        self.check(message)
+        if reason == "delay":
+            message = message.copy(options={"due": due_ms(delay, at)})
+        self._before_send(message, delay // timedelta(milliseconds=1))
+        row = schedule.Row(
+            message_id=message.message_id,
+            hop=int(message.options.get("hop", 0)),
+            queue=message.queue_name,
+            actor=message.actor_name,
+            body=encoded(message).decode(),
+            reason=reason,
+        )
+        return message, row
+
+    def stored(
+        self, message: dramatiq.Message[Any], delay: timedelta, holder: str | None
+    ) -> dramatiq.Message[Any]:
+        """Return what the sender of a message gets, once its statement was executed.
+
+        `holder` is what that told. Raises `DuplicateJobError` where the message was to say so.
+        """
+        how = message.options.get("on_conflict")
+        if holder not in (None, message.message_id) and how != "reschedule":
+            key = message.options["unique_key"]
+            self.counted(message.actor_name, message.queue_name, "duplicate")
+            if how == "raise":
+                raise DuplicateJobError(key, str(holder))
+            logger.info("not sent: job %s has the key %r", holder, key)
+            return message.copy(message_id=str(holder))
+        self.counted(message.actor_name, message.queue_name, "scheduled")
+        self.emit_after("enqueue", message, delay // timedelta(milliseconds=1))
+        return message
+
+    def counted(self, actor: str, queue: str, how: How, amount: int = 1) -> None:
+        """Count sends; the actor of another program is any other."""
+        known = actor if actor in self.actors else OTHER
+        meters.SENDS.add(known, queue, how, amount=amount)
+
+    def _check_priority(self, message: dramatiq.Message[Any]) -> None:
+        """Refuse a priority that its queue does not tell from its highest one."""
+        priority, queue = message.options.get("broker_priority", 0), message.queue_name
+        levels = self.declared[queue].levels
+        if priority > levels:
+            has = f"has 0 to {levels}, and {levels} runs first" if levels else "has no priorities"
+            raise RefusedOptionError(
+                f"{message.actor_name}: broker_priority {priority}: the queue {queue!r} {has}"
+            )
+
+    def _check_queue(self, name: str) -> None:
+        if name not in self.declared:
+            raise UndeclaredQueueError(name, self.declared)
+
+    def _arguments(self, message: dramatiq.Message[Any]) -> dict[str, object]:
+        """Name each argument as the actor does; an actor of another program has no names here."""
+        signature = self._signatures.get(message.actor_name)
+        if signature is None:
+            return {f"number {i}": arg for i, arg in enumerate(message.args)} | message.kwargs
+        names = self._names.get(message.actor_name)
+        if names is not None and not message.kwargs and len(names) == len(message.args):
+            return dict(zip(names, message.args, strict=True))  # `bind` takes as long as the send
+        try:
+            bound = signature.bind(*message.args, **message.kwargs)
+        except TypeError as err:
+            raise RefusedArgumentError(f"{message.actor_name}{signature}: {err}") from None
+        return unpacked(signature, bound.arguments)
+
+
+def known_actors(broker: DeclaredBroker) -> list[Actor]:
+    """Describe a program's actors for those that do not have it."""
+    return [
+        Actor(
+            name=actor.actor_name,
+            queue=actor.queue_name,
+            has_key=(rule := actor.options.get("unique")) is not None and rule.locks_when_sent,
+            parameters=parameters(actor.fn),
+            redact=actor.options.get("redact", ()),
+        )
+        for actor in broker.actors.values()
+    ]
+
+
+def due_ms(delay: timedelta, at: datetime | None) -> int:
+    """Return when a message is due; Unix ms, as its timestamp is."""
+    due = time.time() + delay.total_seconds() if at is None else at.timestamp()
+    return max(0, int(due * 1000))
+
+
+def unpacked(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, object]:
+    """Spread `*args` and `**kwargs`, which are a tuple and a dict only inside Python."""
+    found: dict[str, object] = {}
+    for name, value in arguments.items():
+        match signature.parameters[name].kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                found |= {f"{name}[{i}]": item for i, item in enumerate(value)}
+            case inspect.Parameter.VAR_KEYWORD:
+                found |= value
+            case _:
+                found[name] = value
+    return found

@@ -1,0 +1,76 @@
+"""A message with the channel it came through."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+
+from workshed.middleware import Job
+from workshed.queues import Queue
+from workshed.transport.amqp.acks import Channel
+from workshed.transport.amqp.codec import Letter
+from workshed.transport.messages.envelope import LATEST_MS
+
+MARGIN = 0.75
+"""Share of the consumer timeout after which a delivery that could not be settled is given back."""
+LONGEST_WAIT = 0.25
+"""Share of the consumer timeout after which one that has not started is given back."""
+
+
+class Delivery(MessageProxy):
+    """What dramatiq works on; its tag means nothing on any other channel."""
+
+    def __init__(
+        self,
+        message: dramatiq.Message[Any],
+        queue: Queue,
+        channel: Channel,
+        letter: Letter,
+    ) -> None:
+        """Keep what an ack needs, and what RabbitMQ says of its past."""
+        super().__init__(message)
+        self.__dict__ |= message.__dict__  # or each look at a field asks dramatiq's `__getattr__`
+        headers = letter.properties.headers or {}
+        redelivered = bool(letter.redelivered or headers.get("again"))
+        self.job = Job(
+            message,
+            copied=redelivered or bool(headers.get("via")),
+            redelivered=redelivered,
+            published=published(headers),
+        )
+        self.channel = channel
+        self.tag = letter.tag
+        self.timeout_s = queue.consumer_timeout.total_seconds()
+        self.received = time.monotonic()
+        self.held = False
+        """Its outcome could not be stored, or it was not started: it is given back."""
+        self.parked = False
+        """It is settled later, not by the thread that has it now."""
+        self.began = 0.0
+        """When its actor started, by `time.monotonic`."""
+        self.begun = False
+        """Its actor runs, and has no outcome yet."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether RabbitMQ still waits for us to settle it."""
+        return self.channel.is_open and not self._is_older_than(MARGIN)
+
+    @property
+    def has_waited_too_long(self) -> bool:
+        """Tell whether another process should have its chance to start it."""
+        return self._is_older_than(LONGEST_WAIT)
+
+    def _is_older_than(self, share: float) -> bool:
+        return time.monotonic() - self.received > self.timeout_s * share
+
+
+def published(headers: Mapping[str, Any]) -> datetime | None:
+    """Read when a copy was published; foreign messages do not say."""
+    milliseconds = headers.get("published_ms")
+    if not isinstance(milliseconds, int) or not 0 <= milliseconds <= LATEST_MS:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,420 @@
+"""What this process runs: the checks before a job, and the outcome after it."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from dramatiq.errors import RateLimitExceeded, Retry
+from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
+
+from workshed import db
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import current
+from workshed.jobs.rules import Rule
+from workshed.jobs.signals import Signal, Skipped
+from workshed.middleware import (
+    INTERRUPTED,
+    AloneError,
+    ConcludedError,
+    CopyError,
+    Job,
+    LogContext,
+    Observer,
+    Outcome,
+    Retries,
+    Settling,
+    TurnLostError,
+    cancelled,
+    verdict,
+)
+from workshed.middleware.retrying.retries import run_of
+from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.in_flight import Running
+from workshed.transport.consuming.settlement import HeldError, must
+from workshed.transport.consuming.work_queue import Item, WorkQueue
+
+logger = logging.getLogger(__name__)
+
+Hook = Callable[..., None]
+T = TypeVar("T")
+
+SHORTEST_STRANGER = timedelta(seconds=2)
+LONGEST_STRANGER = timedelta(minutes=1)
+DONE = Outcome("done")
+ON_PURPOSE = (Signal, SkipMessage, Retry, RateLimitExceeded)
+"""What a job raises to say what becomes of it, in our words or in dramatiq's."""
+
+
+class Execution:
+    """Starts no job that must not run, and acks none whose outcome is not stored."""
+
+    def __init__(self, inbox: Inbox, grace_of_strangers: timedelta) -> None:
+        """Nothing runs."""
+        self.running = Running()
+        self.work: WorkQueue = WorkQueue({}, {})
+        self.cancelled: set[str] = set()
+        """Ids of cancelled messages that RabbitMQ may have; read from PostgreSQL every second."""
+        self.rules: list[Rule] = []
+        """Those that cancel jobs now, read likewise."""
+        self._inbox = inbox
+        self._grace_of_strangers = grace_of_strangers
+        self._middleware: list[Middleware] = []
+        self._sorted = 0
+        self._beginning: list[Callable[[Job], None]] = []
+        self._ending: list[Callable[[Job, Outcome], None]] = []
+        self._leaving: list[Callable[[], None]] = []
+        self._settling: list[Settling] = []
+        self._settling_done: list[Settling] = []
+
+    def use(self, middleware: list[Middleware]) -> None:
+        """Take the broker's middleware, which may grow."""
+        self._middleware, self._sorted = middleware, 0
+        self._retries = next(m for m in middleware if isinstance(m, Retries))
+        self.log = next((m for m in middleware if isinstance(m, LogContext)), LogContext())
+
+    def start(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
+        """Run the checks before a job; raises `SkipMessage` when it does not run now.
+
+        One that cannot be made waits, and costs no attempt. What an application's hook decides by
+        any other error is raised as it is: a verdict follows, as if the actor had raised it.
+        """
+        self.log.bind(delivery.job)
+        delivery.parked = False
+        if not delivery.channel.is_open:
+            self._give_back(delivery, "its channel was lost before it started")
+        if self._inbox.stopping.is_set():
+            self._give_back(delivery, "this worker stops")
+        if delivery.has_waited_too_long:
+            self._give_back(delivery, "it has waited too long here")
+        if not self.running.enter(delivery):
+            delivery.parked = True
+            raise SkipMessage("it runs here already; this delivery waits for its outcome")
+        try:
+            self._check(delivery, hooks, broker)
+        except SkipMessage:
+            self._left(delivery, stored=not (delivery.held or delivery.parked or delivery.failed))
+            raise
+        delivery.begun = True
+        job = delivery.job
+        current.begin(job)
+        job.leaving = self._inbox.stopping
+        job.began, delivery.began = time.time(), time.monotonic()
+        self._look_again()
+        for began in self._beginning:
+            _tell(began, job)
+
+    def conclude(self, delivery: Delivery, actor: Any, error: BaseException | None) -> None:
+        """Reach the verdict and store what follows; never raises.
+
+        dramatiq would take an exception for a failure of the job, ack it, and lose the thread.
+        """
+        if delivery.begun:
+            delivery.begun = False
+            delivery.job.took_s = time.monotonic() - delivery.began
+        stored = delivery.job.concluded
+        if stored:
+            absorbed = delivery.job.absorbed
+            self._observe(delivery.job, Outcome("absorbed", absorbed) if absorbed else DONE, error)
+            if error is not None and not absorbed:
+                logger.warning("what it raised after its end is ignored", exc_info=error)
+        elif error is None:  # as `verdict` says, whatever the policy
+            stored = self._store(delivery, DONE)
+        else:
+            try:
+                policy = self._retries.policy(actor, delivery.job)
+                outcome = verdict(error, run_of(delivery.job), policy)
+                stored = self._store(delivery, outcome)
+            except Exception:
+                delivery.fail()
+                logger.exception("no verdict on %s; it goes to the dead queue", delivery)
+        current.end()
+        self._left(delivery, stored=stored)
+
+    def skipped(self, delivery: Delivery, actor: Any) -> None:
+        """Store that an actor left its job by `SkipMessage`; a check that did so is no news."""
+        if delivery.begun:
+            self.conclude(delivery, actor, Skipped("the actor raised SkipMessage"))
+
+    def stranger(self, delivery: Delivery, option: str | None) -> None:
+        """Store that this release does not know its actor, or an option that it has.
+
+        It is tried again for a while, since a later release may be on its way, then dead.
+        """
+        job = delivery.job
+        now_ms = int(time.time() * 1000)
+        since_ms = job.message.options.get("stranger_since", now_ms)
+        age = timedelta(milliseconds=now_ms - since_ms)
+        what = f"actor {job.message.actor_name!r}" if option is None else f"option {option!r:.50}"
+        reason = f"no {what} is known to this worker"
+        if age >= self._grace_of_strangers:
+            outcome = Outcome("dead", f"{reason}, nor was to others for {age}")
+        else:
+            wait = min(max(age, SHORTEST_STRANGER), LONGEST_STRANGER)
+            outcome = Outcome("stranger", reason, delay=wait)
+        with self.log.about(job):
+            with db.transaction() as conn:
+                outcome = self.settle(conn, job, outcome)
+            self._observe(job, outcome)
+
+    def learn_of_cancels(self, ids: set[str], rules: list[Rule]) -> list[str]:
+        """Take over what was cancelled; return the ids of those that run, and are told of it now.
+
+        Told are those whose tombstone is there at this moment: one from before a redrive is not.
+        """
+        self.cancelled |= ids
+        self.rules = rules
+        told = []
+        for delivery in self.running:
+            job = delivery.job
+            if not job.cancelled and (job.message_id in ids or self._rule(job)):
+                job.cancelled = True
+                told.append(job.message_id)
+        return told
+
+    def interrupt(self) -> int:
+        """Store, for each job that does not end, that it runs again; return how many.
+
+        Only for a process that is about to leave: their threads still run.
+        """
+        return sum(self._cut_off(delivery) for delivery in self.running)
+
+    def _cut_off(self, delivery: Delivery) -> bool:
+        with self.log.about(delivery.job):
+            try:
+                with db.answering(), db.transaction() as conn:
+                    self.settle(conn, delivery.job, INTERRUPTED)
+            except Exception as err:  # noqa: BLE001 -- unacked, RabbitMQ delivers it again
+                logger.warning("%s is cut off, and delivered again: %s", delivery, err)
+                return False
+            self._inbox.give(delivery, "ack")
+            self._observe(delivery.job, INTERRUPTED)
+            return True
+
+    def give_up(self, delivery: Delivery, actor: Any, error: BaseException) -> None:
+        """Store that an attempt has failed whose thread does not come back; never raises.
+
+        Only for a process that is about to leave. Where it cannot be stored RabbitMQ delivers the
+        job again, and the attempt is not charged.
+        """
+        with self.log.about(delivery.job):
+            stored = self._store_failed(delivery, actor, error)
+        self._inbox.give(delivery, "ack" if stored else "requeue")
+        self._left(delivery, stored=stored)
+
+    def _store_failed(self, delivery: Delivery, actor: Any, error: BaseException) -> bool:
+        try:
+            policy = self._retries.policy(actor, delivery.job)
+            outcome = verdict(error, run_of(delivery.job), policy)
+            with db.answering(), db.transaction() as conn:
+                outcome = self.settle(conn, delivery.job, outcome)
+        except CopyError as copy:
+            outcome = Outcome("absorbed", str(copy))
+        except Exception:
+            logger.exception("%s is given up, and delivered again", delivery)
+            return False
+        self._observe(delivery.job, outcome)
+        return True
+
+    def give_back(self, wanted: Callable[[Any], bool]) -> int:
+        """Give RabbitMQ the waiting deliveries that are wanted there; return how many."""
+        waiting: list[Any] = self.work.take_back(wanted)
+        for delivery in waiting:
+            self._inbox.give(delivery, "requeue")
+        return len(waiting)
+
+    def has(self, queue: str) -> bool:
+        """Tell whether a job of a queue runs in this process, or waits in it."""
+        waiting: list[Any] = self.work.waiting()
+        return any(delivery.queue_name == queue for delivery in [*waiting, *self.running])
+
+    def leaving(self) -> None:
+        """Tell the observers that this process ends now, in no good order."""
+        self._look_again()
+        for leaving in self._leaving:
+            _tell(leaving)
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
+        """Let each middleware write what follows from an outcome; return it.
+
+        It is another one where the first of them says so, before anything is written; and a later
+        one may know better when the job runs again.
+        """
+        try:
+            for middleware in self._concerned(job, outcome):
+                outcome = middleware.settle(conn, job, outcome) or outcome
+        except ConcludedError as instead:
+            return self.settle(conn, job, instead.outcome)
+        return outcome
+
+    def _check(self, delivery: Delivery, hooks: list[Hook], broker: object) -> None:
+        """Run the checks of this process, then those of the middleware."""
+        try:
+            if self.cancelled or self.rules:
+                self._refuse_cancelled(delivery.job)
+            with db.answering():
+                for hook in hooks:
+                    try:
+                        hook(broker, delivery)
+                    except PASSING_ERRORS as err:
+                        again = functools.partial(hook, broker, delivery)
+                        must(again, lambda: delivery.is_ours, self._inbox.stopping, after=err)
+        except (MiddlewareError, Signal):
+            raise
+        except AloneError as err:
+            delivery.parked = delivery.job.alone = True
+            self.work.put_alone(Item(0, delivery))
+            raise SkipMessage("it may have ended its worker; it runs alone") from err
+        except ConcludedError as err:
+            self._store(delivery, err.outcome)
+            raise SkipMessage(err.outcome.reason) from err
+        except CopyError as copy:
+            self._observe(delivery.job, Outcome("absorbed", str(copy)))
+            raise SkipMessage(str(copy)) from copy
+        except HeldError as err:
+            self._give_back(delivery, f"a check could not be made: {err}")
+        except Exception as err:
+            logger.exception("a check of %s failed; it goes to the dead queue", delivery)
+            delivery.fail()
+            raise SkipMessage(f"a check failed: {err}") from err
+
+    def _refuse_cancelled(self, job: Job) -> None:
+        # What may have a copy asks PostgreSQL, which also knows what was wanted back since.
+        if not job.copied and job.message_id in self.cancelled:
+            raise ConcludedError(cancelled())
+        if rule := self._rule(job):
+            raise ConcludedError(cancelled(rule.id))
+
+    def _rule(self, job: Job) -> Rule | None:
+        return next((rule for rule in self.rules if rule.fits(job.traits)), None)
+
+    def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
+        try:
+            if self._concerned(delivery.job, outcome):
+                with db.answering():
+                    outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
+        except CopyError as copy:
+            self._observe(delivery.job, Outcome("absorbed", str(copy)), outcome.error)
+        except TurnLostError as lost:
+            delivery.job.turn = None
+            return self._store(delivery, Outcome("refund", str(lost), lost))
+        except HeldError as held:
+            delivery.held = True
+            logger.warning(
+                "outcome of %s not stored (%s); it is delivered again",
+                *(delivery, held),
+                exc_info=_failure(outcome.error),
+            )
+            return False
+        except Exception as err:
+            if outcome is DONE and isinstance(err, WorkshedError):
+                reason = f"what follows it cannot be sent: {err}"
+                return self._store(delivery, Outcome("dead", reason, err))
+            delivery.fail()
+            logger.exception("outcome of %s cannot be stored; it goes to the dead queue", delivery)
+            return False
+        else:
+            self._observe(delivery.job, outcome)
+        delivery.job.concluded = True
+        return True
+
+    def _observe(self, job: Job, outcome: Outcome, error: BaseException | None = None) -> None:
+        """Report what became of a delivery; the first time, where two threads come to its end."""
+        if job.observed:
+            return
+        job.observed = True
+        if outcome is not DONE:
+            log(outcome, error)
+        self._look_again()
+        for ended in self._ending:
+            _tell(ended, job, outcome)
+
+    def _look_again(self) -> None:
+        """Sort the middleware by what it does, when there is more of it than before."""
+        if len(self._middleware) != self._sorted:
+            self._sorted = len(self._middleware)
+            observing = [m for m in self._middleware if isinstance(m, Observer)]
+            self._beginning = [m.began for m in observing if overrides(m, Observer, "began")]
+            self._ending = [m.ended for m in reversed(observing) if overrides(m, Observer, "ended")]
+            self._leaving = [m.leaving for m in observing if overrides(m, Observer, "leaving")]
+            self._settling = [m for m in self._middleware if isinstance(m, Settling)]
+            # What does not say otherwise writes nothing of a job that is done, as nearly all are.
+            self._settling_done = [m for m in self._settling if overrides(m, Settling, "concerns")]
+
+    def _settle(self, job: Job, outcome: Outcome) -> Outcome:
+        """Write in one transaction; in none where no middleware has anything to write."""
+        concerned = self._concerned(job, outcome)
+        if not concerned:
+            return outcome
+        alone = len(concerned) == 1 and concerned[0].is_one_statement
+        with db.statement() if alone else db.transaction() as conn:
+            return self.settle(conn, job, outcome)
+
+    def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
+        self._look_again()
+        settling = self._settling_done if outcome.kind == "done" else self._settling
+        return [m for m in settling if m.concerns(job, outcome)]
+
+    def _must(self, delivery: Delivery, step: Callable[[], T]) -> T:
+        return must(step, lambda: delivery.is_ours, self._inbox.stopping)
+
+    def _give_back(self, delivery: Delivery, reason: str) -> None:
+        delivery.held = True
+        raise SkipMessage(f"{reason}; it is delivered again")
+
+    def _left(self, delivery: Delivery, *, stored: bool) -> None:
+        """Settle the deliveries of the same job that came meanwhile."""
+        for other in self.running.leave(delivery):
+            self._inbox.give(other, "ack" if stored else "requeue")
+
+
+def overrides(middleware: Middleware, base: type, name: str) -> bool:
+    """Tell whether it does anything of its own then."""
+    return getattr(type(middleware), name) is not getattr(base, name)
+
+
+def _tell(hook: Callable[..., None], *args: object) -> None:
+    try:
+        hook(*args)
+    except BaseException:  # even a SystemExit, which would end the thread without an ack
+        logger.exception("%s failed", hook.__qualname__)
+
+
+def log(outcome: Outcome, error: BaseException | None = None) -> None:
+    """Say how a job ended, when it was not with success, in one line with its traceback.
+
+    It is an error only where the job is dead; what is tried again or discarded is a warning.
+    `error`: what the actor raised, where the outcome itself has none.
+    """
+    trace = _failure(outcome.error or error)
+    passing = logging.INFO if trace is None else logging.WARNING
+    match outcome.kind:
+        case "absorbed":
+            logger.log(passing, "absorbed: %s", outcome.reason, exc_info=trace)
+        case "retry":
+            after = outcome.delay.total_seconds()
+            logger.warning(
+                "failed; next attempt in %.1f s: %s", after, outcome.reason, exc_info=trace
+            )
+        case "snooze" | "refund" | "stranger":
+            after = outcome.delay.total_seconds()
+            logger.log(passing, "again in %.1f s: %s", after, outcome.reason, exc_info=trace)
+        case "discarded":
+            logger.warning("discarded: %s", outcome.reason, exc_info=trace)
+        case "dead":
+            logger.error("dead: %s", outcome.reason, exc_info=trace)
+
+
+def _failure(error: BaseException | None) -> BaseException | None:
+    """Return an error whose traceback says more than its words.
+
+    A job that snoozes, is discarded or is over a limit says so on purpose. Only where an error made
+    it do so is there something to look for.
+    """
+    on_purpose = isinstance(error, ON_PURPOSE) and error.__cause__ is None
+    return None if on_purpose else error

@@ -1,0 +1,84 @@
+"""Put away what no actor here can run, without holding up what comes behind it."""
+
+import hashlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from workshed import db
+from workshed.db import PASSING_ERRORS
+from workshed.jobs import dead
+from workshed.metrics import meters
+from workshed.middleware import CopyError
+from workshed.queues import Queue
+from workshed.transport.amqp.acks import Channel, Verb
+from workshed.transport.errors import EnvelopeError
+
+logger = logging.getLogger(__name__)
+
+PAUSE_S = 1.0
+
+
+class Misfits:
+    """Deliveries that wait for a step to be stored; the next ones are not held up by them.
+
+    Used by one consumer thread. A step that fails for a passing reason is made again later, one
+    that fails for another sends its delivery to the dead queue.
+    """
+
+    def __init__(self, queue: Queue, settle: Callable[[Channel, int, Verb], None]) -> None:
+        """Nothing waits."""
+        self._queue = queue
+        self._settle = settle
+        self._waiting: deque[tuple[Channel, int, Callable[[], None]]] = deque()
+        self._next_try = 0.0
+
+    def add(self, channel: Channel, tag: int, step: Callable[[], None]) -> None:
+        """Put a delivery away, now if possible."""
+        self._waiting.append((channel, tag, step))
+        self.put_away()
+
+    def put_away(self) -> None:
+        """Make the steps that wait; at most one that fails per pause."""
+        while self._waiting and time.monotonic() >= self._next_try:
+            channel, tag, step = self._waiting[0]
+            try:
+                verb: Verb = "ack"
+                if channel.is_open:  # else RabbitMQ has it again
+                    with db.answering():
+                        step()
+            except PASSING_ERRORS as err:
+                logger.warning("PostgreSQL: %s; trying again in %g s", str(err).strip(), PAUSE_S)
+                self._next_try = time.monotonic() + PAUSE_S
+                return
+            except CopyError as copy:
+                logger.info("absorbed: %s", copy)
+            except Exception:
+                logger.exception("it could not be stored and goes to %s", self._queue.dead)
+                verb = "reject"
+            self._waiting.popleft()
+            self._settle(channel, tag, verb)
+
+
+def unreadable(queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError) -> None:
+    """Store what cannot be read as dead."""
+    with db.transaction() as conn:
+        dead.bury(
+            conn,
+            message_id=message_id or unnamed(body),
+            hop=0,
+            attempt=0,
+            queue=queue.name,
+            actor=None,
+            body=body,
+            reason=str(error),
+            error=error,
+        )
+    meters.UNREADABLE.add(queue.name)
+    logger.error("unreadable message on %s: %s", queue.name, error)
+
+
+def unnamed(body: bytes) -> str:
+    """Name a message that has no id by what it holds, so that a copy of it is the same one."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -1,0 +1,60 @@
+"""Run an actor at once, in the process that asks for it."""
+
+import functools
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import ParamSpec, Protocol, TypeVar
+
+import dramatiq
+
+from workshed.middleware.options.backoff import fixed
+from workshed.middleware.retrying.policy import Policy, is_discarded
+from workshed.middleware.retrying.retries import several
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Checks(Protocol):
+    def check(self, message: dramatiq.Message[object]) -> None: ...
+
+
+def perform_now(actor: dramatiq.Actor[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+    """Run an actor here and now, and return what it returns; `None` where the job is discarded.
+
+    That is what a missing record does, and any error of `discard_on=`: it is logged, and nothing is
+    raised. Every other error is raised here; nothing is sent, retried or recorded, and limits,
+    unique keys and `once=` do not apply. Arguments are checked as `send` checks them.
+
+    Raises `RefusedArgumentError`, and what the actor raises.
+    """
+    broker: _Checks = actor.broker  # type: ignore[assignment]  # ours, as `declare_actor` adds this
+    broker.check(actor.message(*args, **kwargs))
+    try:
+        return actor.fn(*args, **kwargs)
+    except Exception as err:
+        if not is_discarded(err, _policy(actor)):
+            raise
+        logger.info("%s is discarded: %s", actor.actor_name, err)
+        return None
+
+
+def add_to(actor: dramatiq.Actor[P, R]) -> None:
+    """Let it be called as `actor.perform_now(7)`."""
+    method: Callable[P, R | None] = functools.partial(perform_now, actor)
+    actor.perform_now = method  # type: ignore[attr-defined]  # dramatiq's class does not know it
+
+
+def _policy(actor: dramatiq.Actor[P, R]) -> Policy:
+    """Read which errors end a job of this actor, and which are another rule's."""
+    said = actor.options
+    return Policy(
+        0,
+        fixed(timedelta()),
+        retry_on=several(said.get("retry_on", ())),
+        discard_on=several(said.get("discard_on", ())),
+        throws=several(said.get("throws", ())),
+    )

@@ -1,0 +1,67 @@
+"""What every broker does whose jobs are run in this process."""
+
+from datetime import timedelta
+
+from dramatiq.middleware import Middleware
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs.schedule import Reason
+from workshed.middleware import Job, Outcome
+from workshed.middleware.composition.callbacks import undelayed
+from workshed.queues import Queue
+from workshed.transport.base import DeclaredBroker
+from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.execution import Execution
+from workshed.transport.publishing.outgoing import Message
+
+
+class Executing(DeclaredBroker):
+    """A broker that checks each job before it runs, and stores its outcome before it is observed.
+
+    What must happen around a job is no hook: dramatiq drops what most hooks raise.
+    """
+
+    _execution: Execution
+
+    def __init__(self, queues: dict[str, Queue], middleware: list[Middleware]) -> None:
+        """Run nothing yet."""
+        super().__init__(queues, middleware)
+        self._own_before["process_message"] = self._start
+        self._own_after |= {"process_message": self._conclude, "skip_message": self._skipped}
+
+    def _start(self, delivery: Delivery) -> None:
+        """Run the checks; those before a job may keep it from running."""
+        self._execution.start(delivery, self._resolved("before_process_message"), self)
+
+    def _conclude(
+        self,
+        delivery: Delivery,
+        *,
+        result: object = None,  # noqa: ARG002 -- dramatiq hands it on
+        exception: BaseException | None = None,
+    ) -> None:
+        """Store the outcome of a job before anything observes it."""
+        self._execution.conclude(delivery, self.actors[delivery.actor_name], exception)
+
+    def _skipped(self, delivery: Delivery) -> None:
+        """Do so for one whose actor skipped it."""
+        self._execution.skipped(delivery, self.actors[delivery.actor_name])
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Let each middleware write what follows from an outcome, in the caller's transaction."""
+        self._execution.settle(conn, job, outcome)
+
+    def _later(self, message: Message, delay: int) -> Message:
+        """Store a message that is due after `delay` milliseconds, with its key if it has one.
+
+        The first step of a pipeline has its own delay in itself; that of the pipeline may be
+        longer, and holds then.
+        """
+        own = message.options.get("delay")
+        if isinstance(own, int) and own <= delay:
+            message = undelayed(message)
+        span = timedelta(milliseconds=delay)
+        reason: Reason = "delay" if delay else "send"
+        with db.transaction() as conn:
+            return self.store(conn, message, delay=span, at=None, reason=reason)

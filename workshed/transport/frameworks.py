@@ -1,0 +1,35 @@
+"""The broker in the form that extensions of Django and Flask ask for."""
+
+from collections.abc import Sequence
+
+from dramatiq.middleware import Middleware
+
+from workshed.errors import SettingsError
+from workshed.middleware.built_in import INSTEAD
+from workshed.settings import settings
+from workshed.transport.build import broker
+from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.stub import Stub
+
+
+def framework_broker(
+    *, middleware: Sequence[Middleware] = (), url: str | None = None
+) -> RabbitMQ | Stub:
+    """Return this process's broker with the application's middleware, for django-dramatiq and such.
+
+    Those build the broker themselves, by calling what their configuration names. dramatiq's own
+    middleware that is built in here is left out, because they pass it by default.
+
+    Raises `SettingsError` for a `url` that differs from `WORKSHED_BROKER_URL`: relays and commands
+    read only the latter.
+    """
+    if url is not None and url != settings().broker_url.get_secret_value():
+        raise SettingsError(
+            "the broker URL of the framework's configuration differs from WORKSHED_BROKER_URL, "
+            "which relays and commands use as well: leave it out of the configuration"
+        )
+    found = broker()
+    for one in middleware:
+        if type(one) not in INSTEAD:
+            found.add_middleware(one)
+    return found

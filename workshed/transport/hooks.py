@@ -1,0 +1,84 @@
+"""The hooks of middleware: ours must not fail, an application's may.
+
+A check of ours that crashed must not count as passed, so our hooks fail closed. What any other
+middleware raises is logged and dropped, as in dramatiq: a job must not be lost because a request id
+could not be written, or because the middleware's own database was away for a moment.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
+
+from workshed.jobs.attempts import text_of
+from workshed.jobs.signals import Signal
+from workshed.middleware import AloneError, ConcludedError, CopyError, Outcome
+
+logger = logging.getLogger(__name__)
+
+Hook = Callable[..., Any]
+
+PACKAGES = frozenset({"brokers", "console", "middleware", "workshed"})
+"""Those whose middleware is ours."""
+DECIDES = "before_process_message"
+"""The hook that may skip, snooze, discard or fail a job."""
+VERDICTS = (AloneError, ConcludedError, CopyError)
+"""What our own checks raise; a subclass of one of ours hands it on."""
+
+
+def is_ours(cls: type) -> bool:
+    """Tell whether a class is defined in a package of Workshed."""
+    return cls.__module__.partition(".")[0] in PACKAGES
+
+
+class Tolerant:
+    """A hook of an application: what it raises is logged and dropped.
+
+    A `MiddlewareError` is its veto, as in dramatiq. Before a job `SkipMessage` is an outcome, with
+    the reason "skipped by CLASS: text", and `Snooze`, `RetryAfter` and `Discard` mean what they
+    mean in an actor.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, middleware: Middleware, hook: Hook) -> None:
+        """Take over the name of a hook."""
+        functools.update_wrapper(self, hook)
+        self._hook = hook
+        self._of = type(middleware).__name__
+        self._decides = hook.__name__ == DECIDES
+        self._vetoes = (MiddlewareError, Signal, *VERDICTS) if self._decides else MiddlewareError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the hook."""
+        try:
+            self._hook(*args, **kwargs)
+        except self._vetoes as err:
+            if self._decides and isinstance(err, SkipMessage):
+                raise ConcludedError(skipped(self._of, err)) from err
+            raise
+        except Exception:
+            logger.exception("%s failed; what it raised is ignored", self.__qualname__)
+
+
+def hooks_of(chain: Iterable[Middleware], name: str) -> list[Hook]:
+    """Return the hooks of that name in the order in which they run; `Tolerant` those not ours."""
+    hooks: list[Hook] = []
+    for middleware in chain:
+        if getattr(type(middleware), name) is getattr(Middleware, name):
+            continue
+        cls = next(cls for cls in type(middleware).__mro__ if name in vars(cls))
+        ours = is_ours(type(middleware)) or is_ours(cls)
+        hook = getattr(middleware, name)
+        hooks.append(hook if ours else Tolerant(middleware, hook))
+    return hooks[::-1] if name.startswith("after_") else hooks
+
+
+def skipped(name: str, error: SkipMessage) -> Outcome:
+    """Return the outcome of a job that a middleware skipped."""
+    text = text_of(error)
+    reason = f"skipped by {name}: {text}" if text else f"skipped by {name}"
+    return Outcome("discarded", reason, error, called="skipped")

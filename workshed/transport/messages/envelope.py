@@ -1,0 +1,389 @@
+"""The message as it travels: a JSON object people can read, decoded strictly."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+import orjson
+from dramatiq.encoder import Encoder, JSONEncoder
+
+from workshed import exact
+from workshed.jobs import tags, traces
+from workshed.middleware.options.retry_on import LONGEST_KEY as LONGEST_GROUP
+from workshed.middleware.options.retry_on import MOST_GROUPS
+from workshed.middleware.runtime.unsupported_options import OF_A_MESSAGE
+from workshed.transport.amqp.codec import Stamp
+from workshed.transport.errors import (
+    EnvelopeError,
+    PublishRefusedError,
+    RefusedArgumentError,
+    RefusedEncoderError,
+)
+
+LARGEST_NUMBER = 2**31 - 1
+LATEST_MS = 253_402_300_799_999  # the year 9999
+LONGEST_NAME = 255  # bytes, what AMQP's `message_id` and `type` can hold
+NUL = "\0"  # which no text of PostgreSQL can hold
+LONGEST_KEY = 1_000  # bytes; an index of PostgreSQL holds no more than 2704
+DELAY = "delay"
+"""Option of a message within a message: how many ms after the one before it it is sent."""
+LARGEST_BODY_BYTES = 1 << 20  # one message beyond RabbitMQ's limit closes the channel of all
+LARGEST_ARGUMENTS_BYTES = 64 << 10
+FIELDS = {
+    "queue_name": str,
+    "actor_name": str,
+    "args": list,
+    "kwargs": dict,
+    "options": dict,
+    "message_id": str,
+    "message_timestamp": int,
+}
+NAMES, KINDS = list(FIELDS), list(FIELDS.values())
+
+
+class StrictJson(Encoder):
+    """dramatiq's encoder: plain JSON, by orjson."""
+
+    def encode(self, data: dict[str, Any]) -> bytes:
+        """Write the fields of a message."""
+        return orjson.dumps(data)
+
+    def decode(self, data: bytes) -> dict[str, Any]:
+        """Read them back."""
+        fields: dict[str, Any] = orjson.loads(data)
+        return fields
+
+
+PLAIN = (StrictJson, JSONEncoder)
+"""Encoders that write what is read here."""
+
+
+def encoded(message: dramatiq.Message[Any]) -> bytes:
+    """Write a message as it is read here, whatever encoder is set."""
+    return orjson.dumps(message)  # its fields, without a dict made of them first
+
+
+def refuse_encoder(message: dramatiq.Message[Any]) -> None:
+    """Raise `RefusedEncoderError` where an application's encoder would write something else.
+
+    A message is read by SQL, the console and other releases, too, which have no such encoder.
+    """
+    encoder = dramatiq.get_encoder()
+    if type(encoder) in PLAIN:
+        return
+    try:
+        is_same = orjson.loads(message.encode()) == orjson.loads(encoded(message))
+    except Exception as err:
+        raise RefusedEncoderError(encoder) from err
+    if not is_same:
+        raise RefusedEncoderError(encoder)
+
+
+def _number(low: int, high: int = LARGEST_NUMBER) -> Callable[[Any], str | None]:
+    """Make a check for a whole number within bounds."""
+
+    def check(value: object) -> str | None:
+        if type(value) is int and low <= value <= high:
+            return None
+        return f"must be a whole number from {low} to {high}, not {value!r:.50}"
+
+    return check
+
+
+_timestamp = _number(0, LATEST_MS)
+_delay = _number(0)
+
+
+def _word(value: object) -> str | None:
+    return None if isinstance(value, str) else f"must be a string, not {value!r:.50}"
+
+
+def _key(value: object) -> str | None:
+    if problem := _word(value):
+        return problem
+    try:
+        size = len(str(value).encode())
+    except UnicodeEncodeError:
+        return f"is not valid Unicode: {value!r:.50}"
+    if not 0 < size <= LONGEST_KEY or NUL in str(value):
+        return f"must have 1 to {LONGEST_KEY} bytes and no NUL, not {value!r:.50}"
+    return None
+
+
+def _id(value: object) -> str | None:
+    if problem := _word(value):
+        return problem
+    if not 0 < len(str(value).encode(errors="replace")) <= LONGEST_NAME or NUL in str(value):
+        return f"must have 1 to {LONGEST_NAME} bytes and no NUL, not {value!r:.50}"
+    return None
+
+
+def _uuid(value: object) -> str | None:
+    try:
+        known = isinstance(value, str) and str(UUID(value)) == value
+    except ValueError:
+        known = False
+    return None if known else f"must be the id of a batch, not {value!r:.50}"
+
+
+def _one_of(*words: str) -> Callable[[Any], str | None]:
+    """Make a check for one of some words."""
+
+    def check(value: object) -> str | None:
+        return None if value in words else f"must be one of {', '.join(words)}, not {value!r:.50}"
+
+    return check
+
+
+def _counts(most: int) -> Callable[[Any], str | None]:
+    """Make a check for a few whole numbers by group of errors."""
+    number = _number(1, most)
+
+    def check(value: object) -> str | None:
+        if not isinstance(value, dict) or len(value) > MOST_GROUPS:
+            return f"must be an object of at most {MOST_GROUPS} numbers, not {value!r:.50}"
+        for name, count in value.items():
+            if (
+                not isinstance(name, str)
+                or not 0 < len(name.encode(errors="replace")) <= LONGEST_GROUP
+            ):
+                return f"has a name of other than 1 to {LONGEST_GROUP} bytes: {name!r:.50}"
+            if problem := number(count):
+                return f"{name} {problem}"
+        return None
+
+    return check
+
+
+def _yes(value: object) -> str | None:
+    return None if value is True else f"must be true, not {value!r:.50}"
+
+
+def _flag(value: object) -> str | None:
+    return None if isinstance(value, bool) else f"must be true or false, not {value!r:.50}"
+
+
+def _piped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
+    """Check a message within a message as if it were sent now."""
+    try:
+        body = orjson.dumps(value)
+        if len(body) > LARGEST_ARGUMENTS_BYTES:
+            return f"has {len(body)} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
+        # As it will be read, where a tuple of arguments is a list.
+        _check_object(orjson.loads(body), added, later=later, follows=True)
+        refuse_inexact(list(value["args"]), "args")
+        refuse_inexact(value["kwargs"], "kwargs")
+    except (orjson.JSONEncodeError, EnvelopeError, RefusedArgumentError) as err:
+        return f"must be a message that can be sent: {err}"
+    return None
+
+
+def _grouped(value: Any, added: Collection[str] = (), *, later: bool = False) -> str | None:
+    """Check the messages that follow a group."""
+    if not isinstance(value, list):
+        return f"must be a list of messages, not {value!r:.50}"
+    problems = (_piped(message, added, later=later) for message in value)
+    return next(filter(None, problems), None)
+
+
+def _added(value: Any) -> str | None:
+    """Check the value of an option that an application's middleware has added."""
+    if problem := exact.problem(value, "its value"):
+        return f"cannot be sent: {problem}"
+    size = len(orjson.dumps(value))
+    if size > LARGEST_ARGUMENTS_BYTES:
+        return f"has {size} bytes, at most {LARGEST_ARGUMENTS_BYTES} are sent"
+    return None
+
+
+# Every option a message may carry, with its range. What is not here is refused by name, in `send`
+# and on delivery: a misspelt option that is silently ignored is a job that runs otherwise.
+OPTIONS: dict[str, Callable[[Any], str | None]] = {
+    "attempt": _number(1),  # this run, the first is 1; stands still when a run costs none
+    "failures": _counts(LARGEST_NUMBER),  # how many runs ended with the errors of each group
+    "failing_since": _counts(LATEST_MS),  # the first of them, Unix ms, where a span bounds them
+    "hop": _number(0),  # how often it was put back on its way
+    "missing_since": _number(0, LATEST_MS),  # when its record was first missed, Unix ms
+    "stranger_since": _number(0, LATEST_MS),  # first met by a worker without its actor, Unix ms
+    "origin": _word,  # `transaction` where it was stored with the sender's own data
+    "pipe_target": _piped,  # the message that is sent with this one's success and result
+    "group_completion_uuid": _id,  # the group that is counted with its success
+    "group_completion_callbacks": _grouped,  # and what is sent after the last
+    "store_results": _flag,  # what it returns is kept for whoever waits
+    "result_ttl": _number(1),  # and for how many ms
+    "awaited": _yes,  # that it has ended is kept, for as long, without what it returns
+    "pipe_ignore": _flag,  # this one is sent without the result of the one before it
+    "due": _number(0, LATEST_MS),  # when a delayed one is to be sent, Unix ms
+    "expires": _number(1, LATEST_MS),  # how long after that, or after it was sent, it may start
+    "planned": _number(0, LATEST_MS),  # of a periodic job, the time it is for, Unix ms
+    "redriven": _number(0, LATEST_MS),  # when somebody wanted it back, Unix ms
+    "batch": _uuid,  # the batch it is in
+    "callback_of": _uuid,  # the batch of whose end it tells
+    "parent": _id,  # the message id of the job that sent it
+    "trace": traces.problem,  # headers of the trace it was sent in
+    "tags": tags.problem,  # what it can be cancelled by, beside its actor and queue
+    "unique_key": _key,  # only one job with this key is alive at a time
+    "unique_for": _number(1),  # ms after which the key is free in any case
+    "on_conflict": _one_of("log", "raise", "replace", "reschedule"),  # when it is held
+    "waits_for_key": _yes,  # another had it when this was sent: to be taken at the start
+    "broker_priority": _number(0, 255),
+    "max_retries": _number(0),
+    "min_backoff": _number(0),
+    "max_backoff": _number(0),
+    "time_limit": _number(1),
+}
+
+
+NESTED: dict[str, Callable[..., str | None]] = {
+    "pipe_target": _piped,
+    "group_completion_callbacks": _grouped,
+}
+"""Options that hold messages, whose own options are checked likewise."""
+
+
+def option_problem(
+    name: str, value: object, added: Collection[str] = (), *, later: bool = False
+) -> str | None:
+    """Say what is wrong with an option, or nothing.
+
+    `added` are those that an application's middleware names. Where they may be of a release that is
+    to come (`later`), unknown ones within nested messages are no problem.
+    """
+    if name in NESTED:
+        return NESTED[name](value, added, later=later)
+    if name in OPTIONS:
+        return OPTIONS[name](value)
+    if instead := OF_A_MESSAGE.get(name):
+        return f"is not an option of a message: {instead}"
+    if name in added:
+        return _added(value)
+    return "is not an option of a message"
+
+
+def decode(body: bytes, queue: str) -> dramatiq.Message[Any]:
+    """Read a delivered body strictly.
+
+    Raises `EnvelopeError` with the field and the reason; what passes can neither kill a worker
+    thread nor restart a consumer. It may have options of a later release (`unknown_option`), with
+    which it must not run here.
+    """
+    if len(body) > LARGEST_BODY_BYTES:
+        raise EnvelopeError(f"body: {len(body)} bytes, at most {LARGEST_BODY_BYTES} are read")
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise EnvelopeError(f"not JSON: {err}") from None
+    _check_object(fields, later=True)
+    if fields["queue_name"] != queue:
+        raise EnvelopeError(f"queue_name: says {fields['queue_name']!r}, came through {queue!r}")
+    fields["args"] = tuple(fields["args"])
+    return dramatiq.Message(**fields)
+
+
+def unknown_option(message: dramatiq.Message[Any], added: Collection[str] = ()) -> str | None:
+    """Return the name of an option that no worker with these `added` ones understands, if any.
+
+    Of the messages that follow it, too: the job would be dead when it has handed on its result.
+    """
+    return _unknown(message.options, added)
+
+
+def _unknown(options: dict[str, Any], added: Collection[str]) -> str | None:
+    if not options.keys() <= OPTIONS.keys():
+        names = options.keys() - OPTIONS.keys() - set(added)
+        if names:
+            return min(names)
+    following = [*options.get("group_completion_callbacks", ())]
+    if "pipe_target" in options:
+        following.append(options["pipe_target"])
+    of_following = (*added, DELAY)
+    found = (_unknown(message["options"], of_following) for message in following)
+    return next(filter(None, found), None)
+
+
+def _check_object(
+    fields: object, added: Collection[str] = (), *, later: bool = False, follows: bool = False
+) -> None:
+    """Take a message's fields with options that are understood, or may be `later`.
+
+    One that `follows` another may have a delay.
+    """
+    if not isinstance(fields, dict):
+        raise EnvelopeError("not a JSON object")
+    _check_fields(fields)
+    for name, value in fields["options"].items():
+        if later and name not in OPTIONS and name not in OF_A_MESSAGE:
+            continue
+        if follows and name == DELAY:
+            problem = _delay(value)
+        else:
+            problem = option_problem(name, value, added, later=later)
+        if problem:
+            raise EnvelopeError(f"options.{name}: {problem}")
+
+
+def _check_fields(fields: dict[str, Any]) -> None:
+    """Take exactly the fields of a message, each of its type and in its range."""
+    if list(fields) != NAMES or list(map(type, fields.values())) != KINDS:
+        _refuse_others(fields)
+    if problem := _timestamp(fields["message_timestamp"]):
+        raise EnvelopeError(f"message_timestamp: {problem}")
+    for name in ("message_id", "actor_name"):
+        if not 0 < len(fields[name].encode()) <= LONGEST_NAME or NUL in fields[name]:
+            raise EnvelopeError(f"{name}: must have 1 to {LONGEST_NAME} bytes and no NUL")
+
+
+def _refuse_others(fields: dict[str, Any]) -> None:
+    """Refuse other fields than those of a message; their order is nobody's business."""
+    if fields.keys() != FIELDS.keys():
+        name = min(fields.keys() ^ FIELDS.keys())
+        raise EnvelopeError(f"{name}: {'unknown' if name in fields else 'missing'}")
+    for name, kind in FIELDS.items():
+        if type(fields[name]) is not kind:
+            raise EnvelopeError(f"{name}: must be a JSON {kind.__name__}, not {fields[name]!r:.50}")
+
+
+def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
+    """Fill in what people read in RabbitMQ's management UI."""
+    options = message.options
+    return Stamp(
+        message.message_id,
+        message.actor_name,
+        message.message_timestamp // 1000,
+        # Always said: from RabbitMQ 4.3 on a quorum queue takes a message without one for a 4.
+        options.get("broker_priority", 0),
+        {
+            "attempt": options.get("attempt", 1),
+            "origin": options.get("origin", "send"),
+            **headers,
+        },
+    )
+
+
+def refuse_inexact(value: object, path: str) -> None:
+    """Raise `RefusedArgumentError` for what JSON would change on its way."""
+    if problem := exact.problem(value, path):
+        raise RefusedArgumentError(f"{problem}; pass an id, a string or a number")
+
+
+def refuse_large(message: dramatiq.Message[Any]) -> None:
+    """Raise `PublishRefusedError` for what belongs into a table or a file, with its id sent."""
+    size = len(orjson.dumps([message.args, message.kwargs]))
+    if size > LARGEST_ARGUMENTS_BYTES:
+        raise PublishRefusedError(
+            f"{message.actor_name}: {size} bytes of arguments, at most {LARGEST_ARGUMENTS_BYTES} "
+            "are sent; store the data and send its id"
+        )
+
+
+def refuse_fields(message: dramatiq.Message[Any]) -> None:
+    """Raise `PublishRefusedError` for an id, a name or a time that no worker would take.
+
+    dramatiq makes good ones; other senders, and libraries that make messages, make others.
+    """
+    if problem := _timestamp(message.message_timestamp):
+        raise PublishRefusedError(f"{message.actor_name}: message_timestamp {problem}")
+    for name in ("message_id", "actor_name"):
+        if problem := _id(getattr(message, name)):
+            raise PublishRefusedError(f"{message.actor_name}: {name} {problem}")

@@ -1,0 +1,163 @@
+"""The kinds of connection a job can be sent on, and how each of them executes a statement."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from workshed.jobs.schedule import Statement
+from workshed.transport.errors import UnknownConnectionError
+
+
+class Kind(NamedTuple):
+    """How a kind of connection executes a statement, and returns the one value it may give.
+
+    It is awaited where the kind `waits`.
+    """
+
+    execute: Callable[[Any, Statement], Any]
+    waits: bool = False
+
+
+class DjangoConnection(Protocol):
+    """`django.db.connection`, or one of `django.db.connections`."""
+
+    vendor: str
+
+    def cursor(self) -> Any:
+        """Open a cursor in the connection's transaction."""
+
+
+class SqlAlchemyConnection(Protocol):
+    """SQLAlchemy's `Connection`."""
+
+    def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
+        """Execute what the driver understands."""
+
+
+class SqlAlchemySession(Protocol):
+    """SQLAlchemy's `Session`, also a scoped one."""
+
+    def connection(self) -> SqlAlchemyConnection:
+        """Return the connection of the session's transaction."""
+
+
+class AsyncSqlAlchemyConnection(Protocol):
+    """SQLAlchemy's `AsyncConnection`."""
+
+    async def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
+        """Execute what the driver understands."""
+
+
+class AsyncSqlAlchemySession(Protocol):
+    """SQLAlchemy's `AsyncSession`, also a scoped one."""
+
+    async def connection(self) -> AsyncSqlAlchemyConnection:
+        """Return the connection of the session's transaction."""
+
+
+SyncConnection = (
+    psycopg.Connection[Any] | DjangoConnection | SqlAlchemyConnection | SqlAlchemySession
+)
+AsyncConnection = psycopg.AsyncConnection[Any] | AsyncSqlAlchemyConnection | AsyncSqlAlchemySession
+
+
+def kind_of(conn: SyncConnection | AsyncConnection) -> Kind:
+    """Recognise a connection by the names of its classes, since nothing of theirs is imported.
+
+    Raises `UnknownConnectionError`. `__class__` is asked, and not the type, because a proxy, as
+    tracers and frameworks put around connections, answers there for what it stands for.
+    """
+    for cls in conn.__class__.__mro__:
+        kind = KINDS.get((cls.__module__.partition(".")[0], cls.__qualname__))
+        if kind is not None:
+            return kind
+    given = f"{conn.__class__.__module__}.{conn.__class__.__qualname__}"
+    raise UnknownConnectionError(
+        f"a job cannot be sent on {given}: give a Connection or AsyncConnection of psycopg 3, "
+        "a connection of Django, or a Session, Connection, AsyncSession or AsyncConnection of "
+        "SQLAlchemy; on anything else execute SELECT jobs.send(…)"
+    )
+
+
+def _psycopg(conn: psycopg.Connection[Any], statement: Statement) -> str | None:
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(*statement)
+        return _value(cursor.fetchone() if cursor.description else None)
+
+
+async def _async_psycopg(conn: psycopg.AsyncConnection[Any], statement: Statement) -> str | None:
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(*statement)
+        return _value(await cursor.fetchone() if cursor.description else None)
+
+
+def _django(conn: DjangoConnection, statement: Statement) -> str | None:
+    _require_postgresql(conn.vendor)
+    with conn.cursor() as cursor:
+        cursor.execute(*statement)
+        return _value(cursor.fetchone() if cursor.description else None)
+
+
+def _session(session: SqlAlchemySession, statement: Statement) -> str | None:
+    return _sqlalchemy(session.connection(), statement)
+
+
+def _sqlalchemy(conn: Any, statement: Statement) -> str | None:
+    found = conn.exec_driver_sql(*_for_driver(conn.dialect, statement))
+    return _value(found.fetchone() if found.returns_rows else None)
+
+
+async def _async_session(session: AsyncSqlAlchemySession, statement: Statement) -> str | None:
+    return await _async_sqlalchemy(await session.connection(), statement)
+
+
+async def _async_sqlalchemy(conn: Any, statement: Statement) -> str | None:
+    found = await conn.exec_driver_sql(*_for_driver(conn.dialect, statement))
+    return _value(found.fetchone() if found.returns_rows else None)
+
+
+def _value(row: Any) -> str | None:
+    return None if row is None else f"{row[0]}"
+
+
+def _for_driver(dialect: Any, statement: Statement) -> tuple[str, object]:
+    """Write a statement in the style of SQLAlchemy's driver.
+
+    `text()` would do so too, but declares a `datetime` to asyncpg as one without a time zone.
+    """
+    _require_postgresql(dialect.name)
+    match dialect.paramstyle:
+        case "pyformat":  # psycopg, psycopg2
+            return statement.query, statement.values
+        case "numeric_dollar":  # asyncpg
+            numbers = {name: f"${n}" for n, name in enumerate(statement.values, 1)}
+            return statement.query % numbers, tuple(statement.values.values())
+    raise UnknownConnectionError(
+        f"a job cannot be sent through SQLAlchemy's driver {dialect.driver}, only through "
+        "psycopg, psycopg2 and asyncpg; on this one execute SELECT jobs.send(…)"
+    )
+
+
+def _require_postgresql(database: str) -> None:
+    if database != "postgresql":
+        raise UnknownConnectionError(
+            f"a job is stored in PostgreSQL together with your data, and this connection is to "
+            f"{database}: give one to the database that `workshed migrate` was run on"
+        )
+
+
+# By the package and the name of a class. Where in the package it stands moves between releases.
+KINDS: dict[tuple[str, str], Kind] = {
+    ("psycopg", "Connection"): Kind(_psycopg),
+    ("psycopg", "AsyncConnection"): Kind(_async_psycopg, waits=True),
+    ("django", "ConnectionProxy"): Kind(_django),  # `django.db.connection`
+    ("django", "BaseDatabaseWrapper"): Kind(_django),
+    ("sqlalchemy", "Connection"): Kind(_sqlalchemy),
+    ("sqlalchemy", "Session"): Kind(_session),
+    ("sqlalchemy", "scoped_session"): Kind(_session),
+    ("sqlalchemy", "AsyncConnection"): Kind(_async_sqlalchemy, waits=True),
+    ("sqlalchemy", "AsyncSession"): Kind(_async_session, waits=True),
+    ("sqlalchemy", "async_scoped_session"): Kind(_async_session, waits=True),
+}

@@ -1,0 +1,62 @@
+"""What a sender hands to the publisher, and waits for."""
+
+import time
+from dataclasses import dataclass, field
+
+from workshed.metrics import meters
+from workshed.transport.amqp.codec import Stamp
+from workshed.transport.errors import BrokerError
+from workshed.transport.latch import Latch
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """One message on its way to RabbitMQ."""
+
+    queue: str
+    body: bytes
+    stamp: Stamp
+    ticket: "Ticket"
+    unknown: bool = False
+    """Sent on a connection that was lost before the confirm: a copy may have arrived."""
+    returned: str | None = None
+    done: bool = False
+    error: BrokerError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """What a sender waits for: the confirms of all its publications."""
+
+    publications: list[Publication] = field(default_factory=list)
+    withdrawn: bool = False
+    submitted: float = 0.0
+    """When it was handed to the publisher, by `time.monotonic`."""
+    settled: Latch = field(default_factory=Latch)
+    """Opened in the I/O thread when every publication is done."""
+    _left: int = 0
+
+    def add(
+        self,
+        queue: str,
+        body: bytes,
+        stamp: Stamp,
+        *,
+        unknown: bool = False,
+    ) -> Publication:
+        """Add one message before the ticket is submitted."""
+        publication = Publication(queue, body, stamp, self, unknown)
+        self.publications.append(publication)
+        self._left += 1
+        return publication
+
+    def settle(self, publication: Publication, error: BrokerError | None) -> None:
+        """Take the first answer to one of them; only in the I/O thread."""
+        if publication.done:  # a confirm that came after its sender had given up
+            return
+        publication.done, publication.error = True, error
+        self._left -= 1
+        if self._left == 0:
+            if not self.withdrawn:
+                meters.PUBLISH.observe(time.monotonic() - self.submitted)
+            self.settled.open()

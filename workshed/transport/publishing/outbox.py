@@ -1,0 +1,157 @@
+"""Rows and locks of messages that are being sent: one transaction for all of a flight."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+import psycopg
+
+from workshed import db
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import DatabaseUnreachableError
+from workshed.jobs import leases, schedule, unique
+from workshed.settings import settings
+from workshed.transport.publishing.outgoing import Parcel, waiting_body
+
+
+class Failure(NamedTuple):
+    """Why a message is not stored."""
+
+    error: psycopg.Error
+    unknown: bool
+    """It failed in or after the commit: it may be stored all the same."""
+
+    def __str__(self) -> str:
+        """Say what PostgreSQL said, and what is not known."""
+        said = str(self.error).strip()
+        return f"{said} (it may be stored all the same)" if self.unknown else said
+
+
+Failures = dict[Parcel, Failure]
+
+
+def lease(parcels: Sequence[Parcel], span: timedelta) -> Failures:
+    """Store messages that are published next; a relay sends them if they are still there then.
+
+    One whose key is held by another is not stored, and has its `holder` then.
+    """
+    if len(parcels) == 1:
+        return _lease_one(parcels[0], span)
+
+    def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
+        lock(conn, parcels)
+        leases.take(conn, [p.row("lease") for p in parcels if p.goes], span)
+        wait(conn, parcels)
+
+    return _each(parcels, store)
+
+
+def _lease_one(parcel: Parcel, span: timedelta) -> Failures:
+    """Do the same in one statement, for a sender that waits for it."""
+    claim, row = parcel.claim(timedelta()), parcel.row("lease")
+    try:
+        with db.answering(), db.statement() as conn:
+            if claim is None:
+                leases.take(conn, [row], span)
+            else:
+                parcel.conflicts_with(
+                    unique.lease(conn, row, claim, span, waiting_body(parcel.message))
+                )
+    except psycopg.Error as err:
+        return {parcel: Failure(err, db.is_unsaid(err))}
+    return {}
+
+
+def hand_over(parcels: Sequence[Parcel]) -> Failures:
+    """Let a relay send what RabbitMQ did not take, as soon as it can."""
+
+    def store(conn: Connection, parcels: Sequence[Parcel]) -> None:
+        leased = [p for p in parcels if p.leased]
+        if leased:
+            unknown = [p.unknown for p in leased]
+            leases.give_up(conn, [p.key for p in leased], unknown=unknown)
+        others = [p for p in parcels if not p.leased]
+        lock(conn, others)
+        rows = [p.row("stored") for p in others if p.goes]
+        if rows:
+            schedule.insert_many(conn, rows, timedelta())
+        wait(conn, others)
+
+    return _each(parcels, store)
+
+
+def join(parcels: Sequence[Parcel]) -> None:
+    """Let a relay send messages once the transaction that this thread has joined commits."""
+    with db.transaction() as conn:
+        lock(conn, parcels)
+        schedule.insert_many(conn, [p.row("send") for p in parcels if p.goes], timedelta())
+        wait(conn, parcels)
+
+
+def withdraw(parcels: Sequence[Parcel]) -> Failures:
+    """Take back the rows and locks of what is not sent."""
+
+    def remove(conn: Connection, parcels: Sequence[Parcel]) -> None:
+        leases.end(conn, [p.key for p in parcels])
+        for parcel in parcels:
+            if parcel.unique_key is not None:
+                unique.free(conn, *parcel.key)
+
+    return _each(parcels, remove)
+
+
+def lock(conn: Connection, parcels: Sequence[Parcel]) -> None:
+    """Take the keys of unique messages; each notes what follows when another has its key."""
+    claims: dict[str, unique.Claim] = {}
+    for parcel in parcels:
+        claim = parcel.claim(timedelta())
+        if claim is not None and (claim.replace or claim.key not in claims):
+            claims[claim.key] = claim  # of several that replace each other the last one stays
+    holders = unique.take_many(conn, list(claims.values())) if claims else {}
+    for parcel in parcels:
+        if parcel.unique_key is not None:
+            parcel.conflicts_with(holders[parcel.unique_key])
+
+
+def wait(conn: Connection, parcels: Sequence[Parcel]) -> None:
+    """Store what is to wait for the key that another message has."""
+    rows = [p.row("delay") for p in parcels if p.waits]
+    if rows:
+        schedule.insert_many(conn, rows, unique.WAIT)
+
+
+def both(error: Exception, failure: Failure) -> Exception:
+    """Say that neither RabbitMQ nor PostgreSQL took it."""
+    found = type(error)(f"{error}; and PostgreSQL could not store it: {failure}")
+    found.__cause__ = failure.error
+    return found
+
+
+def unstorable(parcel: Parcel, failure: Failure) -> Exception:
+    """Say that a message which needs a row could not be stored."""
+    if not isinstance(failure.error, PASSING_ERRORS):
+        return failure.error
+    kind = "a unique message" if parcel.unique_key else f"a message for {parcel.queue.name!r}"
+    place = db.address(settings().database_url.get_secret_value())
+    found = DatabaseUnreachableError(
+        f"PostgreSQL does not answer at {place} (WORKSHED_DATABASE_URL): {failure}; "
+        f"nothing was sent, since {kind} is stored before it is sent"
+    )
+    found.__cause__ = failure.error
+    return found
+
+
+def _each(
+    parcels: Sequence[Parcel], work: Callable[[Connection, Sequence[Parcel]], None]
+) -> Failures:
+    """Work on all in one transaction; where one of them spoils it, on each in its own."""
+    worked = False
+    try:
+        with db.answering(), db.transaction() as conn:
+            work(conn, parcels)
+            worked = True
+    except psycopg.Error as err:
+        if len(parcels) == 1 or isinstance(err, PASSING_ERRORS):
+            return dict.fromkeys(parcels, Failure(err, worked))
+        return {p: bad for one in parcels for p, bad in _each([one], work).items()}
+    return {}

@@ -1,0 +1,179 @@
+"""A message while it is being sent."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+import orjson
+
+from workshed.errors import DuplicateJobError
+from workshed.jobs import schedule
+from workshed.jobs.leases import Key
+from workshed.jobs.schedule import Reason
+from workshed.jobs.unique import Claim
+from workshed.metrics.meters import How
+from workshed.queues import Queue
+from workshed.transport.errors import PublishRefusedError
+from workshed.transport.messages.envelope import encoded
+from workshed.transport.publishing.publisher import Publication, Ticket
+
+Message = dramatiq.Message[Any]
+
+
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """One message, and what has become of it so far."""
+
+    message: Message
+    queue: Queue
+    body: bytes = b""
+    """Its JSON, while it is in flight."""
+    publication: Publication | None = None
+    leased: bool = False
+    """It has a row, which a relay sends if this sender dies."""
+    unknown: bool = False
+    """A copy of it may have arrived."""
+    holder: str | None = None
+    """Another message, which has its unique key: this one is neither stored nor sent."""
+    refusal: DuplicateJobError | None = None
+    """Why it is not taken on, since it was to say so."""
+    waits: bool = False
+    """Another message has its unique key, for which this one waits in the schedule."""
+    way: How = "published"
+    """Where it is, once it is safe."""
+    error: Exception | None = None
+    """Why it is not safe, so far."""
+
+    @property
+    def goes(self) -> bool:
+        """Tell whether no other job keeps it from being sent."""
+        return self.holder is None and not self.waits
+
+    @property
+    def how(self) -> How:
+        """What became of its send, in one word."""
+        if self.holder is not None:
+            return "duplicate"
+        if self.error is not None:
+            return "refused"
+        return "scheduled" if self.waits else self.way
+
+    @property
+    def result(self) -> Message:
+        """What its sender gets: the message, or one with the id of the job that has its key."""
+        if self.holder is None:
+            return self.message
+        return self.message.copy(message_id=self.holder)
+
+    @property
+    def key(self) -> Key:
+        """What its row is found by."""
+        return self.message.message_id, int(self.message.options.get("hop", 0))
+
+    @property
+    def unique_key(self) -> str | None:
+        """The key of which no other job may be alive."""
+        return self.message.options.get("unique_key")
+
+    @property
+    def needs_row(self) -> bool:
+        """Tell whether it is stored before it is published.
+
+        A classic queue confirms what it does not have on disk; a lock and its job must not be
+        parted by a crash.
+        """
+        return self.queue.kind == "classic" or self.unique_key is not None
+
+    def claim(self, delay: timedelta) -> Claim | None:
+        """Return the key it asks for, held for its span from when it is due."""
+        return claim_of(self.message, delay)
+
+    def conflicts_with(self, holder: str) -> None:
+        """Note what follows when another message has its key."""
+        self.holder, self.refusal, self.waits = None, None, False
+        if holder == self.message.message_id:
+            return
+        match self.message.options.get("on_conflict"):
+            case "reschedule":
+                self.waits = True
+            case "raise":
+                self.holder = holder
+                self.refusal = DuplicateJobError(str(self.unique_key), holder)
+            case _:
+                self.holder = holder
+
+    def row(self, reason: Reason) -> schedule.Row:
+        """Return it as a row of the schedule."""
+        message_id, hop = self.key
+        body = encoded(waiting(self.message)) if self.waits else self.body
+        return schedule.Row(
+            message_id=message_id,
+            hop=hop,
+            queue=self.queue.name,
+            actor=self.message.actor_name,
+            body=body.decode(),
+            reason=reason,
+            again=self.unknown,
+        )
+
+
+def claim_of(message: Message, delay: timedelta) -> Claim | None:
+    """Return the key a message asks for, held for its span from when it is due."""
+    options = message.options
+    key = options.get("unique_key")
+    if key is None:
+        return None
+    span = options.get("unique_for")
+    return Claim(
+        key=key,
+        message_id=message.message_id,
+        hop=int(options.get("hop", 0)),
+        actor=message.actor_name,
+        queue=message.queue_name,
+        span=None if span is None else timedelta(milliseconds=span) + delay,
+        replace=options.get("on_conflict") == "replace",
+    )
+
+
+def waiting(message: Message) -> Message:
+    """Return the message as it waits for a key that another has."""
+    return message.copy(options={"waits_for_key": True})
+
+
+def waiting_body(message: Message) -> str | None:
+    """Return its JSON while it waits for a key, where it is to wait for one."""
+    waits = message.options.get("on_conflict") == "reschedule"
+    return encoded(waiting(message)).decode() if waits else None
+
+
+def packed(message: Message, queue: Queue) -> Parcel:
+    """Encode a message; one that cannot be has its error."""
+    parcel = Parcel(message, queue)
+    try:
+        parcel.body = encoded(message)
+    except orjson.JSONEncodeError as err:
+        parcel.error = PublishRefusedError(f"{message.actor_name}: {err!r}")
+    return parcel
+
+
+def fate(parcel: Parcel) -> tuple[str, str, How]:
+    """Return the actor and the queue of a parcel, and what became of it."""
+    return parcel.message.actor_name, parcel.message.queue_name, parcel.how
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """Messages that are sent side by side."""
+
+    parcels: list[Parcel]
+    deadline: float
+    """When RabbitMQ is to have confirmed them, by `time.monotonic`."""
+    ticket: Ticket | None = None
+    abandoned: bool = False
+    """Its sender was interrupted."""
+
+    @property
+    def good(self) -> list[Parcel]:
+        """Those that nothing stands in the way of."""
+        return [p for p in self.parcels if p.error is None and p.goes]

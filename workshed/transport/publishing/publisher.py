@@ -1,0 +1,295 @@
+"""Publish with confirms: one connection per process, its window shared by all threads."""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from itertools import takewhile
+from typing import Any
+
+import pika
+
+from workshed.transport.amqp import replies
+from workshed.transport.amqp.codec import publish
+from workshed.transport.amqp.connection import Link, unreachable
+from workshed.transport.amqp.fast_connection import Wire
+from workshed.transport.errors import (
+    BrokerBlockedError,
+    BrokerError,
+    BrokerUnreachableError,
+    PublishRefusedError,
+)
+from workshed.transport.messages.signing import HEADER, Signing
+from workshed.transport.publishing.confirms import Publication, Ticket
+from workshed.transport.waiting import Blocking, Waiting, run
+
+__all__ = ["EXCHANGE", "Publication", "Publisher", "Ticket"]
+
+logger = logging.getLogger(__name__)
+
+EXCHANGE = "workshed.jobs"
+WINDOW = 1000
+"""Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
+AT_ONCE = 50
+"""Publishes in one write to the socket: what is written is on its way while the next is made."""
+FAILURES = 2
+"""Failures to connect in a row, at least one per server, after which nobody waits for the next."""
+
+
+class Line(Link):
+    """A link that says when it is in vain to wait for it."""
+
+    def is_down(self) -> bool:
+        """Tell whether no server answered when it was last tried, and the time before."""
+        failures = max(FAILURES, len(self._urls))
+        return self._failures >= failures and not self._open.is_set()
+
+
+class Publisher:
+    """Opened by the first publish of a process; a forked child opens its own."""
+
+    def __init__(
+        self, urls: list[str], name: str, signing: Signing | None = None, prefix: str = ""
+    ) -> None:
+        """Nothing is opened before the first publish. `signing`: all that is published.
+
+        `prefix`: before the names of queues on RabbitMQ.
+        """
+        self._urls = urls
+        self._name = name
+        self._signing = signing
+        self._prefix = prefix
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        # Also after a fork: drop, never close, since the socket belongs to the parent.
+        self._lock = threading.Lock()
+        self._link: Line | None = None
+        self._channel: Any = None
+        self._sent = 0
+        self._pending: dict[int, Publication] = {}
+        self._waiting: deque[Publication] = deque()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Hand the publications to the I/O thread, in order."""
+        link = self._opened_link()
+        ticket.submitted = time.monotonic()
+        if not ticket.publications:
+            ticket.settled.open()  # there is no answer to wait for
+        self._waiting.extend(ticket.publications)
+        link.call(self._pump)
+
+    def wait(self, ticket: Ticket, deadline: float) -> None:
+        """Wait until `deadline` (`time.monotonic`); then withdraw what was not sent yet.
+
+        Afterwards every publication is done, with its error where it has one.
+        """
+        run(self.settled(ticket, deadline, Blocking()))
+
+    async def settled(self, ticket: Ticket, deadline: float, waiting: Waiting) -> None:
+        """Do as `wait` does, in a thread or in an event loop."""
+        if await waiting.until(ticket.settled, deadline - time.monotonic()):
+            return
+        link = self.withdraw(ticket)
+        while not await waiting.until(ticket.settled, 1):
+            if not link.is_alive():  # closed meanwhile: nothing runs there any more
+                self._withdraw(ticket)
+
+    def withdraw(self, ticket: Ticket) -> Link:
+        """Give a ticket up, soon: what RabbitMQ has not got is not sent any more."""
+        link = self._opened_link()
+        link.call(lambda: self._withdraw(ticket))
+        return link
+
+    def publish(self, ticket: Ticket, timeout_s: float) -> None:
+        """Submit and wait."""
+        self.submit(ticket)
+        self.wait(ticket, time.monotonic() + timeout_s)
+
+    def down(self) -> BrokerError | None:
+        """Return why it is in vain to send anything now; `None` while there is hope."""
+        link = self._opened_link()
+        if link.blocked is not None or link.is_down():
+            return self._outage(link, "nothing was sent")
+        return None
+
+    def connect(self) -> None:
+        """Begin to connect, and do not wait for it."""
+        self._opened_link()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is connected now. It is not before the first `connect` or publish."""
+        link = self._link  # another thread may close it meanwhile
+        return link is not None and link.is_open
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait for a connection on which RabbitMQ takes messages; False if none in time."""
+        link = self._opened_link()
+        try:
+            link.wait_open(timeout_s)
+        except BrokerUnreachableError:
+            return False
+        return link.blocked is None
+
+    def close(self) -> None:
+        """Close the connection, if one was ever opened."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    @property
+    def links(self) -> list[Link]:
+        """The link, once something was published; none before."""
+        return [] if self._link is None else [self._link]
+
+    def _opened_link(self) -> Line:
+        with self._lock:
+            if self._link is None:
+                link = Line(self._urls, self._name, self._on_open, self._on_lost, self._pump)
+                link.start()
+                self._link = link
+                link.call(self._pump)  # it may have opened before it was known here
+            return self._link
+
+    def _on_open(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._on_channel)
+
+    def _on_channel(self, channel: Any) -> None:
+        channel.add_on_return_callback(self._on_return)
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready(channel))
+
+    def _on_ready(self, channel: Any) -> None:
+        self._channel, self._sent = channel, 0
+        self._pump()
+
+    def _on_lost(self) -> None:
+        """Put what has no confirm first in line again, marked as possibly sent."""
+        self._channel = None
+        for publication in reversed(self._pending.values()):
+            publication.unknown, publication.returned = True, None
+            self._waiting.appendleft(publication)
+        self._pending.clear()
+
+    def _on_channel_closed(self, channel: Any, error: Exception) -> None:
+        if self._channel not in (None, channel):
+            return
+        self._channel = None
+        # A missing exchange or permission closes the channel and not the connection. Which publish
+        # it was nobody can tell, and sending all of them again would loop: their senders are told.
+        if channel.connection.is_open:
+            logger.error("RabbitMQ closed the publishing channel: %s", error)
+            pending = list(self._pending.values())
+            self._pending.clear()
+            for publication in pending:
+                publication.unknown = True
+                publication.ticket.settle(publication, replies.closed(error))
+            channel.connection.channel(on_open_callback=self._on_channel)
+
+    def _pump(self) -> None:
+        if self._channel is None or not self._waiting:
+            return
+        wire: Wire = self._channel.connection
+        while self._may_send() and self._waiting:
+            with wire.together():
+                for _ in range(AT_ONCE):
+                    if not self._may_send() or not self._waiting:
+                        break
+                    publication = self._waiting.popleft()
+                    if not publication.ticket.withdrawn:
+                        self._send(publication)
+
+    def _may_send(self) -> bool:
+        """Wait while RabbitMQ is blocked: what it has not got can still be withdrawn."""
+        blocked = self._link is None or self._link.blocked is not None
+        return self._channel is not None and not blocked and len(self._pending) < WINDOW
+
+    def _send(self, publication: Publication) -> None:
+        # A Return carries no delivery tag, so each publish is numbered in a header.
+        number = self._sent + 1
+        stamp, channel = publication.stamp, self._channel
+        headers = {"published_ms": int(time.time() * 1000), **stamp.headers}
+        headers["publish"] = number
+        if publication.unknown:
+            headers["again"] = True
+        stamp.headers = headers
+        wire: Wire = channel.connection
+        if not (channel.is_open and wire.is_open):
+            self._waiting.appendleft(publication)  # sent again on the next channel
+            self._channel = None
+            return
+        try:
+            if self._signing is not None:  # here, where the last header is known
+                headers[HEADER] = self._signing.sign(publication.queue, headers, publication.body)
+            frames = publish(
+                channel.channel_number,
+                EXCHANGE,
+                self._prefix + publication.queue,
+                stamp,
+                publication.body,
+                longest=wire.longest_piece,
+            )
+        except Exception as err:  # noqa: BLE001 -- AMQP cannot say it, for whatever reason
+            # RabbitMQ never saw it: counted, it would be confirmed by its neighbour's number.
+            refused = PublishRefusedError(f"a message for {publication.queue!r}: {err!r}")
+            publication.ticket.settle(publication, refused)
+        else:
+            self._sent = number
+            self._pending[number] = publication
+            wire.put(frames)
+
+    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        publication = self._pending.get(properties.headers["publish"])
+        if publication is not None:
+            publication.returned = str(method.reply_text)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        nacked = isinstance(method, pika.spec.Basic.Nack)
+        tags = [method.delivery_tag]
+        if method.multiple:  # what is pending stands in the order of publishing
+            tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._pending))
+        for tag in tags:
+            publication = self._pending.pop(tag, None)
+            if publication is not None:
+                error = refusal(publication, self._prefix, nacked=nacked)
+                publication.ticket.settle(publication, error)
+        self._pump()
+
+    def _withdraw(self, ticket: Ticket) -> None:
+        """Give up a ticket; what is in flight makes room, or a dead queue would stop all others."""
+        ticket.withdrawn = True
+        for number in [n for n, p in self._pending.items() if p.ticket is ticket]:
+            self._pending.pop(number).unknown = True
+        while self._waiting and self._waiting[0].ticket.withdrawn:
+            self._waiting.popleft()  # kept, they would pile up for as long as RabbitMQ is away
+        for publication in ticket.publications:
+            if not publication.done:
+                ticket.settle(publication, self._missed(publication))
+        self._pump()
+
+    def _missed(self, publication: Publication) -> BrokerError:
+        fate = "a copy may have arrived" if publication.unknown else "nothing was sent"
+        link = self._opened_link()
+        if link.blocked is not None or self._channel is None:
+            return self._outage(link, fate)
+        return BrokerUnreachableError(
+            f"RabbitMQ did not confirm a message for {publication.queue!r} in time; {fate}"
+        )
+
+    def _outage(self, link: Line, fate: str) -> BrokerError:
+        if link.blocked is not None:
+            return BrokerBlockedError(
+                f"RabbitMQ takes no messages ({link.blocked}); {fate}. Free memory or disk there"
+            )
+        return BrokerUnreachableError(f"{unreachable(self._urls, link.trouble)}; {fate}")
+
+
+def refusal(publication: Publication, prefix: str, *, nacked: bool) -> PublishRefusedError | None:
+    """Turn RabbitMQ's answer into an error, or nothing when it took the message."""
+    if publication.returned is not None:
+        return replies.returned(prefix + publication.queue, EXCHANGE, publication.returned)
+    return replies.nacked(prefix + publication.queue) if nacked else None

@@ -1,0 +1,87 @@
+"""Ask RabbitMQ how many messages wait in a queue, over the connection that publishes."""
+
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from pika.exceptions import AMQPError
+
+from workshed.transport.amqp import replies
+from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
+from workshed.transport.publishing.publisher import Publisher
+
+
+class Depth(NamedTuple):
+    """What a passive declaration tells; messages with a consumer are not among the ready ones."""
+
+    ready: int
+    consumers: int
+
+
+Answer = Future[Depth | None]
+
+
+class AskingPublisher(Publisher):
+    """A publisher that can ask how full a queue is, on a channel that lives for the question."""
+
+    @property
+    def urls(self) -> list[str]:
+        """The servers it publishes to."""
+        return self._urls
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of queues there."""
+        return self._prefix
+
+    def waiting(self, queue: str, timeout_s: float) -> int | None:
+        """Return how many messages of a queue no consumer has; else as `depth`."""
+        found = self.depth(queue, timeout_s)
+        return None if found is None else found.ready
+
+    def depth(self, queue: str, timeout_s: float) -> Depth | None:
+        """Return what RabbitMQ has of a queue; `None` where there is no queue.
+
+        Raises `BrokerUnreachableError` when there is no answer, also while RabbitMQ is blocked, and
+        `UnseenQueueError` where this account may not know.
+        """
+        answer: Answer = Future()
+        self._opened_link().call(lambda: self._ask(queue, answer))
+        try:
+            return answer.result(timeout_s)
+        except TimeoutError:
+            raise BrokerUnreachableError(
+                f"RabbitMQ did not say within {timeout_s:g} s how full queue {queue!r} is"
+            ) from None
+
+    def _ask(self, queue: str, answer: Answer) -> None:
+        if self._channel is None:
+            answer.set_exception(BrokerUnreachableError(self._opened_link().trouble))
+            return
+
+        name = self._prefix + queue
+
+        def ask(channel: Any) -> None:
+            channel.add_on_close_callback(lambda _, error: refused(answer, name, error))
+            channel.queue_declare(name, passive=True, callback=lambda found: done(channel, found))
+
+        def done(channel: Any, found: Any) -> None:
+            answer.set_result(Depth(found.method.message_count, found.method.consumer_count))
+            channel.close()
+
+        try:
+            self._channel.connection.channel(on_open_callback=ask)
+        except AMQPError as err:  # it is being closed
+            answer.set_exception(BrokerUnreachableError(str(err)))
+
+
+def refused(answer: Answer, queue: str, error: Any) -> None:
+    """Give the answer, or say why there is none."""
+    if answer.done():  # we closed the channel ourselves
+        return
+    if replies.is_gone(error):
+        answer.set_result(None)
+    elif getattr(error, "reply_code", 0) == replies.ACCESS_REFUSED:
+        answer.set_exception(UnseenQueueError(replies.unseen(queue, str(error.reply_text))))
+    else:
+        text = str(getattr(error, "reply_text", error))
+        answer.set_exception(BrokerUnreachableError(text))

@@ -1,0 +1,68 @@
+"""Drop all that there is of a queue, as test suites of dramatiq's users do between tests.
+
+RabbitMQ's own purge knows nothing of what a job holds: its key would stay taken, and its batch
+would never end. So each job ends as one that was cancelled.
+"""
+
+import contextlib
+from typing import Any, Protocol
+
+import dramatiq
+from pika.exceptions import ChannelClosedByBroker
+
+from workshed import db
+from workshed.db import Connection
+from workshed.jobs import dead
+from workshed.jobs.dead import Which
+from workshed.middleware import CopyError, Job, Outcome
+from workshed.queues import Queue
+from workshed.transport.amqp import topology
+from workshed.transport.errors import EnvelopeError
+from workshed.transport.messages.envelope import decode
+from workshed.transport.messages.signing import Signing, opened
+
+LONGEST_S = 600.0
+FLUSHED = Outcome("discarded", "flushed", called="cancelled")
+
+
+class Flushed(Protocol):
+    """A broker whose jobs hold what their outcome gives back."""
+
+    signing: Signing | None
+
+    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
+        """Write what follows from an outcome."""
+
+
+def flush(broker: Flushed, urls: list[str], queue: Queue) -> None:
+    """End all jobs of a queue; raises `BrokerUnreachableError`."""
+    _flush_rows(broker, queue)
+    with topology.opened(urls, LONGEST_S) as connection:
+        channel: Any = connection.channel()
+        with contextlib.suppress(ChannelClosedByBroker):  # there is no such queue
+            while (found := channel.basic_get(queue.on_rabbitmq))[0] is not None:
+                method, properties, body = found
+                with contextlib.suppress(EnvelopeError):
+                    _end(broker, opened(broker.signing, queue.name, properties.headers, body))
+                channel.basic_ack(method.delivery_tag)
+        with contextlib.suppress(ChannelClosedByBroker):
+            connection.channel().queue_purge(queue.dead_on_rabbitmq)
+    with db.transaction() as conn:
+        for message_id in dead.ids(conn, Which(queue=queue.name)):
+            dead.discard(conn, message_id, FLUSHED.reason)
+
+
+def _flush_rows(broker: Flushed, queue: Queue) -> None:
+    query = "DELETE FROM jobs.schedule WHERE queue = %s RETURNING body"
+    with db.transaction() as conn:
+        bodies = [body for (body,) in conn.execute(query, (queue.name,))]
+        for body in bodies:
+            with contextlib.suppress(EnvelopeError):
+                message = decode(body.encode(), queue.name)
+                with contextlib.suppress(CopyError), conn.transaction():
+                    broker.settle(conn, Job(message, copied=True), FLUSHED)
+
+
+def _end(broker: Flushed, message: dramatiq.Message[Any]) -> None:
+    with contextlib.suppress(CopyError), db.transaction() as conn:
+        broker.settle(conn, Job(message, copied=True), FLUSHED)

@@ -1,0 +1,269 @@
+"""The broker: under the stock `dramatiq` command, without its ways to lose a job."""
+
+import functools
+import logging
+import math
+import sys
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TypeVar
+
+import dramatiq
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from workshed import db
+from workshed.middleware import Recurring
+from workshed.middleware.periodic.periodic import CLOCK
+from workshed.middleware.retrying.retries import retry_queues
+from workshed.queues import Queue
+from workshed.settings import Settings
+from workshed.transport import joining, purging
+from workshed.transport.amqp import topology
+from workshed.transport.amqp.declarations import Ensured
+from workshed.transport.consuming.consumer import Inbox, QueueConsumer
+from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.work_queue import Item
+from workshed.transport.errors import (
+    BrokerUnreachableError,
+    NotAllSentError,
+    QueueAwayError,
+    TopologyError,
+    UnseenQueueError,
+)
+from workshed.transport.executing import Executing
+from workshed.transport.messages.envelope import unknown_option
+from workshed.transport.messages.signing import signing
+from workshed.transport.publishing.outgoing import Message, fate
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.publishing.sender import Sender
+from workshed.transport.waiting import Blocking, InLoop, Waiting, run
+from workshed.transport.worker.dramatiq_master import wait_until_told
+from workshed.transport.worker.lifecycle import WorkerLife, check_time_limits
+
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+
+class RabbitMQ(Executing):
+    """Publishes with confirms, consumes with acks bound to their channel, settles in PostgreSQL.
+
+    One connection of a process publishes, one consumes, each opened on first use.
+    """
+
+    def __init__(
+        self,
+        urls: list[str],
+        queues: dict[str, Queue],
+        middleware: list[Middleware],
+        config: Settings,
+    ) -> None:
+        """Open nothing."""
+        self.urls = urls
+        self.signing = signing(config)
+        self.prefix = config.queue_prefix
+        self._publisher = AskingPublisher(urls, "publisher", self.signing, self.prefix)
+        self._ensured = Ensured(urls, queues)
+        self._sender = Sender(
+            self._publisher,
+            self._ensured,
+            queues,
+            config.publish_timeout,
+            storing=config.store_when_unreachable,
+        )
+        self._inbox = Inbox(urls, "consumer", self.signing)
+        self._execution = Execution(self._inbox, config.unknown_actor_grace)
+        self._life = WorkerLife(self._inbox, self._execution, config.shutdown_grace)
+        super().__init__(queues, middleware)
+        self._own_before["worker_shutdown"] = self._leave
+        self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._end}
+        self._execution.use(self.middleware)
+        self._recurring = next(m for m in middleware if isinstance(m, Recurring))
+
+    def enqueue(
+        self, message: dramatiq.Message[R], *, delay: int | None = None
+    ) -> dramatiq.Message[R]:
+        """Send a message, or store it when it is to wait (`delay` in milliseconds).
+
+        Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
+        cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
+        copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
+        whose `unique_key` another job has is not sent; the one returned has that job's id. What a
+        clock sends is stored as a run of its job.
+        """
+        refuse_while_finalizing()
+        if CLOCK in message.options:
+            return self._recurring.fire(message)
+        return run(self._enqueue(message, delay, Blocking()))
+
+    async def send_async(
+        self, message: dramatiq.Message[R], *, delay: timedelta | None = None
+    ) -> dramatiq.Message[R]:
+        """Do as `enqueue` does, while the event loop goes on; a thread only for PostgreSQL.
+
+        A task that is cancelled sends nothing that was not on its way already.
+        """
+        refuse_while_finalizing()
+        wait = None if delay is None else delay // timedelta(milliseconds=1)
+        return await self._enqueue(message, wait, InLoop())
+
+    def enqueue_many(self, messages: Iterable[Message]) -> list[Message]:
+        """Send many at once, two windows of 500 in flight; returns when every one is safe.
+
+        Each is checked before the first is sent. Raises `NotAllSentError`, which names those that
+        are safe and those that are not; each window has the deadline of one `enqueue`.
+        """
+        refuse_while_finalizing()
+        batch = list(messages)
+        for message in batch:
+            self.check(message)
+        for message in batch:
+            self._before_send(message, None)
+        joined = db.joined_connection() is not None
+        parcels = self._sender.join(batch) if joined else run(self._sender.send(batch, Blocking()))
+        for (actor, queue, how), count in Tally(map(fate, parcels)).items():
+            self.counted(actor, queue, how, count)
+        for parcel in parcels:
+            if parcel.error is None and parcel.holder is None:
+                self.emit_after("enqueue", parcel.message, None)
+        sent = [parcel.result for parcel in parcels if parcel.error is None]
+        unsent = [(p.message, p.error) for p in parcels if p.error is not None]
+        if unsent:
+            raise NotAllSentError(sent, unsent)
+        return sent
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> QueueConsumer:
+        """Consume a declared queue, once this worker is up; `timeout` in milliseconds."""
+        wait_until_told()
+        queue = self.declared[queue_name]
+        wanted = self._life.prefetch(queue, prefetch)
+        timeout_s, missing = timeout / 1000, self._ensured.renew
+        actors = [
+            (actor.actor_name, actor.fn.__module__)
+            for actor in self.actors.values()
+            if queue_name in (actor.queue_name, *retry_queues(actor))
+        ]
+        return QueueConsumer(
+            self._inbox, queue, wanted, timeout_s, self._put, self._strange, missing, actors
+        )
+
+    def ensure_queues(self, names: set[str]) -> None:
+        """Make queues, once per process, or see that they are there.
+
+        One whose node is away is left to its consumer to wait for, where others are there: they
+        have jobs, too. Raises `BrokerUnreachableError`, or `TopologyError` for all those that
+        RabbitMQ refuses, once the others are made.
+        """
+        problems = run(self._ensured.make(names, math.inf, Blocking()))
+        refused = [err for err in problems.values() if isinstance(err, TopologyError)]
+        if refused:
+            raise topology.worst(refused)
+        for problem in problems.values():
+            if not isinstance(problem, QueueAwayError) or len(problems) == len(names):
+                raise problem
+            logger.warning("%s", problem)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until a queue is worked off, as dramatiq's brokers do; `timeout` in milliseconds.
+
+        For tests, before `worker.join()`. Delays and retries are waited for as well; they need a
+        relay. After `timeout` that is dramatiq's QueueJoinTimeout. Raises `UndeclaredQueueError`.
+        """
+        self._check_queue(queue_name)
+        joining.join(self._publisher, self.declared[queue_name], self._execution, timeout)
+
+    def get_queue_message_counts(self, queue_name: str) -> joining.Counts:
+        """Return how many messages of a queue are in RabbitMQ, stored in PostgreSQL, and dead.
+
+        Raises `UndeclaredQueueError`, or `BrokerUnreachableError`.
+        """
+        self._check_queue(queue_name)
+        return joining.counts(self._publisher, self.declared[queue_name])
+
+    def flush(self, queue_name: str) -> None:
+        """Drop all messages of a queue, also delayed and dead ones: for tests.
+
+        Each ends as a job that was cancelled: its key is free, and its batch goes on. Raises
+        `UndeclaredQueueError`, or `BrokerUnreachableError`.
+        """
+        self._check_queue(queue_name)
+        purging.flush(self, self.urls, self.declared[queue_name])
+
+    def flush_all(self) -> None:
+        """Drop all messages of all queues that actors of this program are on: for tests."""
+        for name in list(self.queues):
+            self.flush(name)
+
+    def close(self) -> None:
+        """Close both connections in good order."""
+        self._inbox.close()
+        self._publisher.close()
+        self._sender.close()
+
+    def _boot(self, worker: Worker) -> None:
+        super()._boot(worker)
+        self._life.begin(worker, self)
+
+    def _watch(self, worker: Worker) -> None:
+        self._life.watch(worker, lambda: [self._inbox.link, *self._publisher.links])
+
+    def _leave(self, worker: Worker) -> None:
+        self._life.leave()
+        self._emit(self._resolved("before_worker_shutdown"), worker)
+
+    def _end(self, _worker: Worker) -> None:
+        self._life.end()
+
+    def _put(self, deliveries: list[Delivery]) -> None:
+        actors = self.actors
+        items = [Item(actors[one.actor_name].priority, one) for one in deliveries]
+        self._execution.work.put_all(items)
+
+    def _strange(self, delivery: Delivery) -> Callable[[], None] | None:
+        option = unknown_option(delivery.job.message, self.added_options)
+        if delivery.actor_name in self.actors and option is None:
+            return None
+        return lambda: self._execution.stranger(delivery, option)
+
+    async def _enqueue(self, message: Message, delay: int | None, waiting: Waiting) -> Message:
+        # In a job that runs once, what it sends commits with what it writes.
+        if delay or db.joined_connection() is not None:
+            return await waiting.database(functools.partial(self._later, message, delay or 0))
+        self.check(message)
+        self._before_send(message, delay)
+        [parcel] = await self._sender.send([message], waiting)
+        self.counted(message.actor_name, message.queue_name, parcel.how)
+        if parcel.error is not None:
+            raise parcel.error
+        if parcel.holder is None:
+            self.emit_after("enqueue", message, delay)
+        return parcel.result
+
+    def check_worker(self, worker: Worker) -> None:
+        """Refuse queues no actor is on; make the others."""
+        super().check_worker(worker)
+        names = set(worker.consumer_whitelist or self.queues)
+        check_time_limits(self, names)
+        # A retry that goes elsewhere is not to wait for the first worker there.
+        elsewhere = {queue for actor in self.actors.values() for queue in retry_queues(actor)}
+        self.ensure_queues(names)
+        if elsewhere - names:
+            try:
+                self.ensure_queues(elsewhere - names)
+            except UnseenQueueError as err:  # it only sends there, and that may work
+                logger.warning("%s", err)
+
+
+def refuse_while_finalizing() -> None:
+    """Raise `BrokerUnreachableError` in a `__del__` that runs as the interpreter ends.
+
+    No other thread runs any more: a `send` would wait for ever, or crash the interpreter.
+    """
+    if sys.is_finalizing():
+        raise BrokerUnreachableError(
+            "the interpreter is shutting down; nothing was sent. "
+            "Send in a function that you register with atexit instead of in __del__"
+        )

@@ -1,0 +1,1 @@
+"""The relay: hands over to RabbitMQ what is due, and keeps order."""

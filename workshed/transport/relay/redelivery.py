@@ -1,0 +1,71 @@
+"""Send again what a classic queue has lost: its confirm is not on disk."""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from workshed.db import Connection
+from workshed.jobs import windows
+from workshed.queues import Queue
+from workshed.transport.amqp.remake import remake, used
+from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
+from workshed.transport.publishing.queue_depth import AskingPublisher
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+ANSWER_S = 2.0
+
+
+class Resend:
+    """Notes when a queue was seen without a ready message, and what is still there long after.
+
+    What was sent before such a moment is in a worker's hands since then, or lost. A job that runs
+    for longer than `after` gets a copy, which the fence absorbs.
+    """
+
+    def __init__(
+        self,
+        publisher: AskingPublisher,
+        declared: Mapping[str, Queue],
+        after: timedelta,
+    ) -> None:
+        """Open nothing."""
+        self._publisher = publisher
+        self._declared = declared
+        self._after = after
+        self._unseen: set[str] = set()
+
+    def __call__(self, conn: Connection) -> float:
+        """Look at each queue that has rows kept until their outcome."""
+        looks = [self._look(conn, queue) for queue in windows.kept_queues(conn)]
+        if looks and not any(looks):
+            return LOOK_S
+        count = windows.resend(conn, self._after)
+        if count:
+            after_s = self._after.total_seconds()
+            logger.warning("sending %d jobs again, lost or at work for %g s", count, after_s)
+        return 0.0 if count >= windows.BATCH else LOOK_S
+
+    def _look(self, conn: Connection, queue: str) -> bool:
+        """Note what is absent; False where nothing is known, and so nothing is absent."""
+        before = windows.clock(conn)  # before the question: what is sent meanwhile is not absent
+        try:
+            waiting = self._publisher.waiting(queue, ANSWER_S)
+        except BrokerUnreachableError as err:  # or the node of this queue is away
+            logger.debug("%s", err)
+            return False
+        except UnseenQueueError as err:
+            if queue not in self._unseen:
+                self._unseen.add(queue)
+                logger.error("%s; a job that it loses is not sent again", err)  # noqa: TRY400 -- no trace
+            return False
+        if waiting is None:
+            logger.warning("queue %s is gone from RabbitMQ, with all that was in it", queue)
+            # The others may be gone as well.
+            lost = [self._declared[queue]] if queue in self._declared else []
+            others = [one for one in used(conn, self._declared) if one.name != queue]
+            remake(self._publisher.urls, lost + others)
+        if not waiting:
+            windows.absent(conn, queue, before)
+        return True

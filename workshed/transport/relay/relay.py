@@ -1,0 +1,367 @@
+"""Publish what is due: the one way from the schedule to RabbitMQ."""
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from workshed import db, logs, migrate, probes
+from workshed.app import app, load
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import DatabaseUnreachableError, WorkshedError
+from workshed.jobs import batches, dead, queues, relays, retention, windows
+from workshed.jobs.windows import Taken
+from workshed.metrics import meters
+from workshed.metrics.meter import Counter
+from workshed.metrics.meters import OTHER
+from workshed.middleware.observability.metrics import serve_own
+from workshed.pages import Pages
+from workshed.parent import die_with_parent
+from workshed.pulses import Pulse
+from workshed.queues import Queue
+from workshed.ready import say_up
+from workshed.settings import settings
+from workshed.transport.amqp.remake import rebind, remake, used
+from workshed.transport.build import broker
+from workshed.transport.errors import BrokerBlockedError, EnvelopeError, UnroutableError, exit_code
+from workshed.transport.messages.envelope import decode, stamp
+from workshed.transport.publishing.publisher import Publication, Ticket
+from workshed.transport.publishing.queue_depth import AskingPublisher
+from workshed.transport.rabbitmq import RabbitMQ
+from workshed.transport.relay.background import Background, Duty
+from workshed.transport.relay.batch_cancels import cancel_batches
+from workshed.transport.relay.gauges import overview
+from workshed.transport.relay.health import Heartbeat
+from workshed.transport.relay.lag import watch_lag
+from workshed.transport.relay.lateness import tell_lateness
+from workshed.transport.relay.limit_calls import call_waiting
+from workshed.transport.relay.maintenance import Housekeeping
+from workshed.transport.relay.missed_runs import sweep
+from workshed.transport.relay.pruner import Pruner
+from workshed.transport.relay.queue_age import Oldest
+from workshed.transport.relay.redelivery import Resend
+from workshed.transport.relay.relay_status import RelayPulse
+from workshed.transport.sidecars.relay_fork import set_outside
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 500
+WINDOWS_IN_FLIGHT = 2
+LOOK_S = 0.02
+SWEEP_S = 1.0
+SWEEP_SHARE = 0.05
+"""Share of the time that sweeps may take, however much they have to pass over."""
+COMMIT_TIME = timedelta(seconds=1)
+"""Rows of a transaction that was open for longer wait for a sweep."""
+CONFIRM_S = 30.0
+LEAVE_S = 5.0
+PUT_BACK = timedelta(seconds=5)
+PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows that were taken together, and their publications, one for each."""
+
+    owner: UUID
+    """The relay's id when it took them."""
+    rows: list[Taken]
+    ticket: Ticket
+
+
+class Relay:
+    """Takes windows of due rows, publishes them, and deletes what RabbitMQ confirmed.
+
+    No transaction is open while a window is published. Any number of relays may run; one is
+    enough. One that is killed between the confirm and the delete leaves rows that another sends
+    again: those copies are absorbed by the fence.
+    """
+
+    def __init__(
+        self,
+        publisher: AskingPublisher,
+        stop: threading.Event,
+        *,
+        declared: Iterable[Queue] = (),
+        duties: Sequence[Duty] = (watch_lag,),
+    ) -> None:
+        """Open nothing. `declared` it may make anew; `duties` are carried out beside it."""
+        self.id = uuid4()
+        self._publisher = publisher
+        self._stop = stop
+        self._declared = {queue.name: queue for queue in declared}
+        self._duties = duties
+        self._in_flight: deque[Window] = deque()
+        self._since: datetime | None = None
+        self._looked_at = math.inf
+        self._swept_at: datetime | None = None
+        self._latest: datetime | None = None
+        self._sweep_at = 0.0
+        self._known: set[str] = set()
+        self._has_database = False
+        self._has_made = False
+        self._turned_at = time.monotonic()
+
+    def pulse(self) -> Pulse:
+        """Say how this relay is, as of the last turn of its loop."""
+        troubles = [] if self._has_database else ["PostgreSQL does not answer"]
+        if not self._publisher.is_connected:
+            troubles.append("RabbitMQ is not connected")
+        return Pulse("relay", troubles=troubles, leaving=self._stop.is_set(), at=self._turned_at)
+
+    def run(self) -> None:
+        """Work until `stop` is set, then finish the windows in flight."""
+        self._publisher.connect()  # while PostgreSQL is away, `pulse` tells of RabbitMQ as it is
+        while not self._stop.is_set():
+            self._turned_at = time.monotonic()
+            try:
+                with db.answering(), db.connect() as conn:
+                    migrate.require(conn, "jobs")
+                    windows.use_indexes(conn)
+                    self._work(conn)
+            except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
+                meters.POSTGRESQL_UP.set(0)
+                logger.warning("relay: %s; trying again", str(err).strip())
+                self._has_database = False
+                self._withdraw()
+                # What was taken by a statement whose commit we did not see is nobody's: it comes
+                # again once this id has been silent for long enough.
+                self.id = uuid4()
+                self._stop.wait(PAUSE_S)
+
+    def _work(self, conn: Connection) -> None:
+        # Their kinds: the rows of a classic queue stay until their outcome.
+        queues.declare(conn, {queue.name: queue.kind for queue in self._declared.values()})
+        beat = Heartbeat(self.id)
+        meters.POSTGRESQL_UP.set(1)
+        beat(conn)  # before any row is taken, or another relay would take it as orphaned
+        with Background("heartbeat", [beat]), Background("duties", self._duties):
+            self._has_database = True
+            say_up(os.getpid())
+            if not self._has_made:
+                # A worker may make the queues that we may not; until then their rows stay.
+                remake(self._publisher.urls, used(conn, self._declared))
+                self._has_made = True
+            while self._in_flight:  # before the database was lost
+                self._settle(conn)
+            while not self._stop.is_set():
+                if not self._turn(conn):
+                    self._stop.wait(self._pause(conn))
+            while self._in_flight:
+                self._settle(conn)
+        relays.leave(conn, self.id)
+
+    def _withdraw(self) -> None:
+        """Let nothing be published later of what another relay may take by then."""
+        deadline = time.monotonic() + PAUSE_S
+        for window in self._in_flight:
+            self._publisher.wait(window.ticket, deadline)
+
+    def _turn(self, conn: Connection) -> bool:
+        """Send one window off, and settle the oldest one; False when nothing was due."""
+        self._turned_at = time.monotonic()
+        # While RabbitMQ takes nothing, taking rows would only hide them from a relay that can send.
+        rows = self._take(conn) if self._publisher.ready(PAUSE_S) else []
+        if rows:
+            self._in_flight.append(self._publish(conn, rows))
+        if self._in_flight and (not rows or len(self._in_flight) >= WINDOWS_IN_FLIGHT):
+            self._settle(conn)
+        return bool(rows or self._in_flight)
+
+    def _take(self, conn: Connection) -> list[Taken]:
+        """Take what is due, each time from where the last time ended.
+
+        Now and then a sweep takes what that misses: what relays that died had taken, and rows
+        whose transaction was open for long, or which were stored for a time in the past.
+        """
+        self._looked_at = time.monotonic()
+        if self._looked_at >= self._sweep_at:
+            return self._sweep(conn)
+        return self._seen(windows.take(conn, self.id, WINDOW, since=self._since))
+
+    def _sweep(self, conn: Connection) -> list[Taken]:
+        started = time.monotonic()
+        if orphaned := windows.adopt(conn, self.id, WINDOW):
+            return orphaned
+        self._known = {queue.name for queue in queues.find(conn)}
+        now = windows.clock(conn)
+        if self._swept_at is not None and now < self._swept_at:
+            logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
+        self._swept_at = now
+        if self._latest is not None and now < self._latest:
+            # Each time, until it has caught up: a transaction may have been open meanwhile.
+            windows.hurry(conn)
+        self._latest = max(now, self._latest or now)
+        rows = windows.take(conn, self.id, WINDOW)
+        self._since = now - COMMIT_TIME
+        ended = time.monotonic()
+        self._sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
+        return self._seen(rows)
+
+    def _seen(self, rows: list[Taken]) -> list[Taken]:
+        if len(rows) == WINDOW:  # there is more, due no earlier than these
+            self._since = rows[-1].due_at - COMMIT_TIME
+        return rows
+
+    def _publish(self, conn: Connection, rows: list[Taken]) -> Window:
+        ticket = Ticket()
+        readable: list[Taken] = []
+        for row in rows:
+            body = row.body.encode()
+            try:
+                message = decode(body, row.queue)
+            except EnvelopeError as err:
+                bury(conn, self.id, row, err)
+                continue
+            again = {"again": True} if row.again else {}
+            ticket.add(row.queue, body, stamp(message, via="schedule", **again))
+            readable.append(row)
+        self._publisher.submit(ticket)
+        return Window(self.id, readable, ticket)
+
+    def _settle(self, conn: Connection) -> None:
+        """Wait for the oldest window; delete what was confirmed, put back what was not."""
+        window = self._in_flight[0]
+        self._wait(window.ticket)
+        results = list(zip(window.rows, window.ticket.publications, strict=True))
+        gone = [row for row, sent in results if sent.error is None]
+        windows.sent(conn, window.owner, gone)
+        meters.RELAY_WINDOWS.add()
+        self._count(meters.RELAY_SENT, gone)
+        refused = [(row, sent) for row, sent in results if sent.error is not None]
+        if refused:
+            self._put_back(conn, window.owner, refused)
+        self._in_flight.popleft()  # only now: what PostgreSQL did not take is settled anew
+
+    def _wait(self, ticket: Ticket) -> None:
+        """Wait for the answers; then withdraw what has none.
+
+        A publish that RabbitMQ has not read yet when it is blocked is read when it no longer is.
+        Given up, it would be sent twice; and meanwhile nobody else could send it either.
+        """
+        started = time.monotonic()
+        while not ticket.settled.wait(PAUSE_S):
+            self._turned_at = time.monotonic()
+            leaving = self._stop.is_set()
+            if isinstance(self._publisher.down(), BrokerBlockedError) and not leaving:
+                started = time.monotonic()
+            elif time.monotonic() - started > (LEAVE_S if leaving else CONFIRM_S):
+                break
+        self._publisher.wait(ticket, time.monotonic())
+
+    def _put_back(
+        self, conn: Connection, owner: UUID, refused: list[tuple[Taken, Publication]]
+    ) -> None:
+        error = refused[0][1].error
+        logger.error("%d jobs not sent, again in 5 s: %s", len(refused), error)
+        rows = [row for row, _ in refused]
+        self._count(meters.RELAY_PUT_BACK, rows)
+        unknown = [publication.unknown for _, publication in refused]
+        windows.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
+        lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
+        if known := lost & set(self._declared):
+            remake(self._publisher.urls, [self._declared[name] for name in known])
+        if others := lost & self._known - set(self._declared):
+            rebind(self._publisher.urls, [self._publisher.prefix + name for name in others])
+
+    def _count(self, counter: Counter, rows: list[Taken]) -> None:
+        """Count rows by queue; one that no worker has declared is any other."""
+        for queue, count in Tally(row.queue for row in rows).items():
+            counter.add(queue if queue in self._known else OTHER, amount=count)
+
+    def _pause(self, conn: Connection) -> float:
+        """Return how long nothing can be due, at most one look; in seconds."""
+        wait = windows.next_due(conn, since=self._since)
+        left = LOOK_S if wait is None else wait.total_seconds()
+        if left < self._looked_at - time.monotonic():  # it was due, and was not taken: it can wait
+            return LOOK_S
+        return min(max(left, 0.0), LOOK_S)
+
+
+def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> None:
+    """Move a row that no consumer could read to the dead, so that it blocks nothing."""
+    with conn.transaction():
+        dead.bury(
+            conn,
+            message_id=row.message_id,
+            hop=row.hop,
+            attempt=0,
+            queue=row.queue,
+            actor=None,
+            body=row.body.encode(),
+            reason=str(error),
+            error=error,
+        )
+        windows.drop(conn, relay, row)
+        batches.end(conn, row.message_id, "dead")
+
+
+def run(stop: threading.Event, show: Callable[[Pages], None] = lambda _: None) -> None:
+    """Run a relay of this process's broker until `stop` is set.
+
+    `show` is given the probes, where nobody else answers for it.
+    """
+    found = broker()
+    if not isinstance(found, RabbitMQ):
+        raise WorkshedError("stub:// has no relay; set WORKSHED_BROKER_URL to a RabbitMQ")
+    publisher = AskingPublisher(found.urls, "relay", found.signing, found.prefix)
+    duties: list[Duty] = [
+        Resend(publisher, found.declared, settings().resend_after),
+        Housekeeping(settings().fence_retention),
+        Pruner(retention.rules(settings())),
+        sweep,
+        call_waiting,
+        cancel_batches,
+        watch_lag,
+        overview,
+        Oldest(publisher),
+        tell_lateness,
+    ]
+    # Apart from ours: what an application does may take long, or never end.
+    tasks = Background("tasks", [begun(load(name)) for name in app().relay_tasks], LEAVE_S)
+    relay = Relay(publisher, stop, declared=found.declared.values(), duties=duties)
+    folder = settings().shared_folder
+    if folder is None:
+        show(probes.pages(lambda: [relay.pulse()], of="relay"))
+    logger.info("relay is at work")
+    with RelayPulse(folder, relay.pulse), tasks:
+        relay.run()
+    publisher.close()
+    logger.info("relay has ended")
+
+
+def begun(task: Any) -> Duty:
+    """Return a duty of an application, which may have named its class."""
+    duty: Duty = task() if isinstance(task, type) else task
+    return duty
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, or until `--parent PID` dies; return the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: set_outside(stop))
+    match sys.argv[1:]:
+        case ["--parent", pid]:
+            die_with_parent(int(pid))
+    try:
+        logs.configure()
+        run(stop, serve_own)
+    except WorkshedError as err:
+        logger.critical("%s", err)
+        return exit_code(err)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

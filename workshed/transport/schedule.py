@@ -1,0 +1,86 @@
+"""Send a job together with your own data: both commit, or neither."""
+
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from typing import TypeVar, overload
+
+import dramatiq
+
+from workshed.errors import WorkshedError
+from workshed.jobs import cancels
+from workshed.jobs import schedule as rows
+from workshed.jobs.schedule import Statement
+from workshed.transport.build import broker
+from workshed.transport.publishing.adapters import AsyncConnection, Kind, SyncConnection, kind_of
+
+cancel = cancels.cancel
+run_now = rows.run_now
+move = rows.move
+find = rows.find
+
+ORIGIN = "transaction"
+
+R = TypeVar("R")
+Message = dramatiq.Message[R]
+
+
+# First: a coroutine is also a result of any type, as the other kinds give.
+@overload
+def send(
+    conn: AsyncConnection,
+    message: Message[R],
+    *,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+) -> Awaitable[Message[R]]: ...
+
+
+@overload
+def send(
+    conn: SyncConnection,
+    message: Message[R],
+    *,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+) -> Message[R]: ...
+
+
+def send(
+    conn: SyncConnection | AsyncConnection,
+    message: Message[R],
+    *,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+) -> Message[R] | Awaitable[Message[R]]:
+    """Store a message in the caller's transaction; a relay sends it once that has committed.
+
+    `schedule.send(conn, send_welcome_email.message(7), delay=timedelta(days=3))`: due after
+    `delay`, or at `at` (with a time zone), or at once. What `actor.send` would refuse is refused
+    here too, and nothing is stored then.
+
+    `conn` is a connection of psycopg 3, of Django or of SQLAlchemy, or a session of SQLAlchemy. On
+    those of asyncio: `await schedule.send(conn, …)`. Others execute `SELECT jobs.send(…)`.
+
+    The key of a unique job is taken in the same transaction; while another has it, that job's id is
+    in the message returned, and nothing is stored. Raises `DuplicateJobError` if it is to,
+    `UnknownConnectionError` for any other `conn`, and `WorkshedError` for `delay` and `at` at once,
+    or an `at` without a time zone.
+    """
+    if delay is not None and at is not None:
+        raise WorkshedError("give `delay` or `at`, not both")
+    if at is not None and at.tzinfo is None:
+        raise WorkshedError(f"`at` needs a time zone: {at.isoformat()}")
+    message = message.copy(options={"origin": ORIGIN})
+    reason: rows.Reason = "send" if delay is None and at is None else "delay"
+    kind = kind_of(conn)
+    span = delay or timedelta()
+    message, statement = broker().storing(message, span, at, reason)
+    if kind.waits:
+        return _send_async(kind, conn, message, statement, span)
+    return broker().stored(message, span, kind.execute(conn, statement))
+
+
+async def _send_async(
+    kind: Kind, conn: object, message: Message[R], statement: Statement, span: timedelta
+) -> Message[R]:
+    return broker().stored(message, span, await kind.execute(conn, statement))

@@ -1,0 +1,1 @@
+"""Processes beside a worker: relay and exporter of metrics."""

@@ -1,0 +1,70 @@
+"""A process that answers for all others of its master: `python -m workshed.transport.sidecars.exporter`."""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+from workshed import logs, pages, probes, pulses
+from workshed.errors import WorkshedError
+from workshed.metrics import folders
+from workshed.pages import Pages
+from workshed.parent import die_with_parent
+from workshed.ready import say_up
+from workshed.settings import multiprocess_folder, settings
+from workshed.transport.errors import exit_code
+from workshed.transport.sidecars.relay_fork import set_outside
+
+AGAIN_S = 30.0
+"""Between looks for a free port."""
+LOOK_S = 1.0
+"""Between looks whether it was told to stop."""
+
+
+def shown(folder: Path) -> Pages:
+    """Return what is asked for: the numbers of a folder that is ours, and probes."""
+    found = probes.pages(partial(pulses.read, folder), of="worker")
+    if settings().metrics and multiprocess_folder() == folder:
+        # Not at the top: where nothing is measured, nothing is imported.
+        exposition = importlib.import_module("workshed.metrics.exposition")
+        found = {**found, "/metrics": exposition.page(partial(exposition.shared, folder))}
+    return found
+
+
+def run(folder: Path, stop: threading.Event) -> None:
+    """Answer until `stop` is set; where no port is free, look for one again."""
+    folders.sweep()
+    found = shown(folder)
+    server = None
+    while not stop.is_set():
+        if server is None:
+            server = pages.in_thread(settings(), found)
+            say_up(os.getpid())  # also where it has to wait for a port
+        # Not for ever: a signal that another thread gets does not wake this one.
+        stop.wait(AGAIN_S if server is None else LOOK_S)
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, or until `--parent PID` dies; return the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: set_outside(stop))
+    match sys.argv[1:]:
+        case [folder, "--parent", pid]:
+            die_with_parent(int(pid))
+        case _:
+            raise SystemExit("python -m workshed.transport.sidecars.exporter FOLDER --parent PID")
+    try:
+        logs.configure()
+        run(Path(folder), stop)
+    except WorkshedError as err:
+        print(err, file=sys.stderr)  # noqa: T201 -- its master's
+        return exit_code(err)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

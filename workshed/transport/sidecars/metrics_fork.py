@@ -1,0 +1,49 @@
+"""Measure in the workers of every `dramatiq` master, and show numbers and probes beside them."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+
+from dramatiq.middleware import Middleware
+
+from workshed.metrics import folders, meter
+from workshed.parent import parent_pid
+from workshed.settings import Settings, multiprocess_folder
+from workshed.transport.sidecars.relay_fork import Supervisor
+
+
+class MetricsFork(Middleware):
+    """Ask the master for a fork that supervises what answers `/livez`, `/readyz` and `/metrics`."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        """Ask for none where it is not `wanted`: there is nothing to answer."""
+        self._wanted = wanted
+
+    @property
+    def forks(self) -> list[Callable[[], int]]:
+        """Fork once per master."""
+        return [supervise_metrics] if self._wanted else []
+
+
+def supervise_metrics() -> int:
+    """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
+    folder = folders.of(parent_pid())
+    if folder is None:
+        return 0  # there is nothing to read
+    return Supervisor("the exporter", ["workshed.transport.sidecars.exporter", str(folder)]).keep()
+
+
+def measure(config: Settings) -> None:
+    """Measure in this process, if it is to; the workers of a master in a folder they share.
+
+    A program that only sends uses its own registry, so that its own `/metrics` shows our numbers.
+    """
+    meter.switch(on=config.metrics)
+    # So a web server's processes are none, though `multiprocessing` may have started them.
+    master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
+    if master and config.shared_folder is None and config.shows:
+        found = folders.of(int(master.pid or 0))
+        meter.switch(on=config.metrics and found is not None)
+    folder = multiprocess_folder()
+    if config.metrics and folder is not None:
+        meter.switch(on=folders.join(folder))

@@ -1,0 +1,105 @@
+"""Run a relay beside the workers of every `dramatiq` master, and keep it running."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from dramatiq.middleware import Middleware
+
+from workshed.metrics import folders
+from workshed.parent import die_with_parent, parent_pid
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+STEADY_S = 30.0
+
+
+class RelayFork(Middleware):
+    """Ask the master for a fork that supervises a relay.
+
+    dramatiq starts forks and never looks at them again, so what it forks is a supervisor.
+    """
+
+    def __init__(self, *, wanted: bool = True) -> None:
+        """Ask for none where it is not `wanted`: a relay runs elsewhere."""
+        self._wanted = wanted
+
+    @property
+    def forks(self) -> list[Callable[[], int]]:
+        """Fork once per master."""
+        return [supervise] if self._wanted else []
+
+
+def supervise() -> int:
+    """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
+    if settings().shows:
+        folders.of(parent_pid())
+    return Supervisor("the relay", ["workshed.transport.relay.relay"]).keep()
+
+
+class Supervisor:
+    """One child process that runs a module of ours."""
+
+    def __init__(self, name: str, words: list[str]) -> None:
+        """Start nothing; `words` are the module and its arguments."""
+        self._name = name
+        self._words = words
+        self._leaving = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def leave(self, _signal: int, _frame: FrameType | None) -> None:
+        """Let the child finish what it does; a second signal changes nothing."""
+        set_outside(self._leaving)
+        if self._child is not None:
+            self._child.terminate()
+
+    def keep(self) -> int:
+        """Run until SIGTERM, or until the master dies."""
+        signal.signal(signal.SIGTERM, self.leave)
+        signal.signal(signal.SIGHUP, self.leave)
+        die_with_parent()
+        return self.run()
+
+    def run(self) -> int:
+        """Keep one child running until told to leave; return its exit code."""
+        pause = FIRST_PAUSE_S
+        code = 0
+        while not self._leaving.is_set():
+            started = time.monotonic()
+            code = self._run_once()
+            if time.monotonic() - started > STEADY_S:
+                pause = FIRST_PAUSE_S
+            if not self._leaving.is_set():
+                print(  # noqa: T201 -- a fork has no logging of ours, its stderr is the master's
+                    f"{self._name} ended with code {code}; starting it again in {pause:g} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                self._leaving.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+        return max(code, 0)
+
+    def _run_once(self) -> int:
+        # A fresh interpreter: the fork holds copies of its master's locks and buffers.
+        command = [sys.executable, "-m", *self._words, "--parent", str(os.getpid())]
+        self._child = subprocess.Popen(command)  # noqa: S603 -- this file wrote all of it
+        if self._leaving.is_set():  # the signal came before there was a child to pass it to
+            self._child.terminate()
+        return self._child.wait()
+
+
+def set_outside(event: threading.Event) -> None:
+    """Set an event from a signal handler, which may run while this thread waits for it.
+
+    Inside `wait` the thread holds the event's lock for a moment, and would wait for itself.
+    """
+    threading.Thread(target=event.set, daemon=True).start()

@@ -1,0 +1,71 @@
+"""Two ways to wait for RabbitMQ and PostgreSQL, so that what is done meanwhile is written once."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from workshed.transport.latch import Latch
+
+T = TypeVar("T")
+
+
+class Waiting(Protocol):
+    """How a sender waits."""
+
+    async def until(self, latch: Latch, timeout_s: float) -> bool:
+        """Tell whether the latch is open, after at most `timeout_s`."""
+
+    async def database(self, work: Callable[[], T]) -> T:
+        """Do work that waits for PostgreSQL."""
+
+
+class Blocking:
+    """The thread waits; nothing is ever suspended, so `run` needs no event loop."""
+
+    async def until(self, latch: Latch, timeout_s: float) -> bool:
+        """Block on the latch."""
+        return latch.wait(timeout_s)
+
+    async def database(self, work: Callable[[], T]) -> T:
+        """Do it here."""
+        return work()
+
+
+class InLoop:
+    """The task waits, and its event loop goes on."""
+
+    async def until(self, latch: Latch, timeout_s: float) -> bool:
+        """Be called back by the thread that opens the latch."""
+        if not latch.is_open:
+            loop = asyncio.get_running_loop()
+            opened = loop.create_future()
+            latch.then(functools.partial(_wake, loop, opened))
+            await asyncio.wait([opened], timeout=max(timeout_s, 0.0))
+        return latch.is_open
+
+    async def database(self, work: Callable[[], T]) -> T:
+        """Do it in a thread; a task that is cancelled meanwhile does not stop it."""
+        return await asyncio.to_thread(work)
+
+
+def run(steps: Coroutine[Any, Any, T]) -> T:
+    """Run to its end what waits by `Blocking`."""
+    try:
+        steps.send(None)
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+    steps.close()
+    raise RuntimeError("this waits in another way than by `Blocking`")
+
+
+def _wake(loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody waits any more
+        loop.call_soon_threadsafe(_open, opened)
+
+
+def _open(opened: asyncio.Future[None]) -> None:
+    if not opened.done():
+        opened.set_result(None)

@@ -1,0 +1,86 @@
+"""Say how this worker process is, without asking any server, and hear whether it is to be quiet."""
+
+import threading
+from pathlib import Path
+
+from workshed import pulses
+from workshed.parent import parent_pid
+from workshed.pulses import Pulse, Telling
+from workshed.ready import say_up
+from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.execution import Execution
+from workshed.transport.worker.control import Watch
+from workshed.transport.worker.heartbeat import memory_bytes
+from workshed.transport.worker.pausing import Pausing
+
+BOOT_LOOK_S = 0.05
+RESUME = "SIGCONT"
+
+
+class WorkerPulse:
+    """A thread that turns every second, whatever jobs and servers do."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        inbox: Inbox,
+        execution: Execution,
+        pausing: Pausing,
+        watch: Watch,
+    ) -> None:
+        """Start nothing; without a folder it is only said when this process is up."""
+        self._folder = folder
+        self._inbox = inbox
+        self._execution = execution
+        self._pausing = pausing
+        self._watch = watch
+        self._jobs = 0
+        self._memory_bytes = memory_bytes()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def hear(self) -> None:
+        """Be quiet, or go on, as the supervisor wants it."""
+        if self._folder is not None:
+            self._pausing.be_quiet(RESUME, wanted=pulses.is_quiet(self._folder))
+            if self._pausing.is_quiet:
+                self._pausing.give_back()
+
+    def start(self, queues: set[str]) -> None:
+        """Begin; this process is up once RabbitMQ has answered for each of these queues."""
+        self._queues = queues
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Turn no more."""
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._inbox.consumes(self._queues):
+            if self._over.wait(BOOT_LOOK_S):
+                return
+        telling = None if self._folder is None else Telling(self._folder)
+        up = False
+        while True:
+            self.hear()
+            if telling is not None:
+                telling(self._pulse())
+            if not up:
+                up = True
+                say_up(parent_pid())
+            if self._over.wait(pulses.EVERY_S):
+                return
+
+    def _pulse(self) -> Pulse:
+        found = [self._inbox.trouble, self._watch.trouble]
+        found += ["quiet"] if self._pausing.is_quiet else []
+        jobs = self._execution.work.ended
+        if jobs != self._jobs:  # what a job takes while it runs is no reason to replace its worker
+            self._jobs, self._memory_bytes = jobs, memory_bytes()
+        return Pulse(
+            "worker",
+            troubles=[one for one in found if one is not None],
+            leaving=self._inbox.stopping.is_set(),
+            jobs=jobs,
+            memory_bytes=self._memory_bytes,
+        )

@@ -1,0 +1,97 @@
+"""Say that a worker process lives, and what it holds of its queues."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from workshed import db
+from workshed.db import PASSING_ERRORS, Connection
+from workshed.errors import DatabaseUnreachableError
+from workshed.jobs import workers
+from workshed.jobs.attempts import storable
+from workshed.jobs.workers import Held, Process
+from workshed.settings import settings
+from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.delivery import Delivery
+from workshed.transport.consuming.execution import Execution
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 2.0
+MEMORY = Path("/proc/self/statm")
+"""Of Linux: numbers of pages, the second one of those in RAM."""
+
+
+class WorkerBeat:
+    """Beats in the name of this process; of ten silent seconds four beats may be lost."""
+
+    def __init__(self, execution: Execution, inbox: Inbox, queues: list[str], threads: int) -> None:
+        """Beat for what works off these queues."""
+        self.process = Process(
+            uuid4(), socket.gethostname(), os.getpid(), threads, settings().release
+        )
+        self._execution = execution
+        self._holding = inbox.holding
+        self.queues = frozenset(queues)
+        self.quiet = False
+        """Somebody wants this process to start nothing more, as of the last beat."""
+        self._due = 0.0
+
+    def __call__(self, conn: Connection) -> None:
+        """Beat, when it is time."""
+        if time.monotonic() >= self._due:
+            running = list(self._execution.running)
+            self.quiet = workers.beat(
+                conn,
+                self.process,
+                len(running),
+                self._report(running),
+                running=jobs(running),
+                memory_bytes=memory_bytes(),
+            )
+            self._due = time.monotonic() + EVERY_S
+
+    def leave(self) -> None:
+        """Say that it has ended; what it could not settle goes back to its queues."""
+        left = list(self._execution.running)
+        for delivery in left:
+            self._holding.returned(delivery.queue_name, delivery.job.published)
+        try:
+            with db.answering(), db.connect() as conn:
+                workers.pass_on(conn, self._report(left))
+                workers.leave(conn, self.process.id)
+        except (*PASSING_ERRORS, DatabaseUnreachableError) as err:  # it is silent from now on
+            logger.info("PostgreSQL does not know that this worker ended: %s", str(err).strip())
+
+    def _report(self, running: list[Any]) -> list[Held]:
+        waiting: list[Any] = self._execution.work.waiting()
+        return self._holding.report(sorted(self.queues), waiting, running)
+
+
+def jobs(running: Iterable[Delivery]) -> list[dict[str, Any]]:
+    """Describe those whose actor runs; at most one a thread."""
+    return [
+        {
+            "message_id": storable(one.message_id),
+            "actor": one.actor_name,
+            "queue": one.queue_name,
+            "since": datetime.fromtimestamp(one.job.began, UTC).isoformat(),
+        }
+        for one in running
+        if one.job.began is not None
+    ]
+
+
+def memory_bytes() -> int | None:
+    """Return how much of this process is in RAM; `None` where the system does not say."""
+    try:
+        pages = MEMORY.read_bytes().split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

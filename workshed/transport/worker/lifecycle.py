@@ -1,0 +1,144 @@
+"""What a worker process has beside its jobs, from its boot to its end."""
+
+import functools
+import gc
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, cast
+
+from dramatiq.broker import MessageProxy
+from dramatiq.worker import Worker
+
+from workshed import db
+from workshed.errors import WorkshedError
+from workshed.jobs import queues
+from workshed.middleware import Deadline
+from workshed.middleware.retrying.retries import retry_queues
+from workshed.queues import Queue
+from workshed.settings import settings
+from workshed.transport.amqp.connection import Link
+from workshed.transport.base import DeclaredBroker, known_actors
+from workshed.transport.consuming.consumer import Inbox
+from workshed.transport.consuming.delivery import LONGEST_WAIT, Delivery
+from workshed.transport.consuming.execution import Execution
+from workshed.transport.consuming.work_queue import WorkQueue
+from workshed.transport.worker.control import Watch
+from workshed.transport.worker.health import WorkerPulse
+from workshed.transport.worker.heartbeat import WorkerBeat
+from workshed.transport.worker.pausing import Pausing
+from workshed.transport.worker.shutdown import Leaving
+from workshed.transport.worker.watchdog import Watchdog, arm
+
+
+class WorkerLife:
+    """The work queue, the watch over flags, the watchdog, and the way out."""
+
+    def __init__(self, inbox: Inbox, execution: Execution, grace: timedelta) -> None:
+        """Start nothing; senders have no worker."""
+        self._inbox = inbox
+        self._execution = execution
+        self._grace = grace
+        self._threads = 0
+        self._watchdog: Watchdog | None = None
+        self._leaving: Leaving | None = None
+        """Of a worker that has booted, as the next two."""
+        self._watch: Watch | None = None
+        self._pulse: WorkerPulse | None = None
+
+    def begin(self, worker: Worker, broker: DeclaredBroker) -> None:
+        """Replace dramatiq's work queue before anything is consumed."""
+        self._inbox.begin()
+        declared = broker.declared.values()
+        weights = {queue.name: queue.weight for queue in declared}
+        caps = {queue.name: queue.cap for queue in declared if queue.cap is not None}
+        self._execution.work = WorkQueue(weights, caps)
+        worker.work_queue = cast("Any", self._execution.work)
+        self._threads = worker.worker_threads
+        with db.transaction() as conn:
+            queues.declare(conn, {queue.name: queue.kind for queue in declared})
+            queues.declare_actors(conn, known_actors(broker))
+        limits, grace_s = deadline(broker), self._grace.total_seconds()
+        self._leaving = Leaving(self._inbox, self._execution, limits.interrupt_all, grace_s)
+        limits.recycle = functools.partial(self._recycle, broker)
+        self._leaving.chain_signals()
+        names = sorted(worker.consumer_whitelist or broker.queues)
+        beat = WorkerBeat(self._execution, self._inbox, names, worker.worker_threads)
+        pausing = Pausing(self._inbox, self._execution, beat.queues)
+        self._watch = Watch(pausing, self._execution, beat)
+        folder = settings().shared_folder
+        self._pulse = WorkerPulse(folder, self._inbox, self._execution, pausing, self._watch)
+        self._pulse.hear()
+        self._watch.start()
+        arm()  # the first job may freeze this process before its watchdog has looked once
+
+    def _recycle(self, broker: DeclaredBroker, message: MessageProxy, error: BaseException) -> None:
+        """Leave because a job does not end at its hard limit."""
+        if isinstance(message, Delivery) and self._leaving is not None:
+            self._leaving.recycle(message, broker.get_actor(message.actor_name), error)
+
+    def prefetch(self, queue: Queue, wanted: int) -> int:
+        """Choose how many deliveries of a queue this process holds.
+
+        A capped queue's is its cap: more would wait here while another process is idle. Any
+        other's is at least the number of threads, below which the weights are lost.
+        """
+        return queue.cap or max(queue.prefetch or wanted, self._threads)
+
+    def watch(self, worker: Worker, links: Callable[[], Iterable[Link]]) -> None:
+        """Begin to look after the threads, which run now.
+
+        What boot has made stays: the collector does not look through it again with each job.
+        """
+        self._watchdog = Watchdog(worker, links)
+        self._watchdog.start()
+        if self._pulse is not None:
+            self._pulse.start(set(worker.consumers))
+        gc.collect()
+        gc.freeze()
+
+    def leave(self) -> None:
+        """Start nothing more, and give back what waits; of a worker that did not boot, nothing."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        if self._leaving is not None:
+            self._leaving.begin()
+
+    def end(self) -> None:
+        """Stop looking at flags; nothing runs any more."""
+        if self._pulse is not None:
+            self._pulse.stop()
+        if self._watch is not None:
+            self._watch.stop()
+        if self._leaving is not None:
+            self._leaving.unchain_signals()
+        self._watchdog = self._leaving = self._watch = self._pulse = None
+
+
+def deadline(broker: DeclaredBroker) -> Deadline:
+    """Return the middleware that can interrupt actors."""
+    return next(m for m in broker.middleware if isinstance(m, Deadline))
+
+
+def check_time_limits(broker: DeclaredBroker, names: set[str]) -> None:
+    """Refuse a time limit that RabbitMQ's consumer timeout could end in the middle of a job.
+
+    It runs from the delivery, not from the start, and closes the channel of all others.
+    """
+    default_ms = deadline(broker).default_ms
+    for actor in broker.actors.values():
+        limit = timedelta(milliseconds=actor.options.get("time_limit", default_ms))
+        hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))
+        for name in sorted({actor.queue_name, *retry_queues(actor)} & names):
+            timeout = broker.declared[name].consumer_timeout
+            if limit > timeout / 2:
+                raise WorkshedError(
+                    f"{actor.actor_name}: a time limit of {limit} is more than half of the "
+                    f"consumer timeout of queue {name!r} ({timeout}); shorten it, or declare "
+                    "the queue with a longer `consumer_timeout`"
+                )
+            if hard > timeout * (1 - LONGEST_WAIT):
+                raise WorkshedError(
+                    f"{actor.actor_name}: a hard time limit of {hard} is more than three quarters "
+                    f"of the consumer timeout of queue {name!r} ({timeout}); shorten it, or "
+                    "declare the queue with a longer `consumer_timeout`"
+                )
