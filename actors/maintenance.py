@@ -6,7 +6,7 @@ import dramatiq
 
 from actors.imports import look_after_all
 from shop import retention
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.settings import settings
 from workshed.transport import broker

@@ -7,7 +7,7 @@ import dramatiq
 from actors.mail import deliver_with
 from shop import reports
 from workshed import db
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.settings import settings
 from workshed.transport import broker, schedule

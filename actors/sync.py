@@ -8,7 +8,7 @@ import dramatiq
 from actors.mail import deliver_with
 from shop import sync
 from workshed import db, mail
-from workshed.cron import every
+from workshed.cronspec import every
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import checkpoint

@@ -3,7 +3,7 @@
 import dramatiq
 
 from workshed import db
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.middleware import Unique
 from workshed.transport import broker
 

@@ -55,7 +55,7 @@ from datetime import timedelta
 import dramatiq
 from brokers import broker
 from workshed import db
-from workshed.cron import cron, daily, every
+from workshed.cronspec import cron, daily, every
 from workshed.jobs import planned_at
 
 def ran(name):

@@ -21,7 +21,7 @@ from tests.integration.console.conftest import bury, dies, make_batch, store
 from tests.integration.desk.conftest import Browser
 from tests.integration.desk.planted import plant, plant_mail
 from tests.integration.desk.test_evil import DETAILS
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import queues, recurring, unique, workers
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process
@@ -36,7 +36,7 @@ import dramatiq
 from brokers import broker
 from middleware import Limit, Unique
 from workshed import db
-from workshed.cron import cron
+from workshed.cronspec import cron
 from workshed.jobs import checkpoint, once
 
 def on(queue, **options):

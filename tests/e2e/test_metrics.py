@@ -480,7 +480,7 @@ CLOCKWORK = """
 from datetime import timedelta
 import dramatiq
 from brokers import broker
-from workshed.cron import every
+from workshed.cronspec import every
 
 @dramatiq.actor(broker=broker, queue_name="low", periodic=every(timedelta(seconds=10)))
 def tick(): pass

@@ -21,7 +21,7 @@ import threading
 import dramatiq
 from brokers import broker
 from middleware import Limit
-from workshed.cron import every
+from workshed.cronspec import every
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000, max_retries=0)
 def work(what):

@@ -8,7 +8,7 @@ import pytest
 
 from tests import pages
 from tests.transcripts import begin
-from workshed.cron import WINDOWS, cron, daily, every
+from workshed.cronspec import WINDOWS, cron, daily, every
 
 pytestmark = pytest.mark.one_worker
 

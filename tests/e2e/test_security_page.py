@@ -14,7 +14,7 @@ ACTORS = """
 import dramatiq
 from brokers import broker
 from middleware import Limit, Unique
-from workshed.cron import cron
+from workshed.cronspec import cron
 
 @dramatiq.actor(
     broker=broker, queue_name="low", once=True, unique=Unique(), limit=Limit.concurrent(1)

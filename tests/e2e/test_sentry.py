@@ -221,7 +221,7 @@ PERIODIC = """
 from datetime import timedelta
 import dramatiq
 from brokers import broker
-from workshed.cron import cron, every
+from workshed.cronspec import cron, every
 
 @dramatiq.actor(
     broker=broker, queue_name="low", max_retries=1, min_backoff=1, max_backoff=1, time_limit=90_000,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workshed.cron import Spec, cron, daily, every, read
+from workshed.cronspec import Spec, cron, daily, every, read
 from workshed.settings import settings
 
 PARIS = "Europe/Paris"

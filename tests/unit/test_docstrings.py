@@ -18,7 +18,7 @@ PACKAGES = (
     "brokers",
     "workshed.testing",
     "middleware",
-    "workshed.cron",
+    "workshed.cronspec",
     "workshed.duration",
     "workshed.jobs",
 )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from psycopg.rows import class_row
 
-from workshed.cron import LONGEST_WINDOW
+from workshed.cronspec import LONGEST_WINDOW
 from workshed.db import Connection
 
 Maker = Literal["clock", "sweeper", "hand"]

@@ -8,8 +8,8 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from workshed import cron
-from workshed.cron import Spec
+from workshed import cronspec
+from workshed.cronspec import Spec
 from workshed.db import Connection
 from workshed.jobs.windows import clock
 
@@ -52,7 +52,7 @@ class Recurring:
 
     def read(self) -> Spec:
         """Return its spec; raises `ValueError` for one of a release that knows more."""
-        return cron.read(self.kind, self.spec, self.zone, self.late, self.late_within)
+        return cronspec.read(self.kind, self.spec, self.zone, self.late, self.late_within)
 
 
 def declare(conn: Connection, jobs: Sequence[Declared]) -> None:

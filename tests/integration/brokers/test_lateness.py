@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from shop.report_age import tell_report_age
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import recurring
 from workshed.transport.relay.lateness import tell_lateness
 

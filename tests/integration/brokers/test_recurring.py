@@ -11,7 +11,7 @@ import pytest
 import time_machine
 
 from workshed import db
-from workshed.cron import cron, daily, every
+from workshed.cronspec import cron, daily, every
 from workshed.errors import WorkshedError
 from workshed.jobs import occurrences, planned_at, recurring, sent_at
 from workshed.middleware import Unique
@@ -576,8 +576,8 @@ def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, m
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"periodic": periodiq.cron("0 3 * * sun")}, "say periodic=cron.* of workshed.cron"),
-        ({"periodic": "0 3 * * *"}, "say daily.*, cron.* or every.* of workshed.cron"),
+        ({"periodic": periodiq.cron("0 3 * * sun")}, "say periodic=cron.* of workshed.cronspec"),
+        ({"periodic": "0 3 * * *"}, "say daily.*, cron.* or every.* of workshed.cronspec"),
         (
             {"periodic": daily("03:00"), "unique": Unique(key=lambda: 1)},
             "a function as key of unique=",

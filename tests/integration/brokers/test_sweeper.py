@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workshed.cron import cron, daily, every
+from workshed.cronspec import cron, daily, every
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import Declared
 from workshed.transport.relay.missed_runs import BATCH, LOOK_S, sweep

@@ -8,7 +8,7 @@ from shop import campaigns, people, sync
 from shop.sync import skipping
 from shop.sync.answers import Skipped
 from workshed import db, mail
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import batches, limits, recurring, relays, rules, unique, workers
 from workshed.jobs.limits import Ask, Start
 from workshed.jobs.recurring import Declared

@@ -6,7 +6,7 @@ import pytest
 
 from tests import pages
 from tests.transcripts import shell
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import queues, recurring
 from workshed.jobs.queues import Actor
 from workshed.jobs.recurring import Declared

@@ -31,7 +31,7 @@ from console.management import TIMEOUT_S
 from shop.reports.files import drawing
 from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.jobs import queues, recurring, relays
 from workshed.jobs.queues import Actor

@@ -6,7 +6,7 @@ import pytest
 
 from tests import pages
 from tests.transcripts import follow
-from workshed.cron import cron, daily
+from workshed.cronspec import cron, daily
 from workshed.jobs import attempts, occurrences, recurring, schedule, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock

@@ -10,7 +10,7 @@ import pytest
 from console.servers.ports import free_ports
 from tests import pages
 from tests.transcripts import follow, shell
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import occurrences, recurring, relays, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock

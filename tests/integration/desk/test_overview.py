@@ -7,7 +7,7 @@ import pytest
 
 from console.web.desk import asked
 from tests.integration.console.conftest import bury, env, management, ran
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import queues, recurring, relays, runs, workers
 from workshed.jobs.recurring import Declared
 from workshed.jobs.workers import Held, Process

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import audit, occurrences, recurring, schedule, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from workshed import db
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import (
     attempts,
     batches,

@@ -9,7 +9,7 @@ import pytest
 
 from actors import send_welcome_email
 from workshed import db
-from workshed.cron import daily
+from workshed.cronspec import daily
 from workshed.jobs import Discard, Snooze, planned_at
 from workshed.testing.errors import EndlessError
 from workshed.testing.fake_broker import NotStoredError

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from workshed.cron import cron, daily, every
+from workshed.cronspec import cron, daily, every
 from workshed.duration import ms
 from workshed.middleware import Limit, RetryOn, Unique
 

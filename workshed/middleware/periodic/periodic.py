@@ -14,7 +14,7 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from workshed import db, migrate, probes
-from workshed.cron import Spec
+from workshed.cronspec import Spec
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import MigrationError
 from workshed.jobs import occurrences, recurring
@@ -46,7 +46,7 @@ class Recurring(Middleware):
     could make is made by a relay.
 
     *Order:* below what adds options to messages, for the same reason as there: who makes a run
-    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cron`);
+    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cronspec`);
     `needs=` (a stream of migrations, without which it does not run by itself: the jobs that ship
     with Workshed are nothing to who brings jobs of their own).
     """
@@ -77,12 +77,12 @@ class Recurring(Middleware):
         if type(spec).__module__.partition(".")[0] == "periodiq":
             raise ValueError(
                 f"{actor.actor_name}: periodic={spec!r} is of periodiq, which never fires on "
-                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed.cron"
+                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed.cronspec"
             )
         if not isinstance(spec, Spec):
             raise ValueError(  # noqa: TRY004 -- as for every option
                 f"{actor.actor_name}: periodic={spec!r}: say daily(…), cron(…) or every(…) of "
-                "workshed.cron"
+                "workshed.cronspec"
             )
         try:
             inspect.signature(actor.fn).bind()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from workshed.cron import Spec
+from workshed.cronspec import Spec
 
 STILL = timedelta(minutes=1)
 """A clock that wakes up late, or starts, still makes a run of this age."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
 
-from workshed.cron import Spec
+from workshed.cronspec import Spec
 from workshed.db import Connection
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import Recurring
