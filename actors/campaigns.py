@@ -10,14 +10,13 @@ from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import campaigns, people
 from shop.campaigns import Again, Unsent
 from shop.people import addresses
-from workshed import db, mail
+from workshed import Batch, broker, db, mail, schedule
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 from workshed.mail import servers
 from workshed.middleware import Limit
 from workshed.settings import settings
-from workshed.transport import Batch, broker, schedule
 from workshed.transport.batch import BatchError
 from workshed.transport.publishing.outgoing import Message
 

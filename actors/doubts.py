@@ -2,10 +2,9 @@
 
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
-from workshed import mail
+from workshed import mail, schedule
 from workshed.db import Connection
 from workshed.mail import InDoubt
-from workshed.transport import schedule
 
 WELCOME = "welcome"
 

@@ -4,12 +4,11 @@ import dramatiq
 
 from shop import images
 from shop.images import Blob
-from workshed import db
+from workshed import broker, db, schedule
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.middleware import Unique
 from workshed.settings import settings
-from workshed.transport import broker, schedule
 
 USUAL = (800, 600, 85)
 """The box of what is made of every upload, in pixels, and its quality."""

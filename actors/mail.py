@@ -4,14 +4,13 @@ from datetime import timedelta
 
 import dramatiq
 
-from workshed import db, mail
+from workshed import broker, db, mail, schedule
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
 from workshed.mail import Held
 from workshed.middleware import RetryOn
 from workshed.middleware.options.backoff import exponential
-from workshed.transport import broker, schedule
 
 TIME_LIMIT = ms(minutes=26)
 """Longer than a mail server may take: the last step begins within 15 minutes, and takes 10."""

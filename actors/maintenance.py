@@ -6,10 +6,10 @@ import dramatiq
 
 from actors.imports import look_after_all
 from shop import retention
+from workshed import broker
 from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.settings import settings
-from workshed.transport import broker
 
 logger = logging.getLogger(__name__)
 

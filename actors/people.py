@@ -7,12 +7,11 @@ import dramatiq
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import onboarding, people
 from shop.people import User
-from workshed import db, mail
+from workshed import broker, db, mail, schedule
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
 from workshed.mail import Held
-from workshed.transport import broker, schedule
 
 REMIND_AFTER = timedelta(days=3)
 

@@ -6,11 +6,10 @@ import dramatiq
 
 from actors.mail import deliver_with
 from shop import reports
-from workshed import db
+from workshed import broker, db, schedule
 from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.settings import settings
-from workshed.transport import broker, schedule
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import dramatiq
 
 from actors.mail import deliver_with
 from shop import sync
-from workshed import db, mail
+from workshed import broker, db, mail, schedule
 from workshed.cronspec import every
 from workshed.db import Connection
 from workshed.duration import ms
@@ -15,7 +15,6 @@ from workshed.jobs import checkpoint
 from workshed.middleware import RetryOn, Unique
 from workshed.middleware.options.backoff import polynomial
 from workshed.settings import settings
-from workshed.transport import broker, schedule
 
 by_attempts = polynomial()
 

@@ -16,6 +16,7 @@ QUEUES = (
 
 app = App(
     queues=QUEUES,
+    middleware="middleware:CHAIN",
     relay_tasks=(
         "workshed.transport.mail_troubles:MailTroubles",
         "shop.sync_freshness:SyncAge",

@@ -1,17 +1,90 @@
-"""Background jobs for Python on RabbitMQ and PostgreSQL."""
+"""Background jobs for Python on RabbitMQ and PostgreSQL.
+
+Every name here is imported, and `broker` built, on first use: importing this package reads no
+settings and opens nothing, and every pytest that has the test kit's plugin imports it.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workshed.app import App
+    from workshed.cronspec import cron, daily, every
+    from workshed.errors import PermanentError
+    from workshed.jobs import (
+        Discard,
+        RecordMissing,
+        RetryAfter,
+        Snooze,
+        cancelled,
+        checkpoint,
+        once,
+    )
+    from workshed.middleware import Limit, RetryOn, Unique
+    from workshed.queues import Queue
+    from workshed.transport import schedule
+    from workshed.transport.batch import Batch
+    from workshed.transport.direct import perform_now
+    from workshed.transport.rabbitmq import RabbitMQ
+    from workshed.transport.stub import Stub
 
-__all__ = ["App"]
+    broker: RabbitMQ | Stub
+
+__all__ = [
+    "App",
+    "Batch",
+    "Discard",
+    "Limit",
+    "PermanentError",
+    "Queue",
+    "RecordMissing",
+    "RetryAfter",
+    "RetryOn",
+    "Snooze",
+    "Unique",
+    "broker",
+    "cancelled",
+    "checkpoint",
+    "cron",
+    "daily",
+    "every",
+    "once",
+    "perform_now",
+    "schedule",
+]
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "App": "workshed.app",
+    "Batch": "workshed.transport.batch",
+    "Discard": "workshed.jobs",
+    "Limit": "workshed.middleware",
+    "PermanentError": "workshed.errors",
+    "Queue": "workshed.queues",
+    "RecordMissing": "workshed.jobs",
+    "RetryAfter": "workshed.jobs",
+    "RetryOn": "workshed.middleware",
+    "Snooze": "workshed.jobs",
+    "Unique": "workshed.middleware",
+    "broker": "workshed.transport",
+    "cancelled": "workshed.jobs",
+    "checkpoint": "workshed.jobs",
+    "cron": "workshed.cronspec",
+    "daily": "workshed.cronspec",
+    "every": "workshed.cronspec",
+    "once": "workshed.jobs",
+    "perform_now": "workshed.transport.direct",
+    "schedule": "workshed.transport",
+}
+"""Where each name is defined."""
+
 
 def __getattr__(name: str) -> object:
-    if name == "App":  # on first use: `import workshed` is to read nothing
-        return importlib.import_module("workshed.app").App
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

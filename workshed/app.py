@@ -31,6 +31,10 @@ class App:
 
     queues: tuple[Queue, ...] = (Queue("default"),)
     """What is declared before any actor is imported, with weights and kinds."""
+    middleware: str | None = None
+    """The chain around each job, if it is not that of the library: a sequence of classes of the
+    library, each made from the settings, and of middleware of yours. What jobs depend on must be
+    in it, in the library's order (`workshed.transport.build.CHAIN`)."""
     relay_tasks: tuple[str, ...] = ()
     """Tasks of each relay, for example measurements. A task is a function that takes a connection
     and returns the seconds until its next call, or a class without arguments whose instances are

@@ -8,9 +8,8 @@
     ├── DuplicateJobError           another job has the key of a unique one
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
 
-Errors of a part stand beside it: `workshed.transport.errors` (sending and consuming), `workshed.mail.errors`,
-`workshed.storage.errors`, `shop.images.errors`, `shop.imports.errors`,
-`workshed.notifications.errors`, `shop.reports.errors`.
+Errors of a part stand beside it: `workshed.transport.errors` (sending and consuming),
+`workshed.mail.errors`, `workshed.notifications.errors`, `workshed.storage.errors`.
 What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordMissing`) is no error of
 ours and lives in `workshed.jobs`.
 """

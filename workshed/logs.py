@@ -71,7 +71,8 @@ def configure() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings().log_level)
-    # pika tells every step of a reconnect as an error; `workshed.transport.amqp.connection` says it once, in a sentence.
+    # pika tells every step of a reconnect as an error; `workshed.transport.amqp.connection` says
+    # it once, in a sentence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     leave_out_misleading()
 
@@ -80,8 +81,9 @@ def leave_out_misleading() -> None:
     """Leave out what dramatiq's worker says of our jobs that is wrong, or that we say ourselves.
 
     It reports every failure as an unhandled error, also of a job that is tried again or discarded.
-    `workshed.transport.consuming.execution` reports it once, with the traceback, when the outcome is stored. And it does
-    not know our `Results`, so it says of a result that was stored that it was discarded.
+    `workshed.transport.consuming.execution` reports it once, with the traceback, when the outcome
+    is stored. And it does not know our `Results`, so it says of a result that was stored that it
+    was discarded.
     """
     logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_is_so)
 

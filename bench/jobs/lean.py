@@ -4,6 +4,7 @@ import dramatiq
 
 from bench.jobs import PREFETCH
 from bench.marks import mark
+from workshed import Queue
 from workshed.middleware import (
     DatabasePool,
     Deadline,
@@ -14,7 +15,6 @@ from workshed.middleware import (
     Retries,
 )
 from workshed.settings import settings
-from workshed.transport import Queue
 from workshed.transport.messages.envelope import StrictJson
 from workshed.transport.rabbitmq import RabbitMQ
 

@@ -8,8 +8,8 @@ import dramatiq
 
 from bench.jobs import PREFETCH
 from bench.marks import mark
+from workshed import Queue, broker
 from workshed.middleware import Limit, RetryOn, Unique
-from workshed.transport import Queue, broker
 
 QUEUES = [f"bench{n}" for n in range(int(os.environ.get("BENCH_QUEUES", "1")))]
 NAP_S = int(os.environ.get("BENCH_NAP_MS", "5")) / 1000

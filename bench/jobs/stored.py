@@ -3,8 +3,7 @@
 import time
 
 from bench.jobs import ours
-from workshed import db
-from workshed.transport import Batch, schedule
+from workshed import Batch, db, schedule
 
 
 def stored(job: str, count: int) -> None:

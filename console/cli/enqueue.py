@@ -119,8 +119,8 @@ def send(
     import psycopg
 
     from console.program import database, rabbitmq
+    from workshed import schedule
     from workshed.jobs.windows import clock
-    from workshed.transport import schedule
 
     if delay is None and at is None:
         broker = rabbitmq()

@@ -127,4 +127,4 @@ def imported(modules: list[str]) -> list[str]:
 
     As dramatiq takes it, the first may name a broker of its own, `module:broker`.
     """
-    return modules if ":" in modules[0] else ["brokers:broker", *modules]
+    return modules if ":" in modules[0] else ["workshed:broker", *modules]

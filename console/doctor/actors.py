@@ -31,7 +31,7 @@ def imported(here: Surroundings) -> Iterator[Finding]:
         load(here.packages)
         refuse_strays(build.broker())
     except StrayActorsError as err:
-        yield failed(str(err), "from brokers import broker")
+        yield failed(str(err), "from workshed import broker")
     except WorkshedError as err:
         yield failed(str(err), "workshed doctor --import PACKAGE")
     except Exception as err:  # noqa: BLE001 -- whatever their code raises

@@ -4,8 +4,8 @@ import time
 
 import dramatiq
 
+from workshed import broker
 from workshed.duration import ms
-from workshed.transport import broker
 
 QUEUES = ("critical", "default", "imports", "emails", "low")
 TAKES_S = 0.01

@@ -13,11 +13,10 @@ from shop.demo.people import people as signed_up
 from shop.demo.shop.offers import CURRENCY, OFFERS
 from shop.orders import Line
 from shop.reports import Report
-from workshed import db
+from workshed import db, schedule
 from workshed.db import Connection
 from workshed.settings import settings
 from workshed.storage import storage
-from workshed.transport import schedule
 
 DAYS, ORDERS_A_DAY = 30, 40
 ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@shop.example"))

@@ -7,12 +7,11 @@ from datetime import timedelta
 from actors import sync_critical_data
 from shop import sync
 from shop.demo.api import Api
-from workshed import db
+from workshed import db, schedule
 from workshed.db import Connection
 from workshed.jobs import attempts
 from workshed.jobs import schedule as rows
 from workshed.jobs.attempts import Attempt
-from workshed.transport import schedule
 
 NAME = "crm"
 RECORDS, PAGE = 40, 20

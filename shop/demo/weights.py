@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from shop.demo.load import ACTORS, QUEUES
-from workshed import db
+from workshed import broker, db, schedule
 from workshed.db import Connection
-from workshed.transport import broker, schedule
 
 JOBS = 300
 """Of each queue."""

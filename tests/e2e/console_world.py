@@ -2,10 +2,9 @@
 
 import dramatiq
 
-from workshed import db
+from workshed import broker, db
 from workshed.cronspec import daily
 from workshed.middleware import Unique
-from workshed.transport import broker
 
 
 class GatewayError(Exception):

@@ -80,7 +80,7 @@ def test_why_a_worker_does_not_start_is_read_by_a_slow_master(
 
 
 def test_a_queue_without_an_actor_is_refused(boot, tmp_path):
-    words = "import actors\nfrom brokers import Queue, broker\nbroker.add_queue(Queue('empty'))\n"
+    words = "import actors\nfrom workshed import Queue, broker\nbroker.add_queue(Queue('empty'))\n"
     (tmp_path / "nobody.py").write_text(words)
 
     code, said = boot("-Q", "empty", module="nobody")
@@ -110,7 +110,7 @@ def test_weights_for_an_unknown_queue_are_refused(boot):
 def test_an_undeclared_queue_is_refused_with_the_line_to_add(boot, tmp_path):
     (tmp_path / "mine.py").write_text(
         "import dramatiq\n"
-        "from brokers import broker\n"
+        "from workshed import broker\n"
         "dramatiq.actor(broker=broker, queue_name='invoices', actor_name='a')(print)\n"
     )
 
@@ -150,14 +150,14 @@ import dramatiq
 def greet(name):
     pass
 
-from brokers import broker
+from workshed import broker
 """
 """A bare actor is declared before the broker is there, on a broker that dramatiq makes."""
 OTHER = """
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
 
-from brokers import broker
+from workshed import broker
 
 dramatiq.set_broker(StubBroker())
 

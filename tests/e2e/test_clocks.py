@@ -53,8 +53,7 @@ entrypoint()
 ACTORS = """
 from datetime import timedelta
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 from workshed.cronspec import cron, daily, every
 from workshed.jobs import planned_at
 

@@ -52,7 +52,7 @@ from pathlib import Path
 import dramatiq
 from dramatiq_abort import Abortable
 from dramatiq_abort.backend import Event, EventBackend
-from brokers import broker
+from workshed import broker
 
 class Files(EventBackend):
     def __init__(self, folder):
@@ -99,8 +99,7 @@ threading.Event().wait()
 """
 SELL = """
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 
 @dramatiq.actor(broker=broker, queue_name="default")
 def sell(number):
@@ -115,7 +114,7 @@ from sentry_sdk.integrations.dramatiq import DramatiqIntegration
 sentry_sdk.init(os.environ["DSN"], integrations=[DramatiqIntegration()])
 
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default", max_retries=1, min_backoff=1, max_backoff=1)
 def fail(number):

@@ -14,8 +14,7 @@ PAGE = pages.text("docs/composition.md")
 SLOW = """
 import asyncio
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=300, max_retries=0)
 async def slow():

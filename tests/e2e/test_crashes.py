@@ -7,12 +7,12 @@ import signal
 import pytest
 from dramatiq import Message
 
-from workshed.transport import Queue
+from workshed import Queue
 
 ACTORS = """
 import os, time
 import dramatiq
-from brokers import Queue, broker
+from workshed import Queue, broker
 
 broker.add_queue(Queue("parts"))
 

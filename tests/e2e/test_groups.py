@@ -3,14 +3,12 @@
 import psycopg
 import pytest
 
-from workshed.transport import Queue
+from workshed import Queue
 
 ACTORS = """
 import dramatiq
 
-from brokers import Queue, broker
-from middleware import Unique
-from workshed import db
+from workshed import Queue, Unique, broker, db
 
 broker.add_queue(Queue("parts"))
 
@@ -25,7 +23,7 @@ import sys
 
 import psycopg
 
-from workshed.transport import schedule
+from workshed import schedule
 from parts import bill
 
 with psycopg.connect(sys.argv[1]) as conn:

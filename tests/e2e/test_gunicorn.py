@@ -13,7 +13,7 @@ from console.servers.ports import HOST, free_ports
 APP = """
 import os
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default")
 def greet(number):

@@ -33,9 +33,7 @@ __all__ = ["bury", "dies", "make_batch", "store"]
 ACTORS = """
 from datetime import timedelta
 import dramatiq
-from brokers import broker
-from middleware import Limit, Unique
-from workshed import db
+from workshed import Limit, Unique, broker, db
 from workshed.cronspec import cron
 from workshed.jobs import checkpoint, once
 
@@ -79,9 +77,7 @@ def tick():
 """
 SEND = """
 from datetime import timedelta
-from brokers import Batch, broker
-from workshed.transport import schedule
-from workshed import db
+from workshed import Batch, broker, db, schedule
 import parts
 
 double, sent = parts.double.message(21), []
@@ -103,8 +99,7 @@ with db.transaction() as conn:
 broker.close()
 """
 STORE = """
-from workshed.transport import schedule
-from workshed import db
+from workshed import db, schedule
 import parts
 
 with db.transaction() as conn:
@@ -113,7 +108,7 @@ with db.transaction() as conn:
 """
 SHIPPED = """
 from actors import activate, daily_report, maintain, sign_up, unsubscribe
-from workshed.transport import schedule
+from workshed import schedule
 from shop import people
 from workshed import db
 

@@ -7,12 +7,12 @@ from datetime import datetime
 import pytest
 from dramatiq import Message
 
-from workshed.transport import Queue
+from workshed import Queue
 
 ACTORS = """
 import os, pathlib, time
 import dramatiq
-from brokers import Queue, broker
+from workshed import Queue, broker
 
 broker.add_queue(Queue("parts", prefetch=16))
 NOTES = pathlib.Path(os.environ["NOTES"])

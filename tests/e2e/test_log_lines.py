@@ -12,8 +12,7 @@ ACTORS = """
 import contextvars, logging, os, threading, time
 from datetime import timedelta
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 from workshed.jobs import Discard, Snooze
 
 logging.getLogger("psycopg").setLevel("DEBUG")

@@ -88,7 +88,7 @@ print(len(names))
 """
 JOBS = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker)
 def greet(name):

@@ -28,7 +28,7 @@ SHOWN = steps(block("docs/metrics.md", "$ workshed worker"))
 ACTORS = """
 import os, signal, threading
 import dramatiq
-from brokers import broker
+from workshed import broker
 from prometheus_client import Counter
 
 MINE = Counter("shop_invoices", "Invoices of an application.")
@@ -421,7 +421,7 @@ def children(pid):
 
 SENDER = """
 import dramatiq, prometheus_client, sys
-from brokers import broker
+from workshed import broker
 from work import work
 assert "workshed.metrics.exposition" not in sys.modules
 work.send("well")
@@ -479,7 +479,7 @@ def test_a_relay_alone_has_a_page_of_its_own(
 CLOCKWORK = """
 from datetime import timedelta
 import dramatiq
-from brokers import broker
+from workshed import broker
 from workshed.cronspec import every
 
 @dramatiq.actor(broker=broker, queue_name="low", periodic=every(timedelta(seconds=10)))

@@ -19,8 +19,7 @@ ACTORS = """
 from datetime import timedelta
 import threading
 import dramatiq
-from brokers import broker
-from middleware import Limit
+from workshed import Limit, broker
 from workshed.cronspec import every
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000, max_retries=0)

@@ -16,8 +16,8 @@ from console.depths import depths
 from tests import pages
 from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps
+from workshed import schedule
 from workshed.jobs import dead
-from workshed.transport import schedule
 from workshed.transport.amqp import topology
 
 RUNS = re.compile(r"(?<=started    )on (\S+); it runs")
@@ -26,7 +26,7 @@ FOLLOWED = pages.block("docs/operating.md", "$ workshed job")
 WORKER = {re.compile(r"(?<=attempt 1 on )\S+(?=,)"): "WORKER"}
 PAGE_JOBS = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default", store_results=True)
 def total(net):
@@ -39,8 +39,7 @@ def send_invoice(order_id):
 
 JOBS = """
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 
 @dramatiq.actor(broker=broker, queue_name="default", max_retries=0, time_limit=60_000)
 def note(number):

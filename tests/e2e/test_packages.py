@@ -2,8 +2,7 @@
 
 MY_ACTORS = """
 import dramatiq
-from brokers import Queue, broker
-from workshed import db
+from workshed import Queue, broker, db
 
 broker.add_queue(Queue("invoices", weight=2))
 
@@ -16,7 +15,7 @@ def send_invoice(number: int) -> None:
 BOTH = """
 import dramatiq
 from actors import deliver_email, send_welcome_email
-from brokers import broker
+from workshed import broker
 from shop import people
 from workshed import db
 

@@ -14,9 +14,7 @@ from tests.conftest import management
 
 JOBS = """
 import dramatiq
-from brokers import Queue, broker
-from middleware import RetryOn
-from workshed import db
+from workshed import Queue, RetryOn, broker, db
 
 broker.add_queue(Queue("invoices", kind="classic", levels=2))
 
@@ -31,8 +29,7 @@ def bill(text):
 """
 SEND = """
 from datetime import timedelta
-from workshed.transport import schedule
-from workshed import db
+from workshed import db, schedule
 import shared_jobs as jobs
 
 jobs.note.send("sent")

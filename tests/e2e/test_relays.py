@@ -16,17 +16,16 @@ import pytest
 from dramatiq import Message
 
 import actors.mail
-from workshed import db, mail
+from workshed import Queue, db, mail
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs import relays, schedule
 from workshed.jobs.schedule import Row
-from workshed.transport import Queue
 
 ACTORS = """
 import dramatiq
 from pathlib import Path
-from brokers import Queue, broker
-from middleware import Settling
+from workshed import Queue, broker
+from workshed.middleware import Settling
 
 broker.add_queue(Queue("parts"))
 

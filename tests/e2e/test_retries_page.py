@@ -46,8 +46,7 @@ def charge(payment_id):
 
 SEND = """
 import payments
-from workshed.transport import schedule
-from workshed import db
+from workshed import db, schedule
 with db.transaction() as conn:
     for number in range(1, 11):
         schedule.send(conn, payments.charge.message(number))

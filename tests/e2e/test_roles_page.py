@@ -14,8 +14,8 @@ from tests import pages
 from tests.e2e.parts import MAKE, MEMBER, TIMEOUTS
 from tests.e2e.workers.supervised import Supervised, wait_until_up
 from tests.transcripts import shell
+from workshed import schedule
 from workshed.roles import ROLES
-from workshed.transport import schedule
 
 PAGE = "docs/roles.md"
 DEFINITIONS = pages.block(PAGE, "workshed broker definitions --vhost")

@@ -12,8 +12,7 @@ PAGE = pages.text("docs/security.md")
 GRANTS = pages.block("docs/security.md", "grants")
 ACTORS = """
 import dramatiq
-from brokers import broker
-from middleware import Limit, Unique
+from workshed import Limit, Unique, broker
 from workshed.cronspec import cron
 
 @dramatiq.actor(

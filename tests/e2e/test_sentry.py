@@ -12,7 +12,7 @@ from dramatiq import Message
 ACTORS = """
 import logging, time
 import dramatiq
-from brokers import broker
+from workshed import broker
 from workshed.jobs import Discard
 
 log = logging.getLogger("parts")
@@ -158,7 +158,7 @@ SENDER = """
 import os, sys
 import sentry_sdk
 from dramatiq import Message
-from brokers import broker
+from workshed import broker
 
 sentry_sdk.init(os.environ["DSN"], traces_sample_rate=float(os.environ["RATE"]))
 with sentry_sdk.start_transaction(op="http.server", name="POST /orders") as transaction:
@@ -220,7 +220,7 @@ def test_what_the_sender_has_not_sampled_is_not_sent(start, send_in_trace, sentr
 PERIODIC = """
 from datetime import timedelta
 import dramatiq
-from brokers import broker
+from workshed import broker
 from workshed.cronspec import cron, every
 
 @dramatiq.actor(
@@ -291,7 +291,7 @@ def test_one_that_somebody_sends_is_no_run_of_the_schedule(checked_in):
 LEAKY = """
 import json, logging, os, threading, urllib.request
 import dramatiq, sentry_sdk
-from brokers import broker
+from workshed import broker
 CANARY = json.loads(os.environ["CANARIES"])
 log = logging.getLogger("parts")
 

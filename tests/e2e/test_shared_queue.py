@@ -9,7 +9,7 @@ from tests.conftest import management
 
 JOBS = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default")
 def {name}(): ...

@@ -14,7 +14,7 @@ KEY, OTHER = "the-first-key-of-this-installation", "the-other-key-of-this-instal
 ACTORS = """
 import os
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default")
 def note(number):

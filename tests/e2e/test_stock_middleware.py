@@ -16,7 +16,7 @@ import dramatiq
 from dramatiq.middleware import CurrentMessage
 from dramatiq.middleware.prometheus import Prometheus
 
-from brokers import broker
+from workshed import broker
 
 broker.add_middleware(CurrentMessage())
 broker.add_middleware(Prometheus())

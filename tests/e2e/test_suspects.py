@@ -3,12 +3,12 @@
 import pytest
 from dramatiq import Message
 
-from workshed.transport import Queue
+from workshed import Queue
 
 ACTORS = """
 import os, pathlib, signal, time
 import dramatiq
-from brokers import Queue, broker
+from workshed import Queue, broker
 
 broker.add_queue(Queue("parts", prefetch=64))
 

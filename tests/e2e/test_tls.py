@@ -14,8 +14,7 @@ from tests.conftest import management
 
 ACTORS = """
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 
 @dramatiq.actor(broker=broker, queue_name="low", once=True)
 def note(number):
@@ -23,8 +22,7 @@ def note(number):
         conn.execute("INSERT INTO noted VALUES (%s, %s)", (number, conn.pgconn.ssl_in_use))
 """
 SEND = """
-from workshed.transport import schedule
-from workshed import db
+from workshed import db, schedule
 import parts
 
 with db.transaction() as conn:

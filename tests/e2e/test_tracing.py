@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 ACTORS = """
 import logging, time
 import dramatiq
-from brokers import broker
+from workshed import broker
 from opentelemetry import trace
 
 @dramatiq.actor(broker=broker, queue_name="low", max_retries=0)
@@ -27,7 +27,7 @@ def hang(number):
 """
 PLAIN = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="low", max_retries=0)
 def work(number):

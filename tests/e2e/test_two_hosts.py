@@ -15,7 +15,7 @@ from psycopg import sql
 from console.depths import depths
 from tests.faults.proxy import Proxy
 from tests.hosts import Network
-from workshed.transport import Queue
+from workshed import Queue
 
 ACTORS = """
 import socket
@@ -23,8 +23,7 @@ import time
 
 import dramatiq
 
-from brokers import Queue, broker
-from workshed import db
+from workshed import Queue, broker, db
 
 broker.add_queue(Queue("parts", prefetch=4))
 

@@ -30,11 +30,14 @@ from pathlib import Path
 import dramatiq
 
 import workshed
-from brokers import Queue, broker
-from workshed.transport import schedule
-from middleware import RetryOn
 from workshed import db
 from workshed.jobs import current
+
+try:
+    from workshed import Queue, RetryOn, broker, schedule
+except ImportError:  # of a release that had them elsewhere
+    from brokers import Queue, broker, schedule
+    from middleware import RetryOn
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))

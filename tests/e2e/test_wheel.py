@@ -17,8 +17,7 @@ from actors import send_welcome_email
 from shop import people
 from tests import pages
 from tests.installing import distributions, environment, once_per_run, run, size_bytes
-from workshed import __version__, db, migrate
-from workshed.transport import schedule
+from workshed import __version__, db, migrate, schedule
 
 pytestmark = pytest.mark.timeout(900)  # pip, or the wait for another process that runs it
 

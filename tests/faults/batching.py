@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import dramatiq
 
-from workshed import db
+from workshed import Batch, Queue, broker, db
 from workshed.errors import PermanentError
 from workshed.middleware import RetryOn
-from workshed.transport import Batch, Queue, broker
 
 broker.add_queue(Queue("parts"))
 

@@ -17,8 +17,7 @@ from dramatiq import Message
 from tests.e2e.conftest import READY, RELAY_READY, count, environment, numbers, run, start_worker
 from tests.faults.experiment import Result
 from tests.faults.sink import Sink
-from workshed import db
-from workshed.transport import Queue, schedule
+from workshed import Queue, db, schedule
 
 __all__ = ["count", "environment", "numbers", "run", "start_worker"]
 

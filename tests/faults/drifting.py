@@ -4,8 +4,7 @@ import time
 
 import dramatiq
 
-from workshed import db
-from workshed.transport import broker
+from workshed import broker, db
 
 
 def write(kind, number):

@@ -2,9 +2,8 @@
 
 import dramatiq
 
-from workshed import db
+from workshed import broker, db
 from workshed.jobs import current
-from workshed.transport import broker
 
 
 def note():

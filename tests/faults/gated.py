@@ -5,9 +5,8 @@ from datetime import timedelta
 import dramatiq
 from unreliable import Gate
 
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.middleware import Limit, RetryOn
-from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))

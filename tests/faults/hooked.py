@@ -2,7 +2,7 @@
 
 from unreliable import Unreliable
 
-from workshed.transport import broker
+from workshed import broker
 
 broker.add_middleware(Unreliable())
 

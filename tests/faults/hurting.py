@@ -7,10 +7,9 @@ from datetime import timedelta
 import dramatiq
 import psycopg
 
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.jobs import once
 from workshed.middleware import RetryOn
-from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 

@@ -15,9 +15,8 @@ from uuid import uuid4
 import dramatiq
 import psycopg
 
-from workshed import db
+from workshed import Queue, broker, db, schedule
 from workshed.middleware import RetryOn, Unique
-from workshed.transport import Queue, broker, schedule
 
 broker.add_queue(Queue("parts"))
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import dramatiq
 
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.jobs import limits
 from workshed.middleware import Limit
 from workshed.middleware.concurrency import lease_renewal
-from workshed.transport import Queue, broker
 
 AT_A_TIME = 3
 HOLD = Path(__file__).with_name("hold")

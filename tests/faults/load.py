@@ -8,9 +8,8 @@ from urllib.request import urlopen
 
 import dramatiq
 
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.middleware import RetryOn
-from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("letters", kind="classic", levels=4))

@@ -6,9 +6,8 @@ import threading
 import dramatiq
 import psycopg
 
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.jobs import RecordMissing
-from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 local = threading.local()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dramatiq
 
-from workshed.transport import Queue, broker
+from workshed import Queue, broker
 from workshed.transport.worker import watchdog
 
 ROOM_BYTES = 2 << 30

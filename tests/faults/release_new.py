@@ -8,8 +8,7 @@ Its Workshed is a later one, too, which knows a further option of messages.
 
 import dramatiq
 
-from workshed import db
-from workshed.transport import Queue, broker, schedule
+from workshed import Queue, broker, db, schedule
 from workshed.transport.messages import envelope
 
 broker.add_queue(Queue("parts"))

@@ -2,8 +2,7 @@
 
 import dramatiq
 
-from workshed import db
-from workshed.transport import Queue, broker, schedule
+from workshed import Queue, broker, db, schedule
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("post"))

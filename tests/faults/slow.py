@@ -11,8 +11,7 @@ from pathlib import Path
 
 import dramatiq
 
-from workshed import db
-from workshed.transport import Queue, broker
+from workshed import Queue, broker, db
 
 broker.add_queue(Queue("parts", prefetch=32))
 broker.add_queue(Queue("letters", kind="classic", levels=4))

@@ -9,9 +9,8 @@ import pytest
 
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import db
+from workshed import Batch, Queue, db
 from workshed.jobs import batch_rows, dead
-from workshed.transport import Batch, Queue
 
 PROGRAM = Path(__file__).parent / "batching.py"
 SIZE = 8

@@ -12,8 +12,7 @@ from dramatiq import Message
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.standby import standby
-from workshed import db
-from workshed.transport import Queue, schedule
+from workshed import Queue, db, schedule
 
 PROGRAM = (Path(__file__).parent / "looking.py").read_text()
 NOT_VISIBLE_FOR_S = 30

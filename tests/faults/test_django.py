@@ -8,7 +8,7 @@ from dramatiq import Message
 
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed.transport import Queue
+from workshed import Queue
 
 PROGRAM = (Path(__file__).parent / "djangoing.py").read_text()
 TABLE = """

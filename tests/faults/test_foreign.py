@@ -9,8 +9,7 @@ from dramatiq import Message, group
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.unreliable import Unreliable, is_skipped
-from workshed import db
-from workshed.transport import Batch, Queue
+from workshed import Batch, Queue, db
 
 FOLDER = Path(__file__).parent
 RAISED = (ConnectionError, RuntimeError, KeyError)

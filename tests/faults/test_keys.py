@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed.transport import Queue
+from workshed import Queue
 
 PROGRAM = (Path(__file__).parent / "keys.py").read_text()
 PROCESSES, THREADS = 5, 10

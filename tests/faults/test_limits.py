@@ -7,8 +7,7 @@ import pytest
 from dramatiq import Message
 
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import db
-from workshed.transport import Queue
+from workshed import Queue, db
 
 PROGRAM = (Path(__file__).parent / "limited.py").read_text()
 AT_A_TIME = 3

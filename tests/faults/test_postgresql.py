@@ -13,7 +13,7 @@ from dramatiq import Message
 from console.servers.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed.transport import Queue
+from workshed import Queue
 
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
 KINDS = ("cross", "count", "linger", "write_one")

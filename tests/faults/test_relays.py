@@ -12,8 +12,7 @@ from dramatiq import Message
 from tests.e2e.conftest import RELAY_READY
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
-from workshed import db
-from workshed.transport import schedule
+from workshed import db, schedule
 from workshed.transport.relay.relay import WINDOW, WINDOWS_IN_FLIGHT
 
 RELAYS = 3

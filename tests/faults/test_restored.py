@@ -12,8 +12,7 @@ import pytest
 from console.servers.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
-from workshed import db
-from workshed.transport import schedule
+from workshed import db, schedule
 
 LATER = {1, 3}
 """Of each five: with a transaction. The others are sent directly."""

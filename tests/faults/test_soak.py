@@ -9,10 +9,9 @@ import pytest
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 from tests.faults.soaking import Samples, family, rss_mib
-from workshed import db
+from workshed import db, schedule
 from workshed.jobs import retention
 from workshed.settings import settings
-from workshed.transport import schedule
 from workshed.transport.relay.maintenance import EVERY_S, Housekeeping
 from workshed.transport.relay.pruner import Pruner
 

@@ -14,7 +14,7 @@ BLOCKS = 40
 ACTORS = """
 import dramatiq
 
-from brokers import broker
+from workshed import broker
 from workshed.jobs import step
 
 

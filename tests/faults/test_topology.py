@@ -10,9 +10,8 @@ from dramatiq import Message
 
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import db
+from workshed import db, schedule
 from workshed.errors import WorkshedError
-from workshed.transport import schedule
 
 PROGRAM = (Path(__file__).parent / "drifting.py").read_text()
 RESEND_AFTER_S = 5

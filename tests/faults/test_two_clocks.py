@@ -26,8 +26,7 @@ BEFORE, AFTER = timedelta(seconds=12), timedelta(seconds=3)
 ACTORS = """
 from datetime import timedelta
 import dramatiq
-from brokers import broker
-from workshed import db
+from workshed import broker, db
 from workshed.cronspec import cron, every
 from workshed.jobs import planned_at
 

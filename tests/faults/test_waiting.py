@@ -10,8 +10,7 @@ from dramatiq import Message
 from tests.e2e.conftest import RELAY_READY
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import db
-from workshed.transport import Queue, schedule
+from workshed import Queue, db, schedule
 
 PROGRAM = (Path(__file__).parent / "waiting.py").read_text()
 TIMEOUT_S = 5

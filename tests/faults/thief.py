@@ -11,8 +11,8 @@ from psycopg.errors import InsufficientPrivilege
 
 from tests.e2e.parts import Parts
 from tests.forbidden import ALWAYS, POOLS, attempts, columns_of, may, operations, refusal
+from workshed import Queue
 from workshed.roles import ROLES, TABLES
-from workshed.transport import Queue
 
 LONGEST = "2s"
 """A statement that is refused waits for no lock."""

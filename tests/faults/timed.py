@@ -6,9 +6,9 @@ import time
 import dramatiq
 from dramatiq.middleware import Middleware
 
+from workshed import Queue, broker
 from workshed.jobs import current
 from workshed.middleware import Settling
-from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 

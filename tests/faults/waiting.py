@@ -5,10 +5,9 @@ from datetime import timedelta
 
 import dramatiq
 
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.jobs import current
 from workshed.middleware import RetryOn
-from workshed.transport import Queue, broker
 
 broker.add_queue(Queue("parts"))
 broker.add_queue(Queue("long"))

@@ -8,11 +8,10 @@ import pytest
 from console.doctor import CHECKS, examine, look_around
 from tests.faults.relaying import relaying
 from tests.pooler import pooled
-from workshed import db
+from workshed import db, schedule
 from workshed.errors import PoolerModeError
 from workshed.jobs import windows
 from workshed.settings import settings
-from workshed.transport import schedule
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ import pytest
 from console.servers.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
-from workshed import db
+from workshed import db, schedule
 from workshed.errors import DatabaseUnreachableError
 from workshed.settings import settings
-from workshed.transport import schedule
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from psycopg.errors import InsufficientPrivilege
 from tests import pages
 from tests.e2e.parts import MAKE, PAGE, drop, run
 from tests.forbidden import attempts, columns_of
-from workshed import db
+from workshed import db, schedule
 from workshed.jobs import queues, retention
 from workshed.jobs.queues import Actor
 from workshed.middleware import Unique
 from workshed.roles import COLUMNS, FUNCTIONS, ROLES, SEQUENCES, TABLES, script
 from workshed.settings import settings
-from workshed.transport import schedule
 from workshed.transport.relay.pruner import EVERY_S, Pruner
 
 BY_ADMINISTRATOR = pages.block(PAGE, "administrator")

@@ -15,9 +15,9 @@ from workshed.transport.rabbitmq import RabbitMQ
 
 PACKAGES = (
     "actors",
-    "brokers",
+    "workshed",
     "workshed.testing",
-    "middleware",
+    "workshed.middleware",
     "workshed.cronspec",
     "workshed.duration",
     "workshed.jobs",
@@ -68,7 +68,7 @@ def said(title, found):
     if inspect.isclass(found) or inspect.isfunction(found) or inspect.ismodule(found):
         return found.__doc__
     package, _, name = title.rpartition(".")
-    for path in Path(importlib.import_module(package).__file__).parent.glob("*.py"):
+    for path in Path(importlib.import_module(package).__file__).parent.rglob("*.py"):
         body = ast.parse(path.read_text("utf-8")).body
         for one, after in itertools.pairwise(body):
             match one, after:

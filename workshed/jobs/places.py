@@ -7,9 +7,9 @@ from types import FrameType
 
 from workshed.jobs.attempts import storable
 
-OURS = Path(__file__).parents[2]
-"""The folder that has our packages: of an installation, or of the repository."""
-MACHINERY = tuple(f"{OURS / name}{os.sep}" for name in ("brokers", "middleware", "workshed/jobs"))
+OURS = Path(__file__).parents[1]
+"""The folder of the library."""
+MACHINERY = tuple(f"{OURS / name}{os.sep}" for name in ("transport", "middleware", "jobs"))
 STANDARD = f"{Path(os.__file__).parent}{os.sep}"
 INSTALLED = {"site-packages", "dist-packages"}
 LONGEST = 200

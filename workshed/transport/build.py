@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 import dramatiq
 from dramatiq.middleware import Middleware
 
-from workshed.app import app
+from workshed.app import app, load
 from workshed.errors import SettingsError, WorkshedError
 from workshed.middleware import (
     Batches,
@@ -50,6 +51,9 @@ from workshed.transport.stub import Stub
 from workshed.transport.worker.dramatiq_master import stay_until_read
 
 logger = logging.getLogger(__name__)
+
+Entry = type[Middleware] | Middleware
+"""A class of the library, which is made from the settings, or a middleware of an application."""
 
 STUB = "stub://"
 OTHERS = {"dramatiq", "periodiq"}
@@ -99,50 +103,108 @@ def build(config: Settings, queues: dict[str, Queue] | None = None) -> RabbitMQ 
 
 
 def middleware(config: Settings) -> list[Middleware]:
-    """Return the chain: `before_*` and `settle` run downwards, `after_*` upwards."""
-    return [
-        DatabasePool(),  # first: all below use it
-        Stock(),  # refuses at declaration, before anything wraps the function
-        Redaction(),  # before anything wraps the function: its parameters are read
-        DjangoConnections(),  # what it puts around an async actor runs on the loop
-        EventLoop(),  # innermost of the wrappers: all others see a function
-        Lineage(),
-        LogContext(),  # above the rest, so that what they log names the job
-        *tracing(config),  # its span is there before other observers begin, and after they end
-        Sentry(config),  # its scope is there before other observers begin, and after they end
-        Metrics(),  # observes
-        Cancel(),  # before the fence: it writes nothing, and may change what all below write
-        Fence(config.fence_retention),  # before anything is written: a copy writes nothing
-        Expiry(),  # below the fence: what has its outcome is absorbed, however late
-        Results(),  # within the limit and `Once`, as the next
-        Callbacks(),  # within the limit and `Once`: a result that cannot be handed on is a failure
-        Deadline(),  # wraps the actor's function; its hook only notes the limit
-        Once(),  # around the limit: none strikes in the commit
-        Uniqueness(),
-        Limits(),  # asked last: what a start takes of a window is spent
-        Recurring(),  # below what adds options to messages, which it notes
-        Retries(config.max_retries, config.not_visible_for, config.replica_lag),
-        Discard(),
-        Groups(),
-        Batches(),  # last of those that write: what it locks, others wait for until the commit
-        Runs(config.runs, config.release),
-        RelayFork(wanted=config.relay_fork),
-        MetricsFork(wanted=config.shared_folder is None and config.shows),
-        Lifeline(),  # last: `after_*` run upwards, and it watches from the start
-    ]
+    """Return the chain of the application, or `CHAIN`.
+
+    Raises `SettingsError` for an application's chain that lacks what jobs depend on, or has it in
+    another order.
+    """
+    named = app().middleware
+    entries: Sequence[Entry] = CHAIN if named is None else load(named)
+    chain = [made for made in (make(entry, config) for entry in entries) if made is not None]
+    if named is not None:
+        check(chain, middleware=named)
+    return chain
 
 
-def tracing(config: Settings) -> list[Middleware]:
+def make(entry: Entry, config: Settings) -> Middleware | None:
+    """Return the middleware of an entry; `None` for one that the settings switch off."""
+    if isinstance(entry, Middleware):
+        return entry
+    return MAKERS[entry](config) if entry in MAKERS else entry()
+
+
+def check(chain: list[Middleware], *, middleware: str) -> None:
+    """Raise `SettingsError` for a chain without what is not optional, or in another order."""
+    ours = [entry for entry in CHAIN if entry not in OPTIONAL]
+    there = [type(one) for one in chain if type(one) in ours]
+    said = f"the chain {middleware} of the application"
+    if missing := [entry.__name__ for entry in ours if entry not in there]:
+        raise SettingsError(
+            f"{said} lacks {', '.join(missing)}; see workshed.transport.build.CHAIN"
+        )
+    if there != ours:
+        first = next(
+            one for one, ours_here in zip(there, ours, strict=False) if one is not ours_here
+        )
+        raise SettingsError(
+            f"{said} has {first.__name__} in another place than workshed.transport.build.CHAIN"
+        )
+
+
+def _tracing(config: Settings) -> Middleware | None:
     """Return what makes spans, where that is wanted; else nothing of it is imported.
 
     Raises `SettingsError` where it is not installed.
     """
     if not config.tracing:
-        return []
+        return None
     try:
         from workshed.middleware.observability.tracing import Tracing  # noqa: PLC0415 -- an extra
     except ImportError as err:
         raise SettingsError(
             "WORKSHED_TRACING is on, but OpenTelemetry is missing: pip install 'workshed[otel]'"
         ) from err
-    return [Tracing(config)]
+    return Tracing(config)
+
+
+class Spans(Middleware):
+    """The place of `Tracing` in a chain; it takes it if tracing is on."""
+
+
+CHAIN: tuple[type[Middleware], ...] = (
+    DatabasePool,  # first: all below use it
+    Stock,  # refuses at declaration, before anything wraps the function
+    Redaction,  # before anything wraps the function: its parameters are read
+    DjangoConnections,  # what it puts around an async actor runs on the loop
+    EventLoop,  # innermost of the wrappers: all others see a function
+    Lineage,
+    LogContext,  # above the rest, so that what they log names the job
+    Spans,  # its span is there before other observers begin, and after they end
+    Sentry,  # its scope is there before other observers begin, and after they end
+    Metrics,  # observes
+    Cancel,  # before the fence: it writes nothing, and may change what all below write
+    Fence,  # before anything is written: a copy writes nothing
+    Expiry,  # below the fence: what has its outcome is absorbed, however late
+    Results,  # within the limit and `Once`, as the next
+    Callbacks,  # within the limit and `Once`: a result that cannot be handed on is a failure
+    Deadline,  # wraps the actor's function; its hook only notes the limit
+    Once,  # around the limit: none strikes in the commit
+    Uniqueness,
+    Limits,  # asked last: what a start takes of a window is spent
+    Recurring,  # below what adds options to messages, which it notes
+    Retries,
+    Discard,
+    Groups,
+    Batches,  # last of those that write: what it locks, others wait for until the commit
+    Runs,
+    RelayFork,
+    MetricsFork,
+    Lifeline,  # last: `after_*` run upwards, and it watches from the start
+)
+"""The chain of the library: `before_*` and `settle` run downwards, `after_*` upwards."""
+
+OPTIONAL: frozenset[type[Middleware]] = frozenset(
+    {DjangoConnections, LogContext, Spans, Sentry, Metrics, Runs}
+)
+"""What only observes, or is for one framework: an application's chain may leave it out."""
+
+MAKERS: dict[type[Middleware], Callable[[Settings], Middleware | None]] = {
+    Spans: _tracing,
+    Sentry: Sentry,
+    Fence: lambda config: Fence(config.fence_retention),
+    Retries: lambda config: Retries(config.max_retries, config.not_visible_for, config.replica_lag),
+    Runs: lambda config: Runs(config.runs, config.release),
+    RelayFork: lambda config: RelayFork(wanted=config.relay_fork),
+    MetricsFork: lambda config: MetricsFork(wanted=config.shared_folder is None and config.shows),
+}
+"""How those are made that need settings."""

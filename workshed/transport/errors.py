@@ -76,7 +76,7 @@ class StrayActorsError(WorkshedError):
         shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
         super().__init__(
             f"declared on a {type(other).__name__}, not on Workshed's broker: {shown}. Import it "
-            "before the first actor: from brokers import broker. Actors that are meant for the "
+            "before the first actor: from workshed import broker. Actors that are meant for the "
             "other one name it, broker=…, and it is not given to dramatiq.set_broker"
         )
         self.actors = names

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 Hook = Callable[..., Any]
 
-PACKAGES = frozenset({"brokers", "console", "middleware", "workshed"})
+PACKAGES = frozenset({"console", "workshed"})
 """Those whose middleware is ours."""
 DECIDES = "before_process_message"
 """The hook that may skip, snooze, discard or fail a job."""

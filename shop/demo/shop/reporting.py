@@ -8,9 +8,8 @@ from actors import daily_report
 from shop import reports
 from shop.demo.shop import forms, page
 from shop.reports import DayRefusedError
-from workshed import db
+from workshed import db, schedule
 from workshed.settings import settings
-from workshed.transport import schedule
 
 
 async def run(request: Request) -> Response:

@@ -6,7 +6,7 @@ import pytest
 from dramatiq import Message
 
 from tests.e2e.workers.supervised import ACTORS, Supervised, wait_until_up
-from workshed.transport import Queue
+from workshed import Queue
 
 
 @pytest.fixture

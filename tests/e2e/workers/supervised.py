@@ -17,7 +17,7 @@ from tests.processes import children, command_of, descendants, started_by
 ACTORS = """
 import logging, os, signal, time
 import dramatiq
-from brokers import Queue, broker
+from workshed import Queue, broker
 
 broker.add_queue(Queue("parts"))
 VERSION = 1

@@ -235,7 +235,7 @@ def test_what_would_fail_again_is_said_once_and_ends_all(
     """Otherwise three workers would say it every ten seconds, and the service would look alive."""
     (tmp_path / "undeclared.py").write_text(
         "import dramatiq\n"
-        "from brokers import broker\n"
+        "from workshed import broker\n"
         "dramatiq.actor(broker=broker, queue_name='invoices', actor_name='a')(print)\n"
     )
     env = {name: value.replace("EMPTY", empty_database_url) for name, value in env.items()}

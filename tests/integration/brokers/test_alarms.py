@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ALARMS
 from tests.faults.relaying import relaying
 from workshed import db
-from workshed.transport import schedule as outbox
+from workshed import schedule as outbox
 from workshed.transport.errors import BrokerBlockedError
 
 pytestmark = pytest.mark.usefixtures("not_storing")

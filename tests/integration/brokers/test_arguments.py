@@ -6,7 +6,7 @@ import logging
 import pika
 import pytest
 
-from workshed.transport import Queue
+from workshed import Queue
 from workshed.transport.amqp import arguments as facts
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import ALWAYS, FIRST, TABLE, arguments

@@ -9,10 +9,9 @@ from uuid import uuid4
 import pytest
 from dramatiq.middleware import SkipMessage
 
-from workshed import db
+from workshed import Queue, db
 from workshed.jobs import cancels, queues, relays, settled, starts, workers
 from workshed.settings import settings
-from workshed.transport import Queue
 from workshed.transport.worker.control import LOOKS_WITHOUT_RELAY, Watch
 from workshed.transport.worker.heartbeat import WorkerBeat
 from workshed.transport.worker.pausing import Pausing

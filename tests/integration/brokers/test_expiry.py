@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workshed import db
+from workshed import db, schedule
 from workshed.jobs import dead, effects, unique
-from workshed.transport import schedule
 
 HOUR_MS = 3_600_000
 DEAD = "SELECT message_id, reason FROM jobs.dead"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.relaying import relaying
 from workshed import db
-from workshed.transport import schedule as outbox
+from workshed import schedule as outbox
 
 pytestmark = pytest.mark.usefixtures("not_storing")
 

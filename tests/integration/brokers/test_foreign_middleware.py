@@ -7,9 +7,9 @@ import pytest
 from dramatiq import Middleware, group
 from dramatiq.middleware import MiddlewareError, SkipMessage
 
+from workshed import Batch, schedule
 from workshed.jobs.signals import Snooze
 from workshed.middleware import Limit, Unique
-from workshed.transport import Batch, schedule
 from workshed.transport.errors import RefusedOptionError
 
 HOUR = timedelta(hours=1)

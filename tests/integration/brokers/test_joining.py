@@ -5,8 +5,8 @@ import threading
 import pytest
 from dramatiq.errors import QueueJoinTimeout
 
+from workshed import Batch
 from workshed.middleware import Unique
-from workshed.transport import Batch
 from workshed.transport.errors import UndeclaredQueueError
 
 HOUR_MS = 3_600_000

@@ -534,7 +534,7 @@ def test_what_is_known_is_written_when_the_broker_closes(mail, broker, states):
 
 SEND_AND_END = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="emails")
 def mail(number): ...

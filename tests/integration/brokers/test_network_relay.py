@@ -4,8 +4,8 @@ import pytest
 
 from tests.faults.relaying import relaying
 from workshed import db
+from workshed import schedule as outbox
 from workshed.settings import settings
-from workshed.transport import schedule as outbox
 
 
 @pytest.fixture

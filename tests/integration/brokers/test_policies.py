@@ -7,10 +7,9 @@ import pytest
 from dramatiq.middleware import Shutdown
 from psycopg import sql
 
-from workshed import db
+from workshed import Queue, db
 from workshed.jobs import Snooze, dead
 from workshed.middleware import RetryOn
-from workshed.transport import Queue
 from workshed.transport.errors import UndeclaredQueueError
 
 SOON = timedelta(milliseconds=1)

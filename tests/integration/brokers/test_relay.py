@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from workshed import db
+from workshed import schedule as outbox
 from workshed.jobs import queues, relays, windows
-from workshed.transport import schedule as outbox
 from workshed.transport.publishing.queue_depth import AskingPublisher
 from workshed.transport.relay import relay as relay_module
 from workshed.transport.relay.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
@@ -420,7 +420,8 @@ def test_a_relay_ends_with_its_parent(broker, rows, eventually):
     """Also when that is killed: `PR_SET_PDEATHSIG`."""
     code = (
         "import subprocess, sys, os, time\n"
-        "command = [sys.executable, '-m', 'workshed.transport.relay.relay', '--parent', str(os.getpid())]\n"
+        "command = [sys.executable, '-m', 'workshed.transport.relay.relay', '--parent', "
+        "str(os.getpid())]\n"
         "print(subprocess.Popen(command).pid, flush=True)\n"
         "time.sleep(60)\n"
     )

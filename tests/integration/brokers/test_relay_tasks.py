@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from workshed import db
+from workshed import schedule as outbox
 from workshed.app import APP
-from workshed.transport import schedule as outbox
 from workshed.transport.relay.background import Background
 
 TASKS = """

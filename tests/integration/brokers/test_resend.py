@@ -6,10 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from workshed import db
+from workshed import db, schedule
 from workshed.jobs import queues, windows
 from workshed.middleware import Settling
-from workshed.transport import schedule
 from workshed.transport.amqp.accounts import accounts
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.queue_depth import Answer, AskingPublisher, refused

@@ -18,8 +18,8 @@ from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from tests.django_app import django_connected
+from workshed import Batch, schedule
 from workshed.errors import WorkshedError
-from workshed.transport import Batch, schedule
 from workshed.transport.batch import BatchError
 from workshed.transport.errors import RefusedArgumentError, UnknownConnectionError
 from workshed.transport.messages.envelope import decode

@@ -17,9 +17,8 @@ import psycopg
 import pytest
 from dramatiq.middleware import TimeLimitExceeded
 
-from workshed import db
+from workshed import Queue, db, schedule
 from workshed.errors import WorkshedError
-from workshed.transport import Queue, schedule
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.accounts import accounts
 from workshed.transport.errors import (
@@ -587,7 +586,7 @@ def test_wherever_a_time_limit_strikes_a_sender_others_go_on(greet, broker, pati
 AT_EXIT = """
 import atexit, sys, threading
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name=sys.argv[1], actor_name="late")
 def late(number): ...
@@ -620,7 +619,7 @@ def test_a_program_that_sends_while_it_ends_does_end(broker, rabbitmq, queue, be
 
 LATE_JOBS = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default", actor_name="late")
 def late(number): ...

@@ -8,10 +8,10 @@ import dramatiq
 import pika
 import pytest
 
+from workshed import schedule
 from workshed.jobs import dead
 from workshed.jobs.dead import UnreadableJobError
 from workshed.middleware import RetryOn
-from workshed.transport import schedule
 from workshed.transport.amqp import topology
 from workshed.transport.messages.envelope import decode, stamp
 from workshed.transport.messages.signing import HEADER, Signing

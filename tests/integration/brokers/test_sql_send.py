@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from workshed import schedule
 from workshed.exact import INTEGERS
 from workshed.jobs import queues, unique
 from workshed.jobs.queues import Actor
-from workshed.transport import schedule
 from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode
 from workshed.transport.publishing.queue_depth import AskingPublisher
 from workshed.transport.relay.relay import Relay

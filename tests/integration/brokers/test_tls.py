@@ -9,7 +9,7 @@ from console.servers.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db
-from workshed.transport import schedule as outbox
+from workshed import schedule as outbox
 from workshed.transport.errors import BrokerUnreachableError
 
 pytestmark = pytest.mark.usefixtures("not_storing")

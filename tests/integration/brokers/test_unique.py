@@ -6,12 +6,11 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from workshed import db
+from workshed import db, schedule
 from workshed.errors import DuplicateJobError
 from workshed.jobs import Discard, dead, turns, unique
 from workshed.middleware import Unique
 from workshed.middleware.concurrency import lease_renewal, uniqueness
-from workshed.transport import schedule
 from workshed.transport.errors import NotAllSentError
 
 SCHEDULED = "SELECT message_id FROM jobs.schedule ORDER BY 1"

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from workshed import db
+from workshed import Queue, db, schedule
 from workshed.jobs import queues
-from workshed.transport import Queue, schedule
 
 pytestmark = pytest.mark.fresh_vhost
 

@@ -5,8 +5,7 @@ import threading
 import actors
 from shop import campaigns
 from tests.integration.campaigns.conftest import BLOCKED, addresses, handed_out, run_out
-from workshed import db, mail
-from workshed.transport import Batch
+from workshed import Batch, db, mail
 
 
 def test_one_that_may_have_come_is_no_failed_one(jobs, post, received):

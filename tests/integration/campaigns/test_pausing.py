@@ -10,8 +10,7 @@ from actors import send_bulk_email, send_campaign_email
 from shop import campaigns
 from shop.campaigns import CampaignStateError, TemplateError
 from tests.integration.campaigns.conftest import SECOND, addresses, handed_out, run_out
-from workshed import db, mail
-from workshed.transport import Batch
+from workshed import Batch, db, mail
 
 NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
 

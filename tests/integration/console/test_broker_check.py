@@ -117,7 +117,7 @@ def package(tmp_path, monkeypatch, broker):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_jobs.py").write_text(
         "import dramatiq\n"
-        "from brokers import Queue, broker\n"
+        "from workshed import Queue, broker\n"
         "broker.add_queue(Queue('invoices'))\n"
         "broker.add_queue(Queue('reports', kind='classic', levels=2))\n"
         "@dramatiq.actor(broker=broker, queue_name='invoices')\n"

@@ -413,7 +413,7 @@ def test_actors_that_are_on_another_broker(examined, healthy, tmp_path, monkeypa
 
     assert found.level == "failed"
     assert "declared on a StubBroker, not on Workshed's broker: greet" in found.said
-    assert found.mend == "from brokers import broker"
+    assert found.mend == "from workshed import broker"
 
 
 def test_a_worker_that_is_killed_before_it_could_stop(examined, database, env):

@@ -16,8 +16,8 @@ def package(broker, tmp_path, monkeypatch):
     before = dict(broker.actors), dict(broker.queues), dict(broker.declared)
     (tmp_path / "shop_jobs.py").write_text(
         "import dramatiq\n"
-        "from brokers import Queue, broker\n"
-        "from middleware import Unique\n"
+        "from workshed import Queue, broker\n"
+        "from workshed import Unique\n"
         'broker.add_queue(Queue("invoices"))\n'
         "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
         "def send_invoice(order_id, note='', *, copies=1): ...\n"

@@ -14,11 +14,11 @@ import pytest
 from console import troubles
 from console.web.desk.pages import pages as desk_pages
 from tests import pages
+from workshed import broker as sender
 from workshed import db
 from workshed.jobs import workers
 from workshed.jobs.schedule import Reason
 from workshed.jobs.workers import Held, Process
-from workshed.transport import broker as sender
 
 PAGE = pages.text("docs/failures.md")
 [(NAME, TEXT)] = pages.files("docs/failures.md").items()

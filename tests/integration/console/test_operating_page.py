@@ -33,7 +33,7 @@ SHOP = pages.files("README.md")
 BACKUP = pages.block(PAGE, "pg_basebackup")
 NOTE = """
 import dramatiq
-from brokers import broker
+from workshed import broker
 
 @dramatiq.actor(broker=broker, queue_name="default", time_limit=60_000)
 def note(number): ...

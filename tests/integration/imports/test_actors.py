@@ -15,12 +15,11 @@ from actors import (
 )
 from shop import imports, people
 from shop.imports import AlreadyImportedError, Layout
-from workshed import blobs, db
+from workshed import blobs, db, schedule
 from workshed.errors import PermanentError
 from workshed.jobs import RecordMissing, Snooze
 from workshed.settings import settings
 from workshed.storage import ContentDamagedError, storage
-from workshed.transport import schedule
 
 TWO = "name,email\nAda,ada@example.org\nBob,bob@example.org\n"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.integration.conftest import declaring
-from workshed.transport import broker
+from workshed import broker
 
 
 @pytest.fixture

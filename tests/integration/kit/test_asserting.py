@@ -7,8 +7,7 @@ from unittest.mock import ANY
 import pytest
 
 from actors import send_welcome_email
-from workshed import db
-from workshed.transport import broker
+from workshed import broker, db
 
 
 def failure(check, *args, **kwargs):

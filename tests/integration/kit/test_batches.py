@@ -4,10 +4,9 @@ import uuid
 
 import pytest
 
-from workshed import db
+from workshed import Batch, db
 from workshed.jobs import Discard, batch_rows, cancels, dead
 from workshed.middleware import Unique
-from workshed.transport import Batch
 from workshed.transport.batch import BatchError
 
 

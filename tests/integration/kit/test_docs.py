@@ -108,8 +108,7 @@ def test_an_engine_of_the_application_leads_to_the_database_of_the_tests(project
         "test_engine.py",
         """
         import dramatiq
-        from brokers import broker
-        from workshed.transport import schedule
+        from workshed import broker, schedule
         from shop_database import Session
 
         @dramatiq.actor(broker=broker)
@@ -160,8 +159,7 @@ def test_the_test_database_of_pytest_django_is_that_of_the_tests(django_project)
         """
         import dramatiq
         import pytest
-        from brokers import broker
-        from workshed.transport import schedule
+        from workshed import broker, schedule
         from django.contrib.contenttypes.models import ContentType
         from django.db import connection, transaction
 
@@ -196,7 +194,7 @@ def test_a_worker_of_mode_real_sets_up_django_first(django_project):
         "shop/jobs.py",
         """
         import dramatiq
-        from brokers import broker
+        from workshed import broker
         from shop.models import ContentType
 
         @dramatiq.actor(broker=broker)
@@ -208,7 +206,7 @@ def test_a_worker_of_mode_real_sets_up_django_first(django_project):
         "test_django.py",
         """
         import pytest
-        from workshed.transport import schedule
+        from workshed import schedule
         from django.db import connection, transaction
         from shop.jobs import ContentType, note
 

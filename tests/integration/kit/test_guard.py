@@ -14,9 +14,9 @@ from django.db import connection as django_connection
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from tests.django_app import django_connected
+from workshed import schedule
 from workshed.testing.errors import OtherDatabaseError
 from workshed.testing.guard import Place, guard, place_of
-from workshed.transport import schedule
 
 WRITE = "INSERT INTO orders DEFAULT VALUES"
 ORDERS = "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY)"
@@ -323,7 +323,7 @@ PROJECT = """
     import os
     import dramatiq
     import pytest
-    from brokers import broker
+    from workshed import broker
     from workshed.testing.errors import OtherDatabaseError
 
     REAL = os.environ["REAL"]
@@ -387,7 +387,7 @@ WORKING = """
     import os
     import dramatiq
     import psycopg
-    from brokers import broker
+    from workshed import broker
 
     @dramatiq.actor(broker=broker, max_retries=0)
     def pay():
@@ -478,7 +478,7 @@ def test_without_postgresql_no_job_is_stored_elsewhere(project, real, written):
         import os
         import psycopg
         import pytest
-        from workshed.transport import schedule
+        from workshed import schedule
         from workshed.testing.errors import NeedsDatabaseError
         from shop_jobs import pay
 

@@ -9,12 +9,11 @@ import pytest
 
 from actors import send_welcome_email
 from shop import people
-from workshed import db
+from workshed import db, schedule
 from workshed.jobs import once
 from workshed.testing.crashes import idempotence
 from workshed.testing.database import maildir
 from workshed.testing.fake_broker import Killed
-from workshed.transport import schedule
 
 
 @pytest.fixture(scope="module")

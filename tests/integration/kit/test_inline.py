@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed import db
+from workshed import broker, db, schedule
 from workshed.testing.errors import KitError
-from workshed.transport import broker, schedule
 
 pytestmark = pytest.mark.jobs(mode="inline")
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests import pages
-from workshed.transport import broker
+from workshed import broker
 from workshed.transport.errors import RefusedOptionError
 
 [(NAME, TEXT)] = pages.files("docs/middleware.md").items()

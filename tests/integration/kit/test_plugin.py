@@ -11,7 +11,7 @@ from workshed.testing.errors import ScratchError
 TEST = """
     import dramatiq
     import pytest
-    from brokers import broker
+    from workshed import broker
 
     @dramatiq.actor(broker=broker)
     def greet(number):
@@ -58,7 +58,7 @@ def test_who_does_not_use_it_has_nothing_of_it(project, options):
     ours = {"actors", "brokers", "console", "middleware", "shop", "workshed"}
     imported = [name for name in project.seen["modules"] if name.partition(".")[0] in ours]
     names_an_extra = ["workshed", "workshed.errors", "workshed.extras"]
-    assert imported == ["brokers", "workshed.testing", "workshed.testing.plugin", *names_an_extra]
+    assert imported == ["workshed.testing", "workshed.testing.plugin", *names_an_extra]
     heavy = {"dramatiq", "pika", "psycopg", "pydantic", "orjson", "structlog"}
     assert heavy.isdisjoint(project.seen["modules"])
     assert project.seen["threads"] == ["MainThread"]
@@ -124,7 +124,7 @@ def test_where_there_is_no_postgresql_plain_sends_are_seen_and_the_rest_says_why
         import dramatiq
         import pytest
         from datetime import timedelta
-        from brokers import broker
+        from workshed import broker
 
         @dramatiq.actor(broker=broker)
         def greet(number):
@@ -346,8 +346,7 @@ def test_a_broker_that_only_records_can_be_the_programs(project):
         "test_own.py",
         """
         import dramatiq
-        from brokers import broker
-        from workshed import db
+        from workshed import broker, db
 
         @dramatiq.actor(broker=broker, once=True)
         def note():

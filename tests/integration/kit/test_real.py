@@ -8,10 +8,9 @@ import pytest
 
 from actors import daily_report, send_onboarding_reminder, send_welcome_email, sign_up
 from shop import people
-from workshed import db
+from workshed import Queue, broker, db
 from workshed.testing.errors import DiedError, KitError
 from workshed.testing.real_worker.worker import Worker
-from workshed.transport import Queue, broker
 from workshed.transport.errors import RefusedArgumentError
 
 pytestmark = [pytest.mark.jobs(mode="real"), pytest.mark.one_in(3)]
@@ -83,7 +82,7 @@ def test_a_worker_ends_when_the_tests_are_killed(tmp_path, eventually):
 
 OWN_QUEUE = """
     import dramatiq
-    from brokers import Queue, broker
+    from workshed import Queue, broker
 
     broker.add_queue(Queue("invoices"))
 

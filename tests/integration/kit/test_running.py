@@ -8,12 +8,11 @@ from unittest.mock import ANY
 import pytest
 
 from actors import send_welcome_email
-from workshed import db
+from workshed import broker, db, schedule
 from workshed.cronspec import daily
 from workshed.jobs import Discard, Snooze, planned_at
 from workshed.testing.errors import EndlessError
 from workshed.testing.fake_broker import NotStoredError
-from workshed.transport import broker, schedule
 from workshed.transport.errors import RefusedArgumentError
 
 

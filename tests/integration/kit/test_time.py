@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workshed import db
+from workshed import db, schedule
 from workshed.jobs import windows
-from workshed.transport import schedule
 
 
 def now():

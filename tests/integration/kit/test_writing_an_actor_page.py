@@ -7,9 +7,8 @@ import sys
 import pytest
 
 from tests import pages
-from workshed import db
+from workshed import broker, db
 from workshed.middleware.runtime.unsupported_options import INSTEAD
-from workshed.transport import broker
 from workshed.transport.messages.envelope import OPTIONS
 
 PAGE = pages.text("docs/writing-an-actor.md")

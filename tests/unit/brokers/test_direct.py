@@ -5,7 +5,7 @@ from datetime import timedelta
 import dramatiq
 import pytest
 
-import brokers
+import workshed
 from workshed.jobs import Discard, RecordMissing, Snooze
 from workshed.middleware import RetryOn
 from workshed.settings import Settings
@@ -46,7 +46,7 @@ def test_it_returns_what_the_actor_returns_and_sends_nothing(stub):
 
     assert double.perform_now(7) == 14
     assert double.perform_now(number=7, twice=True) == 28
-    assert brokers.perform_now(double, 7) == 14
+    assert workshed.perform_now(double, 7) == 14
     assert stub.sent == []
 
 

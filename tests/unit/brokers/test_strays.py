@@ -38,7 +38,7 @@ def test_they_are_named_with_the_import_to_move(other, ours):
 
     assert str(refused.value).startswith(
         "declared on a StubBroker, not on Workshed's broker: a, b, c, d, e, …. Import it before "
-        "the first actor: from brokers import broker."
+        "the first actor: from workshed import broker."
     )
     assert refused.value.actors == list("abcdef")
 

@@ -9,8 +9,7 @@ from psycopg.rows import DictRow
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, scoped_session
 
-from workshed import db
-from workshed.transport import schedule
+from workshed import db, schedule
 
 
 def blocking(

@@ -6,11 +6,10 @@ from typing import assert_type
 import dramatiq
 import psycopg
 
-from workshed import db
+from workshed import Batch, broker, db, schedule
 from workshed.testing import Jobs
 from workshed.testing.crashes.idempotence import Endured
 from workshed.testing.real_worker.real import Real
-from workshed.transport import Batch, broker, schedule
 
 DAY = timedelta(days=1)
 

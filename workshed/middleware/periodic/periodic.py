@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 CLOCK = "scheduled_at"
 """Option of a message by which `periodiq` is known: when it woke up, for this job."""
 EXIT_USAGE = 2
-"""Of a clock whose database lacks migrations; that of workers, `workshed.transport.errors`, is above here."""
+"""Of a clock whose database lacks migrations; `workshed.transport.errors` has that of workers."""
 PAUSE_S = 5.0
 """After an outage was met PostgreSQL is not asked for this long: a clock has other jobs."""
 

@@ -1,4 +1,4 @@
-"""A process that answers for all others of its master: `python -m workshed.transport.sidecars.exporter`."""
+"""A process that answers for all others of its master, `python -m` this module."""
 
 import importlib
 import os

@@ -1,0 +1,69 @@
+"""What happens around every job of this application, in order: the library's and its own.
+
+`before_*` and what writes an outcome run downwards, `after_*` upwards.
+"""
+
+from dramatiq.middleware import Middleware
+
+from workshed.middleware import (
+    Batches,
+    Callbacks,
+    Cancel,
+    DatabasePool,
+    Deadline,
+    Discard,
+    DjangoConnections,
+    EventLoop,
+    Expiry,
+    Fence,
+    Groups,
+    Lifeline,
+    Limits,
+    Lineage,
+    LogContext,
+    Metrics,
+    Once,
+    Recurring,
+    Redaction,
+    Results,
+    Retries,
+    Runs,
+    Sentry,
+    Stock,
+    Uniqueness,
+)
+from workshed.transport.build import Spans
+from workshed.transport.sidecars.metrics_fork import MetricsFork
+from workshed.transport.sidecars.relay_fork import RelayFork
+
+CHAIN: tuple[type[Middleware] | Middleware, ...] = (
+    DatabasePool,  # first: all below use it
+    Stock,  # refuses at declaration, before anything wraps the function
+    Redaction,  # before anything wraps the function: its parameters are read
+    DjangoConnections,  # what it puts around an async actor runs on the loop
+    EventLoop,  # innermost of the wrappers: all others see a function
+    Lineage,  # what a job sends knows of it
+    LogContext,  # above the rest, so that what they log names the job
+    Spans,  # its span is there before other observers begin, and after they end
+    Sentry,  # its scope is there before other observers begin, and after they end
+    Metrics,  # observes
+    Cancel,  # before the fence: it writes nothing, and may change what all below write
+    Fence,  # before anything is written: a copy writes nothing
+    Expiry,  # below the fence: what has its outcome is absorbed, however late
+    Results,  # within the limit and `Once`, as the next
+    Callbacks,  # within the limit and `Once`: a result that cannot be handed on is a failure
+    Deadline,  # wraps the actor's function; its hook only notes the limit
+    Once,  # around the limit: none strikes in the commit
+    Uniqueness,  # below what may end a job without its lock
+    Limits,  # asked last: what a start takes of a window is spent
+    Recurring,  # below what adds options to messages, which it notes
+    Retries,  # decides on failures, of which all above may be the cause
+    Discard,  # its outcome is that of `Retries`, which it follows
+    Groups,  # counts the outcomes of members
+    Batches,  # last of those that write: what it locks, others wait for until the commit
+    Runs,  # keeps the history of what all above have decided
+    RelayFork,  # starts a relay beside the workers
+    MetricsFork,  # starts the page of metrics beside them
+    Lifeline,  # last: `after_*` run upwards, and it watches from the start
+)
+"""The chain that `brokers.app` names."""

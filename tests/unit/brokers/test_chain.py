@@ -1,0 +1,94 @@
+"""The chain of an application: what may be in it, and what must be."""
+
+import subprocess
+import sys
+
+import pytest
+from dramatiq.middleware import Middleware
+
+from middleware import CHAIN as SAMPLE
+from workshed.app import App
+from workshed.errors import SettingsError
+from workshed.middleware import Fence, Metrics, Retries, Sentry
+from workshed.settings import Settings
+from workshed.transport import build
+from workshed.transport.build import CHAIN, OPTIONAL, Spans
+
+CONFIG = Settings(broker_url="stub://")
+
+
+class Mine(Middleware):
+    """Of an application."""
+
+
+@pytest.fixture
+def chain(monkeypatch):
+    """`chain([…])`: the middleware of a process whose application has this chain."""
+
+    def made(entries):
+        monkeypatch.setattr(build, "app", lambda: App(middleware="mine:CHAIN"))
+        monkeypatch.setattr(build, "load", {"mine:CHAIN": entries}.get)
+        return build.middleware(CONFIG)
+
+    return made
+
+
+def test_without_one_it_is_that_of_the_library(monkeypatch):
+    monkeypatch.setattr(build, "app", App)
+
+    assert [type(one) for one in build.middleware(CONFIG)] == [
+        one for one in CHAIN if one is not Spans
+    ]
+
+
+def test_the_sample_application_has_all_of_the_library_in_its_order(chain):
+    assert [one for one in SAMPLE if one in CHAIN] == list(CHAIN)
+    assert chain(SAMPLE)
+
+
+def test_middleware_of_an_application_stands_where_it_was_put(chain):
+    at = CHAIN.index(Metrics)
+    mine = Mine()
+
+    made = chain([*CHAIN[:at], mine, *CHAIN[at:]])
+
+    assert made[[type(one) for one in made].index(Metrics) - 1] is mine
+
+
+def test_what_only_observes_may_be_left_out(chain):
+    made = chain([one for one in CHAIN if one not in OPTIONAL])
+
+    assert not any(isinstance(one, Sentry | Metrics) for one in made)
+
+
+@pytest.mark.parametrize("left_out", [one for one in CHAIN if one not in OPTIONAL])
+def test_what_jobs_depend_on_may_not(chain, left_out):
+    with pytest.raises(SettingsError, match=f"^the chain mine:CHAIN .* lacks {left_out.__name__};"):
+        chain([one for one in CHAIN if one is not left_out])
+
+
+def test_it_keeps_its_order(chain):
+    others = [one for one in CHAIN if one is not Fence]
+    at = others.index(Retries) + 1
+
+    with pytest.raises(SettingsError, match="has Expiry in another place"):
+        chain([*others[:at], Fence, *others[at:]])
+
+
+def test_public_names_are_imported_on_first_use():
+    code = (
+        "import sys, workshed\n"
+        "before = {one for one in sys.modules if one.startswith('workshed')}\n"
+        "assert before == {'workshed'}, before\n"
+        "for name in workshed.__all__: getattr(workshed, name)\n"
+        "import dramatiq\n"
+        "assert workshed.broker is dramatiq.get_broker()\n"
+        "import brokers\n"
+        "assert brokers.broker is workshed.broker\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
