@@ -17,8 +17,8 @@ import psycopg
 
 from bench.marks import GATE_VARIABLE, VARIABLE, Marks
 from bench.processes import LOOK_S, BenchError, Tree, family_cpu_s
-from console.servers import Servers
-from console.servers.rabbitmq import RabbitMQ
+from workshed.devserver import Servers
+from workshed.devserver.rabbitmq import RabbitMQ
 from workshed.migrate import migrate
 from workshed.settings import Settings
 

@@ -23,21 +23,21 @@ app = App(
         "shop.report_age:tell_report_age",
     ),
     checks=(
-        "console.doctor.smtp:CHECKS",
-        "console.doctor.storage:CHECKS",
+        "workshed.console.doctor.smtp:CHECKS",
+        "workshed.console.doctor.storage:CHECKS",
         "shop.chart_check:CHECKS",
     ),
     pages=(
         "shop.web.pages.imports",
         "shop.web.pages.campaigns",
         "shop.web.pages.reports",
-        "console.web.desk.pages.mail",
+        "workshed.console.web.pages.mail",
     ),
     commands={
         "campaigns": "shop.cli.campaigns:campaigns",
         "import": "shop.cli.import_people:import_people",
-        "mail": "console.cli.mail:mail",
-        "storage": "console.cli.storage:storage",
+        "mail": "workshed.console.cli.mail:mail",
+        "storage": "workshed.console.cli.storage:storage",
         "sync": "shop.cli.sync:sync",
     },
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from console.errors import NotFoundError
+from workshed.console.errors import NotFoundError
 from shop import campaigns
 from shop.campaigns import Campaign, Progress
 from workshed.db import Connection

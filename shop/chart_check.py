@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from console.doctor.run import Check
-from console.doctor.surroundings import Surroundings
-from console.finding import Finding, ok, warning
+from workshed.console.doctor.run import Check
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, ok, warning
 from shop.reports.files import drawing
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from actors import start_import
-from console.errors import NotFoundError
+from workshed.console.errors import NotFoundError
 from shop import imports, people
 from shop.imports import Import
 from shop.people import User

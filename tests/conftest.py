@@ -15,8 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 from psycopg import sql
 
-from console.servers import Servers, postgres
-from console.servers.mail import MailCatcher
+from workshed.devserver import Servers, postgres
+from workshed.devserver.mail import MailCatcher
 from tests import tls
 from tests.databases import (
     HINT,

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import yaml
 
-from console.servers.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, free_ports
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "prometheus"

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from console.servers.account import account
-from console.servers.ports import HOST, free_ports
+from workshed.devserver.account import account
+from workshed.devserver.ports import HOST, free_ports
 
 PROGRAM = Path("/usr/sbin/pgbouncer")
 

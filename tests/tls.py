@@ -11,8 +11,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import psycopg
 import trustme
 
-from console.servers.account import account
-from console.servers.ports import HOST, free_ports
+from workshed.devserver.account import account
+from workshed.devserver.ports import HOST, free_ports
 from tests.pooler import pooled
 
 NAME = "localhost"

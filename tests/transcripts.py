@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from console.cli import main
+from workshed.console.cli import main
 
 CHANGING = {
     re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"): "ID",

@@ -14,8 +14,8 @@ import typer
 from dramatiq.middleware import Middleware
 
 from brokers.app import QUEUES
-from console.cli import app
-from console.doctor.environment import default
+from workshed.console.cli import app
+from workshed.console.doctor.environment import default
 from tools import licences
 from workshed.metrics import meters
 from workshed.middleware.runtime.unsupported_options import INSTEAD

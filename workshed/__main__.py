@@ -3,4 +3,4 @@
 import importlib
 
 # By name, because imports point down and the command stands above this package.
-importlib.import_module("console.entry").main()
+importlib.import_module("workshed.console.entry").main()

@@ -40,7 +40,7 @@ class App:
     and returns the seconds until its next call, or a class without arguments whose instances are
     such functions. All share one thread and one connection, apart from the relay's own work."""
     checks: tuple[str, ...] = ()
-    """More checks of `workshed doctor`: each a `console.doctor.run.Check`, or several."""
+    """More checks of `workshed doctor`: each a `workshed.console.doctor.run.Check`, or several."""
     pages: tuple[str, ...] = ()
     """Modules with more pages of the console."""
     commands: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from bench.capacity.figures import Cost, Figures
-from console.doctor.postgresql import BESIDE_POOL, RELAY
+from workshed.console.doctor.postgresql import BESIDE_POOL, RELAY
 
 AMQP_PER_WORKER = 2
 AMQP_PER_RELAY = 1

@@ -19,8 +19,8 @@ CODE = """
 import json, time
 from starlette.testclient import TestClient
 import actors
-from console.web.desk import Who, create_app
-from console.web.desk.pages import pages
+from workshed.console.web.desk import Who, create_app
+from workshed.console.web.pages import pages
 
 LOOKS = 5
 browser = TestClient(create_app(authorize=lambda request: Who("bench", "operator")))

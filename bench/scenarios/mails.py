@@ -14,7 +14,7 @@ from bench.measurement import Measurement, alternating, beside
 from bench.processes import BenchError, Tree, said
 from bench.size import Size
 from bench.world import THREADS, World, settle
-from console.servers.mail import MailCatcher
+from workshed.devserver.mail import MailCatcher
 from workshed.migrate import migrate
 
 WITHIN_S = 900.0

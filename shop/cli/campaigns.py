@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.listing import ListByDefault
-from console.cli.options import DryRun, Json, Limit, Yes
-from console.words import INSTANT, instant
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
+from workshed.console.formatting import INSTANT, instant
 
 if TYPE_CHECKING:
     from shop.campaigns import Campaign, Choice, Progress
@@ -26,9 +26,9 @@ LOOK_S = 0.2
 @campaigns.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     """List the campaigns, the latest first; `workshed campaigns` does the same."""
-    from console.cli import output
-    from console.program import database
-    from console.words import ago
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago
     from shop.campaign_actions import as_data
     from shop.campaigns import every, progress_of_each
     from workshed.jobs.windows import clock
@@ -87,9 +87,9 @@ def add(
     """
     from typing import get_args
 
-    from console.cli import output
-    from console.cli.noted import note
-    from console.program import database
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.operations.environment import database
     from shop.campaigns import Audience, check, create
     from shop.campaigns import audience as recipients_of
     from workshed import db
@@ -117,9 +117,9 @@ def add(
 @campaigns.command()
 def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Print the mail that a sample recipient would get."""
-    from console.cli import output
-    from console.program import database
-    from console.text import visible
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.text import visible
     from shop.campaign_actions import known
     from shop.campaigns import check
 
@@ -148,10 +148,10 @@ def start(
 ) -> None:
     """Send a draft to everybody of its audience, now or at a time; cancel it until then."""
     from actors import start_campaign
-    from console.cli import output
-    from console.cli.asking import agreed
-    from console.cli.noted import note
-    from console.program import database, rabbitmq
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.operations.environment import database, rabbitmq
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError, audience, check
     from workshed import db
@@ -195,9 +195,9 @@ def send_test(
     recipient, and its subject begins with [Test]. It counts nowhere.
     """
     from actors import send_test_email
-    from console.cli import output
-    from console.cli.noted import note
-    from console.program import database, rabbitmq
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.operations.environment import database, rabbitmq
     from shop.campaign_actions import known
     from workshed import db
 
@@ -222,9 +222,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what became of the recipients of a campaign."""
-    from console.cli import output
-    from console.program import database
-    from console.words import ago, due
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago, due
     from shop.campaign_actions import as_data, counts, known
     from shop.campaigns import progress
     from workshed.jobs.windows import clock
@@ -268,8 +268,8 @@ def recipients(
     """List recipients with their state, and why they did not get it."""
     from typing import get_args
 
-    from console.cli import output
-    from console.program import database
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
     from shop.campaign_actions import known
     from shop.campaigns import Outcome, Progress
     from shop.campaigns import recipients as rows
@@ -294,9 +294,9 @@ def recipients(
 @campaigns.command()
 def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
-    from console.cli.noted import note
-    from console.cli.output import print_json
-    from console.program import database
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError
     from shop.campaigns import pause as hold
@@ -334,10 +334,10 @@ def resume(
     from typing import get_args
 
     from actors import resume_campaign
-    from console.cli.asking import agreed
-    from console.cli.noted import note
-    from console.cli.output import print_json
-    from console.program import database, rabbitmq
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database, rabbitmq
     from shop.campaign_actions import counts, known
     from shop.campaigns import Again, progress
     from workshed import db
@@ -369,10 +369,10 @@ def cancel(
 ) -> None:
     """Let no more of a campaign be sent, ever."""
     from actors import cancel_campaign
-    from console.cli.asking import agreed
-    from console.cli.noted import note
-    from console.cli.output import print_json
-    from console.program import database
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
     from shop.campaign_actions import known
     from shop.campaigns import progress
     from workshed import db

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from console.servers import Servers
+    from workshed.devserver import Servers
     from shop.demo.api import Api
     from shop.demo.mailbox import Mailbox
     from shop.demo.part import Part
@@ -47,10 +47,10 @@ def demo() -> None:
     """
     from rich.console import Console
 
-    from console.cli.dev import apply_migrations, talk, until_told_to_stop
-    from console.servers import Servers
-    from console.servers.ports import free_ports
-    from console.web.desk.users import entry
+    from workshed.console.cli.setup.dev import apply_migrations, talk, until_told_to_stop
+    from workshed.devserver import Servers
+    from workshed.devserver.ports import free_ports
+    from workshed.console.web.auth.users import entry
     from shop.demo import pictures, show
     from shop.demo.api import Api
     from shop.demo.people import people
@@ -94,7 +94,7 @@ def watch(
     api: "Api",
 ) -> list[str]:
     """Sign everybody up, begin the rest, look until all is seen; return what was not."""
-    from console.servers.process import has_ended
+    from workshed.devserver.process import has_ended
     from shop.demo import campaign, imports, pictures, show, sources, tally, weights
     from shop.demo import orders as shop
     from shop.demo.mailbox import Mailbox

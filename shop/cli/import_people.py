@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.options import Json
+from workshed.console.cli.terminal.options import Json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +61,9 @@ def import_people(  # noqa: PLR0913 -- an option each
     reason, to be corrected and handed in. Columns and encoding are found in the
     file; --dry-run shows what was found, and needs no server and no --owner.
     """
-    from console.cli import INTERRUPTED
-    from console.cli.output import print_json, talk
-    from console.program import database, rabbitmq
+    from workshed.console.cli import INTERRUPTED
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.operations.environment import database, rabbitmq
     from shop import import_actions
 
     layout = layout_of(columns or [], name, encoding)
@@ -115,7 +115,7 @@ def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
     """Print how the file is read, and what would become of its rows."""
     from dataclasses import asdict
 
-    from console.cli.output import fields, print_json, table
+    from workshed.console.cli.terminal.output import fields, print_json, table
     from shop import imports
 
     with file.open("rb") as content:
@@ -156,7 +156,7 @@ def encoding_shown(encoding: str, *, is_guess: bool) -> str:
 def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
     """Hand it in; return the import's id."""
     from actors import start_import
-    from console.cli.noted import note
+    from workshed.console.cli.terminal.audit import note
     from shop import import_actions
     from workshed import db
 
@@ -176,7 +176,7 @@ def watched(conn: "Connection", import_id: int) -> "Import":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from console.cli.output import talk
+    from workshed.console.cli.terminal.output import talk
     from shop import import_actions
 
     columns = (
@@ -215,7 +215,7 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     """Print what came of it."""
     from dataclasses import asdict
 
-    from console.cli.output import fields, print_json
+    from workshed.console.cli.terminal.output import fields, print_json
     from shop import imports
 
     kinds = imports.problems(conn, found.id)
@@ -247,7 +247,7 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
 
 def show_problems(kinds: "Sequence[Kind]") -> None:
     """Print what is wrong with rows, kind by kind."""
-    from console.cli.output import table
+    from workshed.console.cli.terminal.output import table
 
     if kinds:
         print()

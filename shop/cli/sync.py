@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.listing import ListByDefault
-from console.cli.options import DryRun, Json, Yes
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
     from shop.sync import Source
@@ -21,9 +21,9 @@ def listed(*, as_json: Json = False) -> None:
     """List the sources, each with how old what we have of it is; `workshed sync` does too."""
     from dataclasses import asdict
 
-    from console.cli import output
-    from console.program import database
-    from console.words import ago
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago
     from shop.sync import counts, find
 
     with database("product") as conn:
@@ -56,9 +56,9 @@ def add(
 
     It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
     """
-    from console.cli.noted import note
-    from console.cli.output import print_json
-    from console.program import database
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
     from shop.sync import add as store
     from shop.sync import find
 
@@ -81,9 +81,9 @@ def release(
 
     One job asks it; by what comes of that the source is free, or held again.
     """
-    from console.cli.noted import note
-    from console.cli.output import print_json
-    from console.program import database
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
     from shop.sync import release as free
 
     with database("product") as conn:
@@ -105,9 +105,9 @@ def skipped(
     """List the items of a source's listing that cannot be synced, each with the reason."""
     from dataclasses import asdict
 
-    from console.cli import output
-    from console.program import database
-    from console.words import ago
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago
     from shop.sync import skipped as every
     from workshed.jobs.windows import clock
 
@@ -135,10 +135,10 @@ def remove(
 
     Jobs of it that wait are discarded when they start. Its log stays until it is old.
     """
-    from console.cli.asking import agreed
-    from console.cli.noted import note
-    from console.cli.output import print_json, talk
-    from console.program import database
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.operations.environment import database
     from shop.sync import counts
     from shop.sync import remove as delete
 
@@ -160,7 +160,7 @@ def remove(
 
 def check(conn: "Connection", name: str) -> None:
     """Raise `NotFoundError` for a source that nobody has added."""
-    from console.errors import NotFoundError
+    from workshed.console.errors import NotFoundError
     from shop.sync import names
     from workshed.transport.errors import did_you_mean
 
@@ -172,7 +172,7 @@ def check(conn: "Connection", name: str) -> None:
 
 def state(source: "Source") -> str:
     """Say what it does, or what is wrong."""
-    from console.words import ago, due
+    from workshed.console.formatting import ago, due
 
     held = source.held_until is not None and source.held_until > source.now
     words = []

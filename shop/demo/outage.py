@@ -8,7 +8,7 @@ from shop.demo.campaign import Sent
 from workshed.db import Connection
 
 if TYPE_CHECKING:
-    from console.servers.mail import MailCatcher
+    from workshed.devserver.mail import MailCatcher
 
 AWAY_AT = 250
 """Mails of the campaign that it has taken before."""

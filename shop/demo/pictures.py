@@ -17,7 +17,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from actors import attach_image
-from console.servers.process import has_ended
+from workshed.devserver.process import has_ended
 from shop import images
 from shop.demo.running import running
 from workshed import db

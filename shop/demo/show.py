@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from console.servers import Servers
+from workshed.devserver import Servers
 from shop.demo.part import Part
 from shop.demo.people import Person
 from shop.demo.pictures import Upload

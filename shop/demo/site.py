@@ -7,7 +7,7 @@ To be served on loopback only: whoever signs up may do all that the shop has.
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from console.web import desk
+from workshed.console.web import desk
 from shop.demo import shop
 from shop.web import pictures, unsubscribe
 from workshed.settings import settings

@@ -1,6 +1,6 @@
 """Pages of the service."""
 
-from console.entry import SERVER
+from workshed.console.entry import SERVER
 from workshed.extras import require
 
 require("server", *SERVER)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from console.web.headers import UNSHARED
+from workshed.console.web.view.safe_headers import UNSHARED
 from workshed.notifications import TokenError
 
 

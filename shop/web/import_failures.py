@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from console.web.headers import UNSHARED
+from workshed.console.web.view.safe_headers import UNSHARED
 from shop import imports
 from shop.web import answers
 from shop.web.token_auth import caller

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 from actors import attach_image
-from console.web.headers import SafeHeaders
+from workshed.console.web.view.safe_headers import SafeHeaders
 from shop.web import answers, picture_rows
 from shop.web.access_log import hide_tokens
 from shop.web.contents import ContentResponse

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 import actors
-from console.web.headers import SafeHeaders
+from workshed.console.web.view.safe_headers import SafeHeaders
 from shop import people
 from shop.people import UnsubscribeTokenError, unsubscribing
 from shop.web import answers

@@ -14,10 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from console.cli.dev import apply_migrations
-from console.servers import Servers
-from console.servers.ports import free_ports
-from console.web.desk.users import entry
+from workshed.console.cli.setup.dev import apply_migrations
+from workshed.devserver import Servers
+from workshed.devserver.ports import free_ports
+from workshed.console.web.auth.users import entry
 from shop.demo.running import running
 from tests.e2e import browser
 from workshed.settings import use

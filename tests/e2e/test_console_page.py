@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from console.web.desk.pages import pages as desk_pages
+from workshed.console.web.pages import pages as desk_pages
 from shop import import_actions, people
 from tests import pages
 from tests.e2e import console_world as shop

@@ -17,7 +17,7 @@ import pika
 import psycopg
 import pytest
 
-from console.servers import state
+from workshed.devserver import state
 from tests import pages
 from tests.commands import keys
 from tests.processes import popen

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from console.servers.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, free_ports
 
 APP = """
 import os

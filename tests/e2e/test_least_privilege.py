@@ -11,8 +11,8 @@ import pytest
 
 import actors
 from brokers.app import QUEUES
-from console.web.desk import keyset
-from console.web.desk.pages import actions, downloads, pages
+from workshed.console.web.view import cursor
+from workshed.console.web.pages import actions, downloads, pages
 from tests.e2e.conftest import CLOCK
 from tests.e2e.desk import running
 from tests.e2e.parts import Parts
@@ -358,7 +358,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
         ("/recurring/pause", {"name": "tick"}),
         ("/recurring/resume", {"name": "tick"}),
         ("/recurring/run", {"name": "tick"}),
-        ("/unique/release", {"id": keyset.mark("greet:held", "held")}),
+        ("/unique/release", {"id": cursor.mark("greet:held", "held")}),
         ("/workers/quiet", {"id": str(process.id)}),
         ("/workers/resume", {"id": str(process.id)}),
         ("/batches/retry", {"id": broken}),

@@ -17,7 +17,7 @@ import dramatiq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from console.servers.ports import HOST, RANGE
+from workshed.devserver.ports import HOST, RANGE
 from tests.e2e.conftest import CLOCK
 from tests.pages import block
 from tests.processes import started_by

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
-from console.servers.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, free_ports
 from tests import monitoring
 from tests.e2e.conftest import CLOCK
 from tests.monitoring import Prometheus

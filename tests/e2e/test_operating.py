@@ -12,7 +12,7 @@ import dramatiq
 import pika
 import pytest
 
-from console.depths import depths
+from workshed.console.rabbitmq.queue_depths import depths
 from tests import pages
 from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps

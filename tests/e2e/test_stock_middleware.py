@@ -6,7 +6,7 @@ from urllib.request import urlopen
 import pytest
 from dramatiq import Message
 
-from console.servers.ports import free_ports
+from workshed.devserver.ports import free_ports
 
 PROGRAM = """
 import os

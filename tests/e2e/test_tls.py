@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from console.servers.ports import HOST
+from workshed.devserver.ports import HOST
 from tests import pages, tls
 from tests.conftest import management
 

@@ -12,7 +12,7 @@ import pytest
 from dramatiq import Message
 from psycopg import sql
 
-from console.depths import depths
+from workshed.console.rabbitmq.queue_depths import depths
 from tests.faults.proxy import Proxy
 from tests.hosts import Network
 from workshed import Queue

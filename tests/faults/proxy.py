@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-from console.servers.ports import HOST, free_ports
+from workshed.devserver.ports import HOST, free_ports
 from tests.faults.pair import Lane, Pair, Way
 
 

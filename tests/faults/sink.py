@@ -5,7 +5,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from console.servers.ports import HOST
+from workshed.devserver.ports import HOST
 
 
 class Sink:

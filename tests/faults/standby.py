@@ -4,9 +4,9 @@ import contextlib
 import subprocess
 from collections.abc import Generator
 
-from console.servers.account import account
-from console.servers.postgres import PASSWORD, PostgreSQL
-from console.servers.state import temporary
+from workshed.devserver.account import account
+from workshed.devserver.postgres import PASSWORD, PostgreSQL
+from workshed.devserver.state import temporary
 
 
 class Standby(PostgreSQL):

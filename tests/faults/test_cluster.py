@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from pydantic import SecretStr
 
-from console.servers.cluster import NAMES
+from workshed.devserver.cluster import NAMES
 from tests.faults.experiment import Remedy, experiment
 from workshed.settings import settings
 from workshed.transport import build

@@ -8,7 +8,7 @@ import pytest
 
 from actors import start_campaign
 from actors.mail import deliver_with
-from console.servers.mail import MailCatcher
+from workshed.devserver.mail import MailCatcher
 from shop import campaigns
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment

@@ -11,7 +11,7 @@ import pytest
 from actors import deliver_email
 from actors.doubts import decide
 from actors.mail import deliver_with
-from console.servers.mail import BUSY, TAKEN, MailCatcher
+from workshed.devserver.mail import BUSY, TAKEN, MailCatcher
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy

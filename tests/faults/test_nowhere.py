@@ -9,7 +9,7 @@ import pytest
 from dramatiq import Message
 from psycopg import sql
 
-from console.dead_queue import put_back
+from workshed.console.rabbitmq.dead_letter_queue import put_back
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed.transport.errors import BrokerError

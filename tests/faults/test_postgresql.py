@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from dramatiq import Message
 
-from console.servers.account import account
+from workshed.devserver.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import Queue

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from console.servers.account import account
+from workshed.devserver.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed import db, schedule

@@ -10,7 +10,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from console.web.desk.pages import actions, downloads, pages
+from workshed.console.web.pages import actions, downloads, pages
 from tests.e2e.desk import running
 from tests.faults.experiment import Remedy, experiment
 from tests.integration.desk.conftest import Browser
@@ -89,7 +89,7 @@ class Strangers:
     "and by forms without their secret; all its pages read by nobody",
     load="each of them 20 times, with 8 jobs beside each, of which one waits for 2 s",
     remedy=Remedy(
-        "console/web/desk/forms.py",
+        "workshed/console/web/auth/csrf.py",
         "    if not _is_ours(request, name, form.one(FIELD)):",
         "    if form is None:",
     ),

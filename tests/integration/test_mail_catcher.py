@@ -6,7 +6,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from console.servers.mail import MailCatcher
+from workshed.devserver.mail import MailCatcher
 from workshed.settings import settings
 
 

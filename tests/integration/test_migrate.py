@@ -10,8 +10,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from console.cli import output
-from console.cli.migrate import migrate as command
+from workshed.console.cli.terminal import output
+from workshed.console.cli.setup.migrate import migrate as command
 from workshed import db
 from workshed import migrate as migrations
 from workshed.errors import DatabaseUnreachableError, MigrationError

@@ -5,7 +5,7 @@ import contextlib
 import psycopg
 import pytest
 
-from console.doctor import CHECKS, examine, look_around
+from workshed.console.doctor import CHECKS, examine, look_around
 from tests.faults.relaying import relaying
 from tests.pooler import pooled
 from workshed import db, schedule

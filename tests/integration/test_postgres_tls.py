@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from console.servers.ports import HOST
+from workshed.devserver.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db, schedule

@@ -16,11 +16,11 @@ import pika
 import psycopg
 import pytest
 
-from console.servers import NotInstalledError, ServerError, Servers, install, state
-from console.servers.account import Account, account
-from console.servers.postgres import PACKAGE, PostgreSQL
-from console.servers.process import READY_S
-from console.servers.rabbitmq import RabbitMQ
+from workshed.devserver import NotInstalledError, ServerError, Servers, install, state
+from workshed.devserver.account import Account, account
+from workshed.devserver.postgres import PACKAGE, PostgreSQL
+from workshed.devserver.process import READY_S
+from workshed.devserver.rabbitmq import RabbitMQ
 from tests.processes import popen
 from workshed.settings import Settings
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import json, sys, time
 from pathlib import Path
-from console.servers import Servers
+from workshed.devserver import Servers
 with Servers(Path(sys.argv[1]) if sys.argv[1:] else None) as servers:
     print(json.dumps({"state": str(servers.state.folder), **servers.environment()}), flush=True)
     time.sleep(300)

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 SUPERVISE = """
 import os, sys
 from datetime import timedelta
-from console.child import Child
-from console.supervisor import Supervisor
+from workshed.console.supervisor.child import Child
+from workshed.console.supervisor.supervisor import Supervisor
 from workshed import logs
 
 logs.configure()
@@ -148,7 +148,7 @@ def test_process_1_buries_what_a_killed_child_leaves_behind(supervise, tmp_path,
 
 def test_a_child_whose_parent_died_before_it_was_watched_ends():
     """It has the parent's handler of SIGTERM still, which does nothing."""
-    code = "import signal; from console.child import tie\n"
+    code = "import signal; from workshed.console.supervisor.child import tie\n"
     code += "signal.signal(signal.SIGTERM, lambda *_: None); tie(parent=1 << 30)"
 
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
@@ -164,7 +164,7 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
     supervise, eventually
 ):
     """It would keep the roll, and the memory of one more, for ever."""
-    soon = "import console.succession; console.succession.BOOT_S = 1.0\n"
+    soon = "import workshed.console.supervisor.rolling_restart; workshed.console.supervisor.rolling_restart.BOOT_S = 1.0\n"
     supervisor = supervise(child(before=SECOND.format("signal.pause()")), first=soon)
     eventually(lambda: supervisor.said() == ["1 worker is up"])
     before = supervisor.children()

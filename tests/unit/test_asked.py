@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from console.web.desk.asked import Kept
+from workshed.console.web.view.cache import Kept
 
 
 @pytest.fixture

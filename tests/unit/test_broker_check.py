@@ -3,7 +3,7 @@
 import pytest
 
 from brokers.app import QUEUES
-from console.topology import unlike
+from workshed.console.rabbitmq.drift import unlike
 from workshed.transport.amqp.arguments import arguments
 
 EMAILS = next(queue for queue in QUEUES if queue.name == "emails")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from console import child
-from console.child import Child, in_words
+from workshed.console.supervisor import child
+from workshed.console.supervisor.child import Child, in_words
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def clock(monkeypatch):
     """Set the monotonic clock: `clock(12.5)`."""
 
     def to(now):
-        monkeypatch.setattr("console.child.time.monotonic", lambda: now)
+        monkeypatch.setattr("workshed.console.supervisor.child.time.monotonic", lambda: now)
 
     to(0.0)
     return to

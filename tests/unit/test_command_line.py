@@ -15,7 +15,7 @@ PREVIEWING = {"import"}
 HEAVY = {
     *("PIL", "aiosmtpd", "boto3", "dramatiq", "httpx", "jinja2", "matplotlib", "orjson"),
     *("periodiq", "pika", "psycopg", "psycopg_pool", "pydantic_settings", "sentry_sdk"),
-    *("starlette", "structlog", "console.servers", "workshed.db", "workshed.settings"),
+    *("starlette", "structlog", "workshed.devserver", "workshed.db", "workshed.settings"),
 }
 """What commands may need when they run, and takes longer to import than all the rest."""
 
@@ -80,7 +80,7 @@ def test_help_of_none_imports_what_a_command_works_with():
     """
     script = f"""
 import contextlib, io, sys
-from console.cli import app
+from workshed.console.cli import app
 for name in [()] + {[tuple(name.split()) for name in KNOWN]!r}:
     words = ["job", "ID", *name[1:]] if name[:1] == ("job",) else name
     with contextlib.redirect_stdout(io.StringIO()) as out:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from console.servers.process import has_ended
+from workshed.devserver.process import has_ended
 from tests.processes import popen
 
 SLEEP = ["sleep", "600"]

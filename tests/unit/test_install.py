@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from console.servers import NotInstalledError, install
+from workshed.devserver import NotInstalledError, install
 
 FOUND = Path("/usr/lib/rabbitmq/bin")
 
@@ -35,7 +35,7 @@ def test_a_yes_installs_it_by_sudo(machine, answer, capsys):
     ran = machine(answer)
 
     assert install.ensure(print) == FOUND
-    assert ran == [("sudo", sys.executable, "-m", "console.servers.install")]
+    assert ran == [("sudo", sys.executable, "-m", "workshed.devserver.install")]
     assert "[y/N]" in capsys.readouterr().err
 
 

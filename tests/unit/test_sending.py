@@ -18,8 +18,8 @@ from hypothesis.strategies import (
     text,
 )
 
-from console.arguments import KEYWORD, arguments
-from console.sending import Call
+from workshed.console.operations.arguments import KEYWORD, arguments
+from workshed.console.operations.resend_as_code import Call
 
 plain = none() | booleans() | integers() | floats(allow_nan=False, allow_infinity=False)
 words = text() | text(alphabet="-=\"'{}[]7a \n\0")

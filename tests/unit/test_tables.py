@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 PRINT = """
-from console.cli.output import table
+from workshed.console.cli.terminal.output import table
 
 table(["id", "job", "ended"], [["i" * 36, "send_invoice(order_id=1)" * 3, "now"]], elastic=1)
 """

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
-from console.web.headers import SafeHeaders
+from workshed.console.web.view.safe_headers import SafeHeaders
 from shop.demo.shop import importing, ordering, page, reporting, signing
 from shop.web import answers
 from shop.web.access_log import hide_tokens

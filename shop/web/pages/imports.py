@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from console.errors import NotFoundError
-from console.web.desk.page import ROWS, Action, Ask, Download, Downloaded, Page
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view.page import ROWS, Action, Ask, Download, Downloaded, Page
 from shop import imports, people
 from shop.imports import Import
 from shop.people import User

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from console.errors import NotFoundError
-from console.web.desk.page import ROWS, Action, Ask, BadQueryError, Download, Downloaded, Page
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Download, Downloaded, Page
 from shop import reports
 from shop.reports import Report, Sales, days, money
 from shop.reports.numbers import TREND

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from actors import send_welcome_email
-from console.servers.ports import HOST
+from workshed.devserver.ports import HOST
 from shop import people
 from tests.e2e.conftest import READY
 from tests.e2e.deploy.images import ROOT, run, spec, tmpfs

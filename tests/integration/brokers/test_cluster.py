@@ -7,8 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from console.servers.account import account
-from console.servers.cluster import NAMES
+from workshed.devserver.account import account
+from workshed.devserver.cluster import NAMES
 from tests import pages
 
 LOST = pages.block("docs/operating.md", "rabbitmqctl -n rabbit@other").splitlines()

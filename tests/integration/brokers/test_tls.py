@@ -5,7 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from console.servers.ports import HOST
+from workshed.devserver.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db

@@ -12,7 +12,7 @@ import dramatiq
 import orjson
 import pytest
 
-from console.cli import main
+from workshed.console.cli import main
 from tests.integration.console import kinds
 from workshed import blobs
 from workshed.jobs import batches, dead, runs, schedule

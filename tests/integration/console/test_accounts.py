@@ -21,9 +21,9 @@ from pika.exceptions import (
 )
 
 from brokers.app import QUEUES
-from console.servers import install
-from console.servers.rabbitmq import USER, RabbitMQ
-from console.servers.state import temporary
+from workshed.devserver import install
+from workshed.devserver.rabbitmq import USER, RabbitMQ
+from workshed.devserver.state import temporary
 from tests.forbidden import PARTS, may, operations, refusal
 from workshed.transport.amqp.accounts import Account, accounts, hashed
 from workshed.transport.amqp.arguments import read_version

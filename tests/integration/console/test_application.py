@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from console.doctor.application import application_checks
-from console.doctor.run import Check
-from console.finding import ok
+from workshed.console.doctor.application import application_checks
+from workshed.console.doctor.run import Check
+from workshed.console.operations.finding import ok
 from workshed.app import APP
 
 ZOO = """
@@ -21,8 +21,8 @@ app = workshed.App(
 )
 """
 BIRDS = """
-from console.doctor.run import Check
-from console.finding import failed, ok
+from workshed.console.doctor.run import Check
+from workshed.console.operations.finding import failed, ok
 
 check = Check("wings", lambda here: [ok("two")])
 checks = (Check("beaks", lambda here: [failed("no beak", "grow one")], needs=("wings",)),)
@@ -119,7 +119,7 @@ def check(name, **more):
 )
 def test_checks_that_cannot_be_run_have_failed(monkeypatch, found, said):
     """One that waited for another that never comes would hang all of them."""
-    monkeypatch.setattr("console.doctor.application.load", lambda _: found)
+    monkeypatch.setattr("workshed.console.doctor.application.load", lambda _: found)
 
     [instead] = application_checks(["its:checks"], {"known"})
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from console.web.desk import users
+from workshed.console.web.auth import users
 from workshed.settings import settings
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.servers import state
+from workshed.devserver import state
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.doctor import CHECKS, examine, look_around
+from workshed.console.doctor import CHECKS, examine, look_around
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from console.arguments import arguments
+from workshed.console.operations.arguments import arguments
 from workshed.jobs import audit, cancels, schedule
 
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from console import troubles
-from console.web.desk.pages import pages as desk_pages
+from workshed.console.operations import problems
+from workshed.console.web.pages import pages as desk_pages
 from tests import pages
 from workshed import broker as sender
 from workshed import db
@@ -90,9 +90,9 @@ def test_what_it_quotes_is_what_is_said(broker, workshed, conn):
     workers.beat(conn, HERE, 0, [Held("default", *5 * [None])])
     workshed("queues", "pause", "low")
     said = [
-        troubles.workers([]).said,
-        troubles.relay(None).said,
-        troubles.unattended(["low"], workers.find(conn)).said,
+        problems.workers([]).said,
+        problems.relay(None).said,
+        problems.unattended(["low"], workers.find(conn)).said,
         *(" ".join(line.split("  ")[0].split()) for line in workshed("queues").lines),
         "quiet",
     ]

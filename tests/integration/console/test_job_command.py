@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from console.cli import following, job
+from workshed.console.cli.jobs import follow, job
 from workshed.jobs import attempts, cancels, schedule
 
 
@@ -98,7 +98,7 @@ def test_one_that_postgresql_does_not_know_yet_is_followed_from_its_start_on(
     workshed, bury, monkeypatch
 ):
     """Its id is printed before a worker has met it; asked for then, it is no mistake."""
-    monkeypatch.setattr(following, "time", SimpleNamespace(sleep=lambda _: bury("a")))
+    monkeypatch.setattr(follow, "time", SimpleNamespace(sleep=lambda _: bury("a")))
 
     done = workshed("job", "a", "--follow", "--json")
 

@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from console.errors import ManagementError
-from console.management import Management
+from workshed.console.errors import ManagementError
+from workshed.console.rabbitmq.management_api import Management
 from workshed.settings import settings
 
 

@@ -4,9 +4,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from console.errors import ManagementError
-from console.management import Management
-from console.servers.ports import HOST
+from workshed.console.errors import ManagementError
+from workshed.console.rabbitmq.management_api import Management
+from workshed.devserver.ports import HOST
 from tests import tls
 from workshed.settings import settings
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from console.doctor import CHECKS, look_around
-from console.program import management as api
+from workshed.console.doctor import CHECKS, look_around
+from workshed.console.operations.environment import management as api
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor
 from workshed.transport.amqp import topology

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
-from console import ends
-from console.cli import queues as command
+from workshed.console.operations import wait_for_end
+from workshed.console.cli.fleet import queues as command
 from workshed.jobs import attempts, batches, dead, queues, settled, unique
 from workshed.transport.amqp import topology
 
@@ -205,8 +205,8 @@ def test_its_key_is_free_its_batch_goes_on_and_who_waits_is_told(workshed, send,
     assert unique.find(conn, "greet 7") is None
     states = conn.execute("SELECT state FROM jobs.batch_jobs").fetchall()
     assert states == [("cancelled",)]
-    end = ends.wait(conn, message, timedelta())
-    assert end == ends.End("discarded", "purged by an operator")
+    end = wait_for_end.wait(conn, message, timedelta())
+    assert end == wait_for_end.End("discarded", "purged by an operator")
 
 
 def test_a_copy_of_what_has_its_outcome_is_purged_without_another(workshed, send, conn):

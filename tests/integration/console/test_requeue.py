@@ -8,8 +8,8 @@ import threading
 import pika
 import pytest
 
-from console.dead_queue import put_back
-from console.depths import depths
+from workshed.console.rabbitmq.dead_letter_queue import put_back
+from workshed.console.rabbitmq.queue_depths import depths
 from tests.processes import popen
 from workshed.transport.amqp import topology
 from workshed.transport.errors import PublishRefusedError

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from console.servers.ports import free_ports
+from workshed.devserver.ports import free_ports
 from tests import pages
 from tests.transcripts import follow, shell
 from workshed.cronspec import daily

@@ -5,7 +5,7 @@ import itertools
 import periodiq
 import typer
 
-from console.cli import app
+from workshed.console.cli import app
 from workshed.settings import PREFIX, Settings
 
 

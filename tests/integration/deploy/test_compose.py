@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from console.words import span
+from workshed.console.formatting import span
 from tests.integration.deploy.composed import DEPLOY, SECRETS, composed
 from tests.integration.deploy.lines import load, problem, unknown
 from workshed.settings import Settings

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from brokers.app import QUEUES
-from console.cli import CODES
-from console.supervisor import EXIT_FAILED, EXIT_KILLED
+from workshed.console.cli import CODES
+from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
 from tests.integration.deploy.lines import load, problem, queues, unknown
 from tools.reference import DEFINITIONS
 from workshed.settings import Settings

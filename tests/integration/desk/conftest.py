@@ -9,8 +9,10 @@ import pytest
 from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
-from console.web.desk import asked, create_app, menu
-from console.web.desk.pages import overview, queues
+from workshed.console.web.view import cache
+from workshed.console.web.desk import create_app
+from workshed.console.web import menu
+from workshed.console.web.pages import overview, queues
 from workshed import db
 from workshed.settings import settings
 
@@ -73,7 +75,7 @@ def quoted(value):
 @pytest.fixture(autouse=True)
 def _ask_again():
     """Let no test see what the servers answered in another: their URLs are the same."""
-    for kept in (asked.answers, overview.figures, queues.counted):
+    for kept in (cache.answers, overview.figures, queues.counted):
         kept.forget()
     menu._known.clear()
 

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from console.web.desk.pages import modules
+from workshed.console.web.pages import modules
 from workshed.app import APP, app
 
 PAGES = """
-from console.web.desk.page import Action, Done, Download, Downloaded, Page
+from workshed.console.web.view.page import Action, Done, Download, Downloaded, Page
 
 words = ["hello"]
 

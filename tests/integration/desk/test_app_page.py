@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from console.web.desk.pages import modules
+from workshed.console.web.pages import modules
 from tests import pages
 from tests.transcripts import check, steps
 from workshed.app import APP, app

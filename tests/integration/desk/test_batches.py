@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.web.desk.pages import batches as page
+from workshed.console.web.pages import batches as page
 from tests.integration.console.conftest import bury, dies, make_batch, ran, store
 from tests.integration.desk.conftest import quoted
 from workshed.jobs import audit, batch_rows, batches, schedule

@@ -290,7 +290,7 @@ def test_what_cannot_be_read_is_counted_and_stays(operator, bury, conn):
 
 
 def test_only_so_many_are_taken_at_once(operator, bury, conn, monkeypatch):
-    monkeypatch.setattr("console.web.desk.redrive.MOST", 2)
+    monkeypatch.setattr("workshed.console.web.pages.dead_actions.MOST", 2)
     for name in ("a", "b", "c"):
         bury(name)
 

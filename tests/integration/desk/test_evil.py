@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from console.web.desk.pages import pages
+from workshed.console.web.pages import pages
 from tests.integration.desk.planted import EVIL, NOW, SHORT, UUID, plant, plant_mail
 from workshed.jobs import audit
 from workshed.settings import settings

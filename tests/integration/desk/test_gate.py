@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from console.web.desk import Who, create_app, menu
-from console.web.desk.pages import actions, downloads
-from console.web.desk.pages import pages as desk_pages
+from workshed.console.web.desk import Who, create_app
+from workshed.console.web import menu
+from workshed.console.web.pages import actions, downloads
+from workshed.console.web.pages import pages as desk_pages
 from tests import pages
 from tests.integration.desk.conftest import HASH
 from workshed.errors import SettingsError

@@ -168,7 +168,7 @@ def test_a_job_of_a_batch_leads_to_it(operator, conn, store):
 
 
 def test_a_job_leads_to_those_it_has_sent(operator, ran, monkeypatch):
-    monkeypatch.setattr("console.web.desk.pages.job.ROWS", 1)
+    monkeypatch.setattr("workshed.console.web.pages.job.ROWS", 1)
     ran("a")
     ran("b", parent="a", outcome="retried")
     ran("b", parent="a", hop=1)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from console.web.desk.pages import jobs
+from workshed.console.web.pages import jobs
 from tests.integration.console.conftest import bury, ran, store
 from workshed.jobs import workers
 from workshed.jobs.workers import Process

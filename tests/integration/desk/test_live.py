@@ -10,7 +10,8 @@ import urllib.parse
 import pytest
 import uvicorn
 
-from console.web.desk import Who, create_app, live
+from workshed.console.web.desk import Who, create_app
+from workshed.console.web import live
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from console.servers import state
+from workshed.devserver import state
 from workshed.mail import maildir
 from workshed.mail.envelope import Envelope
 from workshed.settings import settings

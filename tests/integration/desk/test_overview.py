@@ -5,7 +5,7 @@ from uuid import uuid4
 import dramatiq
 import pytest
 
-from console.web.desk import asked
+from workshed.console.web.view import cache
 from tests.integration.console.conftest import bury, env, management, ran
 from workshed.cronspec import daily
 from workshed.jobs import queues, recurring, relays, runs, workers
@@ -57,7 +57,7 @@ def publish(broker, queue, rabbitmq, eventually):
         message = dramatiq.Message(queue, "greet", (7,), {}, {})
         connection.channel().basic_publish("", queue, message.encode())
     eventually(lambda: rabbitmq.depth(queue) == 1)
-    asked.answers.forget()
+    cache.answers.forget()
 
 
 def test_where_all_is_well_nothing_is_said_to_be_wrong(operator, healthy):
@@ -191,7 +191,7 @@ def test_an_alarm_of_rabbitmq_is_said_in_words(
 ):
     with alarm("memory"):
         live()  # `rabbitmqctl` may take longer than one may be silent
-        (trouble,) = eventually(lambda: asked.answers.forget() or said(operator))
+        (trouble,) = eventually(lambda: cache.answers.forget() or said(operator))
 
     assert trouble.startswith("RabbitMQ takes no messages: ")
     assert "memory" in trouble
@@ -199,7 +199,7 @@ def test_an_alarm_of_rabbitmq_is_said_in_words(
 
 def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env, monkeypatch):
     """`stub://` only records sends; the history is there all the same."""
-    monkeypatch.setattr("console.program.build.broker", lambda: None)
+    monkeypatch.setattr("workshed.console.operations.environment.build.broker", lambda: None)
     queues.declare(conn, {"default": "quorum"})
 
     found = operator.json("/")
@@ -224,7 +224,7 @@ def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
 
 
 def test_the_dead_are_counted_to_a_limit(operator, healthy, bury, monkeypatch):
-    monkeypatch.setattr("console.web.desk.pages.overview.COUNTED", 2)
+    monkeypatch.setattr("workshed.console.web.pages.overview.COUNTED", 2)
     for number in range(4):
         bury(f"died-{number}")
 

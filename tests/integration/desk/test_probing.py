@@ -5,7 +5,7 @@ import time
 
 import psycopg
 
-from console.web.desk import probing
+from workshed.console.web import probes
 
 
 def test_a_stranger_is_told_that_it_is_alive_and_ready_and_nothing_else(browsers):
@@ -35,10 +35,10 @@ def test_without_postgresql_it_is_alive_and_not_ready(browsers, servers, eventua
 
 def test_however_many_probes_come_there_is_one_look_a_second(browsers, monkeypatch):
     looks = []
-    monkeypatch.setattr(probing, "ask", lambda: looks.append(1))
+    monkeypatch.setattr(probes, "ask", lambda: looks.append(1))
     client = browsers().client
 
-    monkeypatch.setattr(probing, "FRESH_S", 600)
+    monkeypatch.setattr(probes, "FRESH_S", 600)
 
     assert {client.get("/readyz").status_code for _ in range(20)} == {200}
     assert looks == [1]
@@ -53,8 +53,8 @@ def test_a_look_that_hangs_holds_no_probe_up(browsers, monkeypatch):
         assert on.wait(60)
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(probing, "ask", hang)
-    monkeypatch.setattr(probing, "WAIT_S", 0.1)
+    monkeypatch.setattr(probes, "ask", hang)
+    monkeypatch.setattr(probes, "WAIT_S", 0.1)
     client = browsers().client
     began = time.monotonic()
     try:

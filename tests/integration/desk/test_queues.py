@@ -5,9 +5,9 @@ from datetime import timedelta
 import dramatiq
 import pytest
 
-from console import purging
-from console.web.desk import asked
-from console.web.desk.pages import queues as page
+from workshed.console.rabbitmq import purge as purging
+from workshed.console.web.view import cache
+from workshed.console.web.pages import queues as page
 from tests.integration.console.conftest import bury, env, management, store, tarpit
 from workshed.jobs import attempts, audit, queues
 from workshed.transport.amqp import topology
@@ -35,7 +35,7 @@ def send(known, rabbitmq, eventually):
             for message in messages:
                 channel.basic_publish("", queue, message.encode())
         eventually(lambda: rabbitmq.depth(queue) == before + count)
-        asked.answers.forget()
+        cache.answers.forget()
         return messages
 
     return send
@@ -99,8 +99,8 @@ def test_servers_that_never_say_a_word_are_waited_for_once_and_not_for_long(
     operator, known, env, tarpit, monkeypatch
 ):
     """However long each may take, a page must not: so the whole is bounded."""
-    monkeypatch.setattr(asked, "AMQP_S", 0.2)
-    monkeypatch.setattr(asked, "API_S", 0.1)
+    monkeypatch.setattr(cache, "AMQP_S", 0.2)
+    monkeypatch.setattr(cache, "API_S", 0.1)
     monkeypatch.setattr(known, "urls", [f"amqp://ada:secret@{tarpit}/"])
     env(MANAGEMENT_URL=f"http://ada:secret@{tarpit}")
 
@@ -112,17 +112,17 @@ def test_servers_that_never_say_a_word_are_waited_for_once_and_not_for_long(
 
 
 def test_a_page_waits_four_seconds_at_most():
-    assert asked.AMQP_S + 2 * asked.API_S <= 4
+    assert cache.AMQP_S + 2 * cache.API_S <= 4
 
 
 def test_how_full_it_is_one_process_asks_every_five_seconds(operator, send, rabbitmq):
     send("emails")
     assert by_name(operator)["emails"]["ready"] == 1
-    with_one = asked.answers._answers.copy()
+    with_one = cache.answers._answers.copy()
 
     assert by_name(operator)["emails"]["ready"] == 1
 
-    assert asked.answers._answers == with_one
+    assert cache.answers._answers == with_one
 
 
 # Pause
@@ -233,7 +233,7 @@ def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, kno
 
 def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
     state = page.queue_states.described(
-        conn, known, ["emails"], page.queue_states.Counts({}, {}), asked.Told()
+        conn, known, ["emails"], page.queue_states.Counts({}, {}), cache.Told()
     )[0]
 
     assert page.age(state, {"emails": (timedelta(hours=1), None)}) is None

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 
-from console.servers.mail import TAKEN, MailCatcher
+from workshed.devserver.mail import TAKEN, MailCatcher
 
 DAY_S = 86_400
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from console.doctor import all_checks, examine, look_around
-from console.doctor.run import DEADLINE_S
-from console.doctor.storage import PATIENCE
+from workshed.console.doctor import all_checks, examine, look_around
+from workshed.console.doctor.run import DEADLINE_S
+from workshed.console.doctor.storage import PATIENCE
 from workshed.settings import settings
 from workshed.storage.patience import USUAL
 

@@ -1,6 +1,0 @@
-"""What people see in a browser: ASGI applications, rendered on the server."""
-
-from console.entry import SERVER
-from workshed.extras import require
-
-require("server", *SERVER)

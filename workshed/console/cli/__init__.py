@@ -1,0 +1,163 @@
+"""The `workshed` command.
+
+Data go to stdout, talk to stderr. The exit codes are in `CODES`, which ends `workshed --help`.
+
+A new command is a line in `COMMANDS`: its name and where its function is (or a `typer.Typer`, for
+one with sub-commands). An application adds its own, as `commands` of its `workshed.App`. The
+docstring is its help. Its module is imported for `--help` too, so at its top stand only typer and
+the standard library; what the command works with is imported in the function, when it runs.
+"""
+
+import sys
+from typing import Annotated, Any
+
+from workshed.app import app as application
+from workshed.app import load
+from workshed.errors import SettingsError, WorkshedError
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
+    from typer.core import TyperGroup
+
+COMMANDS = {
+    "batches": "workshed.console.cli.jobs.batches:batches",
+    "broker": "workshed.console.cli.fleet.broker:broker",
+    "console": "workshed.console.cli.setup.console:console",
+    "dead": "workshed.console.cli.jobs.dead:dead",
+    "demo": "shop.cli.demo:demo",
+    "dev": "workshed.console.cli.setup.dev:dev",
+    "doctor": "workshed.console.cli.setup.doctor:doctor",
+    "enqueue": "workshed.console.cli.jobs.enqueue:enqueue",
+    "erase": "workshed.console.cli.jobs.erase:erase",
+    "job": "workshed.console.cli.jobs.job:job",
+    "jobs": "workshed.console.cli.jobs.jobs:jobs",
+    "limits": "workshed.console.cli.fleet.limits:limits",
+    "migrate": "workshed.console.cli.setup.migrate:migrate",
+    "queues": "workshed.console.cli.fleet.queues:queues",
+    "recurring": "workshed.console.cli.fleet.recurring:recurring",
+    "relay": "workshed.console.cli.fleet.relay:relay",
+    "roles": "workshed.console.cli.setup.roles:roles",
+    "scheduled": "workshed.console.cli.jobs.scheduled:scheduled",
+    "unique": "workshed.console.cli.fleet.unique:unique",
+    "worker": "workshed.console.cli.fleet.worker:worker",
+    "workers": "workshed.console.cli.fleet.workers:workers",
+}
+
+CODES = {
+    0: "done",
+    1: "failed, or not done for all",
+    2: "usage, settings, or a database that lacks migrations",
+    3: "RabbitMQ does not answer",
+    4: "PostgreSQL does not answer",
+    5: "nothing has this id or name",
+    70: "a thread of a worker died, or its I/O loop hung",
+    71: "a job of a worker did not end at its hard time limit",
+    72: "a child of `workshed worker` did not stop in time, and was killed",
+    124: "a job has not ended within `--timeout`",
+    130: "interrupted by Ctrl-C",
+}
+
+# By name, so that no module has to be imported for an error it did not raise.
+EXIT_CODES = {
+    "SettingsError": 2,
+    "MigrationError": 2,
+    "NotConfirmedError": 2,
+    "UndeclaredQueueError": 2,
+    "RefusedArgumentError": 2,
+    "RefusedOptionError": 2,
+    "MissingExtraError": 2,
+    "BrokerUnreachableError": 3,
+    "DatabaseUnreachableError": 4,
+    "NotFoundError": 5,
+    "StillWaitingError": 124,
+}
+FAILED = 1
+INTERRUPTED = 130
+"""As typer has it for each command that does not stop in good order by itself."""
+
+
+def all_commands() -> dict[str, str]:
+    """Return ours and those of the application; where it cannot be had, what needs it says why."""
+    try:
+        added = application().commands
+    except SettingsError:
+        return COMMANDS
+    if taken := sorted(COMMANDS.keys() & added.keys()):
+        raise SettingsError(f"your App adds the command {taken[0]!r}, which Workshed has itself")
+    return dict(sorted({**COMMANDS, **added}.items()))
+
+
+class LazyCommands(TyperGroup):
+    """All commands, each imported when it is asked for."""
+
+    # `Any` below: typer's classes of contexts and commands are in a private module.
+
+    def __init__(self, **attrs: Any) -> None:
+        """Know their names, so that a misspelt one is answered by the likely one."""
+        super().__init__(**attrs)
+        self._places = all_commands()
+        names: dict[str, Any] = dict.fromkeys(self._places)
+        self.commands = names
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Name all commands, in their order."""
+        return list(self._places)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in self._places:
+            return None
+        target = load(self._places[cmd_name])
+        if not isinstance(target, typer.Typer):
+            app = typer.Typer(add_completion=False)
+            app.command(cmd_name)(target)
+            target = app
+        command = typer.main.get_command(target)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyCommands,
+    name="workshed",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in CODES.items()) + ".",
+)
+
+
+def print_version(wanted: bool) -> None:
+    """Print it, and do nothing else."""
+    from workshed import __version__
+
+    if wanted:
+        print(f"workshed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def workshed(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Background jobs on RabbitMQ and PostgreSQL."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and an exit code."""
+    try:
+        app()
+    except WorkshedError as err:
+        print(f"workshed: {err}", file=sys.stderr)
+        raise SystemExit(exit_code(err)) from None
+
+
+def exit_code(error: WorkshedError) -> int:
+    """Return the documented code for an error."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), FAILED)

@@ -1,0 +1,1 @@
+"""Commands for what runs: queues, workers, relays, periodic jobs."""

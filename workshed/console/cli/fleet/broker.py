@@ -1,0 +1,159 @@
+"""`workshed broker`: the exchange and the queues."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal.options import Declaring, Json
+
+broker = typer.Typer(
+    add_completion=False, help="Make or check RabbitMQ's exchange and queues.", no_args_is_help=True
+)
+
+HOW = "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672"
+
+
+@broker.command()
+def setup(*, packages: Declaring = None, as_json: Json = False) -> None:
+    """Declare the exchange and the queues; what is there as declared stays as it is.
+
+    With --import those that its actors use or its modules declare; else all that are declared.
+    """
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import declared, rabbitmq
+
+    wanted = declared(packages or ())
+    rabbitmq().ensure_queues(set(wanted))
+    if as_json:
+        print_json([{"queue": name} for name in wanted])
+        return
+    for name in wanted:
+        print(name)
+
+
+@broker.command()
+def check(*, packages: Declaring = None, as_json: Json = False) -> None:
+    """See that the queues of `workshed broker setup` exist, and are as declared; change nothing.
+
+    How a queue was made only RabbitMQ's management API tells.
+    """
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.operations.environment import declared, management, rabbitmq
+    from workshed.console.rabbitmq.drift import differences
+    from workshed.transport.amqp import topology
+    from workshed.transport.errors import TopologyError
+
+    api = management()
+    wanted = declared(packages or ())
+    if api is None:
+        topology.check(rabbitmq().urls, wanted.values())
+        if as_json:
+            print_json({"queues": len(wanted), "compared": False})
+        else:
+            print(f"{len(wanted)} queues are there")
+        talk(f"Their arguments and bindings were not checked: {HOW}")
+        return
+    wrong = differences(api, wanted.values())
+    if wrong:
+        raise TopologyError("\n".join(f"{one.said}\n  -> {one.mend}" for one in wrong))
+    if as_json:
+        print_json({"queues": len(wanted), "compared": True})
+    else:
+        print(f"{len(wanted)} queues are there, as declared")
+
+
+@broker.command()
+def definitions(
+    *,
+    vhost: Annotated[
+        str | None, typer.Option(help="Instead of that of WORKSHED_BROKER_URL.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Before the names of the accounts.")] = "workshed",
+    pools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pool",
+            metavar="NAME=QUEUE,QUEUE",
+            help="Workers with an account of their own, and their queues.",
+        ),
+    ] = None,
+    passwords: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Lines of user=password; those that it lacks are made, and added to it.",
+        ),
+    ] = None,
+    release: Annotated[
+        str | None,
+        typer.Option(
+            "--rabbitmq",
+            metavar="VERSION",
+            help="Which will import it, such as 4.3; by default that of the server, or the newest.",
+        ),
+    ] = None,
+    packages: Declaring = None,
+    as_json: Json = False,
+) -> None:
+    """Print what RabbitMQ imports: exchange, queues, bindings, and an account for each part.
+
+    For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
+    API. Nobody logs in with a password where none is given, and no password is printed.
+    """
+    from workshed.console.rabbitmq import amqp
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.rabbitmq.password_file import ensured
+    from workshed.console.operations.environment import declared
+    from workshed.settings import settings
+    from workshed.transport.amqp.accounts import accounts
+    from workshed.transport.amqp.definitions import definitions as made
+
+    _ = as_json  # it is JSON in any case
+    known = declared(packages or ())
+    named = pools_of(pools or [])
+    people = accounts(known, named, prefix, settings().queue_prefix)
+    secret = {} if passwords is None else ensured(passwords, [one.name for one in people])
+    url = settings().broker_url.get_secret_value().split(";")[0]
+    place = vhost or amqp.vhost(url)
+    print_json(made(place, known.values(), people, secret, importing(release, url)))
+    alone = known.keys() - {name for names in named.values() for name in names}
+    if named and alone:
+        talk(f"No pool may read {', '.join(sorted(alone))}.")
+
+
+def importing(release: str | None, url: str) -> tuple[int, int]:
+    """Return the version that definitions are for: as named, or of the server, or the newest."""
+    from workshed.console.cli.terminal.output import talk
+    from workshed.transport.amqp import topology
+    from workshed.transport.amqp.arguments import FIRST, NEWEST, is_version, read_version
+    from workshed.transport.errors import BrokerUnreachableError
+
+    if release is not None:
+        if not is_version(release) or read_version(release) < FIRST:
+            raise typer.BadParameter(
+                f"{release!r} is not like {topology.written(NEWEST)}, or older than "
+                f"{topology.written(FIRST)}",
+                param_hint="--rabbitmq",
+            )
+        return read_version(release)
+    try:
+        with topology.opened([url]) as connection:
+            return topology.version(connection)
+    except BrokerUnreachableError:
+        talk(
+            f"For RabbitMQ {topology.written(NEWEST)}, since none answers here; "
+            "for another add --rabbitmq VERSION."
+        )
+        return NEWEST
+
+
+def pools_of(words: list[str]) -> dict[str, list[str]]:
+    """Read `mail=emails,bulk`; the same pool may be named again, with more queues."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        name, _, names = word.partition("=")
+        if not name or not all(names.split(",")):
+            raise typer.BadParameter(f"{word!r} is not like mail=emails,bulk", param_hint="--pool")
+        found.setdefault(name, []).extend(names.split(","))
+    return found

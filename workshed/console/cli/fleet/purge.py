@@ -1,0 +1,64 @@
+"""`workshed queues purge`: what waits on RabbitMQ and is not wanted any more."""
+
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal.options import DryRun, Json, Yes
+
+
+def purge(
+    name: Annotated[
+        str, typer.Argument(metavar="QUEUE", autocompletion=completion.queues, show_default=False)
+    ],
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Discard the jobs that RabbitMQ has ready in QUEUE, so many as it says that there are.
+
+    One by one: each is recorded, its key is free, its batch goes on. What workers
+    hold, and what waits in PostgreSQL, stays. What nobody can read becomes dead.
+    """
+    from workshed.console.rabbitmq import purge as purging
+    from workshed.console.operations import scheduled
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.cli.terminal.progress import progress
+    from workshed.console.rabbitmq.queue_depths import depths
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import check_queues, database, rabbitmq
+    from workshed.console.formatting import jobs
+
+    broker = rabbitmq()
+    with database() as conn:
+        check_queues(conn, [name])
+        found = depths(broker.urls, [name], prefix=broker.prefix)
+        if name not in found:
+            raise NotFoundError(f"RabbitMQ has no queue {name!r} yet; see `workshed queues`")
+        count = found[name].ready
+        done = purging.Purged()
+        if count and not dry_run:
+            agreed(f"Discard {jobs(count)} of {name}", yes=yes)
+            try:
+                with progress(count) as step:
+                    purging.purge(broker, conn, name, count, done, step)
+            finally:
+                bad = done.unreadable
+                unreadable = f" {bad} could not be read and are dead." if bad else ""
+                said = f"{jobs(done.ended)} of {name} discarded.{unreadable}"
+                note(conn, "queues.purge", {"queue": name}, count=done.count, said=said)
+        left = scheduled.counts(conn).get(name, 0)
+    if as_json:
+        told = {"queue": name, "found": count, "purged": done.ended, "unreadable": done.unreadable}
+        print_json(told)
+    else:
+        print(count if dry_run else done.ended)
+    talk(f"{jobs(count)} would be discarded." if dry_run else f"{jobs(done.ended)} discarded.")
+    if done.unreadable:
+        talk(f"{done.unreadable} could not be read and are dead; see `workshed dead`.")
+    if left:
+        talk(f"PostgreSQL has {left} more: `workshed scheduled cancel --all --queue {name}`.")

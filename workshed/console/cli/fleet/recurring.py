@@ -1,0 +1,143 @@
+"""`workshed recurring`: the jobs that run by the calendar."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import Json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from workshed.console.operations.periodic import State
+
+recurring = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="The jobs that run by the calendar."
+)
+
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", show_default=False, autocompletion=completion.periodic),
+]
+
+
+@recurring.command("list")
+def listed(*, as_json: Json = False) -> None:
+    """List the periodic jobs, each with its last run and its next; `workshed recurring` does too.
+
+    A job is known once a worker or a clock (`periodiq actors`) that has it started.
+    """
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.periodic import as_data, states
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found, now = states(conn), clock(conn)
+    if as_json:
+        output.print_json([as_data(one) for one in found])
+    elif found:
+        lines = [
+            (f"{one.job.name}\n{one.job.words}", last_run(one, now), next_run(one, now))
+            for one in found
+        ]
+        output.table(("job", "last run", "next run"), lines, elastic=0)
+    else:
+        output.talk("No periodic job is known; a worker or clock notes them when it starts.")
+
+
+@recurring.command()
+def run(names: Names, *, as_json: Json = False) -> None:
+    """Run periodic jobs once more, now; each is told that it is for this moment.
+
+    Runs also what is paused. Exit code 1 when one is unique and still runs.
+    """
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.periodic import known, said
+    from workshed.jobs import occurrences
+
+    sent = set()
+    with database() as conn:
+        jobs = {job.name: job for job in known(conn, names)}
+
+        def one(name: str) -> str:
+            made = occurrences.make_now(conn, name)
+            answer = said(made)
+            if made is not None and not made.held_by:
+                sent.add(answer)
+            if not jobs[name].live:
+                talk(f"No worker that runs has {name}; it waits for one.")
+            return answer
+
+        deed = Deed(conn, "recurring.run", sent)
+        each(list(jobs), one, good=sent, deed=deed, as_json=as_json, kind="name")
+
+
+@recurring.command()
+def pause(names: Names, *, as_json: Json = False) -> None:
+    """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.periodic import known
+    from workshed.jobs import recurring as rows
+
+    good = ("paused", "was paused")
+    with database() as conn:
+        jobs = {job.name: job for job in known(conn, names)}
+
+        def one(name: str) -> str:
+            rows.pause(conn, name)
+            return good[jobs[name].paused_at is not None]
+
+        deed = Deed(conn, "recurring.pause", good[:1])
+        each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
+    talk(f"`workshed recurring resume {' '.join(names)}` lets them go on.")
+
+
+@recurring.command()
+def resume(names: Names, *, as_json: Json = False) -> None:
+    """Let periodic jobs go on with their next time."""
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.periodic import known
+    from workshed.jobs import recurring as rows
+
+    good = ("resumed", "was not paused")
+    with database() as conn:
+        jobs = {job.name: job for job in known(conn, names)}
+
+        def one(name: str) -> str:
+            return good[0] if rows.resume(conn, jobs[name]) else good[1]
+
+        deed = Deed(conn, "recurring.resume", good[:1])
+        each(list(jobs), one, good=good, deed=deed, as_json=as_json, kind="name")
+    talk("`workshed recurring` shows when they run.")
+
+
+def last_run(one: "State", now: "datetime") -> str:
+    """Say what became of the last run, and when."""
+    from workshed.console.formatting import ago
+
+    if one.last is None:
+        return "never"
+    return f"{one.outcome or '-'}\n{ago(one.last.planned, now)}, by {one.last.made_by}"
+
+
+def next_run(one: "State", now: "datetime") -> str:
+    """Say when it runs next, by the clocks of its zone, or why not."""
+    from workshed.console.formatting import ago, due
+
+    if one.job.paused_at is not None:
+        return f"paused\n{ago(one.job.paused_at, now)}"
+    if not one.job.live:
+        return f"no worker has it\nlast seen {ago(one.job.seen_at, now)}"
+    return f"{due(one.job.next_at, now)}\n{one.next_there:%a %d %b %H:%M} {one.job.zone}"

@@ -1,0 +1,96 @@
+"""`workshed unique`: the keys of unique jobs, and who has them."""
+
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Limit, Yes
+
+unique = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="The keys of unique jobs, and who has them."
+)
+
+Keys = Annotated[list[str], typer.Argument(metavar="KEY", show_default=False)]
+
+
+@unique.command("list")
+def listed(
+    *,
+    actor: ActorName = None,
+    orphaned: Annotated[
+        bool, typer.Option("--orphaned", help="Only those whose job is nowhere any more.")
+    ] = False,
+    limit: Limit = 1_000,
+    as_json: Json = False,
+) -> None:
+    """List the keys, the longest held first; `workshed unique` does the same.
+
+    --orphaned needs WORKSHED_MANAGEMENT_URL. A key loses its job only when somebody
+    purges or deletes a queue of RabbitMQ.
+    """
+    from workshed.console.operations import unique as keys
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.unique import Key, as_data
+    from workshed.console.operations.orphans import orphans
+    from workshed.console.operations.environment import database, management
+    from workshed.console.formatting import ago, due
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        unjudged = 0
+        if orphaned:
+            judged = orphans(conn, management())
+            unjudged = judged.unjudged
+            held = [Key("alive", lock) for lock in judged.found if actor in (None, lock.actor)]
+        else:
+            held = keys.held(conn, actor=actor, limit=limit)
+        now = clock(conn)
+    found = [as_data(one) for one in sorted(held, key=lambda one: one.place)[:limit]]
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [
+            (
+                f"{one['key']}\n{one['message_id']}",
+                one["kind"],
+                ago(one["held_at"], now),
+                due(one["expires_at"], now) if one["expires_at"] else "with its job",
+            )
+            for one in found
+        ]
+        output.table(("key, job", "while", "held", "free"), lines, elastic=0)
+    else:
+        output.talk("No key without a job." if orphaned else "No key is held.")
+    if unjudged:
+        output.talk(
+            f"{unjudged} more have no row here, and may be among the messages of their queues."
+        )
+
+
+@unique.command()
+def release(
+    keys: Keys, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Free keys by hand. A job that has one and lives runs all the same, beside the next."""
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.operations.environment import database
+    from workshed.jobs import unique as locks
+
+    done = "would be released" if dry_run else "released"
+    with database() as conn:
+        held = {key: lock for key in keys if (lock := locks.find(conn, key)) is not None}
+        if held and not dry_run:
+            number = "1 key" if len(held) == 1 else f"{len(held)} keys"
+            agreed(f"Release {number}, though their jobs may live", yes=yes)
+
+        def one(key: str) -> str:
+            lock = held.get(key)
+            if lock is None:
+                return UNKNOWN
+            return done if dry_run or locks.release(conn, lock) else "held by another by now"
+
+        deed = None if dry_run else Deed(conn, "unique.release", (done,))
+        each(keys, one, good=(done,), deed=deed, as_json=as_json, kind="key")

@@ -1,0 +1,187 @@
+"""`workshed batches`: jobs that belong together, and how far they are."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
+
+if TYPE_CHECKING:
+    from workshed.jobs.batch_rows import Progress
+
+batches = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Jobs that belong together, and how far they are."
+)
+
+BatchId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+SHOWN = 20
+"""Of the dead of a batch; the rest are counted."""
+FEW = 100
+
+
+@batches.command("list")
+def listed(
+    *,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Only those that have not succeeded.")
+    ] = False,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """List the batches, the latest first; `workshed batches` does the same."""
+    from workshed.console.operations.batches import as_data
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago
+    from workshed.jobs import batch_rows as rows
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found, now = rows.find(conn, unfinished=unfinished, limit=limit), clock(conn)
+    if as_json:
+        output.print_json([as_data(one) for one in found])
+    elif found:
+        lines = [
+            (f"{one.id}\n{one.description}", one.state, counts(one), ago(one.created_at, now))
+            for one in found
+        ]
+        output.table(("batch", "state", "jobs", "made"), lines, elastic=0)
+    else:
+        output.talk("There is no batch.")
+
+
+@batches.command()
+def show(batch: BatchId, *, as_json: Json = False) -> None:
+    """Show how far a batch is, what it has told, and which of its jobs are dead."""
+    from workshed.console.operations.batches import as_data, known
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago
+    from workshed.jobs import batch_rows as rows
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found = known(conn, batch)
+        told, dead = rows.callbacks(conn, found.id), rows.dead(conn, found.id)
+        now = clock(conn)
+    if as_json:
+        output.print_json(as_data(found) | {"callbacks": told, "dead_jobs": dead})
+        return
+    times = {
+        "made": found.created_at,
+        "closed": found.closed_at,
+        "cancelled": found.cancelled_at,
+        "first death": found.died_at,
+        "all ended": found.completed_at,
+        "all succeeded": found.succeeded_at,
+    }
+    ends = {
+        "pending": found.pending,
+        "succeeded": found.succeeded,
+        "discarded": found.discarded,
+        "cancelled jobs": found.cancelled,
+        "dead": found.dead,
+    }
+    output.fields(
+        [
+            ("id", found.id),
+            ("description", found.description or None),
+            ("state", found.state),
+            ("jobs", counts(found)),
+            *((name, count) for name, count in ends.items() if count),
+            *((name, ago(at, now)) for name, at in times.items() if at is not None),
+            *(
+                (
+                    f"on_{one.event}",
+                    f"{one.actor} {one.message_id}, "
+                    + (f"sent {ago(one.sent_at, now)}" if one.sent_at else "not sent"),
+                )
+                for one in told
+            ),
+            *(("dead job", one) for one in dead[:SHOWN]),
+        ]
+    )
+    if len(dead) > SHOWN:
+        output.talk(f"{len(dead) - SHOWN} more are dead; --json names all.")
+    if dead:
+        output.talk(f"\n`workshed batches retry {found.id}` puts the dead back on their way.")
+
+
+@batches.command()
+def retry(
+    batch: BatchId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Put the dead jobs of a batch back on their way, with all their attempts.
+
+    Once all have succeeded, that is told.
+    """
+    from workshed.console.operations.batches import known
+    from workshed.console.cli.jobs.dead_bulk import Chosen, decide, retrying
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.operations.environment import database
+    from workshed.jobs import batch_rows as rows
+    from workshed.jobs import dead
+
+    with database() as conn:
+        found = known(conn, batch)
+        ids = rows.dead(conn, found.id)
+    if not ids:
+        if as_json:
+            print_json([])
+        talk("None of its jobs is dead.")
+        return
+    chosen = Chosen(ids, dead.ANY, every=False, about={"batch": found.id})
+    decide(retrying("batches.retry"), chosen, ask=not yes, dry_run=dry_run, as_json=as_json)
+
+
+@batches.command()
+def cancel(
+    batch: BatchId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Let no job of a batch start any more: those that wait are deleted, running ones told to stop.
+
+    `on_complete` is sent when all have ended, `on_success` never.
+    """
+    from workshed.console.operations.batches import as_data, known
+    from workshed.console.operations.batches import cancel as let_none_start
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.progress import progress
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import jobs
+    from workshed.jobs.batch_cancels import cancel_some
+
+    with database() as conn:
+        found = known(conn, batch)
+        if not dry_run:
+            agreed(
+                f"Cancel batch {found.id}, of which {jobs(found.pending)} have not ended", yes=yes
+            )
+            with conn.transaction():
+                let_none_start(conn, found)
+                if found.cancelled_at is None:
+                    count = found.pending or 1  # of one without jobs yet, the batch itself
+                    said = f"No job of it starts any more; {jobs(found.pending)} had not ended."
+                    note(conn, "batches.cancel", {"batch": found.id}, count=count, said=said)
+            with progress(found.pending) as step:
+                while some := cancel_some(conn, FEW, found.id):
+                    for _ in some:
+                        step()
+        found = known(conn, batch)
+    if as_json:
+        output.print_json(as_data(found))
+    elif dry_run:
+        print(f"{found.id}  would be cancelled")
+    else:
+        print(f"{found.id}  {found.state}")
+    if dry_run:
+        output.talk(f"{jobs(found.pending)} would be cancelled.")
+    else:
+        output.talk(f"{jobs(found.cancelled)} cancelled, {found.pending} on their way or running.")
+
+
+def counts(batch: "Progress") -> str:
+    """Write how far it is: `9990 of 10000, 3 dead`."""
+    return f"{batch.ended} of {batch.total}" + (f", {batch.dead} dead" if batch.dead else "")

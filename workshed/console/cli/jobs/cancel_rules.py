@@ -1,0 +1,56 @@
+"""`workshed scheduled rules`: what `cancel --all --sent` has left, until it is ended."""
+
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import Json
+
+rules = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="What `cancel --all --sent` cancels for good."
+)
+
+
+@rules.command("list")
+def listed(*, as_json: Json = False) -> None:
+    """List the rules that hold; they are forgotten after WORKSHED_FENCE_RETENTION."""
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import ago
+    from workshed.jobs import rules as rows
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found, now = rows.find(conn), clock(conn)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [
+            (one.id, one.actor, one.queue, one.tag, ago(one.sent_before, now)) for one in found
+        ]
+        output.table(("rule", "actor", "queue", "tag", "sent before"), lines)
+    else:
+        output.talk("No rule cancels anything.")
+
+
+@rules.command()
+def end(
+    numbers: Annotated[list[int], typer.Argument(metavar="RULE", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Let run after all what a rule has not met yet; workers follow within 2 s."""
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.operations.environment import database
+    from workshed.jobs import rules as rows
+
+    with database() as conn:
+
+        def one(number: str) -> str:
+            return "ended" if rows.end(conn, int(number)) else UNKNOWN
+
+        ids, good = [str(number) for number in numbers], ("ended",)
+        deed = Deed(conn, "scheduled.rules.end", good)
+        each(ids, one, good=good, deed=deed, as_json=as_json, kind="rule")

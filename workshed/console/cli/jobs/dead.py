@@ -1,0 +1,85 @@
+"""`workshed dead`: jobs that will not be tried again until somebody says so."""
+
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import ActorName, ErrorName, Json, Limit, PlaceName, QueueName, Since
+from workshed.console.cli.jobs.dead_retry import discard, retry
+from workshed.console.cli.jobs.dead_requeue import requeue
+
+dead = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Jobs that do not run again until you say so."
+)
+
+
+@dead.command("list")
+def listed(
+    *,
+    queue: QueueName = None,
+    actor: ActorName = None,
+    error: ErrorName = None,
+    place: PlaceName = None,
+    since: Since = None,
+    limit: Limit = 100,
+    group: Annotated[bool, typer.Option("--group", help="Count by class of error.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the dead, the latest first; `workshed dead` does the same."""
+    from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, tell_of_dead_queues
+    from workshed.console.cli.terminal.suggestions import doubt
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import database
+    from workshed.jobs import dead as rows
+
+    which = rows.Which(queue, actor, error, since, place)
+    with database() as conn:
+        count = rows.count(conn, which)
+        if group:
+            print_groups(conn, which, as_json=as_json)
+        else:
+            print_dead(conn, which, limit, as_json=as_json)
+        if not count:
+            talk("No such job is dead.")
+            doubt(conn, actor=actor, queue=queue, error=error, place=place)
+        elif count > limit and not group:
+            talk(f"{limit} of {count} shown; --limit shows more, --group counts them by error.")
+        tell_of_dead_queues(conn)
+
+
+@dead.command()
+def show(
+    message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
+) -> None:
+    """Show a dead job with its body and all its attempts."""
+    from workshed.console.cli.jobs import job
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.dead_jobs import as_data
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.redaction import without_secrets
+    from workshed.console.formatting import ago
+    from workshed.jobs import attempts
+    from workshed.jobs import dead as rows
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        row = rows.get(conn, message_id)
+        if row is None:
+            raise NotFoundError(f"no job with the id {message_id!r} is dead; see `workshed dead`")
+        [row] = without_secrets(conn, [row])
+        tried = attempts.of_message(conn, message_id)
+        now = clock(conn)
+    if as_json:
+        output.print_json(as_data(row) | {"attempts": tried})
+        return
+    when = f"{ago(row.died_at, now)}, {row.died_at:%Y-%m-%d %H:%M:%S %Z}"
+    known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "died": when}
+    job.show({**known, "reason": row.reason}.items(), row.body, tried, now)
+    output.talk(f"\n`workshed dead retry {message_id}` puts it back on its way.")
+
+
+dead.command()(retry)
+dead.command()(discard)
+dead.command()(requeue)

@@ -1,0 +1,115 @@
+"""Decide on some of the dead, or on all that fit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workshed.db import Connection
+    from workshed.jobs.dead import Which
+
+GONE = "not dead any more"
+UNREADABLE = "cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What is to become of them, and in which words."""
+
+    action: str
+    """In the audit."""
+    verb: str
+    done: str
+    do: "Callable[[Connection, str], bool]"
+    """False when no such job is dead."""
+    foresee: "Callable[[Connection, Sequence[str]], str] | None" = None
+    """What else a dry run says of them, if anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Whom it concerns."""
+
+    ids: list[str]
+    which: "Which"
+    every: bool
+    """All that `which` leaves; else those with the `ids`."""
+    about: Mapping[str, Any] | None = None
+    """For the audit, where somebody has not named each of the `ids`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not plainly one or the other."""
+        from workshed.jobs.dead import ANY
+
+        if self.every == bool(self.ids):
+            raise typer.BadParameter("say which: their ids, or --all")
+        if self.ids and self.which != ANY:
+            raise typer.BadParameter(
+                "--queue, --actor, --error, --place and --since choose among --all"
+            )
+
+
+def retrying(action: str) -> Fate:
+    """Put them back on their way."""
+    from workshed.console.operations import dead_jobs
+    from workshed.jobs import dead, prospects
+    from workshed.transport.messages.envelope import decode
+
+    def retry(conn: "Connection", message_id: str) -> bool:
+        return dead.retry(conn, message_id, decode)
+
+    def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
+        return dead_jobs.waits(prospects.of(conn, ids, decode))
+
+    return Fate(action, "Retry", "retried", retry, foresee)
+
+
+def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
+    """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.suggestions import doubt
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.audit import chosen as filtered
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import database
+    from workshed.console.formatting import jobs
+    from workshed.jobs import dead
+
+    done = f"would be {fate.done}" if dry_run else fate.done
+
+    with database() as conn:
+        ids = dead.ids(conn, chosen.which) if chosen.every else chosen.ids
+        which = chosen.which
+        if not ids:
+            doubt(
+                conn,
+                actor=which.actor,
+                queue=which.queue,
+                error=which.error,
+                place=which.place,
+            )
+        if ids and not dry_run:
+            agreed(f"{fate.verb} {jobs(len(ids))}", yes=not ask)
+
+        if dry_run and fate.foresee and (said := fate.foresee(conn, ids)):
+            talk(said)
+
+        def one(message_id: str) -> str:
+            try:
+                with conn.transaction(force_rollback=dry_run):
+                    found = fate.do(conn, message_id)
+            except dead.UnreadableJobError as err:
+                if not chosen.every:
+                    talk(str(err))
+                return UNREADABLE
+            return done if found else GONE if chosen.every else UNKNOWN
+
+        about = filtered(which) if chosen.every else chosen.about
+        deed = None if dry_run else Deed(conn, fate.action, (done,), about)
+        answers = each(ids, one, good=(done, GONE), deed=deed, as_json=as_json)
+        talk(f"{jobs(answers.count(done))} {done}.")

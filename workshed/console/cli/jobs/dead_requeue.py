@@ -1,0 +1,71 @@
+"""`workshed dead requeue`: what lies in RabbitMQ's dead queues."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal import completion
+from workshed.console.cli.terminal.options import DryRun, Json, Yes
+
+
+def requeue(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUEUE",
+            help="Such as emails, for emails.dead.",
+            autocompletion=completion.queues,
+        ),
+    ],
+    *,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Put back what lies in RabbitMQ's QUEUE.dead: messages whose outcome could not be stored.
+
+    One by one, so that none is lost when this is interrupted. What has its
+    outcome already is absorbed by the worker that gets it.
+    """
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.cli.terminal.progress import progress
+    from workshed.console.rabbitmq.dead_letter_queue import put_back
+    from workshed.console.rabbitmq.queue_depths import depths
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import database, rabbitmq
+    from workshed.transport.errors import did_you_mean
+
+    broker = rabbitmq()
+    urls = broker.urls
+    name = name.removesuffix(".dead")
+    dead = f"{name}.dead"
+    found = depths(urls, [dead], prefix=broker.prefix)
+    if dead not in found:
+        hint = did_you_mean(name, broker.declared)
+        raise NotFoundError(f"RabbitMQ has no queue {dead!r}{hint}; see `workshed queues`")
+    count = min(found[dead].ready, limit or found[dead].ready)
+    moved = 0
+
+    def one(step: Callable[[], None]) -> None:
+        nonlocal moved
+        moved += 1
+        step()
+
+    if count and not dry_run:
+        with database() as conn:  # first: what cannot be noted is not done
+            agreed(f"Put back {count} of {found[dead].ready} in {dead}", yes=yes)
+            try:
+                with progress(count) as step:
+                    put_back(urls, name, count, lambda: one(step), broker.signing, broker.prefix)
+            finally:
+                said = f"{moved} put back into {name}."
+                note(conn, "dead.requeue", {"queue": name}, count=moved, said=said)
+    if as_json:
+        print_json({"queue": name, "found": found[dead].ready, "moved": moved})
+    else:
+        print(count if dry_run else moved)
+    talk(f"{count} would be put back." if dry_run else f"{moved} put back into {name}.")

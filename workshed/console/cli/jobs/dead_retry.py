@@ -1,0 +1,67 @@
+"""`workshed dead retry` and `discard`: what becomes of the dead."""
+
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.jobs.dead_bulk import Chosen, Fate, decide, retrying
+from workshed.console.cli.terminal.options import (
+    ActorName,
+    All,
+    DryRun,
+    ErrorName,
+    Json,
+    MaybeIds,
+    PlaceName,
+    QueueName,
+    Since,
+    Yes,
+)
+
+
+def retry(  # noqa: PLR0913 -- an option each
+    ids: MaybeIds = None,
+    *,
+    every: All = False,
+    queue: QueueName = None,
+    actor: ActorName = None,
+    error: ErrorName = None,
+    place: PlaceName = None,
+    since: Since = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Put dead jobs back on their way, with all their attempts: by id, or --all that fit.
+
+    What cannot be read stays dead (exit code 1); what only an older worker could
+    not read goes on.
+    """
+    from workshed.jobs import dead
+
+    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
+    decide(retrying("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
+
+
+def discard(  # noqa: PLR0913 -- an option each
+    ids: MaybeIds = None,
+    *,
+    every: All = False,
+    queue: QueueName = None,
+    actor: ActorName = None,
+    error: ErrorName = None,
+    place: PlaceName = None,
+    since: Since = None,
+    reason: Annotated[str, typer.Option(help="Kept with its attempts.")] = "by an operator",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
+    from workshed.jobs import dead
+
+    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
+    fate = Fate(
+        "dead.discard", "Discard", "discarded", lambda conn, one: dead.discard(conn, one, reason)
+    )
+    decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

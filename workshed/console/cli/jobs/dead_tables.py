@@ -1,0 +1,55 @@
+"""The dead in lines: one by one, by class of error, and those that only RabbitMQ holds."""
+
+from workshed.console.operations.message_body import call
+from workshed.console.cli.terminal import output
+from workshed.console.operations.dead_jobs import as_data, why
+from workshed.console.rabbitmq.queue_depths import in_dead_queues
+from workshed.console.operations.environment import queue_names, rabbitmq
+from workshed.console.operations.redaction import without_secrets
+from workshed.console.formatting import ago
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import dead
+from workshed.jobs.dead import Which
+from workshed.jobs.windows import clock
+
+
+def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> None:
+    """Print some of the dead."""
+    found = without_secrets(conn, dead.find(conn, which, limit=limit))
+    now = clock(conn)
+    if as_json:
+        output.print_json([as_data(row) for row in found])
+    elif found:
+        lines = [
+            (row.message_id, f"{call(row.actor, row.body)}\n{why(row)}", ago(row.died_at, now))
+            for row in found
+        ]
+        output.table(("id", "job", "died"), lines, elastic=1)
+
+
+def print_groups(conn: Connection, which: Which, *, as_json: bool) -> None:
+    """Print how many died of what."""
+    found, now = dead.groups(conn, which), clock(conn)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        lines = [
+            (one.error_class, one.count, ", ".join(one.actors), ago(one.last_at, now))
+            for one in found
+        ]
+        output.table(("error", "jobs", "actors", "the last"), lines, elastic=2)
+
+
+def tell_of_dead_queues(conn: Connection) -> None:
+    """Say what lies in RabbitMQ because it could not even be stored as dead."""
+    try:
+        found = in_dead_queues(rabbitmq().urls, queue_names(conn), rabbitmq().prefix)
+    except WorkshedError as err:
+        output.talk(f"RabbitMQ's dead queues were not looked into: {err}")
+        return
+    for name, count in found.items():
+        output.talk(
+            f"{name}.dead on RabbitMQ holds {count}, whose outcome could not be stored: "
+            f"`workshed dead requeue {name}` puts them back."
+        )

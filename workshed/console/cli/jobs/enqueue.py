@@ -1,0 +1,166 @@
+"""`workshed enqueue`: send a job by its actor's name."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workshed.console.cli.terminal import completion
+from workshed.console.formatting import INSTANT, SPAN, due, instant, span
+
+if TYPE_CHECKING:
+    import dramatiq
+
+    from workshed.db import Connection
+
+
+def enqueue(  # noqa: PLR0913 -- an option each
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The actor's name.", autocompletion=completion.imported_actors
+        ),
+    ],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="ARG|KEY=ARG", show_default=False)
+    ] = None,
+    *,
+    delay: Annotated[
+        timedelta | None,
+        typer.Option("--in", "--delay", parser=span, metavar=SPAN, help="From now on."),
+    ] = None,
+    at: Annotated[
+        datetime | None, typer.Option(parser=instant, metavar=INSTANT, help="With a time zone.")
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(help="Instead of the actor's own.", autocompletion=completion.queues),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=255, help="RabbitMQ's, the highest first.")
+    ] = None,
+    packages: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="PACKAGE", help="Where actors are, instead of `actors`."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended.")] = False,
+    timeout: Annotated[
+        timedelta | None,
+        typer.Option(parser=span, metavar=SPAN, help="With --wait: at most so long."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Send a job and print its message id.
+
+    An ARG is JSON where it reads as JSON: 7, true, '"7"', '["a"]'; else it is
+    a string. KEY=ARG passes it by name; write a string that looks like that
+    as JSON: '"a=b"'. Put -- before a negative number.
+
+    With --wait the exit code is 0 when the job is done, 1 when it is dead, was
+    discarded or cancelled, and 124 when it has not ended within --timeout. What
+    its actor returns is printed where it is stored: store_results=True.
+    """
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.jobs.wait import await_end
+    from workshed.errors import WorkshedError
+
+    if delay is not None and at is not None:
+        raise typer.BadParameter("say --in or --at, not both")
+    if timeout is not None and not wait:
+        raise typer.BadParameter("--timeout is of --wait")
+    options: dict[str, Any] = {"awaited": True} if wait else {}
+    if priority is not None:
+        options["broker_priority"] = priority
+    wanted = built(name, words or [], queue, options, packages)
+    message, due_at, said = send(wanted, delay, at)
+    sent = {"message_id": message.message_id, "queue": message.queue_name, "due_at": due_at}
+    if not as_json:
+        print(message.message_id, flush=True)
+    elif not wait:
+        output.print_json(sent)
+    output.talk(f"{name} on {message.queue_name}: {said}")
+    if wait and message.message_id != wanted.message_id:
+        raise WorkshedError(f"not sent: job {message.message_id} has its key; it can be followed")
+    if wait:
+        await_end(message, timeout, sent if as_json else None)
+
+
+def built(
+    name: str,
+    words: list[str],
+    queue: str | None,
+    options: dict[str, Any],
+    packages: list[str] | None,
+) -> "dramatiq.Message[Any]":
+    """Make the message, by the actor; raises `UnknownActorError`."""
+    from workshed.console.operations.arguments import arguments
+    from workshed.console.cli.terminal import argument_types
+    from workshed.console.errors import UnknownActorError
+    from workshed.console.operations.environment import PACKAGES, load, load_product, rabbitmq
+
+    broker = rabbitmq()
+    if packages:
+        load(packages)
+    else:
+        load_product()
+    if name not in broker.actors:
+        raise UnknownActorError(name, broker.actors, packages or PACKAGES)
+    args, kwargs = arguments(words)
+    actor = broker.get_actor(name)
+    argument_types.check(actor, args, kwargs)
+    message = actor.message_with_options(args=args, kwargs=kwargs, **options)
+    return message.copy(queue_name=queue or message.queue_name)
+
+
+def send(
+    message: "dramatiq.Message[Any]", delay: timedelta | None, at: datetime | None
+) -> "tuple[dramatiq.Message[Any], datetime | None, str]":
+    """Send it now, or store it until it is due; return it, when that is, and both in words."""
+    import psycopg
+
+    from workshed.console.operations.environment import database, rabbitmq
+    from workshed import schedule
+    from workshed.jobs.windows import clock
+
+    if delay is None and at is None:
+        broker = rabbitmq()
+        try:
+            sent = broker.enqueue(message)
+        except psycopg.Error:
+            with database():  # it says so where migrations are what is missing
+                raise
+        finally:
+            broker.close()
+        note_sent(sent, message)
+        return sent, None, "on its way"
+    with database() as conn, conn.transaction():
+        now = clock(conn)
+        due_at = at or now + (delay or timedelta())
+        sent = schedule.send(conn, message, at=due_at)
+        note_it(conn, sent, message)
+    return sent, due_at, f"due {due(due_at, now)}"
+
+
+def note_sent(sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]") -> None:
+    """Note what RabbitMQ has; that succeeds without PostgreSQL, and must not be done again."""
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import database
+    from workshed.errors import WorkshedError
+
+    try:
+        with database() as conn:
+            note_it(conn, sent, wanted)
+    except WorkshedError as err:
+        talk(f"It is sent, but not noted in the audit: {err}")
+
+
+def note_it(
+    conn: "Connection", sent: "dramatiq.Message[Any]", wanted: "dramatiq.Message[Any]"
+) -> None:
+    """Note what was sent, without its arguments: those may be secret, or of a person."""
+    from workshed.console.cli.terminal.audit import note
+
+    about = {"id": sent.message_id, "actor": sent.actor_name, "queue": sent.queue_name}
+    count = int(sent.message_id == wanted.message_id)  # else another has its key
+    said = f"{sent.actor_name} sent by hand to {sent.queue_name}."
+    note(conn, "enqueue", about, count=count, said=said)

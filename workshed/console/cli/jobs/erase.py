@@ -1,0 +1,82 @@
+"""`workshed erase`: a person's data in what is kept of jobs."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Yes
+
+if TYPE_CHECKING:
+    from workshed.db import Connection
+    from workshed.jobs.erasure import Erased, Which
+
+SHORTEST_TEXT = 3
+"""Characters; fewer stand in the data of everybody."""
+
+
+def erase(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="TEXT", help="What stands there, e.g. an address."),
+    ] = None,
+    *,
+    argument: Annotated[
+        str | None, typer.Option(metavar="NAME=VALUE", help="An argument, e.g. user_id=7.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag of the jobs.")] = None,
+    actor: ActorName = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a person's data from runs, attempts and dead jobs.
+
+    Times and outcomes stay. A dead job with the data is discarded. Jobs that
+    still wait are counted; cancel them with `workshed scheduled cancel`.
+    """
+    from dataclasses import asdict
+
+    from workshed.console.operations.arguments import KEYWORD, value
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.output import fields, print_json, talk
+    from workshed.console.operations.environment import database
+    from workshed.jobs import erasure
+
+    if text is None and argument is None and tag is None:
+        raise typer.BadParameter("say what: a TEXT, an --argument or a --tag")
+    if text is not None and len(text) < SHORTEST_TEXT:
+        raise typer.BadParameter(f"{text!r} is too short: it stands in the data of everybody")
+    named = None if argument is None else KEYWORD.fullmatch(argument)
+    if argument is not None and named is None:
+        raise typer.BadParameter(f"--argument {argument!r} is no NAME=VALUE")
+    pair = None if named is None else (named[1], value(named[2]))
+    which = erasure.Which(text, pair, tag, actor)
+    with database() as conn:
+        found = erasure.find(conn, which)
+        if not dry_run and (found.runs or found.attempts or found.dead):
+            what = f"{found.runs} runs and {found.attempts} attempts"
+            agreed(f"Erase the data in {what}, and discard {found.dead} dead jobs", yes=yes)
+            with conn.transaction():
+                found = erasure.erase(conn, which)
+                note_it(conn, which, found)
+    if as_json:
+        print_json({**asdict(found), "erased": not dry_run})
+        return
+    fields(asdict(found).items())
+    if dry_run:
+        talk("Nothing was changed.")
+    if found.waiting:
+        talk(f"{found.waiting} that wait hold it too; `workshed scheduled` shows them.")
+
+
+def note_it(conn: "Connection", which: "Which", found: "Erased") -> None:
+    """Note how much was erased, and nothing of the person: nobody can erase the audit."""
+    from workshed.console.cli.terminal.audit import note
+
+    by = [name for name in ("text", "argument", "tag") if getattr(which, name) is not None]
+    said = (
+        f"Data of a person erased in {found.runs} runs and {found.attempts} attempts; "
+        f"{found.dead} dead jobs discarded."
+    )
+    count = found.runs + found.attempts + found.dead
+    note(conn, "erase", {"by": by, "actor": which.actor}, count=count, said=said)

@@ -1,0 +1,63 @@
+"""`workshed job ID --follow`: what happens to a job, as it happens."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workshed.console.operations.timeline import Event
+    from workshed.db import Connection
+
+LOOK_S = 0.5
+ENDS = ("done", "dead", "expired", "killed", "discarded", "skipped", "cancelled")
+
+
+def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
+    """Print each event once, until the job has ended; raises `WorkshedError` when it is not done.
+
+    What waits on RabbitMQ has no row yet, so an unknown job is waited for.
+    """
+    from workshed.console.operations import timeline
+    from workshed.console.cli.terminal.output import talk
+    from workshed.errors import WorkshedError
+
+    seen: set[tuple[str, int]] = set()
+    known = timeline.get(conn, message_id)
+    if not known.is_known:
+        talk("PostgreSQL knows nothing of it yet: it waits on RabbitMQ, or was never sent.")
+    while True:
+        for event in known.timeline:
+            if (name := named(event)) not in seen:
+                seen.add(name)
+                print_event(event, as_json=as_json)
+        if known.state in ENDS:
+            break
+        time.sleep(LOOK_S)
+        known = timeline.get(conn, message_id)
+    if known.state != "done":
+        verb = "is" if known.state == "dead" else "was"
+        raise WorkshedError(f"{message_id} {verb} {known.state}")
+
+
+def named(event: "Event") -> tuple[str, int]:
+    """Tell an event from the others; two rows may tell of one, to the second at the same time."""
+    return event.what, int(event.at.timestamp())
+
+
+def print_event(event: "Event", *, as_json: bool) -> None:
+    """Print it on a line of its own, for programs too."""
+    import json
+
+    from workshed.console.text import plain, visible
+
+    if as_json:
+        fields: dict[str, Any] = {"at": event.at, "what": event.what, "details": event.details}
+        print(json.dumps(fields, default=plain), flush=True)
+    else:
+        print(visible(f"{moment(event)}  {event.details}"), flush=True)
+
+
+def moment(event: "Event") -> str:
+    """Say when, in UTC to the millisecond, and what."""
+    from datetime import UTC
+
+    return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.what:<9}"

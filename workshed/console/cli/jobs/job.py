@@ -1,0 +1,197 @@
+"""`workshed job ID`: one job, wherever it is."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from workshed.console.cli.terminal.options import DryRun, Json, Yes
+
+if TYPE_CHECKING:
+    from workshed.console.operations.timeline import Known
+    from workshed.db import Connection
+    from workshed.jobs.attempts import Attempt
+    from workshed.jobs.cancels import Cancelled
+
+
+class IdFirst(TyperGroup):
+    """`workshed job ID --json`: a group would take what follows its argument for a command."""
+
+    # `Any` below: typer's class of contexts is in a private module.
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the options before the id where no command follows it."""
+        if len(args) > 1 and all(word.startswith("-") for word in args[1:]):
+            args = [*args[1:], args[0]]
+        return super().parse_args(ctx, args)
+
+
+job = typer.Typer(cls=IdFirst, add_completion=False, invoke_without_command=True)
+
+HEARD_WITHIN_S = 2.5
+"""A worker that runs a job looks for its cancel every second."""
+LOOK_S = 0.1
+
+
+@job.callback()
+def shown(
+    context: typer.Context,
+    message_id: Annotated[str, typer.Argument(metavar="ID")],
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print what happens until it has ended.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a job with its timeline, wherever it is; follow it; or cancel it.
+
+    One that was sent without a delay and has not started is on RabbitMQ, and
+    has no row here; it can be cancelled and followed all the same. --follow ends
+    with 0 when the job is done, else with 1; its --json is one value per line. Of
+    what is done it learns from the history: WORKSHED_RUNS=all.
+    """
+    context.obj = message_id
+    if context.invoked_subcommand:  # `cancel`, whose help need not wait for what is imported here
+        return
+    from dataclasses import asdict
+
+    from workshed.console.operations import timeline
+    from workshed.console.operations.message_body import for_programs
+    from workshed.console.cli.jobs import follow as following
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import database
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        if follow:
+            following.follow(conn, message_id, as_json=as_json)
+            return
+        known, now = timeline.get(conn, message_id), clock(conn)
+    if not known.is_known:
+        raise NotFoundError(timeline.UNKNOWN.format(message_id))
+    if as_json:
+        row = known.row
+        body = {} if row is None else asdict(row) | for_programs(row.body)
+        rest = {name: getattr(known, name) for name in ("attempts", "runs", "timeline")}
+        told = {"message_id": message_id, "state": known.state, "cancelled": known.cancelled}
+        print_json(body | told | rest)
+    else:
+        print_known(known, now)
+
+
+@job.command()
+def cancel(
+    context: typer.Context, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Let it not run, or not again.
+
+    A waiting job is deleted. One that RabbitMQ has is skipped when it starts;
+    one that runs is told to stop, which takes at most 2 s.
+    """
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.jobs.cancel import CANCELLED
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.operations.environment import database
+    from workshed.errors import WorkshedError
+    from workshed.jobs import cancels, dead
+
+    message_id: str = context.obj
+    with database() as conn:
+        if dead.get(conn, message_id):
+            raise WorkshedError(
+                f"{message_id} is dead, so it does not run; `workshed dead discard` deletes it"
+            )
+        if not dry_run:
+            agreed(f"Cancel {message_id}", yes=yes)
+
+        def one(message_id: str) -> str:
+            if dry_run:
+                return "would be cancelled"
+            with conn.transaction():
+                answer = cancels.cancel(conn, message_id)
+                said = f"{message_id} is cancelled: {answer}."
+                note(conn, "job.cancel", {"id": message_id}, said=said)
+            return heard(conn, message_id, answer)
+
+        each([message_id], one, good=CANCELLED, deed=None, as_json=as_json)
+
+
+def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelled":
+    """Wait for a worker that runs the job to hear of it; return what is known then."""
+    from workshed.jobs import cancels
+
+    until = time.monotonic() + HEARD_WITHIN_S
+    while answer == "will be skipped" and time.monotonic() < until:
+        if cancels.who_were_told(conn, [message_id]):
+            return "told to stop"
+        time.sleep(LOOK_S)
+    return answer
+
+
+def print_known(known: "Known", now: datetime) -> None:
+    """Print where it is, what happened to it, its message, and how it failed last."""
+    from workshed.console.operations.message_body import for_people
+    from workshed.console.cli.terminal.output import fields, talk
+    from workshed.console.operations.history import call
+    from workshed.console.text import visible
+    from workshed.console.formatting import due
+
+    pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
+    one = known.row or (known.runs[-1] if known.runs else None)
+    if one is not None:
+        pairs += [("actor", one.actor), ("queue", one.queue)]
+    if known.runs:
+        last = known.runs[-1]
+        pairs += [("job", call(last)), ("tags", ", ".join(last.tags) or None)]
+        pairs += [("trace", last.trace), ("release", last.release or None)]
+    if known.cancelled:
+        pairs.append(("cancelled", "yes"))
+    if known.waiting is not None:
+        pairs.append(("due", due(known.waiting.due_at, now)))
+    fields(pair for pair in pairs if pair[1] is not None)
+    print()
+    fields(
+        (f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {event.what}", event.details)
+        for event in known.timeline
+    )
+    if known.row is not None:
+        print(f"\n{visible(for_people(known.row.body))}")
+    texts = [one.traceback for one in known.attempts if one.traceback]
+    texts = texts or [run.traceback for run in known.runs if run.traceback]
+    if texts:
+        print(f"\n{visible(texts[-1]).rstrip()}")
+    if known.dead is not None:
+        talk(f"\n`workshed dead retry {known.message_id}` puts it back on its way.")
+
+
+def show(
+    pairs: Iterable[tuple[str, object]],
+    body: str | bytes,
+    tried: "list[Attempt]",
+    now: datetime,
+) -> None:
+    """Print it."""
+    from workshed.console.operations.message_body import for_people
+    from workshed.console.cli.terminal.output import fields
+    from workshed.console.text import visible
+
+    fields(pairs)
+    print(f"\n{visible(for_people(body))}")
+    print_attempts(tried, now)
+
+
+def print_attempts(tried: "list[Attempt]", now: datetime) -> None:
+    """Print them, the first one first."""
+    from workshed.console.text import visible
+    from workshed.console.formatting import ago
+
+    for one in tried:
+        when = f"{ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"
+        print(f"\nattempt {one.attempt}: {one.outcome} {when}\n{visible(one.reason)}")
+        if one.traceback:
+            print(visible(one.traceback).rstrip())

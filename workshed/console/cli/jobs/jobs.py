@@ -1,0 +1,101 @@
+"""`workshed jobs`: the history of runs."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workshed.console.cli.terminal.options import ActorName, Json, Limit, QueueName, TagName
+from workshed.console.formatting import SPAN, span
+
+if TYPE_CHECKING:
+    from workshed.jobs.runs import Run
+
+A_DAY = timedelta(days=1)
+
+
+def jobs(  # noqa: PLR0913 -- an option each
+    *,
+    actor: ActorName = None,
+    queue: QueueName = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="Only these, e.g. done, retried, dead; repeatable.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those not done.")] = False,
+    error: Annotated[str | None, typer.Option(help="Only errors of this class.")] = None,
+    tag: TagName = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those this job has sent.")
+    ] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with it; repeatable.")
+    ] = None,
+    since: Annotated[
+        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="At most so long ago.")
+    ] = None,
+    longer_than: Annotated[
+        timedelta | None, typer.Option(parser=span, metavar=SPAN, help="That ran for so long.")
+    ] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List what workers have run, the latest first; `workshed job ID` tells more of one.
+
+    What waits is in `workshed scheduled`, what RabbitMQ holds in `queues`.
+    """
+    from dataclasses import asdict
+
+    from workshed.console.operations import history
+    from workshed.console.cli.terminal.suggestions import doubt
+    from workshed.console.cli.terminal.output import print_json, table, talk
+    from workshed.console.operations.environment import database
+    from workshed.jobs import runs
+    from workshed.jobs.windows import clock
+
+    if failed and outcome:
+        raise typer.BadParameter("say --failed or --outcome, not both")
+    which = runs.Which(
+        actor=actor,
+        queue=queue,
+        outcomes=history.NOT_DONE if failed else history.outcomes(outcome or []),
+        error=error,
+        tag=tag,
+        parent=parent,
+        arguments=history.arguments(argument or []),
+        since=since,
+        longer_than=longer_than,
+    )
+    with database() as conn:
+        found = runs.find(conn, which, limit=limit + 1)
+        lost = runs.lost(conn, since or A_DAY)
+        now = clock(conn)
+        if not found:
+            doubt(conn, actor=actor, queue=queue)
+    more, found = len(found) > limit, found[:limit]
+    if as_json:
+        print_json([asdict(run) for run in found])
+    elif found:
+        lines = [_line(run, now) for run in found]
+        table(("id", "job", "outcome", "ended", "waited", "ran"), lines, elastic=1)
+    else:
+        talk("No such run is in the history.")
+    if more:
+        talk(f"There are more; see them with --limit {limit * 10}, or ask for fewer.")
+    if lost:
+        talk(f"{lost} runs were not recorded, as PostgreSQL was away or slow.")
+
+
+def _line(run: "Run", now: Any) -> tuple[object, ...]:
+    from workshed.console.operations.history import call
+    from workshed.console.formatting import ago, seconds
+
+    why = run.error_class or run.reason.partition("\n")[0]
+    title = f"{call(run)}\n{why}" if why else call(run)
+    return (
+        run.message_id,
+        title,
+        run.outcome,
+        ago(run.recorded_at, now),
+        seconds(run.waited_s),
+        seconds(run.took_s),
+    )

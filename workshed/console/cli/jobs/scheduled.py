@@ -1,0 +1,131 @@
+"""`workshed scheduled`: the jobs that wait in PostgreSQL."""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.jobs.cancel import cancel
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import ActorName, Ids, Json, Limit, QueueName
+from workshed.console.cli.jobs.cancel_rules import rules
+from workshed.console.formatting import INSTANT, SPAN, instant, span
+
+scheduled = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Jobs that are not due yet, or not sent yet."
+)
+
+
+@scheduled.command("list")
+def listed(
+    *,
+    actor: ActorName = None,
+    queue: QueueName = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """List what waits, the next due first; `workshed scheduled` does the same."""
+    from workshed.console.operations.message_body import call, for_programs
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.suggestions import doubt
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.redaction import without_secrets
+    from workshed.console.formatting import due
+    from workshed.jobs import schedule
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        found = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
+        rows = without_secrets(conn, found)
+        now = clock(conn)
+        if not found:
+            doubt(conn, actor=actor, queue=queue)
+    more, rows = len(rows) > limit, rows[:limit]
+    if as_json:
+        output.print_json([asdict(row) | for_programs(row.body) for row in rows])
+    elif rows:
+        jobs = (f"{call(row.actor, row.body)}\n{row.queue}, {row.reason}" for row in rows)
+        on_its_way = ("on its way" if row.taken or row.reason == "lease" else None for row in rows)
+        when = (way or due(row.due_at, now) for way, row in zip(on_its_way, rows, strict=True))
+        ids = (row.message_id for row in rows)
+        output.table(("id", "job", "due"), zip(ids, jobs, when, strict=True), elastic=1)
+    else:
+        output.talk("Nothing waits here.")
+    if more:
+        output.talk(f"More than {limit} wait; see more with --limit {limit * 10}.")
+
+
+@scheduled.command("show")
+def shown(
+    message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
+) -> None:
+    """Show a waiting job with its body and its attempts so far."""
+    from workshed.console.operations import scheduled as waiting
+    from workshed.console.operations.message_body import for_programs
+    from workshed.console.cli.jobs import job
+    from workshed.console.cli.terminal import output
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.redaction import without_secrets
+    from workshed.console.formatting import due
+    from workshed.jobs import attempts
+    from workshed.jobs.windows import clock
+
+    with database() as conn:
+        row = waiting.get(conn, message_id)
+        if row is None:
+            raise NotFoundError(
+                f"no job with the id {message_id!r} waits; see `workshed scheduled`"
+            )
+        [row] = without_secrets(conn, [row])
+        tried = attempts.of_message(conn, message_id)
+        now = clock(conn)
+    if as_json:
+        output.print_json(asdict(row) | for_programs(row.body) | {"attempts": tried})
+        return
+    when = f"{due(row.due_at, now)}, {row.due_at:%Y-%m-%d %H:%M:%S %Z}"
+    known = {"id": row.message_id, "actor": row.actor, "queue": row.queue, "state": row.state}
+    job.show({**known, "due": when, "stored as": row.reason}.items(), row.body, tried, now)
+
+
+@scheduled.command()
+def run(ids: Ids, *, as_json: Json = False) -> None:
+    """Let waiting jobs be due now."""
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.operations.environment import database
+    from workshed.jobs import schedule
+
+    with database() as conn:
+        good = ("moved", "on its way")
+        deed = Deed(conn, "scheduled.run", ("moved",))
+        each(ids, lambda one: schedule.run_now(conn, one), good=good, deed=deed, as_json=as_json)
+
+
+@scheduled.command()
+def move(
+    ids: Ids,
+    *,
+    at: Annotated[datetime | None, typer.Option(parser=instant, metavar=INSTANT)] = None,
+    in_: Annotated[timedelta | None, typer.Option("--in", parser=span, metavar=SPAN)] = None,
+    as_json: Json = False,
+) -> None:
+    """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.operations.environment import database
+    from workshed.jobs import schedule
+    from workshed.jobs.windows import clock
+
+    if (at is None) == (in_ is None):
+        raise typer.BadParameter("say --at or --in, one of them")
+    with database() as conn:
+        to = at or clock(conn) + (in_ or timedelta())
+        good = ("moved",)
+        deed = Deed(conn, "scheduled.move", good)
+        each(ids, lambda one: schedule.move(conn, one, to), good=good, deed=deed, as_json=as_json)
+
+
+scheduled.command()(cancel)
+scheduled.add_typer(rules, name="rules")

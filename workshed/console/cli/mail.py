@@ -1,0 +1,145 @@
+"""`workshed mail`: what keeps mails from people, and mails that may have arrived twice."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
+
+if TYPE_CHECKING:
+    from workshed.mail.servers import Trouble
+
+mail = typer.Typer(
+    cls=ListByDefault, add_completion=False, help="Mail servers in trouble, and mails in doubt."
+)
+
+MOST = 100_000
+"""Held mails that are looked through."""
+MailId = Annotated[int, typer.Argument(metavar="ID", min=1, show_default=False)]
+
+
+@mail.command("list")
+def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
+    """List the mails that are held, and the mail servers that take none; `workshed mail` does too.
+
+    A mail is held that was sent twice, and may have arrived each time: the server hung up, or the
+    worker died, before it was known.
+    """
+    from dataclasses import asdict
+
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
+    from workshed.console.text import visible
+    from workshed.console.formatting import ago
+    from workshed.jobs.windows import clock
+    from workshed.mail import held, servers
+
+    with database("product") as conn:
+        troubles, found, now = servers.troubles(conn), held(conn, limit), clock(conn)
+    if as_json:
+        output.print_json(
+            {
+                "servers": [asdict(one) for one in troubles],
+                "held": [asdict(one) for one in found],
+            }
+        )
+        return
+    for one in troubles:
+        print(f"{one.name}  {state(one)}\n{visible(one.last_error)}")
+    if found:
+        lines = [
+            (one.id, one.kind, one.recipient, ago(one.created_at, now), one.last_error or "")
+            for one in found
+        ]
+        output.table(("mail", "kind", "to", "stored", "because"), lines, elastic=4)
+    elif not troubles:
+        output.talk("The mail server takes mails, and none is held.")
+
+
+@mail.command()
+def release(
+    mail_id: MailId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Send a mail that is held once more; somebody may then have it three times."""
+    _decide(mail_id, arrived=False, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@mail.command()
+def arrived(
+    mail_id: MailId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Take a mail that is held for sent; what follows from that, such as a reminder, follows."""
+    _decide(mail_id, arrived=True, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@mail.command("try")
+def try_server(
+    server: Annotated[str, typer.Argument(metavar="SERVER", show_default=False)],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Let a mail server that is held be tried now, and not when its time is over.
+
+    One mail is sent; by what comes of it the server is free, or held again.
+    """
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import database
+    from workshed.mail import servers
+    from workshed.transport.errors import did_you_mean
+
+    with database("product") as conn:
+        known = [one.name for one in servers.troubles(conn)]
+        if server not in known:
+            hint, there = did_you_mean(server, known), ", ".join(known) or "none"
+            raise NotFoundError(f"no mail server {server!r} is in trouble{hint}; there are {there}")
+        with conn.transaction():
+            freed = servers.release(conn, server)
+            said = f"{server} is tried before its time is over."
+            note(conn, "mail.try", {"server": server}, count=int(freed), said=said)
+    answer = "is tried again" if freed else "was not held"
+    print_json({"server": server, "answer": answer}) if as_json else print(f"{server}  {answer}")
+
+
+def state(server: "Trouble") -> str:
+    """Say since when it has failed, and when it is tried again."""
+    from workshed.console.formatting import ago, due
+
+    failing = f"takes no mails, since {ago(server.failing_since, server.now)}"
+    if server.held_until is None or server.held_until <= server.now:
+        return failing
+    return f"{failing}; it is tried again {due(server.held_until, server.now)}"
+
+
+def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
+    from actors.doubts import decide
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.errors import NotFoundError
+    from workshed.console.operations.environment import database, rabbitmq
+    from workshed import db
+    from workshed.mail import held
+
+    rabbitmq()
+    with database("product") as conn:
+        known = {one.id: one for one in held(conn, MOST)}
+        if mail_id not in known:
+            raise NotFoundError(f"no mail {mail_id} is held; see `workshed mail`")
+        one = known[mail_id]
+        if not dry_run:
+            verb, how = ("Take", "for sent") if arrived else ("Send", "once more")
+            agreed(f"{verb} {one.subject!r} to {one.recipient} {how}", yes=yes)
+            with db.transaction() as own:
+                decide(own, mail_id, arrived=arrived)
+                word = "arrived" if arrived else "release"
+                said = f"mail {mail_id} is {'taken for sent' if arrived else 'sent once more'}."
+                note(own, f"mail.{word}", {"mail": mail_id}, said=said)
+    would = "would be" if dry_run else "is"
+    answer = f"{would} taken for sent" if arrived else f"{would} sent once more"
+    if as_json:
+        print_json({"mail_id": mail_id, "answer": answer})
+    else:
+        print(f"{mail_id}  {answer}")

@@ -1,0 +1,105 @@
+"""`workshed console`: the web console, and entries for those who may use it."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import socket
+
+console = typer.Typer(add_completion=False, invoke_without_command=True)
+
+SHORTEST = 12
+LOOPBACK = "127.0.0.1"
+STOP_S = 2
+"""How long a stream may take to end; browsers come back by themselves."""
+
+
+@console.callback()
+def serve(
+    context: typer.Context,
+    *,
+    host: Annotated[str, typer.Option(help="Address to answer on.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to answer on.")] = 8080,
+    proxies: Annotated[
+        str,
+        typer.Option(
+            "--proxies", help="Addresses of proxies whose X-Forwarded-For and -Proto are believed."
+        ),
+    ] = LOOPBACK,
+) -> None:
+    """Serve the web console until Ctrl-C, on this machine alone unless --host says otherwise.
+
+    Who may come in is in WORKSHED_CONSOLE_USERS; without anybody it does not start.
+    """
+    if context.invoked_subcommand:
+        return
+
+    from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations.environment import load_product
+    from workshed.console.web.desk import create_app
+    from workshed.extras import needed
+
+    with needed("server"):
+        import uvicorn
+
+    load_product()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(),
+            log_level="warning",
+            proxy_headers=True,
+            forwarded_allow_ips=proxies,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+    with listening(host, port) as listener:
+        talk(f"Console http://{host}:{listener.getsockname()[1]}")
+        server.run(sockets=[listener])
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def listening(host: str, port: int) -> "socket.socket":
+    """Open the port, so that it is known and ours before anything else begins."""
+    import socket
+
+    from workshed.errors import WorkshedError
+
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as err:
+        raise WorkshedError(
+            f"nothing can answer on {host}:{port}: {err.strerror}; see --host and --port"
+        ) from None
+
+
+@console.command()
+def user(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    role: Annotated[
+        str, typer.Option(help="reader: sees all; operator: changes things too.")
+    ] = "reader",
+) -> None:
+    """Print an entry for WORKSHED_CONSOLE_USERS; the password is asked for, or read from stdin."""
+    from workshed.console.web.auth.users import entry, parse
+    from workshed.console.web.desk.who import ROLES
+
+    known = {one: one for one in ROLES}
+    if role not in known:
+        raise typer.BadParameter(f"--role {role!r}; there are {', '.join(ROLES)}")
+    if ":" in name or name.split() != [name]:
+        raise typer.BadParameter(f"{name!r} must have no colon and no space")
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if len(password) < SHORTEST:
+        raise typer.BadParameter(f"the password must have at least {SHORTEST} characters")
+    made = entry(name, known[role], password)
+    parse(made)
+    print(made)

@@ -1,0 +1,166 @@
+"""`workshed dev`: everything a worker needs, on this machine, until Ctrl-C."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal.options import DryRun, Yes
+
+if TYPE_CHECKING:
+    from workshed.devserver import Servers
+
+LOOK_S = 0.25
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+URLS = ("database_url", "broker_url", "management_url", "smtp_url")
+
+
+def dev(  # noqa: PLR0913 -- an option each
+    *,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Wipe the data first, once you agree.")
+    ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    install_only: Annotated[
+        bool, typer.Option("--install-only", help="Only see to it that RabbitMQ is installed.")
+    ] = False,
+    postgres: Annotated[
+        bool, typer.Option("--postgres", help="Start PostgreSQL and nothing else.")
+    ] = False,
+    nodes: Annotated[
+        int, typer.Option(help="Nodes of RabbitMQ: 1, or a cluster of 3.", metavar="1|3")
+    ] = 1,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Keep data in a temporary folder, removed at the end.")
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one line of JSON when ready; stop when the calling process has ended.",
+        ),
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Folder for data and logs, instead of your own one.", show_default=False),
+    ] = None,
+) -> None:
+    """Run a private PostgreSQL, RabbitMQ and mail server until Ctrl-C.
+
+    None is started in place of one that the environment names by WORKSHED_DATABASE_URL,
+    WORKSHED_BROKER_URL or WORKSHED_SMTP_URL.
+
+    With --nodes 3, RabbitMQ is a cluster whose data are its own, and quorum queues have three
+    members. A node that is killed is started again.
+    """
+    from workshed.console.cli.setup.wipe import wipe
+    from workshed.devserver import ALL, Servers, install
+
+    if (yes or dry_run) and not reset:
+        raise typer.BadParameter("--yes and --dry-run are of --reset")
+    if install_only:
+        if postgres or reset or fresh or as_json or nodes != 1:
+            raise typer.BadParameter(
+                "--install-only starts nothing, so it goes with no other option"
+            )
+        install.ensure(talk)
+        return
+    if nodes != 1:
+        accept_nodes(nodes, postgres=postgres)
+    if fresh and (reset or state):
+        raise typer.BadParameter("--fresh has no earlier data and no folder of yours")
+    if reset:
+        state = wipe(state, yes=yes, dry_run=dry_run, as_json=as_json)
+        if dry_run:
+            return
+    parent = os.getppid()
+    with until_told_to_stop():
+        kinds = ("postgres",) if postgres else ALL
+        with Servers(state, fresh=fresh, kinds=kinds, nodes=nodes, talk=talk) as servers:
+            apply_migrations(servers.database_url)
+            tell_as_json(servers) if as_json else tell_people(servers)
+            while not (as_json and os.getppid() != parent):
+                servers.check()
+                time.sleep(LOOK_S)
+
+
+def accept_nodes(nodes: int, *, postgres: bool) -> None:
+    """Refuse a number of nodes that is not to be had, or that nothing here would have."""
+    from workshed.settings import settings
+
+    if nodes != 3:  # noqa: PLR2004 -- with two, the death of either stops both
+        raise typer.BadParameter("--nodes is 1, or 3: of two, the death of either stops both")
+    if postgres:
+        raise typer.BadParameter("--postgres starts no RabbitMQ, so it has no --nodes")
+    if "broker_url" in settings().model_fields_set:
+        raise typer.BadParameter("WORKSHED_BROKER_URL names a RabbitMQ, so --nodes starts none")
+
+
+def apply_migrations(database_url: str) -> None:
+    """Bring the database up to date, the shipped jobs' tables included."""
+    from workshed import db
+    from workshed.migrate import STREAMS, migrate
+
+    with db.Connection.connect(database_url, autocommit=True) as conn:
+        migrate(conn, STREAMS)
+
+
+def tell_as_json(servers: "Servers") -> None:
+    """Print all a calling process needs; what is neither started nor named is null."""
+    environment = servers.environment()
+    known = {name: environment.get(f"WORKSHED_{name.upper()}") for name in URLS}
+    places = {"maildir": str(servers.maildir), "state": str(servers.state.folder)}
+    print(json.dumps(known | places), flush=True)
+
+
+def tell_people(servers: "Servers") -> None:
+    """Print the lines to copy on stdout and everything else on stderr."""
+    from urllib.parse import urlsplit
+
+    from workshed.devserver.cluster import Cluster
+
+    if servers.rabbitmq:
+        ui = urlsplit(servers.rabbitmq.management_url)
+        talk(f"RabbitMQ UI  http://{ui.hostname}:{ui.port}  login {ui.username}, {ui.password}")
+    if isinstance(servers.rabbitmq, Cluster):
+        nodes = ", ".join(f"{node.node} {node.pid}" for node in servers.rabbitmq.nodes)
+        talk(f"RabbitMQ     {nodes} (kill one to see it come back)")
+    if servers.mail:
+        talk(f"Mails        {servers.mail.maildir}/new")
+    for name, value in servers.environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+    sys.stdout.flush()
+    talk(
+        f"Ctrl-C stops everything; data stays in {servers.state.folder}; "
+        "`workshed dev --reset` wipes it."
+    )
+
+
+@contextlib.contextmanager
+def until_told_to_stop() -> Generator[None]:
+    """Leave the block on the first Ctrl-C, SIGTERM or hang-up; ignore those that follow."""
+
+    def stop(*_: object) -> None:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stop)
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
+
+
+def talk(line: str) -> None:
+    """Say something to the person at the terminal."""
+    print(line, file=sys.stderr, flush=True)

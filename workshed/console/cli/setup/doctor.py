@@ -1,0 +1,99 @@
+"""`workshed doctor`: all that is wrong, at once, each with the line that mends it."""
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal import completion
+from workshed.console.formatting import SPAN, span
+
+if TYPE_CHECKING:
+    from workshed.console.doctor import Finding, Level
+
+STYLES: "dict[Level, str]" = {
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "bold red",
+    "not checked": "dim",
+}
+INDENT = 13
+
+
+def doctor(
+    *,
+    packages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="PACKAGE",
+            help="Where actors are; without it, those that workers declared.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Of `dramatiq` on this host; by default one per CPU.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 8,
+    consumed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            "-Q",
+            metavar="QUEUE",
+            help="Of the workers here; by default all.",
+            autocompletion=completion.queues,
+        ),
+    ] = None,
+    stop_within: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=span, metavar=SPAN, help="What systemd or Kubernetes gives a worker to stop."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look at everything a worker needs; change nothing.
+
+    Exit code 0 when nothing has failed (there may be warnings), else 1. A check that does not end
+    within 5 s has failed.
+    """
+    from workshed.console.cli.terminal import output
+    from workshed.console.doctor import all_checks, examine, look_around
+
+    many = processes or os.cpu_count() or 1
+    here = look_around(tuple(packages or ()), many, threads, stop_within, tuple(consumed or ()))
+    found = examine(here, all_checks(here))
+    levels = [finding.level for findings in found.values() for finding in findings]
+    if as_json:
+        checks = [
+            {"check": name, "level": one.level, "said": one.said, "mend": one.mend or None}
+            for name, findings in found.items()
+            for one in findings
+        ]
+        output.print_json({"ok": "failed" not in levels, "checks": checks})
+    else:
+        for name, findings in found.items():
+            tell(name, findings)
+    counts = ", ".join(f"{levels.count(level)} {level}" for level in STYLES if level in levels)
+    output.talk(counts)
+    raise typer.Exit(1 if "failed" in levels else 0)
+
+
+def tell(name: str, findings: "list[Finding]") -> None:
+    """Print what a check found; the line that mends it is never wrapped, so it can be copied."""
+    from rich.text import Text
+
+    from workshed.console.cli.terminal.output import console
+    from workshed.console.text import visible
+
+    out = console()
+    for finding in findings:
+        level = Text(f"{finding.level:<{INDENT}}", STYLES[finding.level])
+        said = Text(visible(f"{name}: {finding.said}"))
+        for number, line in enumerate(said.wrap(out, out.width - INDENT)):
+            line.rstrip()
+            out.print((Text(" " * INDENT) if number else level) + line)
+        if finding.mend:
+            mend = Text(f"{'':<{INDENT}}-> {visible(finding.mend)}", "bold")
+            out.print(mend, soft_wrap=True)

@@ -1,0 +1,94 @@
+"""`workshed migrate`: bring the database's schema up to this release."""
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workshed.console.cli.terminal.options import Json
+from workshed.console.formatting import SPAN, span
+
+if TYPE_CHECKING:
+    from workshed.migrate import Stream
+
+LOOK_S = 1.0
+"""Between two looks at what others have applied."""
+
+
+def migrate(
+    *,
+    with_product: Annotated[
+        bool, typer.Option("--with-product", help="Migrate the tables of the shipped jobs too.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="List the applied and the pending migrations.")
+    ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the pending SQL; apply nothing.")
+    ] = False,
+    wait: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=span,
+            metavar=SPAN,
+            help="Apply nothing; wait until somebody has, and end with 2 when nobody does.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.migrating import as_data, outcome, pending_sql, state_of
+    from workshed import db
+    from workshed.migrate import STREAMS
+    from workshed.migrate import migrate as apply
+
+    if sql and (status or as_json):
+        raise typer.BadParameter("--sql goes with neither --status nor --json")
+    if wait is not None and (status or sql or as_json):
+        raise typer.BadParameter("--wait goes with none of --status, --sql and --json")
+    streams: tuple[Stream, ...] = STREAMS if with_product else ("jobs",)
+    if wait is not None:
+        await_others(streams, wait)
+        return
+    with db.connect() as conn:
+        if as_json:
+            made = None if status else apply(conn, streams)
+            print_json(as_data(conn, streams, made))
+            return
+        if status:
+            lines = state_of(conn, streams)
+        elif sql:
+            lines = pending_sql(conn, streams)
+        else:
+            lines = outcome(apply(conn, streams))
+        for line in lines:
+            print(line)
+
+
+def await_others(streams: "tuple[Stream, ...]", longest: timedelta) -> None:
+    """Return once nothing is pending, also where PostgreSQL is away until then.
+
+    Raises what is in the way when that takes too long.
+    """
+    from workshed.console.cli.terminal.output import talk
+    from workshed import db
+    from workshed.errors import DatabaseUnreachableError, MigrationError
+    from workshed.migrate import require
+
+    end, said = time.monotonic() + longest.total_seconds(), ""
+    while True:
+        try:
+            with db.connect() as conn:
+                for stream in streams:
+                    require(conn, stream)
+        except (DatabaseUnreachableError, MigrationError) as err:
+            if time.monotonic() >= end:
+                raise
+            if str(err) != said:
+                said = str(err)
+                talk(f"Waiting: {said}")
+            time.sleep(LOOK_S)
+        else:
+            return

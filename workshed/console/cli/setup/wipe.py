@@ -1,0 +1,60 @@
+"""`workshed dev --reset`: what earlier runs left is deleted, once that is agreed to."""
+
+from pathlib import Path
+
+
+def wipe(folder: Path | None, *, yes: bool, dry_run: bool, as_json: bool) -> Path | None:
+    """Delete it when agreed, and return the folder, which is the one to go on with.
+
+    A dry run prints what would be deleted, and nothing is to go on. Raises `ServerError` for a
+    folder that is in use, `NotConfirmedError`.
+    """
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.devserver.state import claimed, default_folder
+
+    where = folder or default_folder()
+    if dry_run and not where.exists():  # to claim it would make it
+        tell(where, [], as_json=as_json)
+        return None
+    with claimed(folder) as state:  # nobody else works in it while somebody thinks about it
+        left = state.left()
+        if dry_run:
+            tell(state.folder, left, as_json=as_json)
+            return None
+        if left:
+            agreed(f"Wipe {amount(left)} in {state.folder} ({names(state.folder, left)})", yes=yes)
+            state.wipe()
+        return state.folder
+
+
+def tell(folder: Path, left: list[Path], *, as_json: bool) -> None:
+    """Print what would be deleted."""
+    from workshed.console.cli.terminal.output import talk
+
+    if as_json:
+        # One line, as all that `dev --json` prints.
+        import json
+
+        print(json.dumps({"state": str(folder), "files": len(left), "bytes": bytes_of(left)}))
+        return
+    print(f"{folder}: {amount(left)}")
+    which = f" ({names(folder, left)})" if left else ""
+    talk(f"{amount(left)} would be wiped{which}; nothing was changed.")
+
+
+def amount(left: list[Path]) -> str:
+    """Write how much it is: `1203 files of 46 MB`."""
+    from workshed.console.formatting import size
+
+    files = "1 file" if len(left) == 1 else f"{len(left)} files"
+    return f"{files} of {size(bytes_of(left))}"
+
+
+def names(folder: Path, left: list[Path]) -> str:
+    """Name what it is of: `postgres, rabbitmq, mail`."""
+    return ", ".join(dict.fromkeys(path.relative_to(folder).parts[0] for path in left))
+
+
+def bytes_of(left: list[Path]) -> int:
+    """Add up their sizes."""
+    return sum(path.lstat().st_size for path in left)

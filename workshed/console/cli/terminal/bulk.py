@@ -1,0 +1,56 @@
+"""Do one thing with each of several jobs, and say what became of it."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workshed.console.cli.terminal.audit import Deed
+
+UNKNOWN = "unknown"
+
+
+def each(
+    ids: Sequence[str],
+    do: Callable[[str], str],
+    *,
+    good: Collection[str],
+    deed: "Deed | None",
+    as_json: bool,
+    kind: str = "message_id",
+) -> list[str]:
+    """Print the id of each job and the answer of `do`; return the answers if all are `good`.
+
+    `kind` is what the ids are, in JSON. `deed` is noted in the audit, also where this is broken
+    off; `None`: nothing is done, or whoever does it notes it.
+
+    Raises `NotFoundError` when one is unknown, else `PartlyError`.
+    """
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.cli.terminal.progress import progress
+    from workshed.console.errors import NotFoundError, PartlyError
+    from workshed.console.text import visible
+
+    ids = list(dict.fromkeys(ids))
+    answers: dict[str, str] = {}
+    try:
+        # On a terminal the printed lines show how far it is.
+        with progress(len(ids), quiet=sys.stdout.isatty() and not as_json) as step:
+            for message_id in ids:
+                answers[message_id] = do(message_id)
+                if not as_json:
+                    print(f"{visible(message_id)}  {answers[message_id]}", flush=True)
+                step()
+    finally:
+        if deed is not None:
+            deed.note(answers, len(ids), kind)
+    if as_json:
+        print_json([{kind: one, "answer": answer} for one, answer in answers.items()])
+    bad = {one: answer for one, answer in answers.items() if answer not in good}
+    unknown = [one for one, answer in bad.items() if answer == UNKNOWN]
+    if unknown:
+        raise NotFoundError(f"nothing here has the id {', '.join(unknown)}")
+    if bad:
+        why = ", ".join(sorted(set(bad.values())))
+        raise PartlyError(f"{len(bad)} of {len(answers)} not done: {why}")
+    return list(answers.values())

@@ -1,0 +1,39 @@
+"""Options that several commands have, with one meaning everywhere."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from workshed.console.cli.terminal import completion
+from workshed.console.formatting import SPAN, span
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID", show_default=False)]
+MaybeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
+ActorName = Annotated[
+    str | None, typer.Option(help="Only jobs of this actor.", autocompletion=completion.actors)
+]
+QueueName = Annotated[
+    str | None, typer.Option(help="Only jobs of this queue.", autocompletion=completion.queues)
+]
+TagName = Annotated[str | None, typer.Option(help="Only jobs with this tag.")]
+OlderThan = Annotated[
+    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Sent at least so long ago.")
+]
+ErrorName = Annotated[str | None, typer.Option(help="Only errors of this class; - for none.")]
+PlaceName = Annotated[
+    str | None,
+    typer.Option(help="Only what failed there, as `mail.py:12 in deliver`; - for not known."),
+]
+Since = Annotated[
+    timedelta | None, typer.Option(parser=span, metavar=SPAN, help="Died at most so long ago.")
+]
+All = Annotated[bool, typer.Option("--all", help="Every one that fits the other options.")]
+Declaring = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="PACKAGE", help="Whose modules declare queues as well."),
+]

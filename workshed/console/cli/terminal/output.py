@@ -1,0 +1,91 @@
+"""What commands print: tables for people, JSON for programs."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workshed.console.text import plain, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+NUMBER = re.compile(r"\d+|-")
+GAP = 2
+NARROWEST = 12
+
+
+def talk(line: str) -> None:
+    """Say something to the person at the terminal; stdout is for data."""
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON value on stdout, in ASCII."""
+    print(json.dumps(value, default=plain, indent=2))
+
+
+def console() -> "Console":
+    """Return the terminal, or a file or pipe, which counts as 80 columns wide."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, elastic: int | None = None
+) -> None:
+    """Print a table, numbers to the right.
+
+    What does not fit into the terminal is cut from the column `elastic`, and from no other: ids
+    stay whole. A file or a pipe gets all of it, so that `grep` finds it.
+    """
+    from rich.table import Table
+
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
+    out = console()
+    if elastic is not None and shutil.get_terminal_size((0, 0)).columns:
+        room = out.width - sum(widths) - GAP * (len(columns) - 1) + widths[elastic]
+        widths[elastic] = min(widths[elastic], max(room, NARROWEST))
+    out.width = max(out.width, sum(widths) + GAP * len(columns))
+    found = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for n, name in enumerate(columns):
+        numeric = all(NUMBER.fullmatch(row[n].plain) for row in cells)
+        found.add_column(
+            name,
+            width=widths[n],
+            justify="right" if numeric else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in cells:
+        found.add_row(*row)
+    out.print(found)
+
+
+def cell(value: object) -> "Text":
+    """Show one value; what is not known is a dash."""
+    from rich.text import Text
+
+    return Text("-" if value is None else visible(str(value)))
+
+
+def width(text: "Text") -> int:
+    """Return the columns of its longest line."""
+    return max(line.cell_len for line in text.split(allow_blank=True))
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one under the other; long values are wrapped, never cut."""
+    from rich.table import Table
+
+    found = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    found.add_column(style="bold", no_wrap=True)
+    found.add_column(overflow="fold")
+    for name, value in pairs:
+        found.add_row(name, cell(value))
+    console().print(found)

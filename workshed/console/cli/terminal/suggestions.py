@@ -1,0 +1,49 @@
+"""What is said of a filter that nothing fits: misspelt, it would look like good news."""
+
+import contextlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workshed.db import Connection
+
+NOBODY = {"error": "No job is dead of", "place": "No dead job failed at"}
+MOST_PLACES = 1_000
+"""In which a likely one is looked for."""
+
+
+def doubt(
+    conn: "Connection",
+    *,
+    actor: str | None = None,
+    queue: str | None = None,
+    error: str | None = None,
+    place: str | None = None,
+) -> None:
+    """Name what nobody knows by that name, and the likely one."""
+    from workshed.console.operations.environment import queue_names
+    from workshed.errors import SettingsError
+    from workshed.jobs import dead, dead_groups
+    from workshed.jobs import queues as rows
+
+    if actor is not None:
+        say("actor", actor, (one.name for one in rows.find_actors(conn)))
+    if queue is not None:
+        with contextlib.suppress(SettingsError):  # stub:// declares no queue that could be known
+            say("queue", queue, queue_names(conn))
+    if error is not None:
+        say("error", error, (one.error_class or "-" for one in dead.groups(conn)))
+    if place is not None:
+        known = dead_groups.find(conn, limit=MOST_PLACES)
+        say("place", place, (one.place or "-" for one in known))
+
+
+def say(kind: str, name: str, known: Iterable[str]) -> None:
+    """Say it of one name, unless it is known."""
+    from workshed.console.cli.terminal.output import talk
+    from workshed.transport.errors import did_you_mean
+
+    names = list(known)
+    if name not in names:
+        what = NOBODY.get(kind, f"No worker has declared the {kind}")
+        talk(f"{what} {name!r}{did_you_mean(name, names)}.")

@@ -1,0 +1,50 @@
+"""The actors: importable, as a worker imports them; else those that workers have declared."""
+
+import traceback
+from collections.abc import Iterator
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok, warning
+from workshed.console.operations.environment import load
+from workshed.errors import WorkshedError
+from workshed.middleware.composition import callbacks
+from workshed.transport import build
+from workshed.transport.errors import StrayActorsError
+from workshed.transport.strays import refuse_strays
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Import them, or read from the database which there are."""
+    if here.packages:
+        yield from imported(here)
+    elif found := len(here.declared):
+        yield ok(f"{found} {'actor' if found == 1 else 'actors'} declared by workers")
+    else:
+        said = "no worker has declared an actor in this database"
+        yield warning(said, "workshed doctor --import PACKAGE  (or start a worker)")
+
+
+def imported(here: Surroundings) -> Iterator[Finding]:
+    """Import the modules that were named."""
+    names = " ".join(here.packages)
+    try:
+        load(here.packages)
+        refuse_strays(build.broker())
+    except StrayActorsError as err:
+        yield failed(str(err), "from workshed import broker")
+    except WorkshedError as err:
+        yield failed(str(err), "workshed doctor --import PACKAGE")
+    except Exception as err:  # noqa: BLE001 -- whatever their code raises
+        last = traceback.extract_tb(err.__traceback__)[-1]
+        said = f"{names} cannot be imported: {type(err).__name__}: {err}"
+        yield failed(said, f"look at {last.filename}:{last.lineno}")
+    else:
+        found = len(build.broker().actors)
+        try:
+            callbacks.check(build.broker())
+        except WorkshedError as err:
+            yield failed(str(err), "correct the name, or import the module that has the actor")
+        if found:
+            yield ok(f"{found} {'actor' if found == 1 else 'actors'} in {names}")
+        else:
+            yield warning(f"no actor in {names}", "workshed doctor --import PACKAGE")

@@ -1,0 +1,106 @@
+"""The environment: names that mean nothing, values that cannot be read."""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok
+from workshed.console.rabbitmq.management_api import Management
+from workshed.app import APP, App, app
+from workshed.errors import WorkshedError
+from workshed.mail import sender
+from workshed.mail.server import Server
+from workshed.queues import weighted
+from workshed.settings import PREFIX, Settings, unknown_names
+from workshed.storage import place
+from workshed.transport.amqp import url as address
+from workshed.transport.build import STUB
+
+
+class Environment(NamedTuple):
+    """What was read, with the default in place of what cannot be."""
+
+    settings: Settings
+    app: App
+    problems: list[Finding]
+    unreadable: frozenset[str]
+    """Names of settings."""
+
+
+def read() -> Environment:
+    """Read the settings and the application."""
+    problems = [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ)]
+    unreadable: set[str] = set()
+    found_app = App()
+    try:
+        found_app = app()
+    except WorkshedError as err:
+        problems.append(failed(str(err), f"correct it, or unset {APP}"))
+    try:
+        found = Settings()
+    except ValidationError as err:
+        for one in err.errors(include_input=False, include_url=False):  # they quote secrets
+            name = str(one["loc"][0])
+            unreadable.add(name)
+            problems.append(wrong(name, one["msg"].removeprefix("Value error, ")))
+        found = Settings(**{name: Settings.model_fields[name].default for name in unreadable})
+    for name, use in uses(found, found_app).items():
+        try:
+            use()
+        except WorkshedError as err:
+            unreadable.add(name)
+            problems.append(wrong(name, str(err).removeprefix(f"{variable(name)}: ")))
+    return Environment(found, found_app, problems, frozenset(unreadable))
+
+
+def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
+    """Return what reads a setting only when it is used, so that it is not found out only then."""
+    smtp = settings.smtp_url.get_secret_value()
+    api = settings.management_url
+    found: dict[str, Callable[[], object]] = {
+        "queues": lambda: weighted(app.queues, settings.queues),
+        "mail_from": lambda: sender.parse(settings.mail_from),
+        "storage_url": lambda: place(settings.storage_url.get_secret_value()),
+    }
+    urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
+    if STUB not in urls:
+        found["broker_url"] = lambda: [address.parameters(url, "doctor") for url in urls]
+    if not smtp.startswith("maildir:"):
+        found["smtp_url"] = lambda: Server.at(smtp)
+    if api is not None:
+        found["management_url"] = lambda: Management(api.get_secret_value(), "/")
+    return found
+
+
+def wrong(name: str, why: str) -> Finding:
+    """Say which value cannot be read, never the value itself."""
+    usual = default(Settings.model_fields[name].default).strip("`")
+    mend = f"correct it, or take the default ({usual}): unset {variable(name)}"
+    return failed(f"{variable(name)}: {why}", mend)
+
+
+def variable(name: str) -> str:
+    """Return the variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def default(value: Any) -> str:
+    """Write a default as it would stand in the environment."""
+    match value:
+        case SecretStr():
+            return default(value.get_secret_value())
+        case timedelta():
+            return f"`{value.total_seconds():g}`"
+        case None | "":
+            return "not set"
+    return "needed" if value is PydanticUndefined else f"`{value}`"
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Show what `read` found."""
+    yield from here.problems or [ok("every WORKSHED_ name is known, every value can be read")]

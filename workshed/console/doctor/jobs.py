@@ -1,0 +1,73 @@
+"""The jobs: sent when they are due, none dead."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from workshed.console.operations import problems
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, ok, warning
+from workshed.console.formatting import in_words, jobs
+from workshed.jobs import dead, recurring, relays, retention, windows
+
+LATE = timedelta(seconds=10)
+SHOWN = 3
+BEHIND = timedelta(days=1)
+"""Relays delete what has expired every hour."""
+OVERDUE = timedelta(seconds=30)
+"""A relay looks every 5 s."""
+
+
+def relay(here: Surroundings) -> Iterator[Finding]:
+    """See that a relay lives and keeps up."""
+    with here.connect() as conn:
+        beat, lag = relays.last_beat(conn), windows.lag(conn)
+    if trouble := problems.relay(beat):
+        yield trouble
+    elif lag > LATE:
+        said = f"a relay is at work, and the oldest due job has waited for {in_words(lag)}"
+        yield warning(said, "workshed scheduled  (then see the relay's log)")
+    else:
+        yield ok(f"a relay is at work; the oldest due job has waited for {in_words(lag)}")
+
+
+def periodic(here: Surroundings) -> Iterator[Finding]:
+    """See that somebody makes the runs of periodic jobs, and has their actors."""
+    with here.connect() as conn:
+        found, now = recurring.find(conn), windows.clock(conn)
+    awake = [job for job in found if job.paused_at is None]
+    late = problems.clock(found, now, OVERDUE)
+    gone = [job.name for job in awake if not job.live]
+    if late:
+        yield late
+    if gone:
+        said = f"no worker that runs has {', '.join(gone)}: none of its runs is made"
+        yield warning(said, "workshed recurring  (then start a worker that has it)")
+    if not (late or gone):
+        yield ok(f"periodic: {jobs(len(found))}, of which {len(found) - len(awake)} paused")
+
+
+def died(here: Surroundings) -> Iterator[Finding]:
+    """Count the dead."""
+    with here.connect() as conn:
+        groups = dead.groups(conn)
+    if not groups:
+        yield ok("no job is dead")
+        return
+    most = ", ".join(f"{one.count} of {one.error_class or '-'}" for one in groups[:SHOWN])
+    more = ", …" if len(groups) > SHOWN else ""
+    said = f"dead: {jobs(sum(one.count for one in groups))} ({most}{more})"
+    yield warning(said, "workshed dead list --group")
+
+
+def expired(here: Surroundings) -> Iterator[Finding]:
+    """See that relays delete the records that have expired."""
+    with here.connect() as conn:
+        ages = retention.ages(conn)
+    behind = {name: age for name, age in ages.items() if age > BEHIND}
+    if behind:
+        longest = in_words(max(behind.values()))
+        said = f"expired records stay: {', '.join(behind)}, for up to {longest}"
+        yield warning(said, "start a relay of this release (workshed relay), or read its log")
+    else:
+        longest = in_words(max(ages.values(), default=timedelta()))
+        yield ok(f"retention: relays have deleted all expired records within {longest}")

@@ -1,0 +1,33 @@
+"""Where numbers for Prometheus are gathered: a folder, without which nothing is measured."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, ok, warning
+from workshed.metrics import folders
+from workshed.settings import MULTIPROCESS, multiprocess_folder
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """See that it can be written; make none."""
+    named = multiprocess_folder()
+    if not here.settings.metrics:
+        yield ok("nothing is measured, as WORKSHED_METRICS says")
+    elif named is not None:
+        mend = f"mkdir -p {named} && chown $USER {named}  (or: unset {MULTIPROCESS})"
+        yield writable(named, mend)
+    elif (folder := folders.place()).exists() and not folders.is_ours(folder):
+        said = f"{folder} belongs to somebody else, so nothing is measured"
+        yield warning(said, f"rm -r {folder}  (as its owner)")
+    else:
+        yield writable(Path(tempfile.gettempdir()), "export TMPDIR=/a/folder")
+
+
+def writable(folder: Path, mend: str) -> Finding:
+    """Look at one that should be there."""
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return ok(f"numbers are gathered in {folder}")
+    return warning(f"{folder} cannot be written, so nothing is measured", mend)

@@ -1,0 +1,79 @@
+"""What the account of `WORKSHED_BROKER_URL` may do: send, work off, make queues."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from workshed.console.doctor import probe
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok, unchecked
+from workshed.transport.publishing.publisher import EXCHANGE
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Ask the management API, which answers administrators; else try."""
+    patterns = here.ask(lambda api: api.permissions(here.user))
+    yield from tried(here) if patterns is None else by_patterns(here, patterns)
+
+
+def by_patterns(here: Surroundings, patterns: dict[str, str]) -> Iterator[Finding]:
+    """Match the names as RabbitMQ does."""
+    names = consumed(here)
+    unread = [name for name in names if not matches(patterns["read"], name)]
+    unmade = [name for name in (EXCHANGE, *names) if not matches(patterns["configure"], name)]
+    if not matches(patterns["write"], EXCHANGE):
+        yield failed(
+            f"{here.user} may not write to exchange {EXCHANGE}: nothing can be sent", grant(here)
+        )
+    if unread:
+        yield failed(
+            f"{here.user} may not read {', '.join(unread)}: no worker gets jobs", grant(here)
+        )
+    if unmade:
+        yield ok(
+            f"{here.user} may not make {', '.join(unmade)}: `workshed broker setup` by another"
+        )
+    if matches(patterns["write"], EXCHANGE) and not unread:
+        which = ", ".join(here.consumed) or "every queue"
+        yield ok(f"{here.user} may send and work off {which}")
+
+
+def tried(here: Surroundings) -> Iterator[Finding]:
+    """Send a message that leads nowhere, and look into queues that are empty."""
+    sent = probe.publish(here.urls)
+    refused, untried = probe.unread(here.urls, consumed(here))
+    if sent.kind == "refused":
+        yield failed(f"nothing can be sent: {sent.said}", grant(here))
+    if sent.kind in ("blocked", "no exchange"):
+        yield unchecked(f"sending could not be tried: {sent.said}")
+    if refused:
+        yield failed(
+            f"{here.user} may not read {', '.join(refused)}: no worker gets jobs", grant(here)
+        )
+    if untried:
+        yield unchecked(
+            f"reading was not tried where messages wait: {', '.join(untried)}",
+            "export WORKSHED_MANAGEMENT_URL=… of an administrator",
+        )
+    if sent.kind == "allowed" and not refused:
+        yield ok(f"{here.user} may send and read, as far as that was tried")
+
+
+def consumed(here: Surroundings) -> list[str]:
+    """Name the queues that the workers of this host are on, as RabbitMQ does."""
+    known = {queue.name: queue.on_rabbitmq for queue in here.queues}
+    known |= {name: f"{here.prefix}{name}" for name in here.foreign_queues}
+    return [known[name] for name in known if not here.consumed or name in here.consumed]
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Match as RabbitMQ does: anywhere in the name, and an empty pattern matches nothing."""
+    return bool(pattern) and re.search(pattern, name) is not None
+
+
+def grant(here: Surroundings) -> str:
+    """Write the line that lets the account do all of it, and nothing else."""
+    names = "|".join(map(re.escape, consumed(here)))
+    pattern = rf"'^({re.escape(EXCHANGE)}|({names})(\.dead)?)$'"
+    vhost, user = shlex.quote(here.vhost), shlex.quote(here.user)
+    return f"rabbitmqctl set_permissions --vhost {vhost} {user} {pattern} {pattern} {pattern}"

@@ -1,0 +1,113 @@
+"""PostgreSQL: reachable, of a supported version, migrated, with enough connections."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, warning
+from workshed import migrate
+from workshed.errors import MigrationError, PoolerModeError
+from workshed.migrate import STREAMS, Stream
+
+OLDEST = 15
+NEWEST = 18
+WITH_PRODUCT = "workshed migrate --with-product"
+BESIDE_POOL = 2
+"""Connections of a worker beside its pool: one for the flags, one for the rows of what it sends."""
+RELAY = 3
+"""Connections of a relay: for its work, its heartbeat and its duties; the tasks of an application
+have one more."""
+SPARE = 20
+"""For the application, and for people who look."""
+
+
+def reachable(here: Surroundings) -> Iterator[Finding]:
+    """Connect."""
+    try:
+        here.connect().close()
+    except PoolerModeError as err:
+        yield failed(str(err), "export WORKSHED_DATABASE_URL=postgresql://…")
+    except psycopg.OperationalError as err:
+        words = " ".join(str(err).split())
+        said = f"PostgreSQL does not answer at {here.database}: {words}"
+        yield failed(said, "start it, or export WORKSHED_DATABASE_URL=postgresql://…")
+    else:
+        yield ok(f"answers at {here.database}")
+
+
+def version(here: Surroundings) -> Iterator[Finding]:
+    """Compare its version, and its clock with ours."""
+    with here.connect() as conn:
+        found = conn.info.server_version // 10_000
+        row = conn.execute("SELECT clock_timestamp()").fetchone()
+        skew = abs(datetime.now(UTC) - row[0]) if row else timedelta()
+    if found < OLDEST:
+        said = f"PostgreSQL {found}: {OLDEST} to {NEWEST} are supported"
+        yield failed(said, f"upgrade it to PostgreSQL {NEWEST}")
+    elif found > NEWEST:
+        yield warning(
+            f"PostgreSQL {found} was not tried", "upgrade Workshed, or report that it works"
+        )
+    else:
+        yield ok(f"PostgreSQL {found}")
+    if skew > SKEW:
+        yield apart(skew)
+
+
+def migrations(here: Surroundings) -> Iterator[Finding]:
+    """Compare the schema with this release."""
+    with here.connect() as conn:
+        applied = [row.stream for row in migrate.applied(conn)]
+        for stream in STREAMS:
+            yield migrated(conn, stream, applied.count(stream), shipped="actors" in here.packages)
+
+
+def migrated(
+    conn: psycopg.Connection[tuple[object, ...]], stream: Stream, applied: int, *, shipped: bool
+) -> Finding:
+    """Look at one stream; the product's is needed by the shipped actors alone."""
+    line = "workshed migrate" if stream == "jobs" else WITH_PRODUCT
+    try:
+        missing = migrate.pending(conn, (stream,))
+    except MigrationError as err:
+        return failed(str(err), "install the release that the database was migrated with")
+    if not missing:
+        newer = applied - len(list(migrate.migrations((stream,))))
+        return (
+            warning(f"{stream}: {newer} more than this release knows", "upgrade Workshed here")
+            if newer
+            else ok(f"{stream}: all {applied} applied")
+        )
+    if stream == "jobs" or applied:
+        return failed(f"{stream}: {len(missing)} missing, the first is {missing[0].name}", line)
+    if shipped:
+        return warning("product: not applied, so the shipped actors fail", line)
+    return ok("product: not applied, and no shipped actor is imported")
+
+
+def connections(here: Surroundings) -> Iterator[Finding]:
+    """Compare the pool with the threads, and what all pools may open with what the server takes."""
+    pool, threads = here.settings.pool_size, here.threads
+    if pool < threads:
+        said = f"{threads} threads share {pool} connections, so jobs wait for one"
+        yield warning(said, f"export WORKSHED_POOL_SIZE={threads}")
+    query = """
+        SELECT current_setting('max_connections')::int
+             - current_setting('superuser_reserved_connections')::int
+    """
+    with here.connect() as conn:
+        row = conn.execute(query).fetchone()
+    most = int(row[0]) if row else 0
+    each = pool + BESIDE_POOL
+    relay = RELAY + bool(here.app.relay_tasks)
+    wanted = here.processes * each + relay
+    said = f"workers and a relay may open {wanted} of {most} connections"
+    if wanted > most:
+        need = f"ALTER SYSTEM SET max_connections = {wanted + SPARE}"
+        yield warning(
+            f"{said} ({here.processes} * {each} + {relay})", f'psql -c "{need}"  (restart it)'
+        )
+    else:
+        yield ok(f"{said} ({here.processes} * {each} + {relay})")

@@ -1,0 +1,90 @@
+"""Try what the account may do, without changing anything."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ConnectionBlockedTimeout,
+    UnroutableError,
+)
+
+from workshed.console.rabbitmq.amqp import connect
+from workshed.console.rabbitmq.queue_depths import depth
+from workshed.transport.amqp import replies, topology
+from workshed.transport.publishing.publisher import EXCHANGE
+
+NOWHERE = "workshed.doctor"
+"""A routing key that no queue is bound to: RabbitMQ gives the message back."""
+BLOCKED = timedelta(seconds=2)
+HEARD_WITHIN_S = 0.4
+"""RabbitMQ gives a message back and then says that it blocks; 1 ms later when that was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How RabbitMQ took a message that leads nowhere."""
+
+    kind: Literal["allowed", "refused", "no exchange", "blocked"]
+    said: str = ""
+
+
+def publish(urls: list[str]) -> Answer:
+    """Send a message that no queue gets; raises `BrokerUnreachableError`."""
+    reasons: list[str] = []
+    connection = connect(urls, "doctor", BLOCKED)
+    connection.add_on_connection_blocked_callback(
+        lambda _, frame: reasons.append(str(frame.method.reason))
+    )
+    try:
+        answer = tried(connection.channel())
+        ends_at = time.monotonic() + HEARD_WITHIN_S
+        while not reasons and time.monotonic() < ends_at:
+            connection.process_data_events(HEARD_WITHIN_S / 4)
+        connection.close()  # RabbitMQ reads nothing more, not this either, once it blocks
+    except ConnectionBlockedTimeout:
+        return Answer("blocked", " ".join(reasons))
+    finally:
+        if connection.is_open:
+            connection.close()
+    return Answer("blocked", " ".join(reasons)) if reasons else answer
+
+
+def tried(channel: Any) -> Answer:
+    """Send it; what came of it."""
+    try:
+        channel.confirm_delivery()
+        channel.basic_publish(EXCHANGE, NOWHERE, b"", mandatory=True)
+    except UnroutableError:
+        return Answer("allowed")
+    except ChannelClosedByBroker as err:
+        missing = err.reply_code == replies.NOT_FOUND
+        return Answer("no exchange" if missing else "refused", str(err.reply_text))
+    return Answer("allowed")
+
+
+def unread(urls: list[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the queues that may not be read, and those that cannot be tried.
+
+    A queue with messages is not tried: one would be taken, and come back marked as redelivered.
+    """
+    refused, untried = [], []
+    with topology.opened(urls) as connection:
+        for name in names:
+            found = depth(connection, name)
+            if found is None or found.ready:
+                untried.append(name)
+                continue
+            channel: Any = connection.channel()
+            try:
+                method, _, _ = channel.basic_get(name)
+            except ChannelClosedByBroker:
+                refused.append(name)
+                continue
+            if method is not None:  # it came this very moment
+                channel.basic_nack(method.delivery_tag, requeue=True)
+            channel.close()
+    return refused, untried

@@ -1,0 +1,80 @@
+"""The queues: there, as declared, none left paused, nothing in the dead ones."""
+
+from collections.abc import Iterator
+
+from workshed.console.operations import problems
+from workshed.console.rabbitmq.queue_depths import depths, in_dead_queues
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok, unchecked, warning
+from workshed.console.rabbitmq.drift import SETUP, differences
+from workshed.jobs import queues
+from workshed.jobs.windows import clock
+
+IMPORTING = f"{SETUP} --import PACKAGE"
+
+
+def declared(here: Surroundings) -> Iterator[Finding]:
+    """Compare them with their declaration; over AMQP only whether they exist can be seen."""
+    foreign = here.foreign_queues
+    present = depths(here.urls, foreign, prefix=here.prefix) if foreign else {}
+    if gone := [here.prefix + name for name in foreign if name not in present]:
+        # Perhaps no worker has these actors any more: the database does not forget them.
+        yield warning(f"missing: {', '.join(gone)}", IMPORTING)
+    elif foreign:
+        yield ok(f"{', '.join(foreign)}: there")
+        yield unchecked(
+            "their arguments: only their module says which they should have",
+            "workshed doctor --import PACKAGE",
+        )
+    if not here.queues:
+        return
+    found = here.ask(lambda api: differences(api, here.queues))
+    if found is not None:
+        for one in found:
+            yield failed(one.said, one.mend)
+        if not found:
+            yield ok(f"{are_there(here)}, with {its(here)} arguments and bindings")
+        return
+    names = [name for queue in here.queues for name in (queue.name, queue.dead)]
+    there = depths(here.urls, names, prefix=here.prefix)
+    missing = [here.prefix + name for name in names if name not in there]
+    if missing:
+        yield failed(f"missing: {', '.join(missing)}", SETUP)
+    else:
+        yield ok(are_there(here))
+    yield unchecked(
+        "their arguments and bindings: only the management API tells them",
+        "export WORKSHED_MANAGEMENT_URL=http://user:password@host:15672",
+    )
+
+
+def are_there(here: Surroundings) -> str:
+    """Say how many queues there are."""
+    count = len(here.queues)
+    return "1 queue is there" if count == 1 else f"{count} queues are there"
+
+
+def its(here: Surroundings) -> str:
+    """Choose the pronoun for so many queues."""
+    return "its" if len(here.queues) == 1 else "their"
+
+
+def dead(here: Surroundings) -> Iterator[Finding]:
+    """Look for what could not even be stored as dead."""
+    names = [*(queue.name for queue in here.queues), *here.foreign_queues]
+    found = in_dead_queues(here.urls, names, here.prefix)
+    for name, count in found.items():
+        said = f"{name}.dead holds {count}, whose outcome could not be stored"
+        yield warning(said, f"workshed dead requeue {name}")
+    if not found:
+        yield ok("nothing lies in a dead queue of RabbitMQ")
+
+
+def paused(here: Surroundings) -> Iterator[Finding]:
+    """Look for a pause that somebody forgot."""
+    with here.connect() as conn:
+        found, now = queues.find(conn), clock(conn)
+    paused = problems.paused(found, now)
+    yield from paused
+    if not paused:
+        yield ok("none is paused")

@@ -1,0 +1,104 @@
+"""RabbitMQ: reachable, of a supported version, taking messages; its management API."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pika
+
+from workshed.console.operations import problems as troubles
+from workshed.console.doctor import probe
+from workshed.console.doctor.encryption import AMQPS
+from workshed.console.doctor.surroundings import CONNECT_S, Surroundings
+from workshed.console.errors import ManagementError
+from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
+from workshed.console.rabbitmq.management_api import PORT, TLS_PORT
+from workshed.transport.amqp import tls, topology
+from workshed.transport.amqp import url as address
+from workshed.transport.amqp.arguments import FIRST
+from workshed.transport.build import STUB
+
+START = "start it, or export WORKSHED_BROKER_URL=amqp://user:password@host:5672/vhost"
+
+
+def reachable(here: Surroundings) -> Iterator[Finding]:
+    """Connect to each server."""
+    if STUB in here.urls:
+        yield failed("stub:// only records sends: nothing is sent", START)
+        return
+    troubles = [trouble(url, CONNECT_S / len(here.urls)) for url in here.urls]
+    for url, said in zip(here.urls, troubles, strict=True):
+        place = address.place(url)
+        if said is None:
+            yield ok(f"answers at {place}")
+        elif all(troubles):
+            mend = f"start it, or {AMQPS}" if url.startswith("amqps:") else START
+            yield failed(f"RabbitMQ does not answer at {place}: {said}", mend)
+        else:
+            others = "start it; the others serve meanwhile"
+            yield warning(f"does not answer at {place}: {said}", others)
+
+
+def trouble(url: str, timeout_s: float) -> str | None:
+    """Return why one server does not answer."""
+    wanted = address.parameters(url, "doctor")
+    wanted.socket_timeout = wanted.stack_timeout = timeout_s
+    try:
+        pika.BlockingConnection(wanted).close()
+    except topology.CONNECT_ERRORS as err:
+        return address.describe(err)
+    return None
+
+
+def version(here: Surroundings) -> Iterator[Finding]:
+    """Compare its version."""
+    with topology.opened(here.urls) as connection:
+        found = topology.version(connection)
+    said = f"RabbitMQ {found[0]}.{found[1]}"
+    if found < FIRST:
+        yield failed(f"{said}: 4.0 or newer is needed", "upgrade RabbitMQ to 4.0 or newer")
+    else:
+        yield ok(said)
+
+
+def management(here: Surroundings) -> Iterator[Finding]:
+    """Log in to the management API."""
+    line = f"export WORKSHED_MANAGEMENT_URL={usual(here)}"
+    try:
+        api = here.management()
+        if api is None:
+            yield unchecked("the management API is not named", line)
+            return
+        api.overview()
+        api.queues()
+        clock = api.clock()
+    except ManagementError as err:
+        yield failed(str(err), line)
+    else:
+        yield ok(f"the management API answers at {api.address}")
+        skew = timedelta() if clock is None else abs(datetime.now(UTC) - clock)
+        if skew > SKEW:
+            yield apart(skew)
+
+
+def usual(here: Surroundings) -> str:
+    """Return where the API is as a rule, by TLS where RabbitMQ or the API is asked by it."""
+    parts, named = urlsplit(here.urls[0]), here.settings.management_url
+    place = f"{here.user}:PASSWORD@{parts.hostname}"
+    if parts.scheme != "amqps" and not (named and named.get_secret_value().startswith("https:")):
+        return f"http://{place}:{PORT}"
+    known = [(name, value) for name, value in parse_qsl(parts.query) if name in tls.NAMES]
+    query = urlencode(known, safe="/") if known else "cacertfile=/etc/ca.pem"
+    return f"'https://{place}:{TLS_PORT}?{query}'"
+
+
+def alarms(here: Surroundings) -> Iterator[Finding]:
+    """See whether RabbitMQ takes messages: by its API, else by a message that leads nowhere."""
+    said = here.ask(lambda api: api.alarms() or "")
+    if said is None:
+        answer = probe.publish(here.urls)
+        said = answer.said if answer.kind == "blocked" else ""
+    if trouble := troubles.alarm(said):
+        yield trouble
+    else:
+        yield ok("no alarm of memory or disk")

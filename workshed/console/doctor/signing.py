@@ -1,0 +1,22 @@
+"""Who may write a job: whoever may publish, or whoever has a key."""
+
+from collections.abc import Iterator
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, ok, warning
+from workshed.transport.messages.signing import signing
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Name the keys, so that hosts can be compared; show none."""
+    found = signing(here.settings)
+    if found is None:
+        yield ok("no WORKSHED_SIGNING_KEYS is set: whoever may publish may run any actor")
+        return
+    newest, *others = found.names
+    kept = f", and {', '.join(others)} accepted" if others else ""
+    if found.required:
+        yield ok(f"messages are signed by key {newest}{kept}; all others are dead")
+    else:
+        said = f"messages are signed by key {newest}{kept}; but unsigned ones run, too"
+        yield warning(said, "export WORKSHED_SIGNING=require  (once nothing unsigned comes)")

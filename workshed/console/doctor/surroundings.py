@@ -1,0 +1,147 @@
+"""Where the doctor looks: the environment as far as it can be read, and what it leads to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TypeVar
+
+import psycopg
+
+from workshed.console.rabbitmq import amqp
+from workshed.console.errors import ManagementError
+from workshed.console.operations.finding import Finding
+from workshed.console.rabbitmq.management_api import Management
+from workshed import db
+from workshed.app import App
+from workshed.db import Connection, WatchedConnection
+from workshed.jobs import queues
+from workshed.jobs.queues import Actor
+from workshed.queues import Queue, weighted
+from workshed.settings import Settings
+from workshed.transport import build
+
+SAMPLE = {"deliver_email", "process_image", "send_welcome_email"}
+"""Actors of the sample product. Workers that have all of them run it."""
+QUERY_MS = 4_000
+"""Below the deadline of a check, so that PostgreSQL's own words are shown."""
+CONNECT_S = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The settings and the application, with the default in place of what cannot be read."""
+
+    settings: Settings
+    app: App = field(default_factory=App)
+    problems: list[Finding] = field(default_factory=list)
+    unreadable: frozenset[str] = frozenset()
+    """Names of the settings that cannot be read."""
+    packages: tuple[str, ...] = ()
+    """Modules with actors, which are imported; without any, the database says what workers have."""
+    processes: int = 1
+    threads: int = 8
+    """Of a `dramatiq` master on this host."""
+    consumed: tuple[str, ...] = ()
+    """Queues of the workers on this host; none named are all."""
+    stop_within: timedelta | None = None
+    """How long systemd, Kubernetes or the like waits after SIGTERM before it kills a worker."""
+
+    @property
+    def urls(self) -> list[str]:
+        """The servers of RabbitMQ."""
+        return [url.strip() for url in self.settings.broker_url.get_secret_value().split(";")]
+
+    @property
+    def user(self) -> str:
+        """Who logs in there."""
+        return amqp.user(self.urls[0])
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host."""
+        return amqp.vhost(self.urls[0])
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of queues on RabbitMQ."""
+        return self.settings.queue_prefix
+
+    @property
+    def queues(self) -> list[Queue]:
+        """The queues of imported actors and those that they declare, or those that workers use."""
+        if self.problems:  # no broker can be built then
+            return list(weighted(self.app.queues, "", self.prefix).values())
+        broker = build.broker()
+        if self.packages:
+            return list((broker.used_queues() or broker.declared).values())
+        used = self.used_queues
+        return [one for one in broker.declared.values() if used is None or one.name in used]
+
+    @property
+    def foreign_queues(self) -> list[str]:
+        """Queues that workers use and no module imported here declares: only names are known."""
+        known = {queue.name for queue in self.queues}
+        return sorted((self.used_queues or set()) - known)
+
+    @property
+    def used_queues(self) -> set[str] | None:
+        """The queues of the actors that workers have declared; `None` where that says nothing."""
+        if self.packages or not self.declared:
+            return None
+        return {actor.queue for actor in self.declared}
+
+    @cached_property
+    def declared(self) -> list[Actor]:
+        """The actors that workers have declared; none where the database does not say."""
+        try:
+            with self.connect() as conn:
+                return queues.find_actors(conn)
+        except psycopg.Error:
+            return []
+
+    @cached_property
+    def has_product(self) -> bool:
+        """Whether you named the sample product, or, if you named no module, workers run it.
+
+        Its tables say nothing: `workshed dev` makes them for everybody.
+        """
+        if self.packages:
+            return "actors" in self.packages
+        return {actor.name for actor in self.declared} >= SAMPLE
+
+    def uses(self, setting: str) -> bool:
+        """Tell whether a setting of the sample product matters: it is set, or the product used."""
+        return setting in self.settings.model_fields_set or self.has_product
+
+    @property
+    def database(self) -> str:
+        """Where PostgreSQL is, without the password."""
+        return db.address(self.settings.database_url.get_secret_value())
+
+    def connect(self) -> Connection:
+        """Open a connection; each check has its own."""
+        url = self.settings.database_url.get_secret_value()
+        options = {**db.OPTIONS, "connect_timeout": CONNECT_S}
+        conn = WatchedConnection.connect(url, autocommit=True, **options)
+        conn.look_for_pooler()
+        if not conn.is_pooled:  # or it would end statements of whoever has that session next
+            conn.execute(f"SET statement_timeout = {QUERY_MS}")
+        return conn
+
+    def management(self) -> Management | None:
+        """Return the management API, where the environment names it."""
+        url = self.settings.management_url
+        if url is None:
+            return None
+        return Management(url.get_secret_value(), self.vhost, prefix=self.prefix)
+
+    def ask(self, question: Callable[[Management], T]) -> T | None:
+        """Ask the management API; `None` without one, or if it refuses (its own check tells)."""
+        api = self.management()
+        try:
+            return None if api is None else question(api)
+        except ManagementError:
+            return None

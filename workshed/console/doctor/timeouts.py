@@ -1,0 +1,82 @@
+"""Times that must fit each other; a limit of nothing the settings refuse."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok, unchecked
+from workshed.console.supervisor.supervisor import RELAY_AFTER_S
+from workshed.console.formatting import in_words
+from workshed.middleware import Deadline
+from workshed.middleware.retrying.retries import retry_queues
+from workshed.transport import build
+
+LONGEST_SHARE = 0.5
+"""Of the consumer timeout: a job may have waited in the worker for as long again."""
+
+LONGEST_HARD_SHARE = 0.75
+"""It may have waited for a quarter: one that waits for longer is given back."""
+
+
+def limits(here: Surroundings) -> Iterator[Finding]:
+    """Compare the time limit of each actor with the consumer timeout of its queue."""
+    if not here.packages:
+        yield unchecked(
+            "the time limits of actors: only their module says them",
+            "workshed doctor --import PACKAGE",
+        )
+        return
+    broker = build.broker()
+    usual = next(one.default_ms for one in broker.middleware if isinstance(one, Deadline))
+    wrong = 0
+    for name, actor in sorted(broker.actors.items()):
+        limit = timedelta(milliseconds=actor.options.get("time_limit", usual))
+        queues = [broker.declared[queue] for queue in (actor.queue_name, *retry_queues(actor))]
+        queue = min(queues, key=lambda queue: queue.consumer_timeout)
+        most = queue.consumer_timeout * LONGEST_SHARE
+        if limit > most:
+            wrong += 1
+            yield failed(
+                f"{name} may run for {in_words(limit)}, which is more than half of the consumer "
+                f"timeout of queue {queue.name} ({in_words(queue.consumer_timeout)})",
+                f"time_limit=ms(minutes={most / timedelta(minutes=1):g})  (or a Queue of its own "
+                f"with consumer_timeout=timedelta(minutes={2 * limit / timedelta(minutes=1):g}))",
+            )
+        hard = timedelta(milliseconds=actor.options.get("hard_time_limit", 0))
+        most = queue.consumer_timeout * LONGEST_HARD_SHARE
+        if hard > most:
+            wrong += 1
+            yield failed(
+                f"{name} is given up after {in_words(hard)}, which is more than three quarters of "
+                f"the consumer timeout of queue {queue.name} ({in_words(queue.consumer_timeout)})",
+                f"hard_time_limit=ms(minutes={most / timedelta(minutes=1):g})",
+            )
+    if not wrong:
+        yield ok(f"the time limits of {len(broker.actors)} actors fit their queues")
+
+
+def shutdown(here: Surroundings) -> Iterator[Finding]:
+    """Compare what a worker takes to stop with what it is given; only its operator knows that."""
+    grace = here.settings.shutdown_grace
+    whole = grace + timedelta(seconds=RELAY_AFTER_S)
+    takes = f"a worker may take {seconds(whole)} to stop ({seconds(grace)} for its jobs)"
+    given = here.stop_within
+    if given is None:
+        line = f"workshed doctor --stop-within {whole.total_seconds():g}s"
+        unknown = "TimeoutStopSec, or terminationGracePeriodSeconds, was not named"
+        yield unchecked(f"{takes}: {unknown}", f"{line}  (or what it is)")
+    elif given < whole:
+        fits = max(timedelta(), given - timedelta(seconds=RELAY_AFTER_S))
+        yield failed(
+            f"{takes} and is killed after {seconds(given)}: what it cuts short is not stored, "
+            "and counts as a crash",
+            f"export WORKSHED_SHUTDOWN_GRACE={fits.total_seconds():g}  (or let it have "
+            f"{seconds(whole)})",
+        )
+    else:
+        yield ok(f"{takes}, and has {seconds(given)}")
+
+
+def seconds(length: timedelta) -> str:
+    """Write it as the settings and systemd have it."""
+    return f"{length.total_seconds():g} s"

@@ -1,0 +1,56 @@
+"""Python and dramatiq."""
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok, warning
+
+PYTHON = (3, 11), (3, 16)
+"""The first that fits, and the first that the matrix has not run; later ones may be used."""
+DRAMATIQ = (2, 2, 1), (2, 3)
+"""The first that fits, and the first that was not tried; as in `pyproject.toml`."""
+
+
+def check(_: Surroundings) -> Iterator[Finding]:
+    """Compare them with what this release was made for."""
+    python = sys.version_info[:3]
+    yield runs_on(python)
+    dramatiq = tuple(int(part) for part in version("dramatiq").split(".")[:3] if part.isdecimal())
+    yield fits("dramatiq", dramatiq, DRAMATIQ, "pip install 'dramatiq>=2.2.1,<2.3'")
+
+
+def runs_on(python: tuple[int, ...]) -> Finding:
+    """Tell whether this release supports a Python, of which a newer one may be used untested."""
+    oldest, untested = PYTHON
+    said = f"Python {dotted(python)}"
+    if python < oldest:
+        said += f": this release needs {dotted(oldest)} or newer"
+        return failed(said, "make PYTHON=/path/to/python3.13 setup")
+    if python >= untested:
+        newest = dotted((*untested[:-1], untested[-1] - 1))
+        said += f" is newer than this release was tested with, up to {newest}"
+        return warning(said, "pip install --upgrade workshed")
+    return ok(said)
+
+
+def fits(
+    name: str,
+    found: tuple[int, ...],
+    bounds: tuple[tuple[int, ...], tuple[int, ...]],
+    mend: str,
+) -> Finding:
+    """Tell whether a version is in its bounds."""
+    first, too_new = bounds
+    if first <= found < too_new:
+        return ok(f"{name} {dotted(found)}")
+    said = (
+        f"{name} {dotted(found)}: this release needs {dotted(first)} up to before {dotted(too_new)}"
+    )
+    return failed(said, mend)
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """Write a version."""
+    return ".".join(map(str, version))

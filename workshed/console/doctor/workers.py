@@ -1,0 +1,62 @@
+"""The workers: one on each queue that has actors, or jobs."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from workshed.console.rabbitmq.queue_depths import depths
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok, warning
+from workshed.console.rabbitmq.management_api import Management
+from workshed.middleware.retrying.retries import retry_queues
+from workshed.transport import build
+from workshed.transport.consuming import consumer_tag
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Look for queues without a consumer. No other check notices that their jobs wait."""
+    names = [*(queue.name for queue in here.queues), *here.foreign_queues]
+    found = depths(here.urls, names, prefix=here.prefix)
+    alone = {name: one.ready for name, one in found.items() if not one.consumers}
+    full = [f"{name} ({ready} ready)" for name, ready in alone.items() if ready]
+    empty = [name for name in sorted(with_actors(here)) if alone.get(name) == 0]
+    start = " ".join(("workshed worker", *(here.packages or ("PACKAGE",))))
+    if full:
+        yield failed(f"no worker is on {', '.join(full)}: their jobs wait", start)
+    if empty:
+        yield warning(f"no worker is on {', '.join(empty)}, where nothing waits", start)
+    shared = list(at_odds(here, found))
+    yield from shared
+    if not (full or empty or shared):
+        yield ok("a worker is on each queue that has jobs, or actors")
+
+
+def at_odds(here: Surroundings, names: Iterable[str]) -> Iterator[Finding]:
+    """Look for programs that share a queue: each gets jobs for which it has no actor.
+
+    This needs the management API. The tag of a consumer identifies its program.
+    """
+    for name in names:
+        tags = here.ask(partial(consumers, name)) or []
+        programs = {one.digest: one for tag in tags if (one := consumer_tag.read(tag))}
+        if len(programs) > 1:
+            listed = "; ".join(sorted(one.name for one in programs.values()))
+            yield warning(
+                f"workers with different actors share queue {name}: {listed}. A job waits until "
+                "a worker that has its actor gets it. During a deployment this is temporary",
+                "give each program queues of its own, for example by WORKSHED_QUEUE_PREFIX",
+            )
+
+
+def consumers(name: str, api: Management) -> list[str]:
+    """Return the tags of the consumers of a queue."""
+    return api.consumers(name)
+
+
+def with_actors(here: Surroundings) -> set[str]:
+    """Return the queues of the imported actors, or those of the actors that workers declared."""
+    if not here.packages:
+        return here.used_queues or set()
+    if here.problems:  # no broker can be built then
+        return set()
+    actors = build.broker().actors.values()
+    return {queue for actor in actors for queue in (actor.queue_name, *retry_queues(actor))}

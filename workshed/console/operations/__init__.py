@@ -1,0 +1,1 @@
+"""The use cases of operators, for command line and web."""

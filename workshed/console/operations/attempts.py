@@ -1,0 +1,66 @@
+"""Each time that a job was tried, from the two tables that tell of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from workshed.console.operations.timeline import KINDS, Known
+from workshed.jobs.attempts import Attempt
+from workshed.jobs.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One of them; `None` is what is not known, as the history lacks the run."""
+
+    attempt: int
+    outcome: str
+    worker: str | None
+    started_at: datetime | None
+    ended_at: datetime
+    waited_s: float | None
+    took_s: float | None
+    reason: str
+    error_class: str | None
+    error: str | None
+    traceback: str | None
+
+
+def tries(known: Known) -> list[Try]:
+    """Return them, the first one first."""
+    failed = {(one.hop, str(one.outcome)): one for one in known.attempts}
+    found = [
+        _ran(run, failed.pop((run.hop, KINDS.get(run.outcome, "")), None)) for run in known.runs
+    ]
+    return sorted([*found, *map(_failed, failed.values())], key=lambda one: one.ended_at)
+
+
+def _ran(run: Run, failed: Attempt | None) -> Try:
+    return Try(
+        attempt=run.attempt,
+        outcome=run.outcome,
+        worker=run.worker,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        waited_s=run.waited_s,
+        took_s=run.took_s,
+        reason=run.reason,
+        error_class=run.error_class or (failed.error_class if failed else None),
+        error=run.error or (failed.error if failed else None),
+        traceback=run.traceback or (failed.traceback if failed else None),
+    )
+
+
+def _failed(one: Attempt) -> Try:
+    return Try(
+        attempt=one.attempt,
+        outcome=one.outcome,
+        worker=None,
+        started_at=None,
+        ended_at=one.ended_at,
+        waited_s=None,
+        took_s=None,
+        reason=one.reason,
+        error_class=one.error_class,
+        error=one.error,
+        traceback=one.traceback,
+    )

@@ -1,0 +1,35 @@
+"""Dead jobs, and what becomes of them, as commands and pages both tell."""
+
+from dataclasses import asdict
+from typing import Any
+
+from workshed.console.operations.message_body import for_programs
+from workshed.console.formatting import jobs
+from workshed.jobs.dead import Dead
+from workshed.jobs.prospects import Prospect
+
+
+def waits(prospect: Prospect) -> str:
+    """Say how many of a retry would not run at once, and why; nothing where all would."""
+    if not prospect.waits:
+        return ""
+    has, waits = ("has", "it waits") if prospect.waits == 1 else ("have", "they wait")
+    some = f"{prospect.waits} of {jobs(prospect.jobs)}"
+    return f"{some} {has} a unique key that another job holds then: {waits} for it."
+
+
+def stays(unreadable: int) -> str:
+    """Say how many cannot be retried; nothing where all can."""
+    if not unreadable:
+        return ""
+    return f"{jobs(unreadable)} cannot be read and {'stays' if unreadable == 1 else 'stay'} dead."
+
+
+def why(row: Dead) -> str:
+    """Say in one line what it died of."""
+    return row.error_class or row.reason.partition("\n")[0]
+
+
+def as_data(row: Dead) -> dict[str, Any]:
+    """Return a row as programs read it."""
+    return asdict(row) | for_programs(row.body)

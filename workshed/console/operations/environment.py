@@ -1,0 +1,132 @@
+"""The program that a command works for: its broker, its actors, its database."""
+
+import importlib
+import sys
+from collections.abc import Collection, Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+
+from workshed.console.rabbitmq import amqp
+from workshed.console.errors import NotFoundError
+from workshed.console.rabbitmq.management_api import TIMEOUT_S, Management
+from workshed import db, migrate
+from workshed.db import Connection
+from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
+from workshed.extras import MissingExtraError
+from workshed.jobs import queues
+from workshed.queues import Queue
+from workshed.settings import settings
+from workshed.transport import build
+from workshed.transport.errors import did_you_mean
+from workshed.transport.rabbitmq import RabbitMQ
+
+PACKAGES = ("actors",)
+"""What is imported when nothing is named, as `dramatiq actors` has it."""
+
+
+def rabbitmq() -> RabbitMQ:
+    """Return the broker of this environment, if it is a real one."""
+    found = build.broker()
+    if not isinstance(found, RabbitMQ):
+        raise SettingsError("stub:// has no queues; set WORKSHED_BROKER_URL to a RabbitMQ")
+    return found
+
+
+def management(timeout_s: float = TIMEOUT_S) -> Management | None:
+    """Return the management API of the broker's virtual host, where `MANAGEMENT_URL` names it."""
+    url = settings().management_url
+    broker = rabbitmq()
+    vhost = amqp.vhost(broker.urls[0])
+    if url is None:
+        return None
+    return Management(url.get_secret_value(), vhost, timeout_s, broker.prefix)
+
+
+def queue_names(conn: Connection) -> list[str]:
+    """Name the queues that are declared here, and those that any worker has declared."""
+    return list(dict.fromkeys([*rabbitmq().declared, *(one.name for one in queues.find(conn))]))
+
+
+def check_queues(conn: Connection, names: Iterable[str]) -> None:
+    """Raise `NotFoundError` for a name that no queue has."""
+    known = queue_names(conn)
+    for name in names:
+        if name not in known:
+            raise NotFoundError(
+                f"no queue {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+            )
+
+
+def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
+    """Return the names if each is a queue's; those no worker has declared yet are noted.
+
+    Raises `NotFoundError` before anything is written.
+    """
+    check_queues(conn, names)
+    declared = rabbitmq().declared
+    missing = {*names} - {one.name for one in queues.find(conn)}
+    queues.declare(conn, {name: declared[name].kind for name in missing})
+    return list(dict.fromkeys(names))
+
+
+def load(packages: Iterable[str]) -> None:
+    """Import the modules in which actors are declared, also from the working directory.
+
+    An error inside one of them is let through, with the lines that raised it. As in a worker, the
+    broker is there before: a bare `@dramatiq.actor` is on it.
+    """
+    build.broker()
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as the `dramatiq` command does
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as err:
+            if err.name is None or not f"{package}.".startswith(f"{err.name}."):
+                raise
+            raise NotFoundError(
+                f"there is no module {package!r} to import actors from; it is looked for where "
+                f"Workshed is installed and in {here}"
+            ) from None
+
+
+def declared(packages: Collection[str]) -> dict[str, Queue]:
+    """Import these modules; return the queues that their actors use, or that they declare.
+
+    Without any module, all that are declared: nothing says which of them are used.
+    """
+    broker = build.broker()
+    load(packages)
+    return broker.used_queues() if packages else broker.declared
+
+
+def load_product() -> None:
+    """Import the actors of the sample product, where its extra is installed."""
+    with suppress(MissingExtraError):
+        load(PACKAGES)
+
+
+@contextmanager
+def database(*streams: migrate.Stream) -> Generator[Connection]:
+    """Hold a connection, in autocommit, to a database that is migrated, in these streams too.
+
+    Raises `DatabaseUnreachableError` or `MigrationError`, which say what to do.
+    """
+    try:
+        with db.connect() as conn:
+            for stream in ("jobs", *streams):
+                migrate.require(conn, stream)
+            yield conn
+    except psycopg.OperationalError as err:
+        place = db.address(settings().database_url.get_secret_value())
+        raise DatabaseUnreachableError(
+            f"PostgreSQL at {place} (WORKSHED_DATABASE_URL): {str(err).strip()}"
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as err:
+        raise WorkshedError(
+            f"PostgreSQL refuses: {str(err).strip()}. The user of WORKSHED_DATABASE_URL lacks that "
+            "right, which `workshed roles` grants to the roles that need it"
+        ) from None

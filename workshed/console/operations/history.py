@@ -1,0 +1,46 @@
+"""The history of runs as people ask for it, and read it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
+
+from workshed.console.operations.arguments import KEYWORD, value
+from workshed.jobs.runs import Run
+from workshed.middleware import Label
+from workshed.transport.errors import did_you_mean
+
+OUTCOMES: tuple[str, ...] = get_args(Label)
+NOT_DONE = tuple(one for one in OUTCOMES if one != "done")
+
+
+def outcomes(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the outcomes that are asked for; refuses what is none."""
+    for one in wanted:
+        if one not in OUTCOMES:
+            hint = did_you_mean(one, OUTCOMES)
+            raise typer.BadParameter(f"outcome {one!r}{hint}; there are {', '.join(OUTCOMES)}")
+    return tuple(wanted)
+
+
+def arguments(words: Sequence[str]) -> dict[str, Any] | None:
+    """Read some `name=value`, each value JSON or a string."""
+    found = {}
+    for word in words:
+        named = KEYWORD.fullmatch(word)
+        if named is None:
+            raise typer.BadParameter(f"argument {word!r} is no NAME=VALUE")
+        found[named[1]] = value(named[2])
+    return found or None
+
+
+def call(run: Run) -> str:
+    """Write a run as the call it was: `deliver_email(email_id=7)`."""
+    if run.arguments is None:
+        return f"{run.actor}(…)"
+    words = [f"{n}={json.dumps(v, ensure_ascii=False)}" for n, v in run.arguments.items()]
+    return f"{run.actor}({', '.join(words)})"

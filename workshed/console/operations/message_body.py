@@ -1,0 +1,50 @@
+"""The body of a message as people and programs read it."""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+from workshed.console.operations.strict_json import loads
+
+
+def parsed(body: str | bytes) -> Any:
+    """Return what the JSON says; `None` where it is none."""
+    try:
+        return loads(body)
+    except ValueError:
+        return None
+
+
+def for_programs(body: str | bytes) -> dict[str, Any]:
+    """Return `body`, or what it is in `body_base64` where it is no JSON."""
+    found = parsed(body)
+    if found is None:
+        raw = body.encode() if isinstance(body, str) else body
+        return {"body": None, "body_base64": b64encode(raw).decode()}
+    return {"body": found}
+
+
+def for_people(body: str | bytes) -> str:
+    """Return the JSON laid out, or the text, or the bytes as Python writes them."""
+    found = parsed(body)
+    if found is not None:
+        return json.dumps(found, indent=2, ensure_ascii=False)
+    if isinstance(body, str):
+        return body
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return repr(body)
+
+
+def call(actor: str | None, body: str | bytes) -> str:
+    """Write a job as the call it stands for: `deliver_email(7)`."""
+    found = parsed(body)
+    if actor is None or not isinstance(found, dict):
+        return actor or "?"
+    args, kwargs = found.get("args"), found.get("kwargs")
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return actor
+    words = [json.dumps(arg, ensure_ascii=False) for arg in args]
+    words += [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in kwargs.items()]
+    return f"{actor}({', '.join(words)})"

@@ -1,0 +1,77 @@
+"""The periodic jobs, as commands look at them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from workshed.console.errors import NotFoundError
+from workshed.db import Connection
+from workshed.jobs import occurrences, recurring
+from workshed.jobs.occurrences import Occurrence
+from workshed.jobs.recurring import Recurring
+from workshed.settings import settings
+from workshed.transport.errors import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A periodic job with its last run."""
+
+    job: Recurring
+    last: Occurrence | None
+    outcome: str | None
+    """What became of the last run, as far as it is known."""
+
+    @property
+    def next_there(self) -> datetime:
+        """When its next time is by the clocks of its zone, also while it is paused."""
+        return self.job.next_at.astimezone(ZoneInfo(self.job.zone))
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When it runs next; `None` while it is paused, or no worker has it."""
+        return None if self.job.paused_at or not self.job.live else self.job.next_at
+
+
+def states(conn: Connection) -> list[State]:
+    """Return all periodic jobs by name."""
+    last = occurrences.last(conn)
+    found = occurrences.outcomes(conn, last.values(), settings().fence_retention)
+    return [
+        State(job, last.get(job.name), last_outcome(last.get(job.name), found))
+        for job in recurring.find(conn)
+    ]
+
+
+def last_outcome(run: Occurrence | None, found: Mapping[str, str]) -> str | None:
+    """Say what became of a run, of what was found out about messages."""
+    if run is None or run.message_id is None:
+        return None if run is None else "not sent, another had its key"
+    return found.get(run.message_id)
+
+
+def known(conn: Connection, names: Iterable[str]) -> list[Recurring]:
+    """Return the jobs of these names; raises `NotFoundError` before anything is written."""
+    jobs = {job.name: job for job in recurring.find(conn)}
+    for name in names:
+        if name not in jobs:
+            raise NotFoundError(
+                f"no periodic job {name!r}{did_you_mean(name, jobs)}; there are "
+                f"{', '.join(jobs) or 'none: a worker or clock notes them when it starts'}"
+            )
+    return [jobs[name] for name in dict.fromkeys(names)]
+
+
+def said(made: Occurrence | None) -> str:
+    """Say what became of a run that was wanted."""
+    if made is None:
+        return "was run this very moment"
+    return f"job {made.held_by} has its key" if made.held_by else f"sent as {made.message_id}"
+
+
+def as_data(one: State) -> dict[str, Any]:
+    """Return a periodic job as programs read it."""
+    last = None if one.last is None else asdict(one.last) | {"outcome": one.outcome}
+    return asdict(one.job) | {"next_at": one.next_at, "last": last}

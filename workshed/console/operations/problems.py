@@ -1,0 +1,111 @@
+"""What keeps jobs from running: for each cause a sentence that says it, and the line that mends it.
+
+Each function judges what was asked before, and asks nothing itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from workshed.console.operations.finding import Finding, failed, warning
+from workshed.console.formatting import ago, in_words, jobs
+from workshed.errors import WorkshedError
+from workshed.jobs import relays
+from workshed.jobs.queues import Known
+from workshed.jobs.recurring import Recurring
+from workshed.jobs.workers import Worker
+
+START = "workshed relay  (a worker starts one as well)"
+WORK = "workshed worker"
+FREE = "rabbitmq-diagnostics alarms  (then free memory or disk on that host)"
+
+
+def alarm(said: str | None) -> Finding | None:
+    """Judge what RabbitMQ says of its alarms: while there is one, who sends waits."""
+    return failed(f"RabbitMQ takes no messages: {said}", FREE) if said else None
+
+
+def away(troubles: Iterable[WorkshedError]) -> list[Finding]:
+    """Tell why RabbitMQ could not be asked; the errors say what to do themselves."""
+    return [failed(str(err), "") for err in troubles]
+
+
+def relay(last_beat: timedelta | None) -> Finding | None:
+    """Judge when any relay has last beaten; `None`: there never was one."""
+    if last_beat is None:
+        return failed("no relay is at work, so delays, retries and stored jobs are not sent", START)
+    if last_beat > relays.DEAD_AFTER:
+        said = f"no relay has beaten for {in_words(last_beat)}: delays and retries wait"
+        return failed(said, START)
+    return None
+
+
+def workers(found: Sequence[Worker]) -> Finding | None:
+    """See that somebody starts jobs."""
+    alive = [one for one in found if one.alive]
+    if not alive:
+        return failed("no worker beats, so nothing runs", WORK)
+    if all(one.state == "quiet" for one in alive):
+        said = f"no job starts: all {len(alive)} workers that live are quiet"
+        mend = " ".join(["workshed workers resume", *(one.name for one in alive)])
+        return failed(said, mend)
+    return None
+
+
+def unattended(waiting: Iterable[str], found: Iterable[Worker]) -> Finding | None:
+    """See that some worker listens on each queue in which jobs wait; not where none lives."""
+    listened = {queue for one in found if one.alive for queue in one.queues}
+    alone = sorted({*waiting} - listened)
+    if not (alone and listened):
+        return None
+    options = " ".join(f"--queue {name}" for name in alone)
+    return failed(f"no worker is on {', '.join(alone)}: their jobs wait", f"{WORK} {options}")
+
+
+def clock(found: Iterable[Recurring], now: datetime, overdue: timedelta) -> Finding | None:
+    """See that somebody makes the runs of periodic jobs; some are late by more than `overdue`."""
+    awake = [job for job in found if job.paused_at is None and job.live]
+    late = [job for job in awake if now - job.next_at > overdue]
+    if not late:
+        return None
+    first = min(late, key=lambda job: job.next_at)
+    said = f"{first.name} was to run {in_words(now - first.next_at)} ago: nobody makes its runs"
+    return failed(said, START)
+
+
+def paused(found: Iterable[Known], now: datetime) -> list[Finding]:
+    """Find pauses that somebody may have forgotten."""
+    return [
+        warning(
+            f"{queue.name} was paused {ago(queue.paused_at, now)}",
+            f"workshed queues resume {queue.name}",
+        )
+        for queue in found
+        if queue.paused_at is not None
+    ]
+
+
+def lost(runs: int, span: timedelta) -> Finding | None:
+    """Judge how many runs are not in the history, so that figures made of it are too low."""
+    if not runs:
+        return None
+    said = f"{runs} runs of the last {in_words(span)} were not recorded"
+    return warning(f"{said}, as PostgreSQL was away or slow", "workshed doctor")
+
+
+def died(number: int, most: int, span: timedelta) -> Finding | None:
+    """Judge how many jobs have died lately; above `most` they were not counted."""
+    if not number:
+        return None
+    many = f"more than {most} jobs" if number > most else jobs(number)
+    return warning(f"{many} died within the last {in_words(span)}", "workshed dead list --group")
+
+
+def of(*found: Finding | Iterable[Finding] | None) -> list[Finding]:
+    """Put together what was found, the worst first."""
+    several: list[Finding] = []
+    for one in found:
+        if isinstance(one, Finding):
+            several.append(one)
+        elif one is not None:
+            several += one
+    return sorted(several, key=lambda one: one.level != "failed")

@@ -1,0 +1,90 @@
+"""What is known of each queue: its declaration, RabbitMQ's counts, PostgreSQL's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from workshed.console.operations import scheduled as waiting
+from workshed.console.rabbitmq.management_api import Management
+from workshed.console.operations.environment import queue_names
+from workshed.console.rabbitmq.broker_status import Told, ask
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import dead, queues
+from workshed.transport.rabbitmq import RabbitMQ
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One queue; `None` is what could not be asked, or no program here declares."""
+
+    name: str
+    kind: str | None
+    weight: int | None
+    levels: int | None
+    ready: int | None
+    unacked: int | None
+    """With workers; only the management API knows."""
+    workers: int | None
+    """Processes that consume it."""
+    waiting: int
+    """In the schedule."""
+    dead: int
+    dead_queue: int | None
+    """In RabbitMQ's `<queue>.dead`: what could not even be stored as dead."""
+    paused_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What PostgreSQL counts of each queue."""
+
+    waiting: Mapping[str, int]
+    dead: Mapping[str, int]
+
+
+def states(
+    conn: Connection, broker: RabbitMQ, api: Management | None
+) -> tuple[list[QueueState], list[WorkshedError]]:
+    """Return the queues, the declared ones first, and what could not be asked."""
+    counted = counts(conn)
+    names = named(conn, counted)
+    told = ask(broker.urls, api, names, prefix=broker.prefix)
+    return described(conn, broker, names, counted, told), [*told.troubles]
+
+
+def counts(conn: Connection) -> Counts:
+    """Count what waits in the schedule, and what is dead."""
+    return Counts(waiting.counts(conn), dead.by_queue(conn))
+
+
+def named(conn: Connection, counted: Counts) -> list[str]:
+    """Name the queues that are declared, and those of which there is something."""
+    others = sorted({*counted.waiting, *counted.dead})
+    return list(dict.fromkeys([*queue_names(conn), *others]))
+
+
+def described(
+    conn: Connection, broker: RabbitMQ, names: Sequence[str], counted: Counts, told: Told
+) -> list[QueueState]:
+    """Put together what is known of each queue."""
+    known = {queue.name: queue for queue in queues.find(conn)}
+
+    def state(name: str) -> QueueState:
+        declared, row = broker.declared.get(name), known.get(name)
+        depth, lost = told.depths.get(name), told.depths.get(f"{name}.dead")
+        return QueueState(
+            name=name,
+            kind=declared.kind if declared else row.kind if row else None,
+            weight=declared.weight if declared else None,
+            levels=declared.levels if declared else None,
+            ready=depth.ready if depth else None,
+            unacked=told.unacked.get(name),
+            workers=depth.consumers if depth else None,
+            waiting=counted.waiting.get(name, 0),
+            dead=counted.dead.get(name, 0),
+            dead_queue=lost.ready if lost else None,
+            paused_at=row.paused_at if row else None,
+        )
+
+    return [state(name) for name in names]

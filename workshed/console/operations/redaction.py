@@ -1,0 +1,102 @@
+"""Bodies of messages without what their actors redact."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from workshed.console.operations.strict_json import loads
+from workshed.db import Connection
+from workshed.jobs import queues
+from workshed.jobs.queues import Actor
+from workshed.jobs.shown import HIDDEN
+
+
+class Row(Protocol):
+    """A row that has a message."""
+
+    @property
+    def actor(self) -> str | None:
+        """Its actor; `None` where it could not be read."""
+
+    @property
+    def body(self) -> str | bytes:
+        """Its JSON."""
+
+
+R = TypeVar("R", bound=Row)
+
+
+def without_secrets(conn: Connection, rows: Iterable[R]) -> list[R]:
+    """Return the rows as they may be shown."""
+    known = {actor.name: actor for actor in queues.find_actors(conn) if actor.redact}
+    return [_shown(row, known) for row in rows]
+
+
+def hidden(body: Any, actor: str | None, known: Mapping[str, Actor]) -> Any:
+    """Return a message's fields with its secret arguments hidden, those of messages in it too.
+
+    `known` are the actors that have any. A unique key may be made of them, so it is hidden as well.
+    """
+    if not isinstance(body, dict):
+        return body
+    found = dict(body)
+    options = found.get("options")
+    if isinstance(options, dict):
+        found["options"] = options = _within(options, known)
+    secret = known.get(actor or "")
+    if secret is None:
+        return found
+    if isinstance(options, dict) and "unique_key" in options:
+        options["unique_key"] = HIDDEN
+    return found | _arguments(body, secret)
+
+
+def _within(options: dict[str, Any], known: Mapping[str, Actor]) -> dict[str, Any]:
+    """Hide those of the messages that are sent after this one."""
+    found = dict(options)
+    if isinstance(piped := options.get("pipe_target"), dict):
+        found["pipe_target"] = _named(piped, known)
+    if isinstance(after := options.get("group_completion_callbacks"), list):
+        found["group_completion_callbacks"] = [_named(one, known) for one in after]
+    return found
+
+
+def _named(body: Any, known: Mapping[str, Actor]) -> Any:
+    name = body.get("actor_name") if isinstance(body, dict) else None
+    return hidden(body, name if isinstance(name, str) else None, known)
+
+
+def _arguments(body: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
+    args, kwargs = body.get("args"), body.get("kwargs")
+    found: dict[str, Any] = {}
+    if isinstance(args, list):
+        fits = len(args) <= len(actor.parameters)
+        names = [*actor.parameters[: len(args)]] if fits else [None] * len(args)
+        found["args"] = [
+            HIDDEN if name is None or name in actor.redact else value
+            for name, value in zip(names, args, strict=True)
+        ]
+    if isinstance(kwargs, dict):
+        found["kwargs"] = {n: HIDDEN if n in actor.redact else v for n, v in kwargs.items()}
+    return found
+
+
+def _shown(row: R, known: Mapping[str, Actor]) -> R:
+    if not known or not (row.actor in known or row.actor is None or _has_messages(row.body)):
+        return row
+    try:
+        found = loads(row.body)
+        body = json.dumps(hidden(found, row.actor, known) if row.actor else _named(found, known))
+    except ValueError:
+        if row.actor not in known:
+            return row
+        body = HIDDEN  # whose it is is known, and not where its secret stands
+    shown: R = dataclasses.replace(row, body=body)  # type: ignore[type-var]
+    return shown
+
+
+def _has_messages(body: str | bytes) -> bool:
+    """Tell whether a message may have others in it: most have none, and are not read for that."""
+    text = body if isinstance(body, bytes) else body.encode(errors="replace")
+    return b'"pipe_target"' in text or b'"group_completion_callbacks"' in text

@@ -1,0 +1,81 @@
+"""What ties a job to others: its unique keys and who has them, its batch, the jobs it has sent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from workshed.console.operations import history
+from workshed.console.operations.message_body import parsed
+from workshed.console.operations.scheduled import get as get_waiting
+from workshed.db import Connection
+from workshed.jobs import dead, queues, runs, turns, unique
+from workshed.jobs.shown import HIDDEN
+from workshed.jobs.turns import Held
+from workshed.jobs.unique import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that a job has, or asks for; hidden where its actor has secret arguments."""
+
+    key: str
+    lasts: Literal["alive", "running"]
+    """What its holder is for as long as it has the key."""
+    holder: str | None
+    """The job that has it; `None`: nobody."""
+    held_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A job that another has sent, as it ran last."""
+
+    message_id: str
+    call: str
+    outcome: str
+    recorded_at: datetime
+
+
+def keys(conn: Connection, message_id: str) -> list[Key]:
+    """Return the keys of a job."""
+    secret = {actor.name for actor in queues.find_actors(conn) if actor.redact}
+    locks: list[Lock | Held] = [*unique.of_message(conn, message_id)]
+    locks += turns.of_message(conn, message_id)
+    found = [_held(lock, secret) for lock in locks]
+    for key, actor in _wanted(conn, message_id):
+        if key not in [lock.key for lock in locks]:
+            lock = unique.find(conn, key)
+            free = Key(HIDDEN if actor in secret else key, "alive", None, None, None)
+            found.append(free if lock is None else _held(lock, secret))
+    return found
+
+
+def children(conn: Connection, message_id: str, limit: int) -> list[Child]:
+    """Return the jobs among the latest `limit` runs of those it has sent, the latest first."""
+    found: dict[str, Child] = {}
+    for run in runs.find(conn, runs.Which(parent=message_id), limit=limit):
+        child = Child(run.message_id, history.call(run), run.outcome, run.recorded_at)
+        found.setdefault(run.message_id, child)
+    return list(found.values())
+
+
+def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None]]:
+    """Read from its message which key it asks for."""
+    row = get_waiting(conn, message_id) or dead.get(conn, message_id)
+    fields = None if row is None else parsed(row.body)
+    options = fields.get("options") if isinstance(fields, dict) else None
+    key = options.get("unique_key") if isinstance(options, dict) else None
+    if row is not None and isinstance(key, str) and "\0" not in key:
+        yield key, row.actor
+
+
+def _held(lock: Lock | Held, secret: set[str]) -> Key:
+    return Key(
+        key=HIDDEN if lock.actor in secret else lock.key,
+        lasts="alive" if isinstance(lock, Lock) else "running",
+        holder=lock.message_id,
+        held_at=lock.held_at,
+        expires_at=lock.expires_at,
+    )

@@ -1,0 +1,196 @@
+"""What is known of one job, in the order in which it happened."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from workshed.console.operations import running
+from workshed.console.operations.message_body import parsed
+from workshed.console.operations.redaction import without_secrets
+from workshed.console.operations.running import Running
+from workshed.console.operations.scheduled import Waiting
+from workshed.console.operations.scheduled import get as get_waiting
+from workshed.console.formatting import seconds
+from workshed.db import Connection
+from workshed.jobs import attempts, cancels, dead, runs
+from workshed.jobs.attempts import Attempt
+from workshed.jobs.dead import Dead
+from workshed.jobs.runs import Run
+
+ORIGINS = {"transaction": "in a transaction", "cron": "by the calendar"}
+UNKNOWN = "PostgreSQL knows of no job {!r}: on RabbitMQ, never sent, or long done"
+ABOUT = timedelta(seconds=1)
+NO_ENDS = ("sent", "due", "started", "absorbed")
+KINDS = {
+    "retried": "retried",
+    "dead": "dead",
+    "expired": "dead",
+    "killed": "dead",
+    "discarded": "discarded",
+    "cancelled": "discarded",
+    "skipped": "discarded",
+}
+"""What an outcome of a run is called in `jobs.attempts`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a job, or is to happen."""
+
+    at: datetime
+    what: str
+    details: str
+    after_s: float | None = None
+    """Seconds since what happened before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All rows about one job."""
+
+    message_id: str
+    waiting: Waiting | None
+    dead: Dead | None
+    runs: list[Run]
+    attempts: list[Attempt]
+    """Each that failed, and each discard; `runs` may lack some of them."""
+    cancelled: bool
+    running: Running | None
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there is anything."""
+        rows = self.waiting or self.dead or self.runs or self.attempts or self.running
+        return bool(rows or self.cancelled)
+
+    @property
+    def state(self) -> str:
+        """Say where it is now: `running`, `waits`, `dead`, or how it ended as far as is known."""
+        if self.running is not None:
+            return "running"
+        if self.waiting is not None:
+            return self.waiting.state
+        if self.dead is not None:
+            return "dead"
+        ends = [event.what for event in self.timeline if event.what not in NO_ENDS]
+        return ends[-1] if ends else "cancelled" if self.cancelled else "unknown"
+
+    @property
+    def row(self) -> Waiting | Dead | None:
+        """The row that has its message, if any."""
+        return self.waiting or self.dead
+
+    @property
+    def timeline(self) -> list[Event]:
+        """What happened, the first first; times are by the clocks of who tells them."""
+        events = sorted(self._events(), key=lambda event: event.at)
+        gaps = [(b.at - a.at).total_seconds() for a, b in pairwise(events)]
+        after = zip(events, [None, *gaps], strict=True) if events else ()
+        return [replace(event, after_s=gap) for event, gap in after]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its message carries, as far as is known."""
+        return self._origin()[1]
+
+    def _events(self) -> Iterator[Event]:
+        yield from self._sent()
+        for run in self.runs:
+            yield from _ran(run)
+        told = {(run.hop, KINDS.get(run.outcome)) for run in self.runs}
+        for one in self.attempts:
+            if (one.hop, one.outcome) not in told:
+                yield Event(one.ended_at, one.outcome, one.reason)
+        died = self.dead
+        hops = {run.hop for run in self.runs} | {one.hop for one in self.attempts}
+        if died is not None and died.hop not in hops:
+            yield Event(died.died_at, "dead", died.reason)
+        if self.running is not None:
+            yield Event(self.running.since, "started", f"on {self.running.worker}; it runs")
+        waits = self.waiting
+        if waits is not None and waits.state == "waits" and not self._is_told(waits.due_at):
+            yield Event(waits.due_at, "due", f"it waits for this ({waits.reason})")
+
+    def _sent(self) -> Iterator[Event]:
+        sent, options = self._origin()
+        if sent is None:
+            return
+        details = [ORIGINS.get(str(options.get("origin")), "directly")]
+        if options.get("parent"):
+            details.append(f"by job {options['parent']}")
+        yield Event(sent, "sent", ", ".join(details))
+        due = _instant(options.get("due"))
+        if due is not None and due > sent + ABOUT:
+            yield Event(due, "due", "it was delayed until then")
+
+    def _is_told(self, due_at: datetime) -> bool:
+        """Tell whether its message says so too: nobody has moved it since."""
+        due = _instant(self._origin()[1].get("due"))
+        return due is not None and abs(due - due_at) < ABOUT
+
+    def _origin(self) -> tuple[datetime | None, dict[str, Any]]:
+        """Return when it was sent and with which options, from whatever row tells."""
+        fields = None if self.row is None else parsed(self.row.body)
+        sent = _instant(fields.get("message_timestamp")) if isinstance(fields, dict) else None
+        if isinstance(fields, dict) and sent is not None:
+            options = fields.get("options")
+            return sent, options if isinstance(options, dict) else {}
+        if self.runs:
+            first = self.runs[0]
+            return first.sent_at, {"origin": first.origin, "parent": first.parent}
+        return None, {}
+
+
+def get(conn: Connection, message_id: str) -> Known:
+    """Collect it; secret arguments are hidden."""
+    runs_now = running.get(conn, message_id)  # first: it may end while the rest is asked for
+    waiting, died = get_waiting(conn, message_id), dead.get(conn, message_id)
+    known = Known(
+        message_id=message_id,
+        waiting=without_secrets(conn, [waiting])[0] if waiting else None,
+        dead=without_secrets(conn, [died])[0] if died else None,
+        runs=runs.of_message(conn, message_id),
+        attempts=attempts.of_message(conn, message_id),
+        cancelled=cancels.is_cancelled(conn, message_id),
+        running=None,
+    )
+    has_ended = runs_now is None or any(at >= runs_now.since for at in _ends(known))
+    return known if has_ended else replace(known, running=runs_now)
+
+
+def _ends(known: Known) -> Iterator[datetime]:
+    """Tell when runs of it were over: its worker may not have beaten since."""
+    for run in known.runs:
+        yield run.ended_at
+    for one in known.attempts:
+        yield one.ended_at
+    if known.dead is not None:
+        yield known.dead.died_at
+    if known.waiting is not None and known.waiting.state == "waits":
+        yield known.waiting.created_at
+
+
+def _instant(ms: Any) -> datetime | None:
+    """Read Unix milliseconds; of the dead some could not be read, and may say anything."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _ran(run: Run) -> Iterator[Event]:
+    if run.started_at is not None:
+        started = f"attempt {run.attempt} on {run.worker}"
+        if run.waited_s is not None:
+            started += f", after {seconds(run.waited_s)} in {run.queue}"
+        yield Event(run.started_at, "started", started)
+    details = []
+    if run.took_s is not None:
+        details.append(f"ran for {seconds(run.took_s)}")
+    if run.again_s is not None:
+        details.append(f"again in {seconds(run.again_s)}")
+    if run.reason:
+        details.append(run.reason)
+    yield Event(run.ended_at, run.outcome, "; ".join(details))

@@ -1,0 +1,35 @@
+"""The worker processes, as people name them."""
+
+from collections.abc import Iterable, Sequence
+
+from workshed.console.errors import NotFoundError
+from workshed.db import Connection
+from workshed.jobs import workers
+from workshed.jobs.workers import Worker
+from workshed.transport.errors import did_you_mean
+
+
+def known(conn: Connection, names: Iterable[str]) -> dict[str, Worker]:
+    """Return the workers of these ids, or of these hosts and pids (`web-1:101`).
+
+    Raises `NotFoundError` before anything is written.
+    """
+    found = workers.find(conn)
+    return {name: one_of(found, name) for name in names}
+
+
+def one_of(found: Sequence[Worker], name: str) -> Worker:
+    """Return the one that is meant; of one host and pid it is the one that lives.
+
+    Raises `NotFoundError` where that is none, or several: containers may share a host's name.
+    """
+    named = [one for one in found if name in (one.id, one.name)]
+    wanted = [one for one in named if one.alive] or named
+    match wanted:
+        case [one]:
+            return one
+        case []:
+            likely = did_you_mean(name, [one.name for one in found])
+            raise NotFoundError(f"no worker {name!r}{likely}; see `workshed workers`")
+    ids = ", ".join(one.id for one in wanted)
+    raise NotFoundError(f"{len(wanted)} workers are {name}; name one by its id: {ids}")

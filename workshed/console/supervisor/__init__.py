@@ -1,0 +1,1 @@
+"""`workshed worker`: starts workers, restarts and replaces them."""

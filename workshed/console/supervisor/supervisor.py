@@ -1,0 +1,239 @@
+"""Keep the children of `workshed worker` running, each for itself."""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import time
+from datetime import timedelta
+
+from workshed.console.supervisor.child import SERVER_AWAY, Child, in_words
+from workshed.console.supervisor.rolling_restart import Succession
+from workshed.console.supervisor.vitals import Limits, Vitals
+from workshed.settings import use
+from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_HARD_DEADLINE, EXIT_WATCHDOG
+
+logger = logging.getLogger(__name__)
+
+EXIT_FAILED = 1
+EXIT_KILLED = 72
+
+# Beyond the grace that jobs are given: to settle those that were interrupted, and to end.
+RELAY_AFTER_S = 5
+KILL_AFTER_S = 10
+# At the first boot these pass by themselves, as does a signal; any other code would come again.
+PASSING = frozenset({0, EXIT_BROKER, EXIT_DATABASE, EXIT_WATCHDOG, EXIT_HARD_DEADLINE})
+READ_BYTES = 4096
+LOOK_S = 1.0
+"""Between looks whether a successor boots for too long."""
+
+
+class Supervisor:
+    """Starts one worker, the rest when that one is up, and again whichever ends by itself.
+
+    So what is wrong with the configuration is said once, by the first; while that waits for a
+    server, what asks none is started already. It runs in one thread and waits in one place, for
+    signals, for children that say they are up, and for the next due time.
+    """
+
+    def __init__(
+        self, children: list[Child], grace: timedelta, vitals: Vitals | None = None
+    ) -> None:
+        """Start nothing; the first of the children is a worker."""
+        self._children = children
+        self._count = len(self._workers)
+        self._grace_s = grace.total_seconds()
+        self._vitals = vitals or Vitals(None, Limits(None, None))
+        self._on_terminal = os.isatty(0)
+        self._proven = False
+        self._said_up = False
+        self._succession = Succession(children, self._grace_s + KILL_AFTER_S)
+        self._left_at: float | None = None
+        self._code = 0
+
+    def run(self) -> int:
+        """Work until told to leave, or until nothing can be started; return the exit code."""
+        self._children[0].due = time.monotonic()
+        signals, ready, ready_fd = listen()
+        while self._left_at is None or any(child.pid for child in self._children):
+            self._start_due(ready_fd)
+            readable, _, _ = select.select([signals, ready], [], [], self._idle_s())
+            if signals in readable:
+                for number in os.read(signals, READ_BYTES):
+                    self._heard(number)
+            if ready in readable:
+                for pid in os.read(ready, READ_BYTES).split():
+                    self._came_up(int(pid))
+            self._reap()
+            self._stop_next()
+            self._kill_overdue()
+            self._say_up()
+            self._look_after()
+        return self._code
+
+    @property
+    def _workers(self) -> list[Child]:
+        return [child for child in self._children if not child.beside]
+
+    @property
+    def _beside(self) -> list[Child]:
+        return [child for child in self._children if child.beside]
+
+    def _start_due(self, ready_fd: int) -> None:
+        for child in list(self._children):
+            if child.due is not None and child.due <= time.monotonic():
+                try:
+                    child.start(ready_fd)
+                except (OSError, subprocess.SubprocessError) as err:
+                    if self._succession.cannot_start(child, err):
+                        continue
+                    pause = child.start_later()
+                    logger.error("%s cannot start, again in %g s: %s", child.name, pause, err)  # noqa: TRY400 -- the system's own words say it
+
+    def _idle_s(self) -> float | None:
+        """Return how long nothing has to be done; `None`: until something happens."""
+        times = [at for child in self._children for at in (child.due, child.kill_at)]
+        times.append(self._vitals.due)
+        if not self._succession.is_idle:
+            times.append(time.monotonic() + LOOK_S)
+        if self._left_at is not None and any(c.pid and not c.told for c in self._beside):
+            times.append(self._left_at + self._grace_s + RELAY_AFTER_S)
+        known = [at for at in times if at is not None and at != float("inf")]
+        return max(0.0, min(known) - time.monotonic()) if known else None
+
+    def _heard(self, number: int) -> None:
+        """Act on a signal. SIGCHLD only wakes: the dead are looked for on each turn."""
+        if number == signal.SIGCHLD or self._left_at is not None:
+            return  # a second order to leave changes nothing
+        if number in (signal.SIGTSTP, signal.SIGCONT):
+            self._vitals.be_quiet(wanted=number == signal.SIGTSTP)
+        elif number == signal.SIGHUP and not self._on_terminal:
+            logger.info("restarting one child after the other")
+            self._succession.replace_all()
+        else:
+            self._leave()
+
+    def _came_up(self, pid: int) -> None:
+        for child in self._children:
+            if child.pid == pid:
+                child.came_up()
+                self._said_up = False
+                self._succession.came_up(child)
+                if not child.beside:
+                    self._start_the_rest()
+
+    def _say_up(self) -> None:
+        """Say once that all have booted, and that nothing is being replaced any more."""
+        is_idle = self._succession.is_idle and self._left_at is None
+        if not self._said_up and is_idle and self._all_up():
+            self._said_up = True
+            logger.info("%s up", self._crew())
+
+    def _look_after(self) -> None:
+        """Tell how things are, once a second, and have the worker replaced that is worn."""
+        if self._vitals.due is not None and self._vitals.due <= time.monotonic():
+            leaving = self._left_at is not None
+            self._vitals.tell(self._children, self._count, leaving=leaving)
+            if not leaving:
+                for child, reason in self._vitals.worn(self._children):
+                    self._succession.replace(child, reason)
+
+    def _start_the_rest(self) -> None:
+        if not self._proven and self._left_at is None:
+            self._proven = True
+            for child in self._children[1:]:
+                child.start_soon()
+
+    def _reap(self) -> None:
+        """Bury the dead, those as well that process 1 of a container inherits."""
+        with contextlib.suppress(ChildProcessError):  # there are none at all
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                for child in list(self._children):
+                    if child.pid == pid:
+                        self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, code: int) -> None:
+        name, told, how = str(child), child.told, in_words(code)
+        child.ended(code)
+        if self._left_at is not None:
+            if code not in (0, -signal.SIGTERM):  # by SIGTERM: before it had begun
+                logger.error("%s %s", name, how)
+                self._code = self._code or EXIT_FAILED
+        elif self._succession.ended(child, code, name, told=told):
+            return
+        elif told:
+            child.due = time.monotonic()
+        elif not (self._proven or child.beside or code <= 0 or code in PASSING):
+            logger.critical("%s %s; it would again, so nothing more is started", name, how)
+            self._code = code
+            self._leave()
+        else:
+            logger.error("%s %s; starting it again in %g s", name, how, child.start_later())
+            if code in SERVER_AWAY and not self._proven:
+                self._start_what_asks_none()
+
+    def _start_what_asks_none(self) -> None:
+        """Let probes be answered: where nobody does, all of this is soon started anew."""
+        for child in self._beside:
+            if child.asks_none:
+                child.start_soon()
+
+    def _leave(self) -> None:
+        """Tell all workers to stop."""
+        self._left_at = time.monotonic()
+        self._succession.cancel()
+        for child in self._children:
+            if child in self._beside:
+                child.due = None
+            else:
+                child.stop(self._left_at + self._grace_s + KILL_AFTER_S)
+        self._vitals.tell(self._children, self._count, leaving=True)
+
+    def _stop_next(self) -> None:
+        """Stop the relay and the exporter last; while nobody leaves, replace the next."""
+        if self._left_at is not None:
+            over = self._left_at + self._grace_s
+            late = time.monotonic() >= over + RELAY_AFTER_S
+            if late or not any(worker.pid for worker in self._workers):
+                for child in self._beside:
+                    child.stop(over + KILL_AFTER_S)
+        else:
+            self._succession.turn()
+
+    def _kill_overdue(self) -> None:
+        for child in self._children:
+            if child.kill_at is not None and child.kill_at <= time.monotonic():
+                logger.error("%s did not stop in time and is killed", child)
+                child.kill()
+                if self._left_at is not None:
+                    self._code = self._code or EXIT_KILLED
+
+    def _all_up(self) -> bool:
+        return all(child.is_up for child in self._children)
+
+    def _crew(self) -> str:
+        crew = "1 worker" if self._count == 1 else f"{self._count} workers"
+        if any(child.name == "relay" for child in self._beside):
+            return f"{crew} and a relay are"
+        return f"{crew} {'is' if self._count == 1 else 'are'}"
+
+
+def listen() -> tuple[int, int, int]:
+    """Open where signals can be read, where children are heard, and where they speak."""
+    signals, signals_fd = os.pipe()
+    ready, ready_fd = os.pipe()
+    os.set_blocking(signals_fd, False)
+    signal.set_wakeup_fd(signals_fd, warn_on_full_buffer=False)
+    heard = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD]
+    if not os.isatty(0):  # there Ctrl-Z is the shell's
+        heard += [signal.SIGTSTP, signal.SIGCONT]
+    for number in heard:
+        if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda *_: None)
+    use({"WORKSHED_RELAY_FORK": "false", "WORKSHED_READY_FD": str(ready_fd)})
+    return signals, ready, ready_fd

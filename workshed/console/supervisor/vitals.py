@@ -1,0 +1,128 @@
+"""What the supervisor tells of itself, and hears of its workers, in the folder they share."""
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from workshed.console.supervisor.child import Child
+from workshed.console.supervisor.rolling_restart import BOOT_S
+from workshed import pulses
+from workshed.pulses import Pulse, Telling
+
+logger = logging.getLogger(__name__)
+
+JITTER = 0.2
+"""Share of `--max-jobs` by which workers differ, so that those of a fleet do not go together."""
+FAILED_BOOTS = 5
+"""In a row: this child cannot be kept."""
+
+
+class Limits:
+    """What a worker may do and take before another takes its place."""
+
+    def __init__(self, jobs: int | None, memory_bytes: int | None) -> None:
+        """Limit nothing that is `None`."""
+        self._jobs = jobs
+        self._memory_bytes = memory_bytes
+        self._of: dict[int, tuple[float, int | None]] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return self._jobs is not None or self._memory_bytes is not None
+
+    def exceeded(self, pulse: Pulse) -> str | None:
+        """Say what of it a worker has exceeded; it is to be asked of each from its start on."""
+        jobs, memory_bytes = self._of.get(pulse.pid) or self._known(pulse)
+        if pulse.jobs >= jobs:
+            return f"has run {pulse.jobs} jobs"
+        if memory_bytes is not None and (pulse.memory_bytes or 0) > memory_bytes:
+            return f"takes {mebibytes(pulse.memory_bytes or 0)} of memory"
+        return None
+
+    def keep(self, pids: set[int]) -> None:
+        """Forget all other processes."""
+        self._of = {pid: known for pid, known in self._of.items() if pid in pids}
+
+    def _known(self, pulse: Pulse) -> tuple[float, int | None]:
+        jobs = float("inf")
+        if self._jobs is not None:
+            jobs = self._jobs * (1 + random.uniform(0, JITTER))  # noqa: S311 -- no secret
+        memory_bytes = self._memory_bytes
+        if memory_bytes is not None and (pulse.memory_bytes or 0) > memory_bytes:
+            logger.error(
+                "--max-memory %s is less than the %s that a worker takes from its start; it is not "
+                "replaced for its memory",
+                mebibytes(memory_bytes),
+                mebibytes(pulse.memory_bytes or 0),
+            )
+            memory_bytes = None
+        self._of[pulse.pid] = jobs, memory_bytes
+        return jobs, memory_bytes
+
+
+class Vitals:
+    """Told and heard once a second, in the thread of the supervisor."""
+
+    def __init__(self, folder: Path | None, limits: Limits) -> None:
+        """Make the file of this process; without a folder nothing is told or heard."""
+        self._folder = folder
+        self._limits = limits
+        self._telling = None if folder is None else Telling(folder)
+        self._due = 0.0
+
+    @property
+    def due(self) -> float | None:
+        """When to tell again, by the monotonic clock."""
+        return None if self._folder is None else self._due
+
+    def tell(self, children: list[Child], workers: int, *, leaving: bool) -> None:
+        """Tell how the children are, of whom so many are to be workers at work."""
+        self._due = time.monotonic() + pulses.EVERY_S
+        if self._telling is not None:
+            up = sum(child.is_up for child in children if not child.beside)
+            missing = [f"{up} of {workers} workers are up"] if up < workers else []
+            stuck = [] if leaving else [one for child in children if (one := lost(child))]
+            self._telling(Pulse("supervisor", troubles=missing, stuck=stuck, leaving=leaving))
+
+    def worn(self, children: list[Child]) -> Iterator[tuple[Child, str]]:
+        """Give the workers that have exceeded a limit, and say which."""
+        if self._folder is None or not self._limits:
+            return
+        of = {child.pid: child for child in children if child.is_up}
+        found = pulses.read(self._folder)
+        self._limits.keep({pulse.pid for pulse in found})
+        for pulse in found:
+            child = of.get(pulse.parent) if pulse.kind == "worker" else None
+            if child is not None and (reason := self._limits.exceeded(pulse)):
+                yield child, reason
+
+    def be_quiet(self, *, wanted: bool) -> None:
+        """Let the workers start nothing more, those that come included; or let them go on."""
+        if self._folder is None:
+            logger.error("the workers cannot be told: there is no folder for it")
+            return
+        try:
+            if pulses.be_quiet(self._folder, wanted=wanted):
+                logger.info("%s", QUIET if wanted else GOES_ON)
+        except OSError as err:
+            logger.error("the workers cannot be told: %s", err)  # noqa: TRY400 -- it says it all
+
+
+QUIET = "quiet: the workers start nothing more until SIGCONT"
+GOES_ON = "no longer quiet: the workers start jobs again"
+
+
+def lost(child: Child) -> str | None:
+    """Say why a child cannot be kept, if so."""
+    if child.failed_boots >= FAILED_BOOTS:
+        return f"{child.name} could not start {child.failed_boots} times in a row"
+    if child.boots_for_s > BOOT_S:
+        return f"{child.name} has been starting for {child.boots_for_s:.0f} s"
+    return None
+
+
+def mebibytes(number: int) -> str:
+    """Write bytes as `512 MiB`."""
+    return f"{number / (1 << 20):.0f} MiB"

@@ -1,0 +1,87 @@
+"""The console as an application: alone, or mounted in another."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, ExceptionHandler
+
+from workshed.console.operations.environment import database
+from workshed.console.web.view import responses
+from workshed.console.web.auth.authenticators import Authorize, Doors
+from workshed.console.web.endpoints import AWAY, Gate
+from workshed.console.web.live import Live
+from workshed.console.web.login import Login
+from workshed.console.web.pages import actions, downloads, pages
+from workshed.console.web.probes import Probing
+from workshed.console.web.view.safe_headers import SafeHeaders
+from workshed import keys
+from workshed.db import PASSING_ERRORS
+
+STATIC = Path(__file__).parents[1] / "static"
+
+
+def create_app(authorize: Authorize | None = None) -> ASGIApp:
+    """Make the application; it can be mounted in another.
+
+    `authorize`: returns who a request is of, a `Who`, or `None`; it may be async. Raises
+    `SettingsError` where nobody could be let in, or no cookie could be signed.
+    """
+    keys.require()
+    doors = Doors(authorize)
+    gate, login, live = Gate(doors), Login(doors), Live(doors, pages())
+    probing = Probing()
+    routes = [
+        Route("/livez", probing.live),
+        Route("/readyz", probing.ready),
+        Route("/login", login.ask),
+        Route("/login", login.enter, methods=["POST"]),
+        Route("/logout", login.leave, methods=["POST"]),
+        Route("/live", live.events),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    for page in pages():
+        endpoint = gate.shows(page)
+        routes.append(Route(page.path, endpoint))
+        routes.append(Route(f"{page.path.rstrip('/') or '/overview'}.json", endpoint))
+    routes += [Route(one.path, gate.gives(one)) for one in downloads()]
+    routes += [Route(one.path, gate.does(one), methods=["POST"]) for one in actions()]
+    inner = Starlette(routes=routes, exception_handlers=FAILURES, lifespan=_lifespan)
+    # With `no-referrer` browsers say of no form where it comes from.
+    return SafeHeaders(inner, Referrer_Policy="same-origin")
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette) -> AsyncGenerator[None]:
+    """Refuse to start on a database that is not migrated."""
+    await run_in_threadpool(_look_at_the_database)
+    yield
+
+
+def _look_at_the_database() -> None:
+    with database():
+        pass
+
+
+def _refused(request: Request, err: Exception) -> Response:
+    status, text = 400, ""
+    if isinstance(err, HTTPException):
+        status, text = err.status_code, err.detail
+    return responses.notice(request, status, text)
+
+
+def _away(request: Request, _err: Exception) -> Response:
+    return responses.notice(request, 503, AWAY)
+
+
+FAILURES: Mapping[type[Exception], ExceptionHandler] = {
+    HTTPException: _refused,
+    **dict.fromkeys(PASSING_ERRORS, _away),
+}

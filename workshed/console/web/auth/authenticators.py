@@ -1,0 +1,56 @@
+"""The ways to be let in: by a password, by a proxy that vouches, by the host application."""
+
+import hmac
+import inspect
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+
+from workshed.console.web.auth import sessions, users
+from workshed.console.web.desk.who import ROLES, Role, Who
+from workshed.errors import SettingsError
+from workshed.settings import settings
+
+SECRET, NAME, ROLE = "x-workshed-secret", "x-workshed-user", "x-workshed-role"
+"""Headers of a proxy that has let somebody in."""
+Authorize = Callable[[Request], Who | Awaitable[Who | None] | None]
+
+
+class Doors:
+    """Tells who asks; closed where nothing says who may come in."""
+
+    def __init__(self, authorize: Authorize | None) -> None:
+        """Read who may; raises `SettingsError` where that is nobody."""
+        self._authorize = authorize
+        self.users = users.parse(settings().console_users.get_secret_value())
+        secret = settings().console_proxy_secret
+        self._secret = None if secret is None else secret.get_secret_value()
+        if authorize is None and not self.users and self._secret is None:
+            raise SettingsError(
+                "nobody may use the console, so it does not start: set WORKSHED_CONSOLE_USERS "
+                "(`workshed console user NAME` makes an entry), or WORKSHED_CONSOLE_PROXY_SECRET "
+                "behind a proxy that logs people in, or mount create_app(authorize=…)"
+            )
+
+    @property
+    def has_login(self) -> bool:
+        """Tell whether a password can be entered."""
+        return bool(self.users)
+
+    async def who(self, request: Request) -> Who | None:
+        """Return who asks, or nobody; the first door that knows them decides."""
+        if self._authorize is not None:
+            found = self._authorize(request)
+            who = await found if inspect.isawaitable(found) else found
+            if who is not None:
+                return who
+        if SECRET in request.headers:
+            return self._vouched(request)
+        return sessions.who(request, self.users) if self.users else None
+
+    def _vouched(self, request: Request) -> Who | None:
+        said, name = request.headers[SECRET], request.headers.get(NAME, "").strip()
+        if self._secret is None or not hmac.compare_digest(said.encode(), self._secret.encode()):
+            return None
+        role: Role | None = next((r for r in ROLES if r == request.headers.get(ROLE)), None)
+        return Who(name, role) if name and role else None

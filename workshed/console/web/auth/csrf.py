@@ -1,0 +1,107 @@
+"""Forms that change something: that they come from a page of ours, and what they say."""
+
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from itsdangerous import BadData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workshed.console.web.auth import sessions
+from workshed import keys
+
+COOKIE = "workshed_console_form"
+FIELD = "csrf"
+PURPOSE = "console form"
+LIFETIME_S = 12 * 3600
+MOST_BYTES = 1_000_000
+MOST_FIELDS = 10_000
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was sent."""
+
+    fields: Mapping[str, Sequence[str]]
+
+    def one(self, name: str, default: str = "") -> str:
+        """Return the last value of a field."""
+        values = self.fields.get(name)
+        return values[-1] if values else default
+
+    def all(self, name: str) -> list[str]:
+        """Return all values of a field, each once, in their order."""
+        return list(dict.fromkeys(self.fields.get(name, ())))
+
+    def has(self, name: str) -> bool:
+        """Tell whether a field was sent with a value."""
+        return bool(self.one(name))
+
+
+def token(request: Request, name: str) -> str:
+    """Return what the forms of a page must send back; `name`: whom the page is for."""
+    return str(keys.timed(PURPOSE).dumps([nonce(request), name]))
+
+
+def nonce(request: Request) -> str:
+    """Return the secret of this browser, made at its first request."""
+    found: str | None = getattr(request.state, "nonce", None)
+    if found is None:
+        found = request.cookies.get(COOKIE) or secrets.token_urlsafe(24)
+        request.state.nonce = found
+    return found
+
+
+def remember(request: Request, response: Response) -> None:
+    """Give the browser its secret, if it has none yet."""
+    if COOKIE not in request.cookies and getattr(request.state, "nonce", None):
+        sessions.put(request, response, COOKIE, request.state.nonce, None)
+
+
+async def read(request: Request, name: str) -> Form:
+    """Return a form that a page of ours has sent, which was for `name`; raises `HTTPException`."""
+    if not _is_from_here(request):
+        raise HTTPException(403, "Another site has sent this; use the page itself.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise HTTPException(415, f"A form is sent as {FORM}.")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413, "The form is too large.")
+    fields: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None
+    for key, value in pairs:
+        fields.setdefault(key, []).append(value.replace("\0", ""))
+    form = Form(fields)
+    if not _is_ours(request, name, form.one(FIELD)):
+        raise HTTPException(403, "This page is too old, or not yours. Load it again.")
+    return form
+
+
+def _is_from_here(request: Request) -> bool:
+    """Tell whether a page of this origin sent it; every browser says it, by either header."""
+    fetched_from = request.headers.get("sec-fetch-site")
+    if fetched_from is not None and fetched_from != "same-origin":
+        return False
+    origin = request.headers.get("origin")
+    if origin is None:
+        return fetched_from == "same-origin"
+    return urlsplit(origin).netloc == request.headers.get("host", "")
+
+
+def _is_ours(request: Request, name: str, said: str) -> bool:
+    try:
+        nonce, whose = keys.timed(PURPOSE).loads(said, max_age=LIFETIME_S)
+    except (BadData, TypeError, ValueError):
+        return False
+    mine = request.cookies.get(COOKIE, "")
+    return bool(mine) and hmac.compare_digest(str(nonce).encode(), mine.encode()) and whose == name

@@ -1,0 +1,72 @@
+"""The cookie of somebody who has logged in."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import timedelta
+
+from itsdangerous import BadData
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workshed.console.web.auth.users import User
+from workshed.console.web.desk.who import Who
+from workshed import keys
+
+COOKIE = "workshed_console"
+LIFETIME = timedelta(hours=12)
+PURPOSE = "console session"
+
+
+def begin(request: Request, response: Response, user: User) -> None:
+    """Let a browser come back as this user, until the lifetime is over."""
+    said = keys.timed(PURPOSE).dumps([user.name, _mark(user)])
+    put(request, response, COOKIE, str(said), LIFETIME)
+
+
+def end(request: Request, response: Response) -> None:
+    """Make the browser forget it."""
+    response.delete_cookie(COOKIE, path=_path(request))
+
+
+def who(request: Request, users: Mapping[str, User]) -> Who | None:
+    """Return who the cookie of a request is of.
+
+    Whoever is taken from the settings, or has another password or role since, is logged out.
+    """
+    try:
+        said = keys.timed(PURPOSE).loads(
+            request.cookies.get(COOKIE, ""), max_age=int(LIFETIME.total_seconds())
+        )
+        name, mark = said
+    except (BadData, TypeError, ValueError):
+        return None
+    user = users.get(name) if isinstance(name, str) else None
+    if user is None or mark != _mark(user):
+        return None
+    return Who(user.name, user.role)
+
+
+def put(
+    request: Request, response: Response, name: str, value: str, lifetime: timedelta | None
+) -> None:
+    """Set a cookie that no script reads and no form of another site sends.
+
+    `Lax`, as a link in a message leads to a page without a second login.
+    """
+    response.set_cookie(
+        name,
+        value,
+        max_age=None if lifetime is None else int(lifetime.total_seconds()),
+        path=_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _mark(user: User) -> str:
+    return hashlib.sha256(f"{user.role}:{user.password_hash}".encode()).hexdigest()[:16]
+
+
+def _path(request: Request) -> str:
+    return request.scope.get("root_path") or "/"

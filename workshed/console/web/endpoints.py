@@ -1,0 +1,233 @@
+"""Between a request and a page: who asks, may they, and what they get when something is wrong."""
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import psycopg
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view import responses, templates
+from workshed.console.web.auth import csrf
+from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.menu import has_schema, is_there, menu
+from workshed.console.web.view.page import (
+    Action,
+    Ask,
+    BadQueryError,
+    Deed,
+    Done,
+    Download,
+    Downloaded,
+    Page,
+)
+from workshed.console.web.desk.who import Who
+from workshed import db
+from workshed.db import PASSING_ERRORS
+from workshed.errors import WorkshedError
+from workshed.jobs import audit
+from workshed.jobs.windows import clock
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"
+LONGEST_DEED = "SET LOCAL statement_timeout = '60s'"
+NOT_HERE = "This installation has nothing of what belongs here."
+REFUSED = (
+    "PostgreSQL refuses this to the console: {}. To look its role needs the rights of a reader, to "
+    "change anything those of an operator; `workshed roles` grants them."
+)
+AWAY = "PostgreSQL cannot be reached just now. Try again."
+
+
+class Gate:
+    """Makes endpoints of pages and actions."""
+
+    def __init__(self, doors: Doors) -> None:
+        """Let in whom the doors know."""
+        self._doors = doors
+
+    def shows(self, page: Page) -> Endpoint:
+        """Return the endpoint of a page, for people and for programs."""
+
+        async def endpoint(request: Request) -> Response:
+            who = await self._doors.who(request)
+            if who is None:
+                return self.stranger(request)
+            about = await run_in_threadpool(looked, page, request, who, dict(request.query_params))
+            if responses.wants_json(request):
+                return responses.programs(about["shown"])
+            return responses.html(
+                request, await run_in_threadpool(templates.whole, *filled(page, about))
+            )
+
+        return _answering(endpoint)
+
+    def gives(self, download: Download) -> Endpoint:
+        """Return the endpoint of what is no page, for whoever may look."""
+
+        async def endpoint(request: Request) -> Response:
+            who = await self._doors.who(request)
+            if who is None:
+                return self.stranger(request)
+            query = dict(request.query_params)
+            return responses.file(await run_in_threadpool(made, download, who, query))
+
+        return _answering(endpoint)
+
+    def does(self, action: Action) -> Endpoint:
+        """Return the endpoint of an action."""
+
+        async def endpoint(request: Request) -> Response:
+            who = await self._doors.who(request)
+            if who is None:
+                return self.stranger(request)
+            if not who.may_act:
+                text = f"{who.name} may look at everything and change nothing (role reader)."
+                return responses.notice(request, 403, text, who)
+            form = await csrf.read(request, who.name)
+            done, entry = await run_in_threadpool(did, action, form, who)
+            if responses.wants_json(request):
+                dry = done.asks is not None
+                return responses.programs({"said": done.said, "count": done.count, "dry_run": dry})
+            if done.asks is not None:
+                return responses.html(request, confirm(request, action, done, who))
+            back = responses.here(done.back)
+            sign = "&" if "?" in back else "?"
+            return responses.to(request, f"{back}{sign}{urlencode({'done': entry})}")
+
+        return _answering(endpoint)
+
+    def stranger(self, request: Request) -> Response:
+        """Answer somebody who is not known: lead to the login, or say that there is none."""
+        if responses.wants_json(request) or request.method != "GET" or not self._doors.has_login:
+            return responses.notice(request, 401, "You are not logged in.")
+        path = request.url.path.removeprefix(responses.root(request)) or "/"
+        wanted = f"{path}?{request.url.query}" if request.url.query else path
+        return responses.to(request, "/login?" + urlencode({"next": wanted}))
+
+
+def looked(page: Page, request: Request, who: Who, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a page shows, and what stands around it."""
+    given = _given(query)
+    with _asked(page, who, given) as ask:
+        done = ask.number("done")
+        given.pop("done", None)
+        shown = dict(page.look(ask))
+        entry = None if done is None else audit.get(ask.conn, done)
+    return {
+        "shown": shown,
+        "page": page,
+        "query": given,
+        "who": who,
+        "now": ask.now,
+        "said": None if entry is None else entry.said,
+        "root": responses.root(request),
+        "csrf": csrf.token(request, who.name),
+        "menu": menu(),
+    }
+
+
+def made(download: Download, who: Who, query: Mapping[str, str]) -> Downloaded:
+    """Return what is sent instead of a page."""
+    with _asked(download, who, _given(query)) as ask:
+        return download.make(ask)
+
+
+def filled(page: Page, about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a template with what it is filled with: the names of what is shown, and the rest."""
+    rest = {name: value for name, value in about.items() if name != "shown"}
+    return page.template, {**about["shown"], **rest}
+
+
+def did(action: Action, form: csrf.Form, who: Who) -> tuple[Done, int | None]:
+    """Do it, and note it in the audit, unless nothing was done yet; return its number there."""
+    if not has_schema(action.needs):
+        raise NotFoundError(NOT_HERE)
+    if not action.is_one:
+        with db.statement() as conn:
+            done = action.do(Deed(conn, form, who))
+            return done, _noted(conn, action, done, who)
+    with db.transaction() as conn:
+        conn.execute(LONGEST_DEED)
+        done = action.do(Deed(conn, form, who))
+        return done, _noted(conn, action, done, who)
+
+
+def confirm(request: Request, action: Action, done: Done, who: Who) -> str:
+    """Ask whether what would happen is wanted."""
+    about = {
+        "action": action,
+        "done": done,
+        "who": who,
+        "root": responses.root(request),
+        "csrf": csrf.token(request, who.name),
+    }
+    return templates.whole("confirm.html", about)
+
+
+def _given(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value and "\0" not in value}
+
+
+@contextmanager
+def _asked(what: Page | Download, who: Who, given: Mapping[str, str]) -> Generator[Ask]:
+    """Let somebody look, in a transaction that writes nothing."""
+    if not is_there(what):
+        raise NotFoundError(NOT_HERE)
+    with db.transaction() as conn:
+        conn.execute(LONGEST_LOOK)
+        yield Ask(conn, who, given, clock(conn))
+
+
+def _noted(conn: db.Connection, action: Action, done: Done, who: Who) -> int | None:
+    if done.asks is not None:
+        return None
+    return audit.note(
+        conn,
+        who=who.name,
+        action=action.name,
+        about=responses.plain(done.about),
+        count=done.count,
+        said=done.said,
+    )
+
+
+def _answering(endpoint: Endpoint) -> Endpoint:
+    """Answer in words where an endpoint cannot."""
+
+    async def safe(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (WorkshedError, HTTPException, psycopg.Error) as err:
+            status, text = why(err)
+            return responses.notice(request, status, text)
+
+    return safe
+
+
+def why(err: WorkshedError | HTTPException | psycopg.Error) -> tuple[int, str]:
+    """Return the status of an answer that says what is wrong; raises what is a defect of ours."""
+    match err:
+        case HTTPException():
+            return err.status_code, err.detail
+        case psycopg.errors.QueryCanceled():
+            return 503, "This takes PostgreSQL too long. Ask for less, e.g. for a shorter time."
+        case psycopg.errors.InsufficientPrivilege():
+            return 403, REFUSED.format(_first_line(err))
+        case psycopg.DataError():
+            return 400, f"PostgreSQL cannot read a value: {_first_line(err)}"
+        case psycopg.Error() if isinstance(err, PASSING_ERRORS):
+            return 503, AWAY
+        case WorkshedError():
+            known = {BadQueryError: 400, NotFoundError: 404}
+            return next((known[kind] for kind in type(err).__mro__ if kind in known), 409), str(err)
+    raise err
+
+
+def _first_line(err: psycopg.Error) -> str:
+    return str(err).partition("\n")[0]

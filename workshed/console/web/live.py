@@ -1,0 +1,74 @@
+"""Tell a browser what its page shows now, for as long as it looks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl, urlsplit
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view import templates
+from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.endpoints import filled, looked
+from workshed.console.web.view.page import BadQueryError, Page
+from workshed.console.web.desk.who import Who
+from workshed.db import PASSING_ERRORS
+
+LOOK_S = 2.0
+MOST = 100
+"""Streams per process: each has its page made anew every time."""
+
+
+class Live:
+    """The streams of a process."""
+
+    def __init__(self, doors: Doors, pages: tuple[Page, ...]) -> None:
+        """Show nobody anything yet."""
+        self._doors = doors
+        self._pages = {page.path: page for page in pages if page.is_live}
+        self._streams = 0
+
+    async def events(self, request: Request) -> Response:
+        """Send the main part of the page `of`, now and whenever it has changed."""
+        who = await self._doors.who(request)
+        if who is None:
+            raise HTTPException(401, "You are not logged in.")
+        parts = urlsplit(request.query_params.get("of", ""))
+        page = self._pages.get(parts.path or "/")
+        if page is None:
+            raise HTTPException(404, "No page that changes by itself is there.")
+        if self._streams >= MOST:
+            raise HTTPException(503, "Too many look at the console just now.")
+        query = dict(parse_qsl(parts.query))
+        return EventSourceResponse(self._changes(request, page, who, query), ping=15)
+
+    async def _changes(
+        self, request: Request, page: Page, who: Who, query: dict[str, str]
+    ) -> AsyncIterator[ServerSentEvent]:
+        self._streams += 1
+        last = ""
+        try:
+            while True:
+                try:
+                    text = await run_in_threadpool(_main, page, request, who, query)
+                except (NotFoundError, BadQueryError):
+                    return
+                except PASSING_ERRORS:
+                    yield ServerSentEvent(event="away", data="PostgreSQL cannot be reached.")
+                else:
+                    if text != last:
+                        yield ServerSentEvent(event="page", data=text)
+                    last = text
+                await asyncio.sleep(LOOK_S)
+                if await self._doors.who(request) is None:
+                    return
+        finally:
+            self._streams -= 1
+
+
+def _main(page: Page, request: Request, who: Who, query: dict[str, str]) -> str:
+    return templates.main(*filled(page, looked(page, request, who, query)))

@@ -1,0 +1,87 @@
+"""Log in and out; guesses are few."""
+
+from datetime import timedelta
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workshed.console.web.view import responses, templates
+from workshed.console.web.auth import csrf, sessions, users
+from workshed.console.web.auth.authenticators import Doors
+from workshed import db
+from workshed.jobs import counters
+
+WINDOW = timedelta(minutes=5)
+PER_ADDRESS, PER_NAME = 10, 30
+"""Tries in the window: of one address, and of all addresses for one name."""
+NOBODY = ""
+"""Whom the form of the login is for."""
+LONGEST = 200
+
+
+class Login:
+    """The page where a password is entered."""
+
+    def __init__(self, doors: Doors) -> None:
+        """Let in the users of these doors."""
+        self._doors = doors
+
+    async def ask(self, request: Request) -> Response:
+        """Show the form; who is logged in already goes on."""
+        if not self._doors.has_login:
+            raise HTTPException(404, "Nobody logs in here by a password.")
+        if await self._doors.who(request) is not None:
+            return responses.to(request, "/")
+        return self._form(request, request.query_params.get("next", "/"))
+
+    async def enter(self, request: Request) -> Response:
+        """Let in whose password is right."""
+        if not self._doors.has_login:
+            raise HTTPException(404, "Nobody logs in here by a password.")
+        form = await csrf.read(request, NOBODY)
+        name, password, wanted = form.one("name"), form.one("password"), form.one("next", "/")
+        if not await run_in_threadpool(_may_try, request, name):
+            response = self._form(request, wanted, "Too many tries. Wait five minutes.", 429)
+            response.headers["Retry-After"] = f"{WINDOW.total_seconds():.0f}"
+            return response
+        known = self._doors.users
+        user = None
+        if len(name) <= LONGEST and len(password) <= LONGEST:
+            user = await run_in_threadpool(users.verified, known, name, password)
+        if user is None:
+            return self._form(request, wanted, "Name or password is wrong.", 401)
+        response = responses.to(request, responses.here(wanted))
+        sessions.begin(request, response, user)
+        return response
+
+    async def leave(self, request: Request) -> Response:
+        """Log out."""
+        who = await self._doors.who(request)
+        if who is not None:
+            await csrf.read(request, who.name)
+        response = responses.to(request, "/login" if self._doors.has_login else "/")
+        sessions.end(request, response)
+        return response
+
+    def _form(self, request: Request, wanted: str, said: str = "", status: int = 200) -> Response:
+        about = {
+            "next": responses.here(wanted),
+            "said": said,
+            "root": responses.root(request),
+            "csrf": csrf.token(request, NOBODY),
+        }
+        return responses.html(request, templates.whole("login.html", about), status)
+
+
+def _may_try(request: Request, name: str) -> bool:
+    """Count a try; the same limits hold for all processes."""
+    address = request.client.host if request.client else "?"
+    counts = [(f"from {address}", PER_ADDRESS), (f"as {name[:LONGEST]}", PER_NAME)]
+    return all(_counted(who, most) for who, most in counts)
+
+
+def _counted(who: str, most: int) -> bool:
+    with db.statement() as conn:
+        return counters.count_login(conn, who, most, WINDOW)

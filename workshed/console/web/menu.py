@@ -1,0 +1,38 @@
+"""The menu: the pages that this installation has, by group."""
+
+import time
+from collections.abc import Sequence
+
+from workshed.console.web.view.page import Download, Page
+from workshed.console.web.pages import pages
+from workshed import db
+
+LOOK_S = 60.0
+"""Schemas come with a migration, and rarely."""
+_known: dict[str, float] = {}
+
+
+def menu() -> list[tuple[str, Sequence[Page]]]:
+    """Return the groups with their pages, in the order of the table."""
+    groups: dict[str, list[Page]] = {}
+    for page in pages():
+        if page.group is not None and is_there(page):
+            groups.setdefault(page.group, []).append(page)
+    return list(groups.items())
+
+
+def is_there(page: Page | Download) -> bool:
+    """Tell whether a page has anything to show in this installation."""
+    return has_schema(page.needs) and page.is_there()
+
+
+def has_schema(name: str) -> bool:
+    """Tell whether the database has a schema; that it lacks one is looked at again."""
+    if name == "jobs" or name in _known:
+        return True
+    if time.monotonic() - _known.get(f"-{name}", -LOOK_S) < LOOK_S:
+        return False
+    with db.statement() as conn:
+        found = conn.execute("SELECT to_regnamespace(%s) IS NOT NULL", (name,)).fetchone()
+    _known[name if found and found[0] else f"-{name}"] = time.monotonic()
+    return bool(found and found[0])

@@ -1,0 +1,36 @@
+"""Each page of the console with what can be done on it, and those of the application."""
+
+import importlib
+from functools import cache
+from types import ModuleType
+
+from workshed.console.web.view.page import Action, Download, Page
+from workshed.console.web.pages import audit, batches, dead, job, jobs, limits, overview, queues, recurring, scheduled, unique, workers
+from workshed.app import app
+
+MODULES = (
+    overview, queues, jobs, job, dead, scheduled, recurring,
+    batches, unique, limits, workers,
+    audit,
+)  # fmt: skip
+
+
+@cache
+def modules() -> tuple[ModuleType, ...]:
+    """Return ours and those of the application, whose groups come last in the menu."""
+    return (*MODULES, *map(importlib.import_module, app().pages))
+
+
+def pages() -> tuple[Page, ...]:
+    """Return all pages, in the order of the menu."""
+    return tuple(page for module in modules() for page in module.PAGES)
+
+
+def actions() -> list[Action]:
+    """Return what can be done on them."""
+    return [action for module in modules() for action in module.ACTIONS]
+
+
+def downloads() -> list[Download]:
+    """Return what can be had from them."""
+    return [one for module in modules() for one in getattr(module, "DOWNLOADS", ())]

@@ -1,0 +1,20 @@
+"""Audit: who did what to how many, and when."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workshed.console.web.view.page import ROWS, Action, Ask, Page
+from workshed.jobs import audit
+from workshed.jobs.audit import Which
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the latest entries, of one person or of one action where that is asked for."""
+    which = Which(ask.text("who"), ask.text("action"))
+    found = audit.find(ask.conn, which, before=ask.number("before"), limit=ROWS + 1)
+    older = found[ROWS - 1].id if len(found) > ROWS else None
+    return {"entries": found[:ROWS], "older": older}
+
+
+PAGES: tuple[Page, ...] = (Page("/audit", "Audit", "audit.html", look, group="People"),)
+ACTIONS: tuple[Action, ...] = ()

@@ -1,0 +1,124 @@
+"""Batches: how far they are, their jobs, and what is done with those that are not done."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, get_args
+from uuid import UUID
+
+from workshed.console.operations.batches import as_data, known, refuse_ended
+from workshed.console.operations.batches import cancel as let_none_start
+from workshed.console.web.view import cursor
+from workshed.console.web.view.selection import sorted_out, told
+from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
+from workshed.console.web.view.templates import query
+from workshed.console.formatting import jobs
+from workshed.db import Connection
+from workshed.jobs import batch_rows, dead
+from workshed.jobs.batch_rows import JobState, Progress
+from workshed.transport.messages.envelope import decode
+
+PATH, ONE = "/batches", "/batch"
+COUNTED = 1_000
+"""Of each state of each batch in the list; its own page counts them all."""
+MOST = 5_000
+"""Retried by one press."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the latest batches."""
+    before = cursor.after(ask, datetime, UUID)
+    found = batch_rows.find(
+        ask.conn,
+        unfinished=ask.text("unfinished") is not None,
+        before=None if before is None else (before[0], before[1]),
+        counted=COUNTED + 1,
+        limit=ROWS + 1,
+    )
+    shown, older = found[:ROWS], None
+    if len(found) > ROWS:
+        older = cursor.mark(shown[-1].created_at, shown[-1].id)
+    return {"batches": [_row(one) for one in shown], "older": older}
+
+
+def look_at_one(ask: Ask) -> Mapping[str, Any]:
+    """Show how far a batch is, what it has told, and its jobs."""
+    batch = known(ask.conn, ask.text("id") or "")
+    state, states = ask.text("state"), get_args(JobState)
+    if state not in (None, *states):
+        raise BadQueryError(f"state: {state!r} is none of {', '.join(states)}")
+    after = cursor.after(ask, str, str)
+    found = batch_rows.jobs(
+        ask.conn,
+        batch.id,
+        state=state,
+        after=None if after is None else (after[0], after[1]),
+        limit=ROWS + 1,
+    )
+    shown, more = found[:ROWS], None
+    if len(found) > ROWS:
+        more = cursor.mark(shown[-1].state, shown[-1].message_id)
+    return {
+        "batch": as_data(batch),
+        "callbacks": batch_rows.callbacks(ask.conn, batch.id),
+        "jobs": shown,
+        "more": more,
+    }
+
+
+def retry(deed: Deed) -> Done:
+    """Put the dead jobs of a batch back on their way; asks first."""
+    batch = known(deed.conn, deed.form.one("id"))
+    back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
+    ids = batch_rows.dead(deed.conn, batch.id, MOST)
+    left = f" {batch.dead - len(ids)} more are left for another press." if batch.dead > MOST else ""
+    if not ids:
+        return Done("None of its jobs is dead.", 0, about, back)
+    if not deed.form.has("sure"):
+        said = f"This would put {jobs(len(ids))} of batch {batch.id} back on the way.{left}"
+        asks = [("id", batch.id), ("sure", "yes")]
+        return Done(said, len(ids), about, back, asks, f"Retry {jobs(len(ids))}")
+    fates = sorted_out(ids, lambda one: _retried(deed.conn, one))
+    return Done(f"{told(fates)}.{left}", fates.get("retried", 0), about, back)
+
+
+def cancel(deed: Deed) -> Done:
+    """Let no job of a batch start any more; asks first. A relay deletes those that wait."""
+    batch = known(deed.conn, deed.form.one("id"))
+    back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
+    open_jobs = jobs(batch.pending)
+    refuse_ended(batch)
+    if not deed.form.has("sure"):
+        said = (
+            f"This would cancel batch {batch.id}, of which {open_jobs} have not ended: those that "
+            "wait are deleted, those that run are told to stop. on_success is never sent then."
+        )
+        asks = [("id", batch.id), ("sure", "yes")]
+        return Done(said, batch.pending, about, back, asks, "Cancel the batch")
+    let_none_start(deed.conn, batch)
+    said = (
+        f"No job of the batch starts any more; {open_jobs} had not ended. A relay deletes those "
+        "that wait, those that run are told to stop."
+    )
+    return Done(said, batch.pending, about, back)
+
+
+def _row(batch: Progress) -> dict[str, Any]:
+    counts = (batch.pending, batch.succeeded, batch.discarded, batch.cancelled, batch.dead)
+    return as_data(batch) | {"is_counted": max(counts) <= COUNTED}
+
+
+def _retried(conn: Connection, message_id: str) -> str:
+    try:
+        return "retried" if dead.retry(conn, message_id, decode) else "not dead any more"
+    except dead.UnreadableJobError:
+        return "unreadable, which is left"
+
+
+PAGES: tuple[Page, ...] = (
+    Page(PATH, "Batches", "batches.html", look, group="Tools", is_live=True),
+    Page(ONE, "Batch", "batch.html", look_at_one, is_live=True),
+)
+ACTIONS: tuple[Action, ...] = (
+    Action("/batches/retry", "batches.retry", retry),
+    Action("/batches/cancel", "batches.cancel", cancel),
+)

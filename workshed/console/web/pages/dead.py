@@ -1,0 +1,90 @@
+"""Dead: what died of what and where, and what is to become of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from workshed.console.operations.message_body import call
+from workshed.console.operations.dead_jobs import as_data
+from workshed.console.operations.redaction import without_secrets
+from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
+from workshed.console.web.pages.dead_actions import discard, retry
+from workshed.db import Connection
+from workshed.jobs import dead, dead_groups
+from workshed.jobs.dead import Dead, Which
+from workshed.jobs.dead_groups import Group
+
+NONE = "-"
+"""As a filter: what has none."""
+SIGN = "~"
+"""Between the two parts of `before`; no instant has it."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the groups, and the latest of the jobs; on a later page of these, no groups."""
+    which = Which(
+        queue=ask.text("queue"),
+        actor=ask.text("actor"),
+        error=ask.text("error"),
+        since=ask.span("since"),
+        place=ask.text("place"),
+    )
+    before = _before(ask)
+    groups = [] if before else dead_groups.find(ask.conn, which, limit=ROWS + 1)
+    count, is_counted = _count(ask.conn, which, groups)
+    found = dead.find(ask.conn, which, before=before, limit=ROWS + 1) if count else []
+    return {
+        "count": count,
+        "is_counted": is_counted,
+        "groups": [{**asdict(group), "query": _query(ask, group)} for group in groups[:ROWS]],
+        "has_more_groups": len(groups) > ROWS,
+        "jobs": [
+            {**as_data(row), "call": call(row.actor, row.body)}
+            for row in without_secrets(ask.conn, found[:ROWS])
+        ],
+        "older": _mark(found[ROWS - 1]) if len(found) > ROWS else None,
+    }
+
+
+def _count(conn: Connection, which: Which, groups: list[Group]) -> tuple[int, bool]:
+    """Return how many there are, and whether these are all."""
+    if groups and len(groups) <= ROWS:
+        return sum(group.count for group in groups), True
+    count = dead.count_some(conn, which, most=COUNTED + 1)
+    return min(count, COUNTED), count <= COUNTED
+
+
+def _query(ask: Ask, group: Group) -> dict[str, str]:
+    """Return the filters that leave just this group of those that are shown."""
+    shown = {name: ask.query[name] for name in ("queue", "since") if name in ask.query}
+    return shown | {
+        "error": group.error_class or NONE,
+        "actor": group.actor or NONE,
+        "place": group.place or NONE,
+    }
+
+
+def _mark(row: Dead) -> str:
+    return f"{row.died_at.isoformat()}{SIGN}{row.message_id}"
+
+
+def _before(ask: Ask) -> tuple[datetime, str] | None:
+    text = ask.text("before")
+    if text is None:
+        return None
+    at, sign, message_id = text.partition(SIGN)
+    try:
+        found = datetime.fromisoformat(at)
+    except ValueError:
+        found = None
+    if not sign or found is None or found.tzinfo is None:
+        raise BadQueryError(f"before: {text!r} is no place in this list")
+    return found, message_id
+
+
+PAGES: tuple[Page, ...] = (Page("/dead", "Dead", "dead.html", look, group="Jobs", is_live=True),)
+ACTIONS: tuple[Action, ...] = (
+    Action("/dead/retry", "dead.retry", retry),
+    Action("/dead/discard", "dead.discard", discard),
+)

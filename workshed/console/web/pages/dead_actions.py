@@ -1,0 +1,171 @@
+"""Retry and discard dead jobs: one, those that were ticked, or a group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import typer
+
+from workshed.console.operations import dead_jobs
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view import responses
+from workshed.console.web.auth.csrf import Form
+from workshed.console.web.view.page import Deed, Done
+from workshed.console.formatting import jobs, span
+from workshed.errors import WorkshedError
+from workshed.jobs import dead, prospects
+from workshed.jobs.dead import UnreadableJobError, Which
+from workshed.jobs.windows import clock
+from workshed.transport.messages.envelope import decode
+
+MOST = 5_000
+"""Jobs per press: all are one transaction."""
+FILTERS = ("queue", "actor", "error", "since", "place")
+NOBODY = "None of these is dead any more: somebody else was first, or they were too old to keep."
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which jobs a form is about."""
+
+    ids: Sequence[str]
+    about: Mapping[str, Any]
+    """For the audit."""
+    again: Sequence[tuple[str, str]]
+    """The fields that choose the same ones, and none that has died since."""
+    back: str
+    left: int = 0
+    """How many fit beside those of one press."""
+
+    @property
+    def is_one(self) -> bool:
+        """Tell whether somebody has named just one job."""
+        return "ids" in self.about and len(self.ids) == 1
+
+    @property
+    def rest(self) -> str:
+        """Say what is left."""
+        verb = "is" if self.left == 1 else "are"
+        return f"{self.left} more {verb} left for another press." if self.left else ""
+
+    def asking(self, said: str, count: int, verb: str) -> Done:
+        """Ask whether that is wanted."""
+        again = [*self.again, ("back", self.back), ("sure", "yes")]
+        button = f"{verb} {jobs(count)}"
+        return Done(said, count, self.about, self.back, asks=again, button=button)
+
+
+def retry(deed: Deed) -> Done:
+    """Put them back on their way; what cannot be read stays."""
+    chosen = choose(deed)
+    if not (deed.form.has("sure") or chosen.is_one):
+        return _would_retry(deed, chosen)
+    done = unreadable = 0
+    for message_id in chosen.ids:
+        try:
+            done += dead.retry(deed.conn, message_id, decode)
+        except UnreadableJobError:
+            if chosen.is_one:
+                raise
+            unreadable += 1
+    if not done:
+        raise NotFoundError(dead_jobs.stays(unreadable) or NOBODY)
+    gone = _gone(len(chosen.ids) - done - unreadable)
+    said = _sentences(f"{jobs(done)} retried.", dead_jobs.stays(unreadable), gone, chosen.rest)
+    return Done(said, done, chosen.about, chosen.back)
+
+
+def discard(deed: Deed) -> Done:
+    """Delete them; that, and who wanted it, stays among their attempts."""
+    chosen = choose(deed)
+    if not deed.form.has("sure"):
+        return _would_discard(deed, chosen)
+    reason = f"by {deed.who.name} on the console"
+    done = sum(dead.discard(deed.conn, message_id, reason) for message_id in chosen.ids)
+    if not done:
+        raise NotFoundError(NOBODY)
+    gone = _gone(len(chosen.ids) - done)
+    said = _sentences(f"{jobs(done)} discarded.", gone, chosen.rest)
+    return Done(said, done, chosen.about, chosen.back)
+
+
+def choose(deed: Deed) -> Chosen:
+    """Return whom a form is about; raises `WorkshedError` where that is nobody."""
+    form = deed.form
+    back = responses.here(form.one("back"), "/dead")
+    if form.has("every") and not form.has("one"):
+        return _group(deed, back)
+    ids = [form.one("one")] if form.has("one") else form.all("id")
+    if not ids:
+        raise WorkshedError("No job is chosen. Go back, and tick those that you mean.")
+    if len(ids) > MOST:
+        raise WorkshedError(f"At most {MOST} jobs are taken at once, not {len(ids)}.")
+    return Chosen(ids, {"ids": ids}, [("id", message_id) for message_id in ids], back)
+
+
+def _group(deed: Deed, back: str) -> Chosen:
+    form = deed.form
+    fields = {name: form.one(name) for name in FILTERS if form.has(name)}
+    until = _instant(form) or clock(deed.conn)
+    which = Which(
+        queue=fields.get("queue"),
+        actor=fields.get("actor"),
+        error=fields.get("error"),
+        since=_span(form),
+        place=fields.get("place"),
+    )
+    ids = dead.ids(deed.conn, which, until=until, limit=MOST)
+    left = dead.count(deed.conn, which) - MOST if len(ids) == MOST else 0
+    again = [("every", "yes"), *fields.items(), ("until", until.isoformat())]
+    return Chosen(ids, fields, again, back, left)
+
+
+def _would_retry(deed: Deed, chosen: Chosen) -> Done:
+    prospect = prospects.of(deed.conn, chosen.ids, decode)
+    if not prospect.jobs:
+        raise NotFoundError(dead_jobs.stays(prospect.unreadable) or NOBODY)
+    said = _sentences(
+        f"This would retry {jobs(prospect.jobs)}.",
+        dead_jobs.waits(prospect),
+        dead_jobs.stays(prospect.unreadable),
+        chosen.rest,
+    )
+    return chosen.asking(said, prospect.jobs, "Retry")
+
+
+def _would_discard(deed: Deed, chosen: Chosen) -> Done:
+    count = dead.count_of(deed.conn, chosen.ids)
+    if not count:
+        raise NotFoundError(NOBODY)
+    for_good = (
+        "After that nobody can retry it." if count == 1 else "After that nobody can retry them."
+    )
+    said = _sentences(f"This would discard {jobs(count)}.", for_good, chosen.rest)
+    return chosen.asking(said, count, "Discard")
+
+
+def _gone(number: int) -> str:
+    if not number:
+        return ""
+    return f"{jobs(number)} {'was' if number == 1 else 'were'} not dead any more."
+
+
+def _sentences(*said: str) -> str:
+    return " ".join(filter(None, said))
+
+
+def _instant(form: Form) -> datetime | None:
+    text = form.one("until")
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise WorkshedError(f"until: {text!r} is no instant") from None
+
+
+def _span(form: Form) -> timedelta | None:
+    text = form.one("since")
+    try:
+        return span(text) if text else None
+    except typer.BadParameter as err:
+        raise WorkshedError(f"since: {err}") from None

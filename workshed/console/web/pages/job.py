@@ -1,0 +1,185 @@
+"""Job: one job, wherever it is, with all that is known of it; and what can be done with it."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from workshed.console.operations import message_body, history, resend_as_code, relations, timeline
+from workshed.console.errors import NotFoundError
+from workshed.console.operations.timeline import Known
+from workshed.console.operations.attempts import tries
+from workshed.console.web.view import templates
+from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
+from workshed.console.formatting import in_words
+from workshed.errors import WorkshedError
+from workshed.jobs import batch_rows, cancels, dead, schedule, traces
+from workshed.jobs.windows import clock
+from workshed.settings import settings
+from workshed.transport.messages.envelope import decode
+
+UNKNOWN = (
+    timeline.UNKNOWN + ". If RabbitMQ has it, `workshed job ID cancel` lets it be skipped when it "
+    "starts."
+)
+ENDED = ("done", "discarded", "expired", "killed", "cancelled", "skipped")
+ANSWERS: Mapping[cancels.Cancelled, str] = {
+    "deleted": "It is deleted: it does not run.",
+    "will be skipped": "It is skipped when it starts, or told to stop within 2 s where it runs.",
+    "told to stop": "It was told to stop.",
+}
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show where a job is, what has happened to it, and what it is tied to."""
+    message_id = ask.text("id")
+    if message_id is None:
+        raise NotFoundError("Which job? Its id belongs into the address: /job?id=…")
+    known = timeline.get(ask.conn, message_id)
+    if not known.is_known:
+        raise NotFoundError(UNKNOWN.format(message_id))
+    children = relations.children(ask.conn, message_id, ROWS + 1)
+    return {
+        **_about(known),
+        **_message(known),
+        "timeline": known.timeline,
+        "attempts": tries(known),
+        "keys": relations.keys(ask.conn, message_id),
+        "batch": batch_rows.of_job(ask.conn, message_id),
+        "children": children[:ROWS],
+        "more_children": len(children) > ROWS,
+        "may": _may(known),
+    }
+
+
+def _about(known: Known) -> dict[str, Any]:
+    last = known.runs[-1] if known.runs else None
+    one = known.row or last or known.running or (known.attempts[-1] if known.attempts else None)
+    options = known.options
+    trace = last.trace if last else _trace(options)
+    return {
+        "id": known.message_id,
+        "state": known.state,
+        "cancelled": known.cancelled,
+        "actor": one.actor if one else None,
+        "queue": one.queue if one else None,
+        "tags": last.tags if last else _words(options.get("tags")),
+        "release": last.release or None if last else None,
+        "parent": _word(options.get("parent")) or (last.parent if last else None),
+        "trace": trace,
+        "due_at": known.waiting.due_at if known.waiting else None,
+        "stored_as": known.waiting.reason if known.waiting else None,
+        "died_of": known.dead.reason if known.dead else None,
+        "links": {
+            "trace": _link(settings().trace_link, "{trace}", trace),
+            "sentry": _link(settings().sentry_link, "{message_id}", known.message_id),
+        },
+    }
+
+
+def _message(known: Known) -> dict[str, Any]:
+    sent, row = resend_as_code.call(known), known.row
+    return {
+        "call": _call(known),
+        "send": sent.send if sent else None,
+        "command": sent.command if sent else None,
+        "body": message_body.parsed(row.body) if row else None,
+        "text": message_body.for_people(row.body) if row else None,
+    }
+
+
+def _call(known: Known) -> str | None:
+    if known.runs:
+        return history.call(known.runs[-1])
+    return message_body.call(known.row.actor, known.row.body) if known.row else None
+
+
+def _may(known: Known) -> dict[str, bool]:
+    """Tell what makes sense to do with it."""
+    return {
+        "cancel": known.state != "dead" and known.state not in ENDED,
+        "run": known.state == "waits",
+        "retry": known.dead is not None
+        and (known.dead.actor is not None or known.dead.error_class == dead.NOT_READ),
+    }
+
+
+def _trace(options: Mapping[str, Any]) -> str | None:
+    headers = options.get("trace")
+    return traces.trace_id(options) if traces.problem(headers) is None else None
+
+
+def _words(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _link(address: str, name: str, value: str | None) -> str | None:
+    return address.replace(name, quote(value, safe="")) if address and value else None
+
+
+def cancel(deed: Deed) -> Done:
+    """Let it not run, or not again; asks first."""
+    message_id, back = _of(deed)
+    if dead.get(deed.conn, message_id):
+        raise WorkshedError(f"{message_id} is dead, so it does not run; discard it instead.")
+    if not deed.form.has("sure"):
+        return Done(
+            said=f"This would cancel {message_id}. {_fate(deed, message_id)}",
+            count=1,
+            back=back,
+            asks=[("id", message_id), ("sure", "yes")],
+            button="Cancel this job",
+        )
+    answer = cancels.cancel(deed.conn, message_id)
+    return Done(f"{message_id} is cancelled. {ANSWERS[answer]}", 1, {"id": message_id}, back)
+
+
+def run(deed: Deed) -> Done:
+    """Let it be due now."""
+    message_id, back = _of(deed)
+    answer = schedule.run_now(deed.conn, message_id)
+    if answer == "unknown":
+        raise NotFoundError(f"{message_id} does not wait any more.")
+    if answer == "on its way":
+        return Done(f"{message_id} is on its way already.", 0, {"id": message_id}, back)
+    return Done(f"{message_id} is due now.", 1, {"id": message_id}, back)
+
+
+def retry(deed: Deed) -> Done:
+    """Put it back on its way, with all its attempts."""
+    message_id, back = _of(deed)
+    if not dead.retry(deed.conn, message_id, decode):
+        raise NotFoundError(f"{message_id} is not dead any more.")
+    return Done(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
+
+
+def _of(deed: Deed) -> tuple[str, str]:
+    """Return the job that is meant, and the address of its page."""
+    message_id = deed.form.one("id")
+    if not message_id:
+        raise NotFoundError("Which job? The form lacks its id.")
+    return message_id, f"/job{templates.query({'id': message_id})}"
+
+
+def _fate(deed: Deed, message_id: str) -> str:
+    """Say what a cancel would do."""
+    known = timeline.get(deed.conn, message_id)
+    if known.state == "waits" and known.waiting is not None:
+        now = clock(deed.conn)
+        late = known.waiting.due_at <= now
+        when = "is due" if late else f"is due in {in_words(known.waiting.due_at - now)}"
+        return f"It waits and {when}; it would be deleted."
+    if known.state == "running":
+        return "It runs; it would be told to stop, which takes at most 2 s."
+    return "It may be on RabbitMQ or run; it would be skipped when it starts, or told to stop."
+
+
+PAGES: tuple[Page, ...] = (Page("/job", "Job", "job.html", look, is_live=True),)
+ACTIONS: tuple[Action, ...] = (
+    Action("/job/cancel", "job.cancel", cancel),
+    Action("/job/run", "job.run", run),
+    Action("/job/retry", "job.retry", retry),
+)

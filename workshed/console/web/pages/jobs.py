@@ -1,0 +1,133 @@
+"""Jobs: what workers have run and run just now, by filters."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import typer
+
+from workshed.console.operations import history, job_counts, running
+from workshed.console.operations.history import NOT_DONE, OUTCOMES
+from workshed.console.operations.job_counts import Counted
+from workshed.console.operations.running import Running
+from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
+from workshed.jobs import run_counts, runs
+from workshed.jobs.runs import Place, Run, Which
+
+LOOKED = 5_000
+"""Runs that one look goes through, whatever the filters: it takes PostgreSQL some 20 ms."""
+FAR = 200_000
+"""The same for who asks for more, by `look=far`, and waits: a second or two."""
+FAILED = "failed"
+"""Stands for all outcomes but `done`."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+US = timedelta(microseconds=1)
+LAST_ID = (1 << 63) - 1
+PLACE = re.compile(r"([0-9]{1,17})\.([0-9]{1,19})")
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the latest runs that fit, or what runs just now, and how many there are of each."""
+    which = _which(ask)
+    current = [one for one in running.find(ask.conn) if _fits(one, which)]
+    found = _of_now(current) if ask.text("state") == "running" else _of_history(ask, which)
+    counts = _counts(ask, which)
+    about = {"running": Counted(min(len(current), COUNTED), len(current) > COUNTED)}
+    return found | {"counts": about | counts, "outcomes": [FAILED, *OUTCOMES], "far": FAR}
+
+
+def _which(ask: Ask) -> Which:
+    outcome, named = ask.text("outcome"), ask.text("argument")
+    try:
+        return Which(
+            actor=ask.text("actor"),
+            queue=ask.text("queue"),
+            outcomes=NOT_DONE
+            if outcome == FAILED
+            else history.outcomes([outcome] if outcome else []),
+            error=ask.text("error"),
+            tag=ask.text("tag"),
+            parent=ask.text("parent"),
+            arguments=history.arguments(_one(named)),
+            since=ask.span("since"),
+            longer_than=ask.span("longer_than"),
+        )
+    except typer.BadParameter as err:
+        raise BadQueryError(err.message) from err
+
+
+def _one(text: str | None) -> list[str]:
+    return [] if text is None else [text]
+
+
+def _of_history(ask: Ask, which: Which) -> dict[str, Any]:
+    before = _place(ask.text("before"))
+    most = FAR if ask.text("look") == "far" else LOOKED
+    down_to = run_counts.horizon(ask.conn, which, before=before, most=most)
+    found = runs.find(ask.conn, which, before=before, down_to=down_to, limit=ROWS + 1)
+    older = None
+    if len(found) > ROWS:
+        last = found[ROWS - 1]
+        older = _written(Place(last.recorded_at, last.id))
+    elif down_to is not None:  # there is more to look at, whether it fits or not
+        older = _written(Place(down_to - US, LAST_ID))
+    return {
+        "runs": [_shown(run) for run in found[:ROWS]],
+        "running": None,
+        "older": older,
+        "looked": most,
+        "looked_down_to": down_to if len(found) <= ROWS else None,
+    }
+
+
+def _of_now(current: list[Running]) -> dict[str, Any]:
+    shown = current[:COUNTED]
+    return {"runs": None, "running": shown, "older": None, "looked": 0, "looked_down_to": None}
+
+
+def _fits(one: Running, which: Which) -> bool:
+    return which.actor in (None, one.actor) and which.queue in (None, one.queue)
+
+
+def _counts(ask: Ask, which: Which) -> dict[str, Counted | None]:
+    """Count what is elsewhere only where no filter is set: most of them have no index there."""
+    every = Which(actor=which.actor, parent=which.parent, since=which.since)
+    down_to = run_counts.horizon(ask.conn, every, most=LOOKED)
+    ended = run_counts.by_outcome(ask.conn, which, down_to=down_to)
+    done, every_one = ended.get("done", 0), sum(ended.values())
+    is_cut = down_to is not None
+    known: dict[str, Counted | None] = {
+        name: Counted(min(count, COUNTED), is_cut or count > COUNTED)
+        for name, count in (("all", every_one), ("done", done), (FAILED, every_one - done))
+    }
+    is_all = which == Which(outcomes=which.outcomes)
+    waiting = job_counts.waiting(ask.conn, COUNTED) if is_all else None
+    dead = job_counts.dead(ask.conn, COUNTED) if is_all else None
+    return known | {"waiting": waiting, "dead": dead}
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    """Leave out the traceback, which is on the page of the job."""
+    found = asdict(run) | {"call": history.call(run)}
+    del found["traceback"]
+    return found
+
+
+def _written(place: Place) -> str:
+    return f"{(place.recorded_at - EPOCH) // US}.{place.id}"
+
+
+def _place(text: str | None) -> Place | None:
+    """Read what `_written` wrote."""
+    if text is None:
+        return None
+    found = PLACE.fullmatch(text)
+    if found is None:
+        raise BadQueryError(f"before: {text!r} is no place in the history")
+    return Place(EPOCH + int(found[1]) * US, min(int(found[2]), LAST_ID))
+
+
+PAGES: tuple[Page, ...] = (Page("/jobs", "Jobs", "jobs.html", look, group="Jobs"),)
+ACTIONS: tuple[Action, ...] = ()

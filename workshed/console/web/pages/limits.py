@@ -1,0 +1,46 @@
+"""Limits: how much of each is used, who has it, who waits, and until when."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from workshed.console.web.view import cursor
+from workshed.console.web.view.page import ROWS, Action, Ask, Page
+from workshed.jobs import limits
+
+PATH = "/limits"
+FEW = 3
+"""Of those who have slots of a limit, or wait for it, in a list of limits."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the limits of which one was taken lately, or one of them with all who wait."""
+    key, after = ask.text("key"), cursor.after(ask, str)
+    found = limits.states(
+        ask.conn,
+        key=key,
+        waiting=ask.text("waiting") is not None,
+        after=None if after is None else after[0],
+        limit=ROWS + 1,
+    )
+    shown, more = found[:ROWS], None
+    if len(found) > ROWS:
+        more = cursor.mark(shown[-1].key)
+    keys, at_most = [one.key for one in shown], FEW if key is None else ROWS
+    holders = limits.holders(ask.conn, keys, at_most)
+    waiters = limits.waiters(ask.conn, keys, at_most)
+    return {
+        "limits": [
+            asdict(one)
+            | {
+                "holders": [asdict(each) for each in holders if each.key == one.key],
+                "waiters": [asdict(each) for each in waiters if each.key == one.key],
+            }
+            for one in shown
+        ],
+        "more": more,
+    }
+
+
+PAGES: tuple[Page, ...] = (Page(PATH, "Limits", "limits.html", look, group="Tools", is_live=True),)
+ACTIONS: tuple[Action, ...] = ()

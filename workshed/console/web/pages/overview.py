@@ -1,0 +1,144 @@
+"""Overview: what happens now, and what is wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from workshed.console.operations import problems
+from workshed.console.operations.environment import queue_names
+from workshed.console.rabbitmq.broker_status import Told
+from workshed.console.web.view import cache
+from workshed.console.web.view.cache import Kept
+from workshed.console.web.view.page import COUNTED, Action, Ask, Page
+from workshed.db import Connection
+from workshed.errors import SettingsError
+from workshed.jobs import dead, occurrences, queues, rates, recurring, relays, runs, workers
+from workshed.jobs.queues import Known
+from workshed.jobs.rates import Rates
+from workshed.jobs.recurring import Recurring
+from workshed.jobs.workers import Worker
+from workshed.settings import settings
+from workshed.transport.relay.queue_age import oldest
+
+AN_HOUR = timedelta(hours=1)
+OVERDUE = timedelta(minutes=1)
+figures: Kept[Rates] = Kept(kept_s=2.0)
+"""However many look, the runs are looked at once in the time after which a page looks again."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the rates, what waits, who works, and each trouble in words."""
+    conn, known = ask.conn, queues.find(ask.conn)
+    at_work, beat = workers.find(conn), relays.last_beat(conn)
+    told = cache.told(names(conn, known))
+    waits = waiting(conn, known, at_work, told)
+    by_calendar = recurring.find(conn)
+    recorded = settings().runs
+    return {
+        "troubles": problems.of(
+            problems.alarm(told.alarm),
+            problems.away(told.troubles),
+            problems.relay(beat),
+            problems.workers(at_work),
+            problems.unattended((one["name"] for one in waits if one["waits"]), at_work),
+            problems.clock(by_calendar, ask.now, OVERDUE),
+            problems.paused(known, ask.now),
+            problems.lost(runs.lost(conn, AN_HOUR), AN_HOUR),
+            problems.died(_dead(conn, AN_HOUR), COUNTED, AN_HOUR),
+        ),
+        "recorded": recorded,
+        "rates": None if recorded == "none" else shown(latest(conn), recorded),
+        "queues": waits,
+        "workers": team(at_work),
+        "relay_beat": beat,
+        "relay_alive": beat is not None and beat <= relays.DEAD_AFTER,
+        "clock": clock(conn, by_calendar),
+        "dead": _dead(conn),
+        "counted": COUNTED,
+        "most": rates.MOST,
+    }
+
+
+def names(conn: Connection, known: Sequence[Known]) -> list[str]:
+    """Name the queues; those of the database where no RabbitMQ is named."""
+    try:
+        return queue_names(conn)
+    except SettingsError:
+        return [one.name for one in known]
+
+
+def waiting(
+    conn: Connection, known: Sequence[Known], at_work: Sequence[Worker], told: Told
+) -> list[dict[str, Any]]:
+    """Return each known queue with what waits there, and for how long at most."""
+    ages = workers.waiting(conn)
+
+    def one(queue: Known) -> dict[str, Any]:
+        depth, (passed, elsewhere) = told.depths.get(queue.name), ages[queue.name]
+        ready = None if depth is None else depth.ready
+        waits = bool(ready) or elsewhere is not None
+        return {
+            "name": queue.name,
+            "ready": ready,
+            "waits": waits,
+            "oldest": oldest(ready, passed, elsewhere) if waits else None,
+            "workers": sum(worker.alive and queue.name in worker.queues for worker in at_work),
+            "paused_at": queue.paused_at,
+        }
+
+    return [one(queue) for queue in known if queue.name in ages]
+
+
+def latest(conn: Connection) -> Rates:
+    """Return the rates of a moment ago."""
+    return figures.get(settings().database_url, lambda: rates.latest(conn))
+
+
+def shown(found: Rates, recorded: str) -> Rates:
+    """Leave out what is not known where only failures are recorded."""
+    if recorded == "all":
+        return found
+    return replace(
+        found,
+        per_minute=None,
+        failure_rate=None,
+        run_p50_s=None,
+        run_p95_s=None,
+        wait_p50_s=None,
+        wait_p95_s=None,
+    )
+
+
+def team(found: Sequence[Worker]) -> dict[str, int]:
+    """Count the workers that live, and their threads."""
+    alive = [one for one in found if one.alive]
+    return {
+        "alive": len(alive),
+        "quiet": sum(one.state == "quiet" for one in alive),
+        "silent": len(found) - len(alive),
+        "busy": sum(one.busy for one in alive),
+        "threads": sum(one.threads for one in alive),
+    }
+
+
+def clock(conn: Connection, found: Sequence[Recurring]) -> dict[str, Any]:
+    """Return when a run of a periodic job was last made, and when the next is due."""
+    awake = [job.next_at for job in found if job.live and job.paused_at is None]
+    made = [one.made_at for one in occurrences.last(conn).values()]
+    return {
+        "jobs": len(found),
+        "last": max(made, default=None),
+        "next": min(awake, default=None),
+    }
+
+
+def _dead(conn: Connection, since: timedelta | None = None) -> int:
+    """Count the dead, and no further than one more than what is shown."""
+    return dead.count_some(conn, dead.Which(since=since), most=COUNTED + 1)
+
+
+PAGES: tuple[Page, ...] = (
+    Page("/", "Overview", "overview.html", look, group="Jobs", is_live=True),
+)
+ACTIONS: tuple[Action, ...] = ()

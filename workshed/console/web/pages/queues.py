@@ -1,0 +1,120 @@
+"""Queues: how much waits where and for how long, which of them rest; pause, resume, purge."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from workshed.console.rabbitmq import purge as purging
+from workshed.console.operations import queues as queue_states, scheduled
+from workshed.console.rabbitmq.queue_depths import depths
+from workshed.console.errors import NotFoundError
+from workshed.console.operations.environment import check_queues, known_queues, rabbitmq
+from workshed.console.operations.queues import Counts, QueueState
+from workshed.console.web.view import cache
+from workshed.console.web.view.cache import Kept
+from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.console.formatting import jobs
+from workshed.errors import WorkshedError
+from workshed.jobs import queues, workers
+from workshed.settings import settings
+from workshed.transport.relay.queue_age import oldest
+
+BACK = "/queues"
+AT_ONCE = 5_000
+"""Jobs that one press purges: each is ended on its own."""
+counted: Kept[Counts] = Kept(kept_s=2.0)
+"""To count half a million jobs takes PostgreSQL 0.15 s: it does so once for all who look."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show each queue; with RabbitMQ away, what PostgreSQL knows of it."""
+    broker, key = rabbitmq(), settings().database_url
+    counts = counted.get(key, lambda: queue_states.counts(ask.conn))
+    names = queue_states.named(ask.conn, counts)
+    told = cache.told(names)
+    ages, ui = workers.waiting(ask.conn), cache.link()
+    found = queue_states.described(ask.conn, broker, names, counts, told)
+    return {
+        "queues": [
+            {
+                **asdict(one),
+                "cap": broker.declared[one.name].cap if one.name in broker.declared else None,
+                "oldest": age(one, ages),
+                "ui": ui.page(one.name) if ui else None,
+            }
+            for one in found
+        ],
+        "troubles": [str(err) for err in told.troubles],
+    }
+
+
+def age(
+    state: QueueState, ages: Mapping[str, tuple[timedelta, timedelta | None]]
+) -> timedelta | None:
+    """Return for how long its oldest job waits; `None` where none does, or nobody knows."""
+    passed, elsewhere = ages.get(state.name, (timedelta(), None))
+    return oldest(state.ready, passed, elsewhere) if state.ready or elsewhere is not None else None
+
+
+def pause(deed: Deed) -> Done:
+    """Let workers start no more of it."""
+    names = known_queues(deed.conn, [deed.form.one("name")])
+    for name in names:
+        queues.pause(deed.conn, name)
+    said = f"{', '.join(names)} is paused: workers start no more of it, within 2 s."
+    return Done(said, len(names), {"queues": names}, BACK)
+
+
+def resume(deed: Deed) -> Done:
+    """Let workers start its jobs again."""
+    names = known_queues(deed.conn, [deed.form.one("name")])
+    for name in names:
+        queues.resume(deed.conn, name)
+    return Done(f"{', '.join(names)} goes on, within 2 s.", len(names), {"queues": names}, BACK)
+
+
+def purge(deed: Deed) -> Done:
+    """Discard what RabbitMQ has ready there; say first how much that is."""
+    broker, name = rabbitmq(), deed.form.one("name")
+    check_queues(deed.conn, [name])
+    found = depths(broker.urls, [name], prefix=broker.prefix)
+    if name not in found:
+        raise NotFoundError(f"RabbitMQ has no queue {name!r} yet.")
+    count = min(found[name].ready, AT_ONCE)
+    left = rest(found[name].ready - count, scheduled.counts(deed.conn).get(name, 0))
+    if count and not deed.form.has("sure"):
+        said = (
+            f"This would discard {jobs(count)} that RabbitMQ has ready in {name}. Each is recorded "
+            f"as discarded, its key is free, its batch goes on; it cannot be taken back.{left}"
+        )
+        asks = [("name", name), ("sure", "yes")]
+        return Done(said, count, back=BACK, asks=asks, button=f"Discard {jobs(count)}")
+    done = purging.Purged()
+    try:
+        purging.purge(broker, deed.conn, name, count, done)
+        trouble = ""
+    except WorkshedError as err:  # what has ended by then has ended, and is noted
+        if not done.count:
+            raise
+        trouble = f" Then it was broken off: {err}"
+    finally:
+        cache.answers.forget()
+        counted.forget()
+    unread = f" {done.unreadable} could not be read and are dead." if done.unreadable else ""
+    said = f"{jobs(done.ended)} of {name} discarded.{unread}{left}{trouble}"
+    return Done(said, done.count, {"queue": name}, BACK)
+
+
+def rest(ready: int, stored: int) -> str:
+    """Say what a press leaves there."""
+    more = f" Still ready there: {jobs(ready)}; press again." if ready else ""
+    return f"{more} PostgreSQL keeps {jobs(stored)} of it." if stored else more
+
+
+PAGES: tuple[Page, ...] = (Page(BACK, "Queues", "queues.html", look, group="Jobs", is_live=True),)
+ACTIONS: tuple[Action, ...] = (
+    Action("/queues/pause", "queues.pause", pause),
+    Action("/queues/resume", "queues.resume", resume),
+    Action("/queues/purge", "queues.purge", purge, is_one=False),
+)

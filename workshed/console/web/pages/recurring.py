@@ -1,0 +1,74 @@
+"""Recurring: the jobs that run by the calendar, and letting them run now or rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workshed.console.operations.periodic import State, as_data, known, said, states
+from workshed.console.web.view.selection import chosen
+from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.errors import WorkshedError
+from workshed.jobs import occurrences, recurring
+from workshed.jobs.recurring import Recurring
+
+PATH = "/recurring"
+MOST = 1_000
+"""By one press; each actor has one at the most."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show all of them by name, each with its last run and its next."""
+    return {"jobs": [_row(one) for one in states(ask.conn)]}
+
+
+def run(deed: Deed) -> Done:
+    """Make a run of each now, also of those that are paused."""
+    sent, what = [], []
+    for job in _known(deed):
+        made = occurrences.make_now(deed.conn, job.name)
+        if made is not None and made.message_id is not None:
+            sent.append(made.message_id)
+        rest = "" if job.live else ", and waits for a worker that has it"
+        what.append(f"{job.name}: {said(made)}{rest}")
+    about = {"names": deed.form.all("name"), "sent": sent}
+    return Done(f"{'; '.join(what)}.", len(sent), about, PATH)
+
+
+def pause(deed: Deed) -> Done:
+    """Let them rest; what falls into the pause never runs."""
+    names = [job.name for job in _known(deed) if recurring.pause(deed.conn, job.name)]
+    said = f"{', '.join(names)}: paused. What falls into the pause is not caught up."
+    return Done(said, len(names), {"names": names}, PATH)
+
+
+def resume(deed: Deed) -> Done:
+    """Let them go on with their next time."""
+    names = [job.name for job in _known(deed) if _resumed(deed, job)]
+    said = f"{', '.join(names)}: resumed." if names else "Nothing was paused."
+    return Done(said, len(names), {"names": deed.form.all("name")}, PATH)
+
+
+def _known(deed: Deed) -> list[Recurring]:
+    """Return the jobs that are meant, in the order in which all lock them."""
+    return known(deed.conn, sorted(chosen(deed.form, "name", MOST)))
+
+
+def _resumed(deed: Deed, job: Recurring) -> bool:
+    try:
+        return recurring.resume(deed.conn, job)
+    except ValueError as err:
+        raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
+
+
+def _row(one: State) -> dict[str, Any]:
+    state = "paused" if one.job.paused_at else "active" if one.job.live else "no worker has it"
+    return as_data(one) | {"state": state, "next_there": one.next_there}
+
+
+PAGES: tuple[Page, ...] = (
+    Page(PATH, "Recurring", "recurring.html", look, group="Jobs", is_live=True),
+)
+ACTIONS: tuple[Action, ...] = (
+    Action("/recurring/run", "recurring.run", run),
+    Action("/recurring/pause", "recurring.pause", pause),
+    Action("/recurring/resume", "recurring.resume", resume),
+)

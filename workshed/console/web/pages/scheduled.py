@@ -1,0 +1,131 @@
+"""Scheduled: the jobs that wait, and letting them run now, later or never."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from workshed.console.operations import scheduled
+from workshed.console import formatting
+from workshed.console.operations.message_body import call, for_programs
+from workshed.console.operations.redaction import without_secrets
+from workshed.console.web.view import cursor
+from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
+from workshed.console.web.auth.csrf import Form
+from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Deed, Done, Page
+from workshed.console.formatting import jobs
+from workshed.jobs import cancels, queues, schedule
+from workshed.jobs.schedule import Scheduled
+from workshed.jobs.windows import clock
+
+PATH = "/scheduled"
+MOST = 1_000
+"""By one press: each that is cancelled is locked until all are, and PostgreSQL has room for some
+6 000 locks."""
+FATES = {
+    "on its way": "on the way already",
+    "unknown": "not waiting any more",
+    "will be skipped": "on the way, skipped when started",
+}
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show what waits, the next due first."""
+    actor, queue = ask.text("actor"), ask.text("queue")
+    after = cursor.after(ask, datetime, str, int)
+    found = schedule.find(ask.conn, actor=actor, queue=queue, after=after, limit=ROWS + 1)
+    shown, later = found[:ROWS], None
+    if len(found) > ROWS:
+        last = shown[-1]
+        later = cursor.mark(last.due_at, last.message_id, last.hop)
+    count = len(found)
+    if after is not None or later is not None:
+        count = schedule.count(ask.conn, actor=actor, queue=queue, at_most=COUNTED + 1)
+    return {
+        "jobs": [_row(one) for one in without_secrets(ask.conn, shown)],
+        "count": count,
+        "queues": [one.name for one in queues.find(ask.conn)],
+        "later": later,
+    }
+
+
+def run(deed: Deed) -> Done:
+    """Let jobs be due now."""
+    ids = chosen(deed.form, "id", MOST)
+    fates = sorted_out(ids, lambda one: schedule.run_now(deed.conn, one))
+    said = f"To run now: {_told(fates)}."
+    return Done(said, fates.get("moved", 0), {"ids": ids}, back(deed.form, PATH))
+
+
+def move(deed: Deed) -> Done:
+    """Let jobs be due at another time."""
+    ids, to = chosen(deed.form, "id", MOST), _wanted(deed.form, clock(deed.conn))
+    fates = sorted_out(ids, lambda one: schedule.move(deed.conn, one, to))
+    said = f"Moved to {to:%Y-%m-%d %H:%M:%S} UTC: {_told(fates)}."
+    return Done(said, fates.get("moved", 0), {"ids": ids, "to": to}, back(deed.form, PATH))
+
+
+def cancel(deed: Deed) -> Done:
+    """Let jobs not run; the first press says what would become of them."""
+    ids, conn = chosen(deed.form, "id", MOST), deed.conn
+
+    def one(message_id: str) -> str:
+        return cancels.cancel(conn, message_id) if scheduled.get(conn, message_id) else "unknown"
+
+    is_sure = deed.form.has("sure")
+    with conn.transaction(force_rollback=not is_sure):
+        fates = sorted_out(ids, one)
+    count = len(ids) - fates.get("unknown", 0)
+    asks = None if is_sure or not count else asked(deed.form, "id")
+    said = f"{'Cancelled' if asks is None else f'This would cancel {jobs(count)}'}: {_told(fates)}."
+    button = f"Cancel {jobs(count)}"
+    return Done(said, count, {"ids": ids}, back(deed.form, PATH), asks, button)
+
+
+def _row(row: Scheduled) -> dict[str, Any]:
+    """Return a job as it is shown."""
+    is_on_its_way = row.taken or row.reason == "lease"
+    return {
+        **asdict(row),
+        **for_programs(row.body),
+        "call": call(row.actor, row.body),
+        "why": scheduled.REASONS.get(row.reason, row.reason),
+        "state": "on its way" if is_on_its_way else "waits",
+    }
+
+
+def _told(fates: Mapping[str, int]) -> str:
+    return told({FATES.get(fate, fate): number for fate, number in fates.items()})
+
+
+def _wanted(form: Form, now: datetime) -> datetime:
+    """Return when jobs are to be due; raises `BadQueryError`."""
+    at, within = form.one("at"), form.one("in")
+    if bool(at) == bool(within):
+        raise BadQueryError("Say when: after a span like 2h, or at a time; one of them.")
+    try:
+        to = _instant(at) if at else now + formatting.span(within)
+        return to.astimezone(UTC)
+    except (typer.BadParameter, OverflowError) as err:
+        raise BadQueryError(str(err)) from None
+
+
+def _instant(text: str) -> datetime:
+    """Read a time; without a zone, as browsers write it, it is in UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is not None and found.tzinfo is None:
+        return found.replace(tzinfo=UTC)
+    return formatting.instant(text)
+
+
+PAGES: tuple[Page, ...] = (Page(PATH, "Scheduled", "scheduled.html", look, group="Jobs"),)
+ACTIONS: tuple[Action, ...] = (
+    Action("/scheduled/run", "scheduled.run", run),
+    Action("/scheduled/move", "scheduled.move", move),
+    Action("/scheduled/cancel", "scheduled.cancel", cancel),
+)

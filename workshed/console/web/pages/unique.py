@@ -1,0 +1,104 @@
+"""Unique: the keys of unique jobs, who has them, and freeing one whose job is nowhere."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from workshed.console.operations import unique as keys
+from workshed.console.operations.unique import Key
+from workshed.console.operations.orphans import orphans
+from workshed.console.operations.environment import management
+from workshed.console.web.view import cursor
+from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
+from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
+from workshed.db import Connection
+from workshed.errors import WorkshedError
+from workshed.jobs import unique
+
+PATH = "/unique"
+MOST = 1_000
+"""Released by one press."""
+Place = tuple[datetime, str]
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show the keys, the longest held first; only those without a job where that is wanted."""
+    place = cursor.after(ask, datetime, str)
+    after = None if place is None else (place[0], place[1])
+    actor, begins = ask.text("actor"), ask.text("key")
+    is_judged = ask.text("orphaned") is not None
+    problem, unjudged = None, None
+    if is_judged:
+        found, unjudged, problem = _orphans(ask, after)
+    else:
+        found = keys.held(ask.conn, actor=actor, begins=begins, after=after, limit=ROWS + 1)
+    shown, newer = found[:ROWS], None
+    if len(found) > ROWS:
+        newer = cursor.mark(*shown[-1].place)
+    return {
+        "keys": [_row(one, is_orphaned=is_judged or None) for one in shown],
+        "unjudged": unjudged,
+        "problem": problem,
+        "newer": newer,
+    }
+
+
+def release(deed: Deed) -> Done:
+    """Free keys by hand; the first press says what that means."""
+    ids = chosen(deed.form, "id", MOST)
+    is_sure = deed.form.has("sure")
+    with deed.conn.transaction(force_rollback=not is_sure):
+        fates = sorted_out(ids, lambda one: _released(deed.conn, one))
+    count = fates.get("released", 0)
+    asks = None if is_sure or not count else asked(deed.form, "id")
+    number = "1 key" if count == 1 else f"{count} keys"
+    said = f"Keys: {told(fates)}."
+    if asks is not None:
+        said = (
+            f"This would release {number}. A job that has one and lives runs all the same, beside "
+            "the next one that gets it."
+        )
+    about = {"keys": [list(cursor.unmarked(one, (str, str))) for one in ids]}
+    return Done(said, count, about, back(deed.form, PATH), asks, f"Release {number}")
+
+
+def _orphans(ask: Ask, after: Place | None) -> tuple[list[Key], int | None, str | None]:
+    """Return the keys without a job, how many nobody can judge, and why none could be."""
+    try:
+        judged = orphans(ask.conn, management())
+    except WorkshedError as err:
+        return [], None, str(err)
+    actor, begins = ask.text("actor"), ask.text("key") or ""
+    found = [
+        Key("alive", lock)
+        for lock in judged.found
+        if actor in (None, lock.actor) and lock.key.startswith(begins)
+    ]
+    found = sorted((one for one in found if after is None or one.place > after), key=_place)
+    return found[: ROWS + 1], judged.unjudged, None
+
+
+def _place(key: Key) -> Place:
+    return key.place
+
+
+def _row(key: Key, *, is_orphaned: bool | None) -> dict[str, Any]:
+    """Return a key as it is shown; `is_orphaned` is `None` where nobody has asked RabbitMQ."""
+    # By its job and not by its hop, which a retry changes.
+    found = cursor.mark(key.row.key, key.row.message_id)
+    return keys.as_data(key) | {"id": found, "is_orphaned": is_orphaned}
+
+
+def _released(conn: Connection, marked: str) -> str:
+    """Free a key if the job has it that was shown with it."""
+    key, message_id = cursor.unmarked(marked, (str, str))
+    lock = unique.find(conn, key)
+    if lock is None:
+        return "not held any more"
+    if lock.message_id != message_id:
+        return "held by another by now"
+    return "released" if unique.release(conn, lock) else "not held any more"
+
+
+PAGES: tuple[Page, ...] = (Page(PATH, "Unique", "unique.html", look, group="Tools"),)
+ACTIONS: tuple[Action, ...] = (Action("/unique/release", "unique.release", release),)

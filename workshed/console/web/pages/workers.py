@@ -1,0 +1,68 @@
+"""Workers: which processes run jobs, what each does now, and which relays send what is due."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.jobs import relays, workers
+from workshed.jobs.workers import Worker
+
+BACK = "/workers"
+
+
+def look(ask: Ask) -> Mapping[str, Any]:
+    """Show all that beat, and for another hour those that no longer do."""
+    return {
+        "workers": [described(one, ask.now) for one in workers.find(ask.conn)],
+        "relays": relays.find(ask.conn),
+    }
+
+
+def described(worker: Worker, now: datetime) -> dict[str, Any]:
+    """Return what is known of one; how long its jobs run is by its own clock and PostgreSQL's."""
+    running = [
+        {**job, "runs_for": max(now - datetime.fromisoformat(job["since"]), timedelta())}
+        for job in worker.running
+    ]
+    return {**asdict(worker), "name": worker.name, "state": worker.state, "running": running}
+
+
+def quiet(deed: Deed) -> Done:
+    """Let one start nothing more."""
+    worker = wanted(deed)
+    workers.quiet(deed.conn, worker.id)
+    said = f"{worker.name} starts nothing more, within 3 s; what runs there ends."
+    return Done(said, 1, about(worker), BACK)
+
+
+def resume(deed: Deed) -> Done:
+    """Let it start jobs again."""
+    worker = wanted(deed)
+    workers.resume(deed.conn, worker.id)
+    return Done(f"{worker.name} starts jobs again, within 3 s.", 1, about(worker), BACK)
+
+
+def wanted(deed: Deed) -> Worker:
+    """Return the worker that a form names by its id."""
+    found = {one.id: one for one in workers.find(deed.conn)}
+    worker = found.get(deed.form.one("id"))
+    if worker is None:
+        raise NotFoundError("This worker is gone: it has ended, or was restarted since.")
+    return worker
+
+
+def about(worker: Worker) -> dict[str, str]:
+    """Name it in the audit."""
+    return {"id": worker.id, "worker": worker.name}
+
+
+PAGES: tuple[Page, ...] = (
+    Page(BACK, "Workers", "workers.html", look, group="Tools", is_live=True),
+)
+ACTIONS: tuple[Action, ...] = (
+    Action("/workers/quiet", "workers.quiet", quiet),
+    Action("/workers/resume", "workers.resume", resume),
+)

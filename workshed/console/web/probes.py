@@ -1,0 +1,58 @@
+"""Whether the console is alive, and can show anything: for who starts it, without a login."""
+
+import asyncio
+import time
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from workshed.console.web.view.safe_headers import UNSHARED
+from workshed import db
+
+FRESH_S = 1.0
+"""For how long an answer of PostgreSQL holds: probes ask it once a second, however many come."""
+WAIT_S = 2.0
+
+
+class Probing:
+    """One look at PostgreSQL at a time, over the pool; all probes wait for that one, and not long.
+
+    A look that hangs keeps one thread, and no probe.
+    """
+
+    def __init__(self) -> None:
+        """Look at nothing yet."""
+        self._answered_at = float("-inf")
+        self._look: asyncio.Task[None] | None = None
+
+    async def live(self, _request: Request) -> Response:
+        """Say that requests are answered; no server is asked."""
+        return PlainTextResponse("ok\n", headers=UNSHARED)
+
+    async def ready(self, _request: Request) -> Response:
+        """Say whether PostgreSQL answers."""
+        if not self._is_fresh:
+            if self._look is None or self._look.done():
+                self._look = asyncio.create_task(self._ask(), name="workshed probe")
+            await asyncio.wait([self._look], timeout=WAIT_S)
+        if self._is_fresh:
+            return PlainTextResponse("ok\n", headers=UNSHARED)
+        return PlainTextResponse("PostgreSQL does not answer\n", 503, headers=UNSHARED)
+
+    @property
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._answered_at < FRESH_S
+
+    async def _ask(self) -> None:
+        try:
+            await run_in_threadpool(ask)
+        except Exception:  # noqa: BLE001 -- the probe says it; why, pages and the log say
+            return
+        self._answered_at = time.monotonic()
+
+
+def ask() -> None:
+    """Have a statement answered; raises what PostgreSQL or the pool says."""
+    with db.answering(), db.statement() as conn:
+        conn.execute("SELECT 1")

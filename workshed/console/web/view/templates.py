@@ -1,0 +1,169 @@
+"""Fill in templates: what is shown, escaped; times and spans as people read them."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    pass_context,
+)
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from workshed.console import formatting
+from workshed.console.text import plain, visible
+
+LONGEST_LINE = 200
+KIB = 1024
+SHORTEST_S = 0.0005
+TURNS = {
+    code: f"\\u{code:04x}"
+    for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Marks by which a text reads in another order than it has: `evil\\u202egnp.exe`."""
+UNKNOWN = "\N{EN DASH}"
+
+
+class AddedTemplates(BaseLoader):
+    """Templates of an application: `package:file.html`, in the folder `templates` there."""
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """Read one; what has no package before it is not of an application."""
+        package, colon, file = template.partition(":")
+        if not colon:
+            raise TemplateNotFound(template)
+        return _folder(package).get_source(environment, file)
+
+
+_folder = cache(PackageLoader)
+
+
+def whole(template: str, about: Mapping[str, Any]) -> str:
+    """Return a page."""
+    return _templates().get_template(_named(template)).render(about)
+
+
+def main(template: str, about: Mapping[str, Any]) -> str:
+    """Return what of a page changes while somebody looks at it."""
+    found = _templates().get_template(_named(template))
+    return "".join(found.blocks["main"](found.new_context(dict(about))))
+
+
+def _named(template: str) -> str:
+    return template if ":" in template else f"desk/{template}"
+
+
+def as_json(value: Any) -> str:
+    """Return what a page shows as JSON: ISO 8601 times, spans in seconds."""
+    return json.dumps(value, default=plain, indent=2)
+
+
+@pass_context
+def when(context: Context, at: datetime | None) -> Markup | str:
+    """Write an instant as a distance from now; the instant itself is in its title."""
+    if at is None:
+        return UNKNOWN
+    now: datetime = context["now"]
+    said = f"in {formatting.in_words(at - now)}" if at > now else formatting.ago(at, now)
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC", said
+    )
+
+
+def moment(at: datetime | None) -> Markup | str:
+    """Write an instant to the millisecond, in UTC; a script shows it in the reader's zone."""
+    if at is None:
+        return UNKNOWN
+    utc = at.astimezone(UTC)
+    said = f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d}"
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        utc.isoformat(timespec="milliseconds"), said, said
+    )
+
+
+def took(length: float | timedelta | None) -> str:
+    """Write a length of time: `12 ms`, `3.4 s`, `2 min`."""
+    if isinstance(length, timedelta):
+        length = length.total_seconds()
+    if length is not None and 0 < length < SHORTEST_S:
+        return "< 1 ms"
+    return formatting.seconds(length) or UNKNOWN
+
+
+def number(value: float | None) -> str:
+    """Write a number with its thousands apart; what is not known is a dash."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def size(value: int | None) -> str:
+    """Write a number of bytes."""
+    if value is None:
+        return UNKNOWN
+    for unit in ("B", "KiB", "MiB"):
+        if value < KIB or unit == "MiB":
+            return f"{value:.0f} {unit}"
+        value /= KIB  # type: ignore[assignment]
+    return f"{value:.0f} MiB"
+
+
+def clear(value: object) -> str:
+    """Write out control characters, those too that turn the direction of a text."""
+    return visible(str(value)).translate(TURNS)
+
+
+def line(value: object) -> str:
+    """Return the first line of a text, cut where it is long."""
+    text = clear(value).partition("\n")[0]
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
+
+
+def query(pairs: Mapping[str, object] | Iterable[tuple[str, object]], **more: object) -> str:
+    """Write what stands behind the `?` of an address; what is empty is left out."""
+    known = {**dict(pairs), **more}
+    said = urlencode({name: value for name, value in known.items() if value not in (None, "")})
+    return f"?{said}" if said else ""
+
+
+def _cleared(value: Any) -> Any:
+    """Clear every text that a template writes; what it has escaped by `| e` goes as it is."""
+    return clear(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=ChoiceLoader([AddedTemplates(), PackageLoader("workshed.console.web")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_cleared,
+    )
+    found.filters.update(
+        {
+            "when": when,
+            "moment": moment,
+            "took": took,
+            "number": number,
+            "size": size,
+            "clear": clear,
+            "line": line,
+            "query": query,
+            "as_json": lambda value: json.dumps(value, default=plain, ensure_ascii=False),
+        }
+    )
+    return found

@@ -1,0 +1,10 @@
+"""Private PostgreSQL, RabbitMQ and mail servers, for development, the demo and the tests.
+
+with Servers(fresh=True) as servers:
+    subprocess.run([…], env=os.environ | servers.environment())
+"""
+
+from workshed.devserver.errors import NotInstalledError, ServerError
+from workshed.devserver.stack import ALL, Servers
+
+__all__ = ["ALL", "NotInstalledError", "ServerError", "Servers"]

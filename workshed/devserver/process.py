@@ -1,0 +1,188 @@
+"""A server process: started, watched while it starts, stopped, gone with its parent."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from workshed.devserver.account import account
+from workshed.devserver.errors import ServerError
+from workshed.devserver.ports import free_ports, is_free
+from workshed.devserver.state import State
+
+READY_S = 120
+STOP_S = 30
+LOOK_S = 0.02
+PORT_TRIES = 5
+LOG_LINES = 25
+
+
+class Server(ABC):
+    """One private server with its data, log and ports under a state folder.
+
+    `launch` and `wait` are the two halves of `start`, so that several may start at once. Start it
+    from a thread that lives as long as it shall: see `Account.command`.
+    """
+
+    name: ClassVar[str]
+    death: ClassVar[signal.Signals]
+    """What stops it in good order and at once."""
+    port_names: ClassVar[Sequence[str]]
+
+    def __init__(self, state: State) -> None:
+        """Look up the ports of the last run; take others where they are taken."""
+        self.state = state
+        self.log = state.log(self.name.lower())
+        self.ports = self._known_ports() or self._free_ports()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._announced = False
+        self._log_from = 0
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the program and its arguments."""
+
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """Return all that the program finds in its environment."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Write what must be there before the program starts."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Tell whether it serves; a stranger on its port does not count."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the server, if it runs."""
+        return None if self.process is None or has_ended(self.process) else self.process.pid
+
+    def start(self) -> None:
+        """Start it and return when it serves."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it, for the first time or after it has ended."""
+        if self.process is not None:
+            self.process.wait()  # its exit code; nothing has asked for that so far
+        self.prepare()
+        with self.log.open("ab") as log:
+            self._log_from = log.tell()
+            self.process = subprocess.Popen(
+                account().command(*self.command(), death=self.death),
+                cwd="/",
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C at the terminal is ours to answer
+                pass_fds=[self.state.lock],
+            )
+
+    def wait(self) -> None:
+        """Return when it serves.
+
+        Raises `ServerError` with the end of its log as soon as it has stopped, or after 60 s.
+        Where a port was taken since we looked, other ports are tried, unless somebody knows them.
+        """
+        deadline = time.monotonic() + READY_S
+        tries = 1 if self._announced else PORT_TRIES
+        while time.monotonic() < deadline:
+            if self.pid is None:
+                tries -= 1
+                if not tries or not self._port_was_taken():
+                    self.check()
+                self.ports = self._free_ports()
+                self.launch()
+            if self.answers():
+                self._announced = True
+                self.state.note(**{_noted(name): str(port) for name, port in self.ports.items()})
+                return
+            time.sleep(LOOK_S)
+        raise ServerError(f"{self.name} is not ready after {READY_S} s.\n{self.log_end()}")
+
+    def check(self) -> None:
+        """Raise `ServerError` when it is not running."""
+        if self.pid is None:
+            code = self.process.wait() if self.process else "none"
+            raise ServerError(f"{self.name} stopped (exit code {code}).\n{self.log_end()}")
+
+    def stop(self) -> None:
+        """Stop it in good order; kill it when that takes more than 30 s."""
+        self.end_by(self.death)
+
+    def kill(self) -> None:
+        """Stop it as a power cut would."""
+        self.end_by(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop and start it; ports and data stay."""
+        self.stop()
+        self.start()
+
+    def end_by(self, number: signal.Signals) -> None:
+        """Send a signal and return when the process has ended."""
+        if self.process is None:
+            return
+        self.process.send_signal(number)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def log_end(self) -> str:
+        """Return the last lines that it wrote since it was started."""
+        with contextlib.suppress(FileNotFoundError), self.log.open(errors="replace") as log:
+            log.seek(self._log_from)
+            return f"The end of {self.log}:\n" + "".join(deque(log, LOG_LINES)).rstrip()
+        return f"It wrote nothing to {self.log}."
+
+    def _port_was_taken(self) -> bool:
+        return any(not is_free(port) for port in self.ports.values())
+
+    def _free_ports(self) -> dict[str, int]:
+        return dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))
+
+    def _known_ports(self) -> dict[str, int] | None:
+        notes = self.state.notes()
+        with contextlib.suppress(KeyError):
+            ports = {name: int(notes[_noted(name)]) for name in self.port_names}
+            return ports if all(map(is_free, ports.values())) else None
+        return None
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a process has ended, without asking `Popen.poll`.
+
+    That takes a lock. Ctrl-C between two of its instructions leaves the lock taken, and from then
+    on `Popen.wait` never returns.
+    """
+    if process.returncode is not None:
+        return True
+    try:
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, process.pid, look) is not None
+    except ChildProcessError:
+        return True
+
+
+def _noted(name: str) -> str:
+    return f"{name}_port"
+
+
+def secret_file(path: Path, text: str) -> Path:
+    """Write a file that only the servers' user may read."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return account().give(path)

@@ -1,0 +1,197 @@
+"""All private servers together, beside those that the environment names."""
+
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from workshed.devserver import install
+from workshed.devserver.cluster import Cluster
+from workshed.devserver.errors import NotInstalledError
+from workshed.devserver.ports import is_free
+from workshed.devserver.postgres import PostgreSQL
+from workshed.devserver.rabbitmq import RabbitMQ
+from workshed.devserver.state import State, claimed, temporary
+from workshed.settings import PREFIX, Settings, settings
+
+if TYPE_CHECKING:
+    from workshed.devserver.mail import MailCatcher
+
+Kind = Literal["postgres", "rabbitmq", "mail"]
+ALL: tuple[Kind, ...] = ("postgres", "rabbitmq", "mail")
+MAIL_PORT = "mail_port"
+MAIL_FOLDER = "mail"
+SECRET_KEY = "secret_key"  # noqa: S105 -- the name under which it is noted
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
+
+
+class Servers:
+    """PostgreSQL, RabbitMQ and a mail catcher for as long as the block runs.
+
+    A server that the environment names (`WORKSHED_DATABASE_URL`, `…_BROKER_URL`, `…_SMTP_URL`) is
+    used as it is and none is started in its place; `postgres`, `rabbitmq` and `mail` are the
+    private ones. They end with this process, also when it is killed; enter the block from a thread
+    that lives as long.
+    """
+
+    postgres: PostgreSQL | None = None
+    rabbitmq: RabbitMQ | Cluster | None = None
+    mail: "MailCatcher | None" = None
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        fresh: bool = False,
+        kinds: Collection[Kind] = ALL,
+        nodes: int = 1,
+        given: Settings | None = None,
+        talk: Callable[[str], None] = silent,
+        broker_config: Mapping[str, str] | None = None,
+        busy_once: Collection[str] = (),
+    ) -> None:
+        """Choose what is started and where its data stay.
+
+        `folder` is the user's own by default, or with `fresh` a temporary one. `given` is what the
+        environment names; `talk` hears what takes long. `nodes` of RabbitMQ are 1 or 3.
+        `broker_config` and `busy_once` go to RabbitMQ and the mail catcher.
+        """
+        self.given = settings() if given is None else given
+        self.kinds = kinds
+        self.nodes = nodes
+        self.talk = talk
+        self.broker_config = broker_config
+        self.busy_once = busy_once
+        self._claim = temporary() if fresh else claimed(folder)
+        self._exit = ExitStack()
+
+    @property
+    def database_url(self) -> str:
+        """The value for `WORKSHED_DATABASE_URL`."""
+        return self.postgres.url if self.postgres else self.given.database_url.get_secret_value()
+
+    @property
+    def broker_url(self) -> str:
+        """The value for `WORKSHED_BROKER_URL`."""
+        return self.rabbitmq.url if self.rabbitmq else self.given.broker_url.get_secret_value()
+
+    @property
+    def management_url(self) -> str | None:
+        """The value for `WORKSHED_MANAGEMENT_URL`, if one is known."""
+        if self.rabbitmq:
+            return self.rabbitmq.management_url
+        return self.given.management_url.get_secret_value() if self.given.management_url else None
+
+    @property
+    def smtp_url(self) -> str:
+        """The value for `WORKSHED_SMTP_URL`."""
+        return self.mail.url if self.mail else self.given.smtp_url.get_secret_value()
+
+    @property
+    def maildir(self) -> Path | None:
+        """Where mails land, if that is a folder here."""
+        if self.mail:
+            return self.mail.maildir
+        scheme, _, path = self.smtp_url.partition(":")
+        return Path(path) if scheme == "maildir" else None
+
+    @property
+    def storage_url(self) -> str:
+        """The value for `WORKSHED_STORAGE_URL`."""
+        if "storage_url" in self.given.model_fields_set:
+            return self.given.storage_url.get_secret_value()
+        return f"file:{self.state.folder / 'storage'}"
+
+    @property
+    def secret_key(self) -> str:
+        """The value for `WORKSHED_SECRET_KEY`; of a folder that stays it is always the same."""
+        if key := self.given.secret_key.get_secret_value():
+            return key
+        if SECRET_KEY not in self.state.notes():
+            self.state.note(**{SECRET_KEY: secrets.token_urlsafe(32)})
+        return self.state.notes()[SECRET_KEY]
+
+    def environment(self) -> dict[str, str]:
+        """Return the `WORKSHED_…` variables with which a process finds these servers.
+
+        And a folder for contents and a key to sign with, which it needs as well.
+        """
+        urls = {
+            "database_url": (self.postgres, self.database_url),
+            "broker_url": (self.rabbitmq, self.broker_url),
+            "management_url": (self.rabbitmq, self.management_url),
+            "smtp_url": (self.mail, self.smtp_url),
+        }
+        found = {
+            name: url
+            for name, (server, url) in urls.items()
+            if url and (server or name in self.given.model_fields_set)
+        }
+        found |= {"storage_url": self.storage_url, "secret_key": self.secret_key}
+        return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
+
+    def check(self) -> None:
+        """Raise `ServerError` with the end of its log when a server has stopped by itself."""
+        for server in (self.postgres, self.rabbitmq):
+            if server:
+                server.check()
+
+    def __enter__(self) -> Self:
+        """Start what is missing, all at once."""
+        with ExitStack() as stack:
+            self.state = stack.enter_context(self._claim)
+            self._start(stack, self.state)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop what was started."""
+        self._exit.close()
+
+    def _start(self, stack: ExitStack, state: State) -> None:
+        if self._is_wanted("rabbitmq", "broker_url"):
+            self.rabbitmq = self._prepared(state, install.ensure(self.talk))
+            stack.callback(self.rabbitmq.stop)
+            self.rabbitmq.launch()  # takes 3 to 4 s, all else less than one
+        if self._is_wanted("postgres", "database_url"):
+            self.postgres = PostgreSQL(state)
+            stack.callback(self.postgres.stop)
+            self.postgres.start()
+        if self._is_wanted("mail", "smtp_url"):
+            self.mail = stack.enter_context(self._mail_catcher(state))
+            state.note(**{MAIL_PORT: str(self.mail.port)})
+        if self.rabbitmq:
+            self.rabbitmq.wait()
+
+    def _prepared(self, state: State, scripts: Path) -> RabbitMQ | Cluster:
+        if self.nodes == 1:
+            return RabbitMQ(state, scripts, config=self.broker_config)
+        return Cluster(state, scripts, config=self.broker_config, talk=self.talk)
+
+    def _is_wanted(self, kind: Kind, setting: str) -> bool:
+        return kind in self.kinds and setting not in self.given.model_fields_set
+
+    def _mail_catcher(self, state: State) -> "MailCatcher":
+        try:
+            from workshed.devserver.mail import MailCatcher  # an extra, needed only here
+        except ModuleNotFoundError as err:
+            raise NotInstalledError(
+                "the mail catcher comes with the extra `dev`, which is not installed: "
+                "pip install 'workshed[dev]', or set WORKSHED_SMTP_URL"
+            ) from err
+        port = int(state.notes().get(MAIL_PORT, "0"))
+        return MailCatcher(
+            state.folder / MAIL_FOLDER,
+            port=port if port and is_free(port) else None,
+            busy_once=self.busy_once,
+        )

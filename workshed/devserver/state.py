@@ -1,0 +1,189 @@
+"""The folder in which the servers keep their data, logs, ports and passwords."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import shutil
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from workshed.devserver.account import account
+from workshed.devserver.errors import ServerError
+
+NAME = "workshed-dev"
+NOTES = "servers.json"
+WIPED = ("postgres", "rabbitmq", "cluster", "mail", "storage", "logs", NOTES)
+
+# Servers whose parent was killed stop within about a second and hold the lock until then.
+LEFTOVER_S = 15
+COPIES = 20
+
+
+class State:
+    """A folder claimed by one set of servers."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        """Take a folder whose `lock`, a file descriptor, is held."""
+        self.folder = folder
+        self.lock = lock
+
+    def subfolder(self, name: str) -> Path:
+        """Make a folder of the servers' user, closed to others."""
+        path = self.folder / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        return account().give(path)
+
+    def log(self, name: str) -> Path:
+        """Return where a server's output goes."""
+        return self.subfolder("logs") / f"{name}.log"
+
+    def notes(self) -> dict[str, str]:
+        """Return what was noted by an earlier run: passwords, which data depend on, and ports."""
+        return noted(self.folder)
+
+    def note(self, **values: str) -> None:
+        """Keep values for the next run, readable by us alone."""
+        draft = self.folder / f"{NOTES}.new"
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(self.notes() | values, indent=1) + "\n")
+        draft.replace(self.folder / NOTES)
+
+    def left(self) -> list[Path]:
+        """Return the files that `wipe` would delete."""
+        found = []
+        for name in WIPED:
+            path = self.folder / name
+            if path.is_file() or path.is_symlink():
+                found.append(path)
+            for at, _, files in os.walk(path):
+                found += [Path(at, file) for file in files]
+        return found
+
+    def wipe(self) -> None:
+        """Delete what the servers made; anything else in the folder stays."""
+        for name in WIPED:
+            path = self.folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path | None = None) -> Generator[State]:
+    """Hold `folder`, or the user's own one; where that is busy, `…-2`, `…-3` and so on.
+
+    Raises `ServerError` when a folder that was asked for is in use.
+    """
+    candidates = own_folders() if folder is None else [folder.absolute()]
+    for candidate in candidates:
+        lock = _lock(_made(candidate))
+        if lock is not None:
+            try:
+                yield State(candidate, lock)
+            finally:
+                os.close(lock)
+            return
+    raise ServerError(f"{candidates[0]} is in use by another `workshed dev`; stop that one first")
+
+
+@contextlib.contextmanager
+def temporary() -> Generator[State]:
+    """Hold a fresh folder, removed afterwards."""
+    for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp names a fresh one
+        if parent.is_dir() and account().enters(parent):
+            break
+    folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-", dir=parent))
+    folder.chmod(_mode())
+    try:
+        with claimed(folder) as state:
+            yield state
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def noted(folder: Path) -> dict[str, str]:
+    """Return what was noted in a folder; nothing where nobody has."""
+    with contextlib.suppress(FileNotFoundError):
+        notes: dict[str, str] = json.loads((folder / NOTES).read_text())
+        return notes
+    return {}
+
+
+def own_folders() -> list[Path]:
+    """Name the folders that this user's servers may have, the first first."""
+    first = default_folder()
+    return [first, *(first.with_name(f"{NAME}-{n}") for n in range(2, COPIES + 1))]
+
+
+def default_folder() -> Path:
+    """Name the folder of this user, outside of homes that the servers' user cannot enter."""
+    if account().differs:
+        return Path("/var/lib") / NAME
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(base):  # the standard has others ignored  # noqa: PTH117
+        return Path(base) / NAME
+    home = os.environ.get("HOME") or _home_of_account()
+    if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):  # noqa: PTH117
+        return Path(home) / ".local" / "state" / NAME
+    return Path(tempfile.gettempdir()) / f"{NAME}-of-{os.geteuid()}"
+
+
+def _home_of_account() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # a container's user need not have an account
+        return ""
+
+
+def _made(folder: Path) -> Path:
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(_mode())
+    if folder.stat().st_uid != os.geteuid():
+        # In a folder for all, such as /tmp, somebody else may have been first.
+        raise ServerError(f"{folder} belongs to another user; choose one with --state")
+    if not account().enters(folder):
+        raise ServerError(
+            f"the servers run as nobody, who cannot enter {folder}; choose one with --state"
+        )
+    return folder
+
+
+def _mode() -> int:
+    """Close the folder, but let root's servers, as nobody, pass through to what is theirs."""
+    return 0o711 if account().differs else 0o700
+
+
+def _lock(folder: Path) -> int | None:
+    """Take the folder's lock, which the servers inherit: it is held until the last has ended."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LEFTOVER_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _runs(os.pread(fd, 20, 0)) or time.monotonic() > deadline:
+                os.close(fd)
+                return None
+            time.sleep(0.05)
+        else:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            return fd
+
+
+def _runs(pid: bytes) -> bool:
+    if not pid.isdigit():  # whoever took the lock is about to write it
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
