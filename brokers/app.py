@@ -36,7 +36,7 @@ app = App(
     commands={
         "campaigns": "shop.cli.campaigns:campaigns",
         "import": "shop.cli.import_people:import_people",
-        "mail": "workshed.console.cli.mail:mail",
+        "mail": "shop.cli.mail:mail",
         "storage": "workshed.console.cli.storage:storage",
         "sync": "shop.cli.sync:sync",
     },

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from workshed.console.errors import NotFoundError
 from shop import campaigns
 from shop.campaigns import Campaign, Progress
+from workshed.console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 

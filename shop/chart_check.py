@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from shop.reports.files import drawing
 from workshed.console.doctor.run import Check
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, ok, warning
-from shop.reports.files import drawing
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

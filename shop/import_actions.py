@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from actors import start_import
-from workshed.console.errors import NotFoundError
 from shop import imports, people
 from shop.imports import Import
 from shop.people import User
 from workshed import blobs, db
 from workshed.blobs import Blob
+from workshed.console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 from workshed.storage import storage

@@ -15,8 +15,6 @@ import pytest
 from prometheus_client import REGISTRY
 from psycopg import sql
 
-from workshed.devserver import Servers, postgres
-from workshed.devserver.mail import MailCatcher
 from tests import tls
 from tests.databases import (
     HINT,
@@ -35,6 +33,8 @@ from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
 from workshed.app import APP
+from workshed.devserver import Servers, postgres
+from workshed.devserver.mail import MailCatcher
 from workshed.metrics import meter
 from workshed.migrate import STREAMS, migrate
 from workshed.settings import PREFIX, Settings, settings

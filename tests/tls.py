@@ -11,9 +11,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import psycopg
 import trustme
 
+from tests.pooler import pooled
 from workshed.devserver.account import account
 from workshed.devserver.ports import HOST, free_ports
-from tests.pooler import pooled
 
 NAME = "localhost"
 """Whose certificates are; servers listen on `HOST`, which they are not for."""

@@ -14,9 +14,9 @@ import typer
 from dramatiq.middleware import Middleware
 
 from brokers.app import QUEUES
+from tools import licences
 from workshed.console.cli import app
 from workshed.console.doctor.environment import default
-from tools import licences
 from workshed.metrics import meters
 from workshed.middleware.runtime.unsupported_options import INSTEAD
 from workshed.settings import PREFIX, Settings

@@ -1,6 +1,5 @@
 """`python -m workshed` is the `workshed` command."""
 
-import importlib
+from workshed.console.entry import main
 
-# By name, because imports point down and the command stands above this package.
-importlib.import_module("workshed.console.entry").main()
+main()

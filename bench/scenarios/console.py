@@ -19,7 +19,7 @@ CODE = """
 import json, time
 from starlette.testclient import TestClient
 import actors
-from workshed.console.web.desk import Who, create_app
+from workshed.console.web import Who, create_app
 from workshed.console.web.pages import pages
 
 LOOKS = 5

@@ -73,7 +73,7 @@ def _imported(world: World, rows: int) -> dict[str, float]:
     with Tree(command, environment, world.folder / "imports.log") as tree:
         tree.until(lambda: tree.log.read_text().count(READY) == PROCESSES, WITHIN_S)
         tree.quiet(WITHIN_S)
-        words = ["-m", "console", "import", str(path), "--owner", "grace@example.org", "--json"]
+        words = ["-m", "workshed", "import", str(path), "--owner", "grace@example.org", "--json"]
         found = json.loads(said(words, environment, WITHIN_S, SOME_FAILED))
         memory = tree.peak_bytes() / MEGABYTE
     settle()

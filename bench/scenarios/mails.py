@@ -73,7 +73,7 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
         text.write_text(TEXT)
         page.write_text(HTML)
         parts = ("--subject=News", f"--text={text}", f"--html={page}")
-        campaigns = ("-m", "console", "campaigns")
+        campaigns = ("-m", "workshed", "campaigns")
         added = said([*campaigns, "add", "News", *parts], environment, WITHIN_S)
         said([*campaigns, "start", added, "--yes"], environment, WITHIN_S)
         said([*campaigns, "show", added, "--watch"], environment, WITHIN_S)

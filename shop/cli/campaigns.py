@@ -26,11 +26,11 @@ LOOK_S = 0.2
 @campaigns.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     """List the campaigns, the latest first; `workshed campaigns` does the same."""
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
-    from workshed.console.formatting import ago
     from shop.campaign_actions import as_data
     from shop.campaigns import every, progress_of_each
+    from workshed.console.cli.terminal import output
+    from workshed.console.formatting import ago
+    from workshed.console.operations.environment import database
     from workshed.jobs.windows import clock
 
     with database("product") as conn:
@@ -87,12 +87,12 @@ def add(
     """
     from typing import get_args
 
-    from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.operations.environment import database
     from shop.campaigns import Audience, check, create
     from shop.campaigns import audience as recipients_of
     from workshed import db
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.operations.environment import database
 
     if audience not in get_args(Audience):
         raise typer.BadParameter(f"--audience is one of {', '.join(get_args(Audience))}")
@@ -117,11 +117,11 @@ def add(
 @campaigns.command()
 def preview(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Print the mail that a sample recipient would get."""
+    from shop.campaign_actions import known
+    from shop.campaigns import check
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import database
     from workshed.console.text import visible
-    from shop.campaign_actions import known
-    from shop.campaigns import check
 
     with database("product") as conn:
         found = check(known(conn, campaign))
@@ -148,13 +148,13 @@ def start(
 ) -> None:
     """Send a draft to everybody of its audience, now or at a time; cancel it until then."""
     from actors import start_campaign
-    from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.operations.environment import database, rabbitmq
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError, audience, check
     from workshed import db
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.operations.environment import database, rabbitmq
     from workshed.settings import settings
 
     rabbitmq()
@@ -195,11 +195,11 @@ def send_test(
     recipient, and its subject begins with [Test]. It counts nowhere.
     """
     from actors import send_test_email
+    from shop.campaign_actions import known
+    from workshed import db
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import note
     from workshed.console.operations.environment import database, rabbitmq
-    from shop.campaign_actions import known
-    from workshed import db
 
     rabbitmq()
     with database("product") as conn:
@@ -222,11 +222,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what became of the recipients of a campaign."""
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
-    from workshed.console.formatting import ago, due
     from shop.campaign_actions import as_data, counts, known
     from shop.campaigns import progress
+    from workshed.console.cli.terminal import output
+    from workshed.console.formatting import ago, due
+    from workshed.console.operations.environment import database
     from workshed.jobs.windows import clock
 
     with database("product") as conn:
@@ -268,11 +268,11 @@ def recipients(
     """List recipients with their state, and why they did not get it."""
     from typing import get_args
 
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
     from shop.campaign_actions import known
     from shop.campaigns import Outcome, Progress
     from shop.campaigns import recipients as rows
+    from workshed.console.cli.terminal import output
+    from workshed.console.operations.environment import database
 
     states = Progress.__slots__
     if state is not None and state not in states:
@@ -294,13 +294,13 @@ def recipients(
 @campaigns.command()
 def pause(campaign: CampaignId, *, as_json: Json = False) -> None:
     """Let no more of a campaign be sent, until it is resumed; mails being sent now are."""
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError
     from shop.campaigns import pause as hold
     from workshed import db
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
 
     with database("product") as conn, db.transaction() as own:
         found = known(conn, campaign)
@@ -334,13 +334,13 @@ def resume(
     from typing import get_args
 
     from actors import resume_campaign
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database, rabbitmq
     from shop.campaign_actions import counts, known
     from shop.campaigns import Again, progress
     from workshed import db
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database, rabbitmq
 
     wanted = again or []
     if not set(wanted) <= set(get_args(Again)):
@@ -369,13 +369,13 @@ def cancel(
 ) -> None:
     """Let no more of a campaign be sent, ever."""
     from actors import cancel_campaign
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.output import print_json
-    from workshed.console.operations.environment import database
     from shop.campaign_actions import known
     from shop.campaigns import progress
     from workshed import db
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
 
     with database("product") as conn:
         found = known(conn, campaign)

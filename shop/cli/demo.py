@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workshed.devserver import Servers
     from shop.demo.api import Api
     from shop.demo.mailbox import Mailbox
     from shop.demo.part import Part
     from shop.demo.people import Person
     from shop.demo.pictures import Upload
     from shop.demo.watch import Sighting
+    from workshed.devserver import Servers
 
 LOOK_S = 0.1
 LONGEST_S = 180
@@ -47,14 +47,14 @@ def demo() -> None:
     """
     from rich.console import Console
 
-    from workshed.console.cli.setup.dev import apply_migrations, talk, until_told_to_stop
-    from workshed.devserver import Servers
-    from workshed.devserver.ports import free_ports
-    from workshed.console.web.auth.users import entry
     from shop.demo import pictures, show
     from shop.demo.api import Api
     from shop.demo.people import people
     from shop.demo.running import running
+    from workshed.console.cli.setup.dev import apply_migrations, talk, until_told_to_stop
+    from workshed.console.web.auth.users import entry
+    from workshed.devserver import Servers
+    from workshed.devserver.ports import free_ports
     from workshed.settings import use
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
@@ -94,13 +94,13 @@ def watch(
     api: "Api",
 ) -> list[str]:
     """Sign everybody up, begin the rest, look until all is seen; return what was not."""
-    from workshed.devserver.process import has_ended
     from shop.demo import campaign, imports, pictures, show, sources, tally, weights
     from shop.demo import orders as shop
     from shop.demo.mailbox import Mailbox
     from shop.demo.outage import Outage
     from shop.demo.watch import look
     from workshed import db
+    from workshed.devserver.process import has_ended
 
     started = time.monotonic()
     mailbox = Mailbox(servers.maildir)

@@ -61,10 +61,10 @@ def import_people(  # noqa: PLR0913 -- an option each
     reason, to be corrected and handed in. Columns and encoding are found in the
     file; --dry-run shows what was found, and needs no server and no --owner.
     """
+    from shop import import_actions
     from workshed.console.cli import INTERRUPTED
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.operations.environment import database, rabbitmq
-    from shop import import_actions
 
     layout = layout_of(columns or [], name, encoding)
     if dry_run:
@@ -115,8 +115,8 @@ def show(file: Path, layout: "Layout", *, as_json: bool) -> None:
     """Print how the file is read, and what would become of its rows."""
     from dataclasses import asdict
 
-    from workshed.console.cli.terminal.output import fields, print_json, table
     from shop import imports
+    from workshed.console.cli.terminal.output import fields, print_json, table
 
     with file.open("rb") as content:
         found = imports.preview(content, layout)
@@ -156,9 +156,9 @@ def encoding_shown(encoding: str, *, is_guess: bool) -> str:
 def handed_in(file: Path, owner_id: int, layout: "Layout", *, welcome: bool, again: bool) -> int:
     """Hand it in; return the import's id."""
     from actors import start_import
-    from workshed.console.cli.terminal.audit import note
     from shop import import_actions
     from workshed import db
+    from workshed.console.cli.terminal.audit import note
 
     with file.open("rb") as content:
         blob = import_actions.keep(content)
@@ -176,8 +176,8 @@ def watched(conn: "Connection", import_id: int) -> "Import":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from workshed.console.cli.terminal.output import talk
     from shop import import_actions
+    from workshed.console.cli.terminal.output import talk
 
     columns = (
         TextColumn("{task.description:<10}"),
@@ -215,8 +215,8 @@ def tell(conn: "Connection", found: "Import", *, as_json: bool) -> None:
     """Print what came of it."""
     from dataclasses import asdict
 
-    from workshed.console.cli.terminal.output import fields, print_json
     from shop import imports
+    from workshed.console.cli.terminal.output import fields, print_json
 
     kinds = imports.problems(conn, found.id)
     seconds = (found.ended_at - found.created_at).total_seconds() if found.ended_at else None

@@ -21,10 +21,10 @@ def listed(*, as_json: Json = False) -> None:
     """List the sources, each with how old what we have of it is; `workshed sync` does too."""
     from dataclasses import asdict
 
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
-    from workshed.console.formatting import ago
     from shop.sync import counts, find
+    from workshed.console.cli.terminal import output
+    from workshed.console.formatting import ago
+    from workshed.console.operations.environment import database
 
     with database("product") as conn:
         found, kept = find(conn), counts(conn)
@@ -56,11 +56,11 @@ def add(
 
     It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
     """
+    from shop.sync import add as store
+    from shop.sync import find
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
-    from shop.sync import add as store
-    from shop.sync import find
 
     with database("product") as conn, conn.transaction():
         known = {one.name: one.url for one in find(conn)}
@@ -81,10 +81,10 @@ def release(
 
     One job asks it; by what comes of that the source is free, or held again.
     """
+    from shop.sync import release as free
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
-    from shop.sync import release as free
 
     with database("product") as conn:
         check(conn, name)
@@ -105,10 +105,10 @@ def skipped(
     """List the items of a source's listing that cannot be synced, each with the reason."""
     from dataclasses import asdict
 
-    from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
-    from workshed.console.formatting import ago
     from shop.sync import skipped as every
+    from workshed.console.cli.terminal import output
+    from workshed.console.formatting import ago
+    from workshed.console.operations.environment import database
     from workshed.jobs.windows import clock
 
     with database("product") as conn:
@@ -135,12 +135,12 @@ def remove(
 
     Jobs of it that wait are discarded when they start. Its log stays until it is old.
     """
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.environment import database
     from shop.sync import counts
     from shop.sync import remove as delete
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.operations.environment import database
 
     with database("product") as conn:
         check(conn, name)
@@ -160,8 +160,8 @@ def remove(
 
 def check(conn: "Connection", name: str) -> None:
     """Raise `NotFoundError` for a source that nobody has added."""
-    from workshed.console.errors import NotFoundError
     from shop.sync import names
+    from workshed.console.errors import NotFoundError
     from workshed.transport.errors import did_you_mean
 
     known = names(conn)

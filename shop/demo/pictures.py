@@ -17,10 +17,10 @@ from urllib.parse import quote
 from PIL import Image
 
 from actors import attach_image
-from workshed.devserver.process import has_ended
 from shop import images
 from shop.demo.running import running
 from workshed import db
+from workshed.devserver.process import has_ended
 from workshed.notifications import token
 from workshed.storage import storage
 

@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from workshed.devserver import Servers
 from shop.demo.part import Part
 from shop.demo.people import Person
 from shop.demo.pictures import Upload
 from shop.demo.tally import Row
 from shop.demo.watch import Sighting
+from workshed.devserver import Servers
 
 BAR_WIDTH = 30
 

@@ -7,9 +7,9 @@ To be served on loopback only: whoever signs up may do all that the shop has.
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from workshed.console.web import desk
 from shop.demo import shop
 from shop.web import pictures, unsubscribe
+from workshed.console import web as console
 from workshed.settings import settings
 
 
@@ -21,5 +21,5 @@ def create_app() -> Starlette:
         Mount("/", shop.create_app()),
     ]
     if settings().console_users.get_secret_value():
-        routes.insert(0, Mount("/console", desk.create_app()))
+        routes.insert(0, Mount("/console", console.create_app()))
     return Starlette(routes=routes)

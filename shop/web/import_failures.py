@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from workshed.console.web.view.safe_headers import UNSHARED
 from shop import imports
 from shop.web import answers
 from shop.web.token_auth import caller
 from workshed import db
+from workshed.console.web.view.safe_headers import UNSHARED
 from workshed.jobs import RecordMissing
 
 PIECE_BYTES = 1 << 16

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 from actors import attach_image
-from workshed.console.web.view.safe_headers import SafeHeaders
 from shop.web import answers, picture_rows
 from shop.web.access_log import hide_tokens
 from shop.web.contents import ContentResponse
@@ -24,6 +23,7 @@ from shop.web.token_auth import caller, is_meant
 from shop.web.token_cookie import enter
 from shop.web.uploads import Attach, in_mb, take
 from workshed import keys
+from workshed.console.web.view.safe_headers import SafeHeaders
 from workshed.db import PASSING_ERRORS
 from workshed.notifications import TokenError, live
 from workshed.settings import settings

@@ -10,4 +10,6 @@ FOLDER = Path(__file__).parent / "static"
 
 def static_files() -> Mount:
     """Return the route of what pages load."""
-    return Mount("/static", StaticFiles(directory=FOLDER, packages=[("workshed.console.web", "static")]))
+    return Mount(
+        "/static", StaticFiles(directory=FOLDER, packages=[("workshed.console.web", "static")])
+    )

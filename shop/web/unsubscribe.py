@@ -11,13 +11,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 import actors
-from workshed.console.web.view.safe_headers import SafeHeaders
 from shop import people
 from shop.people import UnsubscribeTokenError, unsubscribing
 from shop.web import answers
 from shop.web.access_log import hide_tokens
 from shop.web.static_files import static_files
 from workshed import db
+from workshed.console.web.view.safe_headers import SafeHeaders
 from workshed.db import PASSING_ERRORS
 from workshed.jobs import RecordMissing
 

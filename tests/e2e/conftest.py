@@ -179,7 +179,7 @@ def workshed(run_apart, environment):
     """`workshed("dead", "--json")`: run the command in a process of its own; what it printed."""
 
     def command(*words, code=0):
-        done = run_apart("-m", "console", *words, **environment)
+        done = run_apart("-m", "workshed", *words, **environment)
         assert done.returncode == code, done.stderr
         return done.stdout
 

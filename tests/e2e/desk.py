@@ -47,7 +47,7 @@ def running(warm, environment, folder, secret=None, **people):
     }
     log, env = folder / "console.log", {**os.environ, **environment, **given}
     started = Console(
-        log, lambda *words: warm.start("console", "console", *words, env=env, log=log)
+        log, lambda *words: warm.start("workshed", "console", *words, env=env, log=log)
     )
     yield started
     started.stop()

@@ -14,12 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from workshed.console.cli.setup.dev import apply_migrations
-from workshed.devserver import Servers
-from workshed.devserver.ports import free_ports
-from workshed.console.web.auth.users import entry
 from shop.demo.running import running
 from tests.e2e import browser
+from workshed.console.cli.setup.dev import apply_migrations
+from workshed.console.web.auth.users import entry
+from workshed.devserver import Servers
+from workshed.devserver.ports import free_ports
 from workshed.settings import use
 
 PAGES = ("imports", "overview", "job", "dead")
@@ -28,7 +28,7 @@ SIZE = {"width": 1280, "height": 860}
 PASSWORD = secrets.token_urlsafe(12)
 PYTHON = [sys.executable, "-m"]
 WORKER = [*PYTHON, "dramatiq", "actors", "tests.e2e.console_world", "-p", "2", "-t", "4"]
-CONSOLE = [*PYTHON, "console", "console", "--port"]
+CONSOLE = [*PYTHON, "workshed", "console", "--port"]
 SENDS, PAUSE_S, WAVE = 1_200, 0.15, 200
 """How often something is sent, how long it is waited then on average, and how many are a wave."""
 CARD_EVERY, LATER_EVERY = 25, 150

@@ -136,7 +136,7 @@ def test_stub_cannot_work(boot):
     ],
 )
 def test_the_command_line_says_the_same(variable, url, code, words, environment, run):
-    found, said = run("-m", "console", "migrate", **{**environment, variable: url})
+    found, said = run("-m", "workshed", "migrate", **{**environment, variable: url})
 
     assert found == code
     assert words in said
@@ -195,7 +195,7 @@ def test_actors_on_another_broker_end_a_worker_of_ours(environment, broker, run,
     """`workshed worker` would work on none of their jobs, and not say so."""
     (tmp_path / "mine.py").write_text(OTHER)
 
-    code, said = run("-m", "console", "worker", "mine", "-p", "1", "-t", "1", **environment)
+    code, said = run("-m", "workshed", "worker", "mine", "-p", "1", "-t", "1", **environment)
 
     assert code == 2, said
     assert "declared on a StubBroker, not on Workshed's broker: greet." in said

@@ -12,7 +12,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from workshed.console.web.pages import pages as desk_pages
 from shop import import_actions, people
 from tests import pages
 from tests.e2e import console_world as shop
@@ -20,6 +19,7 @@ from tests.e2e.desk import Console, running
 from tests.integration.desk.conftest import PASSWORD
 from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
 from workshed import db
+from workshed.console.web.pages import pages as desk_pages
 from workshed.jobs import dead
 from workshed.settings import settings
 

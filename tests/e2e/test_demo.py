@@ -12,7 +12,10 @@ from shop.demo.weights import Weighed
 from tests import pages
 from tests.transcripts import alike
 
-DEMO = "import sys; sys.argv[1:] = ['demo']; import actors, workshed.console.cli; workshed.console.cli.main()"
+DEMO = (
+    "import sys; sys.argv[1:] = ['demo']; import actors; "
+    "from workshed.console import cli; cli.main()"
+)
 """Imports our actors whatever the folder holds; the worker it starts looks in the folder first."""
 
 TRANSCRIPT = pages.block("docs/demo.md", "transcript")

@@ -17,13 +17,13 @@ import pika
 import psycopg
 import pytest
 
-from workshed.devserver import state
 from tests import pages
 from tests.commands import keys
 from tests.processes import popen
 from tests.transcripts import check, steps
+from workshed.devserver import state
 
-WORKSHED = [sys.executable, "-m", "console"]
+WORKSHED = [sys.executable, "-m", "workshed"]
 [(CLUSTER, TOLD)] = steps(pages.block("docs/operating.md", "$ workshed dev --nodes"))
 PIDS = {re.compile(r"(?<=@localhost )\d+"): "PID"}
 
@@ -139,7 +139,7 @@ def test_a_fresh_one_leaves_nothing():
 def test_it_ends_with_the_process_that_asked_for_json(open_folder, eventually):
     script = f"""
 import subprocess, sys
-words = [sys.executable, "-m", "console", "dev", "--json", "--postgres"]
+words = [sys.executable, "-m", "workshed", "dev", "--json", "--postgres"]
 words += ["--state", {str(open_folder)!r}]
 child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 print(child.stdout.readline(), flush=True)

@@ -67,11 +67,11 @@ def test_groups_with_a_virtual_host_and_a_database_each_share_nothing(
         assert done.returncode == 0, done.stderr
 
     one, two = database, second["WORKSHED_DATABASE_URL"]
-    python("-m", "console", "migrate", **second)
+    python("-m", "workshed", "migrate", **second)
     assert bills(one) == bills(two) == []
     start_worker("parts", env=second)
     for group in ({}, second):  # the same key, which is free in each
-        python("-m", "console", "enqueue", "bill", "1", "--import", "parts", **group)
+        python("-m", "workshed", "enqueue", "bill", "1", "--import", "parts", **group)
     (tmp_path / "store.py").write_text(STORED_ELSEWHERE)
 
     python("store.py", two)

@@ -85,7 +85,7 @@ def test_a_dry_run_shows_how_a_file_is_read_without_any_server(run_apart, tmp_pa
         "WORKSHED_BROKER_URL": "amqp://127.0.0.1:1",
     }
 
-    words = ("-m", "console", *DRY_RUN)
+    words = ("-m", "workshed", *DRY_RUN)
 
     said = run_apart(*words, **away).stdout
     found = json.loads(run_apart(*words, "--json", **away).stdout)
@@ -133,14 +133,14 @@ def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count,
 def test_options_that_make_no_sense_are_told(run_apart, tmp_path, words, said):
     (tmp_path / "people.csv").write_text(CONTENT)
 
-    done = run_apart("-m", "console", "import", "people.csv", *words)
+    done = run_apart("-m", "workshed", "import", "people.csv", *words)
 
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
 
 
 def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
-    words = ("-m", "console", "import", "people.csv", "--owner", str(owner.id))
+    words = ("-m", "workshed", "import", "people.csv", "--owner", str(owner.id))
     first = run_apart(*words, "--no-wait", **environment)
     number = int(first.stdout)
 
@@ -151,7 +151,7 @@ def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
 
 
 def test_an_owner_that_nobody_is_is_named(owner, run_apart, environment):
-    words = ("-m", "console", "import", "people.csv", "--owner", "nobody@example.org")
+    words = ("-m", "workshed", "import", "people.csv", "--owner", "nobody@example.org")
 
     done = run_apart(*words, **environment)
 
@@ -164,7 +164,7 @@ def test_a_terminal_sees_how_far_it_is(owner, environment, start_worker, tmp_pat
     start_worker()
     rows = "".join(f"Ada,a{n}@example.org\n" for n in range(20_000))
     (tmp_path / "people.csv").write_text(f"name,email\n{rows}")
-    words = ("-m", "console", "import", "people.csv", "--owner", OWNER)
+    words = ("-m", "workshed", "import", "people.csv", "--owner", OWNER)
     terminal = {**os.environ, **environment, "TERM": "xterm", "COLUMNS": "80"}
 
     pid, ours = pty.fork()

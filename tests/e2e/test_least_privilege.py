@@ -11,8 +11,6 @@ import pytest
 
 import actors
 from brokers.app import QUEUES
-from workshed.console.web.view import cursor
-from workshed.console.web.pages import actions, downloads, pages
 from tests.e2e.conftest import CLOCK
 from tests.e2e.desk import running
 from tests.e2e.parts import Parts
@@ -21,6 +19,8 @@ from tests.integration.console.conftest import bury, dies, make_batch, store
 from tests.integration.desk.conftest import Browser
 from tests.integration.desk.planted import plant, plant_mail
 from tests.integration.desk.test_evil import DETAILS
+from workshed.console.web.pages import actions, downloads, pages
+from workshed.console.web.view import cursor
 from workshed.cronspec import daily
 from workshed.jobs import queues, recurring, unique, workers
 from workshed.jobs.recurring import Declared
@@ -230,7 +230,7 @@ def test_an_operator_puts_back_what_died_in_either_place(
         ("workers",),
         ("erase", "nobody@example.org", "--yes"),
     ):
-        done = run_apart("-m", "console", *words, **env)
+        done = run_apart("-m", "workshed", *words, **env)
         assert done.returncode == 0, (words, done.stderr)
 
     eventually(lambda: count("jobs.attempts WHERE outcome = 'dead'") == 2)
@@ -249,13 +249,13 @@ def test_a_monitor_is_told_by_the_doctor_what_it_may_see(
         "WORKSHED_MANAGEMENT_URL": f"http://{parts.prefix}-monitor:pw@{at}",
     }
 
-    done = run_apart("-m", "console", "doctor", "--import", "parts", **env)
+    done = run_apart("-m", "workshed", "doctor", "--import", "parts", **env)
 
     assert "the check itself failed" not in done.stdout
     assert "permission denied" not in done.stdout
     failed = [line for line in done.stdout.splitlines() if line.startswith("failed")]
     assert {line.split()[1] for line in failed} <= {"permissions:"}
-    assert run_apart("-m", "console", "queues", **env).returncode == 0
+    assert run_apart("-m", "workshed", "queues", **env).returncode == 0
 
 
 # The console

@@ -78,7 +78,7 @@ pathlib.Path.open = open_file
 IMPORT = """
 import as_macos, importlib, pkgutil
 names = []
-for package in ("actors", "brokers", "console", "middleware", "shop", "workshed"):
+for package in ("actors", "brokers", "middleware", "shop", "workshed"):
     found = importlib.import_module(package)
     names += [one.name for one in pkgutil.walk_packages(found.__path__, package + ".")]
 for name in names:

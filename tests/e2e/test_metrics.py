@@ -17,12 +17,12 @@ import dramatiq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from workshed.devserver.ports import HOST, RANGE
 from tests.e2e.conftest import CLOCK
 from tests.pages import block
 from tests.processes import started_by
 from tests.transcripts import check, shell, steps
 from workshed import pages
+from workshed.devserver.ports import HOST, RANGE
 
 SHOWN = steps(block("docs/metrics.md", "$ workshed worker"))
 ACTORS = """
@@ -332,7 +332,7 @@ def supervised(environment, tmp_path):
             self.log = tmp_path / "supervised.log"
             with self.log.open("wb") as out:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "console", "worker", "work", "-p", "2", "-t", "2"],
+                    [sys.executable, "-m", "workshed", "worker", "work", "-p", "2", "-t", "2"],
                     env={
                         **os.environ,
                         **environment,
@@ -448,7 +448,7 @@ def test_the_page_of_an_application_shows_what_it_has_sent(run, broker, environm
 def relay_alone(warm, environment, tmp_path):
     """`workshed relay`, and what it has written."""
     log = tmp_path / "relay.log"
-    process = warm.start("console", "relay", env={**os.environ, **environment}, log=log)
+    process = warm.start("workshed", "relay", env={**os.environ, **environment}, log=log)
     yield SimpleNamespace(process=process, text=log.read_text)
     process.kill()
     process.wait(60)

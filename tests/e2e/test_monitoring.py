@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
-from workshed.devserver.ports import HOST, free_ports
 from tests import monitoring
 from tests.e2e.conftest import CLOCK
 from tests.monitoring import Prometheus
+from workshed.devserver.ports import HOST, free_ports
 
 pytestmark = pytest.mark.timeout(900)  # a page, a rule and a fault after the other
 
@@ -98,7 +98,7 @@ def rabbitmq_page(servers):
 
 @pytest.fixture
 def start(warm, environment, tmp_path):
-    """`start("relay", "console", "relay")`: a program and what it has written."""
+    """`start("relay", "workshed", "relay")`: a program and what it has written."""
     with contextlib.ExitStack() as opened:
 
         def one(name, *words, **env):
@@ -127,8 +127,8 @@ def world(start, start_worker, wires, vhost, database, broker):
     }
     return SimpleNamespace(
         clock=start("clock", *CLOCK, "work"),
-        relay=start("relay", "console", "relay"),
-        far_relay=start("far-relay", "console", "relay", **cut),
+        relay=start("relay", "workshed", "relay"),
+        far_relay=start("far-relay", "workshed", "relay", **cut),
         worker=start_worker("work", options=("-Q", "default")),
     )
 

@@ -12,11 +12,11 @@ import dramatiq
 import pika
 import pytest
 
-from workshed.console.rabbitmq.queue_depths import depths
 from tests import pages
 from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps
 from workshed import schedule
+from workshed.console.rabbitmq.queue_depths import depths
 from workshed.jobs import dead
 from workshed.transport.amqp import topology
 
@@ -159,7 +159,7 @@ def test_a_job_is_followed_to_its_end(
     schedule.send(conn, message, delay=timedelta(hours=1))
     words = re.sub("[0-9a-f-]{36}", message.message_id, command).split()[1:]
     with popen(
-        [sys.executable, "-m", "console", *words],
+        [sys.executable, "-m", "workshed", *words],
         env={**os.environ, **environment},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -214,7 +214,7 @@ def test_at_a_terminal_it_asks(environment, tmp_path, conn, count, answer, code,
     os.write(terminal, f"{answer}\n".encode())
 
     done = subprocess.run(
-        [sys.executable, "-m", "console", "dead", "discard", "a"],
+        [sys.executable, "-m", "workshed", "dead", "discard", "a"],
         env={**os.environ, **environment},
         stdin=its_side,
         capture_output=True,

@@ -33,7 +33,7 @@ def workshed(run, environment):
     """`workshed("recurring")`: its exit code and words."""
 
     def workshed(*words):
-        code, said = run("-m", "console", *words, **environment)
+        code, said = run("-m", "workshed", *words, **environment)
         assert code == 0, said
         return said
 

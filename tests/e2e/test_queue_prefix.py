@@ -74,7 +74,7 @@ def workshed(sharing, run_apart):
     """`workshed("doctor")`: the command, run to its end."""
 
     def command(*words):
-        done = run_apart("-m", "console", *words, **sharing)
+        done = run_apart("-m", "workshed", *words, **sharing)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -55,7 +55,9 @@ def shared(programs, run_apart, rabbitmq, eventually):
                 and len(rabbitmq.ask("GET", path)["consumer_details"]) == len(names)
             )
         )
-        done = run_apart("-m", "console", "doctor", "--json", "--import", f"{names[0]}_jobs", **env)
+        done = run_apart(
+            "-m", "workshed", "doctor", "--json", "--import", f"{names[0]}_jobs", **env
+        )
         return [one for one in json.loads(done.stdout)["checks"] if one["check"] == "workers"]
 
     return find

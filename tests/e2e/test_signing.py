@@ -55,7 +55,7 @@ def enqueue(environment, run_apart):
 
     def enqueue(actor, number):
         words = ["enqueue", actor, str(number), "--import", "signed_jobs"]
-        done = run_apart("-m", "console", *words, **environment)
+        done = run_apart("-m", "workshed", *words, **environment)
         assert done.returncode == 0, done.stderr
 
     return enqueue

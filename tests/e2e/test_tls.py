@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from workshed.devserver.ports import HOST
 from tests import pages, tls
 from tests.conftest import management
+from workshed.devserver.ports import HOST
 
 ACTORS = """
 import dramatiq
@@ -56,7 +56,7 @@ def by_tls(servers, ports, vhost, database, environment, numbers, authority, eve
 @pytest.fixture
 def workshed(by_tls, run_apart):
     """`workshed("doctor")`: the command as it is installed, run to its end."""
-    return lambda *words, **env: run_apart("-m", "console", *words, **{**by_tls, **env})
+    return lambda *words, **env: run_apart("-m", "workshed", *words, **{**by_tls, **env})
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def beside(warm, by_tls, tmp_path):
 
         def start(*words):
             log = tmp_path / f"{words[0]}.log"
-            process = warm.start("console", *words, env={**os.environ, **by_tls}, log=log)
+            process = warm.start("workshed", *words, env={**os.environ, **by_tls}, log=log)
             stack.callback(process.wait, 90)
             stack.callback(process.terminate)
             return log

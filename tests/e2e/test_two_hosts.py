@@ -12,10 +12,10 @@ import pytest
 from dramatiq import Message
 from psycopg import sql
 
-from workshed.console.rabbitmq.queue_depths import depths
 from tests.faults.proxy import Proxy
 from tests.hosts import Network
 from workshed import Queue
+from workshed.console.rabbitmq.queue_depths import depths
 
 ACTORS = """
 import socket

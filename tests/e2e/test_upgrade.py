@@ -159,7 +159,7 @@ def migrate(run, empty_database_url):
 
     def migrate(folder):
         env = {"PYTHONPATH": str(folder), "WORKSHED_DATABASE_URL": empty_database_url}
-        code, said = run("-m", "console", "migrate", "--with-product", **env)
+        code, said = run("-m", "workshed", "migrate", "--with-product", **env)
         assert code == 0, said
 
     return migrate

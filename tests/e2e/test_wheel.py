@@ -50,7 +50,7 @@ for package in sys.argv[1:]:
 print(json.dumps(found))
 """
 """Imports all modules of some packages; prints the extra that each one lacks, or its error."""
-PACKAGES = ("actors", "brokers", "console", "middleware", "shop", "workshed")
+PACKAGES = ("actors", "brokers", "middleware", "shop", "workshed")
 PARTS = {
     "actors": "shop",
     "workshed.testing.kit": "test",
@@ -203,7 +203,7 @@ def warm(installed):
 def test_the_wheel_holds_the_packages_and_their_files(wheel):
     names = zipfile.ZipFile(wheel).namelist()
 
-    packages = {"actors", "brokers", "console", "middleware", "shop", "workshed"}
+    packages = {"actors", "brokers", "middleware", "shop", "workshed"}
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == packages
     for wanted in (
         "workshed/sql/jobs/0001_schedule.sql",
@@ -245,6 +245,17 @@ def test_every_module_imports_in_a_plain_install_or_names_its_extra(plain):
     unexpected = {name: extra for name, extra in found.items() if extra and not part_of(name)}
     assert unexpected == {}, "these need an extra, and a plain install has to do without"
     assert len(found) > 250
+
+
+@pytest.mark.exhaustive
+def test_the_package_console_of_the_index_may_be_there_too(wheel, tmp_path):
+    environment(tmp_path / "env", f"{wheel}[server]", "console", compiled=False)
+    both = Installed(tmp_path / "env")
+
+    assert "site-packages/console/" in both.run(
+        "python", "-c", "import console as c; print(c.__file__)"
+    )
+    assert both.run("workshed", "--version").strip().endswith(__version__)
 
 
 @pytest.mark.exhaustive

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-from workshed.devserver.ports import HOST, free_ports
 from tests.faults.pair import Lane, Pair, Way
+from workshed.devserver.ports import HOST, free_ports
 
 
 class Proxy:

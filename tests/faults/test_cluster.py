@@ -9,8 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from pydantic import SecretStr
 
-from workshed.devserver.cluster import NAMES
 from tests.faults.experiment import Remedy, experiment
+from workshed.devserver.cluster import NAMES
 from workshed.settings import settings
 from workshed.transport import build
 from workshed.transport.errors import PublishRefusedError

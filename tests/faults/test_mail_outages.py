@@ -8,11 +8,11 @@ import pytest
 
 from actors import start_campaign
 from actors.mail import deliver_with
-from workshed.devserver.mail import MailCatcher
 from shop import campaigns
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import db, mail
+from workshed.devserver.mail import MailCatcher
 from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"

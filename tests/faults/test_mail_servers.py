@@ -11,11 +11,11 @@ import pytest
 from actors import deliver_email
 from actors.doubts import decide
 from actors.mail import deliver_with
-from workshed.devserver.mail import BUSY, TAKEN, MailCatcher
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
 from workshed import db, mail
+from workshed.devserver.mail import BUSY, TAKEN, MailCatcher
 from workshed.jobs import dead
 from workshed.settings import settings
 

@@ -9,9 +9,9 @@ import pytest
 from dramatiq import Message
 from psycopg import sql
 
-from workshed.console.rabbitmq.dead_letter_queue import put_back
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
+from workshed.console.rabbitmq.dead_letter_queue import put_back
 from workshed.transport.errors import BrokerError
 
 LET_IN = "ALTER ROLE {role} PASSWORD {password} CONNECTION LIMIT -1"

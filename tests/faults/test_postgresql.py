@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from dramatiq import Message
 
-from workshed.devserver.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import Queue
+from workshed.devserver.account import account
 
 PROGRAM = (Path(__file__).parent / "hurting.py").read_text()
 KINDS = ("cross", "count", "linger", "write_one")

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.devserver.account import account
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, experiment
 from workshed import db, schedule
+from workshed.devserver.account import account
 
 LATER = {1, 3}
 """Of each five: with a transaction. The others are sent directly."""

@@ -10,10 +10,10 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from workshed.console.web.pages import actions, downloads, pages
 from tests.e2e.desk import running
 from tests.faults.experiment import Remedy, experiment
 from tests.integration.desk.conftest import Browser
+from workshed.console.web.pages import actions, downloads, pages
 
 REFUSED = {401, 403}
 EVIL = "https://evil.example"

@@ -10,10 +10,10 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from workshed.console.cli.terminal import output
-from workshed.console.cli.setup.migrate import migrate as command
 from workshed import db
 from workshed import migrate as migrations
+from workshed.console.cli.setup.migrate import migrate as command
+from workshed.console.cli.terminal import output
 from workshed.errors import DatabaseUnreachableError, MigrationError
 from workshed.settings import settings
 
@@ -173,7 +173,7 @@ def test_a_server_that_is_away_is_waited_for(monkeypatch, capsys):
 )
 def test_what_goes_wrong_is_one_message_and_an_exit_code(environ, code, message):
     done = subprocess.run(
-        [sys.executable, "-m", "console", "migrate"],
+        [sys.executable, "-m", "workshed", "migrate"],
         env=os.environ | environ,
         capture_output=True,
         text=True,

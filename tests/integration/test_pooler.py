@@ -5,10 +5,10 @@ import contextlib
 import psycopg
 import pytest
 
-from workshed.console.doctor import CHECKS, examine, look_around
 from tests.faults.relaying import relaying
 from tests.pooler import pooled
 from workshed import db, schedule
+from workshed.console.doctor import CHECKS, examine, look_around
 from workshed.errors import PoolerModeError
 from workshed.jobs import windows
 from workshed.settings import settings

@@ -4,10 +4,10 @@ import contextlib
 
 import pytest
 
-from workshed.devserver.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db, schedule
+from workshed.devserver.ports import HOST
 from workshed.errors import DatabaseUnreachableError
 from workshed.settings import settings
 

@@ -16,12 +16,12 @@ import pika
 import psycopg
 import pytest
 
+from tests.processes import popen
 from workshed.devserver import NotInstalledError, ServerError, Servers, install, state
 from workshed.devserver.account import Account, account
 from workshed.devserver.postgres import PACKAGE, PostgreSQL
 from workshed.devserver.process import READY_S
 from workshed.devserver.rabbitmq import RabbitMQ
-from tests.processes import popen
 from workshed.settings import Settings
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own

@@ -164,7 +164,7 @@ def test_a_successor_that_hangs_while_it_starts_is_killed_and_the_old_one_goes_o
     supervise, eventually
 ):
     """It would keep the roll, and the memory of one more, for ever."""
-    soon = "import workshed.console.supervisor.rolling_restart; workshed.console.supervisor.rolling_restart.BOOT_S = 1.0\n"
+    soon = "from workshed.console.supervisor import rolling_restart\nrolling_restart.BOOT_S = 1.0\n"
     supervisor = supervise(child(before=SECOND.format("signal.pause()")), first=soon)
     eventually(lambda: supervisor.said() == ["1 worker is up"])
     before = supervisor.children()

@@ -97,7 +97,7 @@ STEPS = (
         is_in_whole=False,
     ),
     Step("lowest", ("tests.lowest",), only="3.11"),
-    Step("demo", ("console", "demo"), part=("console", "demo")),
+    Step("demo", ("workshed", "demo"), part=("workshed", "demo")),
     Step("faults", ("tests.faults", "--only", "kill-everything", "--only", "cut-connections")),
 )
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from workshed.devserver.process import has_ended
 from tests.processes import popen
+from workshed.devserver.process import has_ended
 
 SLEEP = ["sleep", "600"]
 

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
+from tools.reference import COMMANDS
 from workshed.console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main
 from workshed.console.cli.fleet import workers
 from workshed.console.supervisor.supervisor import EXIT_KILLED
-from tools.reference import COMMANDS
 from workshed.errors import (
     DatabaseUnreachableError,
     MigrationError,

@@ -3,10 +3,10 @@
 import pytest
 import typer
 
+from workshed.console.formatting import room
 from workshed.console.supervisor import vitals
 from workshed.console.supervisor.child import Child
 from workshed.console.supervisor.vitals import Limits, lost
-from workshed.console.formatting import room
 from workshed.pulses import Pulse
 
 MIB = 1 << 20

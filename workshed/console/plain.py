@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from workshed.console.migrating import outcome, pending_sql, state_of
 from workshed import __version__, db
+from workshed.console.migrating import outcome, pending_sql, state_of
 from workshed.errors import SettingsError, WorkshedError
 from workshed.migrate import STREAMS, Stream
 from workshed.migrate import migrate as apply

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 Hook = Callable[..., Any]
 
-PACKAGES = frozenset({"console", "workshed"})
-"""Those whose middleware is ours."""
+OURS = "workshed"
+"""The package whose middleware is ours."""
 DECIDES = "before_process_message"
 """The hook that may skip, snooze, discard or fail a job."""
 VERDICTS = (AloneError, ConcludedError, CopyError)
@@ -29,8 +29,8 @@ VERDICTS = (AloneError, ConcludedError, CopyError)
 
 
 def is_ours(cls: type) -> bool:
-    """Tell whether a class is defined in a package of Workshed."""
-    return cls.__module__.partition(".")[0] in PACKAGES
+    """Tell whether a class is defined in Workshed."""
+    return cls.__module__.partition(".")[0] == OURS
 
 
 class Tolerant:

@@ -9,12 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
-from workshed.console.web.view.safe_headers import SafeHeaders
 from shop.demo.shop import importing, ordering, page, reporting, signing
 from shop.web import answers
 from shop.web.access_log import hide_tokens
 from shop.web.import_failures import failures
 from shop.web.static_files import static_files
+from workshed.console.web.view.safe_headers import SafeHeaders
 from workshed.db import PASSING_ERRORS
 from workshed.notifications import TokenError
 from workshed.storage import StorageError

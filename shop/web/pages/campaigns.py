@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from actors import cancel_campaign, resume_campaign
-from workshed.console.errors import NotFoundError
-from workshed.console.operations.environment import rabbitmq
-from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
 from shop import campaigns
 from shop.campaign_actions import as_data, counts, known
 from shop.campaigns import Again, Campaign, CampaignStateError, Outcome, Progress
+from workshed.console.errors import NotFoundError
+from workshed.console.operations.environment import rabbitmq
+from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 

@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from workshed.console.errors import NotFoundError
-from workshed.console.web.view.page import ROWS, Action, Ask, Download, Downloaded, Page
 from shop import imports, people
 from shop.imports import Import
 from shop.people import User
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view.page import ROWS, Action, Ask, Download, Downloaded, Page
 from workshed.jobs import RecordMissing
 
 SHOWN = 100

@@ -4,11 +4,19 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from workshed.console.errors import NotFoundError
-from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Download, Downloaded, Page
 from shop import reports
 from shop.reports import Report, Sales, days, money
 from shop.reports.numbers import TREND
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view.page import (
+    ROWS,
+    Action,
+    Ask,
+    BadQueryError,
+    Download,
+    Downloaded,
+    Page,
+)
 
 
 def look(ask: Ask) -> Mapping[str, Any]:

@@ -7,10 +7,10 @@ import shutil
 import pytest
 
 from actors import send_welcome_email
-from workshed.devserver.ports import HOST
 from shop import people
 from tests.e2e.conftest import READY
 from tests.e2e.deploy.images import ROOT, run, spec, tmpfs
+from workshed.devserver.ports import HOST
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image
 

@@ -58,7 +58,7 @@ def talk(number):
 class Supervised:
     """`workshed worker` with its masters, their workers, and a relay."""
 
-    def __init__(self, options, environment, log, command="worker", program="console"):
+    def __init__(self, options, environment, log, command="worker", program="workshed"):
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(

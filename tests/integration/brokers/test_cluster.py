@@ -7,9 +7,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from tests import pages
 from workshed.devserver.account import account
 from workshed.devserver.cluster import NAMES
-from tests import pages
 
 LOST = pages.block("docs/operating.md", "rabbitmqctl -n rabbit@other").splitlines()
 NODES = [f"{name}@localhost" for name in NAMES]

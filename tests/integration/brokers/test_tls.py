@@ -5,11 +5,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from workshed.devserver.ports import HOST
 from tests import tls
 from tests.faults.relaying import relaying
 from workshed import db
 from workshed import schedule as outbox
+from workshed.devserver.ports import HOST
 from workshed.transport.errors import BrokerUnreachableError
 
 pytestmark = pytest.mark.usefixtures("not_storing")

@@ -12,9 +12,9 @@ import dramatiq
 import orjson
 import pytest
 
-from workshed.console.cli import main
 from tests.integration.console import kinds
 from workshed import blobs
+from workshed.console.cli import main
 from workshed.jobs import batches, dead, runs, schedule
 from workshed.jobs.run_rows import row
 from workshed.jobs.schedule import Row

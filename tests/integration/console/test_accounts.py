@@ -21,10 +21,10 @@ from pika.exceptions import (
 )
 
 from brokers.app import QUEUES
+from tests.forbidden import PARTS, may, operations, refusal
 from workshed.devserver import install
 from workshed.devserver.rabbitmq import USER, RabbitMQ
 from workshed.devserver.state import temporary
-from tests.forbidden import PARTS, may, operations, refusal
 from workshed.transport.amqp.accounts import Account, accounts, hashed
 from workshed.transport.amqp.arguments import read_version
 from workshed.transport.amqp.definitions import definitions

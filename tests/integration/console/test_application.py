@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+from workshed.app import APP
 from workshed.console.doctor.application import application_checks
 from workshed.console.doctor.run import Check
 from workshed.console.operations.finding import ok
-from workshed.app import APP
 
 ZOO = """
 import workshed
@@ -44,7 +44,7 @@ def run(tmp_path):
 
     def run(*words, **more):
         return subprocess.run(
-            [sys.executable, "-P", "-m", "console", *words],
+            [sys.executable, "-P", "-m", "workshed", *words],
             cwd=tmp_path,
             env={**environ, **more},
             capture_output=True,

@@ -12,15 +12,25 @@ import dramatiq
 import pytest
 
 import actors
-from workshed.console.doctor import Check, all_checks, examine, look_around, permissions, postgresql, rabbitmq, sentry, versions
+from shop.reports.files import drawing
+from tests.integration.console import kinds
+from tests.matrix.table import PLATFORMS, numbers
+from workshed.console.doctor import (
+    Check,
+    all_checks,
+    examine,
+    look_around,
+    permissions,
+    postgresql,
+    rabbitmq,
+    sentry,
+    versions,
+)
 from workshed.console.doctor.run import DEADLINE_S
 from workshed.console.doctor.smtp import STEP
 from workshed.console.doctor.surroundings import CONNECT_S, QUERY_MS
 from workshed.console.operations.finding import ok
 from workshed.console.rabbitmq.management_api import TIMEOUT_S
-from shop.reports.files import drawing
-from tests.integration.console import kinds
-from tests.matrix.table import PLATFORMS, numbers
 from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.jobs import queues, recurring, relays

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.console.operations import problems
-from workshed.console.web.pages import pages as desk_pages
 from tests import pages
 from workshed import broker as sender
 from workshed import db
+from workshed.console.operations import problems
+from workshed.console.web.pages import pages as desk_pages
 from workshed.jobs import workers
 from workshed.jobs.schedule import Reason
 from workshed.jobs.workers import Held, Process

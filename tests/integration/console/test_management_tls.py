@@ -4,10 +4,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from tests import tls
 from workshed.console.errors import ManagementError
 from workshed.console.rabbitmq.management_api import Management
 from workshed.devserver.ports import HOST
-from tests import tls
 from workshed.settings import settings
 
 pytestmark = [

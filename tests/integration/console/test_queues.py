@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
-from workshed.console.operations import wait_for_end
 from workshed.console.cli.fleet import queues as command
+from workshed.console.operations import wait_for_end
 from workshed.jobs import attempts, batches, dead, queues, settled, unique
 from workshed.transport.amqp import topology
 

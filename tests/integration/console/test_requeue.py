@@ -8,9 +8,9 @@ import threading
 import pika
 import pytest
 
+from tests.processes import popen
 from workshed.console.rabbitmq.dead_letter_queue import put_back
 from workshed.console.rabbitmq.queue_depths import depths
-from tests.processes import popen
 from workshed.transport.amqp import topology
 from workshed.transport.errors import PublishRefusedError
 from workshed.transport.publishing.publisher import EXCHANGE
@@ -149,7 +149,7 @@ def test_killed_again_and_again_it_loses_none(lay, rabbitmq, broker, eventually,
     """Killed between the confirm and the ack it leaves a message twice, and never nowhere."""
     count = scale(20_000)
     lay(count)
-    command = [sys.executable, "-m", "console", "dead", "requeue", "default", "--yes"]
+    command = [sys.executable, "-m", "workshed", "dead", "requeue", "default", "--yes"]
     kills = 0
 
     def back():  # as of now: it may be done before RabbitMQ's management has counted

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.devserver.ports import free_ports
 from tests import pages
 from tests.transcripts import follow, shell
 from workshed.cronspec import daily
+from workshed.devserver.ports import free_ports
 from workshed.jobs import occurrences, recurring, relays, settled
 from workshed.jobs.recurring import Declared
 from workshed.jobs.windows import clock

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workshed.console.formatting import span
 from tests.integration.deploy.composed import DEPLOY, SECRETS, composed
 from tests.integration.deploy.lines import load, problem, unknown
+from workshed.console.formatting import span
 from workshed.settings import Settings
 
 LASTING = {"worker", "relay", "clock", "console"}

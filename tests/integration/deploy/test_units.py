@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from brokers.app import QUEUES
-from workshed.console.cli import CODES
-from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
 from tests.integration.deploy.lines import load, problem, queues, unknown
 from tools.reference import DEFINITIONS
+from workshed.console.cli import CODES
+from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
 from workshed.settings import Settings
 from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 

@@ -9,11 +9,10 @@ import pytest
 from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
-from workshed.console.web.view import cache
-from workshed.console.web.desk import create_app
-from workshed.console.web import menu
-from workshed.console.web.pages import overview, queues
 from workshed import db
+from workshed.console.web import create_app, menu
+from workshed.console.web.pages import overview, queues
+from workshed.console.web.view import cache
 from workshed.settings import settings
 
 PASSWORD = "correct horse battery"

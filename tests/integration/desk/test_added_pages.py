@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from workshed.console.web.pages import modules
 from workshed.app import APP, app
+from workshed.console.web.pages import modules
 
 PAGES = """
 from workshed.console.web.view.page import Action, Done, Download, Downloaded, Page

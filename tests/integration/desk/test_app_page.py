@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from workshed.console.web.pages import modules
 from tests import pages
 from tests.transcripts import check, steps
 from workshed.app import APP, app
+from workshed.console.web.pages import modules
 
 DOCS = "docs/app.md"
 FILES = pages.files(DOCS)
@@ -43,7 +43,7 @@ def project(tmp_path, monkeypatch, database, connect):
 
 def workshed(*words):
     return subprocess.run(
-        [sys.executable, "-P", "-m", "console", *words],
+        [sys.executable, "-P", "-m", "workshed", *words],
         capture_output=True,
         text=True,
         timeout=120,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from workshed.console.web.pages import batches as page
 from tests.integration.console.conftest import bury, dies, make_batch, ran, store
 from tests.integration.desk.conftest import quoted
+from workshed.console.web.pages import batches as page
 from workshed.jobs import audit, batch_rows, batches, schedule
 
 __all__ = ["bury", "dies", "make_batch", "ran", "store"]

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from workshed.console.web.pages import pages
 from tests.integration.desk.planted import EVIL, NOW, SHORT, UUID, plant, plant_mail
+from workshed.console.web.pages import pages
 from workshed.jobs import audit
 from workshed.settings import settings
 

@@ -6,12 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.console.web.desk import Who, create_app
-from workshed.console.web import menu
-from workshed.console.web.pages import actions, downloads
-from workshed.console.web.pages import pages as desk_pages
 from tests import pages
 from tests.integration.desk.conftest import HASH
+from workshed.console.web import Who, create_app, menu
+from workshed.console.web.pages import actions, downloads
+from workshed.console.web.pages import pages as desk_pages
 from workshed.errors import SettingsError
 from workshed.jobs import counters
 from workshed.settings import settings

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.console.web.pages import jobs
 from tests.integration.console.conftest import bury, ran, store
+from workshed.console.web.pages import jobs
 from workshed.jobs import workers
 from workshed.jobs.workers import Process
 

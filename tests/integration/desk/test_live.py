@@ -10,8 +10,7 @@ import urllib.parse
 import pytest
 import uvicorn
 
-from workshed.console.web.desk import Who, create_app
-from workshed.console.web import live
+from workshed.console.web import Who, create_app, live
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from uuid import uuid4
 import dramatiq
 import pytest
 
-from workshed.console.web.view import cache
 from tests.integration.console.conftest import bury, env, management, ran
+from workshed.console.web.view import cache
 from workshed.cronspec import daily
 from workshed.jobs import queues, recurring, relays, runs, workers
 from workshed.jobs.recurring import Declared

@@ -5,10 +5,10 @@ from datetime import timedelta
 import dramatiq
 import pytest
 
-from workshed.console.rabbitmq import purge as purging
-from workshed.console.web.view import cache
-from workshed.console.web.pages import queues as page
 from tests.integration.console.conftest import bury, env, management, store, tarpit
+from workshed.console.rabbitmq import purge as purging
+from workshed.console.web.pages import queues as page
+from workshed.console.web.view import cache
 from workshed.jobs import attempts, audit, queues
 from workshed.transport.amqp import topology
 

@@ -55,7 +55,7 @@ def test_who_does_not_use_it_has_nothing_of_it(project, options):
     done = project.run(*options)
 
     assert done.code == 0, done.said
-    ours = {"actors", "brokers", "console", "middleware", "shop", "workshed"}
+    ours = {"actors", "brokers", "middleware", "shop", "workshed"}
     imported = [name for name in project.seen["modules"] if name.partition(".")[0] in ours]
     names_an_extra = ["workshed", "workshed.errors", "workshed.extras"]
     assert imported == ["workshed.testing", "workshed.testing.plugin", *names_an_extra]

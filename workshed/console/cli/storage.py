@@ -20,10 +20,10 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -
     WORKSHED_BLOB_GRACE, unless they are stored again. Where another database keeps its
     contents in the same place, they are its contents: look with --dry-run first.
     """
+    from workshed import blobs
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.operations.environment import database
-    from workshed import blobs
     from workshed.storage import storage as place
 
     with database("product"):
@@ -39,9 +39,9 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -
 
 def noted_adoption() -> int:
     """Adopt them; note how many, also where the storage fails half-way."""
+    from workshed import blobs
     from workshed.console.cli.terminal.audit import note
     from workshed.console.operations.environment import database
-    from workshed import blobs
     from workshed.storage import storage as place
 
     counts: list[int] = []

@@ -7,7 +7,23 @@ mends it. It leaves everything as it was, and is a line in `CHECKS`. An applicat
 
 from datetime import timedelta
 
-from workshed.console.doctor import actors, encryption, environment, jobs, measuring, permissions, pooler, postgresql, queues, rabbitmq, sentry, signing, timeouts, versions, workers
+from workshed.console.doctor import (
+    actors,
+    encryption,
+    environment,
+    jobs,
+    measuring,
+    permissions,
+    pooler,
+    postgresql,
+    queues,
+    rabbitmq,
+    sentry,
+    signing,
+    timeouts,
+    versions,
+    workers,
+)
 from workshed.console.doctor.application import application_checks
 from workshed.console.doctor.run import Check, examine
 from workshed.console.doctor.surroundings import Surroundings

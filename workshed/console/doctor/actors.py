@@ -4,8 +4,8 @@ import traceback
 from collections.abc import Iterator
 
 from workshed.console.doctor.surroundings import Surroundings
-from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.console.operations.environment import load
+from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.errors import WorkshedError
 from workshed.middleware.composition import callbacks
 from workshed.transport import build

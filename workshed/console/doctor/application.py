@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from workshed.app import load
 from workshed.console.doctor.run import Check
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, failed
-from workshed.app import load
 from workshed.errors import SettingsError
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
 
+from workshed.app import APP, App, app
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import Management
-from workshed.app import APP, App, app
 from workshed.errors import WorkshedError
 from workshed.mail import sender
 from workshed.mail.server import Server

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from workshed.console.operations import problems
 from workshed.console.doctor.surroundings import Surroundings
-from workshed.console.operations.finding import Finding, ok, warning
 from workshed.console.formatting import in_words, jobs
+from workshed.console.operations import problems
+from workshed.console.operations.finding import Finding, ok, warning
 from workshed.jobs import dead, recurring, relays, retention, windows
 
 LATE = timedelta(seconds=10)

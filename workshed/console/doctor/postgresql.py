@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
+from workshed import migrate
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, warning
-from workshed import migrate
 from workshed.errors import MigrationError, PoolerModeError
 from workshed.migrate import STREAMS, Stream
 

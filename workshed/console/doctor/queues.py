@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from workshed.console.operations import problems
-from workshed.console.rabbitmq.queue_depths import depths, in_dead_queues
 from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, failed, ok, unchecked, warning
 from workshed.console.rabbitmq.drift import SETUP, differences
+from workshed.console.rabbitmq.queue_depths import depths, in_dead_queues
 from workshed.jobs import queues
 from workshed.jobs.windows import clock
 

@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pika
 
-from workshed.console.operations import problems as troubles
 from workshed.console.doctor import probe
 from workshed.console.doctor.encryption import AMQPS
 from workshed.console.doctor.surroundings import CONNECT_S, Surroundings
 from workshed.console.errors import ManagementError
+from workshed.console.operations import problems as troubles
 from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, unchecked, warning
 from workshed.console.rabbitmq.management_api import PORT, TLS_PORT
 from workshed.transport.amqp import tls, topology

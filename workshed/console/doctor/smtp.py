@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from workshed import tables
 from workshed.console.doctor.run import Check
 from workshed.console.doctor.surroundings import Surroundings
-from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.console.formatting import ago, due
-from workshed import tables
+from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.mail import connections, held, servers
 from workshed.mail.conversation import hang_up
 from workshed.mail.errors import MailError

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import psycopg
 
-from workshed.console.rabbitmq import amqp
-from workshed.console.errors import ManagementError
-from workshed.console.operations.finding import Finding
-from workshed.console.rabbitmq.management_api import Management
 from workshed import db
 from workshed.app import App
+from workshed.console.errors import ManagementError
+from workshed.console.operations.finding import Finding
+from workshed.console.rabbitmq import amqp
+from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection, WatchedConnection
 from workshed.jobs import queues
 from workshed.jobs.queues import Actor

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.formatting import in_words
 from workshed.console.operations.finding import Finding, failed, ok, unchecked
 from workshed.console.supervisor.supervisor import RELAY_AFTER_S
-from workshed.console.formatting import in_words
 from workshed.middleware import Deadline
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.transport import build

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from workshed.console.rabbitmq.queue_depths import depths
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, failed, ok, warning
 from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.queue_depths import depths
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.transport import build
 from workshed.transport.consuming import consumer_tag

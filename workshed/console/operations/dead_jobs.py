@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from workshed.console.operations.message_body import for_programs
 from workshed.console.formatting import jobs
+from workshed.console.operations.message_body import for_programs
 from workshed.jobs.dead import Dead
 from workshed.jobs.prospects import Prospect
 

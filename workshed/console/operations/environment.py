@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psycopg
 
-from workshed.console.rabbitmq import amqp
-from workshed.console.errors import NotFoundError
-from workshed.console.rabbitmq.management_api import TIMEOUT_S, Management
 from workshed import db, migrate
+from workshed.console.errors import NotFoundError
+from workshed.console.rabbitmq import amqp
+from workshed.console.rabbitmq.management_api import TIMEOUT_S, Management
 from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
 from workshed.extras import MissingExtraError

@@ -6,8 +6,8 @@ Each function judges what was asked before, and asks nothing itself.
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from workshed.console.operations.finding import Finding, failed, warning
 from workshed.console.formatting import ago, in_words, jobs
+from workshed.console.operations.finding import Finding, failed, warning
 from workshed.errors import WorkshedError
 from workshed.jobs import relays
 from workshed.jobs.queues import Known

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.console.operations import scheduled as waiting
-from workshed.console.rabbitmq.management_api import Management
 from workshed.console.operations.environment import queue_names
 from workshed.console.rabbitmq.broker_status import Told, ask
+from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import dead, queues

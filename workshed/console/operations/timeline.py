@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from workshed.console.formatting import seconds
 from workshed.console.operations import running
 from workshed.console.operations.message_body import parsed
 from workshed.console.operations.redaction import without_secrets
 from workshed.console.operations.running import Running
 from workshed.console.operations.scheduled import Waiting
 from workshed.console.operations.scheduled import get as get_waiting
-from workshed.console.formatting import seconds
 from workshed.db import Connection
 from workshed.jobs import attempts, cancels, dead, runs
 from workshed.jobs.attempts import Attempt

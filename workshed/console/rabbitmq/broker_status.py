@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workshed.console.rabbitmq.queue_depths import Depth, depths
 from workshed.console.rabbitmq.management_api import Management
+from workshed.console.rabbitmq.queue_depths import Depth, depths
 from workshed.errors import WorkshedError
 from workshed.transport.amqp import topology
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from workshed import pulses
 from workshed.console.supervisor.child import Child
 from workshed.console.supervisor.rolling_restart import BOOT_S
-from workshed import pulses
 from workshed.pulses import Pulse, Telling
 
 logger = logging.getLogger(__name__)

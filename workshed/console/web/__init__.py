@@ -1,6 +1,24 @@
-"""What people see in a browser: ASGI applications, rendered on the server."""
+"""What operators see in a browser: ASGI applications, rendered on the server."""
+
+import importlib
+from typing import TYPE_CHECKING
 
 from workshed.console.entry import SERVER
 from workshed.extras import require
 
+if TYPE_CHECKING:
+    from workshed.console.web.app import create_app
+    from workshed.console.web.auth.who import Who
+
+__all__ = ["Who", "create_app"]
+
 require("server", *SERVER)
+
+
+def __getattr__(name: str) -> object:
+    match name:
+        case "create_app":
+            return importlib.import_module("workshed.console.web.app").create_app
+        case "Who":
+            return importlib.import_module("workshed.console.web.auth.who").Who
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,16 +13,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler
 
+from workshed import keys
 from workshed.console.operations.environment import database
-from workshed.console.web.view import responses
 from workshed.console.web.auth.authenticators import Authorize, Doors
 from workshed.console.web.endpoints import AWAY, Gate
 from workshed.console.web.live import Live
 from workshed.console.web.login import Login
 from workshed.console.web.pages import actions, downloads, pages
 from workshed.console.web.probes import Probing
+from workshed.console.web.view import responses
 from workshed.console.web.view.safe_headers import SafeHeaders
-from workshed import keys
 from workshed.db import PASSING_ERRORS
 
 STATIC = Path(__file__).parents[1] / "static"

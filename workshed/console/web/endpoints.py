@@ -11,11 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from workshed import db
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view import responses, templates
 from workshed.console.web.auth import csrf
 from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.auth.who import Who
 from workshed.console.web.menu import has_schema, is_there, menu
+from workshed.console.web.view import responses, templates
 from workshed.console.web.view.page import (
     Action,
     Ask,
@@ -26,8 +28,6 @@ from workshed.console.web.view.page import (
     Downloaded,
     Page,
 )
-from workshed.console.web.desk.who import Who
-from workshed import db
 from workshed.db import PASSING_ERRORS
 from workshed.errors import WorkshedError
 from workshed.jobs import audit

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view import templates
 from workshed.console.web.auth.authenticators import Doors
+from workshed.console.web.auth.who import Who
 from workshed.console.web.endpoints import filled, looked
+from workshed.console.web.view import templates
 from workshed.console.web.view.page import BadQueryError, Page
-from workshed.console.web.desk.who import Who
 from workshed.db import PASSING_ERRORS
 
 LOOK_S = 2.0

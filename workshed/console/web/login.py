@@ -7,10 +7,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workshed.console.web.view import responses, templates
+from workshed import db
 from workshed.console.web.auth import csrf, sessions, users
 from workshed.console.web.auth.authenticators import Doors
-from workshed import db
+from workshed.console.web.view import responses, templates
 from workshed.jobs import counters
 
 WINDOW = timedelta(minutes=5)

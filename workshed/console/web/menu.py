@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 
-from workshed.console.web.view.page import Download, Page
-from workshed.console.web.pages import pages
 from workshed import db
+from workshed.console.web.pages import pages
+from workshed.console.web.view.page import Download, Page
 
 LOOK_S = 60.0
 """Schemas come with a migration, and rarely."""

@@ -7,8 +7,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from workshed.console.web.view.safe_headers import UNSHARED
 from workshed import db
+from workshed.console.web.view.safe_headers import UNSHARED
 
 FRESH_S = 1.0
 """For how long an answer of PostgreSQL holds: probes ask it once a second, however many come."""

@@ -31,7 +31,7 @@ WORDS = "workshed words"
 
 # They say again, as errors, what is reported.
 ECHOES = ("dramatiq.worker.WorkerThread", "workshed.transport.consuming.execution")
-NOT_IN_APP = ["console", "dramatiq", "workshed"]
+NOT_IN_APP = ["dramatiq", "workshed"]
 
 # What an event is made of, which the value of a secret argument may happen to look like.
 MADE_OF = {"event_id", "trace_id", "span_id", "parent_span_id", "timestamp", "start_timestamp"}

@@ -46,7 +46,7 @@ class Recurring(Middleware):
     could make is made by a relay.
 
     *Order:* below what adds options to messages, for the same reason as there: who makes a run
-    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed.cronspec`);
+    knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed`);
     `needs=` (a stream of migrations, without which it does not run by itself: the jobs that ship
     with Workshed are nothing to who brings jobs of their own).
     """

@@ -47,7 +47,7 @@ def _dev(*options: str, **named: str) -> Generator[dict[str, str]]:
     it ends by itself when they are killed.
     """
     # -P: a folder `console` where the tests are started is not ours.
-    words = [sys.executable, "-P", "-m", "console", "dev", *options, "--json", "--fresh"]
+    words = [sys.executable, "-P", "-m", "workshed", "dev", *options, "--json", "--fresh"]
     env = {name: value for name, value in os.environ.items() if name != f"{PREFIX}BROKER_URL"}
     with subprocess.Popen(  # noqa: S603 -- every word is ours
         words,

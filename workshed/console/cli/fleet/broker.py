@@ -101,10 +101,10 @@ def definitions(
     For `rabbitmqctl import_definitions`, `load_definitions` in rabbitmq.conf, or the management
     API. Nobody logs in with a password where none is given, and no password is printed.
     """
-    from workshed.console.rabbitmq import amqp
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.rabbitmq.password_file import ensured
     from workshed.console.operations.environment import declared
+    from workshed.console.rabbitmq import amqp
+    from workshed.console.rabbitmq.password_file import ensured
     from workshed.settings import settings
     from workshed.transport.amqp.accounts import accounts
     from workshed.transport.amqp.definitions import definitions as made

@@ -22,16 +22,16 @@ def purge(
     One by one: each is recorded, its key is free, its batch goes on. What workers
     hold, and what waits in PostgreSQL, stays. What nobody can read becomes dead.
     """
-    from workshed.console.rabbitmq import purge as purging
-    from workshed.console.operations import scheduled
-    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.cli.terminal.progress import progress
-    from workshed.console.rabbitmq.queue_depths import depths
     from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import check_queues, database, rabbitmq
     from workshed.console.formatting import jobs
+    from workshed.console.operations import scheduled
+    from workshed.console.operations.environment import check_queues, database, rabbitmq
+    from workshed.console.rabbitmq import purge as purging
+    from workshed.console.rabbitmq.queue_depths import depths
 
     broker = rabbitmq()
     with database() as conn:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workshed.console.cli.fleet.purge import purge
 from workshed.console.cli.terminal import completion
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json
-from workshed.console.cli.fleet.purge import purge
 
 if TYPE_CHECKING:
     from workshed.console.operations.queues import QueueState
@@ -108,8 +108,8 @@ def again(conn: "Connection", *, as_json: bool) -> None:
 @queues.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let workers start no more jobs of a queue; those that run end, the others stay there."""
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database, known_queues
     from workshed.jobs import queues as rows
@@ -129,8 +129,8 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 @queues.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs of a queue again."""
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database, known_queues
     from workshed.jobs import queues as rows
 

@@ -54,8 +54,8 @@ def run(names: Names, *, as_json: Json = False) -> None:
 
     Runs also what is paused. Exit code 1 when one is unique and still runs.
     """
-    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known, said
@@ -81,8 +81,8 @@ def run(names: Names, *, as_json: Json = False) -> None:
 @recurring.command()
 def pause(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs rest. What is on its way runs; what falls into the pause never does."""
-    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known
@@ -104,8 +104,8 @@ def pause(names: Names, *, as_json: Json = False) -> None:
 @recurring.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let periodic jobs go on with their next time."""
-    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known

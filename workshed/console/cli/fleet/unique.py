@@ -29,12 +29,12 @@ def listed(
     --orphaned needs WORKSHED_MANAGEMENT_URL. A key loses its job only when somebody
     purges or deletes a queue of RabbitMQ.
     """
-    from workshed.console.operations import unique as keys
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.unique import Key, as_data
-    from workshed.console.operations.orphans import orphans
-    from workshed.console.operations.environment import database, management
     from workshed.console.formatting import ago, due
+    from workshed.console.operations import unique as keys
+    from workshed.console.operations.environment import database, management
+    from workshed.console.operations.orphans import orphans
+    from workshed.console.operations.unique import Key, as_data
     from workshed.jobs.windows import clock
 
     with database() as conn:
@@ -73,9 +73,9 @@ def release(
     keys: Keys, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
     """Free keys by hand. A job that has one and lives runs all the same, beside the next."""
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.operations.environment import database
     from workshed.jobs import unique as locks
 

@@ -73,10 +73,10 @@ def worker(
     Exit codes: 0 all ended well; 1 one did not; 72 one had not stopped 10 s
     after the grace, and was killed; others as above.
     """
+    from workshed import logs
     from workshed.console.supervisor.child import Child
     from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
     from workshed.console.supervisor.vitals import Limits, Vitals
-    from workshed import logs
     from workshed.errors import WorkshedError
     from workshed.metrics import folders
     from workshed.settings import settings

@@ -33,8 +33,8 @@ def listed(*, as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
     from workshed.console.formatting import ago, in_words
+    from workshed.console.operations.environment import database
     from workshed.jobs import workers as rows
     from workshed.jobs.windows import clock
 
@@ -70,8 +70,8 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 
     They live on, quiet, until they are resumed or restarted.
     """
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.workers import known
@@ -93,8 +93,8 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
 @workers.command()
 def resume(names: Names, *, as_json: Json = False) -> None:
     """Let workers start jobs again."""
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
     from workshed.console.operations.workers import known
     from workshed.jobs import workers as rows

@@ -30,10 +30,10 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List the batches, the latest first; `workshed batches` does the same."""
-    from workshed.console.operations.batches import as_data
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
     from workshed.console.formatting import ago
+    from workshed.console.operations.batches import as_data
+    from workshed.console.operations.environment import database
     from workshed.jobs import batch_rows as rows
     from workshed.jobs.windows import clock
 
@@ -54,10 +54,10 @@ def listed(
 @batches.command()
 def show(batch: BatchId, *, as_json: Json = False) -> None:
     """Show how far a batch is, what it has told, and which of its jobs are dead."""
-    from workshed.console.operations.batches import as_data, known
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
     from workshed.console.formatting import ago
+    from workshed.console.operations.batches import as_data, known
+    from workshed.console.operations.environment import database
     from workshed.jobs import batch_rows as rows
     from workshed.jobs.windows import clock
 
@@ -116,9 +116,9 @@ def retry(
 
     Once all have succeeded, that is told.
     """
-    from workshed.console.operations.batches import known
     from workshed.console.cli.jobs.dead_bulk import Chosen, decide, retrying
     from workshed.console.cli.terminal.output import print_json, talk
+    from workshed.console.operations.batches import known
     from workshed.console.operations.environment import database
     from workshed.jobs import batch_rows as rows
     from workshed.jobs import dead
@@ -143,14 +143,14 @@ def cancel(
 
     `on_complete` is sent when all have ended, `on_success` never.
     """
+    from workshed.console.cli.terminal import output
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.progress import progress
+    from workshed.console.formatting import jobs
     from workshed.console.operations.batches import as_data, known
     from workshed.console.operations.batches import cancel as let_none_start
-    from workshed.console.cli.terminal import output
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.audit import note
-    from workshed.console.cli.terminal.progress import progress
     from workshed.console.operations.environment import database
-    from workshed.console.formatting import jobs
     from workshed.jobs.batch_cancels import cancel_some
 
     with database() as conn:

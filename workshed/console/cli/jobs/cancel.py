@@ -43,14 +43,14 @@ def cancel(  # noqa: PLR0913 -- an option each
     noted all the same; --all --sent leaves a rule, under which fall those that
     fit and were sent before now, wherever they are.
     """
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed, chosen
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import talk
+    from workshed.console.cli.terminal.suggestions import doubt
+    from workshed.console.formatting import jobs
     from workshed.console.operations.environment import database
     from workshed.console.operations.scheduled import get
-    from workshed.console.formatting import jobs
     from workshed.jobs import cancels
     from workshed.jobs import rules as rows
 

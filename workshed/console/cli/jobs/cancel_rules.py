@@ -16,8 +16,8 @@ rules = typer.Typer(
 def listed(*, as_json: Json = False) -> None:
     """List the rules that hold; they are forgotten after WORKSHED_FENCE_RETENTION."""
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.environment import database
     from workshed.console.formatting import ago
+    from workshed.console.operations.environment import database
     from workshed.jobs import rules as rows
     from workshed.jobs.windows import clock
 
@@ -41,8 +41,8 @@ def end(
     as_json: Json = False,
 ) -> None:
     """Let run after all what a rule has not met yet; workers follow within 2 s."""
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
     from workshed.jobs import rules as rows
 

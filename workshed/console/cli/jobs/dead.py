@@ -4,10 +4,18 @@ from typing import Annotated
 
 import typer
 
-from workshed.console.cli.terminal.list_by_default import ListByDefault
-from workshed.console.cli.terminal.options import ActorName, ErrorName, Json, Limit, PlaceName, QueueName, Since
-from workshed.console.cli.jobs.dead_retry import discard, retry
 from workshed.console.cli.jobs.dead_requeue import requeue
+from workshed.console.cli.jobs.dead_retry import discard, retry
+from workshed.console.cli.terminal.list_by_default import ListByDefault
+from workshed.console.cli.terminal.options import (
+    ActorName,
+    ErrorName,
+    Json,
+    Limit,
+    PlaceName,
+    QueueName,
+    Since,
+)
 
 dead = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Jobs that do not run again until you say so."
@@ -28,8 +36,8 @@ def listed(
 ) -> None:
     """List the dead, the latest first; `workshed dead` does the same."""
     from workshed.console.cli.jobs.dead_tables import print_dead, print_groups, tell_of_dead_queues
-    from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.cli.terminal.output import talk
+    from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.operations.environment import database
     from workshed.jobs import dead as rows
 
@@ -55,11 +63,11 @@ def show(
     """Show a dead job with its body and all its attempts."""
     from workshed.console.cli.jobs import job
     from workshed.console.cli.terminal import output
-    from workshed.console.operations.dead_jobs import as_data
     from workshed.console.errors import NotFoundError
+    from workshed.console.formatting import ago
+    from workshed.console.operations.dead_jobs import as_data
     from workshed.console.operations.environment import database
     from workshed.console.operations.redaction import without_secrets
-    from workshed.console.formatting import ago
     from workshed.jobs import attempts
     from workshed.jobs import dead as rows
     from workshed.jobs.windows import clock

@@ -70,14 +70,14 @@ def retrying(action: str) -> Fate:
 
 def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: bool) -> None:
     """Do it with each, and print what became of it; a dry run does it too, and takes it back."""
-    from workshed.console.cli.terminal.confirm import agreed
-    from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.audit import Deed
     from workshed.console.cli.terminal.audit import chosen as filtered
+    from workshed.console.cli.terminal.bulk import UNKNOWN, each
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import database
+    from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.formatting import jobs
+    from workshed.console.operations.environment import database
     from workshed.jobs import dead
 
     done = f"would be {fate.done}" if dry_run else fate.done

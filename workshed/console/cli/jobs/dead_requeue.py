@@ -29,14 +29,14 @@ def requeue(
     One by one, so that none is lost when this is interrupted. What has its
     outcome already is absorbed by the worker that gets it.
     """
-    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.cli.terminal.progress import progress
-    from workshed.console.rabbitmq.dead_letter_queue import put_back
-    from workshed.console.rabbitmq.queue_depths import depths
     from workshed.console.errors import NotFoundError
     from workshed.console.operations.environment import database, rabbitmq
+    from workshed.console.rabbitmq.dead_letter_queue import put_back
+    from workshed.console.rabbitmq.queue_depths import depths
     from workshed.transport.errors import did_you_mean
 
     broker = rabbitmq()

@@ -1,12 +1,12 @@
 """The dead in lines: one by one, by class of error, and those that only RabbitMQ holds."""
 
-from workshed.console.operations.message_body import call
 from workshed.console.cli.terminal import output
-from workshed.console.operations.dead_jobs import as_data, why
-from workshed.console.rabbitmq.queue_depths import in_dead_queues
-from workshed.console.operations.environment import queue_names, rabbitmq
-from workshed.console.operations.redaction import without_secrets
 from workshed.console.formatting import ago
+from workshed.console.operations.dead_jobs import as_data, why
+from workshed.console.operations.environment import queue_names, rabbitmq
+from workshed.console.operations.message_body import call
+from workshed.console.operations.redaction import without_secrets
+from workshed.console.rabbitmq.queue_depths import in_dead_queues
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import dead

@@ -60,8 +60,8 @@ def enqueue(  # noqa: PLR0913 -- an option each
     discarded or cancelled, and 124 when it has not ended within --timeout. What
     its actor returns is printed where it is stored: store_results=True.
     """
-    from workshed.console.cli.terminal import output
     from workshed.console.cli.jobs.wait import await_end
+    from workshed.console.cli.terminal import output
     from workshed.errors import WorkshedError
 
     if delay is not None and at is not None:
@@ -93,9 +93,9 @@ def built(
     packages: list[str] | None,
 ) -> "dramatiq.Message[Any]":
     """Make the message, by the actor; raises `UnknownActorError`."""
-    from workshed.console.operations.arguments import arguments
     from workshed.console.cli.terminal import argument_types
     from workshed.console.errors import UnknownActorError
+    from workshed.console.operations.arguments import arguments
     from workshed.console.operations.environment import PACKAGES, load, load_product, rabbitmq
 
     broker = rabbitmq()
@@ -118,8 +118,8 @@ def send(
     """Send it now, or store it until it is due; return it, when that is, and both in words."""
     import psycopg
 
-    from workshed.console.operations.environment import database, rabbitmq
     from workshed import schedule
+    from workshed.console.operations.environment import database, rabbitmq
     from workshed.jobs.windows import clock
 
     if delay is None and at is None:

@@ -36,9 +36,9 @@ def erase(
     """
     from dataclasses import asdict
 
-    from workshed.console.operations.arguments import KEYWORD, value
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import fields, print_json, talk
+    from workshed.console.operations.arguments import KEYWORD, value
     from workshed.console.operations.environment import database
     from workshed.jobs import erasure
 

@@ -16,8 +16,8 @@ def follow(conn: "Connection", message_id: str, *, as_json: bool) -> None:
 
     What waits on RabbitMQ has no row yet, so an unknown job is waited for.
     """
-    from workshed.console.operations import timeline
     from workshed.console.cli.terminal.output import talk
+    from workshed.console.operations import timeline
     from workshed.errors import WorkshedError
 
     seen: set[tuple[str, int]] = set()

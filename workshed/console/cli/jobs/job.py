@@ -58,12 +58,12 @@ def shown(
         return
     from dataclasses import asdict
 
-    from workshed.console.operations import timeline
-    from workshed.console.operations.message_body import for_programs
     from workshed.console.cli.jobs import follow as following
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
+    from workshed.console.operations import timeline
     from workshed.console.operations.environment import database
+    from workshed.console.operations.message_body import for_programs
     from workshed.jobs.windows import clock
 
     with database() as conn:
@@ -92,10 +92,10 @@ def cancel(
     A waiting job is deleted. One that RabbitMQ has is skipped when it starts;
     one that runs is told to stop, which takes at most 2 s.
     """
-    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.jobs.cancel import CANCELLED
-    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.bulk import each
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.operations.environment import database
     from workshed.errors import WorkshedError
     from workshed.jobs import cancels, dead
@@ -135,11 +135,11 @@ def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelle
 
 def print_known(known: "Known", now: datetime) -> None:
     """Print where it is, what happened to it, its message, and how it failed last."""
-    from workshed.console.operations.message_body import for_people
     from workshed.console.cli.terminal.output import fields, talk
-    from workshed.console.operations.history import call
-    from workshed.console.text import visible
     from workshed.console.formatting import due
+    from workshed.console.operations.history import call
+    from workshed.console.operations.message_body import for_people
+    from workshed.console.text import visible
 
     pairs: list[tuple[str, object]] = [("id", known.message_id), ("state", known.state)]
     one = known.row or (known.runs[-1] if known.runs else None)
@@ -176,8 +176,8 @@ def show(
     now: datetime,
 ) -> None:
     """Print it."""
-    from workshed.console.operations.message_body import for_people
     from workshed.console.cli.terminal.output import fields
+    from workshed.console.operations.message_body import for_people
     from workshed.console.text import visible
 
     fields(pairs)
@@ -187,8 +187,8 @@ def show(
 
 def print_attempts(tried: "list[Attempt]", now: datetime) -> None:
     """Print them, the first one first."""
-    from workshed.console.text import visible
     from workshed.console.formatting import ago
+    from workshed.console.text import visible
 
     for one in tried:
         when = f"{ago(one.ended_at, now)}, {one.ended_at:%Y-%m-%d %H:%M:%S %Z}"

@@ -45,9 +45,9 @@ def jobs(  # noqa: PLR0913 -- an option each
     """
     from dataclasses import asdict
 
-    from workshed.console.operations import history
-    from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.cli.terminal.output import print_json, table, talk
+    from workshed.console.cli.terminal.suggestions import doubt
+    from workshed.console.operations import history
     from workshed.console.operations.environment import database
     from workshed.jobs import runs
     from workshed.jobs.windows import clock
@@ -86,8 +86,8 @@ def jobs(  # noqa: PLR0913 -- an option each
 
 
 def _line(run: "Run", now: Any) -> tuple[object, ...]:
-    from workshed.console.operations.history import call
     from workshed.console.formatting import ago, seconds
+    from workshed.console.operations.history import call
 
     why = run.error_class or run.reason.partition("\n")[0]
     title = f"{call(run)}\n{why}" if why else call(run)

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from workshed.console.cli.jobs.cancel import cancel
+from workshed.console.cli.jobs.cancel_rules import rules
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import ActorName, Ids, Json, Limit, QueueName
-from workshed.console.cli.jobs.cancel_rules import rules
 from workshed.console.formatting import INSTANT, SPAN, instant, span
 
 scheduled = typer.Typer(
@@ -26,12 +26,12 @@ def listed(
     as_json: Json = False,
 ) -> None:
     """List what waits, the next due first; `workshed scheduled` does the same."""
-    from workshed.console.operations.message_body import call, for_programs
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.suggestions import doubt
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.redaction import without_secrets
     from workshed.console.formatting import due
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.message_body import call, for_programs
+    from workshed.console.operations.redaction import without_secrets
     from workshed.jobs import schedule
     from workshed.jobs.windows import clock
 
@@ -61,14 +61,14 @@ def shown(
     message_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: Json = False
 ) -> None:
     """Show a waiting job with its body and its attempts so far."""
-    from workshed.console.operations import scheduled as waiting
-    from workshed.console.operations.message_body import for_programs
     from workshed.console.cli.jobs import job
     from workshed.console.cli.terminal import output
     from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import database
-    from workshed.console.operations.redaction import without_secrets
     from workshed.console.formatting import due
+    from workshed.console.operations import scheduled as waiting
+    from workshed.console.operations.environment import database
+    from workshed.console.operations.message_body import for_programs
+    from workshed.console.operations.redaction import without_secrets
     from workshed.jobs import attempts
     from workshed.jobs.windows import clock
 
@@ -92,8 +92,8 @@ def shown(
 @scheduled.command()
 def run(ids: Ids, *, as_json: Json = False) -> None:
     """Let waiting jobs be due now."""
-    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import each
     from workshed.console.operations.environment import database
     from workshed.jobs import schedule
 
@@ -112,8 +112,8 @@ def move(
     as_json: Json = False,
 ) -> None:
     """Let waiting jobs be due at another time; one on its way stays so (exit code 1)."""
-    from workshed.console.cli.terminal.bulk import each
     from workshed.console.cli.terminal.audit import Deed
+    from workshed.console.cli.terminal.bulk import each
     from workshed.console.operations.environment import database
     from workshed.jobs import schedule
     from workshed.jobs.windows import clock

@@ -19,9 +19,9 @@ def await_end(
     Raises `StillWaitingError` when that takes too long, `WorkshedError` when it is not done.
     """
     from workshed.console.cli.terminal.output import print_json, talk
-    from workshed.console.operations.wait_for_end import is_worked_on, wait
     from workshed.console.errors import StillWaitingError
     from workshed.console.operations.environment import database
+    from workshed.console.operations.wait_for_end import is_worked_on, wait
     from workshed.errors import WorkshedError
 
     with database() as conn:

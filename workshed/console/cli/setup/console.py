@@ -38,7 +38,7 @@ def serve(
 
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import load_product
-    from workshed.console.web.desk import create_app
+    from workshed.console.web import create_app
     from workshed.extras import needed
 
     with needed("server"):
@@ -87,7 +87,7 @@ def user(
 ) -> None:
     """Print an entry for WORKSHED_CONSOLE_USERS; the password is asked for, or read from stdin."""
     from workshed.console.web.auth.users import entry, parse
-    from workshed.console.web.desk.who import ROLES
+    from workshed.console.web.auth.who import ROLES
 
     known = {one: one for one in ROLES}
     if role not in known:

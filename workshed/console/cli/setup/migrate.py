@@ -38,9 +38,9 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
+    from workshed import db
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.migrating import as_data, outcome, pending_sql, state_of
-    from workshed import db
     from workshed.migrate import STREAMS
     from workshed.migrate import migrate as apply
 
@@ -72,8 +72,8 @@ def await_others(streams: "tuple[Stream, ...]", longest: timedelta) -> None:
 
     Raises what is in the way when that takes too long.
     """
-    from workshed.console.cli.terminal.output import talk
     from workshed import db
+    from workshed.console.cli.terminal.output import talk
     from workshed.errors import DatabaseUnreachableError, MigrationError
     from workshed.migrate import require
 

@@ -50,8 +50,8 @@ def note(
     """
     import json
 
-    from workshed.console.text import plain
     from workshed import db
+    from workshed.console.text import plain
     from workshed.jobs import audit
 
     if not count:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from workshed.console.web.auth import sessions, users
-from workshed.console.web.desk.who import ROLES, Role, Who
+from workshed.console.web.auth.who import ROLES, Role, Who
 from workshed.errors import SettingsError
 from workshed.settings import settings
 

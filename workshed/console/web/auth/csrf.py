@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workshed.console.web.auth import sessions
 from workshed import keys
+from workshed.console.web.auth import sessions
 
 COOKIE = "workshed_console_form"
 FIELD = "csrf"

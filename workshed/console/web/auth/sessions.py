@@ -8,9 +8,9 @@ from itsdangerous import BadData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workshed.console.web.auth.users import User
-from workshed.console.web.desk.who import Who
 from workshed import keys
+from workshed.console.web.auth.users import User
+from workshed.console.web.auth.who import Who
 
 COOKIE = "workshed_console"
 LIFETIME = timedelta(hours=12)

@@ -8,7 +8,7 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from workshed.console.web.desk.who import ROLES, Role
+from workshed.console.web.auth.who import ROLES, Role
 from workshed.errors import SettingsError
 
 AT_ONCE = threading.Semaphore(2)

@@ -4,9 +4,22 @@ import importlib
 from functools import cache
 from types import ModuleType
 
-from workshed.console.web.view.page import Action, Download, Page
-from workshed.console.web.pages import audit, batches, dead, job, jobs, limits, overview, queues, recurring, scheduled, unique, workers
 from workshed.app import app
+from workshed.console.web.pages import (
+    audit,
+    batches,
+    dead,
+    job,
+    jobs,
+    limits,
+    overview,
+    queues,
+    recurring,
+    scheduled,
+    unique,
+    workers,
+)
+from workshed.console.web.view.page import Action, Download, Page
 
 MODULES = (
     overview, queues, jobs, job, dead, scheduled, recurring,

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
+from workshed.console.formatting import jobs
 from workshed.console.operations.batches import as_data, known, refuse_ended
 from workshed.console.operations.batches import cancel as let_none_start
 from workshed.console.web.view import cursor
-from workshed.console.web.view.selection import sorted_out, told
 from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Deed, Done, Page
+from workshed.console.web.view.selection import sorted_out, told
 from workshed.console.web.view.templates import query
-from workshed.console.formatting import jobs
 from workshed.db import Connection
 from workshed.jobs import batch_rows, dead
 from workshed.jobs.batch_rows import JobState, Progress

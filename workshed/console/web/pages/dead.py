@@ -5,11 +5,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from workshed.console.operations.message_body import call
 from workshed.console.operations.dead_jobs import as_data
+from workshed.console.operations.message_body import call
 from workshed.console.operations.redaction import without_secrets
-from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
 from workshed.console.web.pages.dead_actions import discard, retry
+from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
 from workshed.db import Connection
 from workshed.jobs import dead, dead_groups
 from workshed.jobs.dead import Dead, Which

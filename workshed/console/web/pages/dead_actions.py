@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from workshed.console.operations import dead_jobs
 from workshed.console.errors import NotFoundError
-from workshed.console.web.view import responses
-from workshed.console.web.auth.csrf import Form
-from workshed.console.web.view.page import Deed, Done
 from workshed.console.formatting import jobs, span
+from workshed.console.operations import dead_jobs
+from workshed.console.web.auth.csrf import Form
+from workshed.console.web.view import responses
+from workshed.console.web.view.page import Deed, Done
 from workshed.errors import WorkshedError
 from workshed.jobs import dead, prospects
 from workshed.jobs.dead import UnreadableJobError, Which

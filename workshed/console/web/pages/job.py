@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from workshed.console.operations import message_body, history, resend_as_code, relations, timeline
 from workshed.console.errors import NotFoundError
-from workshed.console.operations.timeline import Known
+from workshed.console.formatting import in_words
+from workshed.console.operations import history, message_body, relations, resend_as_code, timeline
 from workshed.console.operations.attempts import tries
+from workshed.console.operations.timeline import Known
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
-from workshed.console.formatting import in_words
 from workshed.errors import WorkshedError
 from workshed.jobs import batch_rows, cancels, dead, schedule, traces
 from workshed.jobs.windows import clock

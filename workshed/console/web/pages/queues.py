@@ -5,16 +5,17 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from workshed.console.rabbitmq import purge as purging
-from workshed.console.operations import queues as queue_states, scheduled
-from workshed.console.rabbitmq.queue_depths import depths
 from workshed.console.errors import NotFoundError
+from workshed.console.formatting import jobs
+from workshed.console.operations import queues as queue_states
+from workshed.console.operations import scheduled
 from workshed.console.operations.environment import check_queues, known_queues, rabbitmq
 from workshed.console.operations.queues import Counts, QueueState
+from workshed.console.rabbitmq import purge as purging
+from workshed.console.rabbitmq.queue_depths import depths
 from workshed.console.web.view import cache
 from workshed.console.web.view.cache import Kept
 from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
-from workshed.console.formatting import jobs
 from workshed.errors import WorkshedError
 from workshed.jobs import queues, workers
 from workshed.settings import settings

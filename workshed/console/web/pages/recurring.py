@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from workshed.console.operations.periodic import State, as_data, known, said, states
-from workshed.console.web.view.selection import chosen
 from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
+from workshed.console.web.view.selection import chosen
 from workshed.errors import WorkshedError
 from workshed.jobs import occurrences, recurring
 from workshed.jobs.recurring import Recurring

@@ -7,15 +7,24 @@ from typing import Any
 
 import typer
 
-from workshed.console.operations import scheduled
 from workshed.console import formatting
+from workshed.console.formatting import jobs
+from workshed.console.operations import scheduled
 from workshed.console.operations.message_body import call, for_programs
 from workshed.console.operations.redaction import without_secrets
-from workshed.console.web.view import cursor
-from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.console.web.auth.csrf import Form
-from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Deed, Done, Page
-from workshed.console.formatting import jobs
+from workshed.console.web.view import cursor
+from workshed.console.web.view.page import (
+    COUNTED,
+    ROWS,
+    Action,
+    Ask,
+    BadQueryError,
+    Deed,
+    Done,
+    Page,
+)
+from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.jobs import cancels, queues, schedule
 from workshed.jobs.schedule import Scheduled
 from workshed.jobs.windows import clock

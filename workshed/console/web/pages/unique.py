@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from workshed.console.operations import unique as keys
-from workshed.console.operations.unique import Key
-from workshed.console.operations.orphans import orphans
 from workshed.console.operations.environment import management
+from workshed.console.operations.orphans import orphans
+from workshed.console.operations.unique import Key
 from workshed.console.web.view import cursor
-from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
+from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 from workshed.jobs import unique

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from workshed.console.rabbitmq.management_api import Management
 from workshed.console.operations.environment import management, rabbitmq
 from workshed.console.rabbitmq.broker_status import Told, ask
+from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
 from workshed.settings import settings
 

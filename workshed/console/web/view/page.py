@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from workshed.console.web.auth.csrf import Form
-from workshed.console.web.desk.who import Who
 from workshed.console.formatting import span
+from workshed.console.web.auth.csrf import Form
+from workshed.console.web.auth.who import Who
 from workshed.db import Connection
 from workshed.errors import WorkshedError
 

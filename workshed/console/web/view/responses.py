@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from workshed.console.web.auth import csrf
+from workshed.console.web.auth.who import Who
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import Downloaded
-from workshed.console.web.desk.who import Who
 from workshed.console.web.view.safe_headers import UNSHARED
 
 JSON = "application/json"

@@ -29,9 +29,9 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from workshed.console.cli.terminal import output
+    from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
     from workshed.console.text import visible
-    from workshed.console.formatting import ago
     from workshed.jobs.windows import clock
     from workshed.mail import held, servers
 
@@ -115,12 +115,12 @@ def state(server: "Trouble") -> str:
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
     from actors.doubts import decide
-    from workshed.console.cli.terminal.confirm import agreed
+    from workshed import db
     from workshed.console.cli.terminal.audit import note
+    from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
     from workshed.console.operations.environment import database, rabbitmq
-    from workshed import db
     from workshed.mail import held
 
     rabbitmq()

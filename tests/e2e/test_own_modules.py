@@ -1,0 +1,111 @@
+"""An application whose modules have names that packages of Workshed have, or had."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.conftest import CLOCK
+
+NAMES = ("brokers", "console", "middleware", "shop")
+ACTORS = """
+import dramatiq
+
+import brokers, console, middleware, shop
+from workshed import broker, daily, db
+
+assert {one.MINE for one in (brokers, console, middleware, shop)} == {True}
+
+
+@dramatiq.actor(broker=broker)
+def note(number: int) -> None:
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO public.notes VALUES (%s)", (number,))
+
+
+@dramatiq.actor(broker=broker, periodic=daily("03:30"))
+def tick() -> None:
+    with db.transaction() as conn:
+        conn.execute("INSERT INTO public.notes VALUES (0)")
+"""
+TEST = """
+from actors import note
+from tests import helper
+
+
+def test_it(jobs):
+    note.send(helper.NUMBER)
+    jobs.assert_enqueued(note, 7)
+"""
+
+
+@pytest.fixture
+def project(no_app, tmp_path, conn):
+    """A folder with `actors`, `tests` and other modules, which are all the application's own."""
+    (tmp_path / "actors.py").write_text(ACTORS)
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text("MINE = True\n")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    (tmp_path / "tests" / "helper.py").write_text("NUMBER = 7\n")
+    (tmp_path / "tests" / "test_notes.py").write_text(TEST)
+    conn.autocommit = True
+    conn.execute("CREATE TABLE public.notes (number int)")
+    return tmp_path
+
+
+@pytest.fixture
+def start(project, environment, broker):
+    """`start("dramatiq", "actors")`: a program of this Python in the folder of the application."""
+    started = []
+
+    def start(*words):
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=project, env={**os.environ, **environment}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(90)
+
+
+@pytest.mark.parametrize("program", ["dramatiq", "workshed"])
+def test_workers_have_its_actors(program, start, run, environment, count, eventually):
+    words = ("worker", "actors") if program == "workshed" else ("actors",)
+    start("-m", program, *words, "-p", "1", "-t", "2")
+
+    sent = run(
+        "-c",
+        "from actors import note\n"
+        "note.send(42)\n"
+        "note.send_with_options(args=(43,), delay=100)\n",  # which a relay sends
+        **environment,
+    )
+
+    assert sent == (0, "")
+    eventually(lambda: count("public.notes WHERE number IN (42, 43)") == 2)
+
+
+def test_so_have_clocks(start, count, eventually):
+    start(*CLOCK, "actors")
+
+    eventually(lambda: count("jobs.recurring WHERE name = 'tick'") == 1)
+
+
+def test_so_have_tests(project, environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests"],
+        cwd=project,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout

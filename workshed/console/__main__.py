@@ -1,5 +1,0 @@
-"""`python -m console` is the `workshed` command."""
-
-from workshed.console.entry import main
-
-main()
