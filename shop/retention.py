@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from shop import campaigns, imports, sync
 from workshed import blobs, db, notifications, tables
-from workshed.jobs import retention
-from workshed.jobs.current import checkpoint
+from workshed.jobs.context import checkpoint
+from workshed.jobs.maintenance import retention
 from workshed.settings import Settings
 from workshed.storage import storage
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import structlog
 from structlog.typing import Processor, WrappedLogger
 
-from workshed.jobs.shown import HIDDEN
+from workshed.redaction import HIDDEN
 from workshed.settings import are_colours_wanted, settings
 
 STDERR = 2

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from workshed.jobs.shown import HIDDEN
+from workshed.redaction import HIDDEN
 from workshed.settings import Settings
 
 SHORTEST_SECRET = 4

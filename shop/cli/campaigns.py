@@ -31,7 +31,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     with database("product") as conn:
         found = every(conn, limit)
@@ -227,7 +227,7 @@ def show(
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago, due
     from workshed.console.operations.environment import database
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     with database("product") as conn:
         found = watched(conn, campaign) if watch else known(conn, campaign)

@@ -167,7 +167,7 @@ def sign_up(person: "Person") -> "Sighting":
     import actors
     from shop.demo.watch import Sighting
     from workshed import db
-    from workshed.jobs import schedule
+    from workshed.jobs.outbox import schedule
 
     with db.transaction() as conn:
         user = actors.sign_up(conn, name=person.name, email=person.email)

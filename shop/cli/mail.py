@@ -32,7 +32,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
     from workshed.console.text import visible
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
     from workshed.mail import held, servers
 
     with database("product") as conn:

@@ -109,7 +109,7 @@ def skipped(
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     with database("product") as conn:
         check(conn, name)

@@ -9,9 +9,9 @@ from shop import sync
 from shop.demo.api import Api
 from workshed import db, schedule
 from workshed.db import Connection
-from workshed.jobs import attempts
-from workshed.jobs import schedule as rows
-from workshed.jobs.attempts import Attempt
+from workshed.jobs.history import attempts
+from workshed.jobs.history.attempts import Attempt
+from workshed.jobs.outbox import schedule as rows
 
 NAME = "crm"
 RECORDS, PAGE = 40, 20

@@ -8,8 +8,8 @@ from psycopg.rows import class_row
 from shop.demo.mailbox import Mailbox
 from shop.demo.people import Person
 from workshed.db import Connection
-from workshed.jobs import attempts
-from workshed.jobs.attempts import Attempt
+from workshed.jobs.history import attempts
+from workshed.jobs.history.attempts import Attempt
 
 DUE_WITHIN = timedelta(seconds=60)
 REMIND_AFTER = timedelta(days=3)

@@ -11,7 +11,7 @@ from shop.imports.stored import Import
 from shop.imports.table import Row
 from workshed import db
 from workshed.jobs import Snooze
-from workshed.jobs.current import checkpoint
+from workshed.jobs.context import checkpoint
 from workshed.storage import storage
 
 BATCH = 5_000

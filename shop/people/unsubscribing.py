@@ -8,7 +8,7 @@ with needed("mail"):
     from itsdangerous import BadData
 
 from shop.people.errors import UnsubscribeTokenError
-from workshed import keys
+from workshed import secret_keys
 from workshed.settings import settings
 
 PURPOSE = "shop.people.unsubscribing"
@@ -24,13 +24,13 @@ def link(user_id: int) -> str:
 
 def token(user_id: int) -> str:
     """Return the last part of that address."""
-    return str(keys.signed(PURPOSE).dumps(user_id))
+    return str(secret_keys.signed(PURPOSE).dumps(user_id))
 
 
 def user_of(token: str) -> int:
     """Return whose a token is; raises `UnsubscribeTokenError`."""
     try:
-        user_id = keys.signed(PURPOSE).loads(token)
+        user_id = secret_keys.signed(PURPOSE).loads(token)
     except (BadData, ValueError):  # the error of a library may quote the token
         user_id = None
     if type(user_id) is not int:

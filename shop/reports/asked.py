@@ -7,7 +7,8 @@ from shop.reports import days
 from shop.reports.days import Day
 from shop.reports.errors import DayRefusedError
 from workshed.db import Connection
-from workshed.jobs import Snooze, planned_at, sent_at, windows
+from workshed.jobs import Snooze, planned_at, sent_at
+from workshed.jobs.outbox import claims
 
 FORM = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 FIRST = date(1970, 1, 1)
@@ -20,7 +21,7 @@ def asked(conn: Connection, text: str | None, zone: str) -> Day:
     That is its planned time, or where somebody sent it themselves, when they did; outside a job it
     is now. Raises `DayRefusedError` for a date that is none or not over yet by PostgreSQL's clock.
     """
-    now = windows.clock(conn)
+    now = claims.clock(conn)
     if text is not None:
         return _dated(text, zone, now)
     found = days.before(planned_at() or sent_at() or now, zone)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from shop.reports import mail, snapshots
-from workshed.jobs import retention
+from workshed.jobs.maintenance import retention
 
 
 def prune(older_than: timedelta) -> dict[str, int]:

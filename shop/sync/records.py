@@ -15,7 +15,7 @@ from shop.sync.errors import RefusedRequestError
 from shop.sync.sources import Leave
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
-from workshed.jobs.current import running
+from workshed.jobs.context import running
 
 Change = Literal["created", "updated", "restored", "deleted"]
 

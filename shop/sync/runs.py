@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from shop import compose, people
 from shop.sync.errors import SourceError
 from workshed.db import Connection
-from workshed.jobs import attempts
+from workshed.jobs.history import attempts
 from workshed.mail import emails
 from workshed.settings import settings
 

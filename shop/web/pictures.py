@@ -22,7 +22,7 @@ from shop.web.static_files import static_files
 from shop.web.token_auth import caller, is_meant
 from shop.web.token_cookie import enter
 from shop.web.uploads import Attach, in_mb, take
-from workshed import keys
+from workshed import secret_keys
 from workshed.console.web.view.safe_headers import SafeHeaders
 from workshed.db import PASSING_ERRORS
 from workshed.notifications import TokenError, live
@@ -114,7 +114,7 @@ class Pictures:
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         """Refuse to start where no token can be read; close what was opened."""
-        keys.require()
+        secret_keys.require()
         yield
         await self._hub.close()
         await self._rows.close()

@@ -77,7 +77,7 @@ def at_work(folder: Path) -> str:
     from shop import import_actions, people
     from tests.e2e import console_world as shop
     from workshed import db
-    from workshed.jobs import dead
+    from workshed.jobs.dead import dead_jobs
 
     with db.connect() as conn:
         conn.execute("CREATE TABLE public.bank_answers (at timestamptz)")
@@ -93,10 +93,10 @@ def at_work(folder: Path) -> str:
             if n % LATER_EVERY == 0:
                 shop.index_product.send_with_options(args=(n,), delay=timedelta(hours=n + 1))
             time.sleep(PAUSE_S * (1 + 0.8 * math.sin(n * math.tau / WAVE)))
-        [first, *_] = dead.ids(conn, dead.Which(error="GatewayError"))
-        dead.retry(conn, first)
+        [first, *_] = dead_jobs.ids(conn, dead_jobs.Which(error="GatewayError"))
+        dead_jobs.retry(conn, first)
         until = time.monotonic() + LONGEST_S
-        while dead.get(conn, first) is None and time.monotonic() < until:
+        while dead_jobs.get(conn, first) is None and time.monotonic() < until:
             time.sleep(0.2)
         file = csv_of_people(folder / "newsletter.csv", 500_000)
         import_actions.hand_in(file, owner, welcome=False, again=False)

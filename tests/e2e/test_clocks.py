@@ -417,7 +417,7 @@ def test_a_clock_that_stands_still_is_not_alive(start_clock, move, tmp_path, eve
     stands_still = """
 import time
 from workshed.middleware.periodic.periodiq_spec import Clocked
-from workshed import probes
+from workshed.health import probes
 
 probes.STUCK_S = 2
 Clocked.next_valid_date = lambda self, last: time.sleep(600)

@@ -20,7 +20,7 @@ from tests.integration.desk.conftest import PASSWORD
 from tests.integration.desk.planted import NOW, UUID, plant, plant_mail
 from workshed import db
 from workshed.console.web.pages import pages as desk_pages
-from workshed.jobs import dead
+from workshed.jobs.dead import dead_jobs
 from workshed.settings import settings
 
 COMMANDS = pages.block("docs/console.md", "run")
@@ -310,7 +310,7 @@ def is_of_a_mail(line):
 
 def bury(conn, message_id, error):
     """A dead job."""
-    dead.bury(
+    dead_jobs.bury(
         conn,
         message_id=message_id,
         hop=0,

@@ -22,9 +22,11 @@ from tests.integration.desk.test_evil import DETAILS
 from workshed.console.web.pages import actions, downloads, pages
 from workshed.console.web.view import cursor
 from workshed.cronspec import daily
-from workshed.jobs import queues, recurring, unique, workers
-from workshed.jobs.recurring import Declared
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import queues, workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.locks import unique
+from workshed.jobs.periodic import periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.settings import settings
 from workshed.transport.publishing.publisher import EXCHANGE
 
@@ -325,7 +327,7 @@ def buttons(conn, broker, bury, dies, make_batch, store, monkeypatch):
     settings.cache_clear()
     conn.autocommit = True
     queues.declare(conn, {queue.name: "quorum" for queue in QUEUES})
-    recurring.declare(conn, [Declared("tick", "low", daily("09:00", tz="UTC"), {})])
+    periodic_jobs.declare(conn, [Declared("tick", "low", daily("09:00", tz="UTC"), {})])
     for name in ("held", "cancelled", "moved"):
         unique.take(conn, unique.Claim(f"greet:{name}", name, 0, "greet", "default"))
         store(name, unique_key=f"greet:{name}")

@@ -5,7 +5,7 @@ from dramatiq import Message
 
 from tests import pages
 from workshed import db
-from workshed.jobs import cancels
+from workshed.jobs.control import cancellations
 
 pytestmark = pytest.mark.one_worker
 
@@ -71,7 +71,7 @@ def test_a_digest_stops_at_its_next_page(start_worker, send, conn, count, eventu
     eventually(lambda: count("shop.pages"))
 
     with db.transaction() as tx:
-        cancels.cancel(tx, sent.message_id)
+        cancellations.cancel(tx, sent.message_id)
 
     query = "SELECT outcome, reason FROM jobs.attempts"
     found = eventually(lambda: conn.execute(query).fetchall())

@@ -6,7 +6,8 @@ import pytest
 from dramatiq import Message
 
 from workshed import db
-from workshed.jobs import cancels, settled
+from workshed.jobs.control import cancellations
+from workshed.jobs.idempotency import settled
 
 ACTORS = """
 import contextvars, logging, os, threading, time
@@ -128,7 +129,7 @@ def test_each_line_of_a_job_names_it_also_those_of_libraries(start, broker, even
 
 def cancelled(broker, message):
     with db.transaction() as conn:
-        cancels.cancel(conn, message.message_id)
+        cancellations.cancel(conn, message.message_id)
     broker.enqueue(message)
 
 

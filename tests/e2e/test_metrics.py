@@ -21,7 +21,7 @@ from tests.e2e.conftest import CLOCK
 from tests.pages import block
 from tests.processes import started_by
 from tests.transcripts import check, shell, steps
-from workshed import pages
+from workshed import http as pages
 from workshed.devserver.ports import HOST, RANGE
 
 SHOWN = steps(block("docs/metrics.md", "$ workshed worker"))

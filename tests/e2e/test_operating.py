@@ -17,7 +17,7 @@ from tests.processes import popen
 from tests.transcripts import check, follow, shell, steps
 from workshed import schedule
 from workshed.console.rabbitmq.queue_depths import depths
-from workshed.jobs import dead
+from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.amqp import topology
 
 RUNS = re.compile(r"(?<=started    )on (\S+); it runs")

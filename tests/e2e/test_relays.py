@@ -18,8 +18,8 @@ from dramatiq import Message
 import actors.mail
 from workshed import Queue, db, mail
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import relays, schedule
-from workshed.jobs.schedule import Row
+from workshed.jobs.outbox import relays, schedule
+from workshed.jobs.outbox.schedule import Row
 
 ACTORS = """
 import dramatiq

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from tests import pages
-from workshed.jobs import queues
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
 from workshed.transport.publishing import adapters
 
 PAGE = pages.text("docs/transactions.md")

@@ -7,7 +7,7 @@ import pytest
 import actors
 from shop import people
 from workshed import db
-from workshed.jobs import schedule
+from workshed.jobs.outbox import schedule
 
 
 def sign_up(number):

@@ -87,7 +87,7 @@ PARTS = {
     "shop.campaigns": "mail",
     "shop.images": "shop",
     "shop.imports": "server",
-    "workshed.keys": "server",
+    "workshed.secret_keys": "server",
     "workshed.mail": "mail",
     "workshed.notifications": "server",
     "shop.people.unsubscribing": "mail",

@@ -12,7 +12,7 @@ from pathlib import Path
 import dramatiq
 
 from workshed import Queue, broker, db
-from workshed.jobs import limits
+from workshed.jobs.locks import limits
 from workshed.middleware import Limit
 from workshed.middleware.concurrency import lease_renewal
 

@@ -112,7 +112,7 @@ NUMBERS = (
         "jobs of next month fill the worker's memory and stall every retry",
         "tests/e2e/test_relays.py::test_a_million_rows_of_next_year_do_not_delay_a_retry",
         Remedy(
-            "workshed/jobs/windows.py",
+            "workshed/jobs/outbox/claims.py",
             "AND due_at <= jobs.now()",
             "AND due_at <= jobs.now() + interval '9 years'",
         ),

@@ -10,7 +10,8 @@ import pytest
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from workshed import Batch, Queue, db
-from workshed.jobs import batch_rows, dead
+from workshed.jobs.batches import progress
+from workshed.jobs.dead import dead_jobs
 
 PROGRAM = Path(__file__).parent / "batching.py"
 SIZE = 8
@@ -89,8 +90,8 @@ def test_each_batch_tells_its_end_once(program, kill_a_worker, connect, judged, 
             eventually(lambda: kill_a_worker.times > 1 and idle(), within_s=180)
         conn.execute("INSERT INTO cured DEFAULT VALUES")
         for batch in made:
-            for message_id in batch_rows.dead(conn, batch):
-                assert dead.retry(conn, message_id)
+            for message_id in progress.dead(conn, batch):
+                assert dead_jobs.retry(conn, message_id)
         with contextlib.suppress(AssertionError):
             eventually(idle, within_s=60)
 

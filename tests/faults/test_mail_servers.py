@@ -16,7 +16,7 @@ from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
 from workshed import db, mail
 from workshed.devserver.mail import BUSY, TAKEN, MailCatcher
-from workshed.jobs import dead
+from workshed.jobs.dead import dead_jobs
 from workshed.settings import settings
 
 TIMEOUT_S = 1
@@ -158,7 +158,7 @@ def test_each_mail_comes_and_what_comes_twice_is_counted(
         mail_server.calm = True
         for (message_id,) in conn.execute(DEAD).fetchall():  # it had failed too often
             with contextlib.suppress(AssertionError):
-                assert dead.retry(conn, message_id)
+                assert dead_jobs.retry(conn, message_id)
         release_all(conn)
         quiet(lambda: one(OPEN) == one(LEFT) == 0, moved, within_s=120, still_s=60)
 

@@ -10,7 +10,7 @@ from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
 from tests.faults.soaking import Samples, family, rss_mib
 from workshed import db, schedule
-from workshed.jobs import retention
+from workshed.jobs.maintenance import retention
 from workshed.settings import settings
 from workshed.transport.relay.maintenance import EVERY_S, Housekeeping
 from workshed.transport.relay.pruner import Pruner
@@ -79,7 +79,7 @@ def keep_nothing():
     "connections of which more are left than belong to processes count as stuck",
     remedy=Remedy(
         "workshed/transport/relay/maintenance.py",
-        "lasting = (settled, starts, effects, ",
+        "lasting = (settled, starts, once_keys, ",
         "lasting = (settled, starts, ",
     ),
 )

@@ -82,7 +82,7 @@ def workers(broker, impatient, rows, start_worker, tmp_path, eventually):
     fault=f"RabbitMQ takes deliveries back after {TIMEOUT_S} s, while jobs take 1 to 20 s",
     load="20 000 jobs of three days ahead, 200 long ones, 500 that are retried after 1 s",
     remedy=Remedy(
-        "workshed/jobs/windows.py",
+        "workshed/jobs/outbox/claims.py",
         "AND due_at <= jobs.now()",
         "AND due_at <= jobs.now() + interval '9 years'",
     ),

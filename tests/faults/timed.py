@@ -7,7 +7,7 @@ import dramatiq
 from dramatiq.middleware import Middleware
 
 from workshed import Queue, broker
-from workshed.jobs import current
+from workshed.jobs import context
 from workshed.middleware import Settling
 
 broker.add_queue(Queue("parts"))
@@ -47,7 +47,7 @@ broker.add_middleware(Outcomes())
 @dramatiq.actor(broker=broker, queue_name="parts", max_retries=100, min_backoff=50, max_backoff=50)
 def work(number):
     """Twice: its outcome twice. Takes its time when it runs for the first time."""
-    job = current.running()
+    job = context.running()
     run, until = job.run, time.monotonic() + (ENDS_S if job.attempt == 1 else 0)
     while time.monotonic() < until:
         time.sleep(0.001)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import dramatiq
 
 from workshed import Queue, broker, db
-from workshed.jobs import current
+from workshed.jobs import context
 from workshed.middleware import RetryOn
 
 broker.add_queue(Queue("parts"))
@@ -34,7 +34,7 @@ def last(number, seconds):
 def fail(number):
     """Twice: one row. Fails when it runs for the first time."""
     write("fail", number)
-    if current.running().attempt == 1:
+    if context.running().attempt == 1:
         raise OSError("told to fail")
 
 

@@ -10,7 +10,7 @@ from tests.pooler import pooled
 from workshed import db, schedule
 from workshed.console.doctor import CHECKS, examine, look_around
 from workshed.errors import PoolerModeError
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 from workshed.settings import settings
 
 
@@ -82,7 +82,7 @@ def test_a_relay_leaves_no_plans_to_whoever_is_next(through):
     url = through(default_pool_size=1)
 
     with db.connect() as conn:
-        windows.use_indexes(conn)
+        claims.use_indexes(conn)
 
     with psycopg.connect(url) as conn:
         assert conn.execute("SHOW enable_seqscan").fetchone() == ("on",)

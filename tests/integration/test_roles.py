@@ -16,8 +16,9 @@ from tests import pages
 from tests.e2e.parts import MAKE, PAGE, drop, run
 from tests.forbidden import attempts, columns_of
 from workshed import db, schedule
-from workshed.jobs import queues, retention
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
 from workshed.roles import COLUMNS, FUNCTIONS, ROLES, SEQUENCES, TABLES, script
 from workshed.settings import settings

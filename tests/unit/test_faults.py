@@ -69,7 +69,7 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
     """Of a module, and of SQL; the tree stays as it is."""
     (tmp_path / "test_it.py").write_text(IT)
     gone = [
-        Remedy("workshed/jobs/windows.py", "AND due_at <= jobs.now()", "AND true"),
+        Remedy("workshed/jobs/outbox/claims.py", "AND due_at <= jobs.now()", "AND true"),
         Remedy(
             "workshed/transport/consuming/settlement.py",
             "FIRST_PAUSE_S = 0.05",
@@ -91,7 +91,7 @@ IT = """
 import inspect
 from importlib import resources
 from workshed.transport.consuming import settlement as steps
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims as windows
 
 def test_it():
     sql = resources.files("workshed") / "sql" / "jobs" / "0011_batches.sql"

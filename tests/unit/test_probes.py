@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from workshed import probes, pulses
-from workshed.metrics.folders import name
-from workshed.pulses import Pulse, Telling
+from workshed.health import probes
+from workshed.health import status as pulses
+from workshed.health.shared_folder import name
+from workshed.health.status import Pulse, Telling
 
 NOW = 1_000.0
 
@@ -29,7 +30,7 @@ def supervisor(at=NOW, **says):
 @pytest.fixture
 def now(monkeypatch):
     """It is `NOW`, whenever the tests were collected."""
-    monkeypatch.setattr("workshed.probes.time.monotonic", lambda: NOW)
+    monkeypatch.setattr("workshed.health.probes.time.monotonic", lambda: NOW)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_a_shorter_pulse_leaves_nothing_of_a_longer_one(tmp_path):
 
 def test_of_one_that_has_ended_nothing_is_left(tmp_path):
     """Its last words would be taken for those of a process that is stuck."""
-    tell = "from workshed.pulses import *; from pathlib import Path\n"
+    tell = "from workshed.health.status import *; from pathlib import Path\n"
     tell += f"Telling(Path({str(tmp_path)!r}))(Pulse('worker'))"
     subprocess.run([sys.executable, "-c", tell], check=True, timeout=60)
     assert len(list(tmp_path.iterdir())) == 1

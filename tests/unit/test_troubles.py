@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from workshed.console.operations import problems
-from workshed.jobs.queues import Known
-from workshed.jobs.recurring import Recurring
-from workshed.jobs.workers import Worker
+from workshed.jobs.control.queues import Known
+from workshed.jobs.control.workers import Worker
+from workshed.jobs.periodic.periodic_jobs import Recurring
 from workshed.transport.errors import BrokerUnreachableError
 
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from workshed.console.formatting import room
 from workshed.console.supervisor import vitals
 from workshed.console.supervisor.child import Child
 from workshed.console.supervisor.vitals import Limits, lost
-from workshed.pulses import Pulse
+from workshed.health.status import Pulse
 
 MIB = 1 << 20
 

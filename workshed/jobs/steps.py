@@ -14,10 +14,10 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from workshed import db, exact
+from workshed import db, strict_json
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs.current import Current, checkpoint, running
+from workshed.jobs.context import Current, checkpoint, running
 from workshed.jobs.signals import Snooze
 
 P = ParamSpec("P")
@@ -223,7 +223,7 @@ def _check_name(name: str) -> None:
 
 def _check_cursor(name: str, cursor: object) -> None:
     """Refuse what would come back as something else."""
-    problem = exact.problem(cursor, f"step {name!r}: the cursor")
+    problem = strict_json.problem(cursor, f"step {name!r}: the cursor")
     if problem is None and "\\u0000" in (text := json.dumps(cursor)):
         problem = f"step {name!r}: the cursor has a NUL in it, which PostgreSQL does not hold"
     if problem is not None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from workshed import db
 from workshed.errors import SettingsError
 from workshed.jobs import Discard
-from workshed.jobs.attempts import text_of
+from workshed.jobs.history.attempts import text_of
 from workshed.mail import emails, maildir, seats, servers, smtp, timer, wire
 from workshed.mail.emails import BULK, MOST_RESENDS, Email, why_held
 from workshed.mail.envelope import Envelope

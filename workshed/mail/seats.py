@@ -21,8 +21,8 @@ from uuid import UUID, uuid4
 from workshed import db
 from workshed.db import Connection
 from workshed.interrupts import gate
-from workshed.jobs import limits
-from workshed.jobs.limits import Ask, Start
+from workshed.jobs.locks import limits
+from workshed.jobs.locks.limits import Ask, Start
 from workshed.mail import connections, emails
 from workshed.mail.connections import IDLE_S, Slot
 from workshed.mail.errors import MailServerAway

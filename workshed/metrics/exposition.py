@@ -11,8 +11,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from workshed.metrics import folders, meter, remains
-from workshed.pages import Answer, Page
+from workshed.health import shared_folder
+from workshed.http import Answer, Page
+from workshed.metrics import meter, remains
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def own() -> Any:
 
 def shared(folder: Path) -> CollectorRegistry:
     """Return what all processes of a folder have told."""
-    folders.bury(folder)
+    shared_folder.bury(folder)
     remains.add_up(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from workshed.metrics.folders import exists
+from workshed.health.shared_folder import exists
 
 MANY = 20
 """Files of one kind; a scrape reads each, and a worker that dies every 10 s leaves 8,640 a day."""

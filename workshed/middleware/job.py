@@ -12,11 +12,11 @@ from dramatiq.middleware import Middleware
 
 from workshed.db import Connection
 from workshed.jobs import traces
-from workshed.jobs.limits import Ask
-from workshed.jobs.rules import Traits
-from workshed.jobs.shown import without
-from workshed.jobs.turns import Turn
+from workshed.jobs.control.cancel_rules import Traits
+from workshed.jobs.locks.limits import Ask
+from workshed.jobs.locks.run_locks import Turn
 from workshed.middleware.options.unique import Unique
+from workshed.redaction import without
 
 Kind = Literal["done", "retry", "snooze", "refund", "stranger", "discarded", "dead", "absorbed"]
 Label = Literal[

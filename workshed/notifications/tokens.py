@@ -8,7 +8,7 @@ from workshed.extras import needed
 with needed("server"):
     from itsdangerous import BadData, SignatureExpired
 
-from workshed import keys
+from workshed import secret_keys
 from workshed.notifications.errors import TokenError
 from workshed.settings import settings
 
@@ -25,7 +25,7 @@ class Pass:
 
 def token(user_id: int) -> str:
     """Return a token of this user, valid from now for `token_lifetime`; it can stand in a URL."""
-    return str(keys.timed(PURPOSE).dumps(user_id))
+    return str(secret_keys.timed(PURPOSE).dumps(user_id))
 
 
 def user_of(token: str) -> int:
@@ -37,7 +37,7 @@ def read(token: str) -> Pass:
     """Return what a token says; raises `TokenError` for one that is forged or has expired."""
     lifetime = settings().token_lifetime
     try:
-        user_id, signed_at = keys.timed(PURPOSE).loads(
+        user_id, signed_at = secret_keys.timed(PURPOSE).loads(
             token, max_age=int(lifetime.total_seconds()), return_timestamp=True
         )
     except SignatureExpired:

@@ -16,7 +16,7 @@ from dramatiq.worker import Worker
 from workshed import db, logs
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import current
+from workshed.jobs import context
 from workshed.middleware import Job, Outcome, Settling
 from workshed.transport.amqp.acks import Channel
 from workshed.transport.amqp.codec import Letter
@@ -212,7 +212,7 @@ class Fake(Executing):
 
     def _begin(self) -> None:
         """Be a worker that has just started: nothing runs, and this thread knows of no job."""
-        current.end()
+        context.end()
         logs.subject.set(None)
         self._witness.forget()
         self._execution = Execution(Inbox([], "test kit"), GRACE_OF_STRANGERS)

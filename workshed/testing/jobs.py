@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 import dramatiq
 
 from workshed.db import Connection
-from workshed.jobs.batch_rows import Progress
+from workshed.jobs.batches.progress import Progress
 from workshed.testing import enqueued, expectations, text
 from workshed.testing.crashes.idempotence import Endured, Trial
 from workshed.testing.database.clock import Clock

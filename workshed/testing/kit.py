@@ -17,7 +17,7 @@ with needed("test"):
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import queues
+from workshed.jobs.control import queues
 from workshed.middleware import Deadline
 from workshed.settings import PREFIX, settings
 from workshed.testing.database import maildir, scratch

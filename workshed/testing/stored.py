@@ -4,8 +4,8 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from workshed.db import Connection
-from workshed.jobs import dead
-from workshed.jobs.dead import Dead
+from workshed.jobs.dead import dead_jobs as dead
+from workshed.jobs.dead.dead_jobs import Dead
 from workshed.testing import enqueued as rows
 from workshed.testing.database import maildir
 from workshed.testing.enqueued import Enqueued

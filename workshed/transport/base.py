@@ -17,9 +17,10 @@ from dramatiq.worker import Worker
 from workshed import logs
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, WorkshedError
-from workshed.jobs import schedule, unique
-from workshed.jobs.queues import Actor
-from workshed.jobs.schedule import Reason, Statement
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Reason, Statement
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER, How
 from workshed.middleware import built_in

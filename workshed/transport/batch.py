@@ -11,10 +11,14 @@ import dramatiq
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import batch_rows, batches, current, schedule, unique
-from workshed.jobs.batch_rows import Progress
-from workshed.jobs.batches import Event
-from workshed.jobs.schedule import Reason, Row
+from workshed.jobs import context as current
+from workshed.jobs.batches import batches
+from workshed.jobs.batches import progress as batch_rows
+from workshed.jobs.batches.batches import Event
+from workshed.jobs.batches.progress import Progress
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Reason, Row
 from workshed.transport.build import broker
 from workshed.transport.errors import UnknownConnectionError
 from workshed.transport.messages.envelope import encoded

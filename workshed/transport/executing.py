@@ -6,7 +6,7 @@ from dramatiq.middleware import Middleware
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs.schedule import Reason
+from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware import Job, Outcome
 from workshed.middleware.composition.callbacks import undelayed
 from workshed.queues import Queue

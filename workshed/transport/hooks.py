@@ -12,7 +12,7 @@ from typing import Any
 
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
-from workshed.jobs.attempts import text_of
+from workshed.jobs.history.attempts import text_of
 from workshed.jobs.signals import Signal
 from workshed.middleware import AloneError, ConcludedError, CopyError, Outcome
 

@@ -12,8 +12,8 @@ from pika.exceptions import ChannelClosedByBroker
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import dead
-from workshed.jobs.dead import Which
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.dead.dead_jobs import Which
 from workshed.middleware import CopyError, Job, Outcome
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
@@ -48,8 +48,8 @@ def flush(broker: Flushed, urls: list[str], queue: Queue) -> None:
         with contextlib.suppress(ChannelClosedByBroker):
             connection.channel().queue_purge(queue.dead_on_rabbitmq)
     with db.transaction() as conn:
-        for message_id in dead.ids(conn, Which(queue=queue.name)):
-            dead.discard(conn, message_id, FLUSHED.reason)
+        for message_id in dead_jobs.ids(conn, Which(queue=queue.name)):
+            dead_jobs.discard(conn, message_id, FLUSHED.reason)
 
 
 def _flush_rows(broker: Flushed, queue: Queue) -> None:

@@ -7,13 +7,13 @@ from typing import TypeVar, overload
 import dramatiq
 
 from workshed.errors import WorkshedError
-from workshed.jobs import cancels
-from workshed.jobs import schedule as rows
-from workshed.jobs.schedule import Statement
+from workshed.jobs.control import cancellations
+from workshed.jobs.outbox import schedule as rows
+from workshed.jobs.outbox.schedule import Statement
 from workshed.transport.build import broker
 from workshed.transport.publishing.adapters import AsyncConnection, Kind, SyncConnection, kind_of
 
-cancel = cancels.cancel
+cancel = cancellations.cancel
 run_now = rows.run_now
 move = rows.move
 find = rows.find

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.e2e.workers.supervised import Supervised, ask
-from workshed.probes import STUCK_S
+from workshed.health.probes import STUCK_S
 
 OK = (200, "ok\n")
 LOOK_S = 1.0

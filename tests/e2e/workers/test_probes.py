@@ -14,7 +14,7 @@ from tests import pages
 from tests.e2e.workers.supervised import Supervised, ask, ups
 from tests.processes import command_of, descendants
 from tests.transcripts import alike, check, shell, steps
-from workshed import pulses
+from workshed.health import status
 
 OK = (200, "ok\n")
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -83,7 +83,7 @@ def has_told(pid):
     found = re.search(
         r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
     )
-    return pid in {pulse.pid for pulse in pulses.read(Path(found[1]))}
+    return pid in {pulse.pid for pulse in status.read(Path(found[1]))}
 
 
 def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):

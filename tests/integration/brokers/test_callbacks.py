@@ -4,7 +4,7 @@ import pytest
 
 from workshed import db
 from workshed.errors import PermanentError
-from workshed.jobs import starts
+from workshed.jobs.idempotency import starts
 from workshed.middleware import Unique
 from workshed.transport.errors import RefusedOptionError
 from workshed.transport.messages.envelope import LARGEST_ARGUMENTS_BYTES

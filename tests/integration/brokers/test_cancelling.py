@@ -6,8 +6,11 @@ from datetime import timedelta
 import pytest
 
 from workshed import db
-from workshed.jobs import Snooze, cancelled, cancels, checkpoint, dead, rules, unique
-from workshed.jobs.rules import Which
+from workshed.jobs import Snooze, cancelled, checkpoint
+from workshed.jobs.control import cancel_rules, cancellations
+from workshed.jobs.control.cancel_rules import Which
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.locks import unique
 
 DISCARDS = "SELECT message_id, outcome, reason FROM jobs.attempts"
 LONG_AGO_MS = 1_700_000_000_000
@@ -46,12 +49,12 @@ def was_told(rows, eventually):
 
 def cancel(message):
     with db.transaction() as conn:
-        return cancels.cancel(conn, message.message_id)
+        return cancellations.cancel(conn, message.message_id)
 
 
 def make_rule(**which):
     with db.transaction() as conn:
-        return rules.make(conn, Which(**which))
+        return cancel_rules.make(conn, Which(**which))
 
 
 def test_outside_a_job_nothing_was_cancelled():
@@ -182,13 +185,13 @@ def test_a_cancel_of_an_earlier_run_is_not_told_to_a_later_one(
     with working("default"):
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
-            cancels.clear(conn, first.message_id)
+            cancellations.clear(conn, first.message_id)
         publish(first.copy(options={"hop": 1}), via="schedule")
         assert running.started.wait(60)
         execution = run.broker._execution
         other = run.message().message_id
         with db.transaction() as conn:
-            cancels.cancel(conn, other)
+            cancellations.cancel(conn, other)
         eventually(lambda: other in execution.cancelled)  # the watch has looked meanwhile
         running.on.set()
         eventually(lambda: said == [False])
@@ -304,7 +307,7 @@ def test_a_unique_job_under_a_rule_frees_its_key(actor, broker, working, rows, e
         eventually(lambda: rows(DISCARDS))
         with db.transaction() as conn:
             assert unique.find(conn, "k") is None
-            rules.end(conn, rule.id)
+            cancel_rules.end(conn, rule.id)
         assert note.send_with_options(args=(2,), unique_key="k").message_id != sent.message_id
 
 
@@ -316,7 +319,7 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
     note = actor(queue_name="default", actor_name="note")(runs.append)
     message = note.message(1).copy(message_timestamp=LONG_AGO_MS)
     with db.transaction() as conn:
-        dead.bury(
+        dead_jobs.bury(
             conn,
             message_id=message.message_id,
             hop=0,
@@ -326,8 +329,8 @@ def test_a_dead_job_under_a_rule_runs_when_it_is_wanted_back(
             body=message.encode(),
             reason="failed once",
         )
-        rules.make(conn, Which(actor="note", older_than=timedelta(hours=1)))
-        dead.retry(conn, message.message_id)
+        cancel_rules.make(conn, Which(actor="note", older_than=timedelta(hours=1)))
+        dead_jobs.retry(conn, message.message_id)
 
     with relaying(), working("default"):
         eventually(lambda: runs == [1])  # a relay that is earlier tries again in 5 s

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.jobs import Discard, RecordMissing, Snooze, settled
+from workshed.jobs import Discard, RecordMissing, Snooze
+from workshed.jobs.idempotency import settled
 from workshed.middleware import Fence, RetryOn
 from workshed.transport.consuming import consumer_tag
 

@@ -8,7 +8,9 @@ from dramatiq.middleware import SkipMessage
 
 from shop import people
 from workshed import db
-from workshed.jobs import Discard, RecordMissing, cancels, settled
+from workshed.jobs import Discard, RecordMissing
+from workshed.jobs.control import cancellations
+from workshed.jobs.idempotency import settled
 from workshed.middleware import RetryOn
 
 SOON = timedelta(milliseconds=1)
@@ -92,7 +94,7 @@ def test_a_discard_is_logged_with_its_reason(order, working, eventually, caplog)
 def test_a_cancelled_job_is_told_of_too(order, told, working, rows, eventually):
     message = order().send(7)
     with db.transaction() as conn:
-        cancels.cancel(conn, message.message_id)
+        cancellations.cancel(conn, message.message_id)
 
     with working("default"):
         eventually(lambda: told == [(message.message_id, "cancelled")])

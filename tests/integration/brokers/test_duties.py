@@ -6,7 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import cancels, dead, effects, queues, relays, schedule, settled
+from workshed.jobs.control import cancellations, queues
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.idempotency import once_keys, settled
+from workshed.jobs.outbox import relays, schedule
 from workshed.transport.relay.background import Background
 from workshed.transport.relay.gauges import overview
 from workshed.transport.relay.lag import watch_lag
@@ -119,8 +122,8 @@ def fences(autocommitting):
 
     def fences(number):
         settled.settle(autocommitting, "today", 0)
-        effects.claim(autocommitting, "charge", "today", "today")
-        cancels.cancel(autocommitting, "today")
+        once_keys.claim(autocommitting, "charge", "today", "today")
+        cancellations.cancel(autocommitting, "today")
         for insert in (
             "INSERT INTO jobs.settled SELECT id, 0, day FROM old",
             "INSERT INTO jobs.once SELECT 'charge', id, id, day FROM old",
@@ -238,7 +241,7 @@ def test_how_long_ago_the_newest_of_the_dead_died_is_told_of_each_queue(
 
 
 def bury(conn, queue):
-    dead.bury(
+    dead_jobs.bury(
         conn,
         message_id=queue,
         hop=0,

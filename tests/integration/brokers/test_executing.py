@@ -10,7 +10,9 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from workshed import Queue, db
-from workshed.jobs import cancels, queues, relays, settled, starts, workers
+from workshed.jobs.control import cancellations, queues, workers
+from workshed.jobs.idempotency import settled, starts
+from workshed.jobs.outbox import relays
 from workshed.settings import settings
 from workshed.transport.worker.control import LOOKS_WITHOUT_RELAY, Watch
 from workshed.transport.worker.heartbeat import WorkerBeat
@@ -86,7 +88,7 @@ def test_a_second_delivery_of_a_job_that_was_not_stored_is_given_back(
 def test_a_job_that_waits_in_rabbitmq_is_skipped_once_cancelled(job, working, rows, eventually):
     first, second = job.send(1), job.send(2)
     with db.transaction() as conn:
-        assert cancels.cancel(conn, first.message_id) == "will be skipped"
+        assert cancellations.cancel(conn, first.message_id) == "will be skipped"
 
     with working("default"):
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts"))
@@ -107,7 +109,7 @@ def test_a_worker_learns_of_a_cancel_while_it_holds_the_job(job, working, rows, 
         eventually(lambda: job == [1])
         held = job.send(2)
         with db.transaction() as conn:
-            cancels.cancel(conn, held.message_id)
+            cancellations.cancel(conn, held.message_id)
         eventually(lambda: held.message_id in job.actor.broker._execution.cancelled)
         job.on.set()
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
@@ -121,7 +123,7 @@ def test_a_scheduled_copy_of_a_cancelled_job_asks_postgresql(
     """A relay may have published it just before; no worker has to hold its id for that."""
     message = job.actor.message(1)
     with db.transaction() as conn:
-        cancels.cancel(conn, message.message_id)
+        cancellations.cancel(conn, message.message_id)
         conn.execute("UPDATE jobs.tombstones SET reached = false")
 
     with working("default"):
@@ -135,12 +137,12 @@ def test_a_cancelled_job_that_is_wanted_back_runs(job, working, publish, rows, e
     """A worker that remembers the cancel would discard it again, for as long as it lives."""
     message = job.send(1)
     with db.transaction() as conn:
-        cancels.cancel(conn, message.message_id)
+        cancellations.cancel(conn, message.message_id)
 
     with working("default"):
         eventually(lambda: rows("SELECT 1 FROM jobs.attempts WHERE reason = 'cancelled'"))
         with db.transaction() as conn:
-            cancels.clear(conn, message.message_id)
+            cancellations.clear(conn, message.message_id)
         publish(message.copy(options={"hop": 1}), via="schedule")
         eventually(lambda: job == [1])
 

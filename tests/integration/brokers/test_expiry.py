@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed import db, schedule
-from workshed.jobs import dead, effects, unique
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.idempotency import once_keys
+from workshed.jobs.locks import unique
 
 HOUR_MS = 3_600_000
 DEAD = "SELECT message_id, reason FROM jobs.dead"
@@ -110,7 +112,7 @@ def test_a_redrive_lets_it_run(runs, working, publish, relaying, rows, eventuall
         publish(late)
         eventually(lambda: rows(DEAD))
         with db.transaction() as conn:
-            assert dead.retry(conn, late.message_id)
+            assert dead_jobs.retry(conn, late.message_id)
         eventually(lambda: runs == [1])
 
 
@@ -138,7 +140,7 @@ def test_a_job_that_was_done_once_is_not_dead_for_its_lost_ack(
     message = pay.message(1).copy(message_timestamp=ago_ms(3))
     if claimed:
         with db.transaction() as conn:
-            effects.claim(conn, "pay", message.message_id, message.message_id)
+            once_keys.claim(conn, "pay", message.message_id, message.message_id)
 
     with working("default"):
         publish(message, again=True)

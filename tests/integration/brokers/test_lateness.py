@@ -7,7 +7,7 @@ import pytest
 
 from shop.report_age import tell_report_age
 from workshed.cronspec import daily
-from workshed.jobs import recurring
+from workshed.jobs.periodic import periodic_jobs
 from workshed.transport.relay.lateness import tell_lateness
 
 HOUR = timedelta(hours=1)
@@ -31,8 +31,8 @@ def declare(conn):
     """`declare("maintain")`: a worker has this periodic job."""
 
     def declare(name):
-        job = recurring.Declared(name, "low", daily("09:00"))
-        recurring.declare(conn, [job])
+        job = periodic_jobs.Declared(name, "low", daily("09:00"))
+        periodic_jobs.declare(conn, [job])
 
     return declare
 

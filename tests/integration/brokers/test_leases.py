@@ -14,7 +14,9 @@ import pytest
 
 from workshed import db
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import effects, leases, unique
+from workshed.jobs.idempotency import once_keys
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import leases
 from workshed.transport.errors import (
     BrokerUnreachableError,
     PublishRefusedError,
@@ -167,7 +169,7 @@ def once():
     @contextlib.contextmanager
     def run():
         with db.transaction() as conn:
-            effects.claim(conn, "charge", "7", "7")
+            once_keys.claim(conn, "charge", "7", "7")
             with db.joined(conn):
                 yield conn
 

@@ -6,7 +6,9 @@ from datetime import timedelta
 import pytest
 
 from workshed import db
-from workshed.jobs import Discard, Snooze, cancels, limits, turns
+from workshed.jobs import Discard, Snooze
+from workshed.jobs.control import cancellations
+from workshed.jobs.locks import limits, run_locks
 from workshed.middleware import Limit, Unique
 from workshed.middleware.concurrency import lease_renewal
 from workshed.transport.relay.limit_calls import call_waiting
@@ -176,7 +178,7 @@ def test_a_job_that_is_cancelled_while_it_waits_lets_the_next_one_run(
         job.send(3)
         eventually(lambda: len(rows(WAITS)) == 2)
         with db.transaction() as conn:
-            assert cancels.cancel(conn, second.message_id) == "deleted"
+            assert cancellations.cancel(conn, second.message_id) == "deleted"
         gate.open.set()
         none_left()
 
@@ -253,4 +255,4 @@ def test_a_turn_and_a_slot_are_both_given_back(
 
 
 def test_its_leases_are_those_of_turns():
-    assert limits.LEASE is turns.LEASE
+    assert limits.LEASE is run_locks.LEASE

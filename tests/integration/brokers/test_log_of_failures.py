@@ -10,8 +10,9 @@ from dramatiq.errors import RateLimitExceeded
 
 from workshed import db
 from workshed.errors import PermanentError
-from workshed.jobs import Discard, RetryAfter, Snooze, settled
-from workshed.jobs.current import running
+from workshed.jobs import Discard, RetryAfter, Snooze
+from workshed.jobs.context import running
+from workshed.jobs.idempotency import settled
 from workshed.middleware import RetryOn
 
 HOUR = timedelta(hours=1)

@@ -8,7 +8,9 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from workshed import db
-from workshed.jobs import Discard, Snooze, cancels, checkpoint, settled, starts
+from workshed.jobs import Discard, Snooze, checkpoint
+from workshed.jobs.control import cancellations
+from workshed.jobs.idempotency import settled, starts
 from workshed.middleware import Observer
 
 LONG = timedelta(hours=1)
@@ -97,7 +99,7 @@ def test_how_long_it_waited_and_ran_is_known(actor, seen, working, eventually):
 
 def cancelled(message, publish):
     with db.transaction() as conn:
-        cancels.cancel(conn, message.message_id)
+        cancellations.cancel(conn, message.message_id)
     publish(message, via="schedule")
 
 
@@ -168,7 +170,7 @@ def test_a_running_job_that_leaves_at_a_checkpoint_was_cancelled(
     with working("default"):
         message = endless.send()
         eventually(lambda: seen.began_ids)
-        cancels.cancel(connect(autocommit=True), message.message_id)
+        cancellations.cancel(connect(autocommit=True), message.message_id)
         eventually(lambda: seen.told == ["cancelled"])
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed import db, schedule
-from workshed.jobs import queues, workers
+from workshed.jobs.control import queues, workers
 from workshed.transport.publishing.queue_depth import AskingPublisher
 from workshed.transport.relay.queue_age import Oldest
 from workshed.transport.worker import heartbeat

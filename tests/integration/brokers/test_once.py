@@ -5,7 +5,8 @@ import pytest
 
 from workshed import db
 from workshed.errors import WorkshedError
-from workshed.jobs import once, settled
+from workshed.jobs import once
+from workshed.jobs.idempotency import settled
 from workshed.middleware import RetryOn
 
 

@@ -8,7 +8,8 @@ from dramatiq.middleware import Shutdown
 from psycopg import sql
 
 from workshed import Queue, db
-from workshed.jobs import Snooze, dead
+from workshed.jobs import Snooze
+from workshed.jobs.dead import dead_jobs
 from workshed.middleware import RetryOn
 from workshed.transport.errors import UndeclaredQueueError
 
@@ -198,7 +199,7 @@ def test_a_dead_job_that_is_put_back_has_all_its_attempts(failing_with, working,
                    '{"attempt": 2, "failures": {"OSError": 1}, "failing_since": {"OSError": 1}}'
                    )::text, 'UTF8')
         """)
-        assert dead.retry(conn, message_id)
+        assert dead_jobs.retry(conn, message_id)
 
     assert options_of(rows).keys() == {"attempt", "hop", "redriven"}
     assert options_of(rows)["attempt"] == 1

@@ -3,7 +3,8 @@
 import dramatiq
 import pytest
 
-from workshed.jobs import queues, schedule
+from workshed.jobs.control import queues
+from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.accounts import accounts

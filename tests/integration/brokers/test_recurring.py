@@ -13,7 +13,8 @@ import time_machine
 from workshed import db
 from workshed.cronspec import cron, daily, every
 from workshed.errors import WorkshedError
-from workshed.jobs import occurrences, planned_at, recurring, sent_at
+from workshed.jobs import planned_at, sent_at
+from workshed.jobs.periodic import occurrences, periodic_jobs
 from workshed.middleware import Unique
 from workshed.middleware.periodic.periodic import Recurring
 from workshed.middleware.periodic.periodiq_spec import Clocked
@@ -65,7 +66,7 @@ def tell_time(rows):
 
 def declared(broker, clock):
     with db.transaction() as conn:
-        recurring.declare(conn, clock.jobs(broker, conn))
+        periodic_jobs.declare(conn, clock.jobs(broker, conn))
 
 
 def fire(actor, at):
@@ -241,7 +242,7 @@ def test_a_clock_of_an_older_release_makes_nothing(
 def test_a_paused_job_is_not_made(report, rows, broker, clock, past, tell_time, conn):
     declared(broker, clock)
     past(HOUR)
-    recurring.pause(conn, "report")
+    periodic_jobs.pause(conn, "report")
     conn.commit()
 
     fire(report, tell_time())

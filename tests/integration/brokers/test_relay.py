@@ -13,7 +13,8 @@ import pytest
 
 from workshed import db
 from workshed import schedule as outbox
-from workshed.jobs import queues, relays, windows
+from workshed.jobs.control import queues
+from workshed.jobs.outbox import claims, relays
 from workshed.transport.publishing.queue_depth import AskingPublisher
 from workshed.transport.relay import relay as relay_module
 from workshed.transport.relay.relay import LOOK_S, WINDOW, WINDOWS_IN_FLIGHT, Relay
@@ -295,13 +296,13 @@ def test_a_look_does_not_pass_over_all_that_was_sent_since_an_old_snapshot(
     """)
     conn.execute("UPDATE jobs.schedule SET taken_by = gen_random_uuid(), taken_at = jobs.now()")
     conn.execute("DELETE FROM jobs.schedule")
-    windows.use_indexes(conn)
+    claims.use_indexes(conn)
     relay = Relay(AskingPublisher(broker.urls, "relay"), threading.Event())
     relay._take(conn)
     relay._sweep_at = math.inf
 
-    assert blocks(conn, relay._take, conn) < blocks(conn, windows.take, conn, relay.id, WINDOW) / 5
-    assert blocks(conn, relay._pause, conn) < blocks(conn, windows.next_due, conn) / 5
+    assert blocks(conn, relay._take, conn) < blocks(conn, claims.take, conn, relay.id, WINDOW) / 5
+    assert blocks(conn, relay._pause, conn) < blocks(conn, claims.next_due, conn) / 5
 
 
 def blocks(conn, function, *args):
@@ -337,7 +338,7 @@ def test_while_rabbitmq_is_blocked_a_relay_keeps_its_windows_and_sends_each_row_
             conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
             taken = rows("SELECT count(*) FROM jobs.schedule WHERE taken_by IS NOT NULL")[0][0]
             assert 0 < taken <= WINDOW * WINDOWS_IN_FLIGHT
-            assert windows.adopt(conn, uuid4(), 10) == []
+            assert claims.adopt(conn, uuid4(), 10) == []
             conn.rollback()
             monkeypatch.setattr(relay_module, "CONFIRM_S", 30)
         eventually(lambda: rows("SELECT count(*) FROM jobs.schedule") == [(0,)])
@@ -350,30 +351,30 @@ def test_rows_of_a_relay_that_died_are_taken_again_and_marked(store, conn, rows)
     store(2)
     dead, other = uuid4(), uuid4()
     relays.beat(conn, dead, "host", 1)
-    taken = windows.take(conn, dead, 10)
+    taken = claims.take(conn, dead, 10)
     conn.commit()
     assert [row.again for row in taken] == [False, False]
-    assert windows.adopt(conn, other, 10) == []  # it lives
+    assert claims.adopt(conn, other, 10) == []  # it lives
     conn.commit()
 
     conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '11 s'")
     conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '11 s'")
-    again = windows.adopt(conn, other, 10)
+    again = claims.adopt(conn, other, 10)
 
     assert [row.again for row in again] == [True, True]
-    assert windows.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
-    assert windows.sent(conn, other, again) == 2
+    assert claims.sent(conn, dead, taken) == 0  # the dead one's late delete takes nothing
+    assert claims.sent(conn, other, again) == 2
 
 
 def test_a_blocked_relay_that_beats_keeps_its_rows(store, conn):
     store(1)
     slow, other = uuid4(), uuid4()
     relays.beat(conn, slow, "host", 1)
-    windows.take(conn, slow, 10)
+    claims.take(conn, slow, 10)
 
     conn.execute("UPDATE jobs.schedule SET taken_at = taken_at - interval '1 hour'")
 
-    assert windows.adopt(conn, other, 10) == []
+    assert claims.adopt(conn, other, 10) == []
 
 
 def test_two_relays_share_the_work(store, relaying, rabbitmq, rows, eventually):

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from workshed import db, schedule
-from workshed.jobs import queues, windows
+from workshed.jobs.control import queues
+from workshed.jobs.outbox import claims
 from workshed.middleware import Settling
 from workshed.transport.amqp.accounts import accounts
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
@@ -292,7 +293,7 @@ def test_of_a_large_backlog_only_the_longest_sent_are_read(send, look, conn, row
     send(30)
     conn.execute("UPDATE jobs.schedule SET absent_at = jobs.now()")
 
-    resent = [windows.resend(conn, AT_ONCE, limit=20) for _ in range(3)]
+    resent = [claims.resend(conn, AT_ONCE, limit=20) for _ in range(3)]
 
     assert resent == [20, 10, 0]
 
@@ -304,9 +305,9 @@ def test_two_relays_do_not_resend_each_others(send, connect, rows, eventually):
     first.execute("UPDATE jobs.schedule SET absent_at = jobs.now()")
     first.commit()
     counts = []
-    waiting = threading.Thread(target=lambda: counts.append(windows.resend(second, AT_ONCE)))
+    waiting = threading.Thread(target=lambda: counts.append(claims.resend(second, AT_ONCE)))
 
-    assert windows.resend(first, AT_ONCE) == 5
+    assert claims.resend(first, AT_ONCE) == 5
     waiting.start()
     eventually(lambda: rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
     first.commit()

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed import db
-from workshed.jobs import runs, settled
-from workshed.jobs.run_rows import row
+from workshed.jobs.history import runs
+from workshed.jobs.history.copy_format import row
+from workshed.jobs.idempotency import settled
 from workshed.middleware import Runs
 from workshed.middleware.observability import history_writer
 from workshed.middleware.observability.history_writer import Recorder

@@ -9,8 +9,8 @@ import pika
 import pytest
 
 from workshed import schedule
-from workshed.jobs import dead
-from workshed.jobs.dead import UnreadableJobError
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.dead.dead_jobs import UnreadableJobError
 from workshed.middleware import RetryOn
 from workshed.transport.amqp import topology
 from workshed.transport.messages.envelope import decode, stamp
@@ -268,13 +268,13 @@ def test_what_is_dead_so_cannot_be_retried_only_looked_at_and_discarded(
 
     intruder.puts({}, body)
     with working("default"):
-        [found] = eventually(lambda: dead.find(conn))
+        [found] = eventually(lambda: dead_jobs.find(conn))
 
     assert found.message_id.startswith("unreadable:")
     assert bytes(found.body) == body
     with pytest.raises(UnreadableJobError, match="signature: is missing"):
-        dead.retry(conn, found.message_id, decode)
-    assert dead.discard(conn, found.message_id, "forged")
+        dead_jobs.retry(conn, found.message_id, decode)
+    assert dead_jobs.discard(conn, found.message_id, "forged")
 
 
 def test_while_keys_are_introduced_what_is_unsigned_runs_and_is_counted(

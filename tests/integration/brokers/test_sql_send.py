@@ -11,9 +11,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from workshed import schedule
-from workshed.exact import INTEGERS
-from workshed.jobs import queues, unique
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.locks import unique
+from workshed.strict_json import INTEGERS
 from workshed.transport.messages.envelope import FIELDS, OPTIONS, decode
 from workshed.transport.publishing.queue_depth import AskingPublisher
 from workshed.transport.relay.relay import Relay

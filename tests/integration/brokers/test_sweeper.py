@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed.cronspec import cron, daily, every
-from workshed.jobs import occurrences, recurring
-from workshed.jobs.recurring import Declared
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.transport.relay.missed_runs import BATCH, LOOK_S, sweep
 from workshed.transport.relay.relay import run
 
@@ -27,7 +27,7 @@ def note(relay):
     """`note(daily("09:00"))`: a worker that has such a job runs."""
 
     def note(spec, name="report", **options):
-        recurring.declare(relay, [Declared(name, "low", spec, options)])
+        periodic_jobs.declare(relay, [Declared(name, "low", spec, options)])
 
     return note
 
@@ -245,14 +245,14 @@ def test_what_falls_into_a_pause_is_not_caught_up(relay, note, at, alive, planne
     """Else a week's runs begin at the moment in which somebody ends a pause."""
     at("2026-03-02T12:00")
     note(daily("09:00", late="all"))
-    recurring.pause(relay, "report")
+    periodic_jobs.pause(relay, "report")
     for now in ("2026-03-03T10:00", "2026-03-04T10:00"):
         at(now)
         alive()
         sweep(relay)
 
-    [job] = recurring.find(relay)
-    assert recurring.resume(relay, job)
+    [job] = periodic_jobs.find(relay)
+    assert periodic_jobs.resume(relay, job)
     sweep(relay)
     at("2026-03-05T09:00")
     alive()

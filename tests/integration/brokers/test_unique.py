@@ -8,7 +8,9 @@ import pytest
 
 from workshed import db, schedule
 from workshed.errors import DuplicateJobError
-from workshed.jobs import Discard, dead, turns, unique
+from workshed.jobs import Discard
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.locks import run_locks, unique
 from workshed.middleware import Unique
 from workshed.middleware.concurrency import lease_renewal, uniqueness
 from workshed.transport.errors import NotAllSentError
@@ -263,7 +265,7 @@ def test_a_dead_job_that_is_wanted_back_waits_for_its_key(
         eventually(lambda: rows("SELECT 1 FROM jobs.dead"))
         job.send(1)
         gate.enter()
-        assert dead.retry(connect(autocommit=True), first.message_id)
+        assert dead_jobs.retry(connect(autocommit=True), first.message_id)
         query = "SELECT hop > 1 FROM jobs.schedule WHERE message_id = %s"
         eventually(lambda: rows(query, first.message_id) == [(True,)])
         assert job.ran == [1, 1]
@@ -374,7 +376,7 @@ def test_a_turn_that_is_lost_leaves_no_outcome_and_its_job_runs_again(
 def test_a_turn_is_renewed_while_its_job_runs(resize, gate, working, rows, monkeypatch, eventually):
     """Without renewal another takes it after 30 s, and two run."""
     monkeypatch.setattr(lease_renewal, "EVERY_S", 0.05)
-    monkeypatch.setattr(turns, "LEASE", timedelta(seconds=1))
+    monkeypatch.setattr(run_locks, "LEASE", timedelta(seconds=1))
     job = resize(Unique("while_executing"), gate)
     query = "SELECT expires_at FROM jobs.run_locks"
     with working("default"):
@@ -390,18 +392,18 @@ def test_a_copy_of_a_job_that_runs_elsewhere_does_not_run_beside_it(connect):
     """After a lost connection RabbitMQ gives the job to another process."""
     conn = connect(autocommit=True)
     here, there = (
-        turns.Turn("k", token, "m", 0, "resize", "default", "host", 1)
+        run_locks.Turn("k", token, "m", 0, "resize", "default", "host", 1)
         for token in (
             "00000000-0000-0000-0000-00000000000a",
             "00000000-0000-0000-0000-00000000000b",
         )
     )
 
-    assert turns.take(conn, here) is None
-    assert turns.take(conn, here) is None  # repeated: the answer to the first was lost
-    assert turns.take(conn, there) == "m"
-    assert not turns.free(conn, there)
-    assert turns.free(conn, here)
+    assert run_locks.take(conn, here) is None
+    assert run_locks.take(conn, here) is None  # repeated: the answer to the first was lost
+    assert run_locks.take(conn, there) == "m"
+    assert not run_locks.free(conn, there)
+    assert run_locks.free(conn, here)
 
 
 def test_two_that_replace_one_job_wait_for_no_deadlock(conn, connect, in_threads):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from workshed import Queue, db, schedule
-from workshed.jobs import queues
+from workshed.jobs.control import queues
 
 pytestmark = pytest.mark.fresh_vhost
 

@@ -7,7 +7,7 @@ import pytest
 import actors
 from tests.integration.campaigns.conftest import SECOND, addresses, run_out
 from workshed import db, mail
-from workshed.jobs import dead
+from workshed.jobs.dead import dead_jobs
 
 NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
 
@@ -92,7 +92,7 @@ def test_one_whose_job_dies_has_failed_and_can_be_retried(jobs, post, received, 
     assert post.find(number).state == "sent"
     with db.transaction() as conn:
         (one,) = jobs.dead
-        assert dead.retry(conn, one.message_id)
+        assert dead_jobs.retry(conn, one.message_id)
     run_out(jobs)
     assert received() == addresses([1, 2])
     assert post.progress(number) == {"sent": 2}

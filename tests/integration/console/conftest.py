@@ -15,9 +15,12 @@ import pytest
 from tests.integration.console import kinds
 from workshed import blobs
 from workshed.console.cli import main
-from workshed.jobs import batches, dead, runs, schedule
-from workshed.jobs.run_rows import row
-from workshed.jobs.schedule import Row
+from workshed.jobs.batches import batches
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import runs
+from workshed.jobs.history.copy_format import row
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Row
 from workshed.settings import settings
 from workshed.storage import storage
 from workshed.transport.amqp import topology
@@ -145,7 +148,9 @@ def bury(conn):
             "reason": "failed 3 times: ValueError: no",
             "error": error or ValueError("no"),
         }
-        dead.bury(conn, message_id=message_id, actor=actor, queue=queue, **{**fields, **changes})
+        dead_jobs.bury(
+            conn, message_id=message_id, actor=actor, queue=queue, **{**fields, **changes}
+        )
         return message_id
 
     return bury

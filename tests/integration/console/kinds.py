@@ -9,10 +9,14 @@ from shop.sync import skipping
 from shop.sync.answers import Skipped
 from workshed import db, mail
 from workshed.cronspec import daily
-from workshed.jobs import batches, limits, recurring, relays, rules, unique, workers
-from workshed.jobs.limits import Ask, Start
-from workshed.jobs.recurring import Declared
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.batches import batches
+from workshed.jobs.control import cancel_rules, workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.locks import limits, unique
+from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.outbox import relays
+from workshed.jobs.periodic import periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 
 BATCH = "00000000-0000-4000-8000-000000000001"
 ORIGIN = "https://crm.example.org"
@@ -35,8 +39,8 @@ def jobs(conn, store, bury, ran):
     unique.take(conn, unique.Claim("greet:7", "waits", 0, "greet", "default"))
     workers.beat(conn, Process(uuid4(), "here", 1, 8, ""), 0, [Held("default", *5 * [None])])
     relays.beat(conn, uuid4(), "here", 1)
-    recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
-    rules.make(conn, rules.Which("nobody", None, None, timedelta()))
+    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    cancel_rules.make(conn, cancel_rules.Which("nobody", None, None, timedelta()))
 
 
 def product():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from workshed.jobs import batch_rows, batches, schedule
+from workshed.jobs.batches import batches, progress
+from workshed.jobs.outbox import schedule
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -74,11 +75,11 @@ def test_its_dead_are_retried(workshed, make_batch, dies, conn):
 
     assert workshed("batches", "retry", batch).code == 2  # nobody can be asked
     assert workshed("batches", "retry", batch, "--dry-run").lines[0] == "a  would be retried"
-    assert batch_rows.progress(conn, batch).dead == 2
+    assert progress.progress(conn, batch).dead == 2
     done = workshed("batches", "retry", batch, "--yes")
 
     assert (done.code, done.lines) == (0, ["a  retried", "b  retried"])
-    assert batch_rows.progress(conn, batch).pending == 2
+    assert progress.progress(conn, batch).pending == 2
     assert {row.reason for row in schedule.find(conn)} == {"redrive"}
     assert workshed("batches", "retry", batch, "--yes").err == "None of its jobs is dead.\n"
 
@@ -88,7 +89,7 @@ def test_one_is_cancelled(workshed, make_batch, conn):
 
     assert workshed("batches", "cancel", batch).code == 2
     assert workshed("batches", "cancel", batch, "--dry-run").out == f"{batch}  would be cancelled\n"
-    assert batch_rows.progress(conn, batch).state == "running"
+    assert progress.progress(conn, batch).state == "running"
     done = workshed("batches", "cancel", batch, "--yes")
 
     assert done.out == f"{batch}  cancelled\n"

@@ -7,9 +7,10 @@ import pytest
 from tests import pages
 from tests.transcripts import shell
 from workshed.cronspec import daily
-from workshed.jobs import queues, recurring
-from workshed.jobs.queues import Actor
-from workshed.jobs.recurring import Declared
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.periodic import periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 
 INSTALL = pages.block("docs/command-line.md", "workshed --install-completion")
 
@@ -43,7 +44,7 @@ def known(broker, conn):
     """Workers of another program have declared a queue, two actors, and a periodic job."""
     queues.declare(conn, {"embroidery": "quorum"})
     queues.declare_actors(conn, [Actor("knit", "embroidery"), Actor("knot", "embroidery")])
-    recurring.declare(conn, [Declared("nightly", "embroidery", daily("03:00"))])
+    periodic_jobs.declare(conn, [Declared("nightly", "embroidery", daily("03:00"))])
 
 
 def test_commands(offered):

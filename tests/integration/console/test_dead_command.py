@@ -6,8 +6,12 @@ import orjson
 import pytest
 
 from tests.integration.console.conftest import body
-from workshed.jobs import attempts, dead, queues, schedule, unique
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
 from workshed.transport.errors import EnvelopeError, SignatureError
 
 
@@ -17,7 +21,7 @@ def _servers(broker):
 
 
 def ids(conn):
-    return {row.message_id for row in dead.find(conn)}
+    return {row.message_id for row in dead_jobs.find(conn)}
 
 
 # List
@@ -331,7 +335,7 @@ def test_what_this_release_can_read_goes_on(workshed, bury, conn):
     done = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--yes")
 
     assert (dry.code, done.code) == (0, 0)
-    assert dead.count(conn) == 0
+    assert dead_jobs.count(conn) == 0
     [row] = schedule.find(conn)
     assert (row.message_id, row.hop, row.actor, row.reason) == ("mine", 3, "greet", "redrive")
     assert orjson.loads(row.body)["options"]["attempt"] == 1
@@ -343,7 +347,7 @@ def test_what_it_cannot_read_either_stays(workshed, bury, conn):
     done = workshed("dead", "retry", "--all", "--yes")
 
     assert done.code == 1
-    assert dead.count(conn) == 1
+    assert dead_jobs.count(conn) == 1
 
 
 def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury, conn):
@@ -358,5 +362,5 @@ def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury
     done = workshed("dead", "retry", "--all", "--yes")
 
     assert done.code == 1
-    assert dead.count(conn) == 1
+    assert dead_jobs.count(conn) == 1
     assert schedule.find(conn) == []

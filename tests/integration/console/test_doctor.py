@@ -33,10 +33,12 @@ from workshed.console.operations.finding import ok
 from workshed.console.rabbitmq.management_api import TIMEOUT_S
 from workshed.cronspec import daily
 from workshed.duration import ms
-from workshed.jobs import queues, recurring, relays
-from workshed.jobs.queues import Actor
-from workshed.jobs.recurring import Declared
-from workshed.metrics import folders
+from workshed.health import shared_folder
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.outbox import relays
+from workshed.jobs.periodic import periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.settings import MULTIPROCESS, settings
 from workshed.transport.amqp import topology
 from workshed.transport.messages.signing import signing
@@ -525,7 +527,7 @@ def test_a_relay_that_has_died(examined, healthy, conn):
 @pytest.fixture
 def nightly(conn):
     """A worker that has a periodic job runs."""
-    recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
 
 
 def test_a_periodic_job_that_nobody_makes(examined, healthy, nightly, conn):
@@ -548,7 +550,7 @@ def test_a_periodic_job_that_no_worker_has(examined, healthy, nightly, conn):
 
 def test_a_periodic_job_that_is_paused(examined, healthy, nightly, conn):
     conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '1 hour'")
-    recurring.pause(conn, "nightly")
+    periodic_jobs.pause(conn, "nightly")
 
     found = only(examined()["periodic jobs"])
 
@@ -905,7 +907,7 @@ def test_a_folder_for_numbers_that_is_somebody_elses(examined, database, monkeyp
     assert only(examined()["metrics"]).level == "ok"
     assert list(tmp_path.iterdir()) == []
 
-    folders.place().symlink_to(tmp_path)
+    shared_folder.place().symlink_to(tmp_path)
 
     found = only(examined()["metrics"])
     assert found.level == "warning"

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from workshed.console.operations.arguments import arguments
-from workshed.jobs import audit, cancels, schedule
+from workshed.jobs.control import audit, cancellations
+from workshed.jobs.outbox import schedule
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventu
     def cancel():
         [row] = eventually(lambda: schedule.find(other))
         with other.transaction():
-            cancels.cancel(other, row.message_id)
+            cancellations.cancel(other, row.message_id)
 
     cancelling = threading.Thread(target=cancel)
     cancelling.start()

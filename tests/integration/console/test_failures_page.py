@@ -16,9 +16,9 @@ from workshed import broker as sender
 from workshed import db
 from workshed.console.operations import problems
 from workshed.console.web.pages import pages as desk_pages
-from workshed.jobs import workers
-from workshed.jobs.schedule import Reason
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.outbox.schedule import Reason
 
 PAGE = pages.text("docs/failures.md")
 [(NAME, TEXT)] = pages.files("docs/failures.md").items()

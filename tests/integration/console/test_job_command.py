@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from workshed.console.cli.jobs import follow, job
-from workshed.jobs import attempts, cancels, schedule
+from workshed.jobs.control import cancellations
+from workshed.jobs.history import attempts
+from workshed.jobs.outbox import schedule
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def test_a_dead_job_is_shown_and_cannot_be_cancelled(workshed, bury, conn):
 
     assert done.code == 1
     assert "`workshed dead discard` deletes it" in done.err
-    assert not cancels.is_cancelled(conn, "a")
+    assert not cancellations.is_cancelled(conn, "a")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -47,7 +49,7 @@ def test_one_that_only_rabbitmq_may_have_is_skipped(workshed, conn):
     done = workshed("job", "a", "cancel", "--yes", "--json")
 
     assert done.json == [{"message_id": "a", "answer": "will be skipped"}]
-    assert cancels.is_cancelled(conn, "a")
+    assert cancellations.is_cancelled(conn, "a")
     assert "cancelled  yes" in workshed("job", "a").out
 
 
@@ -56,8 +58,8 @@ def test_one_that_runs_was_told_to_stop(workshed, conn, connect, eventually):
     worker = connect(autocommit=True)
 
     def hear():
-        eventually(lambda: cancels.is_cancelled(worker, "a"))
-        cancels.told(worker, ["a"])
+        eventually(lambda: cancellations.is_cancelled(worker, "a"))
+        cancellations.told(worker, ["a"])
 
     hearing = threading.Thread(target=hear)
     hearing.start()

@@ -6,8 +6,11 @@ import orjson
 import pytest
 
 from tests.integration.console.conftest import SENT
-from workshed.jobs import attempts, dead, queues, runs, schedule
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts, runs
+from workshed.jobs.outbox import schedule
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +241,7 @@ def ada(ran, conn, store):
             "message_id": f"{name} dead",
             "message_timestamp": 1_700_000_000_000,
         }
-        dead.bury(
+        dead_jobs.bury(
             conn,
             message_id=f"{name} dead",
             hop=0,
@@ -283,7 +286,7 @@ def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, wo
         assert "bob" in str(held)
     assert workshed("job", "ada failed", "--json").json["state"] == "dead"
     assert workshed("job", "ada dead", "--json").json["state"] == "discarded"
-    assert [row.message_id for row in dead.find(conn)] == ["bob dead"]
+    assert [row.message_id for row in dead_jobs.find(conn)] == ["bob dead"]
 
 
 def test_those_with_a_tag_are_found(workshed, ada):
@@ -298,7 +301,7 @@ def test_a_dry_run_and_a_question_nobody_answers_change_nothing(workshed, conn, 
     assert workshed("erase", "ada@example.org", "--dry-run").code == 0
     assert workshed("erase", "ada@example.org").code == 2
     assert runs.find(conn) == before
-    assert len(dead.find(conn)) == 2
+    assert len(dead_jobs.find(conn)) == 2
 
 
 def test_data_in_quotes_are_found_as_they_stand_in_json(workshed, ran, conn):

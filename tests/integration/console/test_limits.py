@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import limits
-from workshed.jobs.limits import Ask, Start
+from workshed.jobs.locks import limits
+from workshed.jobs.locks.limits import Ask, Start
 
 pytestmark = pytest.mark.usefixtures("database")
 

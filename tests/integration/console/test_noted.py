@@ -8,7 +8,8 @@ import pytest
 
 from tests.commands import NOTED, READING, meant, promised
 from workshed import blobs
-from workshed.jobs import audit, dead
+from workshed.jobs.control import audit
+from workshed.jobs.dead import dead_jobs
 from workshed.storage import storage
 from workshed.transport.amqp import topology
 
@@ -273,7 +274,7 @@ def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, b
     done = workshed("erase", "ada@example.org", "--tag", "ada", "--yes")
 
     assert done.code == 0, done.err
-    assert dead.get(conn, "about Ada") is None
+    assert dead_jobs.get(conn, "about Ada") is None
     [entry] = audit.find(conn)
     assert (entry.about, entry.count) == ({"by": ["text", "tag"], "actor": None}, 1)
     assert "ada" not in str(entry).lower().replace(getpass.getuser(), "")

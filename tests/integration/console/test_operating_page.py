@@ -12,9 +12,9 @@ import pytest
 from tests import pages
 from tests.integration.console.conftest import body
 from tests.transcripts import check, follow, shell, steps, typed
-from workshed.jobs import queues, workers
-from workshed.jobs.queues import Actor
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import queues, workers
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.control.workers import Held, Process
 from workshed.transport.amqp import topology
 from workshed.transport.publishing.publisher import EXCHANGE
 

@@ -4,8 +4,8 @@ import pytest
 
 from workshed.console.doctor import CHECKS, look_around
 from workshed.console.operations.environment import management as api
-from workshed.jobs import queues
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
 from workshed.transport.amqp import topology
 from workshed.transport.consuming import consumer_tag
 

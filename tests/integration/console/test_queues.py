@@ -9,7 +9,12 @@ import pytest
 
 from workshed.console.cli.fleet import queues as command
 from workshed.console.operations import wait_for_end
-from workshed.jobs import attempts, batches, dead, queues, settled, unique
+from workshed.jobs.batches import batches
+from workshed.jobs.control import queues
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts
+from workshed.jobs.idempotency import settled
+from workshed.jobs.locks import unique
 from workshed.transport.amqp import topology
 
 
@@ -224,7 +229,7 @@ def test_what_nobody_can_read_is_dead_with_its_body(workshed, known, conn, rabbi
     done = workshed("queues", "purge", "emails", "--yes", "--json")
 
     assert done.json == {"queue": "emails", "found": 1, "purged": 0, "unreadable": 1}
-    [row] = dead.find(conn)
+    [row] = dead_jobs.find(conn)
     assert (row.body, row.queue, row.actor) == (b"x", "emails", None)
 
 

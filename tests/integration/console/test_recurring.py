@@ -7,9 +7,12 @@ import pytest
 from tests import pages
 from tests.transcripts import follow
 from workshed.cronspec import cron, daily
-from workshed.jobs import attempts, occurrences, recurring, schedule, settled
-from workshed.jobs.recurring import Declared
-from workshed.jobs.windows import clock
+from workshed.jobs.history import attempts
+from workshed.jobs.idempotency import settled
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.claims import clock
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 
 HOUR = timedelta(hours=1)
 PAGE = pages.block("docs/periodic.md", "$ workshed recurring")
@@ -26,7 +29,7 @@ def note(conn):
 
     def note(spec=None, name="report", **options):
         job = Declared(name, "low", spec or daily("09:00", tz="Europe/Paris"), options)
-        recurring.declare(conn, [job])
+        periodic_jobs.declare(conn, [job])
 
     return note
 
@@ -217,7 +220,7 @@ def test_a_job_rests_until_it_is_resumed(workshed, note, conn):
 
     conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '3 days'")
     assert workshed("recurring", "resume", "report").out == "report  resumed\n"
-    assert recurring.due(conn) == []
+    assert periodic_jobs.due(conn) == []
     assert workshed("recurring", "resume", "report").out == "report  was not paused\n"
 
 
@@ -229,4 +232,4 @@ def test_an_unknown_job_is_refused_before_anything_is_done(workshed, note, conn,
 
     assert (done.code, done.out) == (5, "")
     assert "no periodic job 'reprot' (did you mean 'report'?)" in done.err
-    assert recurring.find(conn)[0].paused_at is None
+    assert periodic_jobs.find(conn)[0].paused_at is None

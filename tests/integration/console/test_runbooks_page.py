@@ -11,9 +11,11 @@ from tests import pages
 from tests.transcripts import follow, shell
 from workshed.cronspec import daily
 from workshed.devserver.ports import free_ports
-from workshed.jobs import occurrences, recurring, relays, settled
-from workshed.jobs.recurring import Declared
-from workshed.jobs.windows import clock
+from workshed.jobs.idempotency import settled
+from workshed.jobs.outbox import relays
+from workshed.jobs.outbox.claims import clock
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.transport.amqp import topology
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
@@ -136,7 +138,7 @@ def note(conn, database):
     """`note("count_orders")`: a worker that has this job runs."""
 
     def note(name):
-        recurring.declare(conn, [Declared(name, "low", daily("09:00", tz="Europe/Paris"), {})])
+        periodic_jobs.declare(conn, [Declared(name, "low", daily("09:00", tz="Europe/Paris"), {})])
 
     return note
 

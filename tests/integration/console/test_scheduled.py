@@ -5,7 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import attempts, cancels, rules, schedule, windows
+from workshed.jobs.control import cancel_rules, cancellations
+from workshed.jobs.history import attempts
+from workshed.jobs.outbox import claims, schedule
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +19,7 @@ def _database(database):
 def on_its_way(conn, store):
     """A job that a relay has taken."""
     store("taken", due="-1 s")
-    windows.take(conn, uuid4(), 10)
+    claims.take(conn, uuid4(), 10)
     return "taken"
 
 
@@ -193,7 +195,7 @@ def test_one_that_relays_have_is_skipped_later(workshed, on_its_way, conn):
     done = workshed("scheduled", "cancel", on_its_way, "--yes", "--json")
 
     assert done.json == [{"message_id": "taken", "answer": "will be skipped"}]
-    assert cancels.is_cancelled(conn, "taken")
+    assert cancellations.is_cancelled(conn, "taken")
 
 
 def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, store, conn):
@@ -213,16 +215,16 @@ def test_a_dry_run_changes_nothing(workshed, store, conn):
 
     assert (done.code, done.out) == (0, "a  would be cancelled\n")
     assert len(schedule.find(conn)) == 1
-    assert not cancels.is_cancelled(conn, "a")
+    assert not cancellations.is_cancelled(conn, "a")
 
 
 def test_a_mistyped_id_cancels_nothing_unless_it_may_be_on_rabbitmq(workshed, conn):
     """Without asking for its row, an id with a typo is answered with `will be skipped`."""
     assert workshed("scheduled", "cancel", "a", "--yes").code == 5
-    assert not cancels.is_cancelled(conn, "a")
+    assert not cancellations.is_cancelled(conn, "a")
 
     assert workshed("scheduled", "cancel", "a", "--yes", "--sent").out == "a  will be skipped\n"
-    assert cancels.is_cancelled(conn, "a")
+    assert cancellations.is_cancelled(conn, "a")
 
 
 # Cancel by a filter
@@ -238,7 +240,7 @@ def test_all_that_fit_are_cancelled_and_counted(workshed, store, conn):
     assert (done.code, done.out) == (0, "a  deleted\nb  deleted\n")
     assert done.err == "2 jobs were cancelled.\n"
     assert [row.message_id for row in schedule.find(conn)] == ["c"]
-    assert rules.find(conn) == []
+    assert cancel_rules.find(conn) == []
 
 
 def test_a_dry_run_of_a_filter_counts_and_changes_nothing(workshed, store, conn):
@@ -250,7 +252,7 @@ def test_a_dry_run_of_a_filter_counts_and_changes_nothing(workshed, store, conn)
     assert done.json == [{"message_id": "a", "answer": "would be cancelled"}]
     assert "1 job would be cancelled." in done.err
     assert len(schedule.find(conn)) == 1
-    assert rules.find(conn) == []
+    assert cancel_rules.find(conn) == []
 
 
 def test_a_filter_asks_first(workshed, store, conn):
@@ -260,13 +262,13 @@ def test_a_filter_asks_first(workshed, store, conn):
 
     assert (done.code, done.out) == (2, "")
     assert "Cancel 1 job, and all that RabbitMQ has of them: there is no terminal" in done.err
-    assert rules.find(conn) == []
+    assert cancel_rules.find(conn) == []
 
 
 def test_what_rabbitmq_has_is_cancelled_by_a_rule_until_that_is_ended(workshed, store, conn):
     done = workshed("scheduled", "cancel", "--all", "--sent", "--tag", "user-7", "--yes")
 
-    [rule] = rules.find(conn)
+    [rule] = cancel_rules.find(conn)
     assert (done.code, done.out) == (0, "")
     assert f"`workshed scheduled rules end {rule.id}` takes it back" in done.err
     listed = workshed("scheduled", "rules").lines

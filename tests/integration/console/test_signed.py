@@ -4,7 +4,9 @@ import dramatiq
 import pika
 import pytest
 
-from workshed.jobs import dead, settled, unique
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.idempotency import settled
+from workshed.jobs.locks import unique
 from workshed.transport.amqp import topology
 from workshed.transport.messages.signing import HEADER, Signing
 
@@ -52,14 +54,16 @@ def test_a_forged_copy_that_is_purged_ends_no_job_and_frees_no_key(workshed, lay
     assert (done.json["purged"], done.json["unreadable"]) == (0, 1)
     assert unique.find(conn, "greet 7") is not None
     assert settled.settle(conn, message.message_id, 0)
-    assert [(row.actor, row.error_class) for row in dead.find(conn)] == [(None, "SignatureError")]
+    assert [(row.actor, row.error_class) for row in dead_jobs.find(conn)] == [
+        (None, "SignatureError")
+    ]
 
 
 def test_what_is_signed_is_purged_as_ever(workshed, lay, message, conn):
     lay("default", message, signed(message))
 
     assert workshed("queues", "purge", "default", "--yes", "--json").json["purged"] == 1
-    assert dead.find(conn) == []
+    assert dead_jobs.find(conn) == []
 
 
 @pytest.mark.parametrize("key", [NEW, OLD])

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import turns, unique
+from workshed.jobs.locks import run_locks, unique
 from workshed.transport.amqp import topology
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -26,7 +26,7 @@ def keys(workshed, *words):
 
 def test_they_are_listed_with_who_has_them(workshed, lock, conn):
     lock("a")
-    turns.take(conn, turns.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1))
+    run_locks.take(conn, run_locks.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "host", 1))
 
     done = workshed("unique")
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import workers
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Held, Process
 
 
 @pytest.fixture

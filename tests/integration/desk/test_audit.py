@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from workshed.jobs import audit
+from workshed.jobs.control import audit
 
 
 def noted(conn, who="olga", action="dead.retry", count=3):

@@ -5,7 +5,9 @@ import pytest
 from tests.integration.console.conftest import bury, dies, make_batch, ran, store
 from tests.integration.desk.conftest import quoted
 from workshed.console.web.pages import batches as page
-from workshed.jobs import audit, batch_rows, batches, schedule
+from workshed.jobs.batches import batches, progress
+from workshed.jobs.control import audit
+from workshed.jobs.outbox import schedule
 
 __all__ = ["bury", "dies", "make_batch", "ran", "store"]
 
@@ -148,13 +150,13 @@ def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, con
 
     asked = operator.post("/batches/retry", {"id": batch}).text
     assert f"This would put 2 jobs of batch {batch} back on the way." in asked
-    assert batch_rows.progress(conn, batch).dead == 2
+    assert progress.progress(conn, batch).dead == 2
     assert audit.find(conn) == []
 
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
     assert said == "1 retried, 1 unreadable, which is left."
-    assert batch_rows.progress(conn, batch).dead == 1
+    assert progress.progress(conn, batch).dead == 1
     assert {row.message_id: row.reason for row in schedule.find(conn)}["a"] == "redrive"
     [entry] = audit.find(conn)
     assert (entry.action, entry.count, entry.about) == ("batches.retry", 1, {"batch": batch})
@@ -169,7 +171,7 @@ def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, mon
     said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
 
     assert said == "1 retried. 1 more are left for another press."
-    assert batch_rows.progress(conn, batch).dead == 1
+    assert progress.progress(conn, batch).dead == 1
 
 
 def test_none_is_dead(operator, make_batch):
@@ -186,13 +188,13 @@ def test_one_is_cancelled_by_whoever_is_sure(operator, make_batch, conn):
 
     asked = operator.post("/batches/cancel", {"id": batch}).text
     assert f"This would cancel batch {batch}, of which 2 jobs have not ended" in asked
-    assert batch_rows.progress(conn, batch).state == "running"
+    assert progress.progress(conn, batch).state == "running"
     assert audit.find(conn) == []
 
     said = operator.done("/batches/cancel", {"id": batch, "sure": "yes"})
 
     assert said.startswith("No job of the batch starts any more; 2 jobs had not ended.")
-    assert batch_rows.progress(conn, batch).state == "cancelling"
+    assert progress.progress(conn, batch).state == "cancelling"
     assert audit.find(conn)[0].count == 2
     assert "never, it was cancelled" in operator.get(f"/batch?id={batch}").text
 

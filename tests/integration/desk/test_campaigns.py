@@ -6,7 +6,7 @@ import actors
 from shop import campaigns
 from tests.integration.campaigns.conftest import HTML, TEXT, Post
 from workshed import db
-from workshed.jobs import audit
+from workshed.jobs.control import audit
 
 pytestmark = pytest.mark.usefixtures("database", "broker")
 

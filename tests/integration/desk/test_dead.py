@@ -6,8 +6,12 @@ import re
 import orjson
 import pytest
 
-from workshed.jobs import attempts, audit, dead, queues, schedule, unique
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import audit, queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
 
@@ -45,7 +49,7 @@ def bury(conn):
             "reason": "failed 3 times: ConnectionRefusedError: nobody listens",
             "error": failed(),
         }
-        dead.bury(conn, message_id=message_id, actor=actor, **{**usual, **changes})
+        dead_jobs.bury(conn, message_id=message_id, actor=actor, **{**usual, **changes})
         return message_id
 
     return bury
@@ -63,7 +67,7 @@ def die_at(conn):
 
 
 def ids(conn):
-    return {row.message_id for row in dead.find(conn)}
+    return {row.message_id for row in dead_jobs.find(conn)}
 
 
 def asked(answer):

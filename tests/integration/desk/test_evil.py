@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.desk.planted import EVIL, NOW, SHORT, UUID, plant, plant_mail
 from workshed.console.web.pages import pages
-from workshed.jobs import audit
+from workshed.jobs.control import audit
 from workshed.settings import settings
 
 DETAILS = {

@@ -12,7 +12,7 @@ from workshed.console.web import Who, create_app, menu
 from workshed.console.web.pages import actions, downloads
 from workshed.console.web.pages import pages as desk_pages
 from workshed.errors import SettingsError
-from workshed.jobs import counters
+from workshed.jobs.locks import counters
 from workshed.settings import settings
 
 SECRET = "s" * 40

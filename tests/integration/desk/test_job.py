@@ -9,9 +9,14 @@ import pytest
 
 from tests.integration.console.conftest import SENT, bury, ran, store
 from tests.integration.desk.test_jobs import job, runs_now
-from workshed.jobs import attempts, batches, cancels, dead, queues, schedule, unique
-from workshed.jobs.queues import Actor
-from workshed.jobs.unique import Claim
+from workshed.jobs.batches import batches
+from workshed.jobs.control import cancellations, queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts
+from workshed.jobs.locks import unique
+from workshed.jobs.locks.unique import Claim
+from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
 __all__ = ["bury", "ran", "runs_now", "store"]
@@ -128,7 +133,7 @@ def test_secrets_are_shown_nowhere(operator, conn, store, bury):
     conn.execute("UPDATE jobs.schedule SET body = replace(body, '[7]', '[\"canary\"]') "
                  "WHERE actor = 'pay'")  # fmt: skip
     unique.take(conn, Claim('pay:["canary"]', "other", 0, "pay", "default"))
-    ids = ["waits", "first", "group", *(one.message_id for one in dead.find(conn))]
+    ids = ["waits", "first", "group", *(one.message_id for one in dead_jobs.find(conn))]
 
     shown = [operator.get(f"/job{form}?id={quote(name)}").text
              for name in ids for form in ("", ".json")]  # fmt: skip
@@ -237,7 +242,7 @@ def test_a_message_that_nobody_could_read_may_say_anything(operator, bury, dead_
 @pytest.fixture
 def dead_of(conn):
     """`dead_of()`: the ids of the dead."""
-    return lambda: [one.message_id for one in dead.find(conn)]
+    return lambda: [one.message_id for one in dead_jobs.find(conn)]
 
 
 # What can be done
@@ -276,7 +281,7 @@ def test_a_cancel_asks_first(operator, store, conn, audit):
     assert asked.status_code == 200
     assert "would cancel a. It waits and is due in 60 min; it would be deleted." in asked.text
     assert len(schedule.find(conn)) == 1
-    assert not cancels.is_cancelled(conn, "a")
+    assert not cancellations.is_cancelled(conn, "a")
     assert audit() == []
 
 
@@ -299,7 +304,7 @@ def test_one_that_runs_is_told_to_stop(operator, runs_now, conn):
 
     assert "It runs; it would be told to stop" in asked
     assert "told to stop within 2 s" in said
-    assert cancels.is_cancelled(conn, "a")
+    assert cancellations.is_cancelled(conn, "a")
 
 
 def test_a_dead_job_cannot_be_cancelled(operator, bury, conn):
@@ -309,7 +314,7 @@ def test_a_dead_job_cannot_be_cancelled(operator, bury, conn):
 
     assert answer.status_code == 409
     assert "is dead, so it does not run" in answer.text
-    assert not cancels.is_cancelled(conn, "a")
+    assert not cancellations.is_cancelled(conn, "a")
 
 
 def test_a_dead_job_is_retried(operator, bury, conn, audit):
@@ -320,7 +325,7 @@ def test_a_dead_job_is_retried(operator, bury, conn, audit):
 
     assert said == "a is on its way again."
     assert operator.json("/job?id=a")["state"] == "waits"
-    assert (dead.find(conn), audit()) == ([], [("job.retry", 1)])
+    assert (dead_jobs.find(conn), audit()) == ([], [("job.retry", 1)])
 
 
 @pytest.mark.parametrize("action", ["run", "retry"])

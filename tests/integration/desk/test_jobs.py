@@ -9,8 +9,8 @@ import pytest
 
 from tests.integration.console.conftest import bury, ran, store
 from workshed.console.web.pages import jobs
-from workshed.jobs import workers
-from workshed.jobs.workers import Process
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Process
 
 __all__ = ["bury", "ran", "store"]
 

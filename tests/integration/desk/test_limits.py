@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 
 from tests.integration.desk.conftest import quoted
-from workshed.jobs import limits
-from workshed.jobs.limits import Ask, Start
+from workshed.jobs.locks import limits
+from workshed.jobs.locks.limits import Ask, Start
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ import pytest
 from tests.integration.console.conftest import bury, env, management, ran
 from workshed.console.web.view import cache
 from workshed.cronspec import daily
-from workshed.jobs import queues, recurring, relays, runs, workers
-from workshed.jobs.recurring import Declared
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import queues, workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.history import runs
+from workshed.jobs.outbox import relays
+from workshed.jobs.periodic import periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.transport.amqp import topology
 
 __all__ = ["bury", "env", "management", "ran"]
@@ -154,7 +157,7 @@ def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn)
     conn.execute("UPDATE jobs.queues SET paused_at = paused_at - interval '1 hour'")
     bury("died")
     runs.note_lost(conn, "web-1:101", 5)
-    recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
     conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 min'")
     for worker in workers.find(conn):
         workers.quiet(conn, worker.id)
@@ -209,9 +212,9 @@ def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env,
 
 
 def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
-    recurring.declare(conn, [Declared("nightly", "low", daily("03:00"))])
-    recurring.declare(conn, [Declared("paused", "low", daily("02:00"))])
-    recurring.pause(conn, "paused")
+    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [Declared("paused", "low", daily("02:00"))])
+    periodic_jobs.pause(conn, "paused")
     (next_at,) = conn.execute(
         "SELECT next_at FROM jobs.recurring WHERE name = 'nightly'"
     ).fetchone()

@@ -9,7 +9,8 @@ from tests.integration.console.conftest import bury, env, management, store, tar
 from workshed.console.rabbitmq import purge as purging
 from workshed.console.web.pages import queues as page
 from workshed.console.web.view import cache
-from workshed.jobs import attempts, audit, queues
+from workshed.jobs.control import audit, queues
+from workshed.jobs.history import attempts
 from workshed.transport.amqp import topology
 
 __all__ = ["bury", "env", "management", "store", "tarpit"]

@@ -5,9 +5,12 @@ from datetime import timedelta
 import pytest
 
 from workshed.cronspec import daily
-from workshed.jobs import audit, occurrences, recurring, schedule, settled
-from workshed.jobs.recurring import Declared
-from workshed.jobs.windows import clock
+from workshed.jobs.control import audit
+from workshed.jobs.idempotency import settled
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.claims import clock
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 
 HOUR = timedelta(hours=1)
 
@@ -18,7 +21,7 @@ def note(conn):
 
     def note(name="report", **options):
         spec = daily("09:00", tz="Europe/Paris")
-        recurring.declare(conn, [Declared(name, "low", spec, options)])
+        periodic_jobs.declare(conn, [Declared(name, "low", spec, options)])
 
     return note
 
@@ -105,7 +108,7 @@ def test_one_rests_until_it_is_resumed(operator, note, conn):
     conn.execute("UPDATE jobs.recurring SET next_at = next_at - interval '3 days'")
 
     assert operator.done("/recurring/resume", {"name": "report"}) == "report: resumed."
-    assert recurring.due(conn) == []
+    assert periodic_jobs.due(conn) == []
     assert operator.done("/recurring/resume", {"name": "report"}) == "Nothing was paused."
     assert [entry.action for entry in audit.find(conn)] == [
         "recurring.resume",
@@ -122,7 +125,7 @@ def test_an_unknown_one_stops_all(operator, note, conn, action):
 
     assert answer.status_code == 404
     assert "did you mean" in answer.text
-    assert recurring.find(conn)[0].paused_at is None
+    assert periodic_jobs.find(conn)[0].paused_at is None
     assert schedule.find(conn) == []
     assert audit.find(conn) == []
 

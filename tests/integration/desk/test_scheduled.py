@@ -7,8 +7,9 @@ import pytest
 
 from tests.integration.console.conftest import store
 from tests.integration.desk.conftest import quoted
-from workshed.jobs import audit, cancels, queues, schedule, windows
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import audit, cancellations, queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.outbox import claims, schedule
 
 __all__ = ["store"]
 
@@ -31,7 +32,7 @@ def test_the_next_due_is_first_with_its_call_its_reason_and_its_state(operator, 
     store("later", due="3 days", queue="bulk", reason="retry", hop=1)
     store("sooner", due="2 hours")
     store("taken", due="-1 s")
-    windows.take(conn, uuid4(), 10)
+    claims.take(conn, uuid4(), 10)
 
     taken, sooner, later = operator.json("/scheduled")["jobs"]
 
@@ -65,7 +66,7 @@ def test_each_is_on_one_page_also_where_many_are_due_at_once(operator, store, co
         store(f"job-{number:03}", hop=number % 2)
     at_once = "UPDATE jobs.schedule SET due_at = '2026-01-01T00:00Z' WHERE message_id < 'job-110'"
     conn.execute(at_once)
-    windows.take(conn, uuid4(), 70)
+    claims.take(conn, uuid4(), 70)
 
     found, query = [], ""
     while query is not None:
@@ -160,7 +161,7 @@ def test_a_selection_is_due_now(operator, store, conn):
     for name in ("a", "b", "c"):
         store(name)
     store("taken", due="-1 s")
-    windows.take(conn, uuid4(), 1)
+    claims.take(conn, uuid4(), 1)
 
     fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
     said = operator.done("/scheduled/run", fields)
@@ -232,7 +233,7 @@ def test_the_list_is_shown_again_with_its_filters(operator, store):
 def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, conn):
     store("a")
     store("taken", due="-1 s")
-    windows.take(conn, uuid4(), 1)
+    claims.take(conn, uuid4(), 1)
 
     asked = operator.post("/scheduled/cancel", [("id", "a"), ("id", "taken"), ("id", "gone")])
 
@@ -242,7 +243,7 @@ def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, c
     )
     assert 'name="id" value="taken"' in asked.text
     assert len(schedule.find(conn)) == 2
-    assert not cancels.is_cancelled(conn, "taken")
+    assert not cancellations.is_cancelled(conn, "taken")
     assert audit.find(conn) == []
 
 
@@ -262,4 +263,4 @@ def test_there_is_nothing_to_ask_about_what_waits_no_more(operator, conn):
     said = operator.done("/scheduled/cancel", {"id": "gone"})
 
     assert said == "Cancelled: 1 not waiting any more."
-    assert not cancels.is_cancelled(conn, "gone")
+    assert not cancellations.is_cancelled(conn, "gone")

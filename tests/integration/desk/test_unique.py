@@ -7,7 +7,8 @@ import pytest
 
 from tests.integration.console.conftest import store
 from tests.integration.desk.conftest import quoted
-from workshed.jobs import audit, turns, unique
+from workshed.jobs.control import audit
+from workshed.jobs.locks import run_locks, unique
 from workshed.settings import settings
 from workshed.transport.amqp import topology
 
@@ -47,7 +48,7 @@ def marked(operator, key):
 
 def test_they_are_listed_with_who_has_them(operator, lock, conn):
     lock("a")
-    turns.take(conn, turns.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77))
+    run_locks.take(conn, run_locks.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77))
 
     shown = operator.json("/unique")
     text = operator.get("/unique").text
@@ -73,8 +74,8 @@ def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, 
     for number in range(40):
         lock(f"{number:02}")
         lock(f"{'éZa_'[number % 4]}{number}")
-        turn = turns.Turn(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
-        turns.take(conn, turn)
+        turn = run_locks.Turn(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
+        run_locks.take(conn, turn)
     conn.execute("UPDATE jobs.unique_locks SET held_at = '2026-01-01T00:00Z'")
     conn.execute("UPDATE jobs.run_locks SET held_at = '2026-01-01T00:00Z'")
 

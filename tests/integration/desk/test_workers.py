@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import audit, relays, workers
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import audit, workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.outbox import relays
 
 
 @pytest.fixture

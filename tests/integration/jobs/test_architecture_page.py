@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from workshed.jobs import relays
+from workshed.jobs.outbox import relays
 from workshed.transport.relay import health, relay
 from workshed.transport.worker import heartbeat as worker_beat
 

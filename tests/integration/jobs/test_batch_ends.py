@@ -10,9 +10,12 @@ import psycopg
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from workshed.jobs import batch_cancels, batch_rows, batches, dead, schedule
-from workshed.jobs.schedule import Row
-from workshed.jobs.windows import Taken
+from workshed.jobs.batches import batches, progress
+from workshed.jobs.control import batch_cancellations
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.claims import Taken
+from workshed.jobs.outbox.schedule import Row
 from workshed.transport.errors import EnvelopeError
 from workshed.transport.relay import relay
 
@@ -114,7 +117,7 @@ def test_a_second_end_changes_nothing(make, told, conn):
     assert not batches.end(conn, "nobody's", "dead")
     conn.commit()
 
-    assert batch_rows.progress(conn, batch).succeeded == 1
+    assert progress.progress(conn, batch).succeeded == 1
     assert told(batch) == []
 
 
@@ -246,7 +249,7 @@ def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect
 
     def work(conn, turn, number):
         mine = f"{turn}-{number}"
-        dead.bury(
+        dead_jobs.bury(
             conn,
             message_id=mine,
             hop=0,
@@ -258,7 +261,7 @@ def test_dead_ones_that_are_retried_at_once_are_told_of_once(make, told, connect
         )
         batches.end(conn, mine, "dead")
         conn.commit()
-        assert dead.retry(conn, mine)
+        assert dead_jobs.retry(conn, mine)
         conn.commit()
         batches.end(conn, mine, "succeeded")
         conn.commit()
@@ -284,7 +287,7 @@ def test_a_cancel_among_those_that_end_is_told_of_once(make, told, connect, scal
 
     conn = connect()
     for batch in made:
-        found = batch_rows.progress(conn, batch)
+        found = progress.progress(conn, batch)
         assert found.succeeded == THREADS - 1
         assert told(batch) == (["complete"] if found.cancelled_at else ["complete", "success"])
 
@@ -315,11 +318,11 @@ def test_a_relay_deletes_what_waits_of_a_cancelled_one(make, told, connect):
     conn.execute(*batches.cancelling(batch))
     late.commit()
 
-    assert sorted(batch_cancels.cancel_some(conn, 2)) == ["a", "b"]
-    assert batch_cancels.cancel_some(conn, 2) == ["late"]
-    assert batch_cancels.cancel_some(conn, 2) == []
+    assert sorted(batch_cancellations.cancel_some(conn, 2)) == ["a", "b"]
+    assert batch_cancellations.cancel_some(conn, 2) == ["late"]
+    assert batch_cancellations.cancel_some(conn, 2) == []
     assert told(batch) == ["complete"]
-    assert batch_rows.progress(conn, batch).cancelled == 3
+    assert progress.progress(conn, batch).cancelled == 3
 
 
 def test_one_on_its_way_is_left_to_the_worker(make, connect):
@@ -327,9 +330,9 @@ def test_one_on_its_way_is_left_to_the_worker(make, connect):
     batch = make("a")
     conn.execute(*batches.cancelling(batch))
 
-    assert batch_cancels.cancel_some(conn, 10) == []
+    assert batch_cancellations.cancel_some(conn, 10) == []
 
-    assert batch_rows.progress(conn, batch).pending == 1
+    assert progress.progress(conn, batch).pending == 1
     query = "SELECT reached FROM jobs.tombstones WHERE message_id = 'a'"
     assert conn.execute(query).fetchone() == (True,)
 
@@ -342,8 +345,8 @@ def test_one_that_a_relay_has_taken_meanwhile_is_told(make, connect):
     conn.execute(*batches.cancelling(batch))
     conn.execute("DELETE FROM jobs.schedule")
 
-    assert batch_cancels.cancel_some(conn, 10) == ["a"]
-    assert batch_cancels.cancel_some(conn, 10) == []
+    assert batch_cancellations.cancel_some(conn, 10) == ["a"]
+    assert batch_cancellations.cancel_some(conn, 10) == []
 
     query = "SELECT reached FROM jobs.tombstones WHERE message_id = 'a'"
     assert conn.execute(query).fetchone() == (True,)

@@ -16,7 +16,10 @@ from hypothesis.stateful import initialize, invariant, precondition, rule, run_s
 
 from tests.integration.jobs import test_model as base
 from workshed import db
-from workshed.jobs import batch_cancels, batch_rows, batches, schedule, unique
+from workshed.jobs.batches import batches, progress
+from workshed.jobs.control import batch_cancellations
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
 from workshed.middleware import Batches, TurnLostError
 from workshed.transport.publishing.outgoing import claim_of, waiting
 
@@ -204,7 +207,7 @@ class BatchJobs(base.Jobs):
     @rule()
     def relay_cancels_what_waits(self):
         with db.transaction() as conn:
-            ids = batch_cancels.cancel_some(conn, 100)
+            ids = batch_cancellations.cancel_some(conn, 100)
             for message_id in ids:
                 self.sent[message_id].cancelled = True
                 if self._state(conn, message_id) == "cancelled":
@@ -219,7 +222,7 @@ class BatchJobs(base.Jobs):
                 states = {one: self._state(conn, one) for one in model.members}
                 for one, state in states.items():
                     assert state in ENDS[self.sent[one].ended], f"{one} is {state}"
-                found = batch_rows.progress(conn, batch)
+                found = progress.progress(conn, batch)
                 counted = Counter(states.values())
                 assert found.total == len(model.members)
                 for state in ("pending", "succeeded", "discarded", "cancelled", "dead"):

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workshed.jobs import cancels, dead, rules, schedule, unique
-from workshed.jobs.rules import BoundlessRuleError, Traits, Which
-from workshed.jobs.schedule import Row
+from workshed.jobs.control import cancel_rules, cancellations
+from workshed.jobs.control.cancel_rules import BoundlessRuleError, Traits, Which
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Row
 
 LONG_AGO_MS = 1_700_000_000_000
 LOCK = {"actor": "resize", "queue": "images"}
@@ -58,7 +61,7 @@ def test_a_filter_finds_what_fits(conn, store, which, found):
     store("bulk", actor="mail", queue="bulk")
     store("new", sent_ms=int(datetime.now(UTC).timestamp() * 1000))
 
-    assert rules.waiting(conn, which) == found
+    assert cancel_rules.waiting(conn, which) == found
 
 
 def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
@@ -66,7 +69,7 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
     store("m", tags=["a"])
     conn.execute(r"""UPDATE jobs.schedule SET body = replace(body, '[]', '["\u0000"]')""")
 
-    assert rules.waiting(conn, Which(tag="a")) == ["m"]
+    assert cancel_rules.waiting(conn, Which(tag="a")) == ["m"]
 
 
 # Rules
@@ -75,18 +78,18 @@ def test_a_filter_reads_bodies_that_postgresql_cannot(conn, store):
 def test_a_rule_must_name_something(conn):
     """One that names nothing would end every job there is."""
     with pytest.raises(BoundlessRuleError):
-        rules.make(conn, Which(older_than=timedelta(days=1)))
+        cancel_rules.make(conn, Which(older_than=timedelta(days=1)))
 
 
 def test_a_rule_holds_until_it_is_ended_or_forgotten(conn):
-    first, second = (rules.make(conn, Which(actor=name)) for name in ("greet", "wave"))
+    first, second = (cancel_rules.make(conn, Which(actor=name)) for name in ("greet", "wave"))
 
-    assert rules.find(conn) == [first, second]
-    assert rules.end(conn, first.id)
-    assert not rules.end(conn, first.id)
-    assert rules.prune(conn, timedelta(days=1), 10) == 0
-    assert rules.prune(conn, timedelta(seconds=-1), 10) == 1
-    assert rules.find(conn) == []
+    assert cancel_rules.find(conn) == [first, second]
+    assert cancel_rules.end(conn, first.id)
+    assert not cancel_rules.end(conn, first.id)
+    assert cancel_rules.prune(conn, timedelta(days=1), 10) == 0
+    assert cancel_rules.prune(conn, timedelta(seconds=-1), 10) == 1
+    assert cancel_rules.find(conn) == []
 
 
 NAMES = st.sampled_from(["a", "b"])
@@ -106,11 +109,11 @@ SOME = st.none() | NAMES
 )
 def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
     """Else a job runs or not by whether it has a copy."""
-    made = rules.make(conn, rule)
+    made = cancel_rules.make(conn, rule)
     at_ms = round(made.sent_before.timestamp() * 1000)
     job = Traits(job.actor, job.queue, job.tags, at_ms + job.sent_ms)
 
-    said = cancels.why(conn, "m", job)
+    said = cancellations.why(conn, "m", job)
     conn.rollback()
 
     assert (said == f"cancelled by rule {made.id}") == made.fits(job)
@@ -120,23 +123,23 @@ def test_python_and_postgresql_read_a_rule_alike(conn, rule, job):
 
 
 def test_what_was_cancelled_is_known_with_its_reason(conn):
-    assert cancels.why(conn, "m", traits()) is None
+    assert cancellations.why(conn, "m", traits()) is None
 
-    rule = rules.make(conn, Which(tag="a"))
+    rule = cancel_rules.make(conn, Which(tag="a"))
 
-    assert cancels.why(conn, "m", traits()) == f"cancelled by rule {rule.id}"
-    cancels.cancel(conn, "m")
-    assert cancels.why(conn, "m", traits()) == "cancelled"
+    assert cancellations.why(conn, "m", traits()) == f"cancelled by rule {rule.id}"
+    cancellations.cancel(conn, "m")
+    assert cancellations.why(conn, "m", traits()) == "cancelled"
 
 
 def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, conn):
     """Without the lock, the cancel sees no row and the retry no tombstone: it waits, maybe for
     days, with its unique key, for a worker to discard it."""
     with connect() as operator, connect() as worker:
-        assert cancels.cancel(operator, "m") == "will be skipped"
+        assert cancellations.cancel(operator, "m") == "will be skipped"
         said = []
         asking = threading.Thread(
-            target=lambda: said.append(cancels.why(worker, "m", traits())), daemon=True
+            target=lambda: said.append(cancellations.why(worker, "m", traits())), daemon=True
         )
         asking.start()
         asking.join(0.2)
@@ -149,12 +152,12 @@ def test_a_cancel_and_the_retry_it_meets_never_miss_each_other(connect, store, c
 
 
 def test_a_job_that_was_told_is_told_to_stop(conn):
-    assert cancels.cancel(conn, "m") == "will be skipped"
+    assert cancellations.cancel(conn, "m") == "will be skipped"
 
-    cancels.told(conn, ["m"])
+    cancellations.told(conn, ["m"])
 
-    assert cancels.who_were_told(conn, ["m", "other"]) == {"m"}
-    assert cancels.cancel(conn, "m") == "told to stop"
+    assert cancellations.who_were_told(conn, ["m", "other"]) == {"m"}
+    assert cancellations.cancel(conn, "m") == "told to stop"
 
 
 # Redrive
@@ -163,7 +166,7 @@ def test_a_job_that_was_told_is_told_to_stop(conn):
 def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
     """A dead job that fits is sent before the rule for ever: nobody could run it again."""
     body = message().encode()
-    dead.bury(
+    dead_jobs.bury(
         conn,
         message_id="m",
         hop=0,
@@ -173,16 +176,16 @@ def test_a_rule_made_before_a_redrive_does_not_hold_for_it(conn):
         body=body,
         reason="failed once",
     )
-    before = rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=1)))
+    before = cancel_rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=1)))
 
-    dead.retry(conn, "m")
+    dead_jobs.retry(conn, "m")
 
     [row] = schedule.find(conn)
     options = dramatiq.Message.decode(row.body.encode()).options
     wanted = traits(sent_ms=options["redriven"])
     assert before.fits(traits())
     assert not before.fits(wanted)
-    after = rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=-1)))
+    after = cancel_rules.make(conn, Which(actor="greet", older_than=timedelta(seconds=-1)))
     assert after.fits(wanted)
 
 
@@ -193,8 +196,8 @@ def test_what_a_filter_cancels_frees_its_lock(conn, store):
     store("m")
     unique.take(conn, unique.Claim("k", "m", 0, **LOCK))
 
-    assert [cancels.cancel(conn, one) for one in rules.waiting(conn, Which(actor="greet"))] == [
-        "deleted"
-    ]
+    assert [
+        cancellations.cancel(conn, one) for one in cancel_rules.waiting(conn, Which(actor="greet"))
+    ] == ["deleted"]
 
     assert unique.find(conn, "k") is None

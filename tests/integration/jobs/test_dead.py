@@ -9,10 +9,15 @@ import orjson
 import pytest
 from psycopg.errors import UniqueViolation
 
-from workshed.jobs import attempts, cancels, dead, prospects, schedule, settled, unique
-from workshed.jobs.dead import UnreadableJobError, Which
-from workshed.jobs.prospects import Prospect
-from workshed.jobs.unique import Claim
+from workshed.jobs.control import cancellations
+from workshed.jobs.dead import dead_jobs, retry_preview
+from workshed.jobs.dead.dead_jobs import UnreadableJobError, Which
+from workshed.jobs.dead.retry_preview import Prospect
+from workshed.jobs.history import attempts
+from workshed.jobs.idempotency import settled
+from workshed.jobs.locks import unique
+from workshed.jobs.locks.unique import Claim
+from workshed.jobs.outbox import schedule
 from workshed.settings import settings
 
 
@@ -38,7 +43,7 @@ def bury(conn, message_id="m", *, hop=2, **changes):
         "reason": "failed 4 times: ValueError: no",
         "error": ValueError("no"),
     }
-    dead.bury(conn, message_id=message_id, hop=hop, **{**fields, **changes})
+    dead_jobs.bury(conn, message_id=message_id, hop=hop, **{**fields, **changes})
 
 
 # Retry
@@ -48,7 +53,7 @@ def test_a_retry_is_due_now_with_all_its_attempts_as_a_hop_of_its_own(conn):
     bury(conn)
     settled.settle(conn, "m", 2)
 
-    assert dead.retry(conn, "m")
+    assert dead_jobs.retry(conn, "m")
 
     [row] = schedule.find(conn)
     assert (row.message_id, row.hop, row.queue, row.actor) == ("m", 3, "default", "greet")
@@ -58,23 +63,23 @@ def test_a_retry_is_due_now_with_all_its_attempts_as_a_hop_of_its_own(conn):
     assert redriven == pytest.approx(time.time() * 1000, abs=60_000)
     assert orjson.loads(row.body) == orjson.loads(body(attempt=1, hop=3, redriven=redriven))
     assert not settled.is_settled(conn, "m", row.hop)  # or it would be absorbed as a copy
-    assert dead.count(conn) == 0
+    assert dead_jobs.count(conn) == 0
 
 
 def test_who_is_not_dead_is_not_retried(conn):
-    assert not dead.retry(conn, "m")
+    assert not dead_jobs.retry(conn, "m")
 
     assert schedule.find(conn) == []
 
 
 def test_a_retry_forgets_that_the_job_was_cancelled(conn):
     """With its tombstone left it is skipped when it starts, though somebody wants it to run."""
-    cancels.cancel(conn, "m")
+    cancellations.cancel(conn, "m")
     bury(conn)
 
-    dead.retry(conn, "m")
+    dead_jobs.retry(conn, "m")
 
-    assert not cancels.is_cancelled(conn, "m")
+    assert not cancellations.is_cancelled(conn, "m")
 
 
 def test_two_who_retry_one_job_move_it_once(connect, eventually):
@@ -82,8 +87,8 @@ def test_two_who_retry_one_job_move_it_once(connect, eventually):
     with connect() as first:
         bury(first)
     one, two = connect(), connect()
-    moved = [dead.retry(one, "m")]
-    thread = threading.Thread(target=lambda: moved.append(dead.retry(two, "m")))
+    moved = [dead_jobs.retry(one, "m")]
+    thread = threading.Thread(target=lambda: moved.append(dead_jobs.retry(two, "m")))
     thread.start()
     waits = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
     watch = connect(autocommit=True)
@@ -103,9 +108,9 @@ def test_a_retry_in_autocommit_is_whole(connect):
     schedule.insert(conn, schedule.Row("m", 3, "default", "greet", "{}", "delay"))
 
     with pytest.raises(UniqueViolation):
-        dead.retry(conn, "m")
+        dead_jobs.retry(conn, "m")
 
-    assert dead.count(conn) == 1
+    assert dead_jobs.count(conn) == 1
 
 
 @pytest.mark.parametrize(
@@ -119,12 +124,12 @@ def test_a_retry_in_autocommit_is_whole(connect):
 )
 def test_what_cannot_be_read_is_not_retried_and_stays(conn, changes):
     bury(conn, **changes)
-    [row] = dead.find(conn)
+    [row] = dead_jobs.find(conn)
 
     with pytest.raises(UnreadableJobError, match=r"workshed enqueue.*discard"):
-        dead.retry(conn, row.message_id)
+        dead_jobs.retry(conn, row.message_id)
 
-    assert dead.count(conn) == 1
+    assert dead_jobs.count(conn) == 1
     assert schedule.find(conn) == []
 
 
@@ -138,7 +143,7 @@ def test_an_unreadable_message_takes_no_other_job_s_row(conn):
     bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
     bury(conn, "m", actor=None, body=b"nonsense", reason="not JSON")
 
-    unreadable, job = dead.find(conn)
+    unreadable, job = dead_jobs.find(conn)
     assert job.message_id == "m"
     assert job.actor == "greet"
     digest = hashlib.sha256(b"nonsense").hexdigest()
@@ -149,7 +154,7 @@ def test_an_unreadable_message_takes_no_other_job_s_row(conn):
 def test_an_id_that_postgresql_cannot_hold_is_kept_readable(conn):
     bury(conn, "a\0b", actor=None, body=b"nonsense", reason="not JSON")
 
-    assert dead.find(conn)[0].reason == r"not JSON (it came as 'a\x00b')"
+    assert dead_jobs.find(conn)[0].reason == r"not JSON (it came as 'a\x00b')"
 
 
 # Discard
@@ -158,20 +163,20 @@ def test_an_id_that_postgresql_cannot_hold_is_kept_readable(conn):
 def test_a_discard_is_recorded_with_its_reason(conn):
     bury(conn)
 
-    assert dead.discard(conn, "m", "sent by mistake")
-    assert not dead.discard(conn, "m", "sent by mistake")
+    assert dead_jobs.discard(conn, "m", "sent by mistake")
+    assert not dead_jobs.discard(conn, "m", "sent by mistake")
 
     [attempt] = attempts.of_message(conn, "m")
     assert (attempt.outcome, attempt.reason) == ("discarded", "sent by mistake")
     assert (attempt.actor, attempt.attempt, attempt.hop) == ("greet", 4, 2)
-    assert dead.count(conn) == 0
+    assert dead_jobs.count(conn) == 0
 
 
 def test_an_unreadable_message_can_be_discarded(conn):
     bury(conn, actor=None, body=b"nonsense")
-    [row] = dead.find(conn)
+    [row] = dead_jobs.find(conn)
 
-    assert dead.discard(conn, row.message_id, "whatever it was")
+    assert dead_jobs.discard(conn, row.message_id, "whatever it was")
 
     assert [a.actor for a in attempts.of_message(conn, row.message_id)] == ["(unreadable)"]
 
@@ -205,23 +210,23 @@ def three(conn):
     ],
 )
 def test_they_are_found_by_what_is_known_of_them(conn, three, which, ids):
-    found = {row.message_id for row in dead.find(conn, which)}
+    found = {row.message_id for row in dead_jobs.find(conn, which)}
 
     assert found == set(ids)
-    assert set(dead.ids(conn, which)) == set(ids)
-    assert dead.count(conn, which) == len(ids)
+    assert set(dead_jobs.ids(conn, which)) == set(ids)
+    assert dead_jobs.count(conn, which) == len(ids)
 
 
 def test_the_latest_is_shown_first_and_the_oldest_taken_first(conn, three):
-    assert dead.find(conn, limit=3)[-1].message_id == "old"
-    assert len(dead.find(conn, limit=2)) == 2
-    assert dead.ids(conn, Which())[0] == "old"
+    assert dead_jobs.find(conn, limit=3)[-1].message_id == "old"
+    assert len(dead_jobs.find(conn, limit=2)) == 2
+    assert dead_jobs.ids(conn, Which())[0] == "old"
 
 
 def test_they_are_grouped_by_class_of_error(conn, three):
     bury(conn, "again", actor="wave")
 
-    groups = dead.groups(conn)
+    groups = dead_jobs.groups(conn)
 
     assert [(g.error_class, g.count) for g in groups] == [
         ("ValueError", 2),
@@ -240,11 +245,11 @@ def test_what_died_in_a_program_is_found_by_its_place(conn, monkeypatch):
     bury(conn, error=failed.value)
     bury(conn, "elsewhere")
 
-    [row] = dead.find(conn, Which(error="ZeroDivisionError"))
+    [row] = dead_jobs.find(conn, Which(error="ZeroDivisionError"))
 
     assert row.place.startswith("jobs/test_dead.py:")
     assert row.release == "r7"
-    assert dead.ids(conn, Which(place=row.place)) == ["m"]
+    assert dead_jobs.ids(conn, Which(place=row.place)) == ["m"]
 
 
 def test_an_error_with_an_endless_name_can_be_buried(conn):
@@ -253,7 +258,7 @@ def test_an_error_with_an_endless_name_can_be_buried(conn):
     name = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(100))
     bury(conn, error=type(name, (Exception,), {})())
 
-    [row] = dead.find(conn)
+    [row] = dead_jobs.find(conn)
 
     assert name.startswith(row.error_class)
 
@@ -270,7 +275,7 @@ def test_a_prospect_counts_who_would_wait_and_changes_nothing(conn):
     bury(conn, "without")
     bury(conn, "unreadable", body=b"nonsense")
 
-    found = prospects.of(conn, [*dead.ids(conn, Which()), "not dead"])
+    found = retry_preview.of(conn, [*dead_jobs.ids(conn, Which()), "not dead"])
 
     assert found == Prospect(jobs=6, waits=3, unreadable=1)
-    assert dead.count(conn) == 7
+    assert dead_jobs.count(conn) == 7

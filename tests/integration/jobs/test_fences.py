@@ -5,9 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.jobs import cancels, effects, schedule, settled, starts, unique
-from workshed.jobs.rules import Traits
-from workshed.jobs.schedule import Row
+from workshed.jobs.control import cancellations
+from workshed.jobs.control.cancel_rules import Traits
+from workshed.jobs.idempotency import once_keys, settled, starts
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Row
 
 TRAITS = Traits("greet", "default", (), 0)
 
@@ -39,31 +42,31 @@ def test_an_outcome_takes_the_start_and_the_rows_of_its_hop_with_it(conn):
 def test_fences_are_kept_while_their_message_has_a_row(conn):
     for message_id in ("waits", "gone"):
         settled.settle(conn, message_id, 0)
-        effects.claim(conn, "charge", message_id, message_id)
+        once_keys.claim(conn, "charge", message_id, message_id)
     schedule.insert(conn, row("waits", 1))
 
-    pruned = [f.prune(conn, timedelta(seconds=-1), 10) for f in (settled, effects)]
+    pruned = [f.prune(conn, timedelta(seconds=-1), 10) for f in (settled, once_keys)]
 
     assert pruned == [1, 1]
     assert settled.is_settled(conn, "waits", 0)
-    assert not effects.claim(conn, "charge", "waits", "waits")
+    assert not once_keys.claim(conn, "charge", "waits", "waits")
 
 
 def test_a_key_outlives_the_time_that_its_job_has_waited(conn):
     """It was due after 31 days, and its row is gone as soon as RabbitMQ has it."""
-    effects.claim(conn, "charge", "a", "waits")
-    effects.claim(conn, "charge", "b", "gone")
+    once_keys.claim(conn, "charge", "a", "waits")
+    once_keys.claim(conn, "charge", "b", "gone")
     conn.execute("UPDATE jobs.once SET done_at = jobs.now() - interval '29 days'")
     schedule.insert(conn, row("waits", 1))
     month = timedelta(days=30)
 
-    effects.prune(conn, month, 10)
+    once_keys.prune(conn, month, 10)
     conn.execute("DELETE FROM jobs.schedule")
     conn.execute("UPDATE jobs.once SET done_at = done_at - interval '2 days'")
 
-    assert effects.prune(conn, month, 10) == 1
-    assert not effects.claim(conn, "charge", "a", "waits")
-    assert effects.claim(conn, "charge", "b", "gone")
+    assert once_keys.prune(conn, month, 10) == 1
+    assert not once_keys.claim(conn, "charge", "a", "waits")
+    assert once_keys.claim(conn, "charge", "b", "gone")
 
 
 # Starts
@@ -149,9 +152,9 @@ def test_a_rollback_lets_the_next_one_have_the_key(connect):
 
 
 def test_an_effect_is_claimed_once_per_scope(conn):
-    assert effects.claim(conn, "charge", "7", "a")
-    assert not effects.claim(conn, "charge", "7", "b")
-    assert effects.claim(conn, "refund", "7", "a")
+    assert once_keys.claim(conn, "charge", "7", "a")
+    assert not once_keys.claim(conn, "charge", "7", "b")
+    assert once_keys.claim(conn, "refund", "7", "a")
 
 
 # Cancel
@@ -161,7 +164,7 @@ def test_a_waiting_message_is_deleted_and_what_it_held_is_freed(conn):
     schedule.insert(conn, row(hop=2))
     unique.take(conn, claim("m", 2))
 
-    assert cancels.cancel(conn, "m") == "deleted"
+    assert cancellations.cancel(conn, "m") == "deleted"
 
     assert schedule.find(conn) == []
     assert unique.find(conn, "k") is None
@@ -173,7 +176,7 @@ def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
     if made is not None:
         schedule.insert(conn, row(**made))
 
-    assert cancels.cancel(conn, "m") == "will be skipped"
+    assert cancellations.cancel(conn, "m") == "will be skipped"
 
     past = starts.past(conn, "m", 0, TRAITS)
     assert (past.cancelled, past.settled) == (True, False)
@@ -182,28 +185,28 @@ def test_one_that_may_be_on_rabbitmq_is_skipped_when_it_comes(conn, made):
 def test_a_reader_misses_no_tombstone_of_a_long_transaction(connect):
     """With a watermark of time, what commits late is never read."""
     with connect() as slow, connect() as quick, connect() as reader:
-        cancels.cancel(slow, "slow")
-        cancels.cancel(quick, "quick")
+        cancellations.cancel(slow, "slow")
+        cancellations.cancel(quick, "quick")
         quick.commit()
-        xmin, ids = cancels.since(reader, 0)
+        xmin, ids = cancellations.since(reader, 0)
         assert list(ids) == ["quick"]
         reader.commit()
         slow.commit()
 
-        _, ids = cancels.since(reader, xmin)
+        _, ids = cancellations.since(reader, xmin)
 
         assert set(ids) == {"slow", "quick"}
 
 
 def test_only_what_reached_rabbitmq_is_read(conn):
     schedule.insert(conn, row("waited"))
-    cancels.cancel(conn, "waited")
-    cancels.cancel(conn, "sent")
+    cancellations.cancel(conn, "waited")
+    cancellations.cancel(conn, "sent")
 
-    _, ids = cancels.since(conn, 0)
+    _, ids = cancellations.since(conn, 0)
 
     assert list(ids) == ["sent"]
-    assert cancels.is_cancelled(conn, "waited")
-    cancels.clear(conn, "waited")
-    assert not cancels.is_cancelled(conn, "waited")
-    assert cancels.prune(conn, timedelta(seconds=-1), 10) == 1
+    assert cancellations.is_cancelled(conn, "waited")
+    cancellations.clear(conn, "waited")
+    assert not cancellations.is_cancelled(conn, "waited")
+    assert cancellations.prune(conn, timedelta(seconds=-1), 10) == 1

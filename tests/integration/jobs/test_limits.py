@@ -13,8 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workshed.jobs import cancels, limits, schedule, settled
-from workshed.jobs.limits import Ask, Start
+from workshed.jobs.control import cancellations
+from workshed.jobs.idempotency import settled
+from workshed.jobs.locks import limits
+from workshed.jobs.locks.limits import Ask, Start
+from workshed.jobs.outbox import schedule
 from workshed.testing.database.scratch import SHIFTABLE
 from workshed.transport.relay.limit_calls import call_waiting
 
@@ -315,7 +318,7 @@ def test_the_slot_of_one_who_does_not_come_in_time_is_that_of_the_next_who_does(
 def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
     for job in "abc":
         crowd.come(job, ONE)
-    assert cancels.cancel(own, "b") == "deleted"
+    assert cancellations.cancel(own, "b") == "deleted"
 
     crowd.end("a", ONE)
 
@@ -330,7 +333,7 @@ def test_a_job_that_was_cancelled_while_it_waited_holds_up_nobody(crowd, own):
 def test_the_time_of_one_that_was_cancelled_is_the_next_ones(ask, crowd, own, at):
     for job in "abc":
         crowd.come(job, ask)
-    cancels.cancel(own, "b")
+    cancellations.cancel(own, "b")
     at(59)
     call_waiting(own)
 

@@ -26,20 +26,12 @@ from hypothesis.stateful import (
 )
 
 from workshed import db
-from workshed.jobs import (
-    cancels,
-    dead,
-    leases,
-    limits,
-    queues,
-    relays,
-    rules,
-    schedule,
-    unique,
-    windows,
-)
-from workshed.jobs.schedule import Row
-from workshed.jobs.unique import Claim
+from workshed.jobs.control import cancel_rules, cancellations, queues
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.locks import limits, unique
+from workshed.jobs.locks.unique import Claim
+from workshed.jobs.outbox import claims, leases, relays, schedule
+from workshed.jobs.outbox.schedule import Row
 from workshed.middleware import (
     INTERRUPTED,
     AloneError,
@@ -181,7 +173,7 @@ class Jobs(RuleBasedStateMachine):
         self.bag: list[Copy] = []
         self.open: list[Run] = []
         self.sent: dict[str, Sent] = {}
-        self.taken: list[windows.Taken] = []
+        self.taken: list[claims.Taken] = []
         self.refused: list[str] = []
         self.outcomes: Counter[tuple[str, int]] = Counter()
         self.execution = Execution(Inbox([], "model"), timedelta(hours=1))
@@ -317,7 +309,7 @@ class Jobs(RuleBasedStateMachine):
     def relay_takes_a_window(self, most=3):
         with db.transaction() as conn:
             conn.execute(DUE)
-            found = windows.adopt(conn, self.relay, 100) or windows.take(conn, self.relay, most)
+            found = claims.adopt(conn, self.relay, 100) or claims.take(conn, self.relay, most)
         for taken in found:
             message = dramatiq.Message.decode(taken.body.encode())
             self._publish(message, via=True, again=taken.again)
@@ -326,13 +318,13 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def relay_marks_what_was_confirmed(self):
         with db.transaction() as conn:
-            windows.sent(conn, self.relay, self.taken)
+            claims.sent(conn, self.relay, self.taken)
         self.taken = []
 
     @rule()
     def relay_puts_back_what_it_did_not_hear_of(self):
         with db.transaction() as conn:
-            windows.put_back(conn, self.relay, self.taken, NOW, unknown=[True] * len(self.taken))
+            claims.put_back(conn, self.relay, self.taken, NOW, unknown=[True] * len(self.taken))
         self.taken = []
 
     @rule()
@@ -374,8 +366,8 @@ class Jobs(RuleBasedStateMachine):
         self.bag.remove(copy)
         run = Run(copy, job_of(copy, alone=alone))
         with db.transaction() as conn:
-            _, ids = cancels.since(conn, 0)
-            self.execution.learn_of_cancels(set(ids), rules.find(conn))
+            _, ids = cancellations.since(conn, 0)
+            self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
         try:
             self._check(run.job)
         except (CopyError, SkipMessage):
@@ -424,7 +416,7 @@ class Jobs(RuleBasedStateMachine):
     def cancel(self, data):
         message_id = data.draw(st.sampled_from(sorted(self.sent)))
         with db.transaction() as conn:
-            if cancels.cancel(conn, message_id) == "deleted":
+            if cancellations.cancel(conn, message_id) == "deleted":
                 self.sent[message_id].ended = "cancelled"
         self.sent[message_id].cancelled = True
 
@@ -432,7 +424,7 @@ class Jobs(RuleBasedStateMachine):
     def cancel_by_a_rule(self, queue):
         """Whatever was sent to a queue so far, wherever it is."""
         with db.transaction() as conn:
-            rules.make(conn, rules.Which(queue=queue))
+            cancel_rules.make(conn, cancel_rules.Which(queue=queue))
 
     @rule(data=st.data())
     def redrive(self, data):
@@ -441,7 +433,7 @@ class Jobs(RuleBasedStateMachine):
             ids = [m for (m,) in conn.execute("SELECT message_id FROM jobs.dead ORDER BY 1")]
             if ids:
                 message_id = data.draw(st.sampled_from(ids))
-                assert dead.retry(conn, message_id)
+                assert dead_jobs.retry(conn, message_id)
                 self.sent[message_id].ended = None
                 self.sent[message_id].cancelled = False
                 self.sent[message_id].waits = True
@@ -542,8 +534,8 @@ class Jobs(RuleBasedStateMachine):
     def _work_off(self, copy):
         run = Run(copy, job_of(copy, alone=True))
         with db.transaction() as conn:
-            _, ids = cancels.since(conn, 0)
-            self.execution.learn_of_cancels(set(ids), rules.find(conn))
+            _, ids = cancellations.since(conn, 0)
+            self.execution.learn_of_cancels(set(ids), cancel_rules.find(conn))
         try:
             self._check(run.job)
         except (CopyError, SkipMessage):
@@ -577,8 +569,8 @@ class Jobs(RuleBasedStateMachine):
             ready = {copy.message.queue_name for copy in self.bag}
             if KINDS["classic"] not in ready:
                 (now,) = conn.execute("SELECT jobs.now() + interval '1 hour'").fetchone()
-                windows.absent(conn, KINDS["classic"], now)
-                windows.resend(conn, timedelta(hours=-2))
+                claims.absent(conn, KINDS["classic"], now)
+                claims.resend(conn, timedelta(hours=-2))
 
     def _check(self, job):
         """Make the checks before a job, in their order."""

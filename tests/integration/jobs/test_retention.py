@@ -8,19 +8,14 @@ import pytest
 
 from workshed import db
 from workshed.cronspec import daily
-from workshed.jobs import (
-    attempts,
-    batches,
-    dead,
-    occurrences,
-    recurring,
-    retention,
-    runs,
-    schedule,
-    windows,
-)
-from workshed.jobs.recurring import Declared
-from workshed.jobs.retention import Rule
+from workshed.jobs.batches import batches
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts, runs
+from workshed.jobs.maintenance import retention
+from workshed.jobs.maintenance.retention import Rule
+from workshed.jobs.outbox import claims, schedule
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.settings import settings
 from workshed.transport.relay import pruner
 from workshed.transport.relay.background import Background
@@ -66,7 +61,7 @@ def died(conn):
 
     def died(message_id, days):
         names = {"queue": "low", "actor": "greet", "body": b"{}", "reason": "no"}
-        dead.bury(conn, message_id=message_id, hop=0, attempt=1, **names)
+        dead_jobs.bury(conn, message_id=message_id, hop=0, attempt=1, **names)
         conn.execute(
             "UPDATE jobs.dead SET died_at = jobs.now() - %s WHERE message_id = %s",
             (timedelta(days=days), message_id),
@@ -79,7 +74,7 @@ def died(conn):
 @pytest.fixture
 def noted(conn):
     """A periodic job that a worker has."""
-    recurring.declare(conn, [Declared("report", "low", daily("09:00"))])
+    periodic_jobs.declare(conn, [Declared("report", "low", daily("09:00"))])
     conn.commit()
 
 
@@ -219,7 +214,7 @@ def test_much_is_deleted_in_small_batches_each_committed_alone(database, rows, c
     left = []
 
     with db.connect() as conn, caplog.at_level("INFO"):
-        duty = Pruner([Rule("dead jobs", dead.prune, timedelta(days=180), 10)])
+        duty = Pruner([Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)])
         for wait in (pruner.PAUSE_S, pruner.PAUSE_S, EVERY_S):
             assert duty(conn) == wait
             left.append(rows("SELECT count(*) FROM jobs.dead")[0][0])
@@ -236,7 +231,7 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
         turns.append(rows("SELECT count(*) FROM jobs.dead")[0][0])
         return 0.0
 
-    rule = Rule("dead jobs", dead.prune, timedelta(days=180), 10)
+    rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
     with Background("duties", [Pruner([rule]), other]):
         eventually(lambda: turns and turns[-1] == 0)
 
@@ -246,7 +241,7 @@ def test_between_two_batches_other_duties_have_their_turn(database, rows, eventu
 def test_two_relays_take_turns(database, rows, connect):
     """And what one deletes is not waited for by the other."""
     dead_since(rows, 25)
-    rule = Rule("dead jobs", dead.prune, timedelta(days=180), 10)
+    rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 10)
     one, other = connect(autocommit=True), connect(autocommit=True)
 
     with one.transaction():
@@ -260,7 +255,7 @@ def test_two_relays_take_turns(database, rows, connect):
 
 def test_two_relays_at_once_delete_all_of_it(database, rows, eventually):
     dead_since(rows, 200)
-    rule = Rule("dead jobs", dead.prune, timedelta(days=180), 7)
+    rule = Rule("dead jobs", dead_jobs.prune, timedelta(days=180), 7)
 
     with Background("one", [Pruner([rule])]), Background("two", [Pruner([rule])]):
         eventually(lambda: rows("SELECT count(*) FROM jobs.dead") == [(0,)])
@@ -278,7 +273,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_smaller_the_next_time(
         sizes.append(limit)
         if limit == 10:  # these are in time, however busy the machine is
             conn.execute("SET LOCAL statement_timeout = '90 s'")
-        deleted = dead.prune(conn, older_than, limit)
+        deleted = dead_jobs.prune(conn, older_than, limit)
         if limit > 10:
             conn.execute("SELECT pg_sleep(60)")
         return deleted
@@ -385,7 +380,7 @@ def test_notes_of_lost_runs_go_with_the_history(database, rows, conn):
 
 def test_which_batches_have_expired_is_read_from_an_index(database, rows, conn):
     """Most batches have not; a relay asks every hour."""
-    windows.use_indexes(conn)
+    claims.use_indexes(conn)
     plan = conn.execute(
         "EXPLAIN SELECT id FROM jobs.batches WHERE completed_at < jobs.now() - interval '90 days'"
     ).fetchall()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workshed.jobs import runs
-from workshed.jobs.run_rows import message_of, row
+from workshed.jobs.history import runs
+from workshed.jobs.history.copy_format import message_of, row
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 spans = st.floats(0, 1e9)

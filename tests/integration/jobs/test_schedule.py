@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import leases, queues, relays, schedule, windows
-from workshed.jobs.schedule import Row
+from workshed.jobs.control import queues
+from workshed.jobs.outbox import claims, leases, relays, schedule
+from workshed.jobs.outbox.schedule import Row
 
 NOW = timedelta()
 MAIL = {"queue": "emails", "actor": "deliver_email", "body": "{}"}
@@ -25,8 +26,8 @@ def relay(conn):
 def sent(conn, relay):
     """Two mails that RabbitMQ confirmed; they are kept."""
     schedule.insert_many(conn, [Row(m, 0, reason="send", **MAIL) for m in "ab"], NOW)
-    taken = windows.take(conn, relay, 10)
-    assert windows.sent(conn, relay, taken) == 2
+    taken = claims.take(conn, relay, 10)
+    assert claims.sent(conn, relay, taken) == 2
     return taken
 
 
@@ -40,40 +41,40 @@ def states(conn):
 
 def test_a_confirm_that_is_not_on_disk_keeps_the_row(conn, relay, sent):
     schedule.insert(conn, Row("c", 0, "default", "greet", "{}", "send"))
-    windows.sent(conn, relay, windows.take(conn, relay, 10))
+    claims.sent(conn, relay, claims.take(conn, relay, 10))
 
     assert states(conn) == [("a", True, False, False), ("b", True, False, False)]
     assert schedule.find(conn) == []  # nothing of that waits
-    assert windows.next_due(conn) is None
-    assert windows.take(conn, relay, 10) == []
+    assert claims.next_due(conn) is None
+    assert claims.take(conn, relay, 10) == []
 
 
 def test_a_kept_row_is_sent_again_only_after_its_queue_was_empty(conn, relay, sent):
-    windows.resend(conn, timedelta(seconds=-1))
-    assert windows.take(conn, relay, 10) == []  # a backlog of whatever age is not sent twice
+    claims.resend(conn, timedelta(seconds=-1))
+    assert claims.take(conn, relay, 10) == []  # a backlog of whatever age is not sent twice
 
-    assert windows.kept_queues(conn) == ["emails"]
-    assert windows.absent(conn, "emails", datetime.now(UTC) + timedelta(minutes=1)) == 2
-    assert windows.resend(conn, timedelta(minutes=10)) == 0  # a worker may have it
-    assert windows.resend(conn, timedelta(minutes=-10)) == 2
+    assert claims.kept_queues(conn) == ["emails"]
+    assert claims.absent(conn, "emails", datetime.now(UTC) + timedelta(minutes=1)) == 2
+    assert claims.resend(conn, timedelta(minutes=10)) == 0  # a worker may have it
+    assert claims.resend(conn, timedelta(minutes=-10)) == 2
 
-    assert [(t.message_id, t.again) for t in windows.take(conn, relay, 10)] == [
+    assert [(t.message_id, t.again) for t in claims.take(conn, relay, 10)] == [
         ("a", True),
         ("b", True),
     ]
 
 
 def test_what_was_sent_after_the_look_is_not_absent(conn, relay, sent):
-    assert windows.absent(conn, "emails", datetime.now(UTC) - timedelta(minutes=1)) == 0
+    assert claims.absent(conn, "emails", datetime.now(UTC) - timedelta(minutes=1)) == 0
 
 
 def test_a_lease_is_the_relays_only_once_its_sender_had_its_time(conn, relay):
     leases.take(conn, [Row("a", 0, reason="lease", **MAIL)], timedelta(seconds=10))
-    assert windows.take(conn, relay, 10) == []
+    assert claims.take(conn, relay, 10) == []
 
     conn.execute("UPDATE jobs.schedule SET due_at = jobs.now()")
 
-    taken = windows.take(conn, relay, 10)
+    taken = claims.take(conn, relay, 10)
     assert [(t.message_id, t.again) for t in taken] == [("a", True)]  # it may have published it
 
 
@@ -83,7 +84,7 @@ def test_a_lease_given_up_is_due_at_once(conn, relay, unknown):
 
     assert leases.give_up(conn, [("a", 0)], unknown=[unknown]) == 1
 
-    assert [t.again for t in windows.take(conn, relay, 10)] == [unknown]
+    assert [t.again for t in claims.take(conn, relay, 10)] == [unknown]
 
 
 def test_a_lease_ends_with_its_confirm(conn):
@@ -98,9 +99,9 @@ def test_a_lease_ends_with_its_confirm(conn):
 
 def test_what_rabbitmq_may_have_after_all_is_marked(conn, relay):
     schedule.insert_many(conn, [Row(m, 0, reason="send", **MAIL) for m in "ab"], NOW)
-    taken = windows.take(conn, relay, 10)
+    taken = claims.take(conn, relay, 10)
 
-    windows.put_back(conn, relay, taken, NOW, unknown=[True, False])
+    claims.put_back(conn, relay, taken, NOW, unknown=[True, False])
 
     assert [row[3] for row in states(conn)] == [True, False]
 
@@ -112,7 +113,7 @@ def test_a_waiting_message_is_moved_and_run_now(conn, relay):
     assert schedule.move(conn, "a", when) == "moved"
     assert [r.due_at for r in schedule.find(conn)] == [when]
     assert schedule.run_now(conn, "a") == "moved"
-    windows.take(conn, relay, 10)
+    claims.take(conn, relay, 10)
 
     assert schedule.run_now(conn, "a") == "on its way"
     assert schedule.run_now(conn, "never sent") == "unknown"
@@ -127,19 +128,19 @@ def test_what_is_to_be_sent_at_once_is_after_the_clock_was_put_back(conn):
         schedule.insert(conn, Row(name, 0, reason=reason, **MAIL), delay=hour)
     schedule.move(conn, "c", datetime(2030, 1, 1, tzinfo=UTC))
 
-    assert windows.hurry(conn) == 2
+    assert claims.hurry(conn) == 2
 
     late = conn.execute("SELECT message_id FROM jobs.schedule WHERE due_at > jobs.now() ORDER BY 1")
     assert late.fetchall() == [("c",), ("d",)]
 
 
 def test_the_lag_is_that_of_the_oldest_due_row(conn, relay):
-    assert windows.lag(conn) == timedelta()
+    assert claims.lag(conn) == timedelta()
     hour = timedelta(hours=1)
     schedule.insert(conn, Row("a", 0, reason="delay", **MAIL), delay=-hour)
     schedule.insert(conn, Row("b", 0, reason="delay", **MAIL), delay=hour)
 
-    assert hour <= windows.lag(conn) < hour + timedelta(minutes=1)
+    assert hour <= claims.lag(conn) < hour + timedelta(minutes=1)
 
 
 def test_a_queue_is_paused_by_a_flag(conn, relay):

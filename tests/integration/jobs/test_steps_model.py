@@ -20,15 +20,9 @@ from tests.integration.jobs import test_model as base
 from workshed import db
 from workshed.errors import PermanentError
 from workshed.interrupts import gate
-from workshed.jobs import (
-    Cancelled,
-    OpenTransactionError,
-    Snooze,
-    cancels,
-    current,
-    schedule,
-    step,
-)
+from workshed.jobs import Cancelled, OpenTransactionError, Snooze, context, step
+from workshed.jobs.control import cancellations
+from workshed.jobs.outbox import schedule
 from workshed.middleware import Outcome, verdict
 from workshed.middleware.retrying.retries import run_of
 from workshed.transport.relay.maintenance import Housekeeping
@@ -112,7 +106,7 @@ class Body:
 
     def _run(self, job, function):
         self._to, self._error = self._orders.get()
-        current.begin(job)
+        context.begin(job)
         error = None
         try:
             function(self)
@@ -228,7 +222,7 @@ class StepJobs(base.Jobs):
             job.leaving.set()
             return
         with db.transaction() as conn:
-            if cancels.cancel(conn, job.message_id) == "deleted":
+            if cancellations.cancel(conn, job.message_id) == "deleted":
                 self.sent[job.message_id].ended = "cancelled"
         self.sent[job.message_id].cancelled = job.cancelled = True
 

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from workshed.jobs import queues, relays, windows
+from workshed.jobs.control import queues
+from workshed.jobs.outbox import claims, relays
 
 ROWS = 20_000
 LONG_AGO = timedelta(seconds=-1)
@@ -29,7 +30,7 @@ def said_to_be_empty(conn, connect):
     old.rollback()
     fill(conn, ROWS)
     queues.declare(conn, {"default": "quorum", "emails": "classic"})
-    windows.use_indexes(conn)
+    claims.use_indexes(conn)
     conn.autocommit = False
     return conn
 
@@ -46,7 +47,7 @@ def fill(conn, number):
 
 def taken(conn, relay):
     relays.beat(conn, relay, "here", 1)
-    return windows.take(conn, relay, 10)
+    return claims.take(conn, relay, 10)
 
 
 def silenced(conn, relay):
@@ -65,7 +66,7 @@ def nothing(conn, relay):
 def mailed(conn, relay):
     rows = [replace(row, queue="emails") for row in taken(conn, relay)]
     conn.execute("UPDATE jobs.schedule SET queue = 'emails' WHERE taken_by = %s", (relay,))
-    windows.sent(conn, relay, rows)
+    claims.sent(conn, relay, rows)
 
 
 def kept(conn, relay):
@@ -73,20 +74,20 @@ def kept(conn, relay):
 
 
 QUERIES = {
-    "take": (nothing, lambda conn, relay, _: windows.take(conn, relay, 10)),
-    "adopt": (silenced, lambda conn, _, __: windows.adopt(conn, uuid4(), 10)),
-    "sent": (taken, windows.sent),
+    "take": (nothing, lambda conn, relay, _: claims.take(conn, relay, 10)),
+    "adopt": (silenced, lambda conn, _, __: claims.adopt(conn, uuid4(), 10)),
+    "sent": (taken, claims.sent),
     "put back": (
         taken,
-        lambda conn, relay, rows: windows.put_back(
+        lambda conn, relay, rows: claims.put_back(
             conn, relay, rows, timedelta(), unknown=[False] * len(rows)
         ),
     ),
-    "next due": (nothing, lambda conn, _, __: windows.next_due(conn)),
-    "lag": (nothing, lambda conn, _, __: windows.lag(conn)),
-    "kept queues": (kept, lambda conn, _, __: windows.kept_queues(conn)),
-    "absent": (mailed, lambda conn, _, __: windows.absent(conn, "emails", TOMORROW)),
-    "resend": (kept, lambda conn, _, __: windows.resend(conn, LONG_AGO, limit=10)),
+    "next due": (nothing, lambda conn, _, __: claims.next_due(conn)),
+    "lag": (nothing, lambda conn, _, __: claims.lag(conn)),
+    "kept queues": (kept, lambda conn, _, __: claims.kept_queues(conn)),
+    "absent": (mailed, lambda conn, _, __: claims.absent(conn, "emails", TOMORROW)),
+    "resend": (kept, lambda conn, _, __: claims.resend(conn, LONG_AGO, limit=10)),
 }
 
 

@@ -5,7 +5,10 @@ import uuid
 import pytest
 
 from workshed import Batch, db
-from workshed.jobs import Discard, batch_rows, cancels, dead
+from workshed.jobs import Discard
+from workshed.jobs.batches import progress as batch_rows
+from workshed.jobs.control import cancellations
+from workshed.jobs.dead import dead_jobs
 from workshed.middleware import Unique
 from workshed.transport.batch import BatchError
 
@@ -150,7 +153,7 @@ def test_success_is_told_when_the_dead_have_been_retried(jobs, started, work, te
 
     with db.transaction() as conn:
         [message_id] = batch_rows.dead(conn, batch.id)
-        assert dead.retry(conn, message_id)
+        assert dead_jobs.retry(conn, message_id)
     assert progress(batch).state == "running"
     jobs.drain()
 
@@ -166,7 +169,7 @@ def test_one_that_is_discarded_when_dead_will_not_succeed(jobs, started, work, t
 
     with db.transaction() as conn:
         [message_id] = batch_rows.dead(conn, batch.id)
-        assert dead.discard(conn, message_id, "not needed")
+        assert dead_jobs.discard(conn, message_id, "not needed")
 
     found = progress(batch)
     assert (found.state, found.dead, found.cancelled) == ("failed", 0, 1)
@@ -388,7 +391,7 @@ def test_a_cancelled_job_ends_its_batch_without_success(jobs, work, tell):
         [sent] = batch.add(conn, work.message(1))
 
     with db.transaction() as conn:
-        assert cancels.cancel(conn, sent.message_id) == "deleted"
+        assert cancellations.cancel(conn, sent.message_id) == "deleted"
     jobs.drain()
 
     assert (work.done, tell.told) == ([], ["complete"])

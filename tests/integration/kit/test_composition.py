@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workshed import db
-from workshed.jobs import Discard, counters, current, results
+from workshed.jobs import Discard, context
+from workshed.jobs.history import results
+from workshed.jobs.locks import counters
 from workshed.middleware import PostgresLimiters, RetryOn, Unique
 from workshed.middleware.composition.callbacks import ResultError
 
@@ -467,7 +469,7 @@ def test_an_async_actor_runs_on_the_loop(jobs, actor):
     @actor(queue_name="default", actor_name="fetch", store_results=True)
     async def fetch(number):
         await asyncio.sleep(0)
-        seen.append((threading.current_thread().name, current.running().message_id))
+        seen.append((threading.current_thread().name, context.running().message_id))
         return number + 1
 
     message = fetch.send(1)

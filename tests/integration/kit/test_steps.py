@@ -11,15 +11,7 @@ from psycopg.errors import UniqueViolation
 
 from workshed import db
 from workshed.interrupts import gate
-from workshed.jobs import (
-    Cancelled,
-    OpenTransactionError,
-    Progress,
-    StepError,
-    current,
-    step,
-    steps,
-)
+from workshed.jobs import Cancelled, OpenTransactionError, Progress, StepError, context, step, steps
 
 TEN = list(range(1, 11))
 
@@ -168,7 +160,7 @@ def test_a_block_that_changes_nothing_is_no_progress(jobs, actor, written):
 
 
 def test_what_was_undone_can_be_saved_again(database, connect, written):
-    current.begin(Running())
+    context.begin(Running())
     conn = connect(autocommit=True)
 
     def numbers(progress):
@@ -190,7 +182,7 @@ def test_what_was_undone_can_be_saved_again(database, connect, written):
 @pytest.mark.parametrize("error", [OperationalError, TimeLimitExceeded])
 def test_a_block_that_committed_unheard_is_not_written_again(database, written, error):
     """The answer was lost, or an interrupt waited for the commit; and the step tries again."""
-    current.begin(Running())
+    context.begin(Running())
 
     def numbers(progress):
         for _ in range(2):
@@ -206,7 +198,7 @@ def test_a_block_that_committed_unheard_is_not_written_again(database, written, 
 
 
 def test_a_block_that_was_refused_at_its_commit_can_be_written_again(database, written):
-    current.begin(Running())
+    context.begin(Running())
     with db.transaction() as conn:
         conn.execute("ALTER TABLE written ADD UNIQUE (number) DEFERRABLE INITIALLY DEFERRED")
 
@@ -226,7 +218,7 @@ def test_a_copy_that_comes_later_passes_over_what_is_done(jobs, count, calls, wr
     jobs.drain()
     with db.transaction() as conn:
         conn.execute("DELETE FROM jobs.settled WHERE message_id = %s", (message.message_id,))
-    current.begin(Running(message.message_id))
+    context.begin(Running(message.message_id))
 
     count.fn()
 
@@ -250,7 +242,7 @@ class Running:
 @pytest.fixture(autouse=True)
 def _no_job():
     yield
-    current.end()
+    context.end()
 
 
 def test_of_copies_that_run_at_once_one_goes_on(written, database):
@@ -265,13 +257,13 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
                 progress.cursor = number
 
     def run(_):
-        current.begin(Running())
+        context.begin(Running())
         try:
             step("numbers", numbers)
         except steps.Snooze as later:
             return str(later)
         finally:
-            current.end()
+            context.end()
         return "done"
 
     with ThreadPoolExecutor(2) as threads:
@@ -284,7 +276,7 @@ def test_of_copies_that_run_at_once_one_goes_on(written, database):
 
 def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, database):
     job = Running()
-    current.begin(job)
+    context.begin(job)
 
     def numbers(progress):
         for number in (1, 2, 3):
@@ -300,7 +292,7 @@ def test_a_job_that_is_cancelled_leaves_between_two_blocks(jobs, written, databa
 
 def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
     job = Running()
-    current.begin(job)
+    context.begin(job)
 
     def numbers(progress):
         for number in range((progress.cursor or 0) + 1, 4):
@@ -312,7 +304,7 @@ def test_a_worker_that_stops_is_left_between_two_blocks(written, database):
     with pytest.raises(steps.Snooze, match="its worker stops; it goes on in step 'numbers'"):
         step("numbers", numbers)
     assert written() == [1, 2]
-    current.begin(Running())
+    context.begin(Running())
     step("numbers", numbers)
     assert written() == [1, 2, 3]
 
@@ -342,7 +334,7 @@ def test_a_step_of_an_actor_that_runs_once_is_refused(jobs, actor):
 
 
 def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
-    current.begin(Running())
+    context.begin(Running())
 
     def numbers(progress):
         with db.transaction(), progress.saving():
@@ -354,7 +346,7 @@ def test_a_cursor_is_not_saved_beside_an_open_transaction(database):
 
 
 def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, written):
-    current.begin(Running())
+    context.begin(Running())
     conn = connect(autocommit=True)
 
     def numbers(progress):
@@ -381,7 +373,7 @@ def test_a_cursor_is_saved_in_the_transaction_of_the_caller(connect, database, w
     ],
 )
 def test_a_cursor_that_would_come_back_as_something_else_is_refused(database, cursor, reason):
-    current.begin(Running())
+    context.begin(Running())
 
     def numbers(progress):
         with progress.saving():
@@ -449,7 +441,7 @@ def test_steps_are_there_when_a_job_comes_back_after_long(jobs, count):
 def test_a_step_that_is_done_is_kept_while_its_job_goes_on(jobs, count, calls):
     """As long as a run passes over it now and then, whatever the age of what it has saved."""
     for _ in range(3):
-        current.begin(Running())
+        context.begin(Running())
         count.fn()
         jobs.advance(days=20)
         with db.transaction() as conn:

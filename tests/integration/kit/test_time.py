@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from workshed import db, schedule
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 
 
 def now():
     """PostgreSQL's clock, and Python's."""
     with db.transaction() as conn:
-        return windows.clock(conn), datetime.now(UTC)
+        return claims.clock(conn), datetime.now(UTC)
 
 
 def test_a_job_is_due_once_the_clock_has_come_so_far(jobs, greet):

@@ -3,7 +3,7 @@
 import pytest
 
 from workshed import db
-from workshed.jobs import limits
+from workshed.jobs.locks import limits
 from workshed.mail import MailServerAway, connections, seats
 from workshed.mail.seats import Seats
 from workshed.mail.server import Server

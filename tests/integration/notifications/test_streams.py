@@ -13,7 +13,7 @@ import pytest
 from itsdangerous import URLSafeTimedSerializer
 
 from tests.integration.notifications.reader import Reader
-from workshed import keys, notifications
+from workshed import notifications, secret_keys
 from workshed.settings import settings
 
 
@@ -258,7 +258,7 @@ def forged():
 
 def of_another_purpose():
     key = settings().secret_key.get_secret_value()
-    return URLSafeTimedSerializer(key, salt="links", signer_kwargs=keys.SIGNER).dumps(1)
+    return URLSafeTimedSerializer(key, salt="links", signer_kwargs=secret_keys.SIGNER).dumps(1)
 
 
 @pytest.mark.parametrize("make", [forged, of_another_purpose, lambda: ""])

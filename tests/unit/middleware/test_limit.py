@@ -6,7 +6,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from workshed.jobs.limits import Ask
+from workshed.jobs.locks.limits import Ask
 from workshed.middleware import Limit, Limits
 
 SECOND = timedelta(seconds=1)

@@ -10,8 +10,8 @@ from hypothesis.strategies import text
 from itsdangerous import URLSafeTimedSerializer
 
 from workshed.errors import SettingsError
-from workshed.keys import SIGNER
 from workshed.notifications import TokenError, read, token, tokens, user_of
+from workshed.secret_keys import SIGNER
 from workshed.settings import settings
 
 OLD, NEW = "o" * 32, "n" * 43

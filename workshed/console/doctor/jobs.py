@@ -7,7 +7,10 @@ from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.formatting import in_words, jobs
 from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, ok, warning
-from workshed.jobs import dead, recurring, relays, retention, windows
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.maintenance import retention
+from workshed.jobs.outbox import claims, relays
+from workshed.jobs.periodic import periodic_jobs
 
 LATE = timedelta(seconds=10)
 SHOWN = 3
@@ -20,7 +23,7 @@ OVERDUE = timedelta(seconds=30)
 def relay(here: Surroundings) -> Iterator[Finding]:
     """See that a relay lives and keeps up."""
     with here.connect() as conn:
-        beat, lag = relays.last_beat(conn), windows.lag(conn)
+        beat, lag = relays.last_beat(conn), claims.lag(conn)
     if trouble := problems.relay(beat):
         yield trouble
     elif lag > LATE:
@@ -33,7 +36,7 @@ def relay(here: Surroundings) -> Iterator[Finding]:
 def periodic(here: Surroundings) -> Iterator[Finding]:
     """See that somebody makes the runs of periodic jobs, and has their actors."""
     with here.connect() as conn:
-        found, now = recurring.find(conn), windows.clock(conn)
+        found, now = periodic_jobs.find(conn), claims.clock(conn)
     awake = [job for job in found if job.paused_at is None]
     late = problems.clock(found, now, OVERDUE)
     gone = [job.name for job in awake if not job.live]
@@ -49,7 +52,7 @@ def periodic(here: Surroundings) -> Iterator[Finding]:
 def died(here: Surroundings) -> Iterator[Finding]:
     """Count the dead."""
     with here.connect() as conn:
-        groups = dead.groups(conn)
+        groups = dead_jobs.groups(conn)
     if not groups:
         yield ok("no job is dead")
         return

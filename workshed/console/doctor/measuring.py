@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, ok, warning
-from workshed.metrics import folders
+from workshed.health import shared_folder
 from workshed.settings import MULTIPROCESS, multiprocess_folder
 
 
@@ -19,7 +19,7 @@ def check(here: Surroundings) -> Iterator[Finding]:
     elif named is not None:
         mend = f"mkdir -p {named} && chown $USER {named}  (or: unset {MULTIPROCESS})"
         yield writable(named, mend)
-    elif (folder := folders.place()).exists() and not folders.is_ours(folder):
+    elif (folder := shared_folder.place()).exists() and not shared_folder.is_ours(folder):
         said = f"{folder} belongs to somebody else, so nothing is measured"
         yield warning(said, f"rm -r {folder}  (as its owner)")
     else:

@@ -7,8 +7,8 @@ from workshed.console.operations import problems
 from workshed.console.operations.finding import Finding, failed, ok, unchecked, warning
 from workshed.console.rabbitmq.drift import SETUP, differences
 from workshed.console.rabbitmq.queue_depths import depths, in_dead_queues
-from workshed.jobs import queues
-from workshed.jobs.windows import clock
+from workshed.jobs.control import queues
+from workshed.jobs.outbox.claims import clock
 
 IMPORTING = f"{SETUP} --import PACKAGE"
 

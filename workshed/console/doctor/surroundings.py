@@ -15,8 +15,8 @@ from workshed.console.operations.finding import Finding
 from workshed.console.rabbitmq import amqp
 from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection, WatchedConnection
-from workshed.jobs import queues
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
 from workshed.queues import Queue, weighted
 from workshed.settings import Settings
 from workshed.transport import build

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workshed.console.operations.timeline import KINDS, Known
-from workshed.jobs.attempts import Attempt
-from workshed.jobs.runs import Run
+from workshed.jobs.history.attempts import Attempt
+from workshed.jobs.history.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

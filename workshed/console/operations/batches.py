@@ -6,14 +6,14 @@ from uuid import UUID
 from workshed.console.errors import NotFoundError
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import batch_rows, batches
-from workshed.jobs.batch_rows import Progress
+from workshed.jobs.batches import batches, progress
+from workshed.jobs.batches.progress import Progress
 
 
 def known(conn: Connection, batch: str) -> Progress:
     """Return a batch; raises `NotFoundError`, also for what is no id."""
     try:
-        found = batch_rows.progress(conn, str(UUID(batch)))
+        found = progress.progress(conn, str(UUID(batch)))
     except ValueError:
         found = None
     if found is None:

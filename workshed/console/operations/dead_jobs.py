@@ -5,8 +5,8 @@ from typing import Any
 
 from workshed.console.formatting import jobs
 from workshed.console.operations.message_body import for_programs
-from workshed.jobs.dead import Dead
-from workshed.jobs.prospects import Prospect
+from workshed.jobs.dead.dead_jobs import Dead
+from workshed.jobs.dead.retry_preview import Prospect
 
 
 def waits(prospect: Prospect) -> str:

@@ -15,7 +15,7 @@ from workshed.console.rabbitmq.management_api import TIMEOUT_S, Management
 from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
 from workshed.extras import MissingExtraError
-from workshed.jobs import queues
+from workshed.jobs.control import queues
 from workshed.queues import Queue
 from workshed.settings import settings
 from workshed.transport import build

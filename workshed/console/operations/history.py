@@ -10,7 +10,7 @@ with needed("server"):
     import typer
 
 from workshed.console.operations.arguments import KEYWORD, value
-from workshed.jobs.runs import Run
+from workshed.jobs.history.runs import Run
 from workshed.middleware import Label
 from workshed.transport.errors import did_you_mean
 

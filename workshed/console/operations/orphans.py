@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from workshed.console.errors import ManagementError
 from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection
-from workshed.jobs import unique
-from workshed.jobs.unique import Lock
+from workshed.jobs.locks import unique
+from workshed.jobs.locks.unique import Lock
 
 
 @dataclass(frozen=True, slots=True)

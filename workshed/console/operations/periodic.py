@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from workshed.console.errors import NotFoundError
 from workshed.db import Connection
-from workshed.jobs import occurrences, recurring
-from workshed.jobs.occurrences import Occurrence
-from workshed.jobs.recurring import Recurring
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.occurrences import Occurrence
+from workshed.jobs.periodic.periodic_jobs import Recurring
 from workshed.settings import settings
 from workshed.transport.errors import did_you_mean
 
@@ -41,7 +41,7 @@ def states(conn: Connection) -> list[State]:
     found = occurrences.outcomes(conn, last.values(), settings().fence_retention)
     return [
         State(job, last.get(job.name), last_outcome(last.get(job.name), found))
-        for job in recurring.find(conn)
+        for job in periodic_jobs.find(conn)
     ]
 
 
@@ -54,7 +54,7 @@ def last_outcome(run: Occurrence | None, found: Mapping[str, str]) -> str | None
 
 def known(conn: Connection, names: Iterable[str]) -> list[Recurring]:
     """Return the jobs of these names; raises `NotFoundError` before anything is written."""
-    jobs = {job.name: job for job in recurring.find(conn)}
+    jobs = {job.name: job for job in periodic_jobs.find(conn)}
     for name in names:
         if name not in jobs:
             raise NotFoundError(

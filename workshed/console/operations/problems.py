@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from workshed.console.formatting import ago, in_words, jobs
 from workshed.console.operations.finding import Finding, failed, warning
 from workshed.errors import WorkshedError
-from workshed.jobs import relays
-from workshed.jobs.queues import Known
-from workshed.jobs.recurring import Recurring
-from workshed.jobs.workers import Worker
+from workshed.jobs.control.queues import Known
+from workshed.jobs.control.workers import Worker
+from workshed.jobs.outbox import relays
+from workshed.jobs.periodic.periodic_jobs import Recurring
 
 START = "workshed relay  (a worker starts one as well)"
 WORK = "workshed worker"

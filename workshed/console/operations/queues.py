@@ -10,7 +10,8 @@ from workshed.console.rabbitmq.broker_status import Told, ask
 from workshed.console.rabbitmq.management_api import Management
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import dead, queues
+from workshed.jobs.control import queues
+from workshed.jobs.dead import dead_jobs as dead
 from workshed.transport.rabbitmq import RabbitMQ
 
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from workshed.console.operations.strict_json import loads
 from workshed.db import Connection
-from workshed.jobs import queues
-from workshed.jobs.queues import Actor
-from workshed.jobs.shown import HIDDEN
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.redaction import HIDDEN
 
 
 class Row(Protocol):

@@ -9,10 +9,13 @@ from workshed.console.operations import history
 from workshed.console.operations.message_body import parsed
 from workshed.console.operations.scheduled import get as get_waiting
 from workshed.db import Connection
-from workshed.jobs import dead, queues, runs, turns, unique
-from workshed.jobs.shown import HIDDEN
-from workshed.jobs.turns import Held
-from workshed.jobs.unique import Lock
+from workshed.jobs.control import queues
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import runs
+from workshed.jobs.locks import run_locks, unique
+from workshed.jobs.locks.run_locks import Held
+from workshed.jobs.locks.unique import Lock
+from workshed.redaction import HIDDEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def keys(conn: Connection, message_id: str) -> list[Key]:
     """Return the keys of a job."""
     secret = {actor.name for actor in queues.find_actors(conn) if actor.redact}
     locks: list[Lock | Held] = [*unique.of_message(conn, message_id)]
-    locks += turns.of_message(conn, message_id)
+    locks += run_locks.of_message(conn, message_id)
     found = [_held(lock, secret) for lock in locks]
     for key, actor in _wanted(conn, message_id):
         if key not in [lock.key for lock in locks]:
@@ -63,7 +66,7 @@ def children(conn: Connection, message_id: str, limit: int) -> list[Child]:
 
 def _wanted(conn: Connection, message_id: str) -> Iterator[tuple[str, str | None]]:
     """Read from its message which key it asks for."""
-    row = get_waiting(conn, message_id) or dead.get(conn, message_id)
+    row = get_waiting(conn, message_id) or dead_jobs.get(conn, message_id)
     fields = None if row is None else parsed(row.body)
     options = fields.get("options") if isinstance(fields, dict) else None
     key = options.get("unique_key") if isinstance(options, dict) else None

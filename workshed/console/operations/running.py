@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from workshed.db import Connection
-from workshed.jobs.workers import DEAD_AFTER
+from workshed.jobs.control.workers import DEAD_AFTER
 
 
 @dataclass(frozen=True, slots=True)

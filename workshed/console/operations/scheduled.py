@@ -8,7 +8,7 @@ from typing import Literal
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.schedule import Reason
+from workshed.jobs.outbox.schedule import Reason
 
 State = Literal["waits", "on its way", "sent"]
 REASONS: Mapping[Reason, str] = {

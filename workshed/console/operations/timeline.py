@@ -14,10 +14,12 @@ from workshed.console.operations.running import Running
 from workshed.console.operations.scheduled import Waiting
 from workshed.console.operations.scheduled import get as get_waiting
 from workshed.db import Connection
-from workshed.jobs import attempts, cancels, dead, runs
-from workshed.jobs.attempts import Attempt
-from workshed.jobs.dead import Dead
-from workshed.jobs.runs import Run
+from workshed.jobs.control import cancellations
+from workshed.jobs.dead import dead_jobs as dead
+from workshed.jobs.dead.dead_jobs import Dead
+from workshed.jobs.history import attempts, runs
+from workshed.jobs.history.attempts import Attempt
+from workshed.jobs.history.runs import Run
 
 ORIGINS = {"transaction": "in a transaction", "cron": "by the calendar"}
 UNKNOWN = "PostgreSQL knows of no job {!r}: on RabbitMQ, never sent, or long done"
@@ -153,7 +155,7 @@ def get(conn: Connection, message_id: str) -> Known:
         dead=without_secrets(conn, [died])[0] if died else None,
         runs=runs.of_message(conn, message_id),
         attempts=attempts.of_message(conn, message_id),
-        cancelled=cancels.is_cancelled(conn, message_id),
+        cancelled=cancellations.is_cancelled(conn, message_id),
         running=None,
     )
     has_ended = runs_now is None or any(at >= runs_now.since for at in _ends(known))

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from workshed.db import Connection
-from workshed.jobs import turns, unique
-from workshed.jobs.turns import Held
-from workshed.jobs.unique import Lock
+from workshed.jobs.locks import run_locks, unique
+from workshed.jobs.locks.run_locks import Held
+from workshed.jobs.locks.unique import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def held(
 ) -> list[Key]:
     """Return the keys, the longest held first; `begins`: those that begin so."""
     alive = unique.held(conn, actor=actor, begins=begins, after=after, limit=limit)
-    running = turns.held(conn, actor=actor, begins=begins, after=after, limit=limit)
+    running = run_locks.held(conn, actor=actor, begins=begins, after=after, limit=limit)
     found = [Key("alive", one) for one in alive] + [Key("running", one) for one in running]
     return sorted(found, key=lambda one: one.place)[:limit]
 

@@ -10,7 +10,9 @@ import dramatiq
 from dramatiq.results import ResultFailure
 
 from workshed.db import Connection
-from workshed.jobs import attempts, cancels, results, settled, workers
+from workshed.jobs.control import cancellations, workers
+from workshed.jobs.history import attempts, results
+from workshed.jobs.idempotency import settled
 from workshed.middleware.composition.results import PostgresResults
 
 LOOK_S = 0.2
@@ -57,7 +59,7 @@ def ended(conn: Connection, message_id: str, backend: PostgresResults, stored: A
 
 def is_withdrawn(conn: Connection, message_id: str) -> bool:
     """Tell whether it was cancelled while it waited, so that no worker meets it."""
-    return cancels.is_cancelled(conn, message_id) and settled.is_settled(conn, message_id, 0)
+    return cancellations.is_cancelled(conn, message_id) and settled.is_settled(conn, message_id, 0)
 
 
 def is_worked_on(conn: Connection, queue: str) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from workshed.console.errors import NotFoundError
 from workshed.db import Connection
-from workshed.jobs import workers
-from workshed.jobs.workers import Worker
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Worker
 from workshed.transport.errors import did_you_mean
 
 

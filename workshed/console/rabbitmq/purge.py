@@ -13,7 +13,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from workshed.console.rabbitmq.amqp import lasting
 from workshed.db import Connection
-from workshed.jobs import dead
+from workshed.jobs.dead import dead_jobs
 from workshed.middleware import CopyError, Job, Outcome
 from workshed.transport.consuming.quarantine import unnamed
 from workshed.transport.errors import EnvelopeError, PublishRefusedError
@@ -75,7 +75,7 @@ def end(broker: RabbitMQ, conn: Connection, queue: str, headers: Headers, body: 
     try:
         message = opened(broker.signing, queue, headers, body)
     except EnvelopeError as err:
-        dead.bury(
+        dead_jobs.bury(
             conn,
             message_id=unnamed(body),
             hop=0,

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workshed import pulses
 from workshed.console.supervisor.child import Child
 from workshed.console.supervisor.rolling_restart import BOOT_S
-from workshed.pulses import Pulse, Telling
+from workshed.health import status
+from workshed.health.status import Pulse, Telling
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Vitals:
 
     def tell(self, children: list[Child], workers: int, *, leaving: bool) -> None:
         """Tell how the children are, of whom so many are to be workers at work."""
-        self._due = time.monotonic() + pulses.EVERY_S
+        self._due = time.monotonic() + status.EVERY_S
         if self._telling is not None:
             up = sum(child.is_up for child in children if not child.beside)
             missing = [f"{up} of {workers} workers are up"] if up < workers else []
@@ -91,7 +91,7 @@ class Vitals:
         if self._folder is None or not self._limits:
             return
         of = {child.pid: child for child in children if child.is_up}
-        found = pulses.read(self._folder)
+        found = status.read(self._folder)
         self._limits.keep({pulse.pid for pulse in found})
         for pulse in found:
             child = of.get(pulse.parent) if pulse.kind == "worker" else None
@@ -104,7 +104,7 @@ class Vitals:
             logger.error("the workers cannot be told: there is no folder for it")
             return
         try:
-            if pulses.be_quiet(self._folder, wanted=wanted):
+            if status.be_quiet(self._folder, wanted=wanted):
                 logger.info("%s", QUIET if wanted else GOES_ON)
         except OSError as err:
             logger.error("the workers cannot be told: %s", err)  # noqa: TRY400 -- it says it all

@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler
 
-from workshed import keys
+from workshed import secret_keys
 from workshed.console.operations.environment import database
 from workshed.console.web.auth.authenticators import Authorize, Doors
 from workshed.console.web.endpoints import AWAY, Gate
@@ -25,7 +25,7 @@ from workshed.console.web.view import responses
 from workshed.console.web.view.safe_headers import SafeHeaders
 from workshed.db import PASSING_ERRORS
 
-STATIC = Path(__file__).parents[1] / "static"
+STATIC = Path(__file__).parent / "static"
 
 
 def create_app(authorize: Authorize | None = None) -> ASGIApp:
@@ -34,7 +34,7 @@ def create_app(authorize: Authorize | None = None) -> ASGIApp:
     `authorize`: returns who a request is of, a `Who`, or `None`; it may be async. Raises
     `SettingsError` where nobody could be let in, or no cookie could be signed.
     """
-    keys.require()
+    secret_keys.require()
     doors = Doors(authorize)
     gate, login, live = Gate(doors), Login(doors), Live(doors, pages())
     probing = Probing()

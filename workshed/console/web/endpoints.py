@@ -30,8 +30,8 @@ from workshed.console.web.view.page import (
 )
 from workshed.db import PASSING_ERRORS
 from workshed.errors import WorkshedError
-from workshed.jobs import audit
-from workshed.jobs.windows import clock
+from workshed.jobs.control import audit
+from workshed.jobs.outbox.claims import clock
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST_LOOK = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'"

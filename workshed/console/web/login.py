@@ -11,7 +11,7 @@ from workshed import db
 from workshed.console.web.auth import csrf, sessions, users
 from workshed.console.web.auth.authenticators import Doors
 from workshed.console.web.view import responses, templates
-from workshed.jobs import counters
+from workshed.jobs.locks import counters
 
 WINDOW = timedelta(minutes=5)
 PER_ADDRESS, PER_NAME = 10, 30

@@ -1,8 +1,8 @@
 """Tell a batch that a job of it has ended."""
 
 from workshed.db import Connection
-from workshed.jobs import batches
-from workshed.jobs.batches import End
+from workshed.jobs.batches import batches
+from workshed.jobs.batches.batches import End
 from workshed.middleware.job import Job, Outcome, Settling
 
 ENDS: dict[str, End] = {"done": "succeeded", "discarded": "discarded", "dead": "dead"}

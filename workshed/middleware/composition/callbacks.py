@@ -18,7 +18,7 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError, PermanentError, WorkshedError
-from workshed.jobs.attempts import LONGEST_ERROR, storable, text_of
+from workshed.jobs.history.attempts import LONGEST_ERROR, storable, text_of
 from workshed.middleware.job import Job, Outcome, Settling
 
 logger = logging.getLogger(__name__)

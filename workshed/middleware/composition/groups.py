@@ -12,7 +12,8 @@ from dramatiq.middleware.group_callbacks import GroupCallbacks
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import counters, effects
+from workshed.jobs.idempotency import once_keys
+from workshed.jobs.locks import counters
 from workshed.middleware.composition.callbacks import follow
 from workshed.middleware.concurrency.rate_limiters import PostgresLimiters
 from workshed.middleware.job import Job, Outcome, Settling
@@ -57,7 +58,7 @@ class Groups(GroupCallbacks, Settling):
         """Count it, once; after the last send what was to follow."""
         options = job.message.options
         group: str = options["group_completion_uuid"]
-        if not effects.claim(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
+        if not once_keys.claim(conn, SCOPE, f"{group} {job.message_id}", job.message_id):
             return
         if not counters.is_counted(conn, group):
             logger.warning(

@@ -6,7 +6,7 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from workshed.jobs.current import running
+from workshed.jobs.context import running
 
 
 class Lineage(Middleware):

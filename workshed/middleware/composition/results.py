@@ -12,11 +12,11 @@ from dramatiq.middleware import Middleware
 from dramatiq.results import Missing, ResultBackend
 from dramatiq.results import Results as Stock
 
-from workshed import db, exact
+from workshed import db, strict_json
 from workshed.db import Connection
-from workshed.jobs import results
-from workshed.jobs.attempts import LONGEST_ERROR, storable, text_of
-from workshed.jobs.current import running
+from workshed.jobs.context import running
+from workshed.jobs.history import results
+from workshed.jobs.history.attempts import LONGEST_ERROR, storable, text_of
 from workshed.middleware.composition.callbacks import ResultError
 from workshed.middleware.job import Job, Outcome, Settling
 
@@ -111,7 +111,7 @@ class Results(Stock, Settling):
 
     def _checked(self, result: object) -> object:
         """Return a result as it will come back; raises `ResultError` where it would be another."""
-        if problem := exact.problem(result, "its result"):
+        if problem := strict_json.problem(result, "its result"):
             raise ResultError(f"{problem}; return an id, a string, a number, or a list of them")
         size = len(self.backend.encoder.encode(result))
         if size > LARGEST_BYTES:

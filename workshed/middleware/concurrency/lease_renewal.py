@@ -7,7 +7,7 @@ from uuid import UUID
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs.turns import LEASE
+from workshed.jobs.locks.run_locks import LEASE
 
 logger = logging.getLogger(__name__)
 

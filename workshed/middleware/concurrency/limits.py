@@ -14,8 +14,8 @@ from dramatiq.worker import Worker
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import limits, unique
-from workshed.jobs.limits import Ask, Start
+from workshed.jobs.locks import limits, unique
+from workshed.jobs.locks.limits import Ask, Start
 from workshed.metrics import meters
 from workshed.middleware.concurrency.lease_renewal import Renewal
 from workshed.middleware.job import ConcludedError, Job, Outcome, Settling

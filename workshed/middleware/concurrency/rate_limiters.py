@@ -7,7 +7,7 @@ from datetime import timedelta
 from dramatiq.rate_limits import RateLimiterBackend
 
 from workshed import db
-from workshed.jobs import counters
+from workshed.jobs.locks import counters
 
 LOOK_S = 0.05
 MILLISECOND = timedelta(milliseconds=1)

@@ -17,9 +17,9 @@ from dramatiq.worker import Worker
 from workshed import db
 from workshed.db import Connection
 from workshed.errors import DuplicateJobError
-from workshed.jobs import turns, unique
-from workshed.jobs.turns import Turn
-from workshed.jobs.unique import WAIT, Claim
+from workshed.jobs.locks import run_locks, unique
+from workshed.jobs.locks.run_locks import Turn
+from workshed.jobs.locks.unique import WAIT, Claim
 from workshed.metrics import meters
 from workshed.middleware.concurrency.lease_renewal import Renewal
 from workshed.middleware.job import ConcludedError, Job, Outcome, Settling, TurnLostError
@@ -44,7 +44,7 @@ class Uniqueness(Settling):
 
     def __init__(self) -> None:
         """No turn is taken."""
-        self._renewal = Renewal("turns", turns.renew)
+        self._renewal = Renewal("turns", run_locks.renew)
         self._refused = threading.local()
 
     @property
@@ -132,7 +132,7 @@ class Uniqueness(Settling):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Give back its turn; free its key when it ends, or move it to the hop that runs next."""
-        if job.turn is not None and not turns.free(conn, job.turn):
+        if job.turn is not None and not run_locks.free(conn, job.turn):
             raise TurnLostError(job.turn.key)
         if "unique_key" not in job.message.options:
             return
@@ -152,7 +152,7 @@ class Uniqueness(Settling):
 
     def _take(self, conn: Connection, job: Job, turn: Turn) -> None:
         """Take the turn; raises, or lets the function raise, what follows when another has it."""
-        holder = turns.take(conn, turn)
+        holder = run_locks.take(conn, turn)
         if holder is None:
             return
         job.turn = None

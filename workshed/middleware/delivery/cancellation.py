@@ -7,7 +7,8 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import MiddlewareError
 
 from workshed.db import Connection
-from workshed.jobs import cancels, tags
+from workshed.jobs import tags
+from workshed.jobs.control import cancellations
 from workshed.middleware.job import ConcludedError, Job, Outcome, Settling
 
 
@@ -53,7 +54,7 @@ class Cancel(Settling):
 
     def settle(self, conn: Connection, job: Job, outcome: Outcome) -> None:
         """Raise `ConcludedError` with the discard."""
-        reason = cancels.why(conn, job.message_id, job.traits)
+        reason = cancellations.why(conn, job.message_id, job.traits)
         if reason is not None:
             raise ConcludedError(Outcome("discarded", reason, outcome.error, called="cancelled"))
 

@@ -8,8 +8,8 @@ from dramatiq.broker import Broker, MessageProxy
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import settled, starts
-from workshed.jobs.starts import Past
+from workshed.jobs.idempotency import settled, starts
+from workshed.jobs.idempotency.starts import Past
 from workshed.middleware.delivery.cancellation import cancelled
 from workshed.middleware.job import AloneError, ConcludedError, CopyError, Job, Outcome, Settling
 from workshed.middleware.observer import Observer

@@ -11,7 +11,7 @@ from dramatiq.middleware import Middleware
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import effects
+from workshed.jobs.idempotency import once_keys
 from workshed.middleware.job import CopyError, Job, Outcome
 
 Function = Callable[..., Any]
@@ -68,7 +68,7 @@ class Once(Middleware):
             result = None
             try:
                 with db.transaction() as conn, db.joined(conn):
-                    if effects.claim(conn, scope, job.message_id, job.message_id):
+                    if once_keys.claim(conn, scope, job.message_id, job.message_id):
                         result = function(*args, **kwargs)
                     else:
                         job.absorbed = "a copy of it was done"

@@ -7,8 +7,8 @@ import orjson
 from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
-from workshed.jobs.attempts import LONGEST_ERROR, described, storable
-from workshed.jobs.run_rows import row
+from workshed.jobs.history.attempts import LONGEST_ERROR, described, storable
+from workshed.jobs.history.copy_format import row
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability.history_writer import Recorder
 from workshed.middleware.observability.redaction import arguments

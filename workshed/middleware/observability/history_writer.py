@@ -12,8 +12,8 @@ from psycopg.errors import CheckViolation
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import runs
-from workshed.jobs.run_rows import message_of
+from workshed.jobs.history import runs
+from workshed.jobs.history.copy_format import message_of
 from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
-from workshed import pages
+from workshed import http
+from workshed.http import Pages
 from workshed.metrics import meters
 from workshed.metrics.ledger import Ledger
 from workshed.metrics.meter import Counter, Meter
 from workshed.metrics.meters import OTHER
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observer import Observer
-from workshed.pages import Pages
 from workshed.settings import settings
 
 
@@ -98,4 +98,4 @@ def serve_own(others: Pages = MappingProxyType({})) -> None:
         exposition = importlib.import_module("workshed.metrics.exposition")
         shown["/metrics"] = exposition.page(exposition.own)
     if shown:
-        pages.in_thread(config, shown)
+        http.in_thread(config, shown)

@@ -10,7 +10,7 @@ import dramatiq
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from workshed.jobs.shown import HIDDEN, without
+from workshed.redaction import HIDDEN, without
 
 SHORTEST_SECRET = 4
 """Characters; a shorter value is found in every text, so it is hidden by its name only."""

@@ -21,7 +21,7 @@ with needed("otel"):
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from workshed.jobs import traces
-from workshed.jobs.attempts import text_of
+from workshed.jobs.history.attempts import text_of
 from workshed.middleware.job import Job, Outcome
 from workshed.middleware.observability.redaction import secret_words
 from workshed.middleware.observer import Observer

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import dramatiq
 
-from workshed.jobs.limits import Ask, Kind
+from workshed.jobs.locks.limits import Ask, Kind
 from workshed.middleware.options.backoff import FURTHEST
 from workshed.middleware.options.keys import Key, check_key, written
 

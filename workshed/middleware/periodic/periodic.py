@@ -13,19 +13,20 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from workshed import db, migrate, probes
+from workshed import db, migrate
 from workshed.cronspec import Spec
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import MigrationError
-from workshed.jobs import occurrences, recurring
-from workshed.jobs.recurring import SAY_EVERY, Declared
+from workshed.health import probes
+from workshed.health.status import Pulse
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import SAY_EVERY, Declared
 from workshed.metrics import meters
 from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancel
 from workshed.middleware.observability.metrics import serve_own
 from workshed.middleware.periodic.periodiq_spec import Clocked
 from workshed.migrate import STREAMS
-from workshed.pulses import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class Recurring(Middleware):
             logger.info("%s is left to a relay", name)
             return message
         with db.transaction() as conn:
-            reason = recurring.why_not(conn, name, clocked.spec, planned)
+            reason = periodic_jobs.why_not(conn, name, clocked.spec, planned)
             made = None if reason else occurrences.make(conn, name, planned, "clock")
         if reason:
             logger.info("%s, planned for %s, is not made: %s", name, planned, reason)
@@ -191,7 +192,7 @@ class Recurring(Middleware):
             try:
                 with db.transaction() as conn:
                     noted = self._note(conn, broker, known)
-                    recurring.seen(conn, noted)
+                    periodic_jobs.seen(conn, noted)
                 known = noted
                 pause_s = SAY_EVERY.total_seconds()
             except Exception as err:  # noqa: BLE001 -- it says so again, whatever it was
@@ -203,7 +204,7 @@ class Recurring(Middleware):
         if len(known) == len(periodic(broker)):
             return known
         late = [job for job in self.jobs(broker, conn) if job.name not in known]
-        recurring.declare(conn, late)
+        periodic_jobs.declare(conn, late)
         return known | {job.name for job in late}
 
     @property

@@ -1,8 +1,8 @@
 """Record how an attempt ended, when it was not with success."""
 
 from workshed.db import Connection
-from workshed.jobs import attempts
-from workshed.jobs.attempts import Kind
+from workshed.jobs.history import attempts
+from workshed.jobs.history.attempts import Kind
 from workshed.middleware.job import Job, Outcome
 
 

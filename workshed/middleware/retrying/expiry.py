@@ -9,7 +9,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
 from workshed import db
-from workshed.jobs import effects
+from workshed.jobs.idempotency import once_keys
 from workshed.middleware.job import ConcludedError, Job, Outcome
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -72,4 +72,4 @@ def allowed(job: Job, actors: timedelta | None) -> timedelta | None:
 def is_done(job: Job) -> bool:
     """Tell whether a job that runs once has its effects: only its ack was lost."""
     with db.transaction() as conn:
-        return effects.is_claimed(conn, job.message.actor_name, job.message_id)
+        return once_keys.is_claimed(conn, job.message.actor_name, job.message_id)

@@ -11,7 +11,7 @@ from dramatiq.middleware import Shutdown
 
 from workshed.errors import PermanentError
 from workshed.jobs import Discard, RecordMissing, RetryAfter, Snooze
-from workshed.jobs.attempts import text_of
+from workshed.jobs.history.attempts import text_of
 from workshed.middleware.job import Outcome, Spent
 from workshed.middleware.options.backoff import FURTHEST, Wait, asked, fixed, within
 from workshed.middleware.options.retry_on import MOST_GROUPS, Errors, Group, RetryOn

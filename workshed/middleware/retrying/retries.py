@@ -9,8 +9,9 @@ import orjson
 from dramatiq.broker import Broker
 
 from workshed.db import Connection
-from workshed.jobs import dead, schedule
-from workshed.jobs.schedule import Reason
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Reason
 from workshed.middleware.job import Job, Outcome, Settling
 from workshed.middleware.options.backoff import LONGEST, exponential
 from workshed.middleware.options.retry_on import check_rules
@@ -149,7 +150,7 @@ def put_back(
 
 def bury(conn: Connection, job: Job, outcome: Outcome) -> None:
     """Keep the job, as it came, with why it died."""
-    dead.bury(
+    dead_jobs.bury(
         conn,
         message_id=job.message_id,
         hop=job.hop,

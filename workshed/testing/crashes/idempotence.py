@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from workshed.db import Connection
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 from workshed.testing import enqueued
 from workshed.testing.database import catalog, maildir
 from workshed.testing.database.checkpoint import Start
@@ -123,7 +123,7 @@ class Trial:
             ]
             if not waiting:
                 return
-            self._clock.advance(waiting[0].due_at - windows.clock(self._conn))
+            self._clock.advance(waiting[0].due_at - claims.clock(self._conn))
 
     def _lose_connections(self) -> None:
         """Wait until PostgreSQL has rolled back what the process that ended has left."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from workshed.db import Connection
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 from workshed.testing.errors import KitError
 
 try:
@@ -38,7 +38,7 @@ class Clock:
 
         The next one, so that what was due is still due.
         """
-        instant = math.ceil(windows.clock(self._conn).timestamp())
+        instant = math.ceil(claims.clock(self._conn).timestamp())
         stopped = datetime.fromtimestamp(instant, UTC)
         self.stop_at(stopped)
         return stopped

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 
 from workshed.db import Connection
-from workshed.jobs import queues as known
+from workshed.jobs.control import queues as known
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
 from workshed.transport.errors import BrokerError, TopologyError

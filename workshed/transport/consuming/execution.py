@@ -13,8 +13,8 @@ from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import current
-from workshed.jobs.rules import Rule
+from workshed.jobs import context
+from workshed.jobs.control.cancel_rules import Rule
 from workshed.jobs.signals import Signal, Skipped
 from workshed.middleware import (
     INTERRUPTED,
@@ -101,7 +101,7 @@ class Execution:
             raise
         delivery.begun = True
         job = delivery.job
-        current.begin(job)
+        context.begin(job)
         job.leaving = self._inbox.stopping
         job.began, delivery.began = time.time(), time.monotonic()
         self._look_again()
@@ -132,7 +132,7 @@ class Execution:
             except Exception:
                 delivery.fail()
                 logger.exception("no verdict on %s; it goes to the dead queue", delivery)
-        current.end()
+        context.end()
         self._left(delivery, stored=stored)
 
     def skipped(self, delivery: Delivery, actor: Any) -> None:

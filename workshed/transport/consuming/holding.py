@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from workshed.jobs.workers import Held
+from workshed.jobs.control.workers import Held
 from workshed.transport.consuming.delivery import Delivery
 
 

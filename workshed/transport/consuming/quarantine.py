@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from workshed import db
 from workshed.db import PASSING_ERRORS
-from workshed.jobs import dead
+from workshed.jobs.dead import dead_jobs
 from workshed.metrics import meters
 from workshed.middleware import CopyError
 from workshed.queues import Queue
@@ -64,7 +64,7 @@ class Misfits:
 def unreadable(queue: Queue, message_id: str | None, body: bytes, error: EnvelopeError) -> None:
     """Store what cannot be read as dead."""
     with db.transaction() as conn:
-        dead.bury(
+        dead_jobs.bury(
             conn,
             message_id=message_id or unnamed(body),
             hop=0,

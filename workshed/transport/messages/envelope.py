@@ -8,7 +8,7 @@ import dramatiq
 import orjson
 from dramatiq.encoder import Encoder, JSONEncoder
 
-from workshed import exact
+from workshed import strict_json
 from workshed.jobs import tags, traces
 from workshed.middleware.options.retry_on import LONGEST_KEY as LONGEST_GROUP
 from workshed.middleware.options.retry_on import MOST_GROUPS
@@ -189,7 +189,7 @@ def _grouped(value: Any, added: Collection[str] = (), *, later: bool = False) ->
 
 def _added(value: Any) -> str | None:
     """Check the value of an option that an application's middleware has added."""
-    if problem := exact.problem(value, "its value"):
+    if problem := strict_json.problem(value, "its value"):
         return f"cannot be sent: {problem}"
     size = len(orjson.dumps(value))
     if size > LARGEST_ARGUMENTS_BYTES:
@@ -363,7 +363,7 @@ def stamp(message: dramatiq.Message[Any], **headers: Any) -> Stamp:
 
 def refuse_inexact(value: object, path: str) -> None:
     """Raise `RefusedArgumentError` for what JSON would change on its way."""
-    if problem := exact.problem(value, path):
+    if problem := strict_json.problem(value, path):
         raise RefusedArgumentError(f"{problem}; pass an id, a string or a number")
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import psycopg
 from psycopg.rows import tuple_row
 
-from workshed.jobs.schedule import Statement
+from workshed.jobs.outbox.schedule import Statement
 from workshed.transport.errors import UnknownConnectionError
 
 

@@ -9,7 +9,8 @@ import psycopg
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import leases, schedule, unique
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import leases, schedule
 from workshed.settings import settings
 from workshed.transport.publishing.outgoing import Parcel, waiting_body
 

@@ -12,8 +12,9 @@ from typing import Literal
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import leases, unique
-from workshed.jobs.leases import Key
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import leases
+from workshed.jobs.outbox.leases import Key
 
 logger = logging.getLogger(__name__)
 

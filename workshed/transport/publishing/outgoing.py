@@ -8,10 +8,10 @@ import dramatiq
 import orjson
 
 from workshed.errors import DuplicateJobError
-from workshed.jobs import schedule
-from workshed.jobs.leases import Key
-from workshed.jobs.schedule import Reason
-from workshed.jobs.unique import Claim
+from workshed.jobs.locks.unique import Claim
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.leases import Key
+from workshed.jobs.outbox.schedule import Reason
 from workshed.metrics.meters import How
 from workshed.queues import Queue
 from workshed.transport.errors import PublishRefusedError

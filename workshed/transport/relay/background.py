@@ -9,7 +9,7 @@ from typing import Self
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Background:
         while not self._over.is_set():
             try:
                 with db.answering(), db.connect() as conn:
-                    windows.use_indexes(conn)
+                    claims.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 logger.warning("%s: %s; trying again", self._thread.name, str(err).strip())

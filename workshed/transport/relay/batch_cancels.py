@@ -1,7 +1,7 @@
 """Carry out the cancel of batches, whoever asked for it."""
 
 from workshed.db import Connection
-from workshed.jobs.batch_cancels import cancel_some
+from workshed.jobs.control.batch_cancellations import cancel_some
 
 LOOK_S = 1.0
 FEW = 100

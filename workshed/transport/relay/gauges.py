@@ -5,7 +5,9 @@ import time
 from collections import Counter
 
 from workshed.db import Connection
-from workshed.jobs import dead, queues, windows
+from workshed.jobs.control import queues
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.outbox import claims
 from workshed.metrics import meters
 from workshed.metrics.meters import OTHER
 
@@ -21,16 +23,16 @@ def overview(conn: Connection) -> float:
     Of each queue that a worker or relay has declared; rows of any other are told as `other`.
     """
     started = time.monotonic()
-    meters.LAG.set(windows.lag(conn).total_seconds())
+    meters.LAG.set(claims.lag(conn).total_seconds())
     known = {one.name for one in queues.find(conn)}
     waiting: Counter[tuple[str, str]] = Counter()
-    for (queue, state), count in windows.counts(conn).items():
+    for (queue, state), count in claims.counts(conn).items():
         waiting[queue if queue in known else OTHER, state] += count
     died: Counter[str] = Counter()
-    for queue, count in dead.by_queue(conn).items():
+    for queue, count in dead_jobs.by_queue(conn).items():
         died[queue if queue in known else OTHER] += count
     ages: dict[str, float] = {}
-    for queue, age in dead.ages(conn).items():
+    for queue, age in dead_jobs.ages(conn).items():
         name = queue if queue in known else OTHER
         ages[name] = min(age.total_seconds(), ages.get(name, math.inf))
     for queue in (*known, OTHER):  # 0 is told as well

@@ -5,7 +5,7 @@ import socket
 from uuid import UUID
 
 from workshed.db import Connection
-from workshed.jobs import relays
+from workshed.jobs.outbox import relays
 
 EVERY_S = 2.0
 

@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ SHARE = 0.05
 def watch_lag(conn: Connection) -> float:
     """Warn while the oldest due row has waited for longer than is tolerated."""
     started = time.monotonic()
-    lag = windows.lag(conn)
+    lag = claims.lag(conn)
     took_s = time.monotonic() - started
     if lag <= TOLERATED:
         return max(LOOK_S, took_s / SHARE)

@@ -3,7 +3,7 @@
 import time
 
 from workshed.db import Connection
-from workshed.jobs import recurring
+from workshed.jobs.periodic import periodic_jobs
 from workshed.metrics import meters
 
 LOOK_S = 10.0
@@ -14,5 +14,5 @@ SHARE = 0.01
 def tell_lateness(conn: Connection) -> float:
     """Look once: a clock that makes no run tells nothing by itself."""
     started = time.monotonic()
-    meters.RECURRING_LATE.set(recurring.late(conn).total_seconds())
+    meters.RECURRING_LATE.set(periodic_jobs.late(conn).total_seconds())
     return max(LOOK_S, (time.monotonic() - started) / SHARE)

@@ -3,7 +3,7 @@
 import time
 
 from workshed.db import Connection
-from workshed.jobs import limits
+from workshed.jobs.locks import limits
 
 LOOK_S = 1.0
 SHARE = 0.05

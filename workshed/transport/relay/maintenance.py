@@ -3,21 +3,12 @@
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import (
-    cancels,
-    counters,
-    effects,
-    limits,
-    relays,
-    results,
-    rules,
-    settled,
-    starts,
-    steps,
-    turns,
-    unique,
-    workers,
-)
+from workshed.jobs import steps
+from workshed.jobs.control import cancel_rules, cancellations, workers
+from workshed.jobs.history import results
+from workshed.jobs.idempotency import once_keys, settled, starts
+from workshed.jobs.locks import counters, limits, run_locks, unique
+from workshed.jobs.outbox import relays
 
 EVERY_S = 3600.0
 BATCH = 1_000
@@ -36,10 +27,16 @@ class Housekeeping:
         """Delete a batch of each, and the next one at once while there is more."""
         relays.forget(conn, SILENT_FOR)
         workers.forget(conn, SILENT_FOR)
-        lasting = (settled, starts, effects, cancels, rules, steps)
+        lasting = (settled, starts, once_keys, cancellations, cancel_rules, steps)
         deleted = [each.prune(conn, self._retention, BATCH) for each in lasting]
         deleted += [
             prune(conn, BATCH)
-            for prune in (unique.prune, turns.prune, results.prune, counters.prune, limits.prune)
+            for prune in (
+                unique.prune,
+                run_locks.prune,
+                results.prune,
+                counters.prune,
+                limits.prune,
+            )
         ]
         return 0.0 if BATCH in deleted else EVERY_S

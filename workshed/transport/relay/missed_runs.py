@@ -8,9 +8,9 @@ from itertools import islice
 
 from workshed.cronspec import Spec
 from workshed.db import Connection
-from workshed.jobs import occurrences, recurring
-from workshed.jobs.recurring import Recurring
-from workshed.jobs.windows import clock
+from workshed.jobs.outbox.claims import clock
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Recurring
 from workshed.metrics import meters
 
 logger = logging.getLogger(__name__)
@@ -27,10 +27,10 @@ def sweep(conn: Connection) -> float:
     Works from the rows alone: what makes the times is in them, and a relay imports no actor.
     """
     more = False
-    for name in recurring.due(conn):
+    for name in periodic_jobs.due(conn):
         try:
             with conn.transaction():
-                job = recurring.take(conn, name)
+                job = periodic_jobs.take(conn, name)
                 more |= job is not None and _catch_up(conn, job)
         except ValueError as err:  # of a release that knows more; the others go on
             logger.warning("%s is left to another relay: %s", name, err)
@@ -50,7 +50,7 @@ def _catch_up(conn: Connection, job: Recurring) -> bool:
         )
     made = [occurrences.make(conn, job.name, planned, "sweeper") for planned in times]
     more = spec.late != "once" and len(times) == BATCH
-    recurring.advance(conn, job.name, spec.next_after(times[-1] if more else now))
+    periodic_jobs.advance(conn, job.name, spec.next_after(times[-1] if more else now))
     for one in filter(None, made):
         meters.OCCURRENCES.add(job.name, "sweeper", amount=int(one.held_by is None))
         after_s = (now - one.planned).total_seconds()

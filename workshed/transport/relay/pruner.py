@@ -7,8 +7,8 @@ from datetime import timedelta
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from workshed.db import Connection
-from workshed.jobs import retention
-from workshed.jobs.retention import Rule
+from workshed.jobs.maintenance import retention
+from workshed.jobs.maintenance.retention import Rule
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ import time
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import windows, workers
+from workshed.jobs.control import workers
+from workshed.jobs.outbox import claims
 from workshed.metrics import meters
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
 from workshed.transport.publishing.queue_depth import AskingPublisher
@@ -66,7 +67,7 @@ class Oldest:
     def _ask(self, conn: Connection, queue: str) -> None:
         if self._absent.get(queue, 0.0) > time.monotonic():
             return
-        before = windows.clock(conn)  # before the question: what is sent later may be there
+        before = claims.clock(conn)  # before the question: what is sent later may be there
         try:
             found = self._publisher.depth(queue, ANSWER_S)
         except UnseenQueueError as err:

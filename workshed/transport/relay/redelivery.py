@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import windows
+from workshed.jobs.outbox import claims
 from workshed.queues import Queue
 from workshed.transport.amqp.remake import remake, used
 from workshed.transport.errors import BrokerUnreachableError, UnseenQueueError
@@ -38,18 +38,18 @@ class Resend:
 
     def __call__(self, conn: Connection) -> float:
         """Look at each queue that has rows kept until their outcome."""
-        looks = [self._look(conn, queue) for queue in windows.kept_queues(conn)]
+        looks = [self._look(conn, queue) for queue in claims.kept_queues(conn)]
         if looks and not any(looks):
             return LOOK_S
-        count = windows.resend(conn, self._after)
+        count = claims.resend(conn, self._after)
         if count:
             after_s = self._after.total_seconds()
             logger.warning("sending %d jobs again, lost or at work for %g s", count, after_s)
-        return 0.0 if count >= windows.BATCH else LOOK_S
+        return 0.0 if count >= claims.BATCH else LOOK_S
 
     def _look(self, conn: Connection, queue: str) -> bool:
         """Note what is absent; False where nothing is known, and so nothing is absent."""
-        before = windows.clock(conn)  # before the question: what is sent meanwhile is not absent
+        before = claims.clock(conn)  # before the question: what is sent meanwhile is not absent
         try:
             waiting = self._publisher.waiting(queue, ANSWER_S)
         except BrokerUnreachableError as err:  # or the node of this queue is away
@@ -67,5 +67,5 @@ class Resend:
             others = [one for one in used(conn, self._declared) if one.name != queue]
             remake(self._publisher.urls, lost + others)
         if not waiting:
-            windows.absent(conn, queue, before)
+            claims.absent(conn, queue, before)
         return True

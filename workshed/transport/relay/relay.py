@@ -15,21 +15,26 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from workshed import db, logs, migrate, probes
+from workshed import db, logs, migrate
 from workshed.app import app, load
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError, WorkshedError
-from workshed.jobs import batches, dead, queues, relays, retention, windows
-from workshed.jobs.windows import Taken
+from workshed.health import probes
+from workshed.health.readiness import say_up
+from workshed.health.status import Pulse
+from workshed.http import Pages
+from workshed.jobs.batches import batches
+from workshed.jobs.control import queues
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.maintenance import retention
+from workshed.jobs.outbox import claims, relays
+from workshed.jobs.outbox.claims import Taken
 from workshed.metrics import meters
 from workshed.metrics.meter import Counter
 from workshed.metrics.meters import OTHER
 from workshed.middleware.observability.metrics import serve_own
-from workshed.pages import Pages
 from workshed.parent import die_with_parent
-from workshed.pulses import Pulse
 from workshed.queues import Queue
-from workshed.ready import say_up
 from workshed.settings import settings
 from workshed.transport.amqp.remake import rebind, remake, used
 from workshed.transport.build import broker
@@ -127,7 +132,7 @@ class Relay:
             try:
                 with db.answering(), db.connect() as conn:
                     migrate.require(conn, "jobs")
-                    windows.use_indexes(conn)
+                    claims.use_indexes(conn)
                     self._work(conn)
             except (*PASSING_ERRORS, DatabaseUnreachableError) as err:
                 meters.POSTGRESQL_UP.set(0)
@@ -187,22 +192,22 @@ class Relay:
         self._looked_at = time.monotonic()
         if self._looked_at >= self._sweep_at:
             return self._sweep(conn)
-        return self._seen(windows.take(conn, self.id, WINDOW, since=self._since))
+        return self._seen(claims.take(conn, self.id, WINDOW, since=self._since))
 
     def _sweep(self, conn: Connection) -> list[Taken]:
         started = time.monotonic()
-        if orphaned := windows.adopt(conn, self.id, WINDOW):
+        if orphaned := claims.adopt(conn, self.id, WINDOW):
             return orphaned
         self._known = {queue.name for queue in queues.find(conn)}
-        now = windows.clock(conn)
+        now = claims.clock(conn)
         if self._swept_at is not None and now < self._swept_at:
             logger.warning("the clock of PostgreSQL was put back by %s", self._swept_at - now)
         self._swept_at = now
         if self._latest is not None and now < self._latest:
             # Each time, until it has caught up: a transaction may have been open meanwhile.
-            windows.hurry(conn)
+            claims.hurry(conn)
         self._latest = max(now, self._latest or now)
-        rows = windows.take(conn, self.id, WINDOW)
+        rows = claims.take(conn, self.id, WINDOW)
         self._since = now - COMMIT_TIME
         ended = time.monotonic()
         self._sweep_at = ended + max(SWEEP_S, (ended - started) / SWEEP_SHARE)
@@ -235,7 +240,7 @@ class Relay:
         self._wait(window.ticket)
         results = list(zip(window.rows, window.ticket.publications, strict=True))
         gone = [row for row, sent in results if sent.error is None]
-        windows.sent(conn, window.owner, gone)
+        claims.sent(conn, window.owner, gone)
         meters.RELAY_WINDOWS.add()
         self._count(meters.RELAY_SENT, gone)
         refused = [(row, sent) for row, sent in results if sent.error is not None]
@@ -267,7 +272,7 @@ class Relay:
         rows = [row for row, _ in refused]
         self._count(meters.RELAY_PUT_BACK, rows)
         unknown = [publication.unknown for _, publication in refused]
-        windows.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
+        claims.put_back(conn, owner, rows, PUT_BACK, unknown=unknown)
         lost = {row.queue for row, sent in refused if isinstance(sent.error, UnroutableError)}
         if known := lost & set(self._declared):
             remake(self._publisher.urls, [self._declared[name] for name in known])
@@ -281,7 +286,7 @@ class Relay:
 
     def _pause(self, conn: Connection) -> float:
         """Return how long nothing can be due, at most one look; in seconds."""
-        wait = windows.next_due(conn, since=self._since)
+        wait = claims.next_due(conn, since=self._since)
         left = LOOK_S if wait is None else wait.total_seconds()
         if left < self._looked_at - time.monotonic():  # it was due, and was not taken: it can wait
             return LOOK_S
@@ -291,7 +296,7 @@ class Relay:
 def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> None:
     """Move a row that no consumer could read to the dead, so that it blocks nothing."""
     with conn.transaction():
-        dead.bury(
+        dead_jobs.bury(
             conn,
             message_id=row.message_id,
             hop=row.hop,
@@ -302,7 +307,7 @@ def bury(conn: Connection, relay: UUID, row: Taken, error: EnvelopeError) -> Non
             reason=str(error),
             error=error,
         )
-        windows.drop(conn, relay, row)
+        claims.drop(conn, relay, row)
         batches.end(conn, row.message_id, "dead")
 
 

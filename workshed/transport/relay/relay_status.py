@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from workshed import pulses
-from workshed.pulses import Pulse, Telling
+from workshed.health import status
+from workshed.health.status import Pulse, Telling
 
 
 class RelayPulse:
@@ -39,4 +39,4 @@ class RelayPulse:
                 begun = begun or not pulse.troubles
                 if begun:
                     telling(pulse)
-                self._over.wait(pulses.EVERY_S)
+                self._over.wait(status.EVERY_S)

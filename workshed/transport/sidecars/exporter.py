@@ -8,12 +8,12 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from workshed import logs, pages, probes, pulses
+from workshed import http, logs
 from workshed.errors import WorkshedError
-from workshed.metrics import folders
-from workshed.pages import Pages
+from workshed.health import probes, shared_folder, status
+from workshed.health.readiness import say_up
+from workshed.http import Pages
 from workshed.parent import die_with_parent
-from workshed.ready import say_up
 from workshed.settings import multiprocess_folder, settings
 from workshed.transport.errors import exit_code
 from workshed.transport.sidecars.relay_fork import set_outside
@@ -26,7 +26,7 @@ LOOK_S = 1.0
 
 def shown(folder: Path) -> Pages:
     """Return what is asked for: the numbers of a folder that is ours, and probes."""
-    found = probes.pages(partial(pulses.read, folder), of="worker")
+    found = probes.pages(partial(status.read, folder), of="worker")
     if settings().metrics and multiprocess_folder() == folder:
         # Not at the top: where nothing is measured, nothing is imported.
         exposition = importlib.import_module("workshed.metrics.exposition")
@@ -36,12 +36,12 @@ def shown(folder: Path) -> Pages:
 
 def run(folder: Path, stop: threading.Event) -> None:
     """Answer until `stop` is set; where no port is free, look for one again."""
-    folders.sweep()
+    shared_folder.sweep()
     found = shown(folder)
     server = None
     while not stop.is_set():
         if server is None:
-            server = pages.in_thread(settings(), found)
+            server = http.in_thread(settings(), found)
             say_up(os.getpid())  # also where it has to wait for a port
         # Not for ever: a signal that another thread gets does not wake this one.
         stop.wait(AGAIN_S if server is None else LOOK_S)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from dramatiq.middleware import Middleware
 
-from workshed.metrics import folders, meter
+from workshed.health import shared_folder
+from workshed.metrics import meter
 from workshed.parent import parent_pid
 from workshed.settings import Settings, multiprocess_folder
 from workshed.transport.sidecars.relay_fork import Supervisor
@@ -27,7 +28,7 @@ class MetricsFork(Middleware):
 
 def supervise_metrics() -> int:
     """Restart the exporter whenever it dies; end it, and then itself, on SIGTERM."""
-    folder = folders.of(parent_pid())
+    folder = shared_folder.of(parent_pid())
     if folder is None:
         return 0  # there is nothing to read
     return Supervisor("the exporter", ["workshed.transport.sidecars.exporter", str(folder)]).keep()
@@ -42,8 +43,8 @@ def measure(config: Settings) -> None:
     # So a web server's processes are none, though `multiprocessing` may have started them.
     master = multiprocessing.parent_process() if "dramatiq.cli" in sys.modules else None
     if master and config.shared_folder is None and config.shows:
-        found = folders.of(int(master.pid or 0))
+        found = shared_folder.of(int(master.pid or 0))
         meter.switch(on=config.metrics and found is not None)
     folder = multiprocess_folder()
     if config.metrics and folder is not None:
-        meter.switch(on=folders.join(folder))
+        meter.switch(on=shared_folder.join(folder))

@@ -12,7 +12,7 @@ from types import FrameType
 
 from dramatiq.middleware import Middleware
 
-from workshed.metrics import folders
+from workshed.health import shared_folder
 from workshed.parent import die_with_parent, parent_pid
 from workshed.settings import settings
 
@@ -42,7 +42,7 @@ class RelayFork(Middleware):
 def supervise() -> int:
     """Restart the relay whenever it dies; end it, and then itself, on SIGTERM."""
     if settings().shows:
-        folders.of(parent_pid())
+        shared_folder.of(parent_pid())
     return Supervisor("the relay", ["workshed.transport.relay.relay"]).keep()
 
 

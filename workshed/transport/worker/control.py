@@ -6,7 +6,8 @@ import time
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import cancels, queues, relays, rules
+from workshed.jobs.control import cancel_rules, cancellations, queues
+from workshed.jobs.outbox import relays
 from workshed.metrics import meters
 from workshed.transport.consuming.execution import Execution
 from workshed.transport.worker.gauges import Gauges
@@ -53,10 +54,10 @@ class Watch:
 
     def look(self, conn: Connection) -> None:
         """Take over what has changed, and give back what should not wait here any longer."""
-        self._xmin, cancelled = cancels.since(conn, self._xmin)
-        told = self._execution.learn_of_cancels(set(cancelled), rules.find(conn))
+        self._xmin, cancelled = cancellations.since(conn, self._xmin)
+        told = self._execution.learn_of_cancels(set(cancelled), cancel_rules.find(conn))
         if told:
-            cancels.told(conn, told)
+            cancellations.told(conn, told)
         self._pausing.follow(queues.paused(conn), RESUME, quiet=self._beat.quiet)
         alive = relays.alive(conn)
         self._note_relay(alive=alive)

@@ -3,10 +3,10 @@
 import threading
 from pathlib import Path
 
-from workshed import pulses
+from workshed.health import status
+from workshed.health.readiness import say_up
+from workshed.health.status import Pulse, Telling
 from workshed.parent import parent_pid
-from workshed.pulses import Pulse, Telling
-from workshed.ready import say_up
 from workshed.transport.consuming.consumer import Inbox
 from workshed.transport.consuming.execution import Execution
 from workshed.transport.worker.control import Watch
@@ -42,7 +42,7 @@ class WorkerPulse:
     def hear(self) -> None:
         """Be quiet, or go on, as the supervisor wants it."""
         if self._folder is not None:
-            self._pausing.be_quiet(RESUME, wanted=pulses.is_quiet(self._folder))
+            self._pausing.be_quiet(RESUME, wanted=status.is_quiet(self._folder))
             if self._pausing.is_quiet:
                 self._pausing.give_back()
 
@@ -68,7 +68,7 @@ class WorkerPulse:
             if not up:
                 up = True
                 say_up(parent_pid())
-            if self._over.wait(pulses.EVERY_S):
+            if self._over.wait(status.EVERY_S):
                 return
 
     def _pulse(self) -> Pulse:

@@ -13,9 +13,9 @@ from uuid import uuid4
 from workshed import db
 from workshed.db import PASSING_ERRORS, Connection
 from workshed.errors import DatabaseUnreachableError
-from workshed.jobs import workers
-from workshed.jobs.attempts import storable
-from workshed.jobs.workers import Held, Process
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.history.attempts import storable
 from workshed.settings import settings
 from workshed.transport.consuming.consumer import Inbox
 from workshed.transport.consuming.delivery import Delivery

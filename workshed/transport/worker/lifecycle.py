@@ -11,7 +11,7 @@ from dramatiq.worker import Worker
 
 from workshed import db
 from workshed.errors import WorkshedError
-from workshed.jobs import queues
+from workshed.jobs.control import queues
 from workshed.middleware import Deadline
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue

@@ -9,7 +9,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import Json, Limit
 
 if TYPE_CHECKING:
-    from workshed.jobs.limits import State
+    from workshed.jobs.locks.limits import State
 
 limits = typer.Typer(
     cls=ListByDefault, add_completion=False, help="How much of each limit is used, and who waits."
@@ -34,8 +34,8 @@ def listed(
     """
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import database
-    from workshed.jobs import limits as rows
-    from workshed.jobs.windows import clock
+    from workshed.jobs.locks import limits as rows
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found = rows.states(conn, key=key, waiting=waiting, limit=limit)

@@ -112,7 +112,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database, known_queues
-    from workshed.jobs import queues as rows
+    from workshed.jobs.control import queues as rows
 
     good = ("paused", "was paused")
     with database() as conn:
@@ -132,7 +132,7 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import Deed
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database, known_queues
-    from workshed.jobs import queues as rows
+    from workshed.jobs.control import queues as rows
 
     good = ("resumed", "was not paused")
     with database() as conn:

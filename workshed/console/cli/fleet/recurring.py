@@ -32,7 +32,7 @@ def listed(*, as_json: Json = False) -> None:
     from workshed.console.cli.terminal import output
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import as_data, states
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found, now = states(conn), clock(conn)
@@ -59,7 +59,7 @@ def run(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known, said
-    from workshed.jobs import occurrences
+    from workshed.jobs.periodic import occurrences
 
     sent = set()
     with database() as conn:
@@ -86,7 +86,7 @@ def pause(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known
-    from workshed.jobs import recurring as rows
+    from workshed.jobs.periodic import periodic_jobs as rows
 
     good = ("paused", "was paused")
     with database() as conn:
@@ -109,7 +109,7 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.periodic import known
-    from workshed.jobs import recurring as rows
+    from workshed.jobs.periodic import periodic_jobs as rows
 
     good = ("resumed", "was not paused")
     with database() as conn:

@@ -35,7 +35,7 @@ def listed(
     from workshed.console.operations.environment import database, management
     from workshed.console.operations.orphans import orphans
     from workshed.console.operations.unique import Key, as_data
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         unjudged = 0
@@ -77,7 +77,7 @@ def release(
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.operations.environment import database
-    from workshed.jobs import unique as locks
+    from workshed.jobs.locks import unique as locks
 
     done = "would be released" if dry_run else "released"
     with database() as conn:

@@ -78,7 +78,7 @@ def worker(
     from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
     from workshed.console.supervisor.vitals import Limits, Vitals
     from workshed.errors import WorkshedError
-    from workshed.metrics import folders
+    from workshed.health import shared_folder
     from workshed.settings import settings
     from workshed.transport import build
 
@@ -101,7 +101,7 @@ def worker(
     ]
     beside = [Child("relay", relaying, beside=True)] if relay else []
     # One folder for all, so that there is one page to scrape, and one process to be asked.
-    shows, folder = settings().shows, folders.of(os.getpid())
+    shows, folder = settings().shows, shared_folder.of(os.getpid())
     if folder is not None and shows:
         showing = [
             sys.executable,
@@ -114,7 +114,7 @@ def worker(
         # It has the port.
         beside.append(Child("exporter", showing, beside=True, alone=True, asks_none=True))
     elif folder is not None:
-        folders.sweep()  # as the exporter does
+        shared_folder.sweep()  # as the exporter does
     limits = Limits(max_jobs, max_memory)
     if limits and folder is None:
         raise WorkshedError("--max-jobs and --max-memory need a folder, see TMPDIR")

@@ -35,8 +35,8 @@ def listed(*, as_json: Json = False) -> None:
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago, in_words
     from workshed.console.operations.environment import database
-    from workshed.jobs import workers as rows
-    from workshed.jobs.windows import clock
+    from workshed.jobs.control import workers as rows
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found = rows.find(conn)
@@ -75,7 +75,7 @@ def quiet(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.output import talk
     from workshed.console.operations.environment import database
     from workshed.console.operations.workers import known
-    from workshed.jobs import workers as rows
+    from workshed.jobs.control import workers as rows
 
     good = ("quiet", "was quiet")
     with database() as conn:
@@ -97,7 +97,7 @@ def resume(names: Names, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
     from workshed.console.operations.workers import known
-    from workshed.jobs import workers as rows
+    from workshed.jobs.control import workers as rows
 
     good = ("resumed", "was not quiet")
     with database() as conn:

@@ -8,7 +8,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 
 if TYPE_CHECKING:
-    from workshed.jobs.batch_rows import Progress
+    from workshed.jobs.batches.progress import Progress
 
 batches = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Jobs that belong together, and how far they are."
@@ -34,8 +34,8 @@ def listed(
     from workshed.console.formatting import ago
     from workshed.console.operations.batches import as_data
     from workshed.console.operations.environment import database
-    from workshed.jobs import batch_rows as rows
-    from workshed.jobs.windows import clock
+    from workshed.jobs.batches import progress as rows
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found, now = rows.find(conn, unfinished=unfinished, limit=limit), clock(conn)
@@ -58,8 +58,8 @@ def show(batch: BatchId, *, as_json: Json = False) -> None:
     from workshed.console.formatting import ago
     from workshed.console.operations.batches import as_data, known
     from workshed.console.operations.environment import database
-    from workshed.jobs import batch_rows as rows
-    from workshed.jobs.windows import clock
+    from workshed.jobs.batches import progress as rows
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found = known(conn, batch)
@@ -120,8 +120,8 @@ def retry(
     from workshed.console.cli.terminal.output import print_json, talk
     from workshed.console.operations.batches import known
     from workshed.console.operations.environment import database
-    from workshed.jobs import batch_rows as rows
-    from workshed.jobs import dead
+    from workshed.jobs.batches import progress as rows
+    from workshed.jobs.dead import dead_jobs as dead
 
     with database() as conn:
         found = known(conn, batch)
@@ -151,7 +151,7 @@ def cancel(
     from workshed.console.operations.batches import as_data, known
     from workshed.console.operations.batches import cancel as let_none_start
     from workshed.console.operations.environment import database
-    from workshed.jobs.batch_cancels import cancel_some
+    from workshed.jobs.control.batch_cancellations import cancel_some
 
     with database() as conn:
         found = known(conn, batch)

@@ -18,7 +18,7 @@ from workshed.console.cli.terminal.options import (
 
 if TYPE_CHECKING:
     from workshed.db import Connection
-    from workshed.jobs.rules import Which
+    from workshed.jobs.control.cancel_rules import Which
 
 CANCELLED = ("deleted", "will be skipped", "told to stop", "would be cancelled")
 
@@ -51,8 +51,8 @@ def cancel(  # noqa: PLR0913 -- an option each
     from workshed.console.formatting import jobs
     from workshed.console.operations.environment import database
     from workshed.console.operations.scheduled import get
-    from workshed.jobs import cancels
-    from workshed.jobs import rules as rows
+    from workshed.jobs.control import cancel_rules as rows
+    from workshed.jobs.control import cancellations
 
     which = rows.Which(actor, queue, tag, older_than)
     refuse_unclear(ids or [], which, every=every, sent=sent)
@@ -72,7 +72,7 @@ def cancel(  # noqa: PLR0913 -- an option each
             if message_id not in known or dry_run:
                 return "would be cancelled" if message_id in known else UNKNOWN
             with conn.transaction():
-                return cancels.cancel(conn, message_id)
+                return cancellations.cancel(conn, message_id)
 
         about = chosen(which) if every else None
         deed = None if dry_run else Deed(conn, "scheduled.cancel", CANCELLED, about)
@@ -83,7 +83,7 @@ def cancel(  # noqa: PLR0913 -- an option each
 
 def refuse_unclear(ids: list[str], which: "Which", *, every: bool, sent: bool) -> None:
     """Refuse what is not plainly the one or the other."""
-    from workshed.jobs.rules import Which
+    from workshed.jobs.control.cancel_rules import Which
 
     if every == bool(ids):
         raise typer.BadParameter("say which: their ids, or --all")
@@ -96,12 +96,12 @@ def refuse_unclear(ids: list[str], which: "Which", *, every: bool, sent: bool) -
 def leave_rule(conn: "Connection", which: "Which", *, dry_run: bool) -> str:
     """Make the rule; return what to say of it."""
     from workshed.console.cli.terminal.audit import chosen, note
-    from workshed.jobs import rules
+    from workshed.jobs.control import cancel_rules
 
     if dry_run:
         return "A rule would cancel what RabbitMQ has of them."
     with conn.transaction():
-        made = rules.make(conn, which)
+        made = cancel_rules.make(conn, which)
         said = f"Rule {made.id} cancels what RabbitMQ has of them."
         note(conn, "scheduled.rules.make", {"rule": made.id, **chosen(which)}, said=said)
     return (

@@ -18,8 +18,8 @@ def listed(*, as_json: Json = False) -> None:
     from workshed.console.cli.terminal import output
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
-    from workshed.jobs import rules as rows
-    from workshed.jobs.windows import clock
+    from workshed.jobs.control import cancel_rules as rows
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found, now = rows.find(conn), clock(conn)
@@ -44,7 +44,7 @@ def end(
     from workshed.console.cli.terminal.audit import Deed
     from workshed.console.cli.terminal.bulk import UNKNOWN, each
     from workshed.console.operations.environment import database
-    from workshed.jobs import rules as rows
+    from workshed.jobs.control import cancel_rules as rows
 
     with database() as conn:
 

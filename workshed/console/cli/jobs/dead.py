@@ -39,7 +39,7 @@ def listed(
     from workshed.console.cli.terminal.output import talk
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.operations.environment import database
-    from workshed.jobs import dead as rows
+    from workshed.jobs.dead import dead_jobs as rows
 
     which = rows.Which(queue, actor, error, since, place)
     with database() as conn:
@@ -68,9 +68,9 @@ def show(
     from workshed.console.operations.dead_jobs import as_data
     from workshed.console.operations.environment import database
     from workshed.console.operations.redaction import without_secrets
-    from workshed.jobs import attempts
-    from workshed.jobs import dead as rows
-    from workshed.jobs.windows import clock
+    from workshed.jobs.dead import dead_jobs as rows
+    from workshed.jobs.history import attempts
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         row = rows.get(conn, message_id)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workshed.db import Connection
-    from workshed.jobs.dead import Which
+    from workshed.jobs.dead.dead_jobs import Which
 
 GONE = "not dead any more"
 UNREADABLE = "cannot be read"
@@ -43,7 +43,7 @@ class Chosen:
 
     def __post_init__(self) -> None:
         """Refuse what is not plainly one or the other."""
-        from workshed.jobs.dead import ANY
+        from workshed.jobs.dead.dead_jobs import ANY
 
         if self.every == bool(self.ids):
             raise typer.BadParameter("say which: their ids, or --all")
@@ -56,14 +56,15 @@ class Chosen:
 def retrying(action: str) -> Fate:
     """Put them back on their way."""
     from workshed.console.operations import dead_jobs
-    from workshed.jobs import dead, prospects
+    from workshed.jobs.dead import dead_jobs as dead
+    from workshed.jobs.dead import retry_preview
     from workshed.transport.messages.envelope import decode
 
     def retry(conn: "Connection", message_id: str) -> bool:
         return dead.retry(conn, message_id, decode)
 
     def foresee(conn: "Connection", ids: "Sequence[str]") -> str:
-        return dead_jobs.waits(prospects.of(conn, ids, decode))
+        return dead_jobs.waits(retry_preview.of(conn, ids, decode))
 
     return Fate(action, "Retry", "retried", retry, foresee)
 
@@ -78,7 +79,7 @@ def decide(fate: Fate, chosen: Chosen, *, ask: bool, dry_run: bool, as_json: boo
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.formatting import jobs
     from workshed.console.operations.environment import database
-    from workshed.jobs import dead
+    from workshed.jobs.dead import dead_jobs as dead
 
     done = f"would be {fate.done}" if dry_run else fate.done
 

@@ -37,9 +37,9 @@ def retry(  # noqa: PLR0913 -- an option each
     What cannot be read stays dead (exit code 1); what only an older worker could
     not read goes on.
     """
-    from workshed.jobs import dead
+    from workshed.jobs.dead import dead_jobs
 
-    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
+    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, place), every)
     decide(retrying("dead.retry"), chosen, ask=every and not yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -58,10 +58,13 @@ def discard(  # noqa: PLR0913 -- an option each
     as_json: Json = False,
 ) -> None:
     """Delete dead jobs: by id, or --all that fit. It stays recorded, with the reason."""
-    from workshed.jobs import dead
+    from workshed.jobs.dead import dead_jobs
 
-    chosen = Chosen(ids or [], dead.Which(queue, actor, error, since, place), every)
+    chosen = Chosen(ids or [], dead_jobs.Which(queue, actor, error, since, place), every)
     fate = Fate(
-        "dead.discard", "Discard", "discarded", lambda conn, one: dead.discard(conn, one, reason)
+        "dead.discard",
+        "Discard",
+        "discarded",
+        lambda conn, one: dead_jobs.discard(conn, one, reason),
     )
     decide(fate, chosen, ask=not yes, dry_run=dry_run, as_json=as_json)

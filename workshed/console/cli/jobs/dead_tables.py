@@ -9,14 +9,14 @@ from workshed.console.operations.redaction import without_secrets
 from workshed.console.rabbitmq.queue_depths import in_dead_queues
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import dead
-from workshed.jobs.dead import Which
-from workshed.jobs.windows import clock
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.dead.dead_jobs import Which
+from workshed.jobs.outbox.claims import clock
 
 
 def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> None:
     """Print some of the dead."""
-    found = without_secrets(conn, dead.find(conn, which, limit=limit))
+    found = without_secrets(conn, dead_jobs.find(conn, which, limit=limit))
     now = clock(conn)
     if as_json:
         output.print_json([as_data(row) for row in found])
@@ -30,7 +30,7 @@ def print_dead(conn: Connection, which: Which, limit: int, *, as_json: bool) -> 
 
 def print_groups(conn: Connection, which: Which, *, as_json: bool) -> None:
     """Print how many died of what."""
-    found, now = dead.groups(conn, which), clock(conn)
+    found, now = dead_jobs.groups(conn, which), clock(conn)
     if as_json:
         output.print_json(found)
     elif found:

@@ -120,7 +120,7 @@ def send(
 
     from workshed import schedule
     from workshed.console.operations.environment import database, rabbitmq
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     if delay is None and at is None:
         broker = rabbitmq()

@@ -8,7 +8,7 @@ from workshed.console.cli.terminal.options import ActorName, DryRun, Json, Yes
 
 if TYPE_CHECKING:
     from workshed.db import Connection
-    from workshed.jobs.erasure import Erased, Which
+    from workshed.jobs.maintenance.erasure import Erased, Which
 
 SHORTEST_TEXT = 3
 """Characters; fewer stand in the data of everybody."""
@@ -40,7 +40,7 @@ def erase(
     from workshed.console.cli.terminal.output import fields, print_json, talk
     from workshed.console.operations.arguments import KEYWORD, value
     from workshed.console.operations.environment import database
-    from workshed.jobs import erasure
+    from workshed.jobs.maintenance import erasure
 
     if text is None and argument is None and tag is None:
         raise typer.BadParameter("say what: a TEXT, an --argument or a --tag")

@@ -13,8 +13,8 @@ from workshed.console.cli.terminal.options import DryRun, Json, Yes
 if TYPE_CHECKING:
     from workshed.console.operations.timeline import Known
     from workshed.db import Connection
-    from workshed.jobs.attempts import Attempt
-    from workshed.jobs.cancels import Cancelled
+    from workshed.jobs.control.cancellations import Cancelled
+    from workshed.jobs.history.attempts import Attempt
 
 
 class IdFirst(TyperGroup):
@@ -64,7 +64,7 @@ def shown(
     from workshed.console.operations import timeline
     from workshed.console.operations.environment import database
     from workshed.console.operations.message_body import for_programs
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         if follow:
@@ -98,11 +98,12 @@ def cancel(
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.operations.environment import database
     from workshed.errors import WorkshedError
-    from workshed.jobs import cancels, dead
+    from workshed.jobs.control import cancellations
+    from workshed.jobs.dead import dead_jobs
 
     message_id: str = context.obj
     with database() as conn:
-        if dead.get(conn, message_id):
+        if dead_jobs.get(conn, message_id):
             raise WorkshedError(
                 f"{message_id} is dead, so it does not run; `workshed dead discard` deletes it"
             )
@@ -113,7 +114,7 @@ def cancel(
             if dry_run:
                 return "would be cancelled"
             with conn.transaction():
-                answer = cancels.cancel(conn, message_id)
+                answer = cancellations.cancel(conn, message_id)
                 said = f"{message_id} is cancelled: {answer}."
                 note(conn, "job.cancel", {"id": message_id}, said=said)
             return heard(conn, message_id, answer)
@@ -123,11 +124,11 @@ def cancel(
 
 def heard(conn: "Connection", message_id: str, answer: "Cancelled") -> "Cancelled":
     """Wait for a worker that runs the job to hear of it; return what is known then."""
-    from workshed.jobs import cancels
+    from workshed.jobs.control import cancellations
 
     until = time.monotonic() + HEARD_WITHIN_S
     while answer == "will be skipped" and time.monotonic() < until:
-        if cancels.who_were_told(conn, [message_id]):
+        if cancellations.who_were_told(conn, [message_id]):
             return "told to stop"
         time.sleep(LOOK_S)
     return answer

@@ -9,7 +9,7 @@ from workshed.console.cli.terminal.options import ActorName, Json, Limit, QueueN
 from workshed.console.formatting import SPAN, span
 
 if TYPE_CHECKING:
-    from workshed.jobs.runs import Run
+    from workshed.jobs.history.runs import Run
 
 A_DAY = timedelta(days=1)
 
@@ -49,8 +49,8 @@ def jobs(  # noqa: PLR0913 -- an option each
     from workshed.console.cli.terminal.suggestions import doubt
     from workshed.console.operations import history
     from workshed.console.operations.environment import database
-    from workshed.jobs import runs
-    from workshed.jobs.windows import clock
+    from workshed.jobs.history import runs
+    from workshed.jobs.outbox.claims import clock
 
     if failed and outcome:
         raise typer.BadParameter("say --failed or --outcome, not both")

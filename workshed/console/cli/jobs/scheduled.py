@@ -32,8 +32,8 @@ def listed(
     from workshed.console.operations.environment import database
     from workshed.console.operations.message_body import call, for_programs
     from workshed.console.operations.redaction import without_secrets
-    from workshed.jobs import schedule
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox import schedule
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         found = schedule.find(conn, actor=actor, queue=queue, limit=limit + 1)
@@ -69,8 +69,8 @@ def shown(
     from workshed.console.operations.environment import database
     from workshed.console.operations.message_body import for_programs
     from workshed.console.operations.redaction import without_secrets
-    from workshed.jobs import attempts
-    from workshed.jobs.windows import clock
+    from workshed.jobs.history import attempts
+    from workshed.jobs.outbox.claims import clock
 
     with database() as conn:
         row = waiting.get(conn, message_id)
@@ -95,7 +95,7 @@ def run(ids: Ids, *, as_json: Json = False) -> None:
     from workshed.console.cli.terminal.audit import Deed
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.operations.environment import database
-    from workshed.jobs import schedule
+    from workshed.jobs.outbox import schedule
 
     with database() as conn:
         good = ("moved", "on its way")
@@ -115,8 +115,8 @@ def move(
     from workshed.console.cli.terminal.audit import Deed
     from workshed.console.cli.terminal.bulk import each
     from workshed.console.operations.environment import database
-    from workshed.jobs import schedule
-    from workshed.jobs.windows import clock
+    from workshed.jobs.outbox import schedule
+    from workshed.jobs.outbox.claims import clock
 
     if (at is None) == (in_ is None):
         raise typer.BadParameter("say --at or --in, one of them")

@@ -52,7 +52,7 @@ def note(
 
     from workshed import db
     from workshed.console.text import plain
-    from workshed.jobs import audit
+    from workshed.jobs.control import audit
 
     if not count:
         return

@@ -20,7 +20,7 @@ CONNECT_S = 2
 
 def actors(incomplete: str) -> list[str]:
     """Name the actors that any worker has declared."""
-    from workshed.jobs import queues as rows
+    from workshed.jobs.control import queues as rows
 
     return offered(incomplete, stored(lambda conn: (one.name for one in rows.find_actors(conn))))
 
@@ -32,7 +32,7 @@ def imported_actors(context: typer.Context, incomplete: str) -> list[str]:
 
 def queues(incomplete: str) -> list[str]:
     """Name the queues that are declared here, and those that any worker has declared."""
-    from workshed.jobs import queues as rows
+    from workshed.jobs.control import queues as rows
 
     known = stored(lambda conn: (one.name for one in rows.find(conn)))
     return offered(incomplete, [*quietly(declared), *known])
@@ -40,14 +40,14 @@ def queues(incomplete: str) -> list[str]:
 
 def workers(incomplete: str) -> list[str]:
     """Name the worker processes, by host and pid."""
-    from workshed.jobs import workers as rows
+    from workshed.jobs.control import workers as rows
 
     return offered(incomplete, stored(lambda conn: (one.name for one in rows.find(conn))))
 
 
 def periodic(incomplete: str) -> list[str]:
     """Name the jobs that run by the calendar."""
-    from workshed.jobs import recurring as rows
+    from workshed.jobs.periodic import periodic_jobs as rows
 
     return offered(incomplete, stored(lambda conn: (one.name for one in rows.find(conn))))
 

@@ -23,8 +23,8 @@ def doubt(
     """Name what nobody knows by that name, and the likely one."""
     from workshed.console.operations.environment import queue_names
     from workshed.errors import SettingsError
-    from workshed.jobs import dead, dead_groups
-    from workshed.jobs import queues as rows
+    from workshed.jobs.control import queues as rows
+    from workshed.jobs.dead import dead_jobs, groups
 
     if actor is not None:
         say("actor", actor, (one.name for one in rows.find_actors(conn)))
@@ -32,9 +32,9 @@ def doubt(
         with contextlib.suppress(SettingsError):  # stub:// declares no queue that could be known
             say("queue", queue, queue_names(conn))
     if error is not None:
-        say("error", error, (one.error_class or "-" for one in dead.groups(conn)))
+        say("error", error, (one.error_class or "-" for one in dead_jobs.groups(conn)))
     if place is not None:
-        known = dead_groups.find(conn, limit=MOST_PLACES)
+        known = groups.find(conn, limit=MOST_PLACES)
         say("place", place, (one.place or "-" for one in known))
 
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workshed import keys
+from workshed import secret_keys
 from workshed.console.web.auth import sessions
 
 COOKIE = "workshed_console_form"
@@ -45,7 +45,7 @@ class Form:
 
 def token(request: Request, name: str) -> str:
     """Return what the forms of a page must send back; `name`: whom the page is for."""
-    return str(keys.timed(PURPOSE).dumps([nonce(request), name]))
+    return str(secret_keys.timed(PURPOSE).dumps([nonce(request), name]))
 
 
 def nonce(request: Request) -> str:
@@ -100,7 +100,7 @@ def _is_from_here(request: Request) -> bool:
 
 def _is_ours(request: Request, name: str, said: str) -> bool:
     try:
-        nonce, whose = keys.timed(PURPOSE).loads(said, max_age=LIFETIME_S)
+        nonce, whose = secret_keys.timed(PURPOSE).loads(said, max_age=LIFETIME_S)
     except (BadData, TypeError, ValueError):
         return False
     mine = request.cookies.get(COOKIE, "")

@@ -8,7 +8,7 @@ from itsdangerous import BadData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workshed import keys
+from workshed import secret_keys
 from workshed.console.web.auth.users import User
 from workshed.console.web.auth.who import Who
 
@@ -19,7 +19,7 @@ PURPOSE = "console session"
 
 def begin(request: Request, response: Response, user: User) -> None:
     """Let a browser come back as this user, until the lifetime is over."""
-    said = keys.timed(PURPOSE).dumps([user.name, _mark(user)])
+    said = secret_keys.timed(PURPOSE).dumps([user.name, _mark(user)])
     put(request, response, COOKIE, str(said), LIFETIME)
 
 
@@ -34,7 +34,7 @@ def who(request: Request, users: Mapping[str, User]) -> Who | None:
     Whoever is taken from the settings, or has another password or role since, is logged out.
     """
     try:
-        said = keys.timed(PURPOSE).loads(
+        said = secret_keys.timed(PURPOSE).loads(
             request.cookies.get(COOKIE, ""), max_age=int(LIFETIME.total_seconds())
         )
         name, mark = said

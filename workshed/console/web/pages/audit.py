@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from workshed.console.web.view.page import ROWS, Action, Ask, Page
-from workshed.jobs import audit
-from workshed.jobs.audit import Which
+from workshed.jobs.control import audit
+from workshed.jobs.control.audit import Which
 
 
 def look(ask: Ask) -> Mapping[str, Any]:

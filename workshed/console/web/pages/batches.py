@@ -13,8 +13,9 @@ from workshed.console.web.view.page import ROWS, Action, Ask, BadQueryError, Dee
 from workshed.console.web.view.selection import sorted_out, told
 from workshed.console.web.view.templates import query
 from workshed.db import Connection
-from workshed.jobs import batch_rows, dead
-from workshed.jobs.batch_rows import JobState, Progress
+from workshed.jobs.batches import progress
+from workshed.jobs.batches.progress import JobState, Progress
+from workshed.jobs.dead import dead_jobs
 from workshed.transport.messages.envelope import decode
 
 PATH, ONE = "/batches", "/batch"
@@ -27,7 +28,7 @@ MOST = 5_000
 def look(ask: Ask) -> Mapping[str, Any]:
     """Show the latest batches."""
     before = cursor.after(ask, datetime, UUID)
-    found = batch_rows.find(
+    found = progress.find(
         ask.conn,
         unfinished=ask.text("unfinished") is not None,
         before=None if before is None else (before[0], before[1]),
@@ -47,7 +48,7 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
     if state not in (None, *states):
         raise BadQueryError(f"state: {state!r} is none of {', '.join(states)}")
     after = cursor.after(ask, str, str)
-    found = batch_rows.jobs(
+    found = progress.jobs(
         ask.conn,
         batch.id,
         state=state,
@@ -59,7 +60,7 @@ def look_at_one(ask: Ask) -> Mapping[str, Any]:
         more = cursor.mark(shown[-1].state, shown[-1].message_id)
     return {
         "batch": as_data(batch),
-        "callbacks": batch_rows.callbacks(ask.conn, batch.id),
+        "callbacks": progress.callbacks(ask.conn, batch.id),
         "jobs": shown,
         "more": more,
     }
@@ -69,7 +70,7 @@ def retry(deed: Deed) -> Done:
     """Put the dead jobs of a batch back on their way; asks first."""
     batch = known(deed.conn, deed.form.one("id"))
     back, about = ONE + query({"id": batch.id}), {"batch": batch.id}
-    ids = batch_rows.dead(deed.conn, batch.id, MOST)
+    ids = progress.dead(deed.conn, batch.id, MOST)
     left = f" {batch.dead - len(ids)} more are left for another press." if batch.dead > MOST else ""
     if not ids:
         return Done("None of its jobs is dead.", 0, about, back)
@@ -109,8 +110,8 @@ def _row(batch: Progress) -> dict[str, Any]:
 
 def _retried(conn: Connection, message_id: str) -> str:
     try:
-        return "retried" if dead.retry(conn, message_id, decode) else "not dead any more"
-    except dead.UnreadableJobError:
+        return "retried" if dead_jobs.retry(conn, message_id, decode) else "not dead any more"
+    except dead_jobs.UnreadableJobError:
         return "unreadable, which is left"
 
 

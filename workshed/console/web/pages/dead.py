@@ -11,9 +11,10 @@ from workshed.console.operations.redaction import without_secrets
 from workshed.console.web.pages.dead_actions import discard, retry
 from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
 from workshed.db import Connection
-from workshed.jobs import dead, dead_groups
-from workshed.jobs.dead import Dead, Which
-from workshed.jobs.dead_groups import Group
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.dead import groups as dead_groups
+from workshed.jobs.dead.dead_jobs import Dead, Which
+from workshed.jobs.dead.groups import Group
 
 NONE = "-"
 """As a filter: what has none."""
@@ -33,7 +34,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     before = _before(ask)
     groups = [] if before else dead_groups.find(ask.conn, which, limit=ROWS + 1)
     count, is_counted = _count(ask.conn, which, groups)
-    found = dead.find(ask.conn, which, before=before, limit=ROWS + 1) if count else []
+    found = dead_jobs.find(ask.conn, which, before=before, limit=ROWS + 1) if count else []
     return {
         "count": count,
         "is_counted": is_counted,
@@ -51,7 +52,7 @@ def _count(conn: Connection, which: Which, groups: list[Group]) -> tuple[int, bo
     """Return how many there are, and whether these are all."""
     if groups and len(groups) <= ROWS:
         return sum(group.count for group in groups), True
-    count = dead.count_some(conn, which, most=COUNTED + 1)
+    count = dead_jobs.count_some(conn, which, most=COUNTED + 1)
     return min(count, COUNTED), count <= COUNTED
 
 

@@ -14,9 +14,10 @@ from workshed.console.web.auth.csrf import Form
 from workshed.console.web.view import responses
 from workshed.console.web.view.page import Deed, Done
 from workshed.errors import WorkshedError
-from workshed.jobs import dead, prospects
-from workshed.jobs.dead import UnreadableJobError, Which
-from workshed.jobs.windows import clock
+from workshed.jobs.dead import dead_jobs as dead
+from workshed.jobs.dead import retry_preview
+from workshed.jobs.dead.dead_jobs import UnreadableJobError, Which
+from workshed.jobs.outbox.claims import clock
 from workshed.transport.messages.envelope import decode
 
 MOST = 5_000
@@ -122,7 +123,7 @@ def _group(deed: Deed, back: str) -> Chosen:
 
 
 def _would_retry(deed: Deed, chosen: Chosen) -> Done:
-    prospect = prospects.of(deed.conn, chosen.ids, decode)
+    prospect = retry_preview.of(deed.conn, chosen.ids, decode)
     if not prospect.jobs:
         raise NotFoundError(dead_jobs.stays(prospect.unreadable) or NOBODY)
     said = _sentences(

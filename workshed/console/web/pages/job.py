@@ -12,8 +12,12 @@ from workshed.console.operations.timeline import Known
 from workshed.console.web.view import templates
 from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
 from workshed.errors import WorkshedError
-from workshed.jobs import batch_rows, cancels, dead, schedule, traces
-from workshed.jobs.windows import clock
+from workshed.jobs import traces
+from workshed.jobs.batches import progress
+from workshed.jobs.control import cancellations
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.claims import clock
 from workshed.settings import settings
 from workshed.transport.messages.envelope import decode
 
@@ -22,7 +26,7 @@ UNKNOWN = (
     "starts."
 )
 ENDED = ("done", "discarded", "expired", "killed", "cancelled", "skipped")
-ANSWERS: Mapping[cancels.Cancelled, str] = {
+ANSWERS: Mapping[cancellations.Cancelled, str] = {
     "deleted": "It is deleted: it does not run.",
     "will be skipped": "It is skipped when it starts, or told to stop within 2 s where it runs.",
     "told to stop": "It was told to stop.",
@@ -44,7 +48,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
         "timeline": known.timeline,
         "attempts": tries(known),
         "keys": relations.keys(ask.conn, message_id),
-        "batch": batch_rows.of_job(ask.conn, message_id),
+        "batch": progress.of_job(ask.conn, message_id),
         "children": children[:ROWS],
         "more_children": len(children) > ROWS,
         "may": _may(known),
@@ -99,7 +103,7 @@ def _may(known: Known) -> dict[str, bool]:
         "cancel": known.state != "dead" and known.state not in ENDED,
         "run": known.state == "waits",
         "retry": known.dead is not None
-        and (known.dead.actor is not None or known.dead.error_class == dead.NOT_READ),
+        and (known.dead.actor is not None or known.dead.error_class == dead_jobs.NOT_READ),
     }
 
 
@@ -123,7 +127,7 @@ def _link(address: str, name: str, value: str | None) -> str | None:
 def cancel(deed: Deed) -> Done:
     """Let it not run, or not again; asks first."""
     message_id, back = _of(deed)
-    if dead.get(deed.conn, message_id):
+    if dead_jobs.get(deed.conn, message_id):
         raise WorkshedError(f"{message_id} is dead, so it does not run; discard it instead.")
     if not deed.form.has("sure"):
         return Done(
@@ -133,7 +137,7 @@ def cancel(deed: Deed) -> Done:
             asks=[("id", message_id), ("sure", "yes")],
             button="Cancel this job",
         )
-    answer = cancels.cancel(deed.conn, message_id)
+    answer = cancellations.cancel(deed.conn, message_id)
     return Done(f"{message_id} is cancelled. {ANSWERS[answer]}", 1, {"id": message_id}, back)
 
 
@@ -151,7 +155,7 @@ def run(deed: Deed) -> Done:
 def retry(deed: Deed) -> Done:
     """Put it back on its way, with all its attempts."""
     message_id, back = _of(deed)
-    if not dead.retry(deed.conn, message_id, decode):
+    if not dead_jobs.retry(deed.conn, message_id, decode):
         raise NotFoundError(f"{message_id} is not dead any more.")
     return Done(f"{message_id} is on its way again.", 1, {"id": message_id}, back)
 

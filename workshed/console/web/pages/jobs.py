@@ -13,8 +13,8 @@ from workshed.console.operations.history import NOT_DONE, OUTCOMES
 from workshed.console.operations.job_counts import Counted
 from workshed.console.operations.running import Running
 from workshed.console.web.view.page import COUNTED, ROWS, Action, Ask, BadQueryError, Page
-from workshed.jobs import run_counts, runs
-from workshed.jobs.runs import Place, Run, Which
+from workshed.jobs.history import pagination, runs
+from workshed.jobs.history.runs import Place, Run, Which
 
 LOOKED = 5_000
 """Runs that one look goes through, whatever the filters: it takes PostgreSQL some 20 ms."""
@@ -65,7 +65,7 @@ def _one(text: str | None) -> list[str]:
 def _of_history(ask: Ask, which: Which) -> dict[str, Any]:
     before = _place(ask.text("before"))
     most = FAR if ask.text("look") == "far" else LOOKED
-    down_to = run_counts.horizon(ask.conn, which, before=before, most=most)
+    down_to = pagination.horizon(ask.conn, which, before=before, most=most)
     found = runs.find(ask.conn, which, before=before, down_to=down_to, limit=ROWS + 1)
     older = None
     if len(found) > ROWS:
@@ -94,8 +94,8 @@ def _fits(one: Running, which: Which) -> bool:
 def _counts(ask: Ask, which: Which) -> dict[str, Counted | None]:
     """Count what is elsewhere only where no filter is set: most of them have no index there."""
     every = Which(actor=which.actor, parent=which.parent, since=which.since)
-    down_to = run_counts.horizon(ask.conn, every, most=LOOKED)
-    ended = run_counts.by_outcome(ask.conn, which, down_to=down_to)
+    down_to = pagination.horizon(ask.conn, every, most=LOOKED)
+    ended = pagination.by_outcome(ask.conn, which, down_to=down_to)
     done, every_one = ended.get("done", 0), sum(ended.values())
     is_cut = down_to is not None
     known: dict[str, Counted | None] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from workshed.console.web.view import cursor
 from workshed.console.web.view.page import ROWS, Action, Ask, Page
-from workshed.jobs import limits
+from workshed.jobs.locks import limits
 
 PATH = "/limits"
 FEW = 3

@@ -13,11 +13,15 @@ from workshed.console.web.view.cache import Kept
 from workshed.console.web.view.page import COUNTED, Action, Ask, Page
 from workshed.db import Connection
 from workshed.errors import SettingsError
-from workshed.jobs import dead, occurrences, queues, rates, recurring, relays, runs, workers
-from workshed.jobs.queues import Known
-from workshed.jobs.rates import Rates
-from workshed.jobs.recurring import Recurring
-from workshed.jobs.workers import Worker
+from workshed.jobs.control import queues, workers
+from workshed.jobs.control.queues import Known
+from workshed.jobs.control.workers import Worker
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import runs, throughput
+from workshed.jobs.history.throughput import Rates
+from workshed.jobs.outbox import relays
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Recurring
 from workshed.settings import settings
 from workshed.transport.relay.queue_age import oldest
 
@@ -33,7 +37,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
     at_work, beat = workers.find(conn), relays.last_beat(conn)
     told = cache.told(names(conn, known))
     waits = waiting(conn, known, at_work, told)
-    by_calendar = recurring.find(conn)
+    by_calendar = periodic_jobs.find(conn)
     recorded = settings().runs
     return {
         "troubles": problems.of(
@@ -56,7 +60,7 @@ def look(ask: Ask) -> Mapping[str, Any]:
         "clock": clock(conn, by_calendar),
         "dead": _dead(conn),
         "counted": COUNTED,
-        "most": rates.MOST,
+        "most": throughput.MOST,
     }
 
 
@@ -92,7 +96,7 @@ def waiting(
 
 def latest(conn: Connection) -> Rates:
     """Return the rates of a moment ago."""
-    return figures.get(settings().database_url, lambda: rates.latest(conn))
+    return figures.get(settings().database_url, lambda: throughput.latest(conn))
 
 
 def shown(found: Rates, recorded: str) -> Rates:
@@ -135,7 +139,7 @@ def clock(conn: Connection, found: Sequence[Recurring]) -> dict[str, Any]:
 
 def _dead(conn: Connection, since: timedelta | None = None) -> int:
     """Count the dead, and no further than one more than what is shown."""
-    return dead.count_some(conn, dead.Which(since=since), most=COUNTED + 1)
+    return dead_jobs.count_some(conn, dead_jobs.Which(since=since), most=COUNTED + 1)
 
 
 PAGES: tuple[Page, ...] = (

@@ -17,7 +17,7 @@ from workshed.console.web.view import cache
 from workshed.console.web.view.cache import Kept
 from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
 from workshed.errors import WorkshedError
-from workshed.jobs import queues, workers
+from workshed.jobs.control import queues, workers
 from workshed.settings import settings
 from workshed.transport.relay.queue_age import oldest
 

@@ -7,8 +7,8 @@ from workshed.console.operations.periodic import State, as_data, known, said, st
 from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
 from workshed.console.web.view.selection import chosen
 from workshed.errors import WorkshedError
-from workshed.jobs import occurrences, recurring
-from workshed.jobs.recurring import Recurring
+from workshed.jobs.periodic import occurrences, periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Recurring
 
 PATH = "/recurring"
 MOST = 1_000
@@ -35,7 +35,7 @@ def run(deed: Deed) -> Done:
 
 def pause(deed: Deed) -> Done:
     """Let them rest; what falls into the pause never runs."""
-    names = [job.name for job in _known(deed) if recurring.pause(deed.conn, job.name)]
+    names = [job.name for job in _known(deed) if periodic_jobs.pause(deed.conn, job.name)]
     said = f"{', '.join(names)}: paused. What falls into the pause is not caught up."
     return Done(said, len(names), {"names": names}, PATH)
 
@@ -54,7 +54,7 @@ def _known(deed: Deed) -> list[Recurring]:
 
 def _resumed(deed: Deed, job: Recurring) -> bool:
     try:
-        return recurring.resume(deed.conn, job)
+        return periodic_jobs.resume(deed.conn, job)
     except ValueError as err:
         raise WorkshedError(f"{job.name} cannot be resumed by this release: {err}") from err
 

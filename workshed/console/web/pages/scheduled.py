@@ -25,9 +25,10 @@ from workshed.console.web.view.page import (
     Page,
 )
 from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
-from workshed.jobs import cancels, queues, schedule
-from workshed.jobs.schedule import Scheduled
-from workshed.jobs.windows import clock
+from workshed.jobs.control import cancellations, queues
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.claims import clock
+from workshed.jobs.outbox.schedule import Scheduled
 
 PATH = "/scheduled"
 MOST = 1_000
@@ -81,7 +82,9 @@ def cancel(deed: Deed) -> Done:
     ids, conn = chosen(deed.form, "id", MOST), deed.conn
 
     def one(message_id: str) -> str:
-        return cancels.cancel(conn, message_id) if scheduled.get(conn, message_id) else "unknown"
+        return (
+            cancellations.cancel(conn, message_id) if scheduled.get(conn, message_id) else "unknown"
+        )
 
     is_sure = deed.form.has("sure")
     with conn.transaction(force_rollback=not is_sure):

@@ -13,7 +13,7 @@ from workshed.console.web.view.page import ROWS, Action, Ask, Deed, Done, Page
 from workshed.console.web.view.selection import asked, back, chosen, sorted_out, told
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import unique
+from workshed.jobs.locks import unique
 
 PATH = "/unique"
 MOST = 1_000

@@ -7,8 +7,9 @@ from typing import Any
 
 from workshed.console.errors import NotFoundError
 from workshed.console.web.view.page import Action, Ask, Deed, Done, Page
-from workshed.jobs import relays, workers
-from workshed.jobs.workers import Worker
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Worker
+from workshed.jobs.outbox import relays
 
 BACK = "/workers"
 

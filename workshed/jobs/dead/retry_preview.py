@@ -7,8 +7,8 @@ import orjson
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.dead import Dead, Read, UnreadableJobError, read_again, redriven
-from workshed.jobs.windows import clock
+from workshed.jobs.dead.dead_jobs import Dead, Read, UnreadableJobError, read_again, redriven
+from workshed.jobs.outbox.claims import clock
 
 
 @dataclass(frozen=True, slots=True)

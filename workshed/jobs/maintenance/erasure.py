@@ -9,8 +9,9 @@ import orjson
 from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
-from workshed.jobs import dead, queues
-from workshed.jobs.queues import Actor
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs as dead
 
 ERASED = "[erased]"
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.batches import Event
+from workshed.jobs.batches.batches import Event
 
 State = Literal["open", "running", "succeeded", "failed", "cancelling", "cancelled"]
 JobState = Literal["pending", "succeeded", "discarded", "cancelled", "dead"]

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from workshed.pages import Answer, Pages
-from workshed.pulses import Kind, Pulse
+from workshed.health.status import Kind, Pulse
+from workshed.http import Answer, Pages
 from workshed.settings import settings
 
 SILENT_S = 10.0

@@ -7,7 +7,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from workshed.db import Connection
-from workshed.jobs.dead import ANY, FITS, Which, parameters
+from workshed.jobs.dead.dead_jobs import ANY, FITS, Which, parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ import traceback
 from pathlib import Path, PurePath
 from types import FrameType
 
-from workshed.jobs.attempts import storable
+from workshed.jobs.history.attempts import storable
 
-OURS = Path(__file__).parents[1]
+OURS = Path(__file__).parents[2]
 """The folder of the library."""
 MACHINERY = tuple(f"{OURS / name}{os.sep}" for name in ("transport", "middleware", "jobs"))
 STANDARD = f"{Path(os.__file__).parent}{os.sep}"

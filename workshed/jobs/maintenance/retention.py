@@ -6,8 +6,11 @@ from datetime import timedelta
 
 from workshed import db
 from workshed.db import Connection
-from workshed.jobs import attempts, batch_rows, dead, occurrences, recurring, runs
-from workshed.jobs.current import checkpoint
+from workshed.jobs.batches import progress
+from workshed.jobs.context import checkpoint
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts, runs
+from workshed.jobs.periodic import occurrences, periodic_jobs
 from workshed.settings import Settings
 
 BATCH = 1_000
@@ -34,10 +37,10 @@ def rules(config: Settings) -> list[Rule]:
     Dead jobs come before their attempts and batches, which are kept as long as they are.
     """
     return [
-        Rule("dead jobs", dead.prune, config.dead_retention),
+        Rule("dead jobs", dead_jobs.prune, config.dead_retention),
         Rule("attempts", attempts.prune, config.attempt_retention),
-        Rule("batches", batch_rows.prune, config.attempt_retention),
-        Rule("periodic jobs", recurring.prune, config.attempt_retention),
+        Rule("batches", progress.prune, config.attempt_retention),
+        Rule("periodic jobs", periodic_jobs.prune, config.attempt_retention),
         Rule("periodic runs", occurrences.prune, config.attempt_retention),
         # A day at a time: each drop locks out readers of the history for a moment.
         Rule("history", runs.prune, config.runs_retention, batch=1),

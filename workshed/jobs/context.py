@@ -6,7 +6,7 @@ from typing import Protocol
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import effects
+from workshed.jobs.idempotency import once_keys
 from workshed.jobs.signals import Cancelled
 
 
@@ -109,4 +109,4 @@ def once(conn: Connection, key: str) -> bool:
     current = _current.get()
     if current is None:
         raise WorkshedError("once() is asked inside a job; outside there is no actor to scope it")
-    return effects.claim(conn, current.actor, key, current.message_id)
+    return once_keys.claim(conn, current.actor, key, current.message_id)

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from workshed import cronspec
 from workshed.cronspec import Spec
 from workshed.db import Connection
-from workshed.jobs.windows import clock
+from workshed.jobs.outbox.claims import clock
 
 SAY_EVERY = timedelta(minutes=1)
 """A worker says so often which jobs it has."""

@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Literal
 
 from workshed.db import Connection
-from workshed.jobs import batches, settled, unique
-from workshed.jobs.rules import Traits
+from workshed.jobs.batches import batches
+from workshed.jobs.control.cancel_rules import Traits
+from workshed.jobs.idempotency import settled
+from workshed.jobs.locks import unique
 
 Cancelled = Literal["deleted", "will be skipped", "told to stop"]
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from workshed.db import Connection
-from workshed.jobs.runs import Place, Which, values
+from workshed.jobs.history.runs import Place, Which, values
 
 
 def horizon(

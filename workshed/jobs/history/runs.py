@@ -10,7 +10,7 @@ from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
-from workshed.jobs.run_rows import BEGIN, COLUMNS, END
+from workshed.jobs.history.copy_format import BEGIN, COLUMNS, END
 
 
 @dataclass(slots=True)

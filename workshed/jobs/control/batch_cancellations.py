@@ -1,7 +1,7 @@
 """The waiting jobs of cancelled batches, whose rows are deleted a few at a time."""
 
 from workshed.db import Connection
-from workshed.jobs import cancels
+from workshed.jobs.control import cancellations
 
 
 def cancel_some(conn: Connection, limit: int, batch: str | None = None) -> list[str]:
@@ -26,5 +26,5 @@ def cancel_some(conn: Connection, limit: int, batch: str | None = None) -> list[
     ids = [found for (found,) in conn.execute(query, {"batch": batch, "limit": limit})]
     for message_id in ids:
         with conn.transaction():
-            cancels.cancel(conn, message_id)
+            cancellations.cancel(conn, message_id)
     return ids

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, LiteralString
 
 from workshed.db import Connection
-from workshed.jobs.schedule import Row, Statement
+from workshed.jobs.outbox.schedule import Row, Statement
 
 Event = Literal["success", "complete", "death"]
 End = Literal["succeeded", "discarded", "cancelled", "dead"]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from workshed.metrics.folders import lives, name
+from workshed.health.shared_folder import lives, name
 from workshed.parent import parent_pid
 
 logger = logging.getLogger(__name__)

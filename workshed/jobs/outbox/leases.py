@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs import schedule
-from workshed.jobs.schedule import Row
+from workshed.jobs.outbox import schedule
+from workshed.jobs.outbox.schedule import Row
 
 Key = tuple[str, int]
 """Message id and hop."""

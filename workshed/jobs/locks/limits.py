@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.turns import LEASE
+from workshed.jobs.locks.run_locks import LEASE
 
 Kind = Literal["concurrent", "window", "bucket"]
 

@@ -8,7 +8,7 @@ from typing import LiteralString
 from psycopg.rows import class_row
 
 from workshed.db import Connection
-from workshed.jobs.schedule import Row, Statement
+from workshed.jobs.outbox.schedule import Row, Statement
 
 WAIT = timedelta(seconds=5)
 """After this a job that was put off tries again to get its key."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from workshed.db import Connection, WatchedConnection
-from workshed.jobs.relays import DEAD_AFTER
+from workshed.jobs.outbox.relays import DEAD_AFTER
 
 BATCH = 1_000
 

@@ -12,9 +12,10 @@ from psycopg.sql import SQL
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
-from workshed.jobs import cancels, places
-from workshed.jobs.attempts import storable
-from workshed.jobs.windows import clock
+from workshed.jobs.control import cancellations
+from workshed.jobs.dead import error_location
+from workshed.jobs.history.attempts import storable
+from workshed.jobs.outbox.claims import clock
 from workshed.settings import settings
 
 Read = Callable[[bytes, str], Any]
@@ -138,7 +139,7 @@ def bury(  # noqa: PLR0913 -- a row has this many columns
         "body": body,
         "reason": storable(reason),
         "error_class": None if error is None else storable(type(error).__name__)[:LONGEST_CLASS],
-        "place": places.of(error),
+        "place": error_location.of(error),
         "release": settings().release or None,
     }
     conn.execute(query, values)
@@ -180,7 +181,7 @@ def retry(conn: Connection, message_id: str, read: Read | None = None) -> bool:
         "actor": job.actor,
         "body": redriven(job, clock(conn)),
     }
-    cancels.clear(conn, job.message_id)
+    cancellations.clear(conn, job.message_id)
     return conn.execute(query, values).rowcount > 0
 
 

@@ -1,0 +1,1 @@
+"""What operators decide: queues, cancellations, and who did what."""

@@ -1,0 +1,1 @@
+"""Messages that PostgreSQL keeps until RabbitMQ has them."""
