@@ -1,8 +1,5 @@
 """The chain of an application: what may be in it, and what must be."""
 
-import subprocess
-import sys
-
 import pytest
 from dramatiq.middleware import Middleware
 
@@ -73,22 +70,3 @@ def test_it_keeps_its_order(chain):
 
     with pytest.raises(SettingsError, match="has Expiry in another place"):
         chain([*others[:at], Fence, *others[at:]])
-
-
-def test_public_names_are_imported_on_first_use():
-    code = (
-        "import sys, workshed\n"
-        "before = {one for one in sys.modules if one.startswith('workshed')}\n"
-        "assert before == {'workshed'}, before\n"
-        "for name in workshed.__all__: getattr(workshed, name)\n"
-        "import dramatiq\n"
-        "assert workshed.broker is dramatiq.get_broker()\n"
-        "import brokers\n"
-        "assert brokers.broker is workshed.broker\n"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
-
-    assert done.returncode == 0, done.stderr

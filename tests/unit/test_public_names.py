@@ -1,0 +1,48 @@
+"""What `from workshed import …` gives, and when."""
+
+import subprocess
+import sys
+
+import pytest
+
+import workshed
+
+FIRST_USE = """
+import sys, workshed
+loaded = {name for name in sys.modules if name.startswith("workshed")}
+assert loaded == {"workshed"}, loaded
+import dramatiq
+for name in workshed.__all__:
+    getattr(workshed, name)
+assert workshed.broker is dramatiq.get_broker()
+import brokers
+assert brokers.broker is workshed.broker
+"""
+AFTER_ALL_MODULES = """
+import importlib, inspect, pkgutil, workshed
+for one in pkgutil.walk_packages(workshed.__path__, "workshed.", onerror=lambda _: None):
+    if not one.name.endswith("__main__"):
+        importlib.import_module(one.name)
+modules = {name for name in workshed.__all__ if inspect.ismodule(getattr(workshed, name))}
+assert modules == {"schedule"}, modules
+assert "cancel" in vars(workshed.schedule)
+"""
+"""A submodule of that name would hide a public one as soon as somebody imports it."""
+
+
+@pytest.mark.parametrize("code", [FIRST_USE, AFTER_ALL_MODULES])
+def test_names_are_imported_on_first_use_and_hidden_by_no_module(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'workshed' has no attribute 'celery'"):
+        workshed.celery  # noqa: B018
+
+
+def test_an_editor_can_list_the_names():
+    assert set(workshed.__all__) <= set(dir(workshed))
