@@ -9,8 +9,8 @@ import dramatiq
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import campaigns, people
 from shop.campaigns import Again, Unsent
-from shop.people import addresses
-from workshed import Batch, broker, db, mail, schedule
+from shop.people import unsubscribing
+from workshed import Batch, addresses, broker, db, mail, schedule
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
@@ -63,7 +63,7 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
             email = campaigns.claim(conn, campaign_id, user_id)
         if isinstance(email, Unsent):
             raise Discard(email.reason)
-        mail.deliver(email)
+        mail.deliver(email, unsubscribe=unsubscribing.link)
     except mail.MailServerAway as away:
         if away.is_held:
             wait_for_server(campaign_id, user_id, away)

@@ -7,6 +7,7 @@
     ├── DatabaseUnreachableError    PostgreSQL does not answer
     ├── DuplicateJobError           another job has the key of a unique one
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
+        └── InvalidAddressError     no mail can be sent to an address
 
 Errors of a part stand beside it: `workshed.transport.errors` (sending and consuming),
 `workshed.mail.errors`, `workshed.notifications.errors`, `workshed.storage.errors`.
@@ -45,6 +46,16 @@ class DatabaseUnreachableError(WorkshedError):
 
 class PermanentError(WorkshedError):
     """Retrying cannot help: the job goes to the dead table at once."""
+
+
+class InvalidAddressError(PermanentError):
+    """The address is not one a mail can be sent to."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        """Keep the address as given; the message shows it escaped."""
+        super().__init__(f"the address {address[:254]!a} cannot be used: {reason}")
+        self.address = address
+        self.reason = reason
 
 
 class DuplicateJobError(WorkshedError):

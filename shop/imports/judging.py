@@ -5,8 +5,9 @@ from typing import Literal
 
 from shop.imports.header import Header
 from shop.imports.table import Row
-from shop.people import InvalidAddressError, InvalidNameError, addresses, names
+from shop.people import InvalidAddressError, InvalidNameError, names
 from shop.spreadsheet_safety import unshielded
+from workshed import addresses
 
 Problem = Literal[
     "columns",  # more or fewer than the header has

@@ -2,7 +2,6 @@
 
 from shop.people.errors import (
     AddressTakenError,
-    InvalidAddressError,
     InvalidNameError,
     PersonError,
     UnsubscribeTokenError,
@@ -19,6 +18,7 @@ from shop.people.users import (
     wants_reminder,
     with_address,
 )
+from workshed.errors import InvalidAddressError
 
 __all__ = [
     "AddressTakenError",

@@ -3,9 +3,10 @@
 PermanentError
 └── PersonError                 the person cannot be stored as given
     ├── InvalidNameError        the name cannot stand in a mail
-    ├── InvalidAddressError     the address is not one a mail can be sent to
     └── AddressTakenError       somebody with this address exists already
 UnsubscribeTokenError           a link by which nobody can unsubscribe
+
+An address that no mail can be sent to is `workshed.errors.InvalidAddressError`.
 """
 
 from workshed.errors import PermanentError, WorkshedError
@@ -22,16 +23,6 @@ class InvalidNameError(PersonError):
         """Keep the name as given; the message shows it escaped."""
         super().__init__(f"the name {name[:100]!a} cannot be used: {reason}")
         self.name = name
-        self.reason = reason
-
-
-class InvalidAddressError(PersonError):
-    """The address is not one a mail can be sent to."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        """Keep the address as given; the message shows it escaped."""
-        super().__init__(f"the address {address[:254]!a} cannot be used: {reason}")
-        self.address = address
         self.reason = reason
 
 

@@ -7,8 +7,9 @@ from typing import LiteralString
 
 from psycopg.rows import class_row
 
-from shop.people import addresses, names
+from shop.people import names
 from shop.people.errors import AddressTakenError
+from workshed import addresses
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 

@@ -31,7 +31,9 @@ _under_way: dict[UUID, tuple[Email, Handover]] = {}
 """What this process delivers, by claim."""
 
 
-def deliver(email: Email, through: Seats = seats.own) -> None:
+def deliver(
+    email: Email, through: Seats = seats.own, *, unsubscribe: wire.LinkFor | None = None
+) -> None:
     """Return when the server of `WORKSHED_SMTP_URL` has accepted the mail.
 
     Call it with no transaction open, after the claim has committed, and then `mark_sent`.
@@ -39,13 +41,14 @@ def deliver(email: Email, through: Seats = seats.own) -> None:
     a `MailServerError` when the mail waits for another attempt, or a `StorageError` where its files
     cannot be read now; a `PermanentError` when it was refused for good, and `Discard` when it is
     held for an operator. Its row says so already. `through`: the seats of this process.
+    `unsubscribe`: a function from a user's id to the link that mails to many show as a button.
 
     Whatever else ends it, an interrupt for example, gives the claim back where the final dot was
     not sent: the mail is certainly not delivered. Later it is in doubt, and the claim runs out.
     """
     with _noted(email) as handover:
         try:
-            _deliver(email, through, handover)
+            _deliver(email, through, handover, unsubscribe)
         except STORED:
             raise
         except BaseException as err:
@@ -78,10 +81,12 @@ def _withdraw(email: Email, handover: Handover, reason: str) -> None:
             servers.unasked(email.leave)
 
 
-def _deliver(email: Email, through: Seats, handover: Handover) -> None:
+def _deliver(
+    email: Email, through: Seats, handover: Handover, unsubscribe: wire.LinkFor | None
+) -> None:
     try:
         with through.claimed(email.claim, timer.lease(settings().smtp_timeout)):
-            _hand_over(wire.envelope(email), through, handover)
+            _hand_over(wire.envelope(email, unsubscribe), through, handover)
     except MailError as err:
         _conclude(email, err)
         raise

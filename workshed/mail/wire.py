@@ -1,12 +1,14 @@
 """A stored mail as a mail server takes it."""
 
+from collections.abc import Callable
 from datetime import UTC
 from email import utils
 from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
 
-from shop.people import InvalidAddressError, addresses, unsubscribing
+from workshed import addresses
+from workshed.errors import InvalidAddressError
 from workshed.mail import files
 from workshed.mail.emails import BULK, Email
 from workshed.mail.envelope import Envelope
@@ -15,10 +17,13 @@ from workshed.mail.files import File
 from workshed.mail.folding import POLICY
 from workshed.mail.sender import sender
 
+LinkFor = Callable[[int], str]
+"""The address by which a user, named by id, receives no more mails to many."""
+
 MALFORMED = 553  # what a server would answer (RFC 5321, 4.2.2)
 
 
-def envelope(email: Email) -> Envelope:
+def envelope(email: Email, unsubscribe: LinkFor | None = None) -> Envelope:
     """Address the mail for its server; the same each time but for the MIME boundary.
 
     Raises `RecipientRejectedError` for an address no server would take, and what `files.read` does.
@@ -27,10 +32,12 @@ def envelope(email: Email) -> Envelope:
         recipient = addresses.on_the_wire(email.recipient)
     except InvalidAddressError as err:
         raise RecipientRejectedError(email.recipient, MALFORMED, err.reason) from err
-    return Envelope(sender().addr_spec, recipient, message(email, recipient).as_bytes())
+    return Envelope(
+        sender().addr_spec, recipient, message(email, recipient, unsubscribe).as_bytes()
+    )
 
 
-def message(email: Email, recipient: str) -> EmailMessage:
+def message(email: Email, recipient: str, unsubscribe: LinkFor | None = None) -> EmailMessage:
     """Write the mail down, its text always in plain and, where it has one, in HTML.
 
     Its HTML brings the files that it shows; the others stand behind both.
@@ -43,8 +50,8 @@ def message(email: Email, recipient: str) -> EmailMessage:
     written["Message-ID"] = email.message_id
     # RFC 3834: out-of-office replies and the like leave it alone.
     written["Auto-Submitted"] = "auto-generated"
-    if email.priority == BULK and email.user_id is not None:
-        link = unsubscribing.link(email.user_id)
+    if email.priority == BULK and email.user_id is not None and unsubscribe is not None:
+        link = unsubscribe(email.user_id)
         written["List-Unsubscribe"] = f"<{link}>"
         if link.startswith("https:"):  # RFC 8058: then mail programs show a button, and ask nothing
             written["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"

@@ -18,7 +18,7 @@ async def sign_up(request: Request) -> Response:
     given = {name: form.fields.get(name, "") for name in ("name", "email")}
     try:
         user_id = await run_in_threadpool(_sign_up, given["name"], given["email"])
-    except PersonError as err:
+    except (PersonError, InvalidAddressError) as err:
         status = 409 if isinstance(err, AddressTakenError) else 400
         return page.sign_up(given, _problems(err), status)
     token = notifications.token(user_id)
@@ -40,7 +40,7 @@ def _sign_up(name: str, email: str) -> int:
         return actors.sign_up(conn, name=name, email=email).id
 
 
-def _problems(err: PersonError) -> dict[str, str]:
+def _problems(err: PersonError | InvalidAddressError) -> dict[str, str]:
     """Say what is wrong, by the field in which it stands."""
     match err:
         case InvalidNameError():

@@ -147,7 +147,7 @@ def refusing(monkeypatch):
     def refuse(error, address, times=99):
         deliver, left = mail.deliver, [times]
 
-        def deliver_or_not(email):
+        def deliver_or_not(email, **options):
             if email.recipient == address and left[0]:
                 left[0] -= 1
                 with db.transaction() as conn:
@@ -155,7 +155,7 @@ def refusing(monkeypatch):
                         conn, email, state=getattr(error, "leaves", "pending"), error=str(error)
                     )
                 raise error
-            deliver(email)
+            deliver(email, **options)
 
         monkeypatch.setattr(mail, "deliver", deliver_or_not)
 

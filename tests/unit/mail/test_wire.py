@@ -17,7 +17,9 @@ from workshed.mail import BULK, RecipientRejectedError, wire
 
 def read(email):
     """Parse with the standard library's oldest parser, which repairs nothing."""
-    return message_from_bytes(wire.envelope(email).payload, policy=policy.compat32)
+    return message_from_bytes(
+        wire.envelope(email, unsubscribing.link).payload, policy=policy.compat32
+    )
 
 
 def decoded(value):

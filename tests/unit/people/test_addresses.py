@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import characters, from_regex, text
 
-from shop.people import InvalidAddressError, addresses
+from shop.people import InvalidAddressError
+from workshed import addresses
 
 ACCEPTED = {
     "ada@example.org": "ada@example.org",

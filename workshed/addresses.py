@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from shop.people.errors import InvalidAddressError
+from workshed.errors import InvalidAddressError
 from workshed.extras import needed
 
 if TYPE_CHECKING:
