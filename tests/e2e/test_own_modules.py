@@ -9,13 +9,19 @@ import pytest
 from tests.e2e.conftest import CLOCK
 
 NAMES = ("brokers", "console", "middleware", "shop")
+IMPORTS = """
+import brokers, console, middleware, shop
+
+assert {one.MINE for one in (brokers, console, middleware, shop)} == {True}
+"""
 ACTORS = """
 import dramatiq
 
 import brokers, console, middleware, shop
-from workshed import broker, daily, db
 
 assert {one.MINE for one in (brokers, console, middleware, shop)} == {True}
+
+from workshed import broker, daily, db
 
 
 @dramatiq.actor(broker=broker)
@@ -94,6 +100,19 @@ def test_so_have_clocks(start, count, eventually):
     start(*CLOCK, "actors")
 
     eventually(lambda: count("jobs.recurring WHERE name = 'tick'") == 1)
+
+
+def test_no_command_imports_what_it_was_not_told_to(project, run, broker, environment):
+    """`workshed doctor` once imported `shop`, and with it what the application has there."""
+    (project / "actors.py").write_text(ACTORS.replace(IMPORTS, ""))
+    for name in NAMES:
+        (project / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
+
+    for words in (("doctor", "--import", "actors"), ("periodic",), ("mail",), ("migrate",)):
+        code, said = run("-m", "workshed", *words, **environment)
+
+        assert "was imported" not in said
+        assert code in {0, 1, 2}, said
 
 
 def test_so_have_tests(project, environment):
