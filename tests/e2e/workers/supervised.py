@@ -78,7 +78,8 @@ class Supervised:
         """Return the supervisor's own lines."""
         lines = [line for line in self.text().splitlines() if line.startswith("{")]
         found = [json.loads(line) for line in lines]
-        return [line["event"] for line in found if line["logger"].startswith("console.")]
+        ours = "workshed.console.supervisor."
+        return [line["event"] for line in found if line["logger"].startswith(ours)]
 
     def masters(self):
         return [pid for pid in children(self.process.pid) if "dramatiq" in command_of(pid)]

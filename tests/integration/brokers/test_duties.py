@@ -11,7 +11,7 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.idempotency import once_keys, settled
 from workshed.jobs.outbox import relays, schedule
 from workshed.transport.relay.background import Background
-from workshed.transport.relay.gauges import overview
+from workshed.transport.relay.gauges import LOOK_S, overview
 from workshed.transport.relay.lag import watch_lag
 from workshed.transport.relay.maintenance import BATCH, Housekeeping
 
@@ -89,13 +89,13 @@ def test_a_relay_lives_while_it_beats(conn):
 
 
 def test_a_late_schedule_is_warned_of_at_most_once_a_minute(one_late, caplog):
-    assert watch_lag(one_late(35)) == 60
+    assert watch_lag(one_late(35)) >= 60
 
     assert "the schedule is 35 s late" in caplog.text
 
 
 def test_a_few_seconds_are_not_warned_of(one_late, caplog):
-    assert watch_lag(one_late(5)) == 10
+    assert 10 <= watch_lag(one_late(5)) < 60
 
     assert caplog.text == ""
 
@@ -193,7 +193,7 @@ def test_what_waits_and_what_is_dead_is_told_of_each_queue(database, autocommitt
     bury(conn, "default")
     bury(conn, "invented")
 
-    assert overview(conn) == 10
+    assert overview(conn) >= LOOK_S
 
     def waiting(queue, state):
         return counted("schedule_jobs", queue=queue, state=state)
