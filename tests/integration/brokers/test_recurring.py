@@ -577,8 +577,8 @@ def test_a_zone_is_looked_up_when_the_job_is_noted(actor, clock, broker, rows, m
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"periodic": periodiq.cron("0 3 * * sun")}, "say periodic=cron.* of workshed.cronspec"),
-        ({"periodic": "0 3 * * *"}, "say daily.*, cron.* or every.* of workshed.cronspec"),
+        ({"periodic": periodiq.cron("0 3 * * sun")}, "say periodic=cron.* of workshed"),
+        ({"periodic": "0 3 * * *"}, "say daily.*, cron.* or every.* of workshed"),
         (
             {"periodic": daily("03:00"), "unique": Unique(key=lambda: 1)},
             "a function as key of unique=",

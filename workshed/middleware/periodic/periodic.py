@@ -78,12 +78,12 @@ class Recurring(Middleware):
         if type(spec).__module__.partition(".")[0] == "periodiq":
             raise ValueError(
                 f"{actor.actor_name}: periodic={spec!r} is of periodiq, which never fires on "
-                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed.cronspec"
+                "Sundays and misses runs; say periodic=cron(…) or daily(…) of workshed"
             )
         if not isinstance(spec, Spec):
             raise ValueError(  # noqa: TRY004 -- as for every option
                 f"{actor.actor_name}: periodic={spec!r}: say daily(…), cron(…) or every(…) of "
-                "workshed.cronspec"
+                "workshed"
             )
         try:
             inspect.signature(actor.fn).bind()
