@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
 import dramatiq
@@ -126,18 +127,17 @@ def make(entry: Entry, config: Settings) -> Middleware | None:
 def check(chain: list[Middleware], *, middleware: str) -> None:
     """Raise `SettingsError` for a chain without what is not optional, or in another order."""
     ours = [entry for entry in CHAIN if entry not in OPTIONAL]
-    there = [type(one) for one in chain if type(one) in ours]
+    there = [entry for one in chain for entry in ours if isinstance(one, entry)]
     said = f"the chain {middleware} of the application"
     if missing := [entry.__name__ for entry in ours if entry not in there]:
         raise SettingsError(
             f"{said} lacks {', '.join(missing)}; see workshed.transport.build.CHAIN"
         )
     if there != ours:
-        first = next(
-            one for one, ours_here in zip(there, ours, strict=False) if one is not ours_here
-        )
+        first = next(one for one, usual in zip_longest(there, ours) if one is not usual)
         raise SettingsError(
-            f"{said} has {first.__name__} in another place than workshed.transport.build.CHAIN"
+            f"{said} has {first.__name__} twice, or in another place than in "
+            "workshed.transport.build.CHAIN"
         )
 
 

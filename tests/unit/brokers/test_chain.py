@@ -2,11 +2,12 @@
 
 import pytest
 from dramatiq.middleware import Middleware
+from dramatiq.middleware import Retries as StockRetries
 
 from middleware import CHAIN as SAMPLE
 from workshed.app import App
-from workshed.errors import SettingsError
-from workshed.middleware import Fence, Metrics, Retries, Sentry
+from workshed.errors import SettingsError, WorkshedError
+from workshed.middleware import Discard, Fence, Metrics, Retries, Sentry
 from workshed.settings import Settings
 from workshed.transport import build
 from workshed.transport.build import CHAIN, OPTIONAL, Spans
@@ -52,6 +53,15 @@ def test_middleware_of_an_application_stands_where_it_was_put(chain):
     assert made[[type(one) for one in made].index(Metrics) - 1] is mine
 
 
+def test_a_class_of_the_library_may_be_replaced_by_one_that_inherits_from_it(chain):
+    class OurDiscard(Discard):
+        """Of an application."""
+
+    ours = OurDiscard()
+
+    assert ours in chain([ours if one is Discard else one for one in CHAIN])
+
+
 def test_what_only_observes_may_be_left_out(chain):
     made = chain([one for one in CHAIN if one not in OPTIONAL])
 
@@ -68,5 +78,19 @@ def test_it_keeps_its_order(chain):
     others = [one for one in CHAIN if one is not Fence]
     at = others.index(Retries) + 1
 
-    with pytest.raises(SettingsError, match="has Expiry in another place"):
+    with pytest.raises(SettingsError, match="has Expiry twice, or in another place"):
         chain([*others[:at], Fence, *others[at:]])
+
+
+@pytest.mark.parametrize("again", [Fence, CHAIN[-1]])
+def test_none_may_be_there_twice(chain, again):
+    with pytest.raises(SettingsError, match=f"has {again.__name__} twice"):
+        chain([*CHAIN, again])
+
+
+def test_what_would_corrupt_is_refused_there_too(chain, monkeypatch):
+    made = chain([*CHAIN, StockRetries()])
+    monkeypatch.setattr(build, "middleware", lambda _: made)
+
+    with pytest.raises(WorkshedError, match="leave out Retries of dramatiq"):
+        build.build(CONFIG)
