@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -38,11 +39,16 @@ def main(commit):
 
 def collect(tree, *options):
     """The ids of the tests that a run in this folder would take."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *options]
+    project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
+    kit = project["entry-points"]["pytest11"]["workshed"]
+    plugins = ("-p", "pytest_timeout", "-p", "xdist", "-p", kit)
+    command = [sys.executable, "-m", "pytest", *plugins, "--collect-only", "-q", *options]
+    # Else its tests would import our code, and pytest the plugin of the kit by our name.
+    env = {"PYTHONPATH": str(tree), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         command,
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},  # else its tests would import our code
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
         check=True,
