@@ -412,7 +412,7 @@ def test_no_secret_leaves_by_a_client_of_the_application(leaky, sentry):
     Without `without_stock` the event of the SDK's integration comes too, with all arguments. A time
     in which the value of a secret argument happens to stand is still a time.
     """
-    code = LEAKY.replace("from brokers", OWN + "from brokers")
+    code = LEAKY.replace("from workshed", OWN + "from workshed")
 
     left = leaky(code, "ring", WORKSHED_SENTRY_DSN="", WORKSHED_SENTRY_ARGUMENTS="true")
 

@@ -57,7 +57,7 @@ def test_a_text_that_is_refused_to_most_pauses_it(jobs, post, monkeypatch):
     post.people(30)
     error = mail.MailRefusedError("the text of the mail", 554, "no")
 
-    def refuse(email):
+    def refuse(email, **_):
         with db.transaction() as conn:
             mail.give_back(conn, email, state=error.leaves, error=str(error))
         raise error

@@ -81,7 +81,7 @@ def test_one_after_it_leaves_the_mail_in_doubt(deliver, claimed, row, run_out):
 
 
 def test_an_error_that_no_server_has_to_do_with_gives_it_back_too(claimed, monkeypatch, row):
-    def fail(_email):
+    def fail(_email, _unsubscribe):
         raise ZeroDivisionError("in a filter")
 
     monkeypatch.setattr(delivery.wire, "envelope", fail)
