@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ("actors", "brokers", "console", "middleware", "shop", "workshed")
 """What a release has; `console` was a package of its own once."""
 MIGRATIONS = "workshed/sql"
+OLDEST = Path(__file__).parent / "oldest_release"
+"""A file with the commit: its modules and commands have the names of today."""
 ARCHIVE = "TESTED_FROM_ARCHIVE"
 SENDING = (Path(__file__).parent / "sending.py").read_text()
 
@@ -68,9 +70,31 @@ def before_this_code():
 
 
 def before_the_last_migration():
-    """Name the commit before the one that has added the newest file of a migration, likewise."""
+    """Name the commit before the one that has added the newest file of a migration, likewise.
+
+    None is older than `OLDEST`: from there to here, `with_a_migration` makes one up.
+    """
     added = ("log", "-1", "--diff-filter=A", "--format=%H")
-    return _parent_of(*added, "--", f"{MIGRATIONS}/*.sql")
+    found = _parent_of(*added, "--", f"{MIGRATIONS}/*.sql")
+    return oldest() if found and is_before_all_releases(found) else found
+
+
+def oldest():
+    """Name the first commit that can be upgraded from; no release came before it."""
+    return OLDEST.read_text("utf-8").strip()
+
+
+def is_before_all_releases(commit):
+    """Whether a commit is older than the oldest from which an upgrade is tested."""
+    return _git("merge-base", "--is-ancestor", oldest(), commit).returncode != 0
+
+
+def with_a_migration(folder):
+    """Lay the shipped code that is here into a folder, with one migration more."""
+    unpack_here(folder)
+    newest = max(path.name for path in (folder / MIGRATIONS / "jobs").glob("*.sql"))
+    made_up = folder / MIGRATIONS / "jobs" / f"{int(newest[:4]) + 1:04}_made_up.sql"
+    made_up.write_text("ALTER TABLE jobs.schedule ADD COLUMN made_up integer;\n")
 
 
 def unpack(commit, folder):
@@ -85,15 +109,42 @@ def unpack(commit, folder):
             "no earlier commit of this code is known, as in a shallow clone: run `git fetch "
             f"--unshallow`; or, where all of it is from an archive, say so by {ARCHIVE}=1"
         )
-        for name in SHIPPED:
-            if (ROOT / name).exists():
-                shutil.copytree(ROOT / name, folder / name)
+        folder.rmdir()
+        unpack_here(folder)
         return
     had = _git("ls-tree", "--name-only", commit).stdout.decode().split()
     archive = _git("archive", commit, "--", *(name for name in SHIPPED if name in had))
     assert archive.returncode == 0, archive.stderr.decode()
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
+
+
+def adds_a_migration(folder):
+    """Whether the code that is here has a migration that the code in a folder lacks."""
+    return _migrations(ROOT) > _migrations(folder)
+
+
+def is_same_code(one, other):
+    """Whether two folders have the same shipped code."""
+    return _texts(one) == _texts(other)
+
+
+def _migrations(folder):
+    return {str(path.relative_to(folder)) for path in (folder / MIGRATIONS).rglob("*.sql")}
+
+
+def _texts(folder):
+    files = (path for name in SHIPPED for path in (folder / name).rglob("*.*") if path.is_file())
+    texts = (path for path in files if path.suffix in {".py", ".sql"})
+    return {str(path.relative_to(folder)): path.read_bytes() for path in texts}
+
+
+def unpack_here(folder):
+    """Lay the shipped code that is here into a folder."""
+    for name in SHIPPED:
+        if (ROOT / name).exists():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
 
 
 def _parent_of(*words):

@@ -155,6 +155,20 @@ def before(request, tmp_path):
 
 
 @pytest.fixture
+def now(request, before, tmp_path):
+    """The folder of the code that is here; with a made-up migration where `before` has all others.
+
+    The two differ: else nothing is shown.
+    """
+    folder = NOW
+    if "newest migration" in request.node.callspec.id and not releases.adds_a_migration(before):
+        folder = tmp_path / "now"
+        releases.with_a_migration(folder)
+    assert not releases.is_same_code(before, folder)
+    return folder
+
+
+@pytest.fixture
 def migrate(run, empty_database_url):
     """`migrate(folder)`: with the migrations that the code there has."""
 
@@ -186,7 +200,7 @@ def settings_of(folder):
 
 
 @pytest.fixture
-def released(tmp_path):
+def released(now, tmp_path):
     """`released(folder)`: a link to the code there, and the actors beside it."""
 
     def released(folder):
@@ -194,7 +208,7 @@ def released(tmp_path):
         if not release.exists():
             release.mkdir()
             (release / "code").symlink_to(folder)
-            (release / "released.py").write_text(ACTORS + (AFTER if folder == NOW else BEFORE))
+            (release / "released.py").write_text(ACTORS + (AFTER if folder == now else BEFORE))
         return release
 
     return released
@@ -277,15 +291,23 @@ def left(count, rabbitmq):
     return left
 
 
+@pytest.fixture
+def observed(effects, left):
+    """What has happened, and what is still to happen."""
+    return effects, left
+
+
 @pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_all_is_rolled_to_this_code_under_load(
-    before, migrate, start, fleet, sending, effects, left, eventually
+    before, now, migrate, start, fleet, sending, observed, eventually
 ):
     """Old workers go on after the migrations, and start after them, too.
 
     Each code runs what the other has sent. The supervisor of the old code starts the new one.
     """
+
+    effects, left = observed
 
     def runs(code, by_now=False, of=None):
         """Return how many jobs a code has run that were sent by this one, or by the old one."""
@@ -303,19 +325,19 @@ def test_all_is_rolled_to_this_code_under_load(
     senders = [sending(before, first=0)]
     until(lambda: runs(before))
 
-    migrate(NOW)
+    migrate(now)
     had_run = runs(before)
     until(lambda: runs(before) > had_run + 20)
-    new.append(start(NOW))
-    senders.append(sending(NOW, first=SENT_BY_NOW))
-    until(lambda: runs(NOW, of="shipped") and runs(before, by_now=True))
+    new.append(start(now))
+    senders.append(sending(now, first=SENT_BY_NOW))
+    until(lambda: runs(now, of="shipped") and runs(before, by_now=True))
 
-    fleet.roll(NOW)
+    fleet.roll(now)
     until(lambda: len(ups(fleet)) == 2)
     old[1].kill()
     assert new[0].stop() == 0
-    had_run = runs(NOW, by_now=True)
-    until(lambda: runs(NOW, by_now=True) > had_run)
+    had_run = runs(now, by_now=True)
+    until(lambda: runs(now, by_now=True) > had_run)
     had_run = runs(before)
     old.append(start(before))  # somebody wants it back
     until(lambda: runs(before) > had_run)

@@ -53,6 +53,8 @@ def talk(number):
     logging.getLogger("parts").info("x" * 3000)
     note("end", number)
 """
+RELAYS = ("workshed.transport.relay.relay", "brokers.relay")
+"""What a relay is started as: here, and by an earlier release."""
 
 
 class Supervised:
@@ -78,7 +80,7 @@ class Supervised:
         """Return the supervisor's own lines."""
         lines = [line for line in self.text().splitlines() if line.startswith("{")]
         found = [json.loads(line) for line in lines]
-        ours = "workshed.console.supervisor."
+        ours = ("workshed.console.supervisor.", "console.")  # the second of an earlier release
         return [line["event"] for line in found if line["logger"].startswith(ours)]
 
     def masters(self):
@@ -88,7 +90,7 @@ class Supervised:
         return [
             pid
             for pid in children(self.process.pid)
-            if "workshed.transport.relay.relay" in command_of(pid)
+            if any(name in command_of(pid) for name in RELAYS)
         ]
 
     def workers(self):
