@@ -132,6 +132,15 @@ def test_what_was_changed_otherwise_is_not_used_again(shared, opened, what):
     assert shared.take().vhost != api.vhost
 
 
+def test_one_that_is_gone_is_not_given(shared, opened, eventually):
+    """A test that restarts a server without its data takes those of all with it."""
+    gone = shared.take()
+    shared.give_back(gone)
+    gone.ask("DELETE", f"vhosts/{gone.vhost}")
+
+    assert shared.take().vhost != gone.vhost
+
+
 def test_neither_is_one_that_somebody_else_may_enter(shared, opened):
     api = shared.take()
     api.ask("PUT", "users/stranger", {"password": "pw", "tags": ""})
