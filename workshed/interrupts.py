@@ -48,8 +48,8 @@ class Gate:
         self.thread = threading.get_ident()
         self.is_ignoring = False
         """Whether Python is reporting an error in this thread that it ignores."""
-        self.raised: type[BaseException] | None = None
-        """The last interrupt of this thread."""
+        self.raised: set[type[BaseException]] = set()
+        """The interrupts that this thread has had."""
         self._lock = lock()
         self._is_open = True
         self._waiting: type[BaseException] | None = None
@@ -57,7 +57,7 @@ class Gate:
     def strike(self, error: type[BaseException]) -> None:
         """Raise `error` in the thread: at its next instruction, or when the gate opens."""
         with self._lock:
-            self.raised = error
+            self.raised.add(error)
             if self.is_ignoring:  # it would be ignored, too
                 _tell(Ignored(self, error))
             elif self._is_open:
@@ -120,7 +120,7 @@ def interrupt(thread: int, error: type[BaseException]) -> None:
 
 
 class Ignored(NamedTuple):
-    """An exception that Python ignored, and the gate of the thread in which it was raised."""
+    """An interrupt that Python ignored, and the gate of the thread in which it was raised."""
 
     gate: Gate
     error: type[BaseException]
@@ -134,7 +134,7 @@ os.register_at_fork(after_in_child=_listeners.clear)
 
 
 def when_ignored(listener: Callable[[Ignored], None]) -> None:
-    """Call `listener` whenever Python ignores an exception, in the thread of the exception.
+    """Call `listener` whenever Python ignores an interrupt, in the thread of the interrupt.
 
     An interrupt can be raised in `__del__`, in a callback of a weak reference or of ctypes (and
     psycopg without its C extension has a `__del__` for each result). Python ignores it there, and
@@ -152,11 +152,12 @@ def _report_and_tell(args: "sys.UnraisableHookArgs", /) -> None:
     mine = gate()
     try:
         mine.is_ignoring = True
-        if _report is not None and ignored is not mine.raised:
+        if _report is not None and ignored not in mine.raised:
             _report(args)
     except BaseException as err:  # noqa: BLE001 -- an interrupt of this report is ignored, too
         ignored = type(err)
-    _tell(Ignored(mine, ignored))
+    if ignored in mine.raised:
+        _tell(Ignored(mine, ignored))
     mine.is_ignoring = False
 
 

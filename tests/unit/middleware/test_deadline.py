@@ -74,9 +74,21 @@ def test_a_limit_that_was_ignored_does_not_strike_the_next_job():
     assert deadline._run(next_job, (), {}, Noted(None, 60_000, 90_000)) == "done"
 
 
+class Fails:
+    """What Python ignores, and reports."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __del__(self):
+        raise self.error
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("slow", ["_report", "_listeners"])
-def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow):
+@pytest.mark.parametrize(
+    ("slow", "error"), [("_report", KeyError), ("_listeners", TimeLimitExceeded)]
+)
+def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow, error):
     """An interrupt of the report itself would be ignored, too."""
     deadline, reports = Deadline(), []
 
@@ -85,13 +97,10 @@ def test_a_limit_that_strikes_in_a_report_strikes_again(monkeypatch, slow):
         spin(0.2)
 
     monkeypatch.setattr(interrupts, slow, [report] if slow == "_listeners" else report)
-
-    class Fails:
-        def __del__(self):
-            raise KeyError
+    monkeypatch.setattr(gate(), "raised", {TimeLimitExceeded})
 
     def work():
-        Fails()
+        Fails(error)
         spin(60)
 
     with pytest.raises(TimeLimitExceeded):
@@ -106,14 +115,24 @@ def test_an_interrupt_that_came_at_the_same_time_as_a_report_is_told(monkeypatch
     interrupts.when_ignored(lambda ignored: None)  # so that the hook is there
     monkeypatch.setattr(interrupts, "_listeners", [told.append])
     monkeypatch.setattr(interrupts, "_report", lambda _: interrupt(gate().thread, Shutdown))
+    monkeypatch.setattr(gate(), "raised", {Shutdown})
 
-    class Fails:
-        def __del__(self):
-            raise KeyError
-
-    Fails()
+    Fails(KeyError)
 
     assert told == [(gate(), Shutdown)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_other_errors_that_are_ignored_keep_no_limit_waiting(monkeypatch):
+    """Told of each, the clock would pause for each: a flood of them would delay all limits."""
+    told, reported = [], []
+    interrupts.when_ignored(lambda ignored: None)  # so that the hook is there
+    monkeypatch.setattr(interrupts, "_listeners", [told.append])
+    monkeypatch.setattr(interrupts, "_report", lambda args: reported.append(args.exc_type))
+
+    Fails(KeyError)
+
+    assert (told, reported) == ([], [KeyError])
 
 
 def test_the_signature_stays():
