@@ -429,10 +429,10 @@ def shared_vhosts(servers):
 
 @pytest.fixture
 def rabbitmq(request):
-    """The management API for a virtual host of this test, where no message and no consumer is.
+    """The management API for a virtual host of this test, in which there is no queue.
 
-    It may have the queues of the sample application; with `@pytest.mark.fresh_vhost` it is new, so
-    that it has nothing and RabbitMQ has counted nothing there.
+    With `@pytest.mark.fresh_vhost` it is new, so that RabbitMQ has counted nothing there, and shows
+    no connection of a test before.
     """
     if request.node.get_closest_marker("one_worker"):
         yield request.getfixturevalue("module_rabbitmq")

@@ -1,14 +1,11 @@
 """Virtual hosts for tests: a few per process, each emptied after a test and used again."""
 
 import contextlib
-import itertools
 import secrets
 
-from brokers.app import QUEUES
 from tests.databases import sibling
 from tests.management import Management
 from workshed.transport.amqp import topology
-from workshed.transport.amqp.arguments import arguments
 from workshed.transport.publishing.publisher import EXCHANGE
 
 
@@ -30,9 +27,8 @@ def create(url):
 class Vhosts:
     """The virtual hosts that the tests of one process use, one after the other.
 
-    To make and delete one with two quorum queues takes RabbitMQ six times as long as to purge the
-    queues. Those of the sample application stay; what else a test made is deleted, and where that
-    is not enough, the virtual host is.
+    To make and delete one takes RabbitMQ as long as to delete its queues. What else a test changed
+    there, as a policy or a right, deletes the virtual host.
     """
 
     def __init__(self, url, management_url):
@@ -40,19 +36,12 @@ class Vhosts:
         self._management_url = management_url
         self._idle = []
         self._pristine = {}
-        self._kept = {}
 
     def take(self):
-        """Return the management API of a virtual host without messages and consumers.
-
-        What RabbitMQ counts is as old as its last look, so one that was emptied a moment ago may
-        still show what was there: then another one is taken.
-        """
+        """Return the management API of a virtual host without queues."""
         there = self._there()
-        self._idle = [api for api in self._idle if api.vhost in there]
-        for api in self._idle:
-            if all(_is_seen_empty(queue) for queue in api.queues().values()):
-                self._idle.remove(api)
+        while self._idle:
+            if (api := self._idle.pop(0)).vhost in there and not api.queues():
                 return api
         return self._make()
 
@@ -80,42 +69,24 @@ class Vhosts:
     def _make(self):
         api = create(self._management_url)
         self._pristine[api.vhost] = state(api)
-        if not self._kept:
-            self._kept = kept(api.version())
         return api
 
     def _empty(self, api):
-        """Purge or delete what is there; return whether the virtual host is as it was made."""
+        """Delete the queues; return whether the virtual host is as it was made."""
         if queues := api.queues():
-            url = sibling(self._url, api.vhost)
-            with topology.opened([url]) as connection:
+            # Not purged: what a consumer has in hand would come back, and whether a queue is there
+            # may be what the next test looks at.
+            with topology.opened([sibling(self._url, api.vhost)]) as connection:
                 channel = connection.channel()
-                for name, queue in queues.items():
-                    found = channel.queue_declare(name, passive=True).method
-                    # A consumer may have messages in hand, which come back after a purge.
-                    if queue["arguments"] != self._kept.get(name) or found.consumer_count:
-                        channel.queue_delete(name)
-                    elif found.message_count:
-                        channel.queue_purge(name)
+                for name in queues:
+                    channel.queue_delete(name)
         return state(api) == self._pristine[api.vhost]
 
 
-def kept(version):
-    """The arguments of the queues that stay, by name.
-
-    Not those of classic queues: they do not say whether a message is in somebody's hand.
-    """
-    made = (topology.members(queue, arguments(queue, version)) for queue in QUEUES)
-    pairs = itertools.chain.from_iterable(members.items() for members in made)
-    return {name: wanted for name, wanted in pairs if wanted["x-queue-type"] == "quorum"}
-
-
 def state(api):
-    """All that a virtual host is and has, apart from queues and what a broker makes for them."""
+    """All that a virtual host is and has, apart from the exchange that a broker makes."""
     found = api.ask("GET", f"definitions/{api.vhost}")
-    del found["queues"]
     found["exchanges"] = [one for one in found["exchanges"] if one["name"] != EXCHANGE]
-    found["bindings"] = [one for one in found["bindings"] if not _is_of_broker(one)]
     return found | {"permissions": api.ask("GET", f"vhosts/{api.vhost}/permissions")}
 
 
@@ -123,11 +94,3 @@ def delete(api):
     """Delete a virtual host, if it is there."""
     with contextlib.suppress(AssertionError):
         api.ask("DELETE", f"vhosts/{api.vhost}")
-
-
-def _is_of_broker(binding):
-    return binding["source"] == EXCHANGE and binding["routing_key"] == binding["destination"]
-
-
-def _is_seen_empty(queue):
-    return not queue.get("messages") and not queue.get("consumers")
