@@ -62,8 +62,8 @@ CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     Groups,  # counts the outcomes of members
     Batches,  # last of those that write: what it locks, others wait for until the commit
     Runs,  # keeps the history of what all above have decided
-    RelayFork,  # starts a relay beside the workers
-    MetricsFork,  # starts the page of metrics beside them
+    RelayFork,  # starts a relay process
+    MetricsFork,  # starts a process that serves the metrics
     Lifeline,  # last: `after_*` run upwards, and it watches from the start
 )
 """The chain that `brokers.app` names."""

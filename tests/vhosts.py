@@ -43,6 +43,7 @@ class Vhosts:
         while self._idle:
             if (api := self._idle.pop(0)).vhost in there and not api.queues():
                 return api
+            delete(api)  # somebody has come back to it
         return self._make()
 
     def _there(self):

@@ -66,7 +66,7 @@ def test_each_block_has_its_effect_once(
         return one("SELECT count(*) FROM jobs.steps WHERE done")
 
     def given_up():
-        """Of a job that was killed again and again nobody can tell that it was not the killer."""
+        """Workshed gives up a job that was killed repeatedly: it may have killed its workers."""
         return one("SELECT count(*) FROM jobs.dead")
 
     with Every(1, kill_a_worker):

@@ -29,7 +29,7 @@ def shared(servers):
 
 @pytest.fixture
 def opened(servers):
-    """`with opened(api) as channel:` somebody who declares, sends and receives there."""
+    """`with opened(api) as channel:` a channel to that virtual host, which has two queues."""
 
     class Opened:
         def __init__(self, api):

@@ -284,8 +284,8 @@ class Clock:
     def _next_due(self) -> Alarm | None:
         now = time.monotonic()
         with self._lock:
-            due = (it for it in self._alarms.values() if not it.over and it.at <= now)
-            return next(due, None)
+            alarms = self._alarms.values()
+            return next((one for one in alarms if not one.over and one.at <= now), None)
 
     def _ring_again(self, gate: Gate, error: type[BaseException]) -> None:
         """Raise what was ignored again, unless the thread has another job by now."""
