@@ -18,7 +18,7 @@ help: ## Show this list
 setup: $(VENV)/.ready ## Make the environment in .venv from the hashed lock
 
 demo: setup ## Sign people up and watch their mails arrive, on private servers
-	@$(BIN)/workshed demo
+	@$(BIN)/python -m shop.demo
 
 console: setup ## The web console, on the servers that WORKSHED_* names
 	@$(BIN)/workshed console

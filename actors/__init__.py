@@ -1,9 +1,5 @@
 """What can be sent: one module per job family, thin actors only."""
 
-from workshed.extras import require
-
-require("shop", "css_inline", "email_validator", "httpx2", "itsdangerous", "jinja2", "PIL")
-
 from actors.campaigns import (
     cancel_campaign,
     end_campaign_batch,

@@ -17,6 +17,9 @@ QUEUES = (
 app = App(
     queues=QUEUES,
     middleware="middleware:CHAIN",
+    actors=("actors",),
+    migrations={"product": "shop"},
+    grants=("shop.grants:GRANTS",),
     relay_tasks=(
         "workshed.transport.mail_troubles:MailTroubles",
         "shop.sync_freshness:SyncAge",
@@ -34,10 +37,7 @@ app = App(
         "workshed.console.web.pages.mail",
     ),
     commands={
-        "campaigns": "shop.cli.campaigns:campaigns",
-        "import": "shop.cli.import_people:import_people",
         "mail": "shop.cli.mail:mail",
         "storage": "workshed.console.cli.storage:storage",
-        "sync": "shop.cli.sync:sync",
     },
 )

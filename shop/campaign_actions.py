@@ -20,7 +20,7 @@ def known(conn: Connection, campaign_id: int) -> Campaign:
         return campaigns.find(conn, campaign_id)
     except RecordMissing:
         raise NotFoundError(
-            f"there is no campaign {campaign_id}; see `workshed campaigns`"
+            f"there is no campaign {campaign_id}; see `python -m shop campaigns`"
         ) from None
 
 

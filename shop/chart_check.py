@@ -8,13 +8,11 @@ from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, ok, warning
 
 
-def check(here: Surroundings) -> Iterator[Finding]:
-    """Load it as the job does, where the sample product is used."""
-    if not here.has_product:
-        return
+def check(_here: Surroundings) -> Iterator[Finding]:
+    """Load it as the job does."""
     if drawing() is None:
         said = "Matplotlib is missing, so the mails of the daily report have no chart"
-        yield warning(said, "pip install 'workshed[report]'")
+        yield warning(said, "pip install matplotlib")
     else:
         yield ok("the mails of the daily report have a chart")
 

@@ -6,10 +6,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from workshed.extras import needed
-
-with needed("mail"):
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from shop.people import User
 from workshed.mail.emails import ALERT, SINGLE, Draft
@@ -117,7 +114,6 @@ def _templates() -> Environment:
 @cache
 def _inliner() -> "CSSInliner":
     """Mail programs that know dark colours keep `@media` rules."""
-    with needed("mail"):
-        from css_inline import CSSInliner  # noqa: PLC0415 -- an extra; the console only reads mails
+    from css_inline import CSSInliner  # noqa: PLC0415 -- the console only reads mails
 
     return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

@@ -62,7 +62,6 @@ READING = {
     "console user",
     "dead list",
     "dead show",
-    "demo",  # on servers of its own
     "doctor",
     "job",
     "jobs",
@@ -86,7 +85,7 @@ READING = {
 HARMLESS = CHANGING | READING
 NOTED = FINAL - {"dev"} | CHANGING
 """What stands in the audit; `dev --reset` wipes that with all the rest."""
-_ROW = re.compile(r"\| `workshed (.+?)` \| (a list of )?((?:`\w+`(?:, )?)+) \|")
+_ROW = re.compile(r"\| `(?:workshed|python -m shop) (.+?)` \| (a list of )?((?:`\w+`(?:, )?)+) \|")
 
 
 def options(command):

@@ -32,11 +32,11 @@ from tests.management import management
 from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
-from workshed.app import APP
+from workshed.app import APP, app
 from workshed.devserver import Servers, postgres
 from workshed.devserver.mail import MailCatcher
 from workshed.metrics import meter
-from workshed.migrate import STREAMS, migrate
+from workshed.migrate import migrate, streams
 from workshed.settings import PREFIX, Settings, settings
 from workshed.testing.real_worker.servers import RabbitMQ
 from workshed.transport import build
@@ -48,6 +48,8 @@ pytest_plugins = ("tests.lanes", "tests.progress", "tests.signals")
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
+
+ROOT = Path(__file__).parent.parent
 
 SHIPPED = postgres.binaries
 
@@ -88,7 +90,11 @@ def _given() -> Settings:
 
 
 GIVEN = _given()
-os.environ[APP] = "brokers.app:app"  # also where a test has another working directory
+os.environ[APP] = "brokers.app:app"
+# Where programs of tests find the service, which is installed nowhere, in other folders.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
+)
 
 
 @pytest.fixture(scope="session")
@@ -168,9 +174,13 @@ def _forget_settings():
 
 
 @pytest.fixture
-def no_app(monkeypatch):
-    """A project that has no `workshed.App`, as all had before there was one."""
+def no_app(monkeypatch, tmp_path):
+    """A project that has no `workshed.App`, in a folder of its own."""
     monkeypatch.delenv(APP)
+    monkeypatch.chdir(tmp_path)
+    app.cache_clear()
+    yield
+    app.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -219,7 +229,7 @@ def template_database(servers):
     with fresh_database(servers.database_url) as name:
         url = sibling(servers.database_url, name)
         with db.Connection.connect(url, autocommit=True) as conn:
-            migrate(conn, STREAMS)
+            migrate(conn, streams())
         yield name
 
 
@@ -289,7 +299,7 @@ def owned_template(servers):
     run(servers.database_url, f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{OWNERS}'")
     with fresh_database(servers.database_url, owner=owner) as name:
         with db.Connection.connect(_owned(servers, name, owner), autocommit=True) as conn:
-            migrate(conn, STREAMS)
+            migrate(conn, streams())
         yield name, owner
     run(servers.database_url, f"DROP ROLE {owner}")
 

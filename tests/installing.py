@@ -17,10 +17,10 @@ KEPT = ("PIP_", "XDG_", "HTTP", "http", "SSL_", "REQUESTS_", "NO_PROXY", "no_pro
 """What configures pip, and nothing else of the environment."""
 
 
-def run(*command, **options):
+def run(*command, code=0, **options):
     """Run a command to its end; return what it printed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -83,3 +83,41 @@ def size_bytes(folder):
     """Add up the files of an environment's packages, those that pip compiled included."""
     files = (path for path in folder.glob("lib/*/site-packages/**/*") if path.is_file())
     return sum(path.stat().st_size for path in files)
+
+
+class Installed:
+    """An environment in which there is the wheel with what it needs, and nothing else."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, program, *words, folder=None, code=0, **env):
+        """Run one of its programs to its end; what it printed."""
+        env = self._alone(os.environ | env)
+        return run(self.path(program), *words, code=code, cwd=folder or self.folder, env=env)
+
+    def start(self, program, *words, env, log):
+        """Start one of its programs as the leader of a process group."""
+        command = [self.path(program), *words]
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                command,
+                cwd=log.parent,
+                env=self._alone(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    @property
+    def python(self):
+        """The interpreter."""
+        return self.path("python")
+
+    def path(self, program):
+        """Name one of its programs."""
+        return str(self.folder / "bin" / program)
+
+    def _alone(self, env):
+        return {name: value for name, value in env.items() if name != "PYTHONPATH"}

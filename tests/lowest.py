@@ -16,8 +16,10 @@ from pathlib import Path
 from tests.installing import ROOT, environment, pins
 
 FLOOR = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?(?:>=|==)(?P<version>[0-9A-Za-z.]+)")
+SERVICE = ("service", "heic")
+"""The dependency groups whose floors are tried as those of the library are."""
 GROUPS = ("test", "connections", "bench")
-"""The dependency groups that the unit tests import something of."""
+"""Those that the unit tests import something of."""
 CLIENT = "httpx"
 """What Starlette's client for tests asked for before it took httpx2."""
 NOT_RUN = ("tests/unit/test_licences.py", "tests/unit/typing")
@@ -32,8 +34,10 @@ FREE = ("httpcore2", "opentelemetry-", "protobuf", "googleapis-common-protos", "
 def main(words):
     """Install everything, run pytest on `tests/unit`, or on what the words name instead."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    lowest = floors(asked_for(project["project"]))
-    needed = [one for group in GROUPS for one in project["dependency-groups"][group]]
+    groups = project["dependency-groups"]
+    ours = [one for group in SERVICE for one in groups[group]]
+    lowest = floors([*asked_for(project["project"]), *ours])
+    needed = [*ours, *(one for group in GROUPS for one in groups[group])]
     with tempfile.TemporaryDirectory(prefix="workshed-lowest-") as folder:
         print(*(f"{name}=={version}" for name, version in sorted(lowest.items())), flush=True)
         try:

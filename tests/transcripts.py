@@ -12,7 +12,10 @@ from unittest import mock
 
 import pytest
 
-from workshed.console.cli import main
+from shop.__main__ import NAME
+from shop.__main__ import app as shop
+from workshed.console.cli import app
+from workshed.console.cli import run as run_line
 
 CHANGING = {
     re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"): "ID",
@@ -102,8 +105,14 @@ def shell(folder, **env):
 
 
 def typed(line):
-    """Run a line of `workshed` in this process, without a terminal's keys; what one would show."""
+    """Run a line of `workshed`, or of the shop, in this process, without a terminal's keys.
+
+    Returns what a terminal would show.
+    """
     words = shlex.split(line, comments=True)
+    called = (app, "workshed")
+    if words[:3] == NAME.split():
+        called, words = (shop, NAME), words[2:]
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.object(sys, "stdin", None),
@@ -113,5 +122,5 @@ def typed(line):
         contextlib.redirect_stderr(terminal),
     ):
         with pytest.raises(SystemExit):
-            main()
+            run_line(*called)
         return terminal.getvalue()

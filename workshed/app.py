@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from workshed.errors import SettingsError
@@ -35,6 +36,13 @@ class App:
     """The chain around each job, if it is not that of the library: a sequence of classes of the
     library, each made from the settings, and of middleware of yours. What jobs depend on must be
     in it, in the library's order (`workshed.transport.build.CHAIN`)."""
+    actors: tuple[str, ...] = ()
+    """Modules in which actors are declared, for commands and the console where none is named."""
+    migrations: Mapping[str, str] = field(default_factory=dict)
+    """More streams of migrations, each by its name: a package, whose folder `sql` has numbered
+    files. `workshed migrate` applies them after those of Workshed."""
+    grants: tuple[str, ...] = ()
+    """What the roles of `workshed roles` may do to more tables: each a `workshed.roles.Grants`."""
     relay_tasks: tuple[str, ...] = ()
     """Tasks of each relay, for example measurements. A task is a function that takes a connection
     and returns the seconds until its next call, or a class without arguments whose instances are
@@ -65,12 +73,12 @@ def load(name: str) -> Any:
 
     Raises `SettingsError` where it is not there; what its module raises by itself is let through.
     """
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
+    place, colon, attribute = name.partition(":")
+    if not (place and colon and attribute):
         raise SettingsError("write it as package.module:name")
-    found = _module(module)
+    found = module(place)
     if not hasattr(found, attribute):
-        raise SettingsError(f"module {module!r} has no {attribute!r}")
+        raise SettingsError(f"module {place!r} has no {attribute!r}")
     return getattr(found, attribute)
 
 
@@ -84,7 +92,11 @@ def _found(name: str, said: str) -> App:
     return found
 
 
-def _module(name: str) -> Any:
+def module(name: str) -> ModuleType:
+    """Import a module, also from the working directory.
+
+    Raises `SettingsError` where it is not there; what it raises by itself is let through.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as err:
@@ -94,7 +106,7 @@ def _module(name: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path and missing == name.partition(".")[0]:
         sys.path.insert(0, here)  # as the `dramatiq` command does
-        return _module(name)
+        return module(name)
     raise SettingsError(
         f"there is no module {name!r}; it is looked for where Workshed is installed and in {here}"
     )

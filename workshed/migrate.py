@@ -5,19 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
-from typing import Literal
+from importlib.resources.abc import Traversable
 
 from psycopg.rows import class_row
 
+from workshed.app import app, module
 from workshed.db import Connection
-from workshed.errors import MigrationError
+from workshed.errors import MigrationError, SettingsError
 
-Stream = Literal["jobs", "product"]
-STREAMS: tuple[Stream, ...] = ("jobs", "product")
-COMMANDS: dict[Stream, str] = {
-    "jobs": "workshed migrate",
-    "product": "workshed migrate --with-product",
-}
+JOBS = "jobs"
+"""The stream of Workshed, in whose tables is noted what is applied of all."""
 
 # Any number; it only has to be the same in every release, so that two deploys wait for each other.
 LOCK = 0x776F726B
@@ -25,9 +22,9 @@ LOCK = 0x776F726B
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file of `workshed/sql/<stream>/`."""
+    """One numbered file of a stream."""
 
-    stream: Stream
+    stream: str
     name: str
     sql: str
 
@@ -41,17 +38,30 @@ class Migration:
 class Applied:
     """A row of `jobs.migrations`."""
 
-    stream: Stream
+    stream: str
     name: str
     checksum: str
     applied_at: datetime
 
 
-def migrations(streams: tuple[Stream, ...]) -> Iterator[Migration]:
-    """Yield the files of the streams, in the order in which they apply."""
-    for stream in streams:
-        folder = resources.files("workshed").joinpath("sql", stream)
-        for file in sorted(folder.iterdir(), key=lambda f: f.name):
+def streams() -> tuple[str, ...]:
+    """Name the streams of this program, that of Workshed and those of the application's App.
+
+    Raises `SettingsError` where two have one name.
+    """
+    added = app().migrations
+    if JOBS in added:
+        raise SettingsError(f"your App names a stream of migrations {JOBS!r}: Workshed has it")
+    return (JOBS, *added)
+
+
+def migrations(of: tuple[str, ...]) -> Iterator[Migration]:
+    """Yield the files of these streams, in the order in which they apply.
+
+    Raises `SettingsError` where an application has no such folder.
+    """
+    for stream in of:
+        for file in sorted(_folder(stream).iterdir(), key=lambda f: f.name):
             if file.name.endswith(".sql"):
                 yield Migration(stream, file.name.removesuffix(".sql"), file.read_text("utf-8"))
 
@@ -68,7 +78,7 @@ def applied(conn: Connection) -> list[Applied]:
         return cur.execute(query).fetchall()
 
 
-def pending(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
+def pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Return the files this database lacks.
 
     Raises `MigrationError` when a file was edited after it was applied: a new file must say what
@@ -76,7 +86,7 @@ def pending(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
     """
     done = {(row.stream, row.name): row.checksum for row in applied(conn)}
     missing = []
-    for migration in migrations(streams):
+    for migration in migrations(of):
         checksum = done.get((migration.stream, migration.name))
         if checksum is None:
             missing.append(migration)
@@ -88,17 +98,17 @@ def pending(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
     return missing
 
 
-def require(conn: Connection, stream: Stream) -> None:
+def require(conn: Connection, stream: str) -> None:
     """Raise `MigrationError` when the database lacks migrations of a stream."""
     missing = pending(conn, (stream,))
     if missing:
         raise MigrationError(
             f"the database lacks {len(missing)} migrations of stream {stream!r}, the first is "
-            f"{missing[0].name!r}: run `{COMMANDS[stream]}`"
+            f"{missing[0].name!r}: run `workshed migrate`"
         )
 
 
-def migrate(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
+def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Apply what is missing and return it; `conn` is in autocommit.
 
     Two that run at once wait for each other, and the second finds nothing to do.
@@ -107,7 +117,7 @@ def migrate(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
     while True:
         with conn.transaction():
             conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            todo = pending(conn, streams)
+            todo = pending(conn, of)
             if not todo:
                 return done
             conn.execute(todo[0].sql.encode())
@@ -116,3 +126,16 @@ def migrate(conn: Connection, streams: tuple[Stream, ...]) -> list[Migration]:
                 (todo[0].stream, todo[0].name, todo[0].checksum),
             )
         done.append(todo[0])
+
+
+def _folder(stream: str) -> Traversable:
+    if stream == JOBS:
+        return resources.files("workshed").joinpath("sql", JOBS)
+    package = app().migrations[stream]
+    try:
+        folder = resources.files(module(package)).joinpath("sql")
+    except SettingsError as err:
+        raise SettingsError(f"your App's migrations, {stream!r}: {err}") from None
+    if not folder.is_dir():
+        raise SettingsError(f"your App's migrations, {stream!r}: there is no folder {folder}")
+    return folder

@@ -4,9 +4,13 @@ A role is for a part and has no login: what logs in is a member of it. The owner
 migrates, needs none of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-Rights = dict[str, str]
+from workshed.app import app, load
+from workshed.errors import SettingsError
+
+Rights = Mapping[str, str]
 """By role: `r` is SELECT, `a` INSERT, `w` UPDATE, `d` DELETE, as PostgreSQL's own lists have it."""
 
 VERBS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
@@ -20,9 +24,6 @@ ROLES = {
     "operator": "also retries, cancels, pauses, as an operator of the console does",
     "monitor": "counts, and reads no message",
 }
-
-WORKING = {"worker": "rawd", "operator": "rawd", "reader": "r"}
-"""What jobs do to the tables of the product; and what commands and the console do there."""
 
 TABLES: dict[str, Rights] = {
     "jobs.actors": {
@@ -159,33 +160,10 @@ TABLES: dict[str, Rights] = {
         "operator": "rw",
         "monitor": "r",
     },
-    "product.attachments": WORKING,
-    "product.blobs": WORKING,
-    "product.campaign_recipients": WORKING,
-    "product.campaigns": WORKING,
-    "product.daily_report_snapshots": {"worker": "rawd", "reader": "r", "operator": "r"},
-    "product.email_files": WORKING,
-    "product.emails": WORKING,
-    "product.image_variants": {"worker": "rawd", "reader": "r", "operator": "r"},
-    "product.import_rows": WORKING,
-    "product.imports": WORKING,
-    "product.inboxes": {"worker": "rawd", "operator": "raw"},
-    "product.mail_servers": {**WORKING, "relay": "r"},
-    "product.notifications": {"worker": "rawd", "operator": "ra"},
-    "product.order_lines": {"worker": "r", "reader": "r", "operator": "r"},
-    "product.orders": {"worker": "r", "reader": "r", "operator": "r"},
-    "product.products": {"worker": "r", "reader": "r", "operator": "r"},
-    "product.sync_associations": {"worker": "rawd", "reader": "r", "operator": "r"},
-    "product.sync_cursors": {"worker": "rawd", "reader": "r", "operator": "r"},
-    "product.sync_log": {"worker": "rawd", "reader": "r", "operator": "r"},
-    "product.sync_skipped": WORKING,
-    "product.sync_records": {"worker": "rawd", "reader": "r", "operator": "r"},
-    "product.sync_sources": {**WORKING, "relay": "r", "monitor": "r"},
-    "product.users": {"application": "r", "worker": "raw", "reader": "r", "operator": "raw"},
 }
 """Every table; one that is not here is nobody's, and a test says so."""
 
-COLUMNS: dict[str, dict[str, dict[str, str]]] = {
+COLUMNS: Mapping[str, Mapping[str, Rights]] = {
     "jobs.schedule": {
         # No hop of another message can be marked as taken or sent.
         "sender": {"a": "message_id, hop, queue, actor, body, reason, again, due_at"},
@@ -200,10 +178,6 @@ COLUMNS: dict[str, dict[str, dict[str, str]]] = {
             "r": "message_id, hop, attempt, queue, actor, error_class, died_at, place, release"
         }
     },
-    # It counts the mails that are held, and reads none.
-    "product.emails": {"relay": {"r": "held_at"}},
-    # It signs people up, and makes nobody an admin.
-    "product.users": {"application": {"a": "name, email", "w": "activated_at, unsubscribed_at"}},
 }
 """Rights on some columns of a table, by table and role."""
 
@@ -222,7 +196,68 @@ SEQUENCES: dict[str, tuple[str, ...]] = {
 }
 
 
-def script(prefix: str, schemas: tuple[str, ...]) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Grants:
+    """Rights in one schema; every name has the schema before it, as in `shop.orders`.
+
+    Raises `SettingsError` for a name of another schema, a role that is none of `ROLES`, or a letter
+    that is no right.
+    """
+
+    schema: str
+    tables: Mapping[str, Rights]
+    columns: Mapping[str, Mapping[str, Rights]] = field(default_factory=dict)
+    """By table and role: the letters of `Rights`, each with its columns: `{"r": "id, name"}`."""
+    functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The roles that may execute one that not everybody may."""
+    sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The roles that may draw numbers from one."""
+
+    def __post_init__(self) -> None:
+        """Look at the words: they become SQL."""
+        of_tables = [
+            (table, letters) for table, by in self.tables.items() for letters in by.values()
+        ]
+        for table, some in self.columns.items():
+            of_tables += [(table, letter) for by_letter in some.values() for letter in by_letter]
+        for table, letters in of_tables:
+            for letter in letters:
+                if letter not in VERBS:
+                    raise SettingsError(
+                        f"grants: {letter!r} of {table} is none of {', '.join(VERBS)}"
+                    )
+        for role, what, on in self:
+            if not on.split()[1].startswith(f"{self.schema}."):
+                raise SettingsError(f"grants: {what} ON {on} is not of schema {self.schema!r}")
+            if role not in ROLES:
+                raise SettingsError(f"grants: {role!r} is no role: {', '.join(ROLES)}")
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        """Yield each right: the role, what it may, and on what."""
+        for table, rights in self.tables.items():
+            for role, letters in rights.items():
+                yield role, ", ".join(VERBS[letter] for letter in letters), f"TABLE {table}"
+        for table, some in self.columns.items():
+            for role, by_letter in some.items():
+                for letter, columns in by_letter.items():
+                    yield role, f"{VERBS[letter]} ({columns})", f"TABLE {table}"
+        for function, roles in self.functions.items():
+            yield from ((role, "EXECUTE", f"FUNCTION {function}") for role in roles)
+        for sequence, roles in self.sequences.items():
+            yield from ((role, "USAGE", f"SEQUENCE {sequence}") for role in roles)
+
+
+JOBS = Grants(
+    schema="jobs", tables=TABLES, columns=COLUMNS, functions=FUNCTIONS, sequences=SEQUENCES
+)
+
+
+def all_grants() -> tuple[Grants, ...]:
+    """Return ours and those that the application's App names."""
+    return (JOBS, *map(load, app().grants))
+
+
+def script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:
     """Yield the SQL that makes the roles, and leaves them with these rights and no others.
 
     It may be run again, after each migration; `prefix` is a word of letters, digits, underscores.
@@ -236,26 +271,10 @@ def script(prefix: str, schemas: tuple[str, ...]) -> Iterator[str]:
             f"THEN CREATE ROLE {name} NOLOGIN; END IF; END $$;"
         )
     everybody = ", ".join(names)
-    for schema in schemas:
+    for grants in of:
         for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
-            yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {schema} FROM {everybody};"
-        yield f"GRANT USAGE ON SCHEMA {schema} TO {everybody};"
-    for role, what, on in granted():
-        if on.split()[1].partition(".")[0] in schemas:
+            yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {grants.schema} FROM {everybody};"
+        yield f"GRANT USAGE ON SCHEMA {grants.schema} TO {everybody};"
+        for role, what, on in grants:
             yield f"GRANT {what} ON {on} TO {prefix}_{role};"
     yield "COMMIT;"
-
-
-def granted() -> Iterator[tuple[str, str, str]]:
-    """Yield each right: the role, what it may, and on what."""
-    for table, rights in TABLES.items():
-        for role, letters in rights.items():
-            yield role, ", ".join(VERBS[letter] for letter in letters), f"TABLE {table}"
-    for table, some in COLUMNS.items():
-        for role, by_letter in some.items():
-            for letter, columns in by_letter.items():
-                yield role, f"{VERBS[letter]} ({columns})", f"TABLE {table}"
-    for function, roles in FUNCTIONS.items():
-        yield from ((role, "EXECUTE", f"FUNCTION {function}") for role in roles)
-    for sequence, roles in SEQUENCES.items():
-        yield from ((role, "USAGE", f"SEQUENCE {sequence}") for role in roles)

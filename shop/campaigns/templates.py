@@ -4,12 +4,9 @@ import functools
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from workshed.extras import needed
-
-with needed("mail"):
-    import jinja2
-    from jinja2 import StrictUndefined, Template
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+import jinja2
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from shop import compose
 from shop.campaigns.errors import TemplateError

@@ -1,4 +1,4 @@
-"""`workshed campaigns`: mails to many, from the draft to what became of each."""
+"""`python -m shop campaigns`: mails to many, from the draft to what became of each."""
 
 import sys
 from datetime import datetime
@@ -25,7 +25,7 @@ LOOK_S = 0.2
 
 @campaigns.command("list")
 def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
-    """List the campaigns, the latest first; `workshed campaigns` does the same."""
+    """List the campaigns, the latest first; `python -m shop campaigns` does the same."""
     from shop.campaign_actions import as_data
     from shop.campaigns import every, progress_of_each
     from workshed.console.cli.terminal import output
@@ -48,7 +48,7 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
         ]
         output.table(("id", "campaign", "state", "recipients", "made"), lines, elastic=1)
     else:
-        output.talk("There is no campaign; `workshed campaigns add NAME` makes a draft.")
+        output.talk("There is no campaign; `python -m shop campaigns add NAME` makes a draft.")
 
 
 @campaigns.command()
@@ -177,7 +177,7 @@ def start(
         print(f"{found.id}  would be sent to {people} people{when}")
     else:
         print(f"{found.id}  starting{when}")
-        output.talk(f"`workshed campaigns show {found.id} --watch` shows how far it is.")
+        output.talk(f"`python -m shop campaigns show {found.id} --watch` shows how far it is.")
     if not settings().site_url.startswith("https:"):
         output.talk("WORKSHED_SITE_URL is not https, so mail programs show no button to leave.")
 
@@ -251,7 +251,7 @@ def show(
         ]
     )
     if of.ended - of.sent:
-        output.talk(f"\n`workshed campaigns recipients {found.id}` tells who did not get it.")
+        output.talk(f"\n`python -m shop campaigns recipients {found.id}` tells who did not get it.")
 
 
 @campaigns.command()

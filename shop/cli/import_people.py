@@ -1,4 +1,4 @@
-"""`workshed import`: hand in a file of people, and watch them become users."""
+"""`python -m shop import`: hand in a file of people, and watch them become users."""
 
 import sys
 import time

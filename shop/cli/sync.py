@@ -1,4 +1,4 @@
-"""`workshed sync`: the sources that are synced."""
+"""`python -m shop sync`: the sources that are synced."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ sync = typer.Typer(
 
 @sync.command("list")
 def listed(*, as_json: Json = False) -> None:
-    """List the sources, each with how old what we have of it is; `workshed sync` does too."""
+    """List the sources, each with how old what we have of it is; `python -m shop sync` does too."""
     from dataclasses import asdict
 
     from shop.sync import counts, find
@@ -42,7 +42,7 @@ def listed(*, as_json: Json = False) -> None:
         ]
         output.table(("source", "records", "all read", "now"), lines, elastic=3)
     else:
-        output.talk("No source is known; `workshed sync add NAME URL` adds one.")
+        output.talk("No source is known; `python -m shop sync add NAME URL` adds one.")
 
 
 @sync.command()

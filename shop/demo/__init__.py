@@ -1,6 +1,1 @@
-"""`workshed demo`: sign people up, and watch what becomes of each."""
-
-from workshed.extras import require
-
-require("server", "rich", "starlette", "typer", "uvicorn")
-require("shop", "css_inline", "email_validator", "httpx2", "PIL")
+"""`python -m shop.demo`: sign people up, and watch what becomes of each."""

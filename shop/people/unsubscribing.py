@@ -2,10 +2,7 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
-from workshed.extras import needed
-
-with needed("mail"):
-    from itsdangerous import BadData
+from itsdangerous import BadData
 
 from shop.people.errors import UnsubscribeTokenError
 from workshed import secret_keys

@@ -7,8 +7,5 @@ and Pillow, and for a HEIC pillow-heif. What is imported with this package impor
 
 from shop.pixels.errors import RefusedError
 from shop.pixels.wanted import CODEC, Made, Wanted
-from workshed.extras import require
-
-require("images", "PIL")
 
 __all__ = ["CODEC", "Made", "RefusedError", "Wanted"]

@@ -5,7 +5,7 @@ from shop.pixels.errors import RefusedError
 
 
 def prepare(data: bytes) -> None:
-    """Let Pillow open this HEIC; raises `RefusedError` without the extra, or for a film."""
+    """Let Pillow open this HEIC; raises `RefusedError` without its decoder, or for a film."""
     _register()
     if not boxes.has(data, b"meta"):
         raise RefusedError("it is a HEIC sequence without a still picture; only stills are read")
@@ -14,10 +14,10 @@ def prepare(data: bytes) -> None:
 def _register() -> None:
     """Import the decoder, which takes 30 MB of this process, once a HEIC needs it."""
     try:
-        import pillow_heif  # noqa: PLC0415 -- an extra
+        import pillow_heif  # noqa: PLC0415 -- it may be missing
     except ModuleNotFoundError as err:
         raise RefusedError(
-            "it is a HEIC, which this installation cannot read: pip install 'workshed[heic]'"
+            "it is a HEIC, which this installation cannot read: pip install pillow-heif"
         ) from err
     # The embedded thumbnail may show another picture, and nothing reads the other images. The
     # worker beside this process has work for the other processors.

@@ -1,18 +1,15 @@
-"""A picture of the revenue of thirty days, as mails show it; needs the extra `workshed[report]`."""
+"""A picture of the revenue of thirty days, as mails show it."""
 
 import io
 import threading
 from collections.abc import Sequence
 from datetime import date
 
-from workshed.extras import needed
-
-with needed("report"):
-    import matplotlib as mpl
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from shop.reports import days, money
 from shop.reports.numbers import TREND, Sales

@@ -16,19 +16,19 @@ Draw = Callable[[Report], bytes]
 
 
 def of(report: Report) -> tuple[File, ...]:
-    """Keep the files of a report and return them; without its extra there is no chart."""
+    """Keep the files of a report and return them; without Matplotlib there is no chart."""
     name = f"report-{report.day.date}"
     attached = File(f"{name}.csv", "text/csv", _kept(table.written(report)))
     draw = drawing()
     if draw is None:
-        logger.warning("the report has no chart: pip install 'workshed[report]'")
+        logger.warning("the report has no chart: pip install matplotlib")
         return (attached,)
     content_id = f"{name}@{sender().domain}"
     return File(f"{name}.png", "image/png", _kept(draw(report)), content_id), attached
 
 
 def drawing() -> Draw | None:
-    """Return what draws charts, where its extra is installed: Matplotlib takes a second to load."""
+    """Return what draws charts, where Matplotlib is installed, which takes a second to load."""
     try:
         from shop.reports.chart import drawn  # noqa: PLC0415 -- an extra
     except ImportError:

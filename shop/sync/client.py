@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin
 
-from workshed.extras import needed
-
-with needed("sync"):
-    import httpx2
+import httpx2
 
 from shop.sync import addresses
 from shop.sync.errors import (

@@ -249,7 +249,7 @@ def _without_good(conn: Connection, now: Turn, page: Page) -> WrongAnswerError |
     ((skipped,),) = conn.execute(query, (now.leave.name,)).fetchall()
     if not skipped or _listed(conn, now) > skipped:
         return None
-    reason = page.skipped[-1].reason if page.skipped else "see `workshed sync skipped`"
+    reason = page.skipped[-1].reason if page.skipped else "see `python -m shop sync skipped`"
     return WrongAnswerError(now.leave.name, f"none of its {skipped} items can be read: {reason}")
 
 

@@ -1,6 +1,1 @@
 """Pages of the service."""
-
-from workshed.console.entry import SERVER
-from workshed.extras import require
-
-require("server", *SERVER)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shop.__main__ import COMMANDS as SHOP
+from tests import installing
 from tests.e2e import browser
 from tests.processes import started_by
 
@@ -81,6 +83,17 @@ def numbers(tmp_path):
     folder = tmp_path / "numbers"
     folder.mkdir()
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder), "WORKSHED_PROBES": "false"}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """What is built of the library."""
+
+    def build(folder):
+        words = ("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
+        installing.run(sys.executable, *words, cwd=installing.ROOT)
+
+    return next(installing.once_per_run(tmp_path_factory, "wheel", build).glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +189,11 @@ def run(run_apart):
 
 @pytest.fixture
 def workshed(run_apart, environment):
-    """`workshed("dead", "--json")`: run the command in a process of its own; what it printed."""
+    """`workshed("dead", "--json")`: run it, or the shop's for its commands; what it printed."""
 
     def command(*words, code=0):
-        done = run_apart("-m", "workshed", *words, **environment)
+        module = "shop" if words[0] in SHOP else "workshed"
+        done = run_apart("-m", module, *words, **environment)
         assert done.returncode == code, done.stderr
         return done.stdout
 

@@ -45,7 +45,7 @@ def commands(tmp_path, environment):
     def run():
         said = []
         for line in COMMANDS.splitlines():
-            words = [sys.executable, "-m", "workshed", *shlex.split(line, comments=True)[1:]]
+            words = [sys.executable, *shlex.split(line, comments=True)[1:]]
             done = subprocess.run(
                 words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
                 timeout=60,

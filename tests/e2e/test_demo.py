@@ -1,4 +1,4 @@
-"""`workshed demo` without a terminal: 0 only when every step was seen."""
+"""`python -m shop.demo` without a terminal: 0 only when every step was seen."""
 
 import io
 import re
@@ -12,12 +12,6 @@ from shop.demo.weights import Weighed
 from tests import pages
 from tests.transcripts import alike
 
-DEMO = (
-    "import sys; sys.argv[1:] = ['demo']; import actors; "
-    "from workshed.console import cli; cli.main()"
-)
-"""Imports our actors whatever the folder holds; the worker it starts looks in the folder first."""
-
 TRANSCRIPT = pages.block("docs/demo.md", "transcript")
 VARIES = {
     re.compile(r"\w{3} \d\d \w{3} \d\d:\d\d"): "DATE",
@@ -29,7 +23,7 @@ VARIES = {
 
 
 def test_every_step_is_seen_and_everything_stops(run_cold, tmp_path):
-    code, said = run_cold("-P", "-c", DEMO)
+    code, said = run_cold("-P", "-m", "shop.demo")
 
     assert code == 0, said
     assert "Every step was seen" in said
@@ -119,7 +113,7 @@ def test_a_step_that_was_not_seen_is_named_and_fails(run_cold, tmp_path):
     """A worker that finds other actors: nothing is sent, and the demo says so."""
     (tmp_path / "actors.py").write_text("raise ImportError('broken on purpose')\n")
 
-    code, said = run_cold("-P", "-c", DEMO)
+    code, said = run_cold("-P", "-m", "shop.demo")
 
     assert code == 1
     assert "not seen: ada@example.org: sent" in said

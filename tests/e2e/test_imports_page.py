@@ -18,9 +18,9 @@ from workshed.settings import PREFIX, Settings, settings
 PAGE = pages.text("docs/imports.md")
 [(NAME, TEXT)] = pages.files("docs/imports.md").items()
 OWNER = "grace@example.org"
-WORDS = pages.block("docs/imports.md", "workshed import people.csv").split()[1:]
-DRY_RUN = shlex.split(pages.block("docs/imports.md", "workshed import customers.csv"))[1:]
-MAPPED = shlex.split(pages.block("docs/imports.md", "workshed import members.csv"))[1:]
+WORDS = pages.block("docs/imports.md", "python -m shop import people.csv").split()[3:]
+DRY_RUN = shlex.split(pages.block("docs/imports.md", "python -m shop import customers.csv"))[3:]
+MAPPED = shlex.split(pages.block("docs/imports.md", "python -m shop import members.csv"))[3:]
 CONTENT = "name;email\nAda;ada@example.org\n;bob@example.org\nCyd;ADA@example.org\n"
 
 
@@ -133,14 +133,14 @@ def test_columns_and_encoding_may_be_named(owner, workshed, start_worker, count,
 def test_options_that_make_no_sense_are_told(run_apart, tmp_path, words, said):
     (tmp_path / "people.csv").write_text(CONTENT)
 
-    done = run_apart("-m", "workshed", "import", "people.csv", *words)
+    done = run_apart("-m", "shop", "import", "people.csv", *words)
 
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
 
 
 def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
-    words = ("-m", "workshed", "import", "people.csv", "--owner", str(owner.id))
+    words = ("-m", "shop", "import", "people.csv", "--owner", str(owner.id))
     first = run_apart(*words, "--no-wait", **environment)
     number = int(first.stdout)
 
@@ -151,12 +151,12 @@ def test_the_same_file_is_told_so(owner, run_apart, environment, tmp_path):
 
 
 def test_an_owner_that_nobody_is_is_named(owner, run_apart, environment):
-    words = ("-m", "workshed", "import", "people.csv", "--owner", "nobody@example.org")
+    words = ("-m", "shop", "import", "people.csv", "--owner", "nobody@example.org")
 
     done = run_apart(*words, **environment)
 
     assert done.returncode == 5
-    assert done.stderr.startswith("workshed: no user 'nobody@example.org'")
+    assert done.stderr.startswith("python -m shop: no user 'nobody@example.org'")
 
 
 @pytest.mark.one_worker
@@ -164,7 +164,7 @@ def test_a_terminal_sees_how_far_it_is(owner, environment, start_worker, tmp_pat
     start_worker()
     rows = "".join(f"Ada,a{n}@example.org\n" for n in range(20_000))
     (tmp_path / "people.csv").write_text(f"name,email\n{rows}")
-    words = ("-m", "workshed", "import", "people.csv", "--owner", OWNER)
+    words = ("-m", "shop", "import", "people.csv", "--owner", OWNER)
     terminal = {**os.environ, **environment, "TERM": "xterm", "COLUMNS": "80"}
 
     pid, ours = pty.fork()

@@ -47,6 +47,12 @@ def test_it(jobs):
 
 
 @pytest.fixture
+def environment(environment, tmp_path):
+    """Programs find the folder of the application, and nothing of this repository."""
+    return {**environment, "PYTHONPATH": str(tmp_path)}
+
+
+@pytest.fixture
 def project(no_app, tmp_path, conn):
     """A folder with `actors`, `tests` and other modules, which are all the application's own."""
     (tmp_path / "actors.py").write_text(ACTORS)

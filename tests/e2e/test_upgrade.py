@@ -19,7 +19,6 @@ from workshed.settings import PREFIX
 
 __all__ = ["start_sender"]
 
-pytestmark = pytest.mark.usefixtures("no_app")  # an earlier release would not know the variable
 NOW = Path(workshed.__file__).parents[1]
 SENT_BY_NOW = 1_000_000
 """The numbers of what the code that is here sends begin with it."""
@@ -174,7 +173,7 @@ def migrate(run, empty_database_url):
 
     def migrate(folder):
         env = {"PYTHONPATH": str(folder), "WORKSHED_DATABASE_URL": empty_database_url}
-        code, said = run("-m", "workshed", "migrate", "--with-product", **env)
+        code, said = run("-m", "workshed", "migrate", **env)
         assert code == 0, said
 
     return migrate

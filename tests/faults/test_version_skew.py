@@ -13,7 +13,6 @@ from tests.faults.experiment import Remedy, Result, experiment
 
 __all__ = ["run_apart", "start_sender", "workshed"]
 
-pytestmark = pytest.mark.usefixtures("no_app")  # an earlier release would not know the variable
 FOLDER = Path(__file__).parent
 TABLE = "CREATE TABLE public.effects (kind text, number integer, release text)"
 SENT_BY_NEW = 1_000_000

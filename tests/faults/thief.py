@@ -12,7 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 from tests.e2e.parts import Parts
 from tests.forbidden import ALWAYS, POOLS, attempts, columns_of, may, operations, refusal
 from workshed import Queue
-from workshed.roles import ROLES, TABLES
+from workshed.roles import ROLES, all_grants
 
 LONGEST = "2s"
 """A statement that is refused waits for no lock."""
@@ -79,14 +79,16 @@ class OnPostgreSQL(Thief):
             each.execute(f"SET lock_timeout = '{LONGEST}'")
         self._does: dict[tuple[str, str], sql.Composed] = {
             (table, right): statement
-            for table in TABLES
+            for grants in all_grants()
+            for table in grants.tables
             for right, statement in attempts(table, columns_of(conn, table), "true").items()
         }
+        rights = {table: roles for one in all_grants() for table, roles in one.tables.items()}
         self.forbidden = [
             (role, table, right)
             for role in ROLES
             for table, right in self._does
-            if right not in TABLES[table].get(role, "")
+            if right not in rights[table].get(role, "")
         ]
 
     def attempt(self, role: str, table: str, right: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,11 +15,11 @@ from workshed import db
 from workshed import migrate as migrations
 from workshed.console.cli.setup.migrate import migrate as command
 from workshed.console.cli.terminal import output
-from workshed.errors import DatabaseUnreachableError, MigrationError
+from workshed.errors import DatabaseUnreachableError, MigrationError, SettingsError
 from workshed.settings import settings
 
 JOBS = [f"jobs/{each.name}" for each in migrations.migrations(("jobs",))]
-ALL = [f"{each.stream}/{each.name}" for each in migrations.migrations(migrations.STREAMS)]
+ALL = [f"{each.stream}/{each.name}" for each in migrations.migrations(migrations.streams())]
 
 
 @pytest.fixture
@@ -28,6 +29,25 @@ def empty(empty_database_url, monkeypatch):
     settings.cache_clear()
     with db.connect() as conn:
         yield conn
+
+
+@pytest.fixture
+def its_app(no_app, tmp_path, monkeypatch):
+    """`its_app("migrations=…")`: an application with that App, and a package with a migration."""
+    folder = tmp_path / "its_package" / "sql"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    (folder / "0001_notes.sql").write_text(
+        "CREATE SCHEMA notes; CREATE TABLE notes.notes (number int);"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+
+    def write(words):
+        (tmp_path / "its_app.py").write_text(f"from workshed.app import App\napp = App({words})\n")
+        monkeypatch.setenv("WORKSHED_APP", "its_app:app")
+
+    return write
 
 
 def tables(conn):
@@ -43,24 +63,45 @@ def objects_in_public(conn):
     return conn.execute(query).fetchone()[0]
 
 
-def test_it_applies_the_stream_of_jobs_once(empty, capsys):
+def test_it_applies_each_file_once(empty, capsys):
     command()
     command()
 
-    expected = [f"applied {name}" for name in JOBS]
+    expected = [f"applied {name}" for name in ALL]
     assert capsys.readouterr().out.splitlines() == [*expected, "up to date"]
 
 
-def test_the_product_s_tables_come_when_asked_for_and_nothing_is_in_public(empty, capsys):
+def test_without_an_app_there_are_the_tables_of_workshed_alone(no_app, empty, capsys):
     command()
-    assert "product" not in tables(empty)
 
-    command(with_product=True)
+    assert capsys.readouterr().out.splitlines() == [f"applied {name}" for name in JOBS]
+    assert set(tables(empty)) == {"jobs"}
+    assert objects_in_public(empty) == 0
+
+
+def test_an_app_brings_streams_of_its_own(its_app, empty, capsys):
+    its_app('migrations={"notes": "its_package"}')
+    command()
 
     out = capsys.readouterr().out.splitlines()
-    assert out == [f"applied {name}" for name in ALL]
-    assert set(tables(empty)) <= {"jobs", "product"}
-    assert objects_in_public(empty) == 0
+    assert out == [*(f"applied {name}" for name in JOBS), "applied notes/0001_notes"]
+    assert empty.execute("SELECT count(*) FROM notes.notes").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('{"notes": "nowhere"}', "your App's migrations, 'notes': there is no module 'nowhere'"),
+        ('{"notes": "json"}', "your App's migrations, 'notes': there is no folder "),
+        ('{"jobs": "its_package"}', "your App names a stream of migrations 'jobs': Workshed has"),
+    ],
+)
+def test_streams_that_cannot_be_are_told(its_app, empty, given, said):
+    its_app(f"migrations={given}")
+
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        command()
+    assert tables(empty) == []
 
 
 def test_two_at_once_apply_each_file_once(empty):
@@ -70,7 +111,7 @@ def test_two_at_once_apply_each_file_once(empty):
     def run():
         with db.connect() as conn:
             barrier.wait()
-            done.extend(migrations.migrate(conn, migrations.STREAMS))
+            done.extend(migrations.migrate(conn, migrations.streams()))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -108,21 +149,21 @@ def test_a_failing_file_leaves_nothing_behind(empty, monkeypatch):
 
 
 def test_sql_applies_nothing_and_does_the_same_by_hand(empty, capsys):
-    command(with_product=True, sql=True)
+    command(sql=True)
     script = capsys.readouterr().out
     assert tables(empty) == []
 
     empty.execute(script)
-    command(with_product=True)
+    command()
 
     assert capsys.readouterr().out == "up to date\n"
 
 
 def test_status_tells_what_is_applied_and_what_is_pending(empty, capsys):
-    command()
-    capsys.readouterr()
+    with db.connect() as conn:
+        migrations.migrate(conn, ("jobs",))
 
-    command(with_product=True, status=True)
+    command(status=True)
 
     lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     expected = [["applied" if name in JOBS else "pending", name] for name in ALL]
@@ -147,10 +188,12 @@ def test_who_waits_goes_on_once_somebody_has_migrated(empty, monkeypatch, eventu
 def test_who_waits_in_vain_ends_as_a_worker_would(empty):
     with pytest.raises(MigrationError, match="the database lacks"):
         command(wait=timedelta())
+    with db.connect() as conn:
+        migrations.migrate(conn, ("jobs",))
+    with pytest.raises(MigrationError, match="migrations of stream 'product'"):
+        command(wait=timedelta())
     command()
     command(wait=timedelta())
-    with pytest.raises(MigrationError, match="--with-product"):
-        command(with_product=True, wait=timedelta())
 
 
 def test_a_server_that_is_away_is_waited_for(monkeypatch, capsys):

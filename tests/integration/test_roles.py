@@ -20,10 +20,14 @@ from workshed.jobs.control import queues
 from workshed.jobs.control.queues import Actor
 from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
-from workshed.roles import COLUMNS, FUNCTIONS, ROLES, SEQUENCES, TABLES, script
+from workshed.roles import ROLES, all_grants, script
 from workshed.settings import settings
 from workshed.transport.relay.pruner import EVERY_S, Pruner
 
+TABLES, COLUMNS, FUNCTIONS, SEQUENCES = (
+    {name: value for grants in all_grants() for name, value in getattr(grants, what).items()}
+    for what in ("tables", "columns", "functions", "sequences")
+)
 BY_ADMINISTRATOR = pages.block(PAGE, "administrator")
 SNAPSHOTS = pages.block(PAGE, "snapshots")
 
@@ -58,7 +62,7 @@ def granted(conn):
     """The prefix of roles that have what the command prints, for this database."""
     prefix = f"part_{secrets.token_hex(6)}"
     conn.autocommit = True
-    conn.execute("\n".join(script(prefix, ("jobs", "product"))))
+    conn.execute("\n".join(script(prefix, all_grants())))
     yield prefix
     conn.rollback()
     for role in ROLES:
@@ -275,7 +279,7 @@ def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted
     conn.execute(f"GRANT SELECT (body) ON jobs.schedule TO {granted}_monitor")
     conn.execute(f"GRANT ALL ON jobs.audit TO {granted}_reader")
 
-    conn.execute("\n".join(script(granted, ("jobs", "product"))))
+    conn.execute("\n".join(script(granted, all_grants())))
 
     for role, statement in (
         ("monitor", "SELECT body FROM jobs.schedule"),

@@ -9,13 +9,12 @@ from packaging.requirements import Requirement
 from tests import pages
 from tests.transcripts import shell
 from workshed import db
-from workshed.migrate import STREAMS, pending
+from workshed.migrate import pending, streams
 
 LINES = {
     "bulk mail": pages.block("docs/bulk-mail.md", "workshed migrate"),
     "configuration": pages.block("docs/configuration.md", "export WORKSHED_BROKER_URL"),
     "groups": pages.block("docs/capacity.md", "# group 1"),
-    "report": pages.block("docs/reports.md", "pip install"),
     "sentry": pages.block("docs/sentry-and-tracing.md", "pip install 'workshed[sentry]'"),
     "tracing": pages.block("docs/sentry-and-tracing.md", "pip install 'workshed[otel]'"),
 }
@@ -38,4 +37,4 @@ def test_what_they_install_is_offered_and_what_they_set_is_taken(
     assert said.endswith("taken\n")
     if "migrate" in lines:
         with db.Connection.connect(empty_database_url) as conn:
-            assert pending(conn, STREAMS) == []
+            assert pending(conn, streams()) == []

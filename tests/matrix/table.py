@@ -97,7 +97,7 @@ STEPS = (
         is_in_whole=False,
     ),
     Step("lowest", ("tests.lowest",), only="3.11"),
-    Step("demo", ("workshed", "demo"), part=("workshed", "demo")),
+    Step("demo", ("shop.demo",), part=("shop.demo",)),
     Step("faults", ("tests.faults", "--only", "kill-everything", "--only", "cut-connections")),
 )
 

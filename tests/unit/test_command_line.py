@@ -8,7 +8,7 @@ import pytest
 from tests.commands import CHANGING, FINAL, HARMLESS, KNOWN, READING, meant, options, promised
 from tools.reference import COMMANDS, README, commands_table, written
 
-WITHOUT_JSON = {"console", "console user", "demo", "relay", "worker"}
+WITHOUT_JSON = {"console", "console user", "relay", "worker"}
 """They run until they are told to stop, and log, or show something; one prints one value."""
 PREVIEWING = {"import"}
 """They show what a file or a query has, which nobody knows before."""
@@ -80,8 +80,10 @@ def test_help_of_none_imports_what_a_command_works_with():
     """
     script = f"""
 import contextlib, io, sys
-from workshed.console.cli import app
+from shop.__main__ import COMMANDS, app as shop
+from workshed.console.cli import app as workshed
 for name in [()] + {[tuple(name.split()) for name in KNOWN]!r}:
+    app = shop if name and name[0] in COMMANDS else workshed
     words = ["job", "ID", *name[1:]] if name[:1] == ("job",) else name
     with contextlib.redirect_stdout(io.StringIO()) as out:
         app([*words, "--help"], standalone_mode=False)

@@ -1,4 +1,4 @@
-"""What the packages of the wheel import, also inside functions, and what `pyproject.toml` declares.
+"""What the wheel imports, also inside functions, and what `pyproject.toml` declares.
 
 `tests/e2e/test_wheel.py` imports each module in a plain install, but calls no function of it.
 """
@@ -20,7 +20,6 @@ PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 BROUGHT = {
     "anyio": "starlette",
-    "httpcore2": "httpx2",
     "markupsafe": "jinja2",
     "psycopg-pool": "psycopg",
     "pydantic": "pydantic-settings",

@@ -19,7 +19,7 @@ CONTAINER = "docker build --file deploy/container/Dockerfile --tag workshed ."
 COMPOSE = "cp .env.example .env && chmod 600 .env      # and fill it in: openssl rand -hex 24"
 UNITS = (
     "python3 -m venv /opt/workshed && /opt/workshed/bin/pip install …"
-    "     # workshed[server], and your actors"
+    "     # workshed[server], and what your actors need"
 )
 BENCH = "$ make bench                     # all of it, 40 minutes"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"

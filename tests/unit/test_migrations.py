@@ -9,9 +9,9 @@ import re
 import pytest
 
 from workshed import __version__
-from workshed.migrate import STREAMS, migrations
+from workshed.migrate import migrations, streams
 
-SQL = {f"{one.stream}/{one.name}": one.sql for one in migrations(STREAMS)}
+SQL = {f"{one.stream}/{one.name}": one.sql for one in migrations(streams())}
 FROM_THE_BEGINNING = {"jobs/0002_fences"}
 """Narrowed what 0001 had made, when there were no workers yet."""
 BODY = re.compile(r"\bAS (\$\w*\$).*?\1", re.DOTALL | re.IGNORECASE)

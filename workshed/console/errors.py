@@ -10,7 +10,7 @@ WorkshedError
 └── ManagementError        RabbitMQ's management API does not answer, or not as hoped
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from workshed.errors import WorkshedError
 from workshed.transport.errors import did_you_mean
@@ -23,13 +23,14 @@ class NotFoundError(WorkshedError):
 class UnknownActorError(NotFoundError):
     """No actor of this name is in the packages that were imported."""
 
-    def __init__(self, name: str, known: Iterable[str], packages: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], packages: Collection[str]) -> None:
         """Name the likely one, and all of them where there are few."""
         names = sorted(known)
+        looked = f"in {', '.join(packages)}" if packages else "here, where no module was imported"
         super().__init__(
-            f"no actor {name!r} in {', '.join(packages)}{did_you_mean(name, names)}; "
+            f"no actor {name!r} {looked}{did_you_mean(name, names)}; "
             f"there are {', '.join(names) or 'none'}. "
-            "Actors of another package: --import PACKAGE"
+            "Actors of another module: --import MODULE, or `actors=` of your App"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from workshed.db import Connection
-from workshed.migrate import Migration, Stream, applied, pending
+from workshed.migrate import Migration, applied, pending
 
 
 def outcome(done: list[Migration]) -> Iterator[str]:
@@ -17,7 +17,7 @@ def outcome(done: list[Migration]) -> Iterator[str]:
 
 
 def as_data(
-    conn: Connection, streams: tuple[Stream, ...], made: list[Migration] | None
+    conn: Connection, streams: tuple[str, ...], made: list[Migration] | None
 ) -> list[dict[str, object]]:
     """Return those that were made just now, or all; what is pending was applied at no time."""
     known = {(row.stream, row.name): row.applied_at for row in applied(conn)}
@@ -29,7 +29,7 @@ def as_data(
     ]
 
 
-def state_of(conn: Connection, streams: tuple[Stream, ...]) -> Iterator[str]:
+def state_of(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
     """Say of each migration, those of a newer release too, since when it is applied."""
     for row in applied(conn):
         yield f"applied  {row.stream}/{row.name}  {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
@@ -37,7 +37,7 @@ def state_of(conn: Connection, streams: tuple[Stream, ...]) -> Iterator[str]:
         yield f"pending  {migration.stream}/{migration.name}"
 
 
-def pending_sql(conn: Connection, streams: tuple[Stream, ...]) -> Iterator[str]:
+def pending_sql(conn: Connection, streams: tuple[str, ...]) -> Iterator[str]:
     """Write what `migrate` would do as a script, its notes of what is applied included."""
     note = sql.SQL("INSERT INTO jobs.migrations (stream, name, checksum) VALUES ({}, {}, {});")
     for migration in pending(conn, streams):

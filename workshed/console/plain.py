@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from workshed import __version__, db
 from workshed.console.migrating import outcome, pending_sql, state_of
 from workshed.errors import SettingsError, WorkshedError
-from workshed.migrate import STREAMS, Stream
 from workshed.migrate import migrate as apply
+from workshed.migrate import streams as all_streams
 from workshed.transport.errors import exit_code
 
 INSTALL = "pip install 'workshed[server]'"
@@ -46,9 +46,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"workshed {__version__}")
     both = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tables = both.add_parser("migrate", help="Apply pending migrations to WORKSHED_DATABASE_URL.")
-    tables.add_argument(
-        "--with-product", action="store_true", help="Migrate the tables of the shipped jobs too."
-    )
     how = tables.add_mutually_exclusive_group()
     how.add_argument(
         "--status", action="store_true", help="List the applied and the pending migrations."
@@ -60,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 def migrate(asked: argparse.Namespace) -> int:
     """Apply pending migrations, or show them."""
-    streams: tuple[Stream, ...] = STREAMS if asked.with_product else ("jobs",)
+    streams = all_streams()
     with db.connect() as conn:
         lines: Iterator[str]
         if asked.status:

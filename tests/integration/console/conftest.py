@@ -12,9 +12,13 @@ import dramatiq
 import orjson
 import pytest
 
+from shop.__main__ import COMMANDS as SHOP
+from shop.__main__ import NAME
+from shop.__main__ import app as shop
 from tests.integration.console import kinds
 from workshed import blobs
-from workshed.console.cli import main
+from workshed.console.cli import app
+from workshed.console.cli import run as run_line
 from workshed.jobs.batches import batches
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
@@ -58,14 +62,14 @@ def made(broker):
 
 @pytest.fixture
 def workshed(monkeypatch, capsys):
-    """`workshed("dead", "list")`: run the command line, without a terminal."""
+    """`workshed("dead", "list")`: run it, or the shop's for its commands, without a terminal."""
     monkeypatch.setattr(sys, "stdin", None)  # closed, as by `<&-`
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["workshed", *words])
         with pytest.raises(SystemExit) as end:
-            main()
+            run_line(*((shop, NAME) if words and words[0] in SHOP else (app, "workshed")))
         out, err = capsys.readouterr()
         return Done(end.value.code or 0, out, err)
 

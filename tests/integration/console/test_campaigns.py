@@ -1,4 +1,4 @@
-"""`workshed campaigns`: mails to many, from the draft to what became of each."""
+"""`python -m shop campaigns`: mails to many, from the draft to what became of each."""
 
 import pytest
 
@@ -62,8 +62,14 @@ def test_a_draft_is_listed(workshed, added):
 @pytest.mark.parametrize(
     ("subject", "said"),
     [
-        ("{{ nam }}", "workshed: the subject cannot be sent: UndefinedError: 'nam' is undefined\n"),
-        ("{{", "workshed: the subject cannot be sent: line 1: unexpected 'end of template'\n"),
+        (
+            "{{ nam }}",
+            "python -m shop: the subject cannot be sent: UndefinedError: 'nam' is undefined\n",
+        ),
+        (
+            "{{",
+            "python -m shop: the subject cannot be sent: line 1: unexpected 'end of template'\n",
+        ),
     ],
 )
 def test_a_draft_that_cannot_be_sent_is_refused_with_its_reason(workshed, text, subject, said):
@@ -85,7 +91,7 @@ def test_a_file_that_is_not_utf_8_is_refused(workshed, text, tmp_path):
     refused = workshed("campaigns", "add", "", "--subject", "S", "--text", text)
     assert (refused.code, refused.err) == (
         1,
-        "workshed: the name '' cannot be used: it has 0 characters, and not 1 to 200\n",
+        "python -m shop: the name '' cannot be used: it has 0 characters, and not 1 to 200\n",
     )
 
 
@@ -122,7 +128,7 @@ def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
     assert done.out == f"{added}  starting\n"
     assert "WORKSHED_SITE_URL is not https" in done.err
     again = workshed("campaigns", "start", added, "--yes")
-    assert again.err == f"workshed: campaign {added} is starting: it cannot be started\n"
+    assert again.err == f"python -m shop: campaign {added} is starting: it cannot be started\n"
     with db.transaction() as conn:
         sent = conn.execute("SELECT actor FROM jobs.schedule").fetchall()
     assert sent == [("send_bulk_email",)]
@@ -153,7 +159,7 @@ def test_it_is_paused_resumed_and_cancelled(workshed, added, people):
     again = workshed("campaigns", "pause", added)
     assert (again.code, again.err) == (
         1,
-        f"workshed: campaign {added} is paused: it cannot be paused\n",
+        f"python -m shop: campaign {added} is paused: it cannot be paused\n",
     )
     assert workshed("campaigns", "resume", added).out == f"{added}  sending\n"
     assert workshed("campaigns", "cancel", added, "--dry-run").out == (
@@ -163,7 +169,7 @@ def test_it_is_paused_resumed_and_cancelled(workshed, added, people):
     late = workshed("campaigns", "resume", added)
     assert (late.code, late.err) == (
         1,
-        f"workshed: campaign {added} is cancelled: it cannot be resumed\n",
+        f"python -m shop: campaign {added} is cancelled: it cannot be resumed\n",
     )
 
 
@@ -187,7 +193,7 @@ def test_what_is_not_there_is_said(workshed, command):
     done = workshed("campaigns", command, "404")
 
     assert done.code == 5
-    assert done.err == "workshed: there is no campaign 404; see `workshed campaigns`\n"
+    assert done.err == "python -m shop: there is no campaign 404; see `python -m shop campaigns`\n"
 
 
 def test_a_draft_goes_to_those_who_are_named(workshed, text, people, tmp_path):

@@ -11,7 +11,6 @@ from uuid import uuid4
 import dramatiq
 import pytest
 
-import actors
 from shop.reports.files import drawing
 from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
@@ -296,7 +295,6 @@ def test_the_command_without_a_module_imports_none(workshed, healthy, conn):
     said = {one["check"]: one["said"] for one in checks}
     assert said["actors"] == "1 actor declared by workers"
     assert said["workers"] == "no worker is on low, where nothing waits"
-    assert "charts" not in said
 
 
 def test_a_queue_that_only_workers_know_is_looked_for(examined, healthy, conn):
@@ -320,29 +318,11 @@ def test_before_the_first_worker_it_says_how_to_name_a_module(examined, healthy)
     assert finding.mend.startswith("workshed doctor --import PACKAGE")
 
 
-def test_the_sample_product_is_looked_at_only_where_it_is_used(examined, healthy, env, conn):
-    """`workshed dev` makes its tables for everybody, who then read that Matplotlib is missing."""
-    env(SMTP_URL="", STORAGE_URL="")
-    queues.declare_actors(conn, [Actor("greet", "default")])
-
-    found, with_module = examined(packages=()), examined(packages=("json",))
-    queues.declare_actors(conn, shipped())
-    with_product = examined(packages=())
-
-    for each in (found, with_module):
-        assert [each[name] for name in ("mail", "storage", "charts")] == [[], [], []]
-    assert all(with_product[name] for name in ("mail", "storage", "charts"))
-
-
-def shipped():
-    """The actors of the sample product."""
-    found = (one for one in vars(actors).values() if isinstance(one, dramatiq.Actor))
-    return [Actor(one.actor_name, one.queue_name) for one in found]
-
-
-def test_a_setting_of_the_sample_product_is_looked_at_where_it_is_set(examined, healthy, env):
-    env(STORAGE_URL="file:contents")
-    assert levels(examined(packages=())["storage"]) == ["ok"]
+def test_mails_contents_and_charts_are_looked_at_where_an_app_names_their_checks(
+    no_app, examined, healthy
+):
+    """Who only wanted jobs once read that Matplotlib is missing."""
+    assert {"mail", "mails", "storage", "charts"}.isdisjoint(examined(packages=()))
 
 
 def test_a_time_limit_above_half_of_the_consumer_timeout(examined, healthy, actor):
@@ -449,17 +429,17 @@ def test_a_database_that_was_not_migrated(examined, healthy, env, empty_database
 
     found = examined()
 
-    jobs, product = found["migrations"]
-    assert (jobs.level, jobs.mend) == ("failed", "workshed migrate")
-    assert (product.level, product.mend) == ("warning", "workshed migrate --with-product")
+    assert [one.said.partition(":")[0] for one in found["migrations"]] == ["jobs", "product"]
+    assert {(one.level, one.mend) for one in found["migrations"]} == {
+        ("failed", "workshed migrate")
+    }
     assert only(found["relay"]).said == only(found["dead jobs"]).said == "see migrations"
 
 
-def test_who_does_not_import_the_shipped_actors_needs_no_product(examined, healthy, conn):
+def test_who_has_no_app_needs_the_tables_of_workshed_alone(no_app, examined, healthy, conn):
     conn.execute("DELETE FROM jobs.migrations WHERE stream = 'product'")
 
-    assert levels(examined(packages=("json",))["migrations"]) == ["ok", "ok"]
-    assert levels(examined()["migrations"]) == ["ok", "warning"]
+    assert levels(examined()["migrations"]) == ["ok"]
 
 
 def test_a_database_of_another_release(examined, healthy, conn):
@@ -860,8 +840,7 @@ def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
     monkeypatch.delitem(sys.modules, "shop.reports.chart", raising=False)
 
     found = only(examined()["charts"])
-    assert (found.level, found.mend) == ("warning", "pip install 'workshed[report]'")
-    assert examined(packages=("tests.other",))["charts"] == []
+    assert (found.level, found.mend) == ("warning", "pip install matplotlib")
 
 
 # Sentry and metrics

@@ -3,9 +3,11 @@
 import json
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from workshed.app import app
 from workshed.console.operations.arguments import arguments
 from workshed.jobs.control import audit, cancellations
 from workshed.jobs.outbox import schedule
@@ -150,6 +152,28 @@ def test_json_where_it_reads_as_json_else_a_string(word, value):
 )
 def test_key_and_value_are_an_argument_by_name(word, kwargs):
     assert arguments([word]) == ((), kwargs)
+
+
+def test_without_import_the_actors_of_the_app_are_meant(package, workshed, monkeypatch, rabbitmq):
+    (Path.cwd() / "its_app.py").write_text(
+        "from workshed import App, Queue\n"
+        "app = App(queues=(Queue('invoices'),), actors=('shop_jobs',))\n"
+    )
+    monkeypatch.setenv("WORKSHED_APP", "its_app:app")
+    app.cache_clear()
+    try:
+        done = workshed("enqueue", "send_invoice", "7")
+        (Path.cwd() / "its_app.py").write_text("from workshed import App\napp = App()\n")
+        sys.modules.pop("its_app")
+        app.cache_clear()
+        refused = workshed("enqueue", "nobody")
+    finally:
+        app.cache_clear()
+        sys.modules.pop("its_app", None)
+
+    assert done.code == 0, done.err
+    assert refused.code == 5
+    assert "no actor 'nobody' here, where no module was imported" in refused.err
 
 
 # What is refused

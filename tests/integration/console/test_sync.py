@@ -1,4 +1,4 @@
-"""`workshed sync`: how each source is."""
+"""`python -m shop sync`: how each source is."""
 
 import re
 from datetime import timedelta
@@ -59,7 +59,7 @@ def test_a_source_that_is_held_may_be_released(workshed, added, conn):
     with db.transaction() as own:
         assert sync.admit(own, "crm").held
     done = workshed("sync", "release", "shop")
-    assert (done.code, done.err) == (5, "workshed: no source 'shop'; there are crm\n")
+    assert (done.code, done.err) == (5, "python -m shop: no source 'shop'; there are crm\n")
     assert "(did you mean 'crm'?)" in workshed("sync", "release", "cmr").err
 
 
@@ -89,4 +89,4 @@ def test_without_the_tables_of_the_product_the_command_is_named(workshed, conn):
     done = workshed("sync")
 
     assert done.code == 2
-    assert "workshed migrate --with-product" in done.err
+    assert "lacks 10 migrations of stream 'product'" in done.err

@@ -209,7 +209,7 @@ def test_a_pod_waits_for_the_job_that_migrates():
     }
 
     assert {tuple(one["args"][:3]) for one in first.values()} == {
-        ("workshed", "migrate", "--with-product")
+        ("workshed", "migrate", "--wait=10m")
     }
     assert all(one["args"][-1].startswith("--wait=") for one in first.values())
     job = named("base", "Job")["migrate"]["spec"]

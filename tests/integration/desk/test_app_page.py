@@ -15,21 +15,23 @@ from workshed.console.web.pages import modules
 DOCS = "docs/app.md"
 FILES = pages.files(DOCS)
 [(COMMAND, SHOWN)] = steps(pages.block(DOCS, "$ workshed stock"))
+[(MIGRATE, APPLIED)] = steps(pages.block(DOCS, "$ workshed migrate"))
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch, database, connect):
-    """The files of the page, and tables with three articles."""
+    """The files of the page, and its tables with three articles."""
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv(APP)
+    done = workshed(*MIGRATE.split()[1:])
+    assert done.returncode == 0, done.stderr
+    check(APPLIED, done.stdout)
     conn = connect(autocommit=True)
-    conn.execute("CREATE TABLE stock (name text, amount int)")
-    conn.execute("CREATE TABLE stock_levels (at timestamptz, articles bigint)")
-    conn.execute("INSERT INTO stock VALUES ('cups', 2), ('jugs', 1), ('pots', 7)")
+    conn.execute("INSERT INTO stock.articles VALUES ('cups', 2), ('jugs', 1), ('pots', 7)")
     loaded = set(sys.modules)
     app.cache_clear()
     modules.cache_clear()
@@ -58,12 +60,21 @@ def test_its_command_its_check_and_its_queues(conn):
     assert done.returncode == 0, done.stderr
     check(SHOWN, done.stdout)
 
-    conn.execute("UPDATE stock SET amount = 0 WHERE name = 'cups'")
+    conn.execute("UPDATE stock.articles SET amount = 0 WHERE name = 'cups'")
     found = json.loads(workshed("doctor", "--json").stdout)["checks"]
     assert {"check": "shelves", "level": "failed", "said": "1 articles are sold out"}.items() <= (
         next(one for one in found if one["check"] == "shelves").items()
     )
     assert [(queue.name, queue.weight) for queue in app().queues] == [("default", 1), ("orders", 3)]
+
+
+@pytest.mark.fresh_database
+def test_its_roles_may_do_what_it_grants_them_and_no_more():
+    granted = [line for line in workshed("roles").stdout.splitlines() if " stock." in line]
+
+    assert "GRANT INSERT ON TABLE stock.levels TO workshed_relay;" in granted
+    assert len(granted) == len(["rw", "r", "rw", "a", "r", "r"])
+    assert "GRANT USAGE ON SCHEMA stock TO" in workshed("roles").stdout
 
 
 @pytest.mark.fresh_database
@@ -87,7 +98,7 @@ def test_its_relay_measures(project, conn, vhost, eventually):
             env=os.environ,
         )
     try:
-        query = "SELECT articles FROM stock_levels"
+        query = "SELECT articles FROM stock.levels"
         eventually(lambda: conn.execute(query).fetchall() == [(3,)])
     finally:
         relay.kill()

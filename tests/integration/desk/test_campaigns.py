@@ -54,7 +54,7 @@ def state_of(browser, number):
 
 
 def test_without_campaigns_the_page_says_how_to_make_one(reader):
-    assert "workshed campaigns add" in reader.get("/campaigns").text
+    assert "python -m shop campaigns add" in reader.get("/campaigns").text
     assert reader.json("/campaigns") == {"campaigns": [], "older": None}
 
 
@@ -70,7 +70,7 @@ def test_a_draft_is_shown_with_its_templates(reader, post):
         text = reader.get(path).text
         assert SCRIPT not in text
         assert "News &lt;script&gt;" in text
-    assert f"workshed campaigns start {number}" in text
+    assert f"python -m shop campaigns start {number}" in text
 
 
 def test_a_campaign_is_shown_with_its_progress(operator, sending):

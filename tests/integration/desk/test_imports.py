@@ -55,7 +55,7 @@ def imported(handed_in):
 
 
 def test_without_imports_the_page_says_how_to_make_one(reader):
-    assert "workshed import people.csv" in reader.get("/imports").text
+    assert "python -m shop import people.csv" in reader.get("/imports").text
     assert reader.json("/imports") == {"imports": [], "older": None}
 
 

@@ -57,6 +57,10 @@ def pytest_itemcollected(item):
         item.add_marker(pytest.mark.one_in(3))
 
 
+EDITABLE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
+"""Of the editable install of a clone; a wheel has no such module."""
+
+
 class Project:
     """Somebody's project with tests, which has Workshed installed and knows nothing of this one."""
 
@@ -80,7 +84,8 @@ class Project:
 
     def run(self, *options):
         """Run its tests; its result has `outcomes`, and what was printed."""
-        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *options]
+        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+        words += ["-W", "error", "-W", EDITABLE, *options]
         env = {name: value for name, value in self.environment.items() if value is not None}
         done = subprocess.run(
             words, cwd=self.folder, env=env, capture_output=True, text=True, check=False

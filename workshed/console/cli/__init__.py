@@ -9,6 +9,7 @@ the standard library; what the command works with is imported in the function, w
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from workshed.app import app as application
@@ -25,7 +26,6 @@ COMMANDS = {
     "broker": "workshed.console.cli.fleet.broker:broker",
     "console": "workshed.console.cli.setup.console:console",
     "dead": "workshed.console.cli.jobs.dead:dead",
-    "demo": "shop.cli.demo:demo",
     "dev": "workshed.console.cli.setup.dev:dev",
     "doctor": "workshed.console.cli.setup.doctor:doctor",
     "enqueue": "workshed.console.cli.jobs.enqueue:enqueue",
@@ -96,9 +96,13 @@ class LazyCommands(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         """Know their names, so that a misspelt one is answered by the likely one."""
         super().__init__(**attrs)
-        self._places = all_commands()
+        self._places = self.places()
         names: dict[str, Any] = dict.fromkeys(self._places)
         self.commands = names
+
+    def places(self) -> Mapping[str, str]:
+        """Return where each command is, by its name."""
+        return all_commands()
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Name all commands, in their order."""
@@ -109,21 +113,31 @@ class LazyCommands(TyperGroup):
         if cmd_name not in self._places:
             return None
         target = load(self._places[cmd_name])
-        if not isinstance(target, typer.Typer):
-            app = typer.Typer(add_completion=False)
-            app.command(cmd_name)(target)
-            target = app
-        command = typer.main.get_command(target)
+        command = typer.main.get_command(typed(target, cmd_name))
         command.name = cmd_name
         return command
 
 
+def typed(command: Callable[..., object] | typer.Typer, name: str | None = None) -> typer.Typer:
+    """Return a command as a `typer.Typer`; a function becomes one of its own."""
+    if isinstance(command, typer.Typer):
+        return command
+    line = typer.Typer(**STYLE, add_completion=False)
+    line.command(name)(command)
+    return line
+
+
+STYLE: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""Of each command line, also those of applications."""
+
 app = typer.Typer(
+    **STYLE,
     cls=LazyCommands,
     name="workshed",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in CODES.items()) + ".",
 )
 
@@ -149,11 +163,16 @@ def workshed(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one message and an exit code."""
+    """Run the command line."""
+    run(app)
+
+
+def run(command: Callable[..., object] | typer.Typer, name: str = "workshed") -> None:
+    """Run a command, also one of an application; an error of ours is a message and an exit code."""
     try:
-        app()
+        typed(command)(prog_name=name)
     except WorkshedError as err:
-        print(f"workshed: {err}", file=sys.stderr)
+        print(f"{name}: {err}", file=sys.stderr)
         raise SystemExit(exit_code(err)) from None
 
 

@@ -9,11 +9,9 @@ from workshed import migrate
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, warning
 from workshed.errors import MigrationError, PoolerModeError
-from workshed.migrate import STREAMS, Stream
 
 OLDEST = 15
 NEWEST = 18
-WITH_PRODUCT = "workshed migrate --with-product"
 BESIDE_POOL = 2
 """Connections of a worker beside its pool: one for the flags, one for the rows of what it sends."""
 RELAY = 3
@@ -60,15 +58,12 @@ def migrations(here: Surroundings) -> Iterator[Finding]:
     """Compare the schema with this release."""
     with here.connect() as conn:
         applied = [row.stream for row in migrate.applied(conn)]
-        for stream in STREAMS:
-            yield migrated(conn, stream, applied.count(stream), shipped="actors" in here.packages)
+        for stream in migrate.streams():
+            yield migrated(conn, stream, applied.count(stream))
 
 
-def migrated(
-    conn: psycopg.Connection[tuple[object, ...]], stream: Stream, applied: int, *, shipped: bool
-) -> Finding:
-    """Look at one stream; the product's is needed by the shipped actors alone."""
-    line = "workshed migrate" if stream == "jobs" else WITH_PRODUCT
+def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied: int) -> Finding:
+    """Look at one stream."""
     try:
         missing = migrate.pending(conn, (stream,))
     except MigrationError as err:
@@ -80,11 +75,8 @@ def migrated(
             if newer
             else ok(f"{stream}: all {applied} applied")
         )
-    if stream == "jobs" or applied:
-        return failed(f"{stream}: {len(missing)} missing, the first is {missing[0].name}", line)
-    if shipped:
-        return warning("product: not applied, so the shipped actors fail", line)
-    return ok("product: not applied, and no shipped actor is imported")
+    said = f"{stream}: {len(missing)} missing, the first is {missing[0].name}"
+    return failed(said, "workshed migrate")
 
 
 def connections(here: Surroundings) -> Iterator[Finding]:

@@ -26,12 +26,7 @@ ANOTHER = (
 
 
 def check(here: Surroundings) -> Iterator[Finding]:
-    """Try it with a content of the check's own; a folder that is not there yet is not made.
-
-    Says nothing where nothing here keeps contents.
-    """
-    if not here.uses("storage_url"):
-        return
+    """Try it with a content of the check's own; a folder that is not there yet is not made."""
     storage = place(here.settings.storage_url.get_secret_value(), PATIENCE)
     if isinstance(storage, LocalStorage) and not storage.root.exists():
         yield folder(storage.root)

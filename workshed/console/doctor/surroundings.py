@@ -21,8 +21,6 @@ from workshed.queues import Queue, weighted
 from workshed.settings import Settings
 from workshed.transport import build
 
-SAMPLE = {"deliver_email", "process_image", "send_welcome_email"}
-"""Actors of the sample product. Workers that have all of them run it."""
 QUERY_MS = 4_000
 """Below the deadline of a check, so that PostgreSQL's own words are shown."""
 CONNECT_S = 4
@@ -101,20 +99,6 @@ class Surroundings:
                 return queues.find_actors(conn)
         except psycopg.Error:
             return []
-
-    @cached_property
-    def has_product(self) -> bool:
-        """Whether you named the sample product, or, if you named no module, workers run it.
-
-        Its tables say nothing: `workshed dev` makes them for everybody.
-        """
-        if self.packages:
-            return "actors" in self.packages
-        return {actor.name for actor in self.declared} >= SAMPLE
-
-    def uses(self, setting: str) -> bool:
-        """Tell whether a setting of the sample product matters: it is set, or the product used."""
-        return setting in self.settings.model_fields_set or self.has_product
 
     @property
     def database(self) -> str:

@@ -3,27 +3,24 @@
 import importlib
 import sys
 from collections.abc import Collection, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
 from workshed import db, migrate
+from workshed.app import app
 from workshed.console.errors import NotFoundError
 from workshed.console.rabbitmq import amqp
 from workshed.console.rabbitmq.management_api import TIMEOUT_S, Management
 from workshed.db import Connection
 from workshed.errors import DatabaseUnreachableError, SettingsError, WorkshedError
-from workshed.extras import MissingExtraError
 from workshed.jobs.control import queues
 from workshed.queues import Queue
 from workshed.settings import settings
 from workshed.transport import build
 from workshed.transport.errors import did_you_mean
 from workshed.transport.rabbitmq import RabbitMQ
-
-PACKAGES = ("actors",)
-"""What is imported when nothing is named, as `dramatiq actors` has it."""
 
 
 def rabbitmq() -> RabbitMQ:
@@ -71,13 +68,16 @@ def known_queues(conn: Connection, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def load(packages: Iterable[str]) -> None:
+def load(packages: Iterable[str]) -> tuple[str, ...]:
     """Import the modules in which actors are declared, also from the working directory.
+
+    Without any, those that the App names. Returns what was imported.
 
     An error inside one of them is let through, with the lines that raised it. As in a worker, the
     broker is there before: a bare `@dramatiq.actor` is on it.
     """
     build.broker()
+    packages = tuple(packages) or app().actors
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)  # as the `dramatiq` command does
@@ -91,6 +91,7 @@ def load(packages: Iterable[str]) -> None:
                 f"there is no module {package!r} to import actors from; it is looked for where "
                 f"Workshed is installed and in {here}"
             ) from None
+    return packages
 
 
 def declared(packages: Collection[str]) -> dict[str, Queue]:
@@ -99,18 +100,13 @@ def declared(packages: Collection[str]) -> dict[str, Queue]:
     Without any module, all that are declared: nothing says which of them are used.
     """
     broker = build.broker()
-    load(packages)
+    if packages:
+        load(packages)
     return broker.used_queues() if packages else broker.declared
 
 
-def load_product() -> None:
-    """Import the actors of the sample product, where its extra is installed."""
-    with suppress(MissingExtraError):
-        load(PACKAGES)
-
-
 @contextmanager
-def database(*streams: migrate.Stream) -> Generator[Connection]:
+def database(*streams: str) -> Generator[Connection]:
     """Hold a connection, in autocommit, to a database that is migrated, in these streams too.
 
     Raises `DatabaseUnreachableError` or `MigrationError`, which say what to do.

@@ -26,7 +26,7 @@ from workshed.middleware.concurrency.uniqueness import Uniqueness
 from workshed.middleware.delivery.cancellation import Cancel
 from workshed.middleware.observability.metrics import serve_own
 from workshed.middleware.periodic.periodiq_spec import Clocked
-from workshed.migrate import STREAMS
+from workshed.migrate import streams
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,7 @@ class Recurring(Middleware):
 
     *Order:* below what adds options to messages, for the same reason as there: who makes a run
     knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed`);
-    `needs=` (a stream of migrations, without which it does not run by itself: the jobs that ship
-    with Workshed are nothing to who brings jobs of their own).
+    `needs=` (a stream of migrations: until it is applied, the job does not run by itself).
     """
 
     def __init__(self) -> None:
@@ -70,8 +69,11 @@ class Recurring(Middleware):
         """Refuse what could not run by itself."""
         self._broker = broker
         needs = actor.options.get("needs", "jobs")
-        if needs not in STREAMS:
-            raise ValueError(f"{actor.actor_name}: needs={needs!r}: one of {', '.join(STREAMS)}")
+        if needs not in streams():
+            raise ValueError(
+                f"{actor.actor_name}: needs={needs!r}: your App has the streams "
+                f"{', '.join(streams())}"
+            )
         spec = actor.options.get("periodic")
         if spec is None or isinstance(spec, Clocked):
             return
@@ -102,7 +104,7 @@ class Recurring(Middleware):
 
     def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
         """Return the periodic jobs of a program for which the database has the tables."""
-        lacks = {stream for stream in STREAMS if migrate.pending(conn, (stream,))}
+        lacks = {stream for stream in streams() if migrate.pending(conn, (stream,))}
         return [
             Declared(
                 actor.actor_name,

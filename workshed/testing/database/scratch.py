@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from workshed import db
 from workshed.db import Connection
-from workshed.migrate import STREAMS, migrate
+from workshed.migrate import migrate, streams
 from workshed.testing.errors import ScratchError
 
 MARK = "Made by Workshed's test kit, which drops it"
@@ -64,7 +64,7 @@ def scratch_database(server: str, worker: str) -> Generator[str]:
         try:
             url = _sibling(server, name)
             with db.Connection.connect(url, autocommit=True) as conn:
-                migrate(conn, STREAMS)
+                migrate(conn, streams())
                 conn.execute(SHIFTABLE)
                 conn.execute(TRAVELS)
             yield url

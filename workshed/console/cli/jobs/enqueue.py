@@ -41,7 +41,9 @@ def enqueue(  # noqa: PLR0913 -- an option each
     ] = None,
     packages: Annotated[
         list[str] | None,
-        typer.Option("--import", metavar="PACKAGE", help="Where actors are, instead of `actors`."),
+        typer.Option(
+            "--import", metavar="PACKAGE", help="Where actors are, instead of `actors` of your App."
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended.")] = False,
     timeout: Annotated[
@@ -96,15 +98,12 @@ def built(
     from workshed.console.cli.terminal import argument_types
     from workshed.console.errors import UnknownActorError
     from workshed.console.operations.arguments import arguments
-    from workshed.console.operations.environment import PACKAGES, load, load_product, rabbitmq
+    from workshed.console.operations.environment import load, rabbitmq
 
     broker = rabbitmq()
-    if packages:
-        load(packages)
-    else:
-        load_product()
+    imported = load(packages or ())
     if name not in broker.actors:
-        raise UnknownActorError(name, broker.actors, packages or PACKAGES)
+        raise UnknownActorError(name, broker.actors, imported)
     args, kwargs = arguments(words)
     actor = broker.get_actor(name)
     argument_types.check(actor, args, kwargs)

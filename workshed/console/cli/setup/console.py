@@ -37,14 +37,14 @@ def serve(
         return
 
     from workshed.console.cli.terminal.output import talk
-    from workshed.console.operations.environment import load_product
+    from workshed.console.operations.environment import load
     from workshed.console.web import create_app
     from workshed.extras import needed
 
     with needed("server"):
         import uvicorn
 
-    load_product()
+    load(())
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(),

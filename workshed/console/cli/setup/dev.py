@@ -106,12 +106,12 @@ def accept_nodes(nodes: int, *, postgres: bool) -> None:
 
 
 def apply_migrations(database_url: str) -> None:
-    """Bring the database up to date, the shipped jobs' tables included."""
+    """Bring the database up to date, with the tables that your App adds."""
     from workshed import db
-    from workshed.migrate import STREAMS, migrate
+    from workshed.migrate import migrate, streams
 
     with db.Connection.connect(database_url, autocommit=True) as conn:
-        migrate(conn, STREAMS)
+        migrate(conn, streams())
 
 
 def tell_as_json(servers: "Servers") -> None:

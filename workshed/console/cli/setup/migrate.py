@@ -2,15 +2,12 @@
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from workshed.console.cli.terminal.options import Json
 from workshed.console.formatting import SPAN, span
-
-if TYPE_CHECKING:
-    from workshed.migrate import Stream
 
 LOOK_S = 1.0
 """Between two looks at what others have applied."""
@@ -18,9 +15,6 @@ LOOK_S = 1.0
 
 def migrate(
     *,
-    with_product: Annotated[
-        bool, typer.Option("--with-product", help="Migrate the tables of the shipped jobs too.")
-    ] = False,
     status: Annotated[
         bool, typer.Option("--status", help="List the applied and the pending migrations.")
     ] = False,
@@ -37,18 +31,21 @@ def migrate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own."""
+    """Apply pending migrations to WORKSHED_DATABASE_URL, each in a transaction of its own.
+
+    Those of Workshed first, then those that your App adds.
+    """
     from workshed import db
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.migrating import as_data, outcome, pending_sql, state_of
-    from workshed.migrate import STREAMS
     from workshed.migrate import migrate as apply
+    from workshed.migrate import streams as all_streams
 
     if sql and (status or as_json):
         raise typer.BadParameter("--sql goes with neither --status nor --json")
     if wait is not None and (status or sql or as_json):
         raise typer.BadParameter("--wait goes with none of --status, --sql and --json")
-    streams: tuple[Stream, ...] = STREAMS if with_product else ("jobs",)
+    streams = all_streams()
     if wait is not None:
         await_others(streams, wait)
         return
@@ -67,7 +64,7 @@ def migrate(
             print(line)
 
 
-def await_others(streams: "tuple[Stream, ...]", longest: timedelta) -> None:
+def await_others(streams: tuple[str, ...], longest: timedelta) -> None:
     """Return once nothing is pending, also where PostgreSQL is away until then.
 
     Raises what is in the way when that takes too long.

@@ -26,7 +26,7 @@ def actors(incomplete: str) -> list[str]:
 
 
 def imported_actors(context: typer.Context, incomplete: str) -> list[str]:
-    """Name the actors of the packages that `--import` names before, or of the usual ones."""
+    """Name the actors of the packages that `--import` names before, or of the App."""
     return offered(incomplete, quietly(lambda: of_packages(context.params.get("packages"))))
 
 
@@ -81,9 +81,9 @@ def declared() -> Iterable[str]:
 
 def of_packages(packages: list[str] | None) -> Iterable[str]:
     """Import the actors as `enqueue` does; it sends no others."""
-    from workshed.console.operations.environment import PACKAGES, load, rabbitmq
+    from workshed.console.operations.environment import load, rabbitmq
 
-    load(packages or PACKAGES)
+    load(packages or ())
     return rabbitmq().actors
 
 

@@ -1,6 +1,7 @@
-"""`workshed demo`: what the shipped jobs do, on private servers."""
+"""`python -m shop.demo`: what the jobs of this service do, on private servers."""
 
 import json
+import os
 import secrets
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from workshed.console.cli import run
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,7 +30,7 @@ LOOK_S = 0.1
 LONGEST_S = 180
 WIDTH = 132
 OPERATOR = "demo"
-SAMPLE = {"WORKSHED_APP": "brokers.app:app"}
+SERVICE = {"WORKSHED_APP": "brokers.app:app"}
 """The demo is one of this application, wherever it is started."""
 CHART = Path("var/report.png")
 """Here, so that it is there when the demo is over."""
@@ -64,7 +67,7 @@ def demo() -> None:
     with until_told_to_stop():
         console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
         with Servers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
-            use({**SAMPLE, **servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
+            use({**SERVICE, **servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
             [port] = free_ports(1)
@@ -196,9 +199,14 @@ def stay(console: "Console", servers: "Servers", shop: str) -> None:
     """Leave everything up for a look around."""
     console.print(f"Sign up yourself, upload, import, order and report: {shop}/", soft_wrap=True)
     console.print("Have a look around, send more from another terminal with these:")
-    for name, value in (SAMPLE | servers.environment()).items():
+    for name, value in (SERVICE | servers.environment()).items():
         console.print(f"export {name}='{value}'", soft_wrap=True)
     console.print("Ctrl-C stops everything.")
     while True:
         servers.check()
         time.sleep(1)
+
+
+if __name__ == "__main__":
+    os.environ.update(SERVICE)  # before anything asks which application this is
+    run(demo, "python -m shop.demo")

@@ -1,0 +1,48 @@
+"""Rights that an application adds to the roles of `workshed roles`."""
+
+import pytest
+
+from workshed.errors import SettingsError
+from workshed.roles import JOBS, Grants, script
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"tables": {"jobs.dead": {"worker": "r"}}}, "SELECT ON TABLE jobs.dead is not of schema"),
+        ({"tables": {"zoo.birds": {"keeper": "r"}}}, "'keeper' is no role: sender, application"),
+        ({"tables": {"zoo.birds": {"worker": "rx"}}}, "'x' of zoo.birds is none of r, a, w, d"),
+        (
+            {"tables": {}, "columns": {"zoo.birds": {"worker": {"x": "id"}}}},
+            "'x' of zoo.birds is none of r, a, w, d",
+        ),
+        ({"tables": {}, "sequences": {"ids": ("worker",)}}, "USAGE ON SEQUENCE ids is not of"),
+    ],
+)
+def test_what_cannot_be_granted_is_refused_where_it_is_written(more, said):
+    with pytest.raises(SettingsError, match=said):
+        Grants(schema="zoo", **more)
+
+
+def test_they_are_granted_after_those_of_workshed_and_all_else_is_taken_back():
+    zoo = Grants(
+        schema="zoo",
+        tables={"zoo.birds": {"worker": "rw"}},
+        columns={"zoo.birds": {"reader": {"r": "id, name"}}},
+        functions={"zoo.feed": ("worker",)},
+        sequences={"zoo.ids": ("worker",)},
+    )
+
+    lines = list(script("w", [JOBS, zoo]))
+
+    assert [line for line in lines if " zoo." in line] == [
+        "GRANT SELECT, UPDATE ON TABLE zoo.birds TO w_worker;",
+        "GRANT SELECT (id, name) ON TABLE zoo.birds TO w_reader;",
+        "GRANT EXECUTE ON FUNCTION zoo.feed TO w_worker;",
+        "GRANT USAGE ON SEQUENCE zoo.ids TO w_worker;",
+    ]
+    taken = [line for line in lines if line.startswith("REVOKE ALL ON ALL TABLES IN SCHEMA zoo")]
+    assert len(taken) == 1
+    assert lines.index(taken[0]) > lines.index(
+        "GRANT USAGE ON SEQUENCE jobs.limit_tickets TO w_worker;"
+    )
