@@ -10,11 +10,12 @@ from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import campaigns, people
 from shop.campaigns import Again, Unsent
 from shop.people import unsubscribing
-from workshed import Batch, addresses, broker, db, mail, schedule
+from workshed import Batch, addresses, broker, db, schedule
+from workshed.contrib import mail
+from workshed.contrib.mail import servers
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
-from workshed.mail import servers
 from workshed.middleware import Limit
 from workshed.settings import settings
 from workshed.transport.batch import BatchError

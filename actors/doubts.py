@@ -2,9 +2,10 @@
 
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
-from workshed import mail, schedule
+from workshed import schedule
+from workshed.contrib import mail
+from workshed.contrib.mail import InDoubt
 from workshed.db import Connection
-from workshed.mail import InDoubt
 
 WELCOME = "welcome"
 

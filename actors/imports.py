@@ -11,7 +11,7 @@ from actors.people import send_welcome_email
 from shop import imports, retention
 from shop.imports import Ended, Import, Layout, Part
 from workshed import broker, db, schedule
-from workshed.blobs import Blob
+from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.settings import settings

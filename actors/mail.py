@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import dramatiq
 
-from workshed import broker, db, mail, schedule
+from workshed import broker, db, schedule
+from workshed.contrib import mail
+from workshed.contrib.mail import Held
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
-from workshed.mail import Held
 from workshed.middleware import RetryOn
 from workshed.middleware.options.backoff import exponential
 

@@ -7,11 +7,12 @@ import dramatiq
 from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import onboarding, people
 from shop.people import User
-from workshed import broker, db, mail, schedule
+from workshed import broker, db, schedule
+from workshed.contrib import mail
+from workshed.contrib.mail import Held
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
-from workshed.mail import Held
 
 REMIND_AFTER = timedelta(days=3)
 

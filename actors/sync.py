@@ -7,7 +7,8 @@ import dramatiq
 
 from actors.mail import deliver_with
 from shop import sync
-from workshed import broker, db, mail, schedule
+from workshed import broker, db, schedule
+from workshed.contrib import mail
 from workshed.cronspec import every
 from workshed.db import Connection
 from workshed.duration import ms

@@ -21,23 +21,23 @@ app = App(
     migrations={"product": "shop"},
     grants=("shop.grants:GRANTS",),
     relay_tasks=(
-        "workshed.transport.mail_troubles:MailTroubles",
+        "workshed.contrib.mail.relay_gauge:MailTroubles",
         "shop.sync_freshness:SyncAge",
         "shop.report_age:tell_report_age",
     ),
     checks=(
-        "workshed.console.doctor.smtp:CHECKS",
-        "workshed.console.doctor.storage:CHECKS",
+        "workshed.contrib.mail.check:CHECKS",
+        "workshed.contrib.storage.check:CHECKS",
         "shop.chart_check:CHECKS",
     ),
     pages=(
         "shop.web.pages.imports",
         "shop.web.pages.campaigns",
         "shop.web.pages.reports",
-        "workshed.console.web.pages.mail",
+        "workshed.contrib.mail.page",
     ),
     commands={
         "mail": "shop.cli.mail:mail",
-        "storage": "workshed.console.cli.storage:storage",
+        "storage": "workshed.contrib.cli.storage:storage",
     },
 )

@@ -10,12 +10,12 @@ from actors import start_import
 from shop import imports, people
 from shop.imports import Import
 from shop.people import User
-from workshed import blobs, db
-from workshed.blobs import Blob
+from workshed import db
 from workshed.console.errors import NotFoundError
+from workshed.contrib.storage import blobs, storage
+from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
-from workshed.storage import storage
 
 LOOK_S = 0.2
 

@@ -1,9 +1,9 @@
 """The mails to somebody new: a welcome, and a reminder for those who did not come back."""
 
 from shop import compose, people
+from workshed.contrib.mail import emails
+from workshed.contrib.mail.emails import Email, Held
 from workshed.db import Connection
-from workshed.mail import emails
-from workshed.mail.emails import Email, Held
 
 
 def claim_welcome(conn: Connection, user_id: int) -> Email | Held | None:

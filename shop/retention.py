@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 from shop import campaigns, imports, sync
-from workshed import blobs, db, notifications, tables
+from workshed import db, tables
+from workshed.contrib import notifications
+from workshed.contrib.storage import blobs, storage
 from workshed.jobs.context import checkpoint
 from workshed.jobs.maintenance import retention
 from workshed.settings import Settings
-from workshed.storage import storage
 
 BATCH = 100
 

@@ -9,8 +9,8 @@
     └── PermanentError              retrying cannot help: the job goes to the dead table at once
         └── InvalidAddressError     no mail can be sent to an address
 
-Errors of a part stand beside it: `workshed.transport.errors` (sending and consuming),
-`workshed.mail.errors`, `workshed.notifications.errors`, `workshed.storage.errors`.
+Errors of a part stand beside it: `workshed.transport.errors` (sending and consuming), and `errors`
+of `workshed.contrib.mail`, `workshed.contrib.notifications` and `workshed.contrib.storage`.
 What a job may say while it runs (`Snooze`, `RetryAfter`, `Discard`, `RecordMissing`) is no error of
 ours and lives in `workshed.jobs`.
 """

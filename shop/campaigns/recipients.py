@@ -9,9 +9,7 @@ from psycopg.rows import class_row
 
 from shop import people
 from shop.campaigns import stored, templates
-from workshed.db import Connection
-from workshed.jobs import RecordMissing
-from workshed.mail import (
+from workshed.contrib.mail import (
     Email,
     Held,
     MailError,
@@ -21,6 +19,8 @@ from workshed.mail import (
     RecipientRejectedError,
     emails,
 )
+from workshed.db import Connection
+from workshed.jobs import RecordMissing
 
 Outcome = Literal["sent", "unsubscribed", "gone", "rejected", "unknown", "failed"]
 State = Literal["waiting", "handed"] | Outcome

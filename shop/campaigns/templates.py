@@ -12,8 +12,8 @@ from shop import compose
 from shop.campaigns.errors import TemplateError
 from shop.campaigns.stored import Campaign
 from shop.people import User, unsubscribing
-from workshed.mail import BULK, SINGLE, Draft
-from workshed.mail.filters import FILTERS, shortened
+from workshed.contrib.mail import BULK, SINGLE, Draft
+from workshed.contrib.mail.filters import FILTERS, shortened
 
 KIND, TRIAL = "campaign", "campaign_test"
 """Of each of these mails, which the campaign's id tells from others to the same person."""

@@ -8,7 +8,7 @@ from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
 
 if TYPE_CHECKING:
-    from workshed.mail.servers import Trouble
+    from workshed.contrib.mail.servers import Trouble
 
 mail = typer.Typer(
     cls=ListByDefault, add_completion=False, help="Mail servers in trouble, and mails in doubt."
@@ -32,8 +32,8 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from workshed.console.formatting import ago
     from workshed.console.operations.environment import database
     from workshed.console.text import visible
+    from workshed.contrib.mail import held, servers
     from workshed.jobs.outbox.claims import clock
-    from workshed.mail import held, servers
 
     with database("product") as conn:
         troubles, found, now = servers.troubles(conn), held(conn, limit), clock(conn)
@@ -87,7 +87,7 @@ def try_server(
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
     from workshed.console.operations.environment import database
-    from workshed.mail import servers
+    from workshed.contrib.mail import servers
     from workshed.transport.errors import did_you_mean
 
     with database("product") as conn:
@@ -121,7 +121,7 @@ def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: b
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
     from workshed.console.operations.environment import database, rabbitmq
-    from workshed.mail import held
+    from workshed.contrib.mail import held
 
     rabbitmq()
     with database("product") as conn:

@@ -14,9 +14,9 @@ from shop.demo.shop.offers import CURRENCY, OFFERS
 from shop.orders import Line
 from shop.reports import Report
 from workshed import db, schedule
+from workshed.contrib.storage import storage
 from workshed.db import Connection
 from workshed.settings import settings
-from workshed.storage import storage
 
 DAYS, ORDERS_A_DAY = 30, 40
 ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@shop.example"))

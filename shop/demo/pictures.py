@@ -20,9 +20,9 @@ from actors import attach_image
 from shop import images
 from shop.demo.running import running
 from workshed import db
+from workshed.contrib.notifications import token
+from workshed.contrib.storage import storage
 from workshed.devserver.process import has_ended
-from workshed.notifications import token
-from workshed.storage import storage
 
 HOST = "127.0.0.1"
 SITE = "shop.demo.site:create_app"

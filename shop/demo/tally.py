@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from shop.demo.load import ACTORS
 from shop.demo.mailbox import Mailbox
+from workshed.contrib.storage import ContentMissingError, storage
 from workshed.db import Connection
-from workshed.storage import ContentMissingError, storage
 
 
 @dataclass(frozen=True, slots=True)

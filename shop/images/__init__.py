@@ -6,7 +6,7 @@ from shop.images.making import make
 from shop.images.options import InvalidOptionsError, Options
 from shop.images.variants import Variant, record
 from shop.images.variants import find as find_variant
-from workshed.blobs import Blob, keep
+from workshed.contrib.storage.blobs import Blob, keep
 
 __all__ = [
     "Blob",

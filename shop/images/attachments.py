@@ -9,7 +9,8 @@ from psycopg.rows import args_row, class_row
 
 from shop.filenames import named
 from shop.images.options import Options
-from workshed import db, notifications
+from workshed import db
+from workshed.contrib import notifications
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
 

@@ -9,7 +9,7 @@ from shop.images import attachments
 from shop.images.attachments import Original
 from shop.images.options import Options
 from shop.pixels import CODEC as OURS
-from workshed import notifications
+from workshed.contrib import notifications
 from workshed.db import Connection
 
 CODEC = f"{OURS}-{version('pillow')}"

@@ -2,8 +2,8 @@
 
 from shop import compose, people
 from shop.imports import stored
+from workshed.contrib.mail import emails
 from workshed.db import Connection
-from workshed.mail import emails
 
 
 def fail(conn: Connection, import_id: int, error: str) -> int | None:

@@ -10,9 +10,9 @@ from shop.imports.source import Source, opened
 from shop.imports.stored import Import
 from shop.imports.table import Row
 from workshed import db
+from workshed.contrib.storage import storage
 from workshed.jobs import Snooze
 from workshed.jobs.context import checkpoint
-from workshed.storage import storage
 
 BATCH = 5_000
 """Rows that are stored in one transaction, and at most read again after a crash."""

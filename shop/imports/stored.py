@@ -13,7 +13,8 @@ from shop.imports.encoding import Encoding
 from shop.imports.errors import AlreadyImportedError
 from shop.imports.layout import AS_FOUND, Layout
 from shop.imports.table import Table
-from workshed import db, notifications
+from workshed import db
+from workshed.contrib import notifications
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 from shop.reports import table
 from shop.reports.snapshots import Report
-from workshed import blobs
-from workshed.mail import File
-from workshed.mail.sender import sender
-from workshed.storage import storage
+from workshed.contrib.mail import File
+from workshed.contrib.mail.sender import sender
+from workshed.contrib.storage import blobs, storage
 
 logger = logging.getLogger(__name__)
 

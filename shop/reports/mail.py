@@ -11,9 +11,9 @@ from shop.reports import money
 from shop.reports.days import A_DAY, Day
 from shop.reports.numbers import Product, Sales
 from shop.reports.snapshots import Report
+from workshed.contrib.mail import File, emails
+from workshed.contrib.mail.filters import shortened
 from workshed.db import Connection
-from workshed.mail import File, emails
-from workshed.mail.filters import shortened
 
 KIND = "daily_report"
 """Of each of these mails, which its date tells from others to the same person."""

@@ -11,9 +11,9 @@ from psycopg.rows import class_row
 
 from shop import compose, people
 from shop.sync.errors import SourceError
+from workshed.contrib.mail import emails
 from workshed.db import Connection
 from workshed.jobs.history import attempts
-from workshed.mail import emails
 from workshed.settings import settings
 
 TOLD_FROM = 4

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from workshed.console.web.view.safe_headers import UNSHARED
-from workshed.notifications import TokenError
+from workshed.contrib.notifications import TokenError
 
 
 def page(template: str, about: Mapping[str, Any], status: int = 200) -> HTMLResponse:

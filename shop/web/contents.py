@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from workshed.storage import storage
+from workshed.contrib.storage import storage
 
 CHUNK_BYTES = 1 << 16
 HEADERS = {

@@ -24,10 +24,10 @@ from shop.web.token_cookie import enter
 from shop.web.uploads import Attach, in_mb, take
 from workshed import secret_keys
 from workshed.console.web.view.safe_headers import SafeHeaders
+from workshed.contrib.notifications import TokenError, live
+from workshed.contrib.storage import ContentMissingError, StorageError
 from workshed.db import PASSING_ERRORS
-from workshed.notifications import TokenError, live
 from workshed.settings import settings
-from workshed.storage import ContentMissingError, StorageError
 
 SWEEP_S = 15.0
 """How long a stream may be behind when PostgreSQL's hint was lost; and how often it says that it

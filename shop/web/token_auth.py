@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from workshed import notifications
-from workshed.notifications import Pass, TokenError
+from workshed.contrib import notifications
+from workshed.contrib.notifications import Pass, TokenError
 
 COOKIE = "workshed_token"
 QUERY = "token"

@@ -10,8 +10,8 @@ from PIL import Image
 import actors
 from shop import images, people
 from workshed import db
+from workshed.contrib.storage import storage
 from workshed.settings import settings
-from workshed.storage import storage
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from shop import people
 from tests import pages
 from tests.integration.notifications.served import Served
 from tests.transcripts import begin
-from workshed import db, notifications
+from workshed import db
+from workshed.contrib import notifications
 from workshed.settings import PREFIX, Settings
 
 PAGE = pages.text("docs/images.md")

@@ -5,7 +5,8 @@ from dramatiq import Message
 from psycopg.rows import namedtuple_row
 
 from tests.integration.mail.strict import Slow, Thorough
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 
 LEAVES_SOON = {"WORKSHED_SHUTDOWN_GRACE": "0.5"}
 

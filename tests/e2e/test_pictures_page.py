@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.integration.notifications import uploads
 from tests.integration.notifications.conftest import _environment, ada, people, serve, served
-from workshed import notifications
+from workshed.contrib import notifications
 from workshed.settings import settings
 
 __all__ = ["_environment", "ada", "people", "serve", "served"]

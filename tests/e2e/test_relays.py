@@ -16,7 +16,8 @@ import pytest
 from dramatiq import Message
 
 import actors.mail
-from workshed import Queue, db, mail
+from workshed import Queue, db
+from workshed.contrib import mail
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.outbox import relays, schedule
 from workshed.jobs.outbox.schedule import Row

@@ -9,7 +9,8 @@ from playwright.sync_api import expect
 
 from shop import people
 from tests.integration.notifications.served import Served
-from workshed import db, notifications
+from workshed import db
+from workshed.contrib import notifications
 from workshed.settings import settings
 
 PAGE = ("-m", "uvicorn", "shop.web.pictures:app", "--port", "0")

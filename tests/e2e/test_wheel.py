@@ -54,7 +54,7 @@ PARTS = {
     "workshed.testing.kit": "test",
     "workshed.testing.plugin": "test",
     "workshed.console.operations.arguments": "server",
-    "workshed.console.caught": "server",
+    "workshed.contrib.mail.caught_mail": "server",
     "workshed.console.cli": "server",
     "workshed.console.operations.dead_jobs": "server",
     "workshed.console.doctor": "server",
@@ -71,11 +71,11 @@ PARTS = {
     "workshed.middleware.observability.sentry_events": "sentry",
     "workshed.middleware.observability.tracing": "otel",
     "workshed.secret_keys": "server",
-    "workshed.mail": "mail",
-    "workshed.notifications": "server",
-    "workshed.storage.s3": "s3",
-    "workshed.storage.s3_client": "s3",
-    "workshed.storage.s3_errors": "s3",
+    "workshed.contrib.mail": "mail",
+    "workshed.contrib.notifications": "server",
+    "workshed.contrib.storage.s3": "s3",
+    "workshed.contrib.storage.s3_client": "s3",
+    "workshed.contrib.storage.s3_errors": "s3",
 }
 """The extra that a module, or all of a package, needs; all others need none."""
 EXTRAS = {*PARTS.values()}

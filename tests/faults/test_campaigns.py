@@ -14,7 +14,8 @@ from shop import campaigns
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 from workshed.settings import settings
 
 TEXT = "Hello {{ name }}: {{ unsubscribe_url }}"

@@ -9,9 +9,9 @@ from actors import import_user_rows, start_import
 from shop import imports, people
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import blobs, db
+from workshed import db
+from workshed.contrib.storage import blobs, storage
 from workshed.settings import settings
-from workshed.storage import storage
 
 CHUNK = 250
 COPIES = 2

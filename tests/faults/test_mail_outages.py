@@ -11,7 +11,8 @@ from actors.mail import deliver_with
 from shop import campaigns
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 from workshed.devserver.mail import MailCatcher
 from workshed.settings import settings
 
@@ -142,7 +143,9 @@ def passes(**span):
     fault="a mail server that nobody can connect to for three days, which the clock passes in "
     "steps of six hours",
     load="2 000 mails to one person each, and a campaign of 2 000",
-    remedy=Remedy("workshed/mail/delivery.py", "    if error.of_server:\n", "    if False:\n"),
+    remedy=Remedy(
+        "workshed/contrib/mail/delivery.py", "    if error.of_server:\n", "    if False:\n"
+    ),
 )
 def test_an_outage_of_days_costs_no_mail(
     serve, start_one, connect, judged, quiet, eventually, tmp_path, scale
@@ -189,7 +192,7 @@ def test_an_outage_of_days_costs_no_mail(
     "the rest",
     load="1 200 mails to one person each, and a campaign of 300",
     remedy=Remedy(
-        "workshed/mail/errors.py",
+        "workshed/contrib/mail/errors.py",
         "OF_SERVER = (CONNECTION, LOGIN, SENDER)",
         "OF_SERVER = (CONNECTION, LOGIN)",
     ),

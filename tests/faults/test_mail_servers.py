@@ -14,7 +14,8 @@ from actors.mail import deliver_with
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 from workshed.devserver.mail import BUSY, TAKEN, MailCatcher
 from workshed.jobs.dead import dead_jobs
 from workshed.settings import settings
@@ -116,7 +117,7 @@ def release_all(conn):
     "every 3 s, once the other is up",
     load="10 000 mails to one person each, a fifth asked for twice",
     remedy=Remedy(
-        "workshed/mail/smtp.py",
+        "workshed/contrib/mail/protocol/smtp.py",
         "            raise MailFateUnknownError(str(server), reason(err)) from err",
         "            raise MailServerUnreachableError(str(server), reason(err)) from err",
     ),

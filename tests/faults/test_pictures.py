@@ -15,9 +15,9 @@ from actors import attach_image
 from shop import images, people
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
-from workshed import blobs, db
+from workshed import db
+from workshed.contrib.storage import blobs, storage
 from workshed.settings import settings
-from workshed.storage import storage
 
 KINDS = ("good", "good", "good", "cut", "cut", "flipped", "flipped", "bomb")
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -161,7 +161,7 @@ def is_shown(sha256):
     "one of two worker masters every 3 s, once the other is up",
     load="1 000 pictures, which are looked at all the time",
     remedy=Remedy(
-        "workshed/storage/local.py",
+        "workshed/contrib/storage/local.py",
         "                Path(draft.name).replace(path)\n",
         "                draft.seek(0)\n"
         "                with path.open('wb') as out:\n"

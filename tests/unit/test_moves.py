@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tools.moves import Plan, PlanError, git, move
+from tools.moves import PlanError, move
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -131,13 +130,3 @@ def test_code_that_would_mean_something_else_is_refused(clone):
 
     with pytest.raises(PlanError, match=r"mine\.py: more than names .*\n.*mail\.link\n.*post\."):
         move(clone, PLAN)
-
-
-def test_the_plan_for_the_library_fits_this_tree_and_fills_no_folder():
-    files = git(ROOT, "ls-files").splitlines()
-
-    plan = Plan.read((ROOT / "tools" / "library.toml").read_text(), files)
-
-    moved = [plan.path(file) for file in files if file.endswith(".py")]
-    folders = Counter(str(Path(file).parent) for file in moved if not file.startswith("tests/"))
-    assert max(folders.values()) <= 25, folders.most_common(3)

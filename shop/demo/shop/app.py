@@ -15,9 +15,9 @@ from shop.web.access_log import hide_tokens
 from shop.web.import_failures import failures
 from shop.web.static_files import static_files
 from workshed.console.web.view.safe_headers import SafeHeaders
+from workshed.contrib.notifications import TokenError
+from workshed.contrib.storage import StorageError
 from workshed.db import PASSING_ERRORS
-from workshed.notifications import TokenError
-from workshed.storage import StorageError
 
 
 def create_app() -> ASGIApp:

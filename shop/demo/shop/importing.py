@@ -10,8 +10,8 @@ from shop import import_actions
 from shop.demo.shop import forms, page
 from shop.demo.shop.forms import File
 from shop.imports import AlreadyImportedError
+from workshed.contrib.notifications import TokenError
 from workshed.jobs import RecordMissing
-from workshed.notifications import TokenError
 
 
 async def hand_in(request: Request) -> Response:

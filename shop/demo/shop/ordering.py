@@ -9,8 +9,8 @@ from shop.demo.shop import forms, page
 from shop.demo.shop.offers import BY_NAME, CURRENCY, MOST, Offer
 from shop.orders import Line
 from workshed import db
+from workshed.contrib.notifications import TokenError
 from workshed.jobs import RecordMissing
-from workshed.notifications import TokenError
 
 
 async def order(request: Request) -> Response:

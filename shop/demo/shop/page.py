@@ -18,9 +18,9 @@ from shop.web.token_auth import COOKIE, QUERY, Caller, caller
 from shop.web.token_cookie import enter
 from shop.web.uploads import in_mb
 from workshed import db
+from workshed.contrib.notifications import TokenError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
-from workshed.notifications import TokenError
 from workshed.settings import settings
 
 

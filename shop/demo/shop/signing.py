@@ -9,7 +9,8 @@ from shop.demo.shop import forms, page
 from shop.people import AddressTakenError, InvalidAddressError, InvalidNameError, PersonError
 from shop.web.token_auth import Caller
 from shop.web.token_cookie import forget, remember
-from workshed import db, notifications
+from workshed import db
+from workshed.contrib import notifications
 
 
 async def sign_up(request: Request) -> Response:

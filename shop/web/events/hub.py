@@ -11,8 +11,8 @@ from psycopg import Notify
 
 from shop.web.events.listener import Ear
 from shop.web.events.subscription import Place
+from workshed.contrib.notifications import live
 from workshed.db import PASSING_ERRORS
-from workshed.notifications import live
 
 logger = logging.getLogger(__name__)
 

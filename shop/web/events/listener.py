@@ -7,8 +7,8 @@ from typing import Any, Self, TypeVar
 
 from psycopg import AsyncConnection, Notify, sql
 
+from workshed.contrib.notifications import channel
 from workshed.db import OPTIONS
-from workshed.notifications import channel
 from workshed.settings import settings
 
 T = TypeVar("T")

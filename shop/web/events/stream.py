@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 from shop.web.events.hub import Hub
 from shop.web.events.pool import Rows
 from shop.web.events.subscription import Place
+from workshed.contrib.notifications import Notification, Pass, live
 from workshed.db import PASSING_ERRORS
-from workshed.notifications import Notification, Pass, live
 
 logger = logging.getLogger(__name__)
 

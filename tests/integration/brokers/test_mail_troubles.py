@@ -2,8 +2,9 @@
 
 import pytest
 
-from workshed import db, mail
-from workshed.transport.mail_troubles import MailTroubles
+from workshed import db
+from workshed.contrib import mail
+from workshed.contrib.mail.relay_gauge import MailTroubles
 
 SERVER = "mail.example.org:25"
 FAILING = """

@@ -9,7 +9,8 @@ import actors
 from actors import send_bulk_email
 from shop import campaigns
 from tests.integration.reports.conftest import run_python
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 from workshed.settings import settings
 
 __all__ = ["run_python"]

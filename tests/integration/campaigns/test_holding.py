@@ -5,7 +5,8 @@ import threading
 import actors
 from shop import campaigns
 from tests.integration.campaigns.conftest import BLOCKED, addresses, handed_out, run_out
-from workshed import Batch, db, mail
+from workshed import Batch, db
+from workshed.contrib import mail
 
 
 def test_one_that_may_have_come_is_no_failed_one(jobs, post, received):

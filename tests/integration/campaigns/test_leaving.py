@@ -2,7 +2,8 @@
 
 from actors import send_campaign_email
 from tests.integration.campaigns.conftest import addresses, run_out
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 
 
 def test_who_unsubscribes_before_it_is_sent_gets_nothing(jobs, post, received, hundred):

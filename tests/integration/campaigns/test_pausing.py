@@ -10,7 +10,8 @@ from actors import send_bulk_email, send_campaign_email
 from shop import campaigns
 from shop.campaigns import CampaignStateError, TemplateError
 from tests.integration.campaigns.conftest import SECOND, addresses, handed_out, run_out
-from workshed import Batch, db, mail
+from workshed import Batch, db
+from workshed.contrib import mail
 
 NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")
 

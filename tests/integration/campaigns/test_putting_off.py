@@ -13,8 +13,9 @@ from shop.campaigns import CampaignStateError
 from tests import pages
 from tests.integration.campaigns.conftest import addresses
 from tests.integration.mail.strict import Greylisting, Quota
-from workshed import db, mail
-from workshed.mail import seats
+from workshed import db
+from workshed.contrib import mail
+from workshed.contrib.mail import seats
 
 PEOPLE = 40
 NAMED = pages.block("docs/bulk-mail.md", "from actors import start_campaign")

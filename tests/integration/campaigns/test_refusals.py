@@ -6,7 +6,8 @@ import pytest
 
 import actors
 from tests.integration.campaigns.conftest import SECOND, addresses, run_out
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 from workshed.jobs.dead import dead_jobs
 
 NOT_OURS = mail.MailRefusedError("MAIL FROM", 550, "who are you")

@@ -7,7 +7,7 @@ from shop import retention
 from shop.campaigns import CampaignStateError
 from shop.people import unsubscribing
 from tests.integration.campaigns.conftest import addresses, handed_out, run_out
-from workshed import mail
+from workshed.contrib import mail
 from workshed.settings import settings
 
 

@@ -8,7 +8,8 @@ from shop import people
 from shop.people import UnsubscribeTokenError, unsubscribing
 from tests.integration.notifications.conftest import serve
 from tests.integration.notifications.served import Served
-from workshed import db, notifications
+from workshed import db
+from workshed.contrib import notifications
 from workshed.errors import SettingsError
 from workshed.settings import settings
 

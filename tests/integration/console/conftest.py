@@ -16,9 +16,9 @@ from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
 from tests.integration.console import kinds
-from workshed import blobs
 from workshed.console.cli import app
 from workshed.console.cli import run as run_line
+from workshed.contrib.storage import blobs, storage
 from workshed.jobs.batches import batches
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
@@ -26,7 +26,6 @@ from workshed.jobs.history.copy_format import row
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Row
 from workshed.settings import settings
-from workshed.storage import storage
 from workshed.transport.amqp import topology
 
 NOBODY_LISTENS = 9

@@ -7,7 +7,8 @@ import actors
 from shop import campaigns, people, sync
 from shop.sync import skipping
 from shop.sync.answers import Skipped
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 from workshed.cronspec import daily
 from workshed.jobs.batches import batches
 from workshed.jobs.control import cancel_rules, workers

@@ -26,10 +26,10 @@ from workshed.console.doctor import (
     versions,
 )
 from workshed.console.doctor.run import DEADLINE_S
-from workshed.console.doctor.smtp import STEP
 from workshed.console.doctor.surroundings import CONNECT_S, QUERY_MS
 from workshed.console.operations.finding import ok
 from workshed.console.rabbitmq.management_api import TIMEOUT_S
+from workshed.contrib.mail.check import STEP
 from workshed.cronspec import daily
 from workshed.duration import ms
 from workshed.health import shared_folder
@@ -237,7 +237,7 @@ def test_a_dramatiq_outside_of_them(found, level):
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, healthy, env):
     """A doctor that stops at the first wrong name makes people find them one by one."""
-    env(DATABSE_URL="x", POOL_SIZE="many", QUEUES="critcal=3", SMTP_URL="smtp://u:secret@h:port")
+    env(DATABSE_URL="x", POOL_SIZE="many", QUEUES="critcal=3", SMTP_URL="mail://u:secret@h")
 
     found = examined()
 
@@ -253,6 +253,27 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(examined, health
     assert only(found["time limits"]).said == "see actors"
     for name in ("PostgreSQL", "RabbitMQ", "queues", "relay"):
         assert levels(found[name]) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "value", "said"),
+    [
+        ("mail", "MAIL_FROM", "Ada", "'Ada' is not like Name <someone@example.org>"),
+        ("mail", "SMTP_URL", "smtp://u:secret@h:port", "host or port cannot be read"),
+        ("storage", "STORAGE_URL", "s3://bucket?regoin=x", "regoin"),
+    ],
+)
+def test_what_only_an_added_check_reads_is_named_by_it(
+    examined, healthy, env, check, name, value, said
+):
+    env(**{name: value})
+
+    first = examined()[check][0]
+
+    assert (first.level, said in first.said) == ("failed", True), first.said
+    assert first.said.startswith(f"WORKSHED_{name}: ")
+    assert first.mend.endswith(f"unset WORKSHED_{name}")
+    assert "secret" not in first.said
 
 
 def test_an_option_of_a_url_that_means_nothing(examined, database, env):

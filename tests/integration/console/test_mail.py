@@ -7,7 +7,7 @@ import pytest
 from shop import people
 from tests.integration.console import kinds
 from workshed import db
-from workshed.mail import servers
+from workshed.contrib.mail import servers
 
 pytestmark = pytest.mark.usefixtures("database", "broker")
 

@@ -7,10 +7,9 @@ import socket
 import pytest
 
 from tests.commands import NOTED, READING, meant, promised
-from workshed import blobs
+from workshed.contrib.storage import blobs, storage
 from workshed.jobs.control import audit
 from workshed.jobs.dead import dead_jobs
-from workshed.storage import storage
 from workshed.transport.amqp import topology
 
 CAMPAIGN = "campaigns add News --subject Hello --text FILE"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from workshed import blobs, db
-from workshed.storage import storage
+from workshed import db
+from workshed.contrib.storage import blobs, storage
 
 pytestmark = pytest.mark.usefixtures("database")
 

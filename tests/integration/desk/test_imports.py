@@ -6,9 +6,9 @@ import io
 import pytest
 
 from shop import imports, people
-from workshed import blobs, db
+from workshed import db
+from workshed.contrib.storage import blobs, storage
 from workshed.settings import settings
-from workshed.storage import storage
 
 SCRIPT = "<script>alert(1)</script>"
 CSV = f"""name,email

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from workshed.contrib.mail import maildir
+from workshed.contrib.mail.protocol.envelope import Envelope
 from workshed.devserver import state
-from workshed.mail import maildir
-from workshed.mail.envelope import Envelope
 from workshed.settings import settings
 
 SCRIPT = "<script>alert(1)</script>"

@@ -16,7 +16,7 @@ import actors
 from shop import images, people
 from tests.integration.storage.conftest import _no_credentials_of_this_machine, bucket, s3_server
 from workshed import db
-from workshed.storage import storage
+from workshed.contrib.storage import storage
 
 __all__ = ["_no_credentials_of_this_machine", "bucket", "s3_server"]
 

@@ -6,9 +6,9 @@ import actors
 from actors import process_image
 from shop import images
 from workshed import db
+from workshed.contrib.storage import storage
 from workshed.jobs import RecordMissing
 from workshed.settings import settings
-from workshed.storage import storage
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 

@@ -7,7 +7,7 @@ import pytest
 from actors import process_image
 from shop import images, people
 from workshed import db
-from workshed.storage import storage
+from workshed.contrib.storage import storage
 
 pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
 

@@ -5,8 +5,8 @@ import pytest
 from actors import maintain
 from shop import retention
 from workshed import db
+from workshed.contrib.storage import ContentMissingError, storage
 from workshed.settings import settings
-from workshed.storage import ContentMissingError, storage
 
 
 @pytest.fixture

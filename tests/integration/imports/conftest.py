@@ -8,8 +8,8 @@ import pytest
 import actors
 from shop import imports, people
 from tests.integration.images.conftest import killed, told
-from workshed import blobs, db
-from workshed.storage import storage
+from workshed import db
+from workshed.contrib.storage import blobs, storage
 
 __all__ = ["killed", "told"]
 

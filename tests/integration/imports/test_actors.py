@@ -15,11 +15,11 @@ from actors import (
 )
 from shop import imports, people
 from shop.imports import AlreadyImportedError, Layout
-from workshed import blobs, db, schedule
+from workshed import db, schedule
+from workshed.contrib.storage import ContentDamagedError, blobs, storage
 from workshed.errors import PermanentError
 from workshed.jobs import RecordMissing, Snooze
 from workshed.settings import settings
-from workshed.storage import ContentDamagedError, storage
 
 TWO = "name,email\nAda,ada@example.org\nBob,bob@example.org\n"
 

@@ -7,8 +7,9 @@ import pytest
 
 from shop import imports
 from tests.integration.notifications.conftest import _environment, ada, people, serve, served
-from workshed import blobs, db, notifications
-from workshed.storage import storage
+from workshed import db
+from workshed.contrib import notifications
+from workshed.contrib.storage import blobs, storage
 
 __all__ = ["_environment", "ada", "people", "serve", "served"]
 

@@ -6,9 +6,9 @@ import pytest
 
 from actors import import_user_rows, import_users, start_import
 from shop import imports, people
-from workshed import blobs, db
+from workshed import db
+from workshed.contrib.storage import blobs, storage
 from workshed.settings import settings
-from workshed.storage import storage
 
 pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from workshed.mail import maildir
-from workshed.mail.envelope import Envelope
+from workshed.contrib.mail import maildir
+from workshed.contrib.mail.protocol.envelope import Envelope
 from workshed.settings import settings
 
 

@@ -11,10 +11,12 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from shop import onboarding, people
-from workshed import db, mail
-from workshed.mail import connections, seats
-from workshed.mail.envelope import Envelope
-from workshed.mail.server import Server
+from workshed import db
+from workshed.contrib import mail
+from workshed.contrib.mail import seats
+from workshed.contrib.mail.protocol import connections
+from workshed.contrib.mail.protocol.envelope import Envelope
+from workshed.contrib.mail.server import Server
 from workshed.settings import settings
 
 STALL = "stall"

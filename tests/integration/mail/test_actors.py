@@ -7,7 +7,8 @@ import pytest
 import actors
 from actors import deliver_email, send_onboarding_reminder, send_welcome_email
 from shop import onboarding, people
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 
 
 @pytest.fixture

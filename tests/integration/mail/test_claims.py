@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from shop import onboarding, people
-from workshed import mail
+from workshed.contrib import mail
+from workshed.contrib.mail.protocol import timer
 from workshed.jobs import RecordMissing, Snooze
-from workshed.mail import timer
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 from dramatiq.middleware import Shutdown
 
 from tests.integration.mail.strict import Slow, Thorough
-from workshed import db, interrupts, mail
-from workshed.mail import delivery, seats
+from workshed import db, interrupts
+from workshed.contrib import mail
+from workshed.contrib.mail import delivery, seats
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import mailbox
 import psycopg
 import pytest
 
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
+from workshed.contrib.mail import seats
+from workshed.contrib.mail.protocol.envelope import Envelope
+from workshed.contrib.mail.server import Server
 from workshed.errors import PermanentError, SettingsError
-from workshed.mail import seats
-from workshed.mail.envelope import Envelope
-from workshed.mail.server import Server
 
 
 def send(email):

@@ -8,7 +8,8 @@ import actors
 from actors import deliver_email, send_welcome_email
 from actors.doubts import decide
 from shop import onboarding
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from shop import onboarding, people
-from workshed import mail
+from workshed.contrib import mail
 from workshed.jobs import RecordMissing, Snooze
 
 

@@ -11,11 +11,13 @@ import actors
 from actors import send_welcome_email
 from shop import onboarding
 from tests.integration.mail.strict import Greylisting, Narrow, Quota, Thorough
-from workshed import db, mail
+from workshed import db
+from workshed.contrib import mail
+from workshed.contrib.mail import seats, servers
+from workshed.contrib.mail.protocol import connections, timer
+from workshed.contrib.mail.protocol.timer import Step
+from workshed.contrib.mail.seats import Seats
 from workshed.jobs import Snooze
-from workshed.mail import connections, seats, servers, timer
-from workshed.mail.seats import Seats
-from workshed.mail.timer import Step
 
 PEOPLE = 12
 

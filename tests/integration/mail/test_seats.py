@@ -3,11 +3,12 @@
 import pytest
 
 from workshed import db
+from workshed.contrib.mail import MailServerAway, seats
+from workshed.contrib.mail.protocol import connections
+from workshed.contrib.mail.protocol.timer import Timer
+from workshed.contrib.mail.seats import Seats
+from workshed.contrib.mail.server import Server
 from workshed.jobs.locks import limits
-from workshed.mail import MailServerAway, connections, seats
-from workshed.mail.seats import Seats
-from workshed.mail.server import Server
-from workshed.mail.timer import Timer
 
 
 @pytest.fixture

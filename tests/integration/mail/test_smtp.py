@@ -8,8 +8,7 @@ import warnings
 
 import pytest
 
-from workshed.errors import PermanentError
-from workshed.mail import (
+from workshed.contrib.mail import (
     MailFateUnknownError,
     MailLoginRefusedError,
     MailRefusedError,
@@ -17,11 +16,10 @@ from workshed.mail import (
     MailTemporarilyRefusedError,
     MailTimeoutError,
     RecipientRejectedError,
-    connections,
-    conversation,
-    timer,
 )
-from workshed.mail.server import Server
+from workshed.contrib.mail.protocol import connections, conversation, timer
+from workshed.contrib.mail.server import Server
+from workshed.errors import PermanentError
 
 STALL, HANG_UP = "stall", "hang up"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.notifications.reader import Reader
 from tests.integration.notifications.served import Served
-from workshed import notifications
+from workshed.contrib import notifications
 from workshed.settings import settings
 
 STREAMS = "workshed streams"

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from workshed import notifications
+from workshed.contrib import notifications
 
 
 class Crowd:

@@ -7,7 +7,7 @@ import pytest
 
 from shop.web.events.hub import Hub
 from shop.web.events.subscription import Place
-from workshed.notifications import channel
+from workshed.contrib.notifications import channel
 
 
 @pytest.fixture

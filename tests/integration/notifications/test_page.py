@@ -11,8 +11,8 @@ import pytest
 
 from tests.integration.notifications import uploads
 from tests.integration.notifications.reader import Reader
-from workshed import notifications
-from workshed.storage import storage
+from workshed.contrib import notifications
+from workshed.contrib.storage import storage
 
 JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 

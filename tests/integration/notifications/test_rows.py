@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.errors import CheckViolation
 
-from workshed import notifications
+from workshed.contrib import notifications
 from workshed.jobs import RecordMissing
 
 

@@ -13,7 +13,8 @@ import pytest
 from itsdangerous import URLSafeTimedSerializer
 
 from tests.integration.notifications.reader import Reader
-from workshed import notifications, secret_keys
+from workshed import secret_keys
+from workshed.contrib import notifications
 from workshed.settings import settings
 
 

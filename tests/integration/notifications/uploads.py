@@ -2,7 +2,7 @@
 
 import hashlib
 
-from workshed.storage import storage
+from workshed.contrib.storage import storage
 
 
 def keep(conn, content):

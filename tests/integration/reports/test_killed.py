@@ -9,8 +9,8 @@ import pytest
 
 from actors import daily_report
 from workshed import db
+from workshed.contrib.storage import storage
 from workshed.settings import settings
-from workshed.storage import storage
 
 pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from actors import daily_report, deliver_email
 from tests.integration.reports.conftest import SUNDAY
-from workshed import db, mail
-from workshed.storage import ContentMissingError, storage
+from workshed import db
+from workshed.contrib import mail
+from workshed.contrib.storage import ContentMissingError, storage
 
 NOON = datetime(2026, 3, 1, 11, tzinfo=UTC)
 HOSTILE = [

@@ -6,7 +6,7 @@ import pytest
 
 from actors import import_users
 from shop.demo.shop.forms import MOST_BYTES
-from workshed.storage import storage
+from workshed.contrib.storage import storage
 
 CONTENT = b"name,email\r\nZo\xc3\xab,zoe@example.org\r\nBob,bob at example.org\r\n"
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.integration.shop.conftest import Browser
-from workshed import notifications
+from workshed.contrib import notifications
 from workshed.settings import settings
 
 USERS = "SELECT name, email FROM product.users ORDER BY id"

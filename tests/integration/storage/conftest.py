@@ -21,9 +21,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.loopback import Loopback
+from workshed.contrib.storage import Storage, place
+from workshed.contrib.storage.patience import Patience
 from workshed.settings import settings
-from workshed.storage import Storage, place
-from workshed.storage.patience import Patience
 
 KEY, SECRET = "KEYCANARY", "SECRETCANARY"
 REGION = "eu-west-1"

@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 
 from shop import people
-from workshed import blobs, db
-from workshed.blobs import Blob, BlobTooLargeError
-from workshed.storage import ContentMissingError, StorageError, storage
+from workshed import db
+from workshed.contrib.storage import ContentMissingError, StorageError, blobs, storage
+from workshed.contrib.storage.blobs import Blob, BlobTooLargeError
 
 HOUR = timedelta(hours=1)
 
@@ -484,15 +484,15 @@ def test_a_sweep_of_a_storage_that_is_away_raises_and_keeps_the_rows(rows, store
 KILLED = """
 import os, signal, sys
 from datetime import timedelta
-from workshed import blobs
-from workshed.storage import storage
+from workshed.contrib.storage import blobs
+from workshed.contrib.storage import storage
 
 def dies_at(line):
     left = line
     def trace(frame, event, _):
         nonlocal left
         name = frame.f_code.co_filename
-        if not ("/workshed/blobs" in name or "/workshed/storage/" in name):
+        if not ("/workshed/contrib/storage/blobs" in name or "/workshed/contrib/storage/" in name):
             return None
         if event == "line":
             left -= 1

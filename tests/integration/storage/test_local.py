@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from workshed.storage import ContentDamagedError, StorageError, place
+from workshed.contrib.storage import ContentDamagedError, StorageError, place
 
 WRITER = """
 import hashlib, random, sys
-from workshed.storage import place
+from workshed.contrib.storage import place
 
 storage, seed = place(sys.argv[1]), int(sys.argv[2])
 for number in range(50):
@@ -166,7 +166,8 @@ def test_a_file_where_the_folder_should_be_is_named_with_what_to_do(folder, tmp_
 
 FULL = """
 import hashlib, resource, sys
-from workshed.storage import ContentDamagedError, StorageError, place
+from workshed.contrib.storage import ContentDamagedError, StorageError
+from workshed.contrib.storage import place
 
 storage = place(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))

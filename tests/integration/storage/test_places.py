@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.storage import ContentMissingError, ContentNameError
+from workshed.contrib.storage import ContentMissingError, ContentNameError
 
 NO_TIME = timedelta(seconds=-1)
 
@@ -190,7 +190,7 @@ def test_a_name_that_is_none_is_refused(kept, name):
 
 KILLED = """
 import os, signal, sys
-from workshed.storage import place
+from workshed.contrib.storage import place
 
 content, name = b"hello" * 1000, sys.argv[1]
 
@@ -198,7 +198,7 @@ def dies_at(line):
     left = line
     def trace(frame, event, _):
         nonlocal left
-        if "/workshed/storage/" not in frame.f_code.co_filename:
+        if "/workshed/contrib/storage/" not in frame.f_code.co_filename:
             return None
         if event == "line":
             left -= 1

@@ -11,11 +11,7 @@ import time
 
 import pytest
 
-from workshed.storage import (
-    ContentDamagedError,
-    StorageError,
-    place,
-)
+from workshed.contrib.storage import ContentDamagedError, StorageError, place
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
@@ -37,7 +33,7 @@ def test_a_large_content_is_sent_in_parts(in_s3, store):
 
 CUT = """
 import hashlib, io, os, signal, sys
-from workshed.storage import place
+from workshed.contrib.storage import place
 
 class Dying(io.BytesIO):
     reads = 0
@@ -118,8 +114,8 @@ LARGE = """
 import sys, threading
 from datetime import timedelta
 from pathlib import Path
-from workshed.storage import place
-from workshed.storage.patience import Patience
+from workshed.contrib.storage import place
+from workshed.contrib.storage.patience import Patience
 
 patient = Patience(answer=timedelta(minutes=2))
 storage, small, large = place(sys.argv[1], patient), *sys.argv[2:]
@@ -237,7 +233,7 @@ def test_without_the_extra_it_says_how_to_install_it(python):
 import sys
 sys.modules["obstore"] = None
 from workshed.errors import SettingsError
-from workshed.storage import place
+from workshed.contrib.storage import place
 try:
     place("s3://pictures")
 except SettingsError as err:
@@ -250,7 +246,8 @@ except SettingsError as err:
 
 FORKED = """
 import os, signal, sys
-from workshed.storage import StorageError, place
+from workshed.contrib.storage import StorageError
+from workshed.contrib.storage import place
 
 storage = place(sys.argv[1])
 with storage.draft() as draft:

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from workshed.storage import StorageError, place
-from workshed.storage.patience import Patience
+from workshed.contrib.storage import StorageError, place
+from workshed.contrib.storage.patience import Patience
 
 NAME = hashlib.sha256(b"hello").hexdigest()
 CANARY = "s3cr3t/canary+x"

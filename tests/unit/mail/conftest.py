@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shop.people import User
-from workshed.mail import Email
+from workshed.contrib.mail import Email
 from workshed.settings import settings
 
 SIGNED_UP = datetime(2026, 3, 1, 9, tzinfo=UTC)

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import binary, integers
 
-from workshed.errors import PermanentError
-from workshed.mail import (
+from workshed.contrib.mail import (
     MailFateUnknownError,
     MailLoginRefusedError,
     MailRefusedError,
@@ -19,10 +18,11 @@ from workshed.mail import (
     MailTemporarilyRefusedError,
     MailTimeoutError,
 )
-from workshed.mail.conversation import reason
-from workshed.mail.reply import Reply
-from workshed.mail.server import Server
-from workshed.mail.timer import Step, Timer, longest
+from workshed.contrib.mail.protocol.conversation import reason
+from workshed.contrib.mail.protocol.reply import Reply
+from workshed.contrib.mail.protocol.timer import Step, Timer, longest
+from workshed.contrib.mail.server import Server
+from workshed.errors import PermanentError
 
 SERVER = Server.at("smtp://mail.example.org")
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis.strategies import characters, text
 
-from workshed.mail.filters import NAME_IN_SUBJECT, isolated, shortened
+from workshed.contrib.mail.filters import NAME_IN_SUBJECT, isolated, shortened
 
 
 def test_a_name_that_fits_stays_whole():

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from workshed.mail import Draft
-from workshed.mail.emails import message_id
+from workshed.contrib.mail import Draft
+from workshed.contrib.mail.emails import message_id
 
 DRAFT = Draft("welcome", "ada@example.org", "Ada", "Welcome", "Hello", user_id=7)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from workshed.contrib.mail.sender import sender
 from workshed.errors import SettingsError
-from workshed.mail.sender import sender
 
 
 def test_the_default_is_a_name_and_an_address(configure):

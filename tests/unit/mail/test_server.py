@@ -2,8 +2,8 @@
 
 import pytest
 
+from workshed.contrib.mail.server import Server
 from workshed.errors import SettingsError
-from workshed.mail.server import Server
 
 
 @pytest.mark.parametrize(

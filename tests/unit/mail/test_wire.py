@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis
 from hypothesis.strategies import characters, text
 
 from shop.people import InvalidNameError, names, unsubscribing
-from workshed.mail import BULK, RecipientRejectedError, wire
+from workshed.contrib.mail import BULK, RecipientRejectedError
+from workshed.contrib.mail.protocol import wire
 
 
 def read(email):

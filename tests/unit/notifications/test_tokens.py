@@ -9,8 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.strategies import text
 from itsdangerous import URLSafeTimedSerializer
 
+from workshed.contrib.notifications import TokenError, read, token, tokens, user_of
 from workshed.errors import SettingsError
-from workshed.notifications import TokenError, read, token, tokens, user_of
 from workshed.secret_keys import SIGNER
 from workshed.settings import settings
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import from_regex, text
 
-from workshed.storage import ContentNameError
-from workshed.storage.names import key
+from workshed.contrib.storage import ContentNameError
+from workshed.contrib.storage.names import key
 
 
 @given(from_regex(r"[0-9a-f]{64}", fullmatch=True))

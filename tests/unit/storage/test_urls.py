@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from workshed.contrib.storage.local import LocalStorage
+from workshed.contrib.storage.s3_address import S3Address
 from workshed.errors import SettingsError
-from workshed.storage.local import LocalStorage
-from workshed.storage.s3_address import S3Address
 
 CANARY = "s3cr3tcanary"
 

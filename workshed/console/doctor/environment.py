@@ -13,11 +13,8 @@ from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
-from workshed.mail import sender
-from workshed.mail.server import Server
 from workshed.queues import weighted
 from workshed.settings import PREFIX, Settings, unknown_names
-from workshed.storage import place
 from workshed.transport.amqp import url as address
 from workshed.transport.build import STUB
 
@@ -35,7 +32,7 @@ class Environment(NamedTuple):
 def read() -> Environment:
     """Read the settings and the application."""
     problems = [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ)]
-    unreadable: set[str] = set()
+    without_value: set[str] = set()
     found_app = App()
     try:
         found_app = app()
@@ -46,35 +43,35 @@ def read() -> Environment:
     except ValidationError as err:
         for one in err.errors(include_input=False, include_url=False):  # they quote secrets
             name = str(one["loc"][0])
-            unreadable.add(name)
+            without_value.add(name)
             problems.append(wrong(name, one["msg"].removeprefix("Value error, ")))
-        found = Settings(**{name: Settings.model_fields[name].default for name in unreadable})
+        found = Settings(**{name: Settings.model_fields[name].default for name in without_value})
     for name, use in uses(found, found_app).items():
         try:
             use()
         except WorkshedError as err:
-            unreadable.add(name)
-            problems.append(wrong(name, str(err).removeprefix(f"{variable(name)}: ")))
-    return Environment(found, found_app, problems, frozenset(unreadable))
+            without_value.add(name)
+            problems.append(unreadable(name, err))
+    return Environment(found, found_app, problems, frozenset(without_value))
 
 
 def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
     """Return what reads a setting only when it is used, so that it is not found out only then."""
-    smtp = settings.smtp_url.get_secret_value()
     api = settings.management_url
     found: dict[str, Callable[[], object]] = {
         "queues": lambda: weighted(app.queues, settings.queues),
-        "mail_from": lambda: sender.parse(settings.mail_from),
-        "storage_url": lambda: place(settings.storage_url.get_secret_value()),
     }
     urls = [url.strip() for url in settings.broker_url.get_secret_value().split(";")]
     if STUB not in urls:
         found["broker_url"] = lambda: [address.parameters(url, "doctor") for url in urls]
-    if not smtp.startswith("maildir:"):
-        found["smtp_url"] = lambda: Server.at(smtp)
     if api is not None:
         found["management_url"] = lambda: Management(api.get_secret_value(), "/")
     return found
+
+
+def unreadable(name: str, error: WorkshedError) -> Finding:
+    """Say what whoever uses a setting has against its value."""
+    return wrong(name, str(error).removeprefix(f"{variable(name)}: "))
 
 
 def wrong(name: str, why: str) -> Finding:

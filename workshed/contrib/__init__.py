@@ -1,0 +1,1 @@
+"""Parts that applications may add; nothing else imports them."""

@@ -1,0 +1,1 @@
+"""Commands of the parts, for the App that takes them."""

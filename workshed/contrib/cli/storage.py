@@ -1,0 +1,54 @@
+"""`workshed storage`: what is kept in WORKSHED_STORAGE_URL."""
+
+import typer
+
+from workshed.console.cli.terminal.options import DryRun, Json, Yes
+
+storage = typer.Typer(add_completion=False, help="The contents in WORKSHED_STORAGE_URL.")
+
+
+@storage.callback()
+def group() -> None:
+    """The contents in WORKSHED_STORAGE_URL."""  # noqa: D401 -- a title
+
+
+@storage.command()
+def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Let contents that this database knows nothing of be deleted by `maintain`.
+
+    A restore of PostgreSQL from an older backup leaves such. They go after
+    WORKSHED_BLOB_GRACE, unless they are stored again. Where another database keeps its
+    contents in the same place, they are its contents: look with --dry-run first.
+    """
+    from workshed.console.cli.terminal.confirm import agreed
+    from workshed.console.cli.terminal.output import print_json
+    from workshed.console.operations.environment import database
+    from workshed.contrib.storage import blobs
+    from workshed.contrib.storage import storage as place
+
+    with database("product"):
+        count = blobs.adopt(only_count=True)
+    if count and not dry_run:
+        agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
+        count = noted_adoption()
+    if as_json:
+        print_json({"storage": str(place()), "contents": count, "adopted": not dry_run})
+        return
+    print(f"{count} contents without a row in {place()}{'' if dry_run else ', adopted'}")
+
+
+def noted_adoption() -> int:
+    """Adopt them; note how many, also where the storage fails half-way."""
+    from workshed.console.cli.terminal.audit import note
+    from workshed.console.operations.environment import database
+    from workshed.contrib.storage import blobs
+    from workshed.contrib.storage import storage as place
+
+    counts: list[int] = []
+    with database("product") as conn:
+        try:
+            return blobs.adopt(step=counts.append)
+        finally:
+            count = sum(counts)
+            said = f"{count} contents are deleted after their grace, unless they are stored again."
+            note(conn, "storage.adopt", {"storage": str(place())}, count=count, said=said)

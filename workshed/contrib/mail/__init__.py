@@ -1,0 +1,61 @@
+"""Mails: stored before they are sent, claimed by one worker at a time, delivered by SMTP."""
+
+from workshed.contrib.mail.delivery import deliver
+from workshed.contrib.mail.emails import (
+    ALERT,
+    BULK,
+    SINGLE,
+    Draft,
+    Email,
+    Held,
+    InDoubt,
+    claim,
+    decide,
+    give_back,
+    held,
+    mark_sent,
+    store,
+)
+from workshed.contrib.mail.errors import (
+    MailError,
+    MailFateUnknownError,
+    MailLoginRefusedError,
+    MailRefusedError,
+    MailServerAway,
+    MailServerError,
+    MailServerUnreachableError,
+    MailTemporarilyRefusedError,
+    MailTimeoutError,
+    MailWithdrawnError,
+    RecipientRejectedError,
+)
+from workshed.contrib.mail.files import File
+
+__all__ = [
+    "ALERT",
+    "BULK",
+    "SINGLE",
+    "Draft",
+    "Email",
+    "File",
+    "Held",
+    "InDoubt",
+    "MailError",
+    "MailFateUnknownError",
+    "MailLoginRefusedError",
+    "MailRefusedError",
+    "MailServerAway",
+    "MailServerError",
+    "MailServerUnreachableError",
+    "MailTemporarilyRefusedError",
+    "MailTimeoutError",
+    "MailWithdrawnError",
+    "RecipientRejectedError",
+    "claim",
+    "decide",
+    "deliver",
+    "give_back",
+    "held",
+    "mark_sent",
+    "store",
+]

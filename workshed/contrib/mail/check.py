@@ -1,0 +1,84 @@
+"""Where mails go: a server that takes the login and the mails, or a folder that can be written."""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from workshed import tables
+from workshed.console.doctor.environment import unreadable
+from workshed.console.doctor.run import Check
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.formatting import ago, due
+from workshed.console.operations.finding import Finding, failed, ok, warning
+from workshed.contrib.mail import held, sender, servers
+from workshed.contrib.mail.errors import MailError
+from workshed.contrib.mail.protocol import connections
+from workshed.contrib.mail.protocol.conversation import hang_up
+from workshed.contrib.mail.protocol.timer import Timer
+from workshed.contrib.mail.server import Server
+from workshed.errors import SettingsError
+
+MOST_HELD = 1_000
+STEP = timedelta(seconds=4)
+"""Longest wait for one reply; below the deadline of a check, so that the server is named."""
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Read the sender, connect and log in; this sends no mail."""
+    try:
+        sender.parse(here.settings.mail_from)
+    except SettingsError as err:
+        yield unreadable("mail_from", err)
+    url = here.settings.smtp_url.get_secret_value()
+    if url.startswith("maildir:"):
+        yield folder(Path(url.removeprefix("maildir:")))
+        return
+    required = here.settings.smtp_starttls == "required"
+    try:
+        server = Server.at(url, must_encrypt=required)
+    except SettingsError as err:
+        yield unreadable("smtp_url", err)
+        return
+    try:
+        hang_up(connections.connect(server, Timer.start(STEP)))
+    except MailError as err:
+        yield failed(str(err), "export WORKSHED_SMTP_URL=smtp://user:password@host:587")
+    else:
+        yield ok(f"the mail server answers at {server}")
+
+
+def troubles(here: Surroundings) -> Iterator[Finding]:
+    """Name the mail servers that take no mails, and count the mails an operator decides about."""
+    with here.connect() as conn:
+        if not tables.has(conn, "mail_servers"):
+            yield ok("there are no tables of mails here")
+            return
+        found, doubtful = servers.troubles(conn), len(held(conn, MOST_HELD))
+    for one in found:
+        again = ""
+        if one.held_until is not None and one.held_until > one.now:
+            again = f", tried again {due(one.held_until, one.now)}"
+        since = ago(one.failing_since, one.now)
+        said = f"{one.name} takes no mails, since {since}{again}: {one.last_error}"
+        yield warning(said, f"workshed mail try {one.name}  (once its cause is mended)")
+    if doubtful:
+        many = f"{MOST_HELD} mails or more" if doubtful == MOST_HELD else f"mails: {doubtful}"
+        said = f"{many} may have arrived twice, and are held"
+        yield warning(said, "workshed mail  (then release each, or take it for arrived)")
+    if not (found or doubtful):
+        yield ok("mails are taken, and none is held")
+
+
+def folder(path: Path) -> Finding:
+    """See that mails can be written there."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return ok(f"mails are written to {path}")
+    return failed(f"mails cannot be written to {path}", f"chown $USER {there}")
+
+
+CHECKS = (
+    Check("mail", check, reads=("smtp_url", "mail_from")),
+    Check("mails", troubles, needs=("migrations",)),
+)

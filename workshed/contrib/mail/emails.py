@@ -1,0 +1,316 @@
+"""Stored mails: the intent to send each, who is sending it, and what became of it."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal, LiteralString
+from uuid import UUID, uuid4
+
+from psycopg.rows import args_row, class_row
+
+from workshed.contrib.mail import files, servers
+from workshed.contrib.mail.errors import Left
+from workshed.contrib.mail.files import File
+from workshed.contrib.mail.protocol import timer
+from workshed.contrib.mail.sender import sender
+from workshed.contrib.mail.servers import Leave
+from workshed.db import Connection
+from workshed.jobs import RecordMissing, Snooze
+from workshed.settings import settings
+
+logger = logging.getLogger(__name__)
+
+MOST_RESENDS = 1
+"""So often a mail is sent again that may have arrived; then an operator decides."""
+
+# Between a claim that was refused and the look at why, its holder may have given the mail back.
+A_MOMENT = timedelta(seconds=1)
+
+
+ALERT, SINGLE, BULK = 4, 2, 0
+"""RabbitMQ's priorities of a mail, high first: an alert, a mail to one person, and one to many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A mail that is to be stored."""
+
+    kind: str
+    recipient: str
+    recipient_name: str
+    subject: str
+    text_body: str
+    html_body: str | None = None
+    user_id: int | None = None
+    about: str = ""
+    """Tells two mails of a kind to one person apart, such as a date."""
+    priority: int = SINGLE
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """A claimed row of `product.emails`."""
+
+    id: int
+    kind: str
+    user_id: int | None
+    recipient: str
+    recipient_name: str
+    subject: str
+    text_body: str
+    html_body: str | None
+    message_id: str
+    priority: int
+    claim: UUID
+    attempts: int
+    ambiguous: int
+    created_at: datetime
+    files: tuple[File, ...] = ()
+    leave: Leave | None = None
+    """Of the mail server; `None` in a test that asked for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """A mail that is held, as people read it."""
+
+    id: int
+    kind: str
+    user_id: int | None
+    recipient: str
+    subject: str
+    message_id: str
+    ambiguous: int
+    """How often it was sent again although it may have arrived already."""
+    last_error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A mail that may have arrived more than once, and is not sent again until somebody decides."""
+
+    id: int
+    reason: str
+
+
+def message_id(draft: Draft) -> str:
+    """Derive the Message-ID from what the mail is: the same even if its row is lost and made again.
+
+    The address is part of it, so that test and production data of one domain do not share ids.
+    """
+    identity = "\0".join((draft.kind, str(draft.user_id), draft.about, draft.recipient))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    return f"<{draft.kind}.{digest}@{sender().domain}>"
+
+
+INSERT = """
+    INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
+                                text_body, html_body, priority, message_id)
+    VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
+            %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
+        ON CONFLICT ON CONSTRAINT emails_once
+"""
+
+
+def store(conn: Connection, draft: Draft) -> int:
+    """Store the intent to send a mail, once, with its files; return the id, old or new."""
+    # It changes nothing, but returns the row.
+    found = _stored(conn, INSERT + "DO UPDATE SET kind = excluded.kind RETURNING id", draft)
+    assert found is not None  # noqa: S101 -- as that says
+    return found
+
+
+def store_new(conn: Connection, drafts: Iterable[Draft]) -> list[int]:
+    """Store mails, once each; return the ids of those that were not there before."""
+    found = (_stored(conn, INSERT + "DO NOTHING RETURNING id", draft) for draft in drafts)
+    return [email_id for email_id in found if email_id is not None]
+
+
+def _stored(conn: Connection, query: LiteralString, draft: Draft) -> int | None:
+    row = asdict(draft) | {"message_id": message_id(draft)}
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        email_id = cur.execute(query, row).fetchone()
+    if email_id is not None:
+        files.attach(conn, email_id, draft.files)
+    return email_id
+
+
+def claim(conn: Connection, email_id: int) -> Email | Held | None:
+    """Claim a mail, which `deliver` then renews; `None` if it was sent.
+
+    Raises `Snooze` until the end of another worker's claim, since its holder may yet die, and while
+    the mail server is held; and `RecordMissing`. A mail that may have been sent before is claimed
+    once more, counted and logged; the next time it is held.
+    """
+    query = """
+        UPDATE product.emails
+           SET state = 'sending', claim = %(claim)s, claimed_until = jobs.now() + %(lasts)s,
+               attempts = attempts + 1,
+               ambiguous = ambiguous + (state IN ('sending', 'unknown'))::int
+         WHERE id = %(id)s
+           AND (state IN ('pending', 'failed')
+                OR ambiguous < %(resends)s AND held_at IS NULL
+                   AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now()))
+        RETURNING id, kind, user_id, recipient, recipient_name, subject, text_body, html_body,
+                  message_id, priority, claim, attempts, ambiguous, created_at
+    """
+    row = {
+        "id": email_id,
+        "claim": uuid4(),
+        "lasts": timer.lease(settings().smtp_timeout),
+        "resends": MOST_RESENDS,
+    }
+    with conn.cursor(row_factory=class_row(Email)) as cur:
+        email = cur.execute(query, row).fetchone()
+    if email is None:
+        return _why_unclaimed(conn, email_id)
+    if email.ambiguous:
+        logger.warning(
+            "mail %d may have arrived before, ambiguous sends: %d; sending it again as %s",
+            *(email.id, email.ambiguous, email.message_id),
+        )
+    leave = servers.admit(conn)  # last: it may be the one mail that tries the server
+    return replace(email, files=files.of(conn, email_id), leave=leave)
+
+
+def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
+    """Let a claim last for longer, unless it was given back or taken over."""
+    query = """
+        UPDATE product.emails SET claimed_until = jobs.now() + %s
+         WHERE claim = %s AND state = 'sending'
+    """
+    conn.execute(query, (lease, claim))
+
+
+def _why_unclaimed(conn: Connection, email_id: int) -> Held | None:
+    hold = """
+        UPDATE product.emails
+           SET state = 'unknown', held_at = jobs.now(), claim = NULL, claimed_until = NULL,
+               last_error = COALESCE(last_error, 'the worker that sent it has died')
+         WHERE id = %(id)s AND ambiguous >= %(resends)s AND held_at IS NULL
+           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now())
+    """
+    conn.execute(hold, {"id": email_id, "resends": MOST_RESENDS})
+    query = """
+        SELECT state, claimed_until - jobs.now(), ambiguous, held_at IS NOT NULL
+          FROM product.emails
+         WHERE id = %s
+    """
+    row = conn.execute(query, (email_id,)).fetchone()
+    if row is None:
+        raise RecordMissing("email", email_id)
+    state, left, ambiguous, is_held = row
+    if is_held:
+        return Held(email_id, why_held(email_id, ambiguous))
+    if state != "sent":
+        raise Snooze(left or A_MOMENT, f"mail {email_id} is being sent by another worker")
+    return None
+
+
+def why_held(email_id: int, ambiguous: int) -> str:
+    """Say why a mail is not sent again, and what to do."""
+    return (
+        f"mail {email_id} was sent {ambiguous + 1} times, and may have arrived each time: it is "
+        f"held; `workshed mail release {email_id}` sends it once more, and `workshed mail arrived "
+        f"{email_id}` takes it for sent"
+    )
+
+
+def held(conn: Connection, limit: int) -> list[InDoubt]:
+    """Return the mails that are held, the oldest first."""
+    query = """
+        SELECT id, kind, user_id, recipient, subject, message_id, ambiguous, last_error, created_at
+          FROM product.emails
+         WHERE held_at IS NOT NULL
+         ORDER BY id
+         LIMIT %s
+    """
+    with conn.cursor(row_factory=class_row(InDoubt)) as cur:
+        return cur.execute(query, (limit,)).fetchall()
+
+
+def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -> InDoubt | None:
+    """Let a held mail be sent once more, or take it for sent; `None` where it is not held.
+
+    The caller sends the job that goes on from there.
+    """
+    query = """
+        UPDATE product.emails
+           SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN jobs.now() END,
+               held_at = NULL
+         WHERE id = %(id)s AND held_at IS NOT NULL
+        RETURNING id, kind, user_id, recipient, subject, message_id, ambiguous, last_error,
+                  created_at
+    """
+    with conn.cursor(row_factory=class_row(InDoubt)) as cur:
+        return cur.execute(query, {"id": email_id, "state": state}).fetchone()
+
+
+def hold(conn: Connection, email_id: int) -> bool:
+    """Leave a mail as it is that may have arrived; False for one whose fate is known, or claimed.
+
+    Of mails to many, where one that is missing does less harm than one that comes twice.
+    """
+    query = """
+        UPDATE product.emails
+           SET state = 'unknown', claim = NULL, claimed_until = NULL,
+               last_error = COALESCE(last_error, 'the worker that sent it has died')
+         WHERE id = %s
+           AND (state = 'unknown' OR state = 'sending' AND claimed_until <= jobs.now())
+    """
+    return conn.execute(query, (email_id,)).rowcount == 1
+
+
+def mark_sent(conn: Connection, email: Email) -> bool:
+    """Note that the mail was accepted; False, and nothing written, if the claim was taken over."""
+    query = """
+        UPDATE product.emails
+           SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
+         WHERE id = %(id)s AND claim = %(claim)s
+    """
+    return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
+
+
+def mark_arrived(conn: Connection, email: Email) -> bool:
+    """Note that a mail was accepted, also when it was held meanwhile; False if it was before."""
+    query = """
+        UPDATE product.emails
+           SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
+         WHERE id = %(id)s AND (claim = %(claim)s OR state = 'unknown')
+    """
+    return conn.execute(query, {"id": email.id, "claim": email.claim}).rowcount == 1
+
+
+def give_back(
+    conn: Connection,
+    email: Email,
+    *,
+    state: Left,
+    error: str,
+    is_attempt: bool = True,
+    is_held: bool = False,
+) -> bool:
+    """End the claim and say what became of the mail; False if the claim was taken over.
+
+    `is_held`: it is not sent again until an operator decides.
+    """
+    query = """
+        UPDATE product.emails
+           SET state = %(state)s, last_error = %(error)s, claim = NULL, claimed_until = NULL,
+               attempts = attempts - (NOT %(is_attempt)s)::int,
+               held_at = CASE WHEN %(is_held)s THEN jobs.now() END
+         WHERE id = %(id)s AND claim = %(claim)s
+    """
+    row = {
+        "id": email.id,
+        "claim": email.claim,
+        "state": state,
+        "error": error,
+        "is_attempt": is_attempt,
+        "is_held": is_held,
+    }
+    return conn.execute(query, row).rowcount == 1

@@ -1,0 +1,59 @@
+"""The files of mails: which each has, and where their contents are."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from psycopg.rows import class_row
+
+from workshed.contrib.storage import storage
+from workshed.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a mail; its content is one of `blobs`, of which many mails may have the same."""
+
+    filename: str
+    media_type: str
+    sha256: str
+    content_id: str | None = None
+    """By which the HTML shows it, as `cid:…`; `None` for one that is attached."""
+
+
+def attach(conn: Connection, email_id: int, files: Sequence[File]) -> None:
+    """Give a mail its files, unless it has some: with those its text was written.
+
+    In the transaction that stores the mail, which holds up a second one that stores it.
+    """
+    if not files or of(conn, email_id):
+        return
+    query = """
+        INSERT INTO product.email_files
+               (email_id, position, filename, media_type, content_id, sha256)
+        VALUES (%(email_id)s, %(position)s, %(filename)s, %(media_type)s, %(content_id)s,
+                %(sha256)s)
+    """
+    rows = [
+        {"email_id": email_id, "position": position, **asdict(file)}
+        for position, file in enumerate(files, 1)
+    ]
+    with conn.cursor() as cur:
+        cur.executemany(query, rows)
+
+
+def of(conn: Connection, email_id: int) -> tuple[File, ...]:
+    """Return the files of a mail, in their order."""
+    query = """
+        SELECT filename, media_type, sha256, content_id
+          FROM product.email_files
+         WHERE email_id = %s
+         ORDER BY position
+    """
+    with conn.cursor(row_factory=class_row(File)) as cur:
+        return tuple(cur.execute(query, (email_id,)))
+
+
+def read(file: File) -> bytes:
+    """Return the content of a file; raises `StorageError` and `ContentMissingError`."""
+    with storage().open(file.sha256) as content:
+        return content.read()

@@ -1,0 +1,83 @@
+"""Mails as files in a maildir: the default on a laptop, and readable by any mail program."""
+
+import contextlib
+import heapq
+import mailbox
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from workshed.contrib.mail.errors import MailServerUnreachableError
+from workshed.contrib.mail.protocol.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A mail that lies in a maildir."""
+
+    name: str
+    """That of its file, ASCII without controls, with the marks that mail programs add."""
+    path: Path
+    at: datetime
+    """When its file was written."""
+    size_bytes: int
+
+
+def store(folder: Path, envelope: Envelope) -> None:
+    """Write the mail beside the others and move it in when it is whole and on disk.
+
+    Raises `MailServerUnreachableError` when the folder cannot be written.
+    """
+    lines = envelope.payload.replace(b"\r\n", b"\n")  # as files on this system end theirs
+    try:
+        for part in ("tmp", "new", "cur"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        mailbox.Maildir(folder, create=False).add(lines)
+    except (OSError, mailbox.Error) as err:
+        raise MailServerUnreachableError(f"maildir:{folder}", str(err)) from err
+
+
+def newest(folder: Path, limit: int) -> list[Kept]:
+    """Return the mails that came last, the newest first.
+
+    A folder that is not there has none. Raises `MailServerUnreachableError` when it cannot be read.
+    """
+    return heapq.nlargest(limit, _every(folder), key=lambda one: (one.at, one.name))
+
+
+def named(folder: Path, name: str) -> Kept | None:
+    """Return the mail of this name; raises like `newest`.
+
+    It is looked for among the names that are there, so that no name leads to another folder.
+    """
+    return next((one for one in _every(folder) if one.name == name), None)
+
+
+def _every(folder: Path) -> Iterator[Kept]:
+    """Yield what is whole, read or not; links, and names that no mail program makes, are not ours.
+
+    A mail that a mail program moves meanwhile is passed over.
+    """
+    for part in ("new", "cur"):
+        try:
+            with os.scandir(folder / part) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False) and _is_plain(entry.name):
+                        with contextlib.suppress(FileNotFoundError):
+                            yield _kept(entry)
+        except FileNotFoundError:
+            continue
+        except OSError as err:
+            raise MailServerUnreachableError(f"maildir:{folder}", str(err)) from err
+
+
+def _kept(entry: os.DirEntry[str]) -> Kept:
+    known = entry.stat(follow_symlinks=False)
+    at = datetime.fromtimestamp(known.st_mtime, UTC)
+    return Kept(entry.name, Path(entry.path), at, known.st_size)
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isprintable()

@@ -1,0 +1,112 @@
+"""Mail: what was caught in a folder instead of being sent to people."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workshed.console.errors import NotFoundError
+from workshed.console.web.view.page import ROWS, Action, Ask, Download, Downloaded, Page
+from workshed.contrib.mail import caught_mail, maildir, received
+from workshed.contrib.mail.errors import MailServerUnreachableError
+from workshed.contrib.mail.maildir import Kept
+
+HEAD_BYTES = 1 << 16
+"""In which the headers of a mail are looked for."""
+MOST_BYTES = 10_000_000
+"""Of a mail that is taken apart; what is behind that is left out."""
+LONGEST_TEXT = 200_000
+"""Characters of a text, or of a source, that are shown."""
+PAPER = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'self'; sandbox"
+)
+"""A mail of anybody's runs nothing, asks nobody, and is shown in our page alone."""
+
+
+def look(ask: Ask) -> Mapping[str, Any]:  # noqa: ARG001 -- mails are no rows
+    """Show the mails that were caught last."""
+    folder = _folder()
+    return {"folder": str(folder), "mails": [_listed(one) for one in maildir.newest(folder, ROWS)]}
+
+
+def look_at_one(ask: Ask) -> Mapping[str, Any]:
+    """Show one mail: what it says, as what, and all of it as it came."""
+    found = _known(ask)
+    content = _content(found, MOST_BYTES)
+    letter = received.letter(content)
+    source = content.decode("utf-8", "replace")
+    return {
+        "mail": _listed(found, content) | {"date": letter.headers.date},
+        "text": letter.text and letter.text[:LONGEST_TEXT],
+        "has_html": letter.html is not None,
+        "attached": letter.attached,
+        "source": source[:LONGEST_TEXT],
+        "is_cut": found.size_bytes > len(content) or len(source) > LONGEST_TEXT,
+    }
+
+
+def html(ask: Ask) -> Downloaded:
+    """Send the HTML of a mail as a document that can do nothing."""
+    page = received.letter(_content(_known(ask), MOST_BYTES)).html
+    if page is None:
+        raise NotFoundError("This mail has no HTML.")
+    return Downloaded("text/html", None, page.encode("utf-8", "replace"), PAPER)
+
+
+def _folder() -> Path:
+    found = caught_mail.folder()
+    if found is None:
+        raise NotFoundError("Mails are sent to people here, and none is caught.")
+    return found
+
+
+def _known(ask: Ask) -> Kept:
+    name = ask.text("id") or ""
+    found = maildir.named(_folder(), name)
+    if found is None:
+        raise NotFoundError(f"There is no mail {name!r}.")
+    return found
+
+
+def _listed(found: Kept, content: bytes | None = None) -> dict[str, Any]:
+    known = received.headers(_content(found, HEAD_BYTES) if content is None else content)
+    return {
+        "id": found.name,
+        "at": found.at,
+        "size_bytes": found.size_bytes,
+        "subject": known.subject,
+        "sender": known.sender,
+        "recipient": known.recipient,
+        "message_id": known.message_id,
+    }
+
+
+def _content(found: Kept, most_bytes: int) -> bytes:
+    try:
+        with found.path.open("rb") as file:
+            return file.read(most_bytes)
+    except OSError as err:
+        raise MailServerUnreachableError(f"maildir:{found.path}", str(err)) from err
+
+
+def _is_caught() -> bool:
+    return caught_mail.folder() is not None
+
+
+PAGES: tuple[Page, ...] = (
+    Page(
+        "/mail",
+        "Mail",
+        "mails.html",
+        look,
+        group="Product",
+        is_live=True,
+        needs="product",
+        is_there=_is_caught,
+    ),
+    Page("/mail/one", "Mail", "mail.html", look_at_one, needs="product", is_there=_is_caught),
+)
+ACTIONS: tuple[Action, ...] = ()
+DOWNLOADS: tuple[Download, ...] = (
+    Download("/mail/html", html, needs="product", is_there=_is_caught),
+)

@@ -1,0 +1,1 @@
+"""SMTP: connections, conversations and replies."""

@@ -1,0 +1,82 @@
+"""One exchange with a mail server: what is asked, and what goes wrong on the way."""
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+from workshed.contrib.mail.errors import MailServerUnreachableError, MailTimeoutError
+from workshed.contrib.mail.protocol.reply import Reply
+from workshed.contrib.mail.protocol.timer import Step, Timer
+from workshed.contrib.mail.server import Server
+
+
+@contextmanager
+def translated(server: Server, step: str, timer: Timer) -> Generator[None]:
+    """Turn the errors of `smtplib` and of the socket into ours; nothing was handed over yet."""
+    try:
+        yield
+    except OSError as err:  # smtplib's are OSErrors too
+        if is_timeout(err):
+            raise MailTimeoutError(str(server), step, timer.step_s) from err
+        raise MailServerUnreachableError(str(server), reason(err), step) from err
+
+
+def is_timeout(err: OSError) -> bool:
+    """See through smtplib, which reports a reply that did not come as a closed connection."""
+    return isinstance(err, TimeoutError) or isinstance(err.__context__, TimeoutError)
+
+
+def reason(err: OSError) -> str:
+    """Say what went wrong as somebody can act on it."""
+    match err:
+        case ssl.SSLCertVerificationError():
+            text = f"its certificate is not trusted: {err.verify_message}"
+        case socket.gaierror():
+            text = f"its name cannot be resolved: {err.strerror}"
+        case ConnectionRefusedError():
+            text = "nothing listens there; start it or correct the URL"
+        case smtplib.SMTPResponseException():
+            reply = Reply.of(err.smtp_code, err.smtp_error)
+            text = f"it answered {reply.code} {reply.text}"
+        case _ if is_timeout(err):
+            text = "no reply in time"
+        case smtplib.SMTPServerDisconnected(__context__=OSError() as cause):
+            text = str(cause)
+        case _:
+            text = str(err)
+    return text
+
+
+def ask(
+    client: smtplib.SMTP, server: Server, timer: Timer, command: str, step: Step = Step.COMMAND
+) -> Reply:
+    """Send one command and return the reply to it."""
+    with translated(server, command.partition(":")[0], timer):
+        arm(client, timer, step)
+        return Reply.of(*client.docmd(command))
+
+
+def arm(client: smtplib.SMTP, timer: Timer, step: Step) -> None:
+    """Let the next step of this connection take what it may."""
+    seconds = timer.next_step_s(step)
+    if client.sock is not None:  # else the next command says that the connection is gone
+        client.sock.settimeout(seconds)
+
+
+def hang_up(client: smtplib.SMTP) -> None:
+    """Take leave without waiting for an answer."""
+    with suppress(OSError):
+        client.putcmd("QUIT")
+    client.close()
+
+
+@contextmanager
+def dropped_on_error(client: smtplib.SMTP) -> Generator[None]:
+    """Hang up when anything goes wrong, an interrupt included: nothing may reuse half a mail."""
+    try:
+        yield
+    except BaseException:
+        hang_up(client)
+        raise

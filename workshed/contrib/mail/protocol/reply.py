@@ -1,0 +1,54 @@
+"""What a mail server said, and what that means."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from workshed.contrib.mail.errors import (
+    CONNECTION,
+    MailError,
+    MailLoginRefusedError,
+    MailRefusedError,
+    MailServerUnreachableError,
+    MailTemporarilyRefusedError,
+)
+from workshed.contrib.mail.server import Server
+
+SERVICE_CLOSING = 421
+LOGIN_CODES = frozenset({530, 534, 535, 538})
+MAX_TEXT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server said."""
+
+    code: int
+    text: str
+
+    @classmethod
+    def of(cls, code: int, text: bytes | str) -> Self:
+        """Keep a text that can be logged and stored: one line, printable, not endless."""
+        line = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return cls(code, "".join(c if c.isprintable() else " " for c in line)[:MAX_TEXT])
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it is a yes (2xx)."""
+        return 200 <= self.code < 300  # noqa: PLR2004 -- SMTP's classes of replies
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is a no, for now (4xx) or for good (5xx)."""
+        return 400 <= self.code < 600  # noqa: PLR2004
+
+    def refusal(self, server: Server, step: str) -> MailError:
+        """Return the error this reply is."""
+        if self.code == SERVICE_CLOSING or not self.refuses:
+            said = f"it answered {step} with {self.code} {self.text}"
+            is_leaving = self.code == SERVICE_CLOSING
+            return MailServerUnreachableError(str(server), said, CONNECTION if is_leaving else step)
+        if self.code in LOGIN_CODES:
+            return MailLoginRefusedError(str(server), f"{self.code} {self.text}")
+        if self.code < 500:  # noqa: PLR2004
+            return MailTemporarilyRefusedError(step, self.code, self.text)
+        return MailRefusedError(step, self.code, self.text)

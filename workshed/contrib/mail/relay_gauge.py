@@ -1,0 +1,33 @@
+"""Tell what keeps mails from people."""
+
+import time
+
+from workshed.contrib.mail import troubles
+from workshed.db import Connection
+from workshed.metrics import meters
+
+LOOK_S = 10.0
+SHARE = 0.01
+"""Share of the time that looks may take."""
+
+
+class MailTroubles:
+    """A duty of relays: workers whose mails wait for a server run none of their jobs."""
+
+    def __init__(self) -> None:
+        """Nothing was told yet."""
+        self._told: set[str] = set()
+
+    def __call__(self, conn: Connection) -> float:
+        """Look once; a server that takes mails again has failed for no time."""
+        started = time.monotonic()
+        found = troubles.find(conn)
+        if found is None:
+            return LOOK_S
+        for server, span in found.failing_for.items():
+            meters.MAIL_SERVER_FAILING.set(span.total_seconds(), server)
+        for server in self._told - found.failing_for.keys():
+            meters.MAIL_SERVER_FAILING.set(0, server)
+        self._told |= found.failing_for.keys()
+        meters.MAILS_HELD.set(found.held)
+        return max(LOOK_S, (time.monotonic() - started) / SHARE)

@@ -1,0 +1,222 @@
+"""Seats at a mail server: so many connections it is given, by all processes together.
+
+A seat is a lease in PostgreSQL, and the place of one connection. Who needs one takes a seat of this
+process that is free, then a new one; who gets none for a moment comes back later, at no cost. A
+thread keeps the leases of the process, and those of the mails that it delivers, and hangs up what
+has rested for long.
+"""
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from workshed import db
+from workshed.contrib.mail import emails
+from workshed.contrib.mail.errors import MailServerAway
+from workshed.contrib.mail.protocol import connections
+from workshed.contrib.mail.protocol.connections import IDLE_S, Slot
+from workshed.contrib.mail.server import Server
+from workshed.db import Connection
+from workshed.interrupts import gate
+from workshed.jobs.locks import limits
+from workshed.jobs.locks.limits import Ask, Start
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 2.0
+"""For so long a thread waits for a seat; the mail then waits outside."""
+ASK_EVERY_S = 0.2
+AGAIN = timedelta(seconds=3)
+"""Once or twice this, a mail that got no seat comes back."""
+MOST_MAILS, MOST_S = 50, 30.0
+"""After these a seat is given up, or another process would never get one."""
+RENEW_S = 2.0
+"""A seat has a lease of half a minute, and a claim one of ten seconds or more."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """One of the connections that a mail server is given."""
+
+    key: str
+    token: UUID = field(default_factory=uuid4)
+    slot: Slot = field(default_factory=Slot)
+    since_s: float = field(default_factory=time.monotonic)
+    mails: int = 0
+    rests_since_s: float = 0.0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether others are to have it."""
+        return self.mails >= MOST_MAILS or time.monotonic() - self.since_s > MOST_S
+
+
+class Seats:
+    """The seats of this process."""
+
+    def __init__(self) -> None:
+        """Have none."""
+        self._change = threading.Condition()
+        self._asking = threading.Lock()
+        self._taken: dict[UUID, Seat] = {}
+        self._free: list[Seat] = []
+        self._claims: dict[UUID, timedelta] = {}
+        self._keeper: threading.Thread | None = None
+
+    @contextmanager
+    def seat(self, server: Server, most: int) -> Generator[None]:
+        """Send through a seat inside the block; raises `MailServerAway` where there is none."""
+        with gate().shut():  # an interrupt in between would keep the seat until the process ends
+            seat = self._take(server, most)
+            try:
+                with connections.through(seat.slot), gate().opened():
+                    yield
+            finally:
+                self._leave(seat)
+
+    @contextmanager
+    def claimed(self, claim: UUID, lease: timedelta) -> Generator[None]:
+        """Keep the claim of a mail inside the block."""
+        with gate().shut():  # an interrupt in between would keep the claim likewise
+            with self._change:
+                self._claims[claim] = lease
+                self._keep()
+            try:
+                with gate().opened():
+                    yield
+            finally:
+                with self._change:
+                    self._claims.pop(claim, None)
+
+    def close(self) -> None:
+        """Hang up what rests, and let others have those seats."""
+        with self._change:
+            free, self._free = self._free, []
+        for seat in free:
+            self._give_up(seat)
+
+    def _take(self, server: Server, most: int) -> Seat:
+        key, ends_at_s = f"mail server {server}", time.monotonic() + WAIT_S
+        while True:
+            with self._change:
+                if seat := self._rested(key):
+                    self._taken[seat.token] = seat
+                    return seat
+            # One thread asks for all that wait: the seat may be for any of them.
+            if self._asking.acquire(blocking=False):
+                try:
+                    if seat := self._new(key, most):
+                        return seat
+                finally:
+                    self._asking.release()
+            left_s = ends_at_s - time.monotonic()
+            if left_s <= 0:
+                said = f"all {most} connections to the mail server {server} are in use"
+                raise MailServerAway(
+                    AGAIN * random.uniform(1, 2),  # noqa: S311
+                    *(str(server), said),
+                    is_held=False,
+                )
+            with self._change:
+                if not any(one.key == key for one in self._free):
+                    self._change.wait(min(ASK_EVERY_S, left_s))
+
+    def _rested(self, key: str) -> Seat | None:
+        for place, seat in enumerate(self._free):
+            if seat.key == key:
+                return self._free.pop(place)
+        return None
+
+    def _new(self, key: str, most: int) -> Seat | None:
+        seat = Seat(key)
+        start = Start(seat.token, key, "mail", socket.gethostname(), os.getpid())
+        with db.statement() as conn:
+            if limits.take(conn, [Ask(key, "concurrent", most)], start) is not None:
+                return None
+        with self._change:
+            self._taken[seat.token] = seat
+            self._keep()
+        return seat
+
+    def _leave(self, seat: Seat) -> None:
+        seat.mails += 1
+        seat.rests_since_s = time.monotonic()
+        with self._change:
+            self._taken.pop(seat.token, None)
+            if rests := seat.slot.kept is not None and not seat.is_spent:
+                self._free.append(seat)
+            self._change.notify()
+        if not rests:
+            self._give_up(seat)
+
+    def _give_up(self, seat: Seat) -> None:
+        with connections.through(seat.slot):
+            connections.close()
+        try:
+            with db.statement() as conn:
+                limits.leave(conn, [seat.key], seat.token, seat.key, None)
+        except db.PASSING_ERRORS as lost:
+            logger.debug("a seat at the %s is given up when its lease ends: %s", seat.key, lost)
+
+    def _keep(self) -> None:
+        """Start the thread that keeps leases, where it does not run; the caller has the lock."""
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._run, name="mail seats", daemon=True)
+            self._keeper.start()
+
+    def _run(self) -> None:
+        time.sleep(RENEW_S)  # most mails have gone by then, and need no connection to PostgreSQL
+        while self._holds():
+            try:
+                # Not of the pool, which is closed before the last of these threads has ended.
+                with db.answering(), db.connect() as conn:
+                    while self._holds():
+                        self._renew(conn)
+                        time.sleep(RENEW_S)
+            except Exception as err:  # noqa: BLE001 -- it tries again, whatever it was
+                logger.warning(
+                    "claims of mails are not renewed: %s; trying again", str(err).strip()
+                )
+                time.sleep(RENEW_S)
+
+    def _holds(self) -> bool:
+        """Return whether there is something to keep; where there is not, the thread ends."""
+        with self._change:
+            if self._keeper is None:
+                return False
+            if not (self._taken or self._free or self._claims):
+                self._keeper = None
+            return self._keeper is not None
+
+    def _renew(self, conn: Connection) -> None:
+        with self._change:
+            now = time.monotonic()
+            idle = [seat for seat in self._free if now - seat.rests_since_s > IDLE_S]
+            self._free = [seat for seat in self._free if seat not in idle]
+            tokens = [*self._taken, *(seat.token for seat in self._free)]
+            claims = dict(self._claims)
+        for seat in idle:
+            self._give_up(seat)
+        if tokens:
+            limits.renew(conn, tokens)
+        for claim, lease in claims.items():
+            emails.renew(conn, claim, lease)
+
+
+def _forget() -> None:
+    """Have no seat: after a fork those that there are belong to the parent."""
+    own.__init__()  # type: ignore[misc]
+
+
+own = Seats()
+"""Those of this process."""
+os.register_at_fork(after_in_child=_forget)
+db.before_closing(own.close)

@@ -1,0 +1,196 @@
+"""The circuit of each mail server, which keeps mails from a server that is in trouble.
+
+What a server says of itself, and of no mail, costs no mail an attempt: it has no connection to
+give, is closing, or takes no login or no sender now. After a few of those in a row the server is
+held: until then no worker sends anything through it. Then one mail is sent; by what comes of it the
+server is free, or held for longer.
+"""
+
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+from psycopg.rows import class_row
+
+from workshed import db
+from workshed.contrib.mail.errors import MailError, MailServerAway
+from workshed.contrib.mail.protocol import timer
+from workshed.contrib.mail.server import Server
+from workshed.db import Connection
+from workshed.settings import Settings, settings
+
+logger = logging.getLogger(__name__)
+
+MAILDIR = "maildir:"
+TRIPS_AT = 3
+FIRST_REST, LONGEST_REST = timedelta(seconds=15), timedelta(minutes=5)
+A_MOMENT = timedelta(seconds=5)
+"""Once or twice this: a mail comes back after a failure that was not one too many, and while the
+probe is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave to send one mail through a server."""
+
+    server: str
+    since: datetime
+    """By PostgreSQL's clock."""
+    failures: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A mail server that does not take mails, as people read it."""
+
+    name: str
+    failures: int
+    failing_since: datetime
+    last_error: str
+    held_until: datetime | None
+    now: datetime
+    """PostgreSQL's clock, to compare them with."""
+
+
+def name(known: Settings | None = None) -> str:
+    """Return what the server of `WORKSHED_SMTP_URL` is called: `host:port`, or its folder.
+
+    Raises `SettingsError`.
+    """
+    url = (known or settings()).smtp_url.get_secret_value()
+    return url if url.startswith(MAILDIR) else str(Server.at(url))
+
+
+def admit(conn: Connection) -> Leave:
+    """Give leave to send a mail; raises `MailServerAway` while the server is held."""
+    server = name()
+    query = """
+        SELECT now, coalesce(failures, 0), held_until IS NOT NULL, held_until - now, last_error
+          FROM (SELECT jobs.now() AS now) AS t
+          LEFT JOIN product.mail_servers ON name = %s
+    """
+    now, failures, held, left, said = _row(conn, query, (server,))
+    leave = Leave(server, now, failures, held)
+    if held and (left > timedelta() or not _probe(conn, leave)):
+        raise MailServerAway(_after(left), server, said, is_held=left > timedelta())
+    return leave
+
+
+def rest(conn: Connection) -> tuple[timedelta, str] | None:
+    """Return for how long the server is held yet, and why; `None`: it can be tried."""
+    query = """
+        SELECT held_until - jobs.now(), last_error FROM product.mail_servers
+         WHERE name = %s AND held_until > jobs.now()
+    """
+    found = conn.execute(query, (name(),)).fetchone()
+    return found and (found[0], found[1])
+
+
+def answered(leave: Leave) -> None:
+    """Free a server that spoke about a mail, but where it was held after this had begun."""
+    if not (leave.failures or leave.held):
+        return
+    query = """
+        UPDATE product.mail_servers
+           SET failures = 0, failing_since = NULL, last_error = NULL, held_at = NULL,
+               held_until = NULL, probe_at = NULL
+         WHERE name = %(server)s AND (held_at IS NULL OR held_at <= %(since)s)
+    """
+    try:
+        with db.transaction() as conn:
+            conn.execute(query, {"server": leave.server, "since": leave.since})
+    except db.PASSING_ERRORS as lost:  # the mail is out, and that must be noted
+        logger.warning("%s is not noted to be free: %s", leave.server, str(lost).strip())
+
+
+def unasked(leave: Leave) -> None:
+    """Let another mail try a server that was held, since this one was not sent to it."""
+    if not leave.held:
+        return
+    query = "UPDATE product.mail_servers SET probe_at = NULL WHERE name = %s AND probe_at = %s"
+    with suppress(*db.PASSING_ERRORS), db.transaction() as conn:  # else it ends by itself
+        conn.execute(query, (leave.server, leave.since))
+
+
+def failed(conn: Connection, leave: Leave, error: MailError) -> MailServerAway:
+    """Count trouble of the server, hold it where it is one too many; return what its mail does.
+
+    Each probe that fails doubles the rest. Who began before it was held says nothing new.
+    """
+    query = """
+        INSERT INTO product.mail_servers AS s (name, failures, failing_since, last_error)
+        VALUES (%(server)s, 1, jobs.now(), %(said)s)
+            ON CONFLICT (name) DO UPDATE
+           SET failures = s.failures + 1, last_error = %(said)s,
+               failing_since = COALESCE(s.failing_since, jobs.now()),
+               held_at = CASE WHEN s.failures + 1 >= %(trips_at)s THEN jobs.now()
+                              ELSE s.held_at END,
+               held_until = CASE
+                   WHEN s.failures + 1 >= %(trips_at)s
+                   THEN jobs.now() + least(
+                       %(first)s * power(2, least(s.failures + 1 - %(trips_at)s, 20)), %(longest)s)
+                   ELSE s.held_until END,
+               probe_at = NULL
+         WHERE s.held_at IS NULL OR s.held_at <= %(since)s
+    """
+    values = {
+        "server": leave.server,
+        "said": str(error),
+        "since": leave.since,
+        "trips_at": TRIPS_AT,
+        "first": FIRST_REST,
+        "longest": LONGEST_REST,
+    }
+    conn.execute(query, values)
+    left = rest(conn)
+    delay = _after(timedelta() if left is None else left[0])
+    return MailServerAway(delay, leave.server, str(error), is_held=left is not None)
+
+
+def release(conn: Connection, server: str) -> bool:
+    """Let a server that is held be tried now; False where it is not held."""
+    query = """
+        UPDATE product.mail_servers
+           SET held_at = jobs.now(), held_until = jobs.now(), probe_at = NULL
+         WHERE name = %s AND held_until > jobs.now()
+    """
+    return conn.execute(query, (server,)).rowcount == 1
+
+
+def troubles(conn: Connection) -> list[Trouble]:
+    """Return the servers that have failed since they last took a mail, and are used now."""
+    query = """
+        SELECT name, failures, failing_since, last_error, held_until, jobs.now() AS now
+          FROM product.mail_servers
+         WHERE failures > 0
+         ORDER BY name
+    """
+    with conn.cursor(row_factory=class_row(Trouble)) as cur:
+        return cur.execute(query).fetchall()
+
+
+def _probe(conn: Connection, leave: Leave) -> bool:
+    """Be the only one that tries a server which was held."""
+    query = """
+        UPDATE product.mail_servers SET probe_at = %(since)s
+         WHERE name = %(server)s AND held_until <= %(since)s
+           AND (probe_at IS NULL OR probe_at <= %(since)s - %(probe)s)
+    """
+    probe = timer.lease(settings().smtp_timeout)
+    values = {"server": leave.server, "since": leave.since, "probe": probe}
+    return conn.execute(query, values).rowcount == 1
+
+
+def _after(left: timedelta) -> timedelta:
+    """Come back when the rest is over, and not all at once."""
+    return max(left, timedelta()) + A_MOMENT * random.uniform(1, 2)  # noqa: S311
+
+
+def _row(conn: Connection, query: LiteralString, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    found = conn.execute(query, values).fetchone()
+    assert found is not None  # noqa: S101 -- one row by construction
+    return found

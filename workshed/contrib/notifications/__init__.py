@@ -1,0 +1,19 @@
+"""What users are told, in numbered order, and the tokens by which their browsers may read it."""
+
+from workshed.contrib.notifications.errors import TokenError
+from workshed.contrib.notifications.rows import Notification, after, channel, last, prune, tell
+from workshed.contrib.notifications.tokens import Pass, read, token, user_of
+
+__all__ = [
+    "Notification",
+    "Pass",
+    "TokenError",
+    "after",
+    "channel",
+    "last",
+    "prune",
+    "read",
+    "tell",
+    "token",
+    "user_of",
+]

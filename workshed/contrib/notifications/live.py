@@ -1,0 +1,37 @@
+"""The same rows, read from an event loop."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from workshed.contrib.notifications.rows import AFTER, LAST, Notification
+
+
+async def after(
+    conn: AsyncConnection[Any], user_id: int, number: int, limit: int
+) -> list[Notification]:
+    """Return what the user was told after this number, the oldest first, at most so many."""
+    values = {"user_id": user_id, "number": number, "limit": limit}
+    async with conn.cursor(row_factory=class_row(Notification)) as cur:
+        await cur.execute(AFTER, values)
+        return await cur.fetchall()
+
+
+async def last(conn: AsyncConnection[Any], user_id: int) -> int:
+    """Return the number of what the user was told last; 0 for nothing."""
+    found = await (await conn.execute(LAST, (user_id,))).fetchone()
+    return found[0] if found else 0
+
+
+async def behind(conn: AsyncConnection[Any], seen: Mapping[int, int]) -> list[int]:
+    """Return which users were told more than the number that they are known to have seen."""
+    query = """
+        SELECT i.user_id
+          FROM unnest(%s::bigint[], %s::bigint[]) AS reader (user_id, seen)
+          JOIN product.inboxes AS i USING (user_id)
+         WHERE i.last > reader.seen
+    """
+    found = await conn.execute(query, (list(seen), list(seen.values())))
+    return [user_id for (user_id,) in await found.fetchall()]

@@ -1,0 +1,49 @@
+"""Signed tokens: who shows one is its user, until it expires."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from workshed.extras import needed
+
+with needed("server"):
+    from itsdangerous import BadData, SignatureExpired
+
+from workshed import secret_keys
+from workshed.contrib.notifications.errors import TokenError
+from workshed.settings import settings
+
+PURPOSE = "workshed.contrib.notifications.streams"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a token says."""
+
+    user_id: int
+    expires_at: datetime
+
+
+def token(user_id: int) -> str:
+    """Return a token of this user, valid from now for `token_lifetime`; it can stand in a URL."""
+    return str(secret_keys.timed(PURPOSE).dumps(user_id))
+
+
+def user_of(token: str) -> int:
+    """Return whose a token is; raises `TokenError`."""
+    return read(token).user_id
+
+
+def read(token: str) -> Pass:
+    """Return what a token says; raises `TokenError` for one that is forged or has expired."""
+    lifetime = settings().token_lifetime
+    try:
+        user_id, signed_at = secret_keys.timed(PURPOSE).loads(
+            token, max_age=int(lifetime.total_seconds()), return_timestamp=True
+        )
+    except SignatureExpired:
+        raise TokenError("has expired") from None
+    except (BadData, ValueError):  # the error of a library may quote the token
+        raise TokenError("is not one of ours, or not whole") from None
+    if type(user_id) is not int:
+        raise TokenError("says nobody's name")
+    return Pass(user_id, signed_at + lifetime)

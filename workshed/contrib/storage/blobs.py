@@ -1,0 +1,191 @@
+"""Contents that have a row: kept while something refers to them, and then swept.
+
+The row comes before the content and goes, under its lock, after it: a content without a row is one
+that nobody would ever delete, so it is given one.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import BinaryIO
+
+from psycopg.errors import ForeignKeyViolation
+from psycopg.rows import args_row
+
+from workshed import db
+from workshed.contrib.storage import storage
+from workshed.db import Connection
+from workshed.errors import PermanentError
+
+ADOPTED_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A content that is kept."""
+
+    sha256: str
+    size_bytes: int
+
+
+class BlobTooLargeError(PermanentError):
+    """A content is larger than its caller takes; nothing of it was kept."""
+
+    def __init__(self, size_bytes: int, most_bytes: int) -> None:
+        """Keep both sizes."""
+        super().__init__(f"it has {size_bytes} bytes; {most_bytes} are taken at most")
+        self.size_bytes = size_bytes
+        self.most_bytes = most_bytes
+
+
+def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
+    """Keep all of a draft of `storage()`; when this returns, its row and then it are on disk.
+
+    A sweep that deletes this very content is waited for. What refers to it is to be written within
+    `WORKSHED_BLOB_GRACE`. Raises `BlobTooLargeError`, `StorageError`, and `RuntimeError` in the
+    transaction of an actor with `once=True`.
+    """
+    _refuse_joined("keep")
+    # From the end first, which forgets what was read ahead: a child may have written since.
+    size_bytes = draft.seek(0, os.SEEK_END)
+    draft.seek(0)
+    if most_bytes is not None and size_bytes > most_bytes:
+        raise BlobTooLargeError(size_bytes, most_bytes)
+    digest = hashlib.file_digest(draft, "sha256")  # type: ignore[arg-type]  # files have `readinto`
+    blob = Blob(digest.hexdigest(), size_bytes)
+    with db.transaction() as conn:
+        _note(conn, blob)
+    # Also where the row was there: its content may be gone with a sweep that did not commit.
+    storage().keep(draft, blob.sha256)
+    return blob
+
+
+def sweep(older_than: timedelta, limit: int) -> int:
+    """Delete at most `limit` contents that nothing refers to, stored so long ago; return how many.
+
+    Each in a transaction of its own, so that one that is stored again waits for no other. Call
+    `forget_variants` first. Raises `StorageError`, and `RuntimeError` like `keep`.
+    """
+    _refuse_joined("sweep")
+    with db.transaction() as conn:
+        found = _unused(conn, older_than, limit)
+    return sum(_delete(sha256, older_than) for sha256 in found)
+
+
+def adopt(*, only_count: bool = False, step: Callable[[int], None] = lambda _: None) -> int:
+    """Give a row to each content that has none; return how many, as `step` is told of some each.
+
+    Such are left where PostgreSQL was restored from an older backup than the contents. Nothing
+    refers to them, so they are swept after their grace like all others, and under the same lock.
+    Never by itself: where two databases share a place, each has contents of which the other knows
+    nothing. Raises `StorageError`.
+    """
+    found, total = storage().contents(), 0
+    while batch := list(islice(found, ADOPTED_AT_ONCE)):
+        with db.transaction() as conn:
+            count = _unknown(conn, batch) if only_count else _adopt(conn, batch)
+        total += count
+        step(count)
+    return total
+
+
+def forget_variants(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete rows of variants whose original nothing holds any more; return how many.
+
+    Only of originals that were stored so long ago: one that is uploaded again has just been.
+    """
+    query = """
+        DELETE FROM product.image_variants
+         WHERE (original, box_width, box_height, quality, format, codec) IN (
+               SELECT v.original, v.box_width, v.box_height, v.quality, v.format, v.codec
+                 FROM product.image_variants v
+                 JOIN product.blobs b ON b.sha256 = v.original
+                WHERE b.stored_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (
+                      SELECT FROM product.attachments a WHERE a.sha256 = v.original)
+                LIMIT %(limit)s
+                  FOR UPDATE OF b SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
+
+
+def _note(conn: Connection, blob: Blob) -> None:
+    query = """
+        INSERT INTO product.blobs (sha256, size_bytes)
+        VALUES (%s, %s)
+            ON CONFLICT (sha256) DO UPDATE SET stored_at = jobs.now()
+    """
+    conn.execute(query, (blob.sha256, blob.size_bytes))
+
+
+def _adopt(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
+    query = """
+        INSERT INTO product.blobs (sha256, size_bytes)
+        SELECT * FROM unnest(%s::text[], %s::bigint[]) AS found (sha256, size_bytes)
+         ORDER BY 1
+            ON CONFLICT (sha256) DO NOTHING
+    """
+    names, sizes = zip(*contents, strict=True)
+    return conn.execute(query, (list(names), list(sizes))).rowcount
+
+
+def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
+    query = """
+        SELECT count(*) FROM unnest(%s::text[]) AS found (sha256)
+         WHERE NOT EXISTS (SELECT FROM product.blobs b WHERE b.sha256 = found.sha256)
+    """
+    ((count,),) = conn.execute(query, ([name for name, _ in contents],)).fetchall()
+    return int(count)
+
+
+def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:
+    """Look at all once, and not anew for each: the oldest are those that are used for years."""
+    query = """
+        SELECT b.sha256
+          FROM product.blobs b
+         WHERE b.stored_at < jobs.now() - %(older_than)s
+           AND NOT EXISTS (SELECT FROM product.attachments a WHERE a.sha256 = b.sha256)
+           AND NOT EXISTS (SELECT FROM product.imports i WHERE i.sha256 = b.sha256)
+           AND NOT EXISTS (SELECT FROM product.email_files f WHERE f.sha256 = b.sha256)
+           AND NOT EXISTS (SELECT FROM product.image_variants v WHERE v.sha256 = b.sha256)
+           AND NOT EXISTS (SELECT FROM product.image_variants v WHERE v.original = b.sha256)
+         ORDER BY b.stored_at
+         LIMIT %(limit)s
+    """
+    with conn.cursor(row_factory=args_row(str)) as cur:
+        return cur.execute(query, {"older_than": older_than, "limit": limit}).fetchall()
+
+
+def _delete(sha256: str, older_than: timedelta) -> bool:
+    """Delete a row and then its content; whoever stores it meanwhile waits for the commit.
+
+    The row first: its foreign keys know of references that committed a moment ago.
+    """
+    query = """
+        DELETE FROM product.blobs
+         WHERE sha256 IN (
+               SELECT sha256 FROM product.blobs
+                WHERE sha256 = %(sha256)s AND stored_at < jobs.now() - %(older_than)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    try:
+        with db.transaction() as conn:
+            if not conn.execute(query, {"sha256": sha256, "older_than": older_than}).rowcount:
+                return False
+            storage().delete(sha256)
+    except ForeignKeyViolation:
+        return False
+    return True
+
+
+def _refuse_joined(what: str) -> None:
+    """See that what is written here commits now, whatever becomes of the caller."""
+    if db.joined_connection() is not None:
+        raise RuntimeError(
+            f"blobs.{what}() commits by itself, so it cannot be called in the transaction of an "
+            "actor with once=True; leave out once=True, and let what refers to the content be "
+            "written twice without harm"
+        )

@@ -1,0 +1,71 @@
+"""Where contents are kept: one can be written, read back and deleted."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from workshed.console.doctor.environment import unreadable
+from workshed.console.doctor.run import Check
+from workshed.console.doctor.surroundings import Surroundings
+from workshed.console.operations.finding import Finding, failed, ok
+from workshed.contrib.storage import ContentDamagedError, Storage, place
+from workshed.contrib.storage.local import LocalStorage
+from workshed.contrib.storage.patience import Patience
+from workshed.errors import SettingsError, WorkshedError
+
+WAIT = timedelta(seconds=3)
+"""Longest wait for one reply; below the deadline of a check, so that the server is named."""
+PATIENCE = Patience(connect=WAIT, answer=WAIT, retries=timedelta(), whole=WAIT)
+PROBE_BYTES = 64
+"""Random ones, which nobody else keeps: what is deleted is the probe's."""
+ANOTHER = (
+    "export WORKSHED_STORAGE_URL=file:/a/folder, or s3://key:secret@bucket?region=…&endpoint=…"
+)
+
+
+def check(here: Surroundings) -> Iterator[Finding]:
+    """Try it with a content of the check's own; a folder that is not there yet is not made."""
+    try:
+        storage = place(here.settings.storage_url.get_secret_value(), PATIENCE)
+    except SettingsError as err:
+        yield unreadable("storage_url", err)
+        return
+    if isinstance(storage, LocalStorage) and not storage.root.exists():
+        yield folder(storage.root)
+        return
+    try:
+        probe(storage)
+    except (WorkshedError, OSError) as err:
+        yield failed(str(err), ANOTHER)
+    else:
+        yield ok(f"contents are kept in {storage}")
+
+
+def folder(path: Path) -> Finding:
+    """See that it can be made."""
+    there = next(one for one in path.parents if one.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return ok(f"contents will be kept in {path}, which the first makes")
+    return failed(f"contents cannot be kept in {path}", f"chown $USER {there}")
+
+
+def probe(storage: Storage) -> None:
+    """Keep a content, read it back, and leave nothing of it."""
+    content = secrets.token_bytes(PROBE_BYTES)
+    sha256 = hashlib.sha256(content).hexdigest()
+    with storage.draft() as draft:
+        draft.write(content)
+        storage.keep(draft, sha256)
+    try:
+        with storage.open(sha256) as file:
+            found = file.read()
+    finally:
+        storage.delete(sha256)
+    if found != content:
+        raise ContentDamagedError(str(storage), sha256, hashlib.sha256(found).hexdigest())
+
+
+CHECKS = (Check("storage", check, reads=("storage_url",)),)

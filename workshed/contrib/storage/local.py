@@ -1,0 +1,169 @@
+"""Contents in a folder: of this machine, or of a file system that several share."""
+
+import hashlib
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO, Self
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from workshed.contrib.storage.errors import ContentDamagedError, ContentMissingError, StorageError
+from workshed.contrib.storage.names import key, name
+from workshed.errors import SettingsError
+
+DRAFTS = ".drafts"
+MODE = 0o644
+"""Of contents, before the umask: a web server of another user may read them."""
+
+
+class LocalStorage:
+    """A file per content; a draft is moved to its name when it is whole and on disk."""
+
+    def __init__(self, root: Path) -> None:
+        """Make nothing yet."""
+        self.root = root.absolute()
+        self._drafts = self.root / DRAFTS
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Read `file:PATH`, relative to the working directory, or `file:///PATH`, where %XX stands.
+
+        Raises `SettingsError`.
+        """
+        path = url.removeprefix("file:")
+        if path.startswith("//"):
+            parts = urlsplit(url)
+            if parts.netloc:
+                raise SettingsError("WORKSHED_STORAGE_URL: names a host; write file:///PATH")
+            path = unquote(parts.path)
+        if not path or "\0" in path:
+            raise SettingsError("WORKSHED_STORAGE_URL: names no folder; write file:PATH")
+        return cls(Path(path))
+
+    @contextmanager
+    def draft(self) -> Generator[BinaryIO]:
+        """Lend a file beside the contents; a process that dies leaves it to `stale_drafts`."""
+        path = self._drafts / uuid4().hex
+        with self._usable():
+            _make(self._drafts)
+            file = open(path, "x+b", opener=_opener)  # noqa: SIM115 -- closed below
+        try:
+            yield file
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what was not written yet, and will not be
+                file.close()
+
+    def keep(self, draft: BinaryIO, sha256: str) -> None:
+        """Move a draft to its name, between two syncs: a power cut leaves all of it, or nothing."""
+        path = self._path(sha256)
+        with self._usable():
+            draft.flush()
+            os.fsync(draft.fileno())
+            if _size(path) != os.fstat(draft.fileno()).st_size:
+                _make(path.parent)
+                Path(draft.name).replace(path)
+            # Also of one that was there: whoever wrote it may not have come so far.
+            for folder in (path.parent, path.parent.parent, self.root):
+                _sync(folder)
+
+    @contextmanager
+    def open(self, sha256: str) -> Generator[BinaryIO]:
+        """Lend the file, for reading; raises `ContentDamagedError` for another one."""
+        with self._opened(sha256) as file:
+            with self._usable():
+                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # files have `readinto`
+            if found != sha256:
+                raise ContentDamagedError(str(self), sha256, found)
+            file.seek(0)
+            yield file
+
+    def delete(self, sha256: str) -> None:
+        """Delete the file; for good when this returns."""
+        path = self._path(sha256)
+        with self._usable(), suppress(FileNotFoundError):
+            path.unlink(missing_ok=True)
+            # Else it may be back after a power cut, and nobody knows of it.
+            _sync(path.parent)
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """Walk through the folders."""
+        with self._usable():
+            for path in self.root.glob("??/??/*"):
+                found = name(path.relative_to(self.root).as_posix())
+                size = _size(path)
+                if found is not None and size is not None:
+                    yield found, size
+
+    def stale_drafts(self, older_than: timedelta) -> int:
+        """Delete what lies among the drafts and was not written to for so long."""
+        before = time.time() - older_than.total_seconds()
+        with self._usable():
+            return sum(_discard(path, before) for path in self._drafts.glob("*"))
+
+    def __str__(self) -> str:
+        """Name it as messages do."""
+        return f"file:{self.root}"
+
+    def _path(self, sha256: str) -> Path:
+        return self.root / key(sha256)
+
+    def _opened(self, sha256: str) -> BinaryIO:
+        path = self._path(sha256)
+        with self._usable():
+            try:
+                return path.open("rb")
+            except FileNotFoundError:
+                raise ContentMissingError(str(self), sha256) from None
+
+    @contextmanager
+    def _usable(self) -> Generator[None]:
+        """Say what the system says of the folder, and what to do."""
+        try:
+            yield
+        except OSError as err:
+            raise StorageError(
+                str(self),
+                f"{err.strerror} ({err.filename or self.root}); it must be a folder that this user "
+                "may write, on a disk with room",
+            ) from err
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, MODE)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those it lies in, so that a power cut leaves them."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Put on disk which files a folder holds."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _discard(path: Path, before: float) -> bool:
+    with suppress(FileNotFoundError):  # its process ended just now
+        if path.stat().st_mtime < before:
+            path.unlink()
+            return True
+    return False

@@ -1,0 +1,43 @@
+"""Where contents are kept, as `WORKSHED_STORAGE_URL` says."""
+
+import os
+from functools import cache
+from typing import Any
+
+from workshed.contrib.storage.contract import Storage
+from workshed.contrib.storage.local import LocalStorage
+from workshed.contrib.storage.patience import USUAL, Patience
+from workshed.contrib.storage.s3_address import S3Address
+from workshed.errors import SettingsError
+from workshed.settings import settings
+
+INSTALL = "WORKSHED_STORAGE_URL: S3 needs its client, which is missing: pip install 'workshed[s3]'"
+
+
+def storage() -> Storage:
+    """Return the storage that the settings name, one for each; raises `SettingsError`."""
+    return _known(settings().storage_url.get_secret_value())
+
+
+def place(url: str, patience: Patience = USUAL) -> Storage:
+    """Return what a URL leads to, without trying it; raises `SettingsError`."""
+    if not url.startswith("s3://"):
+        return LocalStorage.at(url)
+    address = S3Address.at(url)
+    storage: Storage = _s3().S3Storage(address, patience)
+    return storage
+
+
+_known = cache(place)
+
+
+def _s3() -> Any:
+    """Import what needs the client."""
+    try:
+        from workshed.contrib.storage import s3  # noqa: PLC0415 -- an extra
+    except ImportError as err:
+        raise SettingsError(INSTALL) from err
+    return s3
+
+
+os.register_at_fork(after_in_child=_known.cache_clear)

@@ -1,0 +1,133 @@
+"""Contents in a bucket of S3, or of what speaks like it; needs the extra `workshed[s3]`."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import BinaryIO
+
+from workshed.extras import needed
+
+with needed("s3"):
+    import obstore
+    from obstore.store import S3Store
+
+from workshed.contrib.storage.errors import ContentDamagedError, ContentMissingError, StorageError
+from workshed.contrib.storage.names import key, name
+from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.s3_address import S3Address
+from workshed.contrib.storage.s3_client import client, lost_its_threads
+from workshed.contrib.storage.s3_errors import translated
+
+PART_BYTES = 5 << 20
+"""Of what is sent in parts; the least that S3 takes."""
+PARTS_AT_ONCE = 2
+"""Each has a part in memory, and the line to itself for less time the more there are."""
+LISTED_AT_ONCE = 1_000
+PIECE_BYTES = 1 << 20
+"""Of what is received, in memory at once."""
+NOT_TAKEN = "there is no such bucket, or this is no S3; make it, or correct the endpoint"
+FORKED = (
+    "this process was forked from one that had used S3, which its client does not outlive; use S3 "
+    "in the child only"
+)
+
+
+class S3Storage:
+    """An object per content; S3 shows one only when all of it has come."""
+
+    def __init__(self, address: S3Address, patience: Patience) -> None:
+        """Connect to nothing yet."""
+        self.address = address
+        with translated(address):
+            self._store: S3Store = client(address, patience)
+
+    @contextmanager
+    def draft(self) -> Generator[BinaryIO]:
+        """Lend an unnamed file of this machine."""
+        with tempfile.TemporaryFile() as file:
+            yield file
+
+    def keep(self, draft: BinaryIO, sha256: str) -> None:
+        """Send a draft, unless an object of its size is there already."""
+        at = self._key(sha256)
+        size = draft.seek(0, os.SEEK_END)
+        draft.seek(0)
+        with self._asking():
+            if self._size(at) != size:
+                self._send(at, draft)
+
+    @contextmanager
+    def open(self, sha256: str) -> Generator[BinaryIO]:
+        """Receive an object into an unnamed file; raises `ContentDamagedError` for another one."""
+        with tempfile.TemporaryFile() as file:
+            self._receive(sha256, file)
+            file.seek(0)
+            yield file
+
+    def delete(self, sha256: str) -> None:
+        """Delete the object."""
+        at = self._key(sha256)
+        with suppress(FileNotFoundError), self._asking():
+            obstore.delete(self._store, at)
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """List the bucket below its prefix, a thousand at a time."""
+        prefix = self.address.prefix
+        with self._asking():
+            for page in obstore.list(self._store, prefix or None, chunk_size=LISTED_AT_ONCE):
+                for one in page:
+                    path = one["path"].removeprefix(f"{prefix}/") if prefix else one["path"]
+                    if (found := name(path)) is not None:
+                        yield found, one["size"]
+
+    def stale_drafts(self, older_than: timedelta) -> int:  # noqa: ARG002 -- as `Storage` has it
+        """Find none: they have no name, and go with their process.
+
+        Parts of what a killed process was sending are S3's to delete, by a rule of the bucket
+        (`AbortIncompleteMultipartUpload`).
+        """
+        return 0
+
+    def __str__(self) -> str:
+        """Name it as messages do, without credentials."""
+        return str(self.address)
+
+    def _key(self, sha256: str) -> str:
+        return "/".join(part for part in (self.address.prefix, key(sha256)) if part)
+
+    @contextmanager
+    def _asking(self) -> Generator[None]:
+        if lost_its_threads():
+            raise StorageError(str(self), FORKED)
+        with translated(self.address):
+            yield
+
+    def _size(self, at: str) -> int | None:
+        try:
+            return obstore.head(self._store, at)["size"]
+        except FileNotFoundError:
+            return None
+
+    def _send(self, at: str, draft: BinaryIO) -> None:
+        """Write an object; large ones in parts."""
+        parts = PARTS_AT_ONCE
+        try:
+            obstore.put(self._store, at, draft, chunk_size=PART_BYTES, max_concurrency=parts)
+        except FileNotFoundError:
+            raise StorageError(str(self), NOT_TAKEN) from None
+
+    def _receive(self, sha256: str, file: BinaryIO) -> None:
+        """Write an object into the file, and look at all of it on the way."""
+        at, digest = self._key(sha256), hashlib.sha256()
+        try:
+            with self._asking():
+                for piece in obstore.get(self._store, at).stream(min_chunk_size=PIECE_BYTES):
+                    digest.update(piece)
+                    file.write(piece)
+        except FileNotFoundError:
+            raise ContentMissingError(str(self), sha256) from None
+        if digest.hexdigest() != sha256:
+            raise ContentDamagedError(str(self), sha256, digest.hexdigest())

@@ -1,0 +1,91 @@
+"""The client of S3, which waits only so long."""
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from workshed.extras import needed
+
+with needed("s3"):
+    from obstore.store import S3Store
+
+from workshed.contrib.storage.patience import Patience
+from workshed.contrib.storage.s3_address import S3Address
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config, S3Credential  # its stubs have them, and it has not
+
+MAX_RETRIES = 100
+"""More than fit into the time for them, which is the limit."""
+LONGEST_PAUSE = timedelta(seconds=2)
+"""Between two attempts; it comes on top of the time for them."""
+
+
+def client(address: S3Address, patience: Patience) -> S3Store:
+    """Return a client; it takes from `AWS_*` what the address leaves out."""
+    return S3Store(
+        address.bucket,
+        config=_config(address),
+        client_options={
+            "connect_timeout": patience.connect,
+            "read_timeout": patience.answer,
+            "timeout": patience.whole,
+            "allow_http": address.is_plain,
+        },
+        retry_config={
+            "max_retries": MAX_RETRIES,
+            "retry_timeout": patience.retries,
+            "backoff": {"max_backoff": LONGEST_PAUSE},
+        },
+        credential_provider=_login(address),
+    )
+
+
+def lost_its_threads() -> bool:
+    """Tell whether a parent of this process used the client: it then waits for ever here.
+
+    Its threads are not copied by a fork, and it does not notice.
+    """
+    return _first_process() != os.getpid()
+
+
+@cache
+def _first_process() -> int:
+    """Return the process that asked first; a fork copies the answer."""
+    return os.getpid()
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """Who asks, as the URL says.
+
+    As keys beside those of `AWS_*` they would be sent with `AWS_SESSION_TOKEN`, which is another's.
+    """
+
+    key_id: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    def __call__(self) -> "S3Credential":
+        return {
+            "access_key_id": self.key_id,
+            "secret_access_key": self.secret,
+            "token": None,
+            "expires_at": None,
+        }
+
+
+def _login(address: S3Address) -> _Login | None:
+    if address.key_id is None or address.secret is None:
+        return None
+    return _Login(address.key_id, address.secret)
+
+
+def _config(address: S3Address) -> "S3Config":
+    found: S3Config = {}
+    if address.region:
+        found["region"] = address.region
+    if address.endpoint:
+        found["endpoint"] = address.endpoint
+    return found
