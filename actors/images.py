@@ -2,12 +2,12 @@
 
 import dramatiq
 
+from middleware.uniqueness import ONE_IMAGE
 from shop import images
 from shop.images import Blob
 from workshed import broker, db, schedule
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.middleware import Unique
 from workshed.settings import settings
 
 USUAL = (800, 600, 85)
@@ -18,7 +18,7 @@ USUAL = (800, 600, 85)
     broker=broker,
     queue_name="images",
     time_limit=ms(minutes=6),
-    unique=Unique(strategy="until_executed", on_conflict="log"),
+    unique=ONE_IMAGE,
     discard_on=images.ImageRefusedError,
 )
 def process_image(

@@ -6,6 +6,7 @@ from typing import Any
 import dramatiq
 
 from actors.mail import deliver_with
+from middleware.uniqueness import LATEST_RECORD, ONE_ALERT, ONE_SYNC, source_of
 from shop import sync
 from workshed import broker, db, schedule
 from workshed.contrib import mail
@@ -13,7 +14,7 @@ from workshed.cronspec import every
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import checkpoint
-from workshed.middleware import RetryOn, Unique
+from workshed.middleware import RetryOn
 from workshed.middleware.options.backoff import polynomial
 from workshed.settings import settings
 
@@ -29,17 +30,11 @@ def as_asked(attempt: int, error: BaseException) -> timedelta:
 RETRY = RetryOn(sync.SourceError, attempts=10, wait=as_asked)
 
 
-def source_of(message: dict[str, Any], _reason: str = "") -> str:
-    """Return the source of a job."""
-    source: str = message["args"][0] if message["args"] else message["kwargs"]["source"]
-    return source
-
-
 @dramatiq.actor(
     broker=broker,
     queue_name="critical",
     time_limit=ms(minutes=1),
-    unique=Unique(key=source_of),  # of many that die, one tells
+    unique=ONE_ALERT,
 )
 def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
     """Mail the admins that a job of a source is dead.
@@ -56,7 +51,7 @@ def tell_of_dead_sync(message: dict[str, Any], reason: str) -> None:
     queue_name="critical",
     time_limit=ms(minutes=4),  # longer than the slowest exchange
     retry_on=RETRY,
-    unique=Unique("until_executing"),  # what changes while it fetches is to be fetched again
+    unique=LATEST_RECORD,
     on_dead=tell_of_dead_sync,
 )
 def sync_record(source: str, external_id: str) -> None:
@@ -77,7 +72,7 @@ def sync_record(source: str, external_id: str) -> None:
     queue_name="critical",
     time_limit=ms(minutes=25),
     retry_on=RETRY,
-    unique=Unique(key=["source"]),
+    unique=ONE_SYNC,
     on_dead=tell_of_dead_sync,
 )
 def sync_critical_data(source: str, cursor: str | None = None) -> None:

@@ -5,6 +5,9 @@
 
 from dramatiq.middleware import Middleware
 
+from middleware.discard import DiscardGone
+from middleware.metrics import Promptness
+from middleware.sentry import ShopSentry
 from workshed.middleware import (
     Batches,
     Callbacks,
@@ -28,7 +31,6 @@ from workshed.middleware import (
     Results,
     Retries,
     Runs,
-    Sentry,
     Stock,
     Uniqueness,
 )
@@ -45,8 +47,9 @@ CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     Lineage,  # what a job sends knows of it
     LogContext,  # above the rest, so that what they log names the job
     Spans,  # its span is there before other observers begin, and after they end
-    Sentry,  # its scope is there before other observers begin, and after they end
+    ShopSentry,  # its scope is there before other observers begin, and after they end
     Metrics,  # observes
+    Promptness,  # observes
     Cancel,  # before the fence: it writes nothing, and may change what all below write
     Fence,  # before anything is written: a copy writes nothing
     Expiry,  # below the fence: what has its outcome is absorbed, however late
@@ -57,6 +60,7 @@ CHAIN: tuple[type[Middleware] | Middleware, ...] = (
     Uniqueness,  # below what may end a job without its lock
     Limits,  # asked last: what a start takes of a window is spent
     Recurring,  # below what adds options to messages, which it notes
+    DiscardGone,  # the outer wrapper: what it sees was rolled back
     Retries,  # decides on failures, of which all above may be the cause
     Discard,  # its outcome is that of `Retries`, which it follows
     Groups,  # counts the outcomes of members

@@ -68,6 +68,7 @@ def metrics_table() -> str:
         f"| `{one.full_name}` | {one.kind} | {', '.join(one.labels) or '-'} | {one.unit} | "
         f"{one.help} |"
         for one in meters.ALL
+        if one.namespace == "workshed"  # and not of an application that is imported, too
     ]
     heads = ["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
     return "\n".join([*heads, *rows, ""])

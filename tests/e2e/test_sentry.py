@@ -91,6 +91,7 @@ def test_a_job_that_failed_four_times_is_reported_as_often_as_wanted(
     assert [event["tags"]["attempt"] for event in found] == attempts
     last = found[-1]
     assert last["tags"] == {
+        "family": "parts",  # which `middleware/sentry.py` adds
         "actor": "fail",
         "queue": "low",
         "attempt": "4",
@@ -448,3 +449,16 @@ def test_a_worker_that_is_to_report_and_cannot_does_not_start(start_worker, sent
 
     assert worker.process.wait(60) == 2
     assert "the SDK is missing: pip install 'workshed[sentry]'" in worker.text()
+
+
+def test_the_service_hears_of_the_first_failure_of_a_critical_job(start, broker, reported, count):
+    critical = ACTORS.replace(
+        'queue_name="low", max_retries=3', 'queue_name="critical", max_retries=2'
+    )
+    worker = start(critical)
+
+    broker.enqueue(Message("critical", "fail", (7,), {}, {}))
+    found = reported(worker, 1, count)
+
+    assert [event["tags"]["attempt"] for event in found] == ["1", "3"]
+    assert {event["tags"]["family"] for event in found} == {"parts"}

@@ -51,6 +51,8 @@ class Meter:
     name: str
     help: str
     labels: tuple[str, ...] = ()
+    namespace: str = field(default="workshed", kw_only=True)
+    """The first word of its name; an application's own meters have another one."""
     _metric: Any = None
     _children: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ class Meter:
     @property
     def full_name(self) -> str:
         """The name in what is scraped."""
-        return f"workshed_{self.name}"
+        return f"{self.namespace}_{self.name}"
 
     @property
     def unit(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import dramatiq
 from dramatiq.middleware import Middleware
@@ -54,7 +55,8 @@ from workshed.transport.worker.dramatiq_master import stay_until_read
 logger = logging.getLogger(__name__)
 
 Entry = type[Middleware] | Middleware
-"""A class of the library, which is made from the settings, or a middleware of an application."""
+"""A class, or a middleware. A class of the library is made from the settings, and so is one that
+inherits from it."""
 
 STUB = "stub://"
 OTHERS = {"dramatiq", "periodiq"}
@@ -121,7 +123,8 @@ def make(entry: Entry, config: Settings) -> Middleware | None:
     """Return the middleware of an entry; `None` for one that the settings switch off."""
     if isinstance(entry, Middleware):
         return entry
-    return MAKERS[entry](config) if entry in MAKERS else entry()
+    known = next((kind for kind in entry.__mro__ if kind in MAKERS), None)
+    return entry() if known is None else MAKERS[known](entry, config)
 
 
 def check(chain: list[Middleware], *, middleware: str) -> None:
@@ -141,7 +144,7 @@ def check(chain: list[Middleware], *, middleware: str) -> None:
         )
 
 
-def _tracing(config: Settings) -> Middleware | None:
+def _tracing(_kind: Any, config: Settings) -> Middleware | None:
     """Return what makes spans, where that is wanted; else nothing of it is imported.
 
     Raises `SettingsError` where it is not installed.
@@ -198,13 +201,15 @@ OPTIONAL: frozenset[type[Middleware]] = frozenset(
 )
 """What only observes, or is for one framework: an application's chain may leave it out."""
 
-MAKERS: dict[type[Middleware], Callable[[Settings], Middleware | None]] = {
+MAKERS: dict[type[Middleware], Callable[[Any, Settings], Middleware | None]] = {
     Spans: _tracing,
-    Sentry: Sentry,
-    Fence: lambda config: Fence(config.fence_retention),
-    Retries: lambda config: Retries(config.max_retries, config.not_visible_for, config.replica_lag),
-    Runs: lambda config: Runs(config.runs, config.release),
-    RelayFork: lambda config: RelayFork(wanted=config.relay_fork),
-    MetricsFork: lambda config: MetricsFork(wanted=config.shared_folder is None and config.shows),
+    Sentry: lambda kind, config: kind(config),
+    Fence: lambda kind, config: kind(config.fence_retention),
+    Retries: lambda kind, config: kind(
+        config.max_retries, config.not_visible_for, config.replica_lag
+    ),
+    Runs: lambda kind, config: kind(config.runs, config.release),
+    RelayFork: lambda kind, config: kind(wanted=config.relay_fork),
+    MetricsFork: lambda kind, config: kind(wanted=config.shared_folder is None and config.shows),
 }
-"""How those are made that need settings."""
+"""How those are made that need settings, and what inherits from them."""

@@ -104,6 +104,7 @@ def test_each_send_has_a_word_of_the_closed_set(changes, how):
 
 
 NAMES = {
+    "in_time",  # of the service
     *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "signature"),
     "server",
 }
@@ -115,7 +116,7 @@ def test_each_metric_says_what_it_is_in_base_units():
 
     assert len(names) == len(set(names))
     for one in METERS:
-        assert one.full_name.startswith("workshed_")
+        assert one.full_name.startswith(f"{one.namespace}_")
         assert one.help.endswith(".")
         assert not one.full_name.endswith(("_milliseconds", "_ms", "_minutes"))
         assert isinstance(one, Counter | Gauge | Histogram)

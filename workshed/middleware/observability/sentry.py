@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import dramatiq
@@ -29,6 +30,8 @@ class Sentry(Observer):
     Off where neither `WORKSHED_SENTRY_DSN` is set nor the application has initialised the SDK
     itself; nothing of it is imported then. Where it is wanted and not installed, workers do not
     boot, and what reports raises the same `SettingsError`.
+
+    A class that inherits from it may say more of each job (`tags`), and report others (`matters`).
 
     *Order:* high, so that the scope is there before other observers begin, and after they end.
     """
@@ -106,8 +109,25 @@ class Sentry(Observer):
         """Send what waits to be sent."""
         self.leaving()
 
+    def tags(self, job: Job) -> Mapping[str, str]:
+        """Return more tags of what is reported of a job."""
+        return {}
+
+    def matters(self, job: Job, outcome: Outcome) -> bool:
+        """Tell whether an outcome is reported; by default `WORKSHED_SENTRY_EVENTS` says so."""
+        if outcome.kind == "dead":
+            return True
+        first = job.attempt == 1 and self._config.sentry_events == "first_and_final"
+        return outcome.kind == "retry" and (first or self._config.sentry_events == "all")
+
+    def actor_of(self, job: Job) -> dramatiq.Actor[..., Any] | None:
+        """Return the actor of a job, where this program declares it."""
+        return self._actors.get(job.message.actor_name)
+
     def _report(self, job: Job) -> Any:
-        return _reports().Report(self._config, job, self._actors.get(job.message.actor_name))
+        report = _reports().Report(self._config, job, self.actor_of(job), self.matters)
+        report.tag(self.tags(job))
+        return report
 
 
 def without_stock(chain: list[Middleware]) -> list[Middleware]:

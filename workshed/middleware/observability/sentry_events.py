@@ -1,6 +1,7 @@
 """What Sentry is told of a job; needs its SDK."""
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -54,9 +55,16 @@ STATUS: dict[Label, str] = {
 class Report:
     """A job in a scope of its own, from which nothing is left for the next one of its thread."""
 
-    def __init__(self, config: Settings, job: Job, actor: dramatiq.Actor[..., Any] | None) -> None:
+    def __init__(
+        self,
+        config: Settings,
+        job: Job,
+        actor: dramatiq.Actor[..., Any] | None,
+        matters: Callable[[Job, Outcome], bool],
+    ) -> None:
         """Open the scope, in the trace of the job's sender; `close` is called by this thread."""
         self._config = config
+        self._matters = matters
         self._job = job
         self._actor = actor
         self._transaction: Span | None = None
@@ -85,6 +93,11 @@ class Report:
             self._transaction.set_data("messaging.message.receive.latency", waited_ms)
         sentry_crons.begun(job, self._actor)
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Say more of the job."""
+        for name, value in tags.items():
+            self._scope.set_tag(name, value)
+
     @property
     def trace_id(self) -> str:
         """The trace it is in: its sender's, or one that begins with it."""
@@ -95,7 +108,7 @@ class Report:
         if self._transaction is not None:
             self._transaction.set_status(STATUS.get(outcome.label, "ok"))
         with use_isolation_scope(self._scope):
-            if matters(self._config, self._job, outcome):
+            if self._matters(self._job, outcome):
                 sentry_sdk.capture_event(*self._event(outcome))
             sentry_crons.ended(self._job, self._actor, outcome)
 
@@ -208,14 +221,6 @@ def headers(message: dramatiq.Message[Any]) -> dict[str, str]:
         span.set_data("messaging.destination.name", message.queue_name)
         span.set_data("messaging.message.id", message.message_id)
         return dict(Scope.get_current_scope().iter_trace_propagation_headers())
-
-
-def matters(config: Settings, job: Job, outcome: Outcome) -> bool:
-    """Tell whether an outcome is reported."""
-    if outcome.kind == "dead":
-        return True
-    first = job.attempt == 1 and config.sentry_events == "first_and_final"
-    return outcome.kind == "retry" and (first or config.sentry_events == "all")
 
 
 def flush(timeout_s: float) -> None:

@@ -1,0 +1,52 @@
+"""Which errors mean that a record is gone, so that its jobs have nothing left to do."""
+
+import functools
+import re
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from psycopg.errors import ForeignKeyViolation
+
+from workshed.jobs import RecordMissing
+
+GONE = {
+    "attachments_user_id_fkey": "user",
+    "emails_user_id_fkey": "user",
+    "imports_owner_id_fkey": "user",
+    "inboxes_user_id_fkey": "user",
+    "notifications_user_id_fkey": "user",
+    "sync_cursors_source_fkey": "source",
+    "sync_records_source_fkey": "source",
+    "sync_skipped_source_fkey": "source",
+}
+"""Foreign keys that lead to what somebody may delete, by name, and what that is. One that leads to
+a content is not among them: where that is lost, the job must not end as if all were well."""
+KEY = re.compile(r"=\((.*?)\)")
+"""The value in PostgreSQL's words, in any language: `Key (user_id)=(7) is not present in …`."""
+
+
+class DiscardGone(Middleware):
+    """Discard jobs whose record was deleted while they ran.
+
+    A job that looks for its record and finds nothing raises `RecordMissing`. One that had found it
+    meets a foreign key, on each retry again.
+    """
+
+    def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:
+        """Let such an error of the actor mean what `RecordMissing` does."""
+        perform = actor.fn
+
+        @functools.wraps(perform)
+        def discarding(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return perform(*args, **kwargs)
+            except ForeignKeyViolation as err:
+                record = GONE.get(err.diag.constraint_name or "")
+                if record is None:
+                    raise
+                found = KEY.search(err.diag.message_detail or "")
+                raise RecordMissing(record, found[1] if found else "of this job") from err
+
+        actor.fn = discarding

@@ -1,0 +1,24 @@
+"""What this service tells Sentry: more of each job, and of critical ones sooner."""
+
+from collections.abc import Mapping
+
+from workshed.middleware import Sentry
+from workshed.middleware.job import Job, Outcome
+
+CRITICAL = "critical"
+"""The queue whose jobs are reported when they first fail: ten attempts of a sync take hours."""
+
+
+class ShopSentry(Sentry):
+    """Tag each event with the family of its job; report critical jobs from their first failure."""
+
+    def tags(self, job: Job) -> Mapping[str, str]:
+        """Name the module of the actor: who gets an alert depends on it."""
+        actor = self.actor_of(job)
+        return {"family": actor.fn.__module__.rpartition(".")[2]} if actor is not None else {}
+
+    def matters(self, job: Job, outcome: Outcome) -> bool:
+        """Report also the first failure of a critical job; its other retries are not."""
+        is_first = outcome.kind == "retry" and job.attempt == 1
+        is_critical = job.message.queue_name == CRITICAL
+        return (is_first and is_critical) or super().matters(job, outcome)
