@@ -6,8 +6,8 @@ import pika
 from psycopg import sql
 
 from workshed.transport.amqp import replies, topology
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.amqp.arguments import arguments as declared
-from workshed.transport.publishing.publisher import EXCHANGE
 
 POOLS = ("worker-mail", "worker-rest")
 ALWAYS = ("sender", "relay", "dead-letter-operator", "monitor")

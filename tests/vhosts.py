@@ -6,7 +6,7 @@ import secrets
 from tests.databases import sibling
 from tests.management import Management
 from workshed.transport.amqp import topology
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE
 
 
 @contextlib.contextmanager

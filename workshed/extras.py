@@ -6,6 +6,18 @@ from importlib.util import find_spec
 
 from workshed.errors import WorkshedError
 
+SERVER = (
+    "argon2",
+    "itsdangerous",
+    "jinja2",
+    "rich",
+    "sse_starlette",
+    "starlette",
+    "typer",
+    "uvicorn",
+)
+"""The packages of the extra: an application may have installed some of them itself."""
+
 
 class MissingExtraError(WorkshedError, ImportError):
     """A part of Workshed needs an extra that is not installed.

@@ -28,7 +28,7 @@ from workshed.jobs.locks import unique
 from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.settings import settings
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE
 
 __all__ = ["bury", "dies", "make_batch", "store"]
 

@@ -7,8 +7,8 @@ import pytest
 
 from workshed.settings import settings
 from workshed.transport.amqp import topology
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.signing import HEADER, Signing
-from workshed.transport.publishing.publisher import EXCHANGE
 
 KEY, OTHER = "the-first-key-of-this-installation", "the-other-key-of-this-installation"
 ACTORS = """

@@ -9,8 +9,8 @@ from typing import Any
 from dramatiq import Message
 from pika import BasicProperties
 
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.signing import HEADER, Signing
-from workshed.transport.publishing.publisher import EXCHANGE
 
 FORGED = 10_000_000
 """The numbers of what is made up begin with it."""

@@ -1,18 +1,6 @@
 """The `workshed` command: complete with the extra `server`, two commands without it."""
 
-from workshed.extras import MissingExtraError, require
-
-SERVER = (
-    "argon2",
-    "itsdangerous",
-    "jinja2",
-    "rich",
-    "sse_starlette",
-    "starlette",
-    "typer",
-    "uvicorn",
-)
-"""The packages of the extra: an application may have installed some of them itself."""
+from workshed.extras import SERVER, MissingExtraError, require
 
 
 def main() -> None:

@@ -1,7 +1,31 @@
 """Tags: short words of a message that rules and filters find it by."""
 
+from dataclasses import dataclass
+from typing import Any
+
 MOST = 10
 LONGEST_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a rule looks at in a message."""
+
+    actor: str
+    queue: str
+    tags: tuple[str, ...]
+    sent_ms: int
+    """When it was sent, or wanted back since, by the clock of whoever did so; Unix ms."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return them as the parameters of a query."""
+        return {
+            "actor": self.actor,
+            "queue": self.queue,
+            "tags": list(self.tags),
+            "sent_ms": self.sent_ms,
+        }
 
 
 def problem(value: object) -> str | None:

@@ -12,9 +12,9 @@ from dramatiq.middleware import Middleware
 
 from workshed.db import Connection
 from workshed.jobs import traces
-from workshed.jobs.control.cancel_rules import Traits
 from workshed.jobs.locks.limits import Ask
 from workshed.jobs.locks.run_locks import Turn
+from workshed.jobs.tags import Traits
 from workshed.middleware.options.unique import Unique
 from workshed.redaction import without
 

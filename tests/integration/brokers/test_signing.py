@@ -13,9 +13,10 @@ from workshed.jobs.dead import dead_jobs
 from workshed.jobs.dead.dead_jobs import UnreadableJobError
 from workshed.middleware import RetryOn
 from workshed.transport.amqp import topology
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.envelope import decode, stamp
 from workshed.transport.messages.signing import HEADER, Signing
-from workshed.transport.publishing.publisher import EXCHANGE, Ticket
+from workshed.transport.publishing.publisher import Ticket
 
 KEY, OLD, FOREIGN = "k" * 32, "o" * 32, "f" * 32
 

@@ -26,9 +26,8 @@ from workshed.devserver import install
 from workshed.devserver.rabbitmq import USER, RabbitMQ
 from workshed.devserver.state import temporary
 from workshed.transport.amqp.accounts import Account, accounts, hashed
-from workshed.transport.amqp.arguments import read_version
+from workshed.transport.amqp.arguments import EXCHANGE, read_version
 from workshed.transport.amqp.definitions import definitions
-from workshed.transport.publishing.publisher import EXCHANGE
 
 MAIL = ("emails", "bulk")
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from workshed.transport.amqp import topology
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE
 
 LONGEST_S = 60.0
 """Of a test: its connection is closed then."""

@@ -40,8 +40,8 @@ from workshed.jobs.periodic import periodic_jobs
 from workshed.jobs.periodic.periodic_jobs import Declared
 from workshed.settings import MULTIPROCESS, settings
 from workshed.transport.amqp import topology
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.signing import signing
-from workshed.transport.publishing.publisher import EXCHANGE
 
 ROOT = Path(__file__).parents[3]
 ALL = [check.name for check in all_checks(look_around((), 1, 8))]

@@ -16,7 +16,7 @@ from workshed.jobs.control import queues, workers
 from workshed.jobs.control.queues import Actor
 from workshed.jobs.control.workers import Held, Process
 from workshed.transport.amqp import topology
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE
 
 PAGE = "docs/operating.md"
 DOCTOR = pages.block(PAGE, "$ workshed doctor")

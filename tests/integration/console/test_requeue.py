@@ -12,8 +12,8 @@ from tests.processes import popen
 from workshed.console.rabbitmq.dead_letter_queue import put_back
 from workshed.console.rabbitmq.queue_depths import depths
 from workshed.transport.amqp import topology
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import PublishRefusedError
-from workshed.transport.publishing.publisher import EXCHANGE
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workshed.jobs.control import cancel_rules, cancellations
-from workshed.jobs.control.cancel_rules import BoundlessRuleError, Traits, Which
+from workshed.jobs.control.cancel_rules import BoundlessRuleError, Which
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.tags import Traits
 
 LONG_AGO_MS = 1_700_000_000_000
 LOCK = {"actor": "resize", "queue": "images"}

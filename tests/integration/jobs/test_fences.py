@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from workshed.jobs.control import cancellations
-from workshed.jobs.control.cancel_rules import Traits
 from workshed.jobs.idempotency import once_keys, settled, starts
 from workshed.jobs.locks import unique
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Row
+from workshed.jobs.tags import Traits
 
 TRAITS = Traits("greet", "default", (), 0)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from workshed.console.doctor import probe
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, failed, ok, unchecked
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE
 
 
 def check(here: Surroundings) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from pika.exceptions import (
 from workshed.console.rabbitmq.amqp import connect
 from workshed.console.rabbitmq.queue_depths import depth
 from workshed.transport.amqp import replies, topology
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE
 
 NOWHERE = "workshed.doctor"
 """A routing key that no queue is bound to: RabbitMQ gives the message back."""

@@ -7,9 +7,9 @@ from typing import Any
 from pika.exceptions import AMQPChannelError, NackError, UnroutableError
 
 from workshed.console.rabbitmq.amqp import lasting
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import PublishRefusedError
 from workshed.transport.messages.signing import HEADER, Signing
-from workshed.transport.publishing.publisher import EXCHANGE
 
 DEATH = ("x-death", "x-first-death-", "x-last-death-")
 BLOCKED = timedelta(seconds=30)

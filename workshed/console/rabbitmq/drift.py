@@ -7,8 +7,7 @@ from typing import Any
 
 from workshed.console.rabbitmq.management_api import Management
 from workshed.queues import Queue
-from workshed.transport.amqp.arguments import Version, equivalents, read_version
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE, Version, equivalents, read_version
 
 SETUP = "workshed broker setup"
 

@@ -3,8 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from workshed.console.entry import SERVER
-from workshed.extras import require
+from workshed.extras import SERVER, require
 
 if TYPE_CHECKING:
     from workshed.console.web.app import create_app

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import orjson
 from psycopg.rows import class_row
 
 from workshed.db import Connection
 from workshed.errors import WorkshedError
+from workshed.jobs.tags import Traits
 
 MILLISECOND = timedelta(milliseconds=1)
 BATCH = 1_000
@@ -17,27 +17,6 @@ BATCH = 1_000
 
 class BoundlessRuleError(WorkshedError):
     """A rule that names nothing would cancel every job there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What a rule looks at in a message."""
-
-    actor: str
-    queue: str
-    tags: tuple[str, ...]
-    sent_ms: int
-    """When it was sent, or wanted back since, by the clock of whoever did so; Unix ms."""
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Return them as the parameters of a query."""
-        return {
-            "actor": self.actor,
-            "queue": self.queue,
-            "tags": list(self.tags),
-            "sent_ms": self.sent_ms,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import Literal
 
 from workshed.db import Connection
 from workshed.jobs.batches import batches
-from workshed.jobs.control.cancel_rules import Traits
 from workshed.jobs.idempotency import settled
 from workshed.jobs.locks import unique
+from workshed.jobs.tags import Traits
 
 Cancelled = Literal["deleted", "will be skipped", "told to stop"]
 

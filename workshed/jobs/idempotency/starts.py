@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed.db import Connection
-from workshed.jobs.control.cancel_rules import Traits
+from workshed.jobs.tags import Traits
 
 ALONE_AT_MOST = 2
 """Starts alone in a process; a job that ends none of them kills its worker."""

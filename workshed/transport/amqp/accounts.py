@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 from workshed.errors import SettingsError
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.errors import did_you_mean
-from workshed.transport.publishing.publisher import EXCHANGE
 
 SALT_BYTES = 4
 """So many RabbitMQ puts in front of a password, and of its hash."""

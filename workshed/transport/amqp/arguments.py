@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 from workshed.duration import ms
 from workshed.queues import Queue
-from workshed.transport.publishing.publisher import EXCHANGE
 
+EXCHANGE = "workshed.jobs"
+"""The exchange that all jobs go through; each queue is bound to it by its name."""
 Kind = Literal["quorum", "classic"]
 Version = tuple[int, int]
 FIRST: Version = (4, 0)

@@ -6,8 +6,7 @@ from typing import Any
 from workshed.queues import Queue
 from workshed.transport.amqp import topology
 from workshed.transport.amqp.accounts import Account
-from workshed.transport.amqp.arguments import Version, arguments
-from workshed.transport.publishing.publisher import EXCHANGE
+from workshed.transport.amqp.arguments import EXCHANGE, Version, arguments
 
 Definitions = dict[str, list[dict[str, Any]]]
 

@@ -19,6 +19,7 @@ from pika.exceptions import (
 from workshed.queues import Queue
 from workshed.transport.amqp.arguments import (
     DEAD_ARGUMENTS,
+    EXCHANGE,
     FIRST,
     NEWEST,
     Version,
@@ -40,7 +41,6 @@ from workshed.transport.errors import (
     TopologyError,
     UnseenQueueError,
 )
-from workshed.transport.publishing.publisher import EXCHANGE
 
 EXCHANGE_TYPE = "direct"
 TIMEOUT_S = 5.0

@@ -11,6 +11,7 @@ from typing import Any
 import pika
 
 from workshed.transport.amqp import replies
+from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.amqp.codec import publish
 from workshed.transport.amqp.connection import Link, unreachable
 from workshed.transport.amqp.fast_connection import Wire
@@ -24,11 +25,10 @@ from workshed.transport.messages.signing import HEADER, Signing
 from workshed.transport.publishing.confirms import Publication, Ticket
 from workshed.transport.waiting import Blocking, Waiting, run
 
-__all__ = ["EXCHANGE", "Publication", "Publisher", "Ticket"]
+__all__ = ["Publication", "Publisher", "Ticket"]
 
 logger = logging.getLogger(__name__)
 
-EXCHANGE = "workshed.jobs"
 WINDOW = 1000
 """Publishes without a confirm at a time; more wait in this process, where they can be withdrawn."""
 AT_ONCE = 50
