@@ -14,8 +14,6 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from workshed import db
-from workshed.middleware import Recurring
-from workshed.middleware.periodic.periodic import CLOCK
 from workshed.middleware.retrying.retries import retry_queues
 from workshed.queues import Queue
 from workshed.settings import Settings
@@ -81,7 +79,6 @@ class RabbitMQ(Executing):
         self._own_before["worker_shutdown"] = self._leave
         self._own_after |= {"worker_boot": self._watch, "worker_shutdown": self._end}
         self._execution.use(self.middleware)
-        self._recurring = next(m for m in middleware if isinstance(m, Recurring))
 
     def enqueue(
         self, message: dramatiq.Message[R], *, delay: int | None = None
@@ -91,12 +88,9 @@ class RabbitMQ(Executing):
         Returns once RabbitMQ has confirmed it, or its row has committed, as it does where RabbitMQ
         cannot take it; otherwise raises what `check` raises, or a `BrokerError` that says whether a
         copy may have arrived, or `DatabaseUnreachableError` where it needs a row first. A message
-        whose `unique_key` another job has is not sent; the one returned has that job's id. What a
-        clock sends is stored as a run of its job.
+        whose `unique_key` another job has is not sent; the one returned has that job's id.
         """
         refuse_while_finalizing()
-        if CLOCK in message.options:
-            return self._recurring.fire(message)
         return run(self._enqueue(message, delay, Blocking()))
 
     async def send_async(

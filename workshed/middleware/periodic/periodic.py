@@ -1,5 +1,6 @@
 """Let actors run by the calendar, and answer the clocks that ask when."""
 
+import functools
 import inspect
 import logging
 import threading
@@ -30,8 +31,6 @@ from workshed.migrate import streams
 
 logger = logging.getLogger(__name__)
 
-CLOCK = "scheduled_at"
-"""Option of a message by which `periodiq` is known: when it woke up, for this job."""
 EXIT_USAGE = 2
 """Of a clock whose database lacks migrations; `workshed.transport.errors` has that of workers."""
 PAUSE_S = 5.0
@@ -42,9 +41,9 @@ class Recurring(Middleware):
     """Run an actor by the calendar: `periodic=daily("09:00", tz="Europe/Paris")`.
 
     Workers and clocks note their jobs in PostgreSQL when they start, and workers every minute that
-    they still have them. A clock (`periodiq actors`) never publishes: it stores that a run was made
-    and the run's message in one transaction. So any number of clocks make one run, and what none
-    could make is made by a relay.
+    they still have them. A clock (`periodiq actors`) never sends: it stores that a run was made and
+    the run's message in one transaction. So any number of clocks make one run, and what none could
+    make is made by a relay.
 
     *Order:* below what adds options to messages, for the same reason as there: who makes a run
     knows no actors. *Options:* `periodic=` (`daily`, `cron` or `every` of `workshed`);
@@ -99,7 +98,8 @@ class Recurring(Middleware):
                 f"{actor.actor_name}: periodic= and a function as key of unique=: a relay makes "
                 "runs too, and has no function; leave the key out"
             )
-        actor.options["periodic"] = Clocked(spec, self._look)
+        make = functools.partial(self.fire, actor.actor_name, spec)
+        actor.options["periodic"] = Clocked(spec, self._look, make)
         self._says_at = 0.0
 
     def jobs(self, broker: Broker, conn: Connection) -> list[Declared]:
@@ -142,34 +142,27 @@ class Recurring(Middleware):
             troubles.append("its jobs are not noted yet")
         return Pulse("clock", troubles=troubles, at=self._looked_at)
 
-    def fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
-        """Make the run that a clock is here for; return its message, or the one given if not.
+    def fire(self, name: str, spec: Spec, planned: datetime) -> None:
+        """Make a run of a job by its time.
 
         Never raises: `periodiq` ends by any error, and with it all other jobs.
         """
         try:
-            return self._fire(message)
+            self._fire(name, spec, planned)
         except PASSING_ERRORS as err:
             self._rests_until = time.monotonic() + PAUSE_S
             logger.warning(
-                "%s is not made by this clock, and by a relay later: %s",
-                message.actor_name,
-                str(err).strip(),
+                "%s is not made by this clock, and by a relay later: %s", name, str(err).strip()
             )
         except Exception:
-            logger.exception("%s is not made by this clock", message.actor_name)
-        return message
+            logger.exception("%s is not made by this clock", name)
 
-    def _fire(self, message: dramatiq.Message[Any]) -> dramatiq.Message[Any]:
-        assert self._broker is not None  # noqa: S101 -- an actor was declared on it
-        name = message.actor_name
-        clocked: Clocked = self._broker.get_actor(name).options["periodic"]
-        planned = clocked.latest(datetime.fromisoformat(message.options[CLOCK]))
-        if planned is None or self._rests:
+    def _fire(self, name: str, spec: Spec, planned: datetime) -> None:
+        if self._rests:
             logger.info("%s is left to a relay", name)
-            return message
+            return
         with db.transaction() as conn:
-            reason = periodic_jobs.why_not(conn, name, clocked.spec, planned)
+            reason = periodic_jobs.why_not(conn, name, spec, planned)
             made = None if reason else occurrences.make(conn, name, planned, "clock")
         if reason:
             logger.info("%s, planned for %s, is not made: %s", name, planned, reason)
@@ -180,9 +173,8 @@ class Recurring(Middleware):
                 "%s, planned for %s, is not sent: job %s has its key", name, planned, made.held_by
             )
         else:
+            logger.info("%s, planned for %s, is made: job %s", name, planned, made.message_id)
             meters.OCCURRENCES.add(name, "clock")
-            return message.copy(message_id=made.message_id)
-        return message
 
     def _go_on_saying(self, broker: Broker, known: set[str], over: threading.Event) -> None:
         """Say every minute that these jobs are still in a release that runs.

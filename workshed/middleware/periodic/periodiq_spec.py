@@ -17,15 +17,24 @@ MOMENT = timedelta(milliseconds=10)
 class Clocked:
     """A spec as `periodiq` asks for it; it calls `validate` and `next_valid_date`, no more.
 
+    A run is made when `validate` asks for it, and `periodiq` is told that there is none: so it
+    sends nothing, and no message that a clock made by itself is ever published.
+
     Not its `CronSpec`, of which none of the rest would be true: a worker would import all of
     periodiq and pendulum for two methods that it never calls.
     """
 
-    def __init__(self, spec: Spec, say: Callable[[], None]) -> None:
-        """`say` is called when a clock asks, which it does for the first time when it starts."""
+    def __init__(
+        self, spec: Spec, say: Callable[[], None], make: Callable[[datetime], None]
+    ) -> None:
+        """`say` is called when a clock asks, for the first time when it starts; `make` for a run.
+
+        What `make` raises would end the clock, and with it all other jobs.
+        """
         self.spec = spec
         self._say = say
-        self._told: datetime | None = None
+        self._make = make
+        self._made: datetime | None = None
 
     def __str__(self) -> str:
         """Write it as in `periodiq`'s list."""
@@ -36,13 +45,13 @@ class Clocked:
         return self.spec.monitor()
 
     def validate(self, now: datetime) -> bool:
-        """Tell, once for each of its times, that it is one, or was a moment ago."""
+        """Make the run of a time that is now, or was a moment ago, once; there is none to send."""
         self._say()
         time = self.latest(now)
-        if time is None or time == self._told:
-            return False
-        self._told = time
-        return True
+        if time is not None and time != self._made:
+            self._made = time
+            self._make(time)
+        return False
 
     def latest(self, now: datetime) -> datetime | None:
         """Return the last time within a minute."""

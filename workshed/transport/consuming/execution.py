@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -238,14 +238,21 @@ class Execution:
         for leaving in self._leaving:
             _tell(leaving)
 
-    def settle(self, conn: Connection, job: Job, outcome: Outcome) -> Outcome:
+    def settle(
+        self,
+        conn: Connection,
+        job: Job,
+        outcome: Outcome,
+        writers: Sequence[Settling] | None = None,
+    ) -> Outcome:
         """Let each middleware write what follows from an outcome; return it.
 
         It is another one where the first of them says so, before anything is written; and a later
-        one may know better when the job runs again.
+        one may know better when the job runs again. `writers`: where they are known already.
         """
+        writers = self._writers(job, outcome) if writers is None else writers
         try:
-            for middleware in self._concerned(job, outcome):
+            for middleware in writers:
                 outcome = middleware.settle(conn, job, outcome) or outcome
         except ConcludedError as instead:
             return self.settle(conn, job, instead.outcome)
@@ -295,9 +302,10 @@ class Execution:
     def _store(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Store an outcome; tell whether it is stored, by this delivery or by a copy."""
         try:
-            if self._concerned(delivery.job, outcome):
+            if writers := self._writers(delivery.job, outcome):
+                step = functools.partial(self._settle, delivery.job, outcome, writers)
                 with db.answering():
-                    outcome = self._must(delivery, lambda: self._settle(delivery.job, outcome))
+                    outcome = self._must(delivery, step)
         except CopyError as copy:
             self._observe(delivery.job, Outcome("absorbed", str(copy)), outcome.error)
         except TurnLostError as lost:
@@ -346,16 +354,14 @@ class Execution:
             # What does not say otherwise writes nothing of a job that is done, as nearly all are.
             self._settling_done = [m for m in self._settling if overrides(m, Settling, "concerns")]
 
-    def _settle(self, job: Job, outcome: Outcome) -> Outcome:
-        """Write in one transaction; in none where no middleware has anything to write."""
-        concerned = self._concerned(job, outcome)
-        if not concerned:
-            return outcome
-        alone = len(concerned) == 1 and concerned[0].is_one_statement
+    def _settle(self, job: Job, outcome: Outcome, writers: Sequence[Settling]) -> Outcome:
+        """Write in one transaction."""
+        alone = len(writers) == 1 and writers[0].is_one_statement
         with db.statement() if alone else db.transaction() as conn:
-            return self.settle(conn, job, outcome)
+            return self.settle(conn, job, outcome, writers)
 
-    def _concerned(self, job: Job, outcome: Outcome) -> list[Settling]:
+    def _writers(self, job: Job, outcome: Outcome) -> list[Settling]:
+        """Return the middleware that has something to write of an outcome."""
         self._look_again()
         settling = self._settling_done if outcome.kind == "done" else self._settling
         return [m for m in settling if m.concerns(job, outcome)]
