@@ -10,6 +10,7 @@ from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import campaigns, people
 from shop.campaigns import Again, Unsent
 from shop.people import unsubscribing
+from shop.settings import settings
 from workshed import Batch, addresses, broker, db, schedule
 from workshed.contrib import mail
 from workshed.contrib.mail import servers
@@ -17,7 +18,6 @@ from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard, Snooze
 from workshed.middleware import Limit
-from workshed.settings import settings
 from workshed.transport.batch import BatchError
 from workshed.transport.publishing.outgoing import Message
 

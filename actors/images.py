@@ -5,10 +5,10 @@ import dramatiq
 from middleware.uniqueness import ONE_IMAGE
 from shop import images
 from shop.images import Blob
+from shop.settings import settings
 from workshed import broker, db, schedule
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.settings import settings
 
 USUAL = (800, 600, 85)
 """The box of what is made of every upload, in pixels, and its quality."""

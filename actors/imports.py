@@ -10,11 +10,11 @@ from actors.mail import deliver_with
 from actors.people import send_welcome_email
 from shop import imports, retention
 from shop.imports import Ended, Import, Layout, Part
+from shop.settings import settings
 from workshed import broker, db, schedule
 from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
-from workshed.settings import settings
 
 AT_ONCE = 500
 """Jobs that are sent in one transaction."""

@@ -9,7 +9,6 @@ from shop import retention
 from workshed import broker
 from workshed.cronspec import daily
 from workshed.duration import ms
-from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -22,5 +21,5 @@ def maintain() -> None:
     On crash: what was deleted is committed; the next run goes on.
     """
     look_after_all()
-    deleted = retention.prune(settings())
+    deleted = retention.prune()
     logger.info("deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

@@ -6,10 +6,10 @@ import dramatiq
 
 from actors.mail import deliver_with
 from shop import reports
+from shop.settings import settings
 from workshed import broker, db, schedule
 from workshed.cronspec import daily
 from workshed.duration import ms
-from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 

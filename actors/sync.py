@@ -8,6 +8,7 @@ import dramatiq
 from actors.mail import deliver_with
 from middleware.uniqueness import LATEST_RECORD, ONE_ALERT, ONE_SYNC, source_of
 from shop import sync
+from shop.settings import settings
 from workshed import broker, db, schedule
 from workshed.contrib import mail
 from workshed.cronspec import every
@@ -16,7 +17,6 @@ from workshed.duration import ms
 from workshed.jobs import checkpoint
 from workshed.middleware import RetryOn
 from workshed.middleware.options.backoff import polynomial
-from workshed.settings import settings
 
 by_attempts = polynomial()
 

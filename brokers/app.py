@@ -16,6 +16,7 @@ QUEUES = (
 
 app = App(
     queues=QUEUES,
+    settings="shop.settings:Settings",
     middleware="middleware:CHAIN",
     actors=("actors",),
     migrations={"product": "shop"},

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from shop.people import User
+from shop.settings import settings
 from workshed.contrib.mail.emails import ALERT, SINGLE, Draft
 from workshed.contrib.mail.files import File
 from workshed.contrib.mail.filters import FILTERS
 from workshed.contrib.mail.sender import sender
-from workshed.settings import settings
 
 if TYPE_CHECKING:
     from css_inline import CSSInliner

@@ -3,28 +3,30 @@
 from datetime import timedelta
 
 from shop import campaigns, imports, sync
+from shop.settings import settings
 from workshed import db, tables
 from workshed.contrib import notifications
 from workshed.contrib.storage import blobs, storage
 from workshed.jobs.context import checkpoint
 from workshed.jobs.maintenance import retention
-from workshed.settings import Settings
+from workshed.settings import settings as workshed_settings
 
 BATCH = 100
 
 
-def prune(config: Settings) -> dict[str, int]:
-    """Delete all of it, and return how many of each; none where the product has no tables.
+def prune() -> dict[str, int]:
+    """Delete all of it, and return how many of each; none where the shop has no tables.
 
     Imports, and variants of what nobody holds any more, go before the contents that they refer to.
     """
     if not is_there():
         return {}
+    config, ours = workshed_settings(), settings()
     return {
         "notifications": retention.all_of(notifications.prune, config.notification_retention),
-        "changes of sources": retention.all_of(sync.prune, config.sync_retention),
-        "rows of campaigns": retention.all_of(campaigns.prune, config.campaign_retention),
-        "imports": retention.all_of(imports.prune, config.import_retention),
+        "changes of sources": retention.all_of(sync.prune, ours.sync_retention),
+        "rows of campaigns": retention.all_of(campaigns.prune, ours.campaign_retention),
+        "imports": retention.all_of(imports.prune, ours.import_retention),
         "variants": retention.all_of(blobs.forget_variants, config.blob_grace),
         "contents": _contents(config.blob_grace),
         "drafts of contents": storage().stale_drafts(config.blob_grace),

@@ -29,6 +29,7 @@ from tests.databases import (
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.management import management
+from tests.variables import KINDS
 from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
@@ -37,7 +38,7 @@ from workshed.devserver import Servers, postgres
 from workshed.devserver.mail import MailCatcher
 from workshed.metrics import meter
 from workshed.migrate import migrate, streams
-from workshed.settings import PREFIX, Settings, settings
+from workshed.settings import PREFIX, Settings, prefix_of, settings
 from workshed.testing.real_worker.servers import RabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
@@ -78,7 +79,8 @@ BROKER_CONFIG = {"collect_statistics_interval": "250", "quorum_tick_interval": "
 
 def _given() -> Settings:
     """Take the servers out of the environment, and everything else of ours away from it."""
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+    prefixes = tuple(map(prefix_of, KINDS))
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefixes)}
     named = {PREFIX + name for name in NAMED}
     return Settings(
         **{

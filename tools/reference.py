@@ -1,10 +1,11 @@
 """Write the generated parts of the documentation: `python -m tools.reference`."""
 
 import ast
+import functools
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from textwrap import indent
@@ -12,17 +13,19 @@ from typing import Any
 
 import typer
 from dramatiq.middleware import Middleware
+from pydantic_settings import BaseSettings
 
 from brokers.app import QUEUES
 from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
+from shop.settings import Settings as ShopSettings
 from tools import licences
 from workshed.console.cli import app
-from workshed.console.doctor.environment import default
+from workshed.console.doctor.environment import default, variable
 from workshed.metrics import meters
 from workshed.middleware.runtime.unsupported_options import INSTEAD
-from workshed.settings import PREFIX, Settings
+from workshed.settings import Settings
 from workshed.transport.amqp.accounts import accounts
 from workshed.transport.amqp.arguments import Version, read_version
 from workshed.transport.amqp.definitions import definitions
@@ -48,16 +51,17 @@ metadata:
 spec:
 """
 PART = re.compile(
-    r"(<!-- (settings|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)", re.DOTALL
+    r"(<!-- (settings|service|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)",
+    re.DOTALL,
 )
 
 
-def configuration_table() -> str:
+def configuration_table(kind: type[BaseSettings] = Settings) -> str:
     """Return one row per setting: its variable, its default, its meaning."""
-    meant = meanings()
+    meant = meanings(kind)
     rows = [
-        f"| `{PREFIX}{name.upper()}` | {default(field.default)} | {meant.get(name, '')} |"
-        for name, field in Settings.model_fields.items()
+        f"| `{variable(name, kind)}` | {default(field.default)} | {meant.get(name, '')} |"
+        for name, field in kind.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
 
@@ -148,9 +152,9 @@ def in_lines(one: Middleware) -> str:
     return "\n\n".join(filter(None, found))
 
 
-def meanings() -> dict[str, str]:
+def meanings(kind: type[BaseSettings] = Settings) -> dict[str, str]:
     """Return the docstring below each setting, on one line."""
-    [settings] = ast.parse(inspect.getsource(Settings)).body
+    [settings] = ast.parse(inspect.getsource(kind)).body
     assert isinstance(settings, ast.ClassDef)  # noqa: S101 -- for mypy
     found = {}
     for field, below in pairwise(settings.body):
@@ -181,8 +185,9 @@ def operator_rules() -> str:
 
 def written(text: str) -> str:
     """Return a document with its generated parts replaced."""
-    tables = {
+    tables: dict[str, Callable[[], str]] = {
         "settings": configuration_table,
+        "service": functools.partial(configuration_table, ShopSettings),
         "metrics": metrics_table,
         "commands": commands_table,
         "options": options_table,

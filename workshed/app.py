@@ -32,6 +32,9 @@ class App:
 
     queues: tuple[Queue, ...] = (Queue("default"),)
     """What is declared before any actor is imported, with weights and kinds."""
+    settings: str | None = None
+    """Your own settings, a class of `pydantic_settings` with a prefix: `workshed doctor` says which
+    cannot be read, as `workshed.settings.settings_of` does."""
     middleware: str | None = None
     """The chain around each job, if it is not that of the library: a sequence of classes of the
     library, each made from the settings, and of middleware of yours. What jobs depend on must be

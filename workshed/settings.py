@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -22,13 +22,13 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
-from workshed.origins import parse
-from workshed.zones import TIME, zone_problem
+from workshed.zones import zone_problem
 
 PREFIX = "WORKSHED_"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 SHARED = f"{PREFIX}SHARED_FOLDER"
 SHORTEST_KEY = 32
+S = TypeVar("S", bound=BaseSettings)
 
 
 def _seconds(value: object) -> object:
@@ -87,8 +87,6 @@ class Settings(BaseSettings):
     """Connections to the mail server at a time, of all workers together."""
     mail_from: str = "Workshed <hello@workshed.invalid>"
     """Sender of every mail; its domain also ends each `Message-ID`."""
-    site_url: str = "http://127.0.0.1:8000"
-    """Where links in mails lead."""
     storage_url: SecretStr = SecretStr("file:var/storage")
     """Where contents are kept: `file:PATH`, or `s3://bucket/prefix?region=…&endpoint=…` with the
     extra `workshed[s3]`; credentials of S3 come from `AWS_*` or stand as `s3://key:secret@…`."""
@@ -103,59 +101,6 @@ class Settings(BaseSettings):
     introduced; else they are dead. `require` also lets nothing start that has lost the keys."""
     token_lifetime: SomeSeconds = timedelta(hours=12)
     """Seconds for which a browser may follow its user's notifications by one token."""
-    image_format: Literal["jpeg", "webp", "avif"] = "jpeg"
-    """What images become; with `jpeg`, PNG where they have alpha. What moves becomes WebP."""
-    image_max_bytes: PositiveInt = 30_000_000
-    """Bytes of the largest image that is processed."""
-    image_max_pixels: PositiveInt = 50_000_000
-    """Pixels of the largest image that is processed, or of one frame of it."""
-    image_max_jpeg_pixels: PositiveInt = 100_000_000
-    """Pixels of the largest JPEG, which needs less memory: it is decoded at reduced size."""
-    image_strict: bool = False
-    """Refuse images with bytes behind their end, a name of another format or a script anywhere in
-    them, too. For those who serve the originals that people upload."""
-    image_max_frames: PositiveInt = 500
-    """Frames, or pages, of the longest image that is processed."""
-    image_memory_bytes: int = Field(default=1 << 30, ge=256 << 20)
-    """Memory of the process that decodes images, in bytes; one that needs more is refused."""
-    image_cpu: SomeSeconds = timedelta(seconds=30)
-    """Seconds of CPU that one image may take; one that needs more is refused."""
-    import_chunk: int = Field(default=1_000, ge=1, le=100_000)
-    """Rows of an imported file that one job makes users of; `1` gives one job per row."""
-    import_email_columns: str = ""
-    """More names of the column of an address in imported files, separated by `,`; the first one
-    that a file has is read. `Email`, `E-Mail Address` and others are known."""
-    import_name_columns: str = ""
-    """More names of the column of a name, separated by `,`; several columns make one name as in
-    `{Given} {Surname}`."""
-    import_retention: SomeSeconds = timedelta(days=90)
-    """Seconds for which an import that ended is kept, with its rows; its users stay."""
-    sync_origins: str = ""
-    """Where data may be fetched from: `https://api.example.org`, several separated by spaces. What
-    is inside is named with its network: `https://crm.internal=10.0.0.0/8`, or by its address."""
-    sync_tokens: SecretStr = SecretStr("")
-    """What sources are shown as `Authorization: Bearer …`: `crm=token`, separated by spaces."""
-    sync_ca_file: Path | None = None
-    """Certificates of authorities that sources are trusted by, besides those of the system."""
-    sync_every: SomeSeconds = timedelta(minutes=15)
-    """Seconds between two readings of all that a source has; whole ones, at least 10."""
-    sync_timeout: Annotated[SomeSeconds, Field(le=timedelta(seconds=15))] = timedelta(seconds=10)
-    """Longest wait for a part of an answer, in seconds, at most 15; the whole may take six times
-    that."""
-    sync_max_bytes: PositiveInt = 10_000_000
-    """Bytes of the largest answer that is read, unfolded."""
-    sync_alert_window: SomeSeconds = timedelta(hours=1)
-    """Seconds in which the admins get one mail about a source, however many of its jobs fail."""
-    sync_retention: SomeSeconds = timedelta(days=90)
-    """Seconds for which changes, and records that are gone at their source, are remembered."""
-    bulk_batch: int = Field(default=100, ge=1, le=10_000)
-    """Mails of a campaign for which jobs are sent in one transaction."""
-    bulk_pause: Seconds = timedelta(seconds=0.1)
-    """Seconds between two such transactions."""
-    bulk_rate: PositiveInt | None = None
-    """Mails of campaigns that are sent per minute at most, by all workers together."""
-    campaign_retention: SomeSeconds = timedelta(days=730)
-    """Seconds for which a campaign that ended is kept, with its mails and who had them."""
     blob_grace: SomeSeconds = timedelta(hours=24)
     """Seconds for which a content that nothing refers to is kept."""
     notification_retention: SomeSeconds = timedelta(days=30)
@@ -201,14 +146,6 @@ class Settings(BaseSettings):
     """Seconds after which the history of runs is deleted, by whole days."""
     time_zone: str = "UTC"
     """Zone of the times of periodic jobs that name none, e.g. `Europe/Paris`."""
-    report_time: str = "09:00"
-    """When the report of the day before is made and mailed, each day: `HH:MM`."""
-    report_time_zone: str = ""
-    """Zone of that time, and of the days that are reported; `WORKSHED_TIME_ZONE` if not set."""
-    report_currency: str = "EUR"
-    """Currency that each report shows, also where nothing was sold in it; a code of ISO 4217."""
-    report_retention: SomeSeconds = timedelta(days=730)
-    """Seconds for which reports are kept, and the mails that brought them."""
     relay_fork: bool = True
     """Run a relay beside the workers of each `dramatiq` master."""
     ready_fd: int | None = Field(default=None, ge=3)
@@ -284,26 +221,7 @@ class Settings(BaseSettings):
             raise ValueError("must be like https://key@host/project")
         return dsn
 
-    @property
-    def report_zone(self) -> str:
-        """Name of the zone whose days are reported."""
-        return self.report_time_zone or self.time_zone
-
-    @field_validator("report_time")
-    @classmethod
-    def _time_of_day(cls, time: str) -> str:
-        if not TIME.fullmatch(time):
-            raise ValueError(f"must be HH:MM, from 00:00 to 23:59, not {time!r}")
-        return time
-
-    @field_validator("report_currency")
-    @classmethod
-    def _code_of_currency(cls, code: str) -> str:
-        if not re.fullmatch("[A-Z]{3}", code):
-            raise ValueError(f"must be three capital letters, as in EUR, not {code!r}")
-        return code
-
-    @field_validator("time_zone", "report_time_zone")
+    @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
         if name and (problem := zone_problem(name)):
@@ -318,28 +236,6 @@ class Settings(BaseSettings):
         if url.get_secret_value().startswith("s3://"):
             _refuse_unreadable(url.get_secret_value())
         return url
-
-    @field_validator("sync_origins")
-    @classmethod
-    def _readable_origins(cls, origins: str) -> str:
-        parse(origins)
-        return origins
-
-    @field_validator("sync_every")
-    @classmethod
-    def _calendar_span(cls, span: timedelta) -> timedelta:
-        if span < timedelta(seconds=10) or span > timedelta(days=366) or span.microseconds:
-            raise ValueError("must be whole seconds, from 10 to 31622400")
-        return span
-
-    @field_validator("sync_tokens")
-    @classmethod
-    def _named_tokens(cls, tokens: SecretStr) -> SecretStr:
-        if not all(
-            re.fullmatch(r"[^=]+=[!-~]+", part) for part in tokens.get_secret_value().split()
-        ):
-            raise ValueError("must be like crm=token")
-        return tokens
 
     @field_validator("secret_key", "signing_keys")
     @classmethod
@@ -388,11 +284,6 @@ class Settings(BaseSettings):
         """Tell whether anything is answered over HTTP: numbers, or probes."""
         return self.probes or self.counts_in_folder
 
-    def sync_token(self, source: str) -> str | None:
-        """Return what a source is shown; `None`: nothing."""
-        pairs = (part.partition("=") for part in self.sync_tokens.get_secret_value().split())
-        return {name: token for name, _, token in pairs}.get(source)
-
 
 @cache
 def settings() -> Settings:
@@ -400,18 +291,46 @@ def settings() -> Settings:
 
     Raises `SettingsError`, which lists every problem at once.
     """
-    problems = unknown_names(os.environ)
+    return _read(Settings)
+
+
+def settings_of(kind: type[S]) -> S:
+    """Return an application's own settings, read whenever ours are.
+
+    `kind` has the prefix of its variables, as `env_prefix`. Raises `SettingsError`, also for a
+    variable with that prefix that means nothing.
+    """
+    ours = settings()
+    beside, found = _BESIDE.get(kind, (None, None))
+    if beside is not ours or not isinstance(found, kind):
+        found = _read(kind)
+        _BESIDE[kind] = ours, found
+    return found
+
+
+_BESIDE: dict[type[BaseSettings], tuple[Settings, BaseSettings]] = {}
+"""The settings of applications, and those of ours that were read before them."""
+
+
+def _read(kind: type[S]) -> S:
+    problems = unknown_names(os.environ, kind)
     try:
-        found = Settings()
+        found = kind()
     except ValidationError as err:
+        prefix = prefix_of(kind)
         problems += [
-            f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            f"{prefix}{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
             for e in err.errors(include_input=False, include_url=False)
         ]
         raise SettingsError(_message(problems)) from None  # its text quotes values, secrets too
     if problems:
         raise SettingsError(_message(problems))
     return found
+
+
+def prefix_of(kind: type[BaseSettings]) -> str:
+    """Return what stands before the variables of some settings."""
+    return kind.model_config.get("env_prefix", "")
 
 
 def use(environment: Mapping[str, str]) -> None:
@@ -431,16 +350,17 @@ def are_colours_wanted() -> bool:
     return not os.environ.get("NO_COLOR")
 
 
-def unknown_names(environ: Mapping[str, str]) -> list[str]:
-    """Name each `WORKSHED_*` variable that means nothing, with the likeliest one meant."""
-    known = [name.upper() for name in Settings.model_fields]
+def unknown_names(environ: Mapping[str, str], kind: type[BaseSettings] = Settings) -> list[str]:
+    """Name each variable with the prefix that means nothing, with the likeliest one meant."""
+    prefix = prefix_of(kind)
+    known = [name.upper() for name in kind.model_fields]
     problems = []
     for name in sorted(environ):
         # Compared without the prefix, which alone would make any two names alike.
-        ours = name.upper().removeprefix(PREFIX)
-        if name.upper().startswith(PREFIX) and ours not in known:
+        ours = name.upper().removeprefix(prefix)
+        if name.upper().startswith(prefix) and ours not in known:
             close = difflib.get_close_matches(ours, known, n=1)
-            hint = f"; did you mean {PREFIX}{close[0]}?" if close else ""
+            hint = f"; did you mean {prefix}{close[0]}?" if close else ""
             problems.append(f"{name} is not a setting{hint}")
     return problems
 

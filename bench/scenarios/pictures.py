@@ -12,7 +12,7 @@ from bench.size import Size
 from bench.world import World
 from shop.images import decoder
 from shop.pixels import Wanted
-from workshed.settings import settings
+from shop.settings import settings
 
 WIDTH, HEIGHT = 4000, 3000
 BOX, QUALITY = (800, 600), 85

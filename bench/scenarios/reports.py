@@ -105,7 +105,7 @@ def _reported(world: World, revenue: str) -> dict[str, float]:
     environment = world.environment(
         "ours",
         WORKSHED_STORAGE_URL=f"file:{world.folder}/contents",
-        WORKSHED_REPORT_TIME_ZONE=ZONE,
+        SHOP_REPORT_TIME_ZONE=ZONE,
     )
     found: dict[str, Any] = json.loads(said(["-c", CODE, DATE, ZONE], environment, WITHIN_S))
     if found.pop("revenue") != revenue:

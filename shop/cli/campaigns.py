@@ -150,12 +150,12 @@ def start(
     from actors import start_campaign
     from shop.campaign_actions import known
     from shop.campaigns import CampaignStateError, audience, check
+    from shop.settings import settings
     from workshed import db
     from workshed.console.cli.terminal import output
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.operations.environment import database, rabbitmq
-    from workshed.settings import settings
 
     rabbitmq()
     when = f" at {at.isoformat(' ')}" if at else ""
@@ -179,7 +179,7 @@ def start(
         print(f"{found.id}  starting{when}")
         output.talk(f"`python -m shop campaigns show {found.id} --watch` shows how far it is.")
     if not settings().site_url.startswith("https:"):
-        output.talk("WORKSHED_SITE_URL is not https, so mail programs show no button to leave.")
+        output.talk("SHOP_SITE_URL is not https, so mail programs show no button to leave.")
 
 
 @campaigns.command("send-test")

@@ -52,7 +52,7 @@ def add(
     *,
     as_json: Json = False,
 ) -> None:
-    """Add a source, or say where one is from now on; WORKSHED_SYNC_ORIGINS must name its host.
+    """Add a source, or say where one is from now on; SHOP_SYNC_ORIGINS must name its host.
 
     It is read with the next turn of the calendar, or by `workshed enqueue sync_critical_data NAME`.
     """

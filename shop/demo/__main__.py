@@ -67,12 +67,12 @@ def demo() -> None:
     with until_told_to_stop():
         console.print("Starting PostgreSQL, RabbitMQ and a mail server …")
         with Servers(fresh=True, talk=talk, busy_once=busy) as servers, Api() as api:
-            use({**SERVICE, **servers.environment(), "WORKSHED_SYNC_ORIGINS": api.origin})
+            use({**SERVICE, **servers.environment(), "SHOP_SYNC_ORIGINS": api.origin})
             apply_migrations(servers.database_url)
             log = servers.state.folder / "worker.log"
             [port] = free_ports(1)
             password = secrets.token_urlsafe(9)
-            use({"WORKSHED_SITE_URL": pictures.site(port)})
+            use({"SHOP_SITE_URL": pictures.site(port)})
             use({"WORKSHED_CONSOLE_USERS": entry(OPERATOR, "operator", password)})
             with running(WORKER, log) as worker, pictures.pages(port, log):
                 show.where(console, servers, str(log))

@@ -13,10 +13,10 @@ from shop.demo.people import people as signed_up
 from shop.demo.shop.offers import CURRENCY, OFFERS
 from shop.orders import Line
 from shop.reports import Report
+from shop.settings import settings
 from workshed import db, schedule
 from workshed.contrib.storage import storage
 from workshed.db import Connection
-from workshed.settings import settings
 
 DAYS, ORDERS_A_DAY = 30, 40
 ADMINS = (("Grace Hopper", "grace@shop.example"), ("Barbara Liskov", "barbara@shop.example"))

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 from shop.images.child import Child
 from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
 from shop.pixels import Made, Wanted
+from shop.settings import settings
 from workshed.interrupts import gate
-from workshed.settings import settings
 
 # What leaks in a decoder leaks for that long.
 _MOST_IMAGES = 200

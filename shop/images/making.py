@@ -8,8 +8,8 @@ from shop.images.attachments import Original
 from shop.images.options import Options
 from shop.images.variants import Variant
 from shop.pixels import Wanted
+from shop.settings import Settings, settings
 from workshed.contrib.storage import blobs, storage
-from workshed.settings import Settings, settings
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """By which names the columns of people go: built in, and those of the settings."""
 
-from workshed.settings import settings
+from shop.settings import settings
 
 # Folded: in lower case, without blanks, hyphens and underscores. The likeliest first.
 EMAILS = (

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit, urlunsplit
 from itsdangerous import BadData
 
 from shop.people.errors import UnsubscribeTokenError
+from shop.settings import settings
 from workshed import secret_keys
-from workshed.settings import settings
 
 PURPOSE = "shop.people.unsubscribing"
 PATH = "/unsubscribe/"

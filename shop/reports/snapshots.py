@@ -10,9 +10,9 @@ from psycopg.types.json import Jsonb
 from shop.reports import numbers
 from shop.reports.days import Day
 from shop.reports.numbers import Numbers
+from shop.settings import settings
 from workshed import db
 from workshed.db import Connection
-from workshed.settings import settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ connection goes to the address that was judged, whatever the name leads to a mom
 import socket
 from ipaddress import IPv4Address, ip_address, ip_network
 
+from shop.origins import Address, Allowed, origin_of, parse
 from shop.sync.errors import ForbiddenAddressError, SourceUnreachableError
-from workshed.origins import Address, Allowed, origin_of, parse
 
 NAT64 = ip_network("64:ff9b::/96")
 
@@ -24,7 +24,7 @@ def allowed(source: str, url: str, origins: str) -> Allowed:
         if one.origin == origin:
             return one
     raise ForbiddenAddressError(
-        source, f"{origin} may not be asked: WORKSHED_SYNC_ORIGINS does not name it"
+        source, f"{origin} may not be asked: SHOP_SYNC_ORIGINS does not name it"
     )
 
 

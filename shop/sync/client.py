@@ -13,6 +13,8 @@ from urllib.parse import urljoin
 
 import httpx2
 
+from shop.origins import origin_of
+from shop.settings import Settings, settings
 from shop.sync import addresses
 from shop.sync.errors import (
     CertificateError,
@@ -30,8 +32,6 @@ from shop.sync.errors import (
 from shop.sync.pinned import Transport, Until
 from shop.sync.retry_after import delay_of
 from workshed.metrics import meters
-from workshed.origins import origin_of
-from workshed.settings import Settings, settings
 
 STEPS = 6
 """An exchange may take so many times what one reply may."""

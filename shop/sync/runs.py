@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from shop import compose, people
+from shop.settings import settings
 from shop.sync.errors import SourceError
 from workshed.contrib.mail import emails
 from workshed.db import Connection
 from workshed.jobs.history import attempts
-from workshed.settings import settings
 
 TOLD_FROM = 4
 """Failed runs; of some errors the first one is told."""

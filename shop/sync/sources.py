@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 
 from psycopg.rows import class_row
 
+from shop.settings import settings
 from shop.sync import addresses
 from shop.sync.errors import SourceBusyError, SourceError
 from workshed import db
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
-from workshed.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Leave:
 def add(conn: Connection, name: str, url: str) -> None:
     """Note a source, or where it is from now on.
 
-    Raises `ForbiddenAddressError` where `WORKSHED_SYNC_ORIGINS` does not name its host.
+    Raises `ForbiddenAddressError` where `SHOP_SYNC_ORIGINS` does not name its host.
     """
     addresses.allowed(name, url, settings().sync_origins)
     query = """

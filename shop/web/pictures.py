@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
 from actors import attach_image
+from shop.settings import settings
 from shop.web import answers, picture_rows
 from shop.web.access_log import hide_tokens
 from shop.web.contents import ContentResponse
@@ -27,7 +28,6 @@ from workshed.console.web.view.safe_headers import SafeHeaders
 from workshed.contrib.notifications import TokenError, live
 from workshed.contrib.storage import ContentMissingError, StorageError
 from workshed.db import PASSING_ERRORS
-from workshed.settings import settings
 
 SWEEP_S = 15.0
 """How long a stream may be behind when PostgreSQL's hint was lost; and how often it says that it

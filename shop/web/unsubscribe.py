@@ -23,7 +23,7 @@ from workshed.jobs import RecordMissing
 
 
 def create_app() -> ASGIApp:
-    """Make the application; mount it where links in mails lead, `WORKSHED_SITE_URL`/unsubscribe."""
+    """Make the application; mount it where links in mails lead, `SHOP_SITE_URL`/unsubscribe."""
     hide_tokens()
     routes = [
         Route("/{token}", ask),

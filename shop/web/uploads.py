@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from shop.settings import settings
 from workshed import db
 from workshed.contrib.notifications import TokenError
 from workshed.contrib.storage import blobs, storage
 from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
-from workshed.settings import settings
 
 Attach = Callable[[Connection, int, str, Blob], int]
 """Stores that a user has a file of this name and content, and sends its job; returns its id."""

@@ -70,7 +70,7 @@ def environment(database, vhost, mail_server, tmp_path):
     # The folder of the test's own actors, and the tree that is tested where it is not this one.
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     # The calendar is to begin no sync in the middle of a test.
-    seldom = {"WORKSHED_SYNC_EVERY": "31536000"}
+    seldom = {"SHOP_SYNC_EVERY": "31536000"}
     return {"PYTHONPATH": os.pathsep.join(paths), **seldom}
 
 

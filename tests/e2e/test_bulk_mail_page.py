@@ -14,10 +14,11 @@ import pytest
 from actors import start_campaign
 from shop import campaigns, people
 from shop.campaigns import Progress
+from shop.settings import Settings
 from tests import pages
 from tests.integration.notifications.served import Served
 from workshed import db
-from workshed.settings import PREFIX, Settings, settings
+from workshed.settings import settings
 
 PAGE = pages.text("docs/bulk-mail.md")
 [(NAME, TEXT)] = pages.files("docs/bulk-mail.md").items()
@@ -30,7 +31,7 @@ SERVING = ("-m", "tests.integration.campaigns.serving")
 def users(broker, environment, monkeypatch):
     """People whom the links of mails lead to a page of this machine; environment of all."""
     monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
-    monkeypatch.setenv("WORKSHED_SITE_URL", "https://shop.example")
+    monkeypatch.setenv("SHOP_SITE_URL", "https://shop.example")
     settings.cache_clear()
     with db.transaction() as conn:
         return [people.create(conn, name="Someone", email=email).id for email in PEOPLE]
@@ -102,7 +103,7 @@ def test_no_more_are_sent_per_minute_than_may_be(
         found = campaigns.create(own, name="News", subject="News", text="{{ unsubscribe_url }}")
         start_campaign(own, found.id)
 
-    start_worker(env={"WORKSHED_BULK_RATE": "120"})
+    start_worker(env={"SHOP_BULK_RATE": "120"})
 
     query = """
         SELECT count(*), extract(epoch FROM max(sent_at) - min(sent_at)) FROM product.emails
@@ -117,11 +118,11 @@ def test_the_states_of_the_page_are_those_there_are():
     cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", PAGE, re.MULTILINE)
 
     names = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert names - {name for name in names if name.startswith(PREFIX)} == set(Progress.__slots__)
+    assert names - {name for name in names if name.startswith("SHOP_")} == set(Progress.__slots__)
 
 
 def test_the_settings_of_the_page_are_those_there_are():
-    names = set(re.findall(rf"`{PREFIX}((?:BULK|CAMPAIGN)_\w+)`", PAGE))
+    names = set(re.findall(r"`SHOP_((?:BULK|CAMPAIGN)_\w+)`", PAGE))
 
     assert names == {
         name.upper() for name in Settings.model_fields if name.startswith(("bulk_", "campaign_"))

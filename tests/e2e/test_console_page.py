@@ -206,7 +206,7 @@ def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, 
     expect(page.locator("main")).to_contain_text("pending")
     page.evaluate(WATCHED)
 
-    start_worker(threads=1, env={"WORKSHED_IMPORT_CHUNK": "1"})  # a job for each row takes a while
+    start_worker(threads=1, env={"SHOP_IMPORT_CHUNK": "1"})  # a job for each row takes a while
 
     expect(page.locator("main")).to_contain_text("completed")
     shares = page.evaluate("window.shares")

@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_makes_and_tells_each_image_once(
 def test_an_image_that_takes_all_memory_ends_no_worker(
     upload, start_worker, count, eventually, monkeypatch
 ):
-    monkeypatch.setenv("WORKSHED_IMAGE_MEMORY_BYTES", str(256 << 20))
+    monkeypatch.setenv("SHOP_IMAGE_MEMORY_BYTES", str(256 << 20))
     file = io.BytesIO()
     Image.new("RGBA", (6300, 6300), (0, 0, 0, 9)).save(file, "WEBP", lossless=True, method=0)
     worker = start_worker(threads=4)

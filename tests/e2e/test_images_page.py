@@ -10,9 +10,9 @@ from shop import people
 from tests import pages
 from tests.integration.notifications.served import Served
 from tests.transcripts import begin
+from tests.variables import NAMES
 from workshed import db
 from workshed.contrib import notifications
-from workshed.settings import PREFIX, Settings
 
 PAGE = pages.text("docs/images.md")
 [(NAME, TEXT)] = pages.files("docs/images.md").items()
@@ -60,8 +60,8 @@ def test_any_job_can_tell_a_browser(database):
 
 
 def test_the_settings_of_the_page_exist():
-    names = {name.removeprefix(PREFIX) for name in re.findall(rf"`({PREFIX}\w+)", PAGE)}
-    names |= {f"IMAGE_{name}" for name in re.findall(r"`…_(MAX_\w+)`", PAGE)}
+    names = set(re.findall(r"`((?:WORKSHED|SHOP)_\w+)", PAGE))
+    names |= {f"SHOP_IMAGE_{name}" for name in re.findall(r"`…_(MAX_\w+)`", PAGE)}
 
     assert len(names) > 5
-    assert names <= {name.upper() for name in Settings.model_fields}
+    assert names <= NAMES

@@ -12,8 +12,9 @@ import pytest
 from shop import people
 from tests import pages
 from tests.commands import keys
+from tests.variables import NAMES
 from workshed import db
-from workshed.settings import PREFIX, Settings, settings
+from workshed.settings import settings
 
 PAGE = pages.text("docs/imports.md")
 [(NAME, TEXT)] = pages.files("docs/imports.md").items()
@@ -190,13 +191,12 @@ def piece(terminal):
 
 
 def test_the_settings_of_the_page_exist():
-    names = {name.removeprefix(PREFIX) for name in re.findall(rf"`({PREFIX}\w+)", PAGE)}
-    names |= {name.removeprefix(PREFIX) for name in re.findall(rf"\(`({PREFIX}\w+)", PAGE)}
+    names = set(re.findall(r"`((?:WORKSHED|SHOP)_\w+)", PAGE))
 
     assert names == {
-        "IMPORT_CHUNK",
-        "IMPORT_RETENTION",
-        "IMPORT_EMAIL_COLUMNS",
-        "IMPORT_NAME_COLUMNS",
+        "SHOP_IMPORT_CHUNK",
+        "SHOP_IMPORT_RETENTION",
+        "SHOP_IMPORT_EMAIL_COLUMNS",
+        "SHOP_IMPORT_NAME_COLUMNS",
     }
-    assert names <= {name.upper() for name in Settings.model_fields}
+    assert names <= NAMES

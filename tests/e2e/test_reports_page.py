@@ -8,9 +8,10 @@ import pytest
 
 from actors import activate
 from shop import people
+from shop.settings import Settings
 from tests import pages
 from workshed import db
-from workshed.settings import PREFIX, Settings, settings
+from workshed.settings import settings
 
 PAGE = pages.text("docs/reports.md")
 [(NAME, TEXT)] = pages.files("docs/reports.md").items()
@@ -53,7 +54,7 @@ def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
         datetime.combine(two_days_ago + timedelta(days=number), time(0, 1), paris)
         for number in range(3)
     ]
-    start_worker(env={"WORKSHED_REPORT_TIME": "00:01", "WORKSHED_REPORT_TIME_ZONE": paris.key})
+    start_worker(env={"SHOP_REPORT_TIME": "00:01", "SHOP_REPORT_TIME_ZONE": paris.key})
     eventually(lambda: count("jobs.recurring WHERE name = 'daily_report'") == 1)
     conn.execute("UPDATE jobs.recurring SET next_at = %s WHERE name = 'daily_report'", (due[0],))
 
@@ -70,6 +71,6 @@ def test_the_calendar_reports_each_day_at_the_time_of_its_zone(
 
 
 def test_the_settings_of_the_page_are_those_there_are():
-    names = set(re.findall(rf"`{PREFIX}(REPORT_\w+)`", PAGE))
+    names = set(re.findall(r"`SHOP_(REPORT_\w+)`", PAGE))
 
     assert names == {name.upper() for name in Settings.model_fields if name.startswith("report_")}

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from shop import orders, people, reports
 from shop.orders import Line
+from shop.settings import settings as shop_settings
 from tests.e2e.test_pictures_page import complaints, jpeg, shoot
 from tests.integration.notifications.served import ROOT, Served
 from workshed import db
@@ -64,7 +65,7 @@ def sold(site):
     """Three clocks, paid yesterday by somebody else."""
     with db.transaction() as conn:
         user = people.create(conn, name="Bob", email="bob@example.org")
-        yesterday = reports.asked(conn, None, settings().report_zone)
+        yesterday = reports.asked(conn, None, shop_settings().report_zone)
         line = Line(orders.product(conn, "Wall clock"), 3, Decimal("54.00"))
         orders.place(conn, user.id, "EUR", [line], yesterday.starts_at + timedelta(hours=1))
 

@@ -18,11 +18,11 @@ from tests import pages
 from tests.integration.sync.test_client import MEANING
 from tests.processes import popen
 from tests.transcripts import check, shell
+from tests.variables import NAMES
 from workshed import db
-from workshed.settings import PREFIX, Settings
 
 PAGE = pages.text("docs/sync.md")
-COMMANDS = pages.block("docs/sync.md", "export WORKSHED_SYNC_ORIGINS")
+COMMANDS = pages.block("docs/sync.md", "export SHOP_SYNC_ORIGINS")
 MISBEHAVE = pages.block("docs/sync.md", "curl")
 [(NAME, TEXT)] = pages.files("docs/sync.md").items()
 
@@ -47,9 +47,9 @@ def setting(api, environment, tmp_path):
     (tmp_path / NAME).write_text(TEXT)
     return {
         **environment,
-        "WORKSHED_SYNC_ORIGINS": api.origin,
-        "WORKSHED_SYNC_TOKENS": "crm=s3cret",
-        "WORKSHED_SYNC_TIMEOUT": "5",
+        "SHOP_SYNC_ORIGINS": api.origin,
+        "SHOP_SYNC_TOKENS": "crm=s3cret",
+        "SHOP_SYNC_TIMEOUT": "5",
     }
 
 
@@ -155,9 +155,9 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
 
 
 def test_the_settings_of_the_page_exist():
-    names = {name.removeprefix(PREFIX) for name in re.findall(rf"({PREFIX}\w+)", PAGE)}
+    names = set(re.findall(r"((?:WORKSHED|SHOP)_\w+)", PAGE))
 
-    assert names <= {name.upper() for name in Settings.model_fields}
+    assert names <= NAMES
 
 
 def told(worker, name):

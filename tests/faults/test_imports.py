@@ -33,7 +33,7 @@ def hand_in(broker, tmp_path, monkeypatch):
     Before the workers start, which have this environment.
     """
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
-    monkeypatch.setenv("WORKSHED_IMPORT_CHUNK", str(CHUNK))
+    monkeypatch.setenv("SHOP_IMPORT_CHUNK", str(CHUNK))
     settings.cache_clear()
 
     def start(content):

@@ -38,8 +38,8 @@ def start_one(start_worker):
 def source(broker, monkeypatch):
     """A source with a temper; before the workers start, which have this environment."""
     with Api(page=100) as api:
-        monkeypatch.setenv("WORKSHED_SYNC_ORIGINS", api.origin)
-        monkeypatch.setenv("WORKSHED_SYNC_TIMEOUT", "5")
+        monkeypatch.setenv("SHOP_SYNC_ORIGINS", api.origin)
+        monkeypatch.setenv("SHOP_SYNC_TIMEOUT", "5")
         settings.cache_clear()
         with db.transaction() as conn:
             sync.add(conn, "crm", api.origin)

@@ -11,9 +11,9 @@ import pytest
 import actors
 from tests.commands import KNOWN, LIST, options
 from tests.matrix.table import PLATFORMS
+from tests.variables import NAMES
 from workshed.metrics import meters
 from workshed.roles import ROLES
-from workshed.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -22,7 +22,6 @@ PAGES = {
     for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)
 }
 """Their texts, by their paths."""
-NAMES = {PREFIX + name.upper() for name in Settings.model_fields}
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
 OF_OTHERS = {"WORKSHED_SERVICE_HOST"}
@@ -113,7 +112,7 @@ def test_its_commands_and_their_options_exist(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_its_settings_exist(page):
-    named = set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", PAGES[page]))
+    named = set(re.findall(r"\b(?:WORKSHED|SHOP)_[A-Z_]*[A-Z]", PAGES[page]))
 
     assert named - NAMES - OF_OTHERS == set()
 

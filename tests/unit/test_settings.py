@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
-from workshed.settings import Settings, settings, unknown_names
+from workshed.settings import Settings, settings, settings_of, unknown_names, use
 
 
 def test_the_defaults_work_on_a_laptop(monkeypatch):
@@ -160,3 +161,45 @@ def test_a_prefix_of_queues_is_as_a_name_of_one(prefix):
 def test_a_prefix_that_rabbitmq_or_a_pattern_would_trip_over_is_refused(prefix):
     with pytest.raises(ValueError, match="must begin with a letter or underscore"):
         Settings(queue_prefix=prefix)
+
+
+class Zoo(BaseSettings):
+    """Settings of an application."""
+
+    model_config = SettingsConfigDict(env_prefix="ZOO_")
+    birds: int = 7
+
+
+def test_an_application_reads_its_own_once_and_anew_when_ours_are(monkeypatch):
+    first = settings_of(Zoo)
+    monkeypatch.setenv("ZOO_BIRDS", "8")
+
+    assert settings_of(Zoo) is first
+    assert first.birds == 7
+    settings.cache_clear()
+    assert settings_of(Zoo).birds == 8
+
+
+def test_using_other_settings_reads_those_of_an_application_anew(monkeypatch):
+    monkeypatch.setenv("ZOO_BIRDS", "8")  # which is taken back after this test
+    assert settings_of(Zoo).birds == 8
+
+    use({"ZOO_BIRDS": "9"})
+
+    assert settings_of(Zoo).birds == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ZOO_BRIDS", "ZOO_BRIDS is not a setting; did you mean ZOO_BIRDS?"),
+        ("ZOO_BIRDS", "ZOO_BIRDS: Input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_with_them_is_told_as_with_ours(monkeypatch, name, said):
+    monkeypatch.setenv(name, "many")
+
+    with pytest.raises(SettingsError) as error:
+        settings_of(Zoo)
+    assert said in str(error.value)
+    assert "many" not in str(error.value)

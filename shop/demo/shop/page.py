@@ -13,6 +13,7 @@ from shop.demo.shop import shown
 from shop.demo.shop.forms import MOST_BYTES
 from shop.demo.shop.offers import MOST, OFFERS
 from shop.reports import DayRefusedError, Report, money
+from shop.settings import settings
 from shop.web import answers
 from shop.web.token_auth import COOKIE, QUERY, Caller, caller
 from shop.web.token_cookie import enter
@@ -21,7 +22,6 @@ from workshed import db
 from workshed.contrib.notifications import TokenError
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
-from workshed.settings import settings
 
 
 async def front(request: Request) -> Response:

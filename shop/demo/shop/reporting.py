@@ -8,8 +8,8 @@ from actors import daily_report
 from shop import reports
 from shop.demo.shop import forms, page
 from shop.reports import DayRefusedError
+from shop.settings import settings
 from workshed import db, schedule
-from workshed.settings import settings
 
 
 async def run(request: Request) -> Response:

@@ -35,7 +35,7 @@ def start_service(image, start_container, broker, mail_server, tmp_path):
         service = services[name]
         env = dict(one.split("=", 1) for one in config["Env"])
         env |= {key: value for key, value in service["environment"].items() if key not in SERVERS}
-        env |= {"WORKSHED_SYNC_EVERY": "31536000", **ours}
+        env |= {"SHOP_SYNC_EVERY": "31536000", **ours}
         mounts = [tmpfs(folder, "mode=1777") for folder in service["tmpfs"]]
         mounts += [bind(data, one["target"]) for one in service.get("volumes", ())]
         init = ["/usr/bin/python3", "-c", INIT] if service.get("init") else []

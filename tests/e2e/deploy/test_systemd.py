@@ -118,7 +118,7 @@ def install(files):
     settings = ours | {
         "ACTORS": "actors",
         "WORKSHED_STORAGE_URL": "file:/var/lib/workshed/contrib/storage",
-        "WORKSHED_SYNC_EVERY": "31536000",
+        "SHOP_SYNC_EVERY": "31536000",
     }
     written = "".join(f"{name}='{value}'\n" for name, value in settings.items())
     (files / "etc/workshed/workshed.env").write_text(written)

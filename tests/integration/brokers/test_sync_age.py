@@ -17,7 +17,7 @@ ORIGIN = "https://crm.example.org"
 
 @pytest.fixture
 def conn(connect, database, monkeypatch):
-    monkeypatch.setenv("WORKSHED_SYNC_ORIGINS", ORIGIN)
+    monkeypatch.setenv("SHOP_SYNC_ORIGINS", ORIGIN)
     found = connect(autocommit=True)
     sync.add(found, "crm", ORIGIN)
     return found

@@ -9,6 +9,7 @@ import actors
 from actors import send_bulk_email
 from shop import campaigns
 from tests.integration.reports.conftest import run_python
+from tests.variables import variable
 from workshed import db
 from workshed.contrib import mail
 from workshed.settings import settings
@@ -98,7 +99,7 @@ def configured(monkeypatch):
 
     def change(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"WORKSHED_{name.upper()}", value)
+            monkeypatch.setenv(variable(name), value)
         settings.cache_clear()
 
     change(secret_key=secrets.token_urlsafe(32), site_url="https://shop.example")

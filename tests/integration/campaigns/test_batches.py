@@ -5,9 +5,9 @@ from datetime import timedelta
 from actors import send_bulk_email
 from actors.campaigns import pause_after
 from shop import campaigns
+from shop.settings import settings
 from tests.integration.campaigns.conftest import run_out
 from workshed import db
-from workshed.settings import settings
 
 
 def test_recipients_are_handed_out_in_batches_with_a_pause(jobs, post, configured):
@@ -46,8 +46,8 @@ from actors.campaigns import PER_MINUTE, pause_after
 print(PER_MINUTE.size, PER_MINUTE.span.total_seconds(), pause_after(100).total_seconds())
 """
 
-    assert run_python(code, WORKSHED_BULK_RATE="600") == "10 0.1 10.0\n"
-    assert run_python(code, WORKSHED_BULK_RATE="6") == "1 10.0 1000.0\n"
+    assert run_python(code, SHOP_BULK_RATE="600") == "10 0.1 10.0\n"
+    assert run_python(code, SHOP_BULK_RATE="6") == "1 10.0 1000.0\n"
 
 
 def test_to_hand_out_some_reads_no_others(jobs, post, scale):

@@ -8,7 +8,6 @@ from shop.campaigns import CampaignStateError
 from shop.people import unsubscribing
 from tests.integration.campaigns.conftest import addresses, handed_out, run_out
 from workshed.contrib import mail
-from workshed.settings import settings
 
 
 def test_each_of_its_audience_gets_one_mail(jobs, post, received, hundred):
@@ -158,7 +157,7 @@ def test_old_campaigns_go_with_their_mails(jobs, post, hundred):
     run_out(jobs)
 
     jobs.advance(days=400)
-    deleted = retention.prune(settings())["rows of campaigns"]
+    deleted = retention.prune()["rows of campaigns"]
 
     assert deleted == 6
     assert post.progress(old) == {}

@@ -16,6 +16,7 @@ from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
 from tests.integration.console import kinds
+from tests.variables import variable
 from workshed.console.cli import app
 from workshed.console.cli import run as run_line
 from workshed.contrib.storage import blobs, storage
@@ -87,7 +88,7 @@ def env(monkeypatch):
 
     def set_them(**variables):
         for name, value in variables.items():
-            monkeypatch.setenv(f"WORKSHED_{name}", value)
+            monkeypatch.setenv(variable(name), value)
         settings.cache_clear()
 
     return set_them

@@ -126,7 +126,7 @@ def test_its_first_job_is_sent_with_a_yes(workshed, added, people):
     done = workshed("campaigns", "start", added, "--yes")
 
     assert done.out == f"{added}  starting\n"
-    assert "WORKSHED_SITE_URL is not https" in done.err
+    assert "SHOP_SITE_URL is not https" in done.err
     again = workshed("campaigns", "start", added, "--yes")
     assert again.err == f"python -m shop: campaign {added} is starting: it cannot be started\n"
     with db.transaction() as conn:

@@ -276,6 +276,19 @@ def test_what_only_an_added_check_reads_is_named_by_it(
     assert "secret" not in first.said
 
 
+def test_settings_of_an_application_are_looked_at_like_ours(examined, healthy, monkeypatch):
+    monkeypatch.setenv("SHOP_SYNC_EVRY", "60")
+    monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "s3cret")
+
+    found = [one for one in examined()["environment"] if one.said.startswith("SHOP_")]
+
+    assert [one.level for one in found] == ["failed"] * 2
+    assert found[0].said == "SHOP_SYNC_EVRY is not a setting; did you mean SHOP_SYNC_EVERY?"
+    assert found[1].said.startswith("SHOP_IMAGE_MAX_BYTES: Input should be a valid integer")
+    assert found[1].mend.endswith("take the default (30000000): unset SHOP_IMAGE_MAX_BYTES")
+    assert "s3cret" not in found[1].said + found[1].mend
+
+
 def test_an_option_of_a_url_that_means_nothing(examined, database, env):
     env(BROKER_URL="amqp://ada:secret@127.0.0.1:9/?hartbeat=5")
 

@@ -69,7 +69,7 @@ def test_a_host_that_is_not_allowed_is_refused(workshed, env):
     done = workshed("sync", "add", "crm", "https://evil.example.org")
 
     assert done.code == 1
-    assert "WORKSHED_SYNC_ORIGINS does not name it" in done.err
+    assert "SHOP_SYNC_ORIGINS does not name it" in done.err
     assert workshed("sync").err.startswith("No source is known")
 
 

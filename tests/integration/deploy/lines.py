@@ -5,6 +5,7 @@ import itertools
 import periodiq
 import typer
 
+from tests.variables import NAMES
 from workshed.console.cli import app
 from workshed.settings import PREFIX, Settings
 
@@ -38,8 +39,7 @@ def _of_periodiq(words):
 
 def unknown(environment):
     """Names of our own that are no setting."""
-    names = {PREFIX + name.upper() for name in Settings.model_fields}
-    return {name for name in environment if name.startswith(PREFIX)} - names
+    return {name for name in environment if name.startswith((PREFIX, "SHOP_"))} - NAMES
 
 
 def load(environment):

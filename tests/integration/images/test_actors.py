@@ -92,8 +92,8 @@ def test_the_same_content_is_decoded_once_and_both_are_told(
     [("jpeg", "image/jpeg"), ("webp", "image/webp"), ("avif", "image/avif")],
 )
 def test_the_format_is_a_setting(jobs, upload, picture, variants, monkeypatch, asked, media_type):
-    monkeypatch.setenv("WORKSHED_IMAGE_FORMAT", asked)
-    images.making.settings.cache_clear()
+    monkeypatch.setenv("SHOP_IMAGE_FORMAT", asked)
+    settings.cache_clear()
     attachment = upload(picture())
 
     jobs.drain()
@@ -145,8 +145,8 @@ def test_the_settings_let_a_jpeg_have_more_pixels_than_others(
     jobs, upload, picture, variants, monkeypatch
 ):
     """As a photo of 48 megapixels has, which takes no more memory than a small PNG."""
-    monkeypatch.setenv("WORKSHED_IMAGE_MAX_PIXELS", "1000000")
-    monkeypatch.setenv("WORKSHED_IMAGE_MAX_JPEG_PIXELS", "2000000")
+    monkeypatch.setenv("SHOP_IMAGE_MAX_PIXELS", "1000000")
+    monkeypatch.setenv("SHOP_IMAGE_MAX_JPEG_PIXELS", "2000000")
     settings.cache_clear()
     allowed, too_large = upload(picture(1600, 1200)), upload(picture(2000, 1500))
 
@@ -162,7 +162,7 @@ def test_the_same_bytes_get_the_same_answer_whatever_was_made_before(
     jobs, upload, picture, variants, monkeypatch, strict
 ):
     """Strictly the name is part of the question, whether or not the content is known."""
-    monkeypatch.setenv("WORKSHED_IMAGE_STRICT", str(strict))
+    monkeypatch.setenv("SHOP_IMAGE_STRICT", str(strict))
     settings.cache_clear()
     misnamed = upload(picture(), "photo.png")
     jobs.drain()

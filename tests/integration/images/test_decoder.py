@@ -21,6 +21,7 @@ from shop.images.decoder import Decoder
 from shop.images.errors import DecoderEndedError, DecoderFailedError, ImageRefusedError
 from shop.pixels import Made, Wanted
 from tests.processes import popen
+from tests.variables import variable
 from workshed.interrupts import gate
 from workshed.settings import settings
 
@@ -47,7 +48,7 @@ def configure(monkeypatch):
 
     def change(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"WORKSHED_{name.upper()}", str(value))
+            monkeypatch.setenv(variable(name), str(value))
         settings.cache_clear()
 
     return change

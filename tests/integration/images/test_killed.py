@@ -8,6 +8,7 @@ from actors import process_image
 from shop import images, people
 from workshed import db
 from workshed.contrib.storage import storage
+from workshed.settings import settings
 
 pytestmark = pytest.mark.one_in(3)  # a kill at every line, in a process of its own
 
@@ -18,7 +19,7 @@ MOST_LINES = 1_000
 def attach(database, broker, tmp_path, monkeypatch, picture):
     """`attach(7)`: an attachment of a content of its own, and no job."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
-    images.making.settings.cache_clear()
+    settings.cache_clear()
     with db.transaction() as conn:
         user = people.create(conn, name="Ada", email="ada@example.org")
 

@@ -29,7 +29,7 @@ def contents(attachment_id):
 def test_what_somebody_has_is_kept(jobs, processed):
     jobs.advance(days=20)
 
-    assert not any(retention.prune(settings()).values())
+    assert not any(retention.prune().values())
     for sha256 in contents(processed):
         with storage().open(sha256) as file:
             assert file.read()
@@ -41,9 +41,9 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
         conn.execute("DELETE FROM product.attachments")
 
     jobs.advance(hours=23)
-    assert not any(retention.prune(settings()).values())
+    assert not any(retention.prune().values())
     jobs.advance(hours=2)
-    assert retention.prune(settings()) == {
+    assert retention.prune() == {
         "notifications": 0,
         "changes of sources": 0,
         "rows of campaigns": 0,
@@ -53,7 +53,7 @@ def test_what_nobody_has_goes_after_a_day_and_what_was_told_after_thirty(jobs, p
         "drafts of contents": 0,
     }
     jobs.advance(days=30)
-    assert retention.prune(settings())["notifications"] == 1
+    assert retention.prune()["notifications"] == 1
 
     for sha256 in (original, variant):
         with pytest.raises(ContentMissingError), storage().open(sha256):
@@ -76,7 +76,7 @@ def test_who_has_no_tables_of_the_product_has_nothing_to_delete(empty_database_u
     settings.cache_clear()
     db.pool.cache_clear()
 
-    assert retention.prune(settings()) == {}
+    assert retention.prune() == {}
     db.pool().close()
     db.pool.cache_clear()
 
@@ -88,7 +88,7 @@ def test_the_sweep_keeps_what_is_stored_again(jobs, processed, stored, picture):
     jobs.advance(days=2)
 
     assert stored(picture()).sha256 == original
-    retention.prune(settings())
+    retention.prune()
 
     with storage().open(original) as file:
         assert file.read() == picture()

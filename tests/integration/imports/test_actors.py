@@ -29,7 +29,7 @@ def chunk(monkeypatch):
     """`chunk(1)`: so many rows are one job's."""
 
     def of(rows):
-        monkeypatch.setenv("WORKSHED_IMPORT_CHUNK", str(rows))
+        monkeypatch.setenv("SHOP_IMPORT_CHUNK", str(rows))
         settings.cache_clear()
 
     return of

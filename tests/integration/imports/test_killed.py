@@ -20,7 +20,7 @@ ROWS, CHUNK = 12, 4
 def hand_in(database, broker, tmp_path, monkeypatch):
     """`hand_in(7)`: an import of people of its own, four of whose twelve rows are wrong."""
     monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
-    monkeypatch.setenv("WORKSHED_IMPORT_CHUNK", str(CHUNK))
+    monkeypatch.setenv("SHOP_IMPORT_CHUNK", str(CHUNK))
     settings.cache_clear()
     with db.transaction() as conn:
         owner = people.create(conn, name="Grace", email="grace@example.org")

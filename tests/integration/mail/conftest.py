@@ -11,6 +11,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from shop import onboarding, people
+from tests.variables import variable
 from workshed import db
 from workshed.contrib import mail
 from workshed.contrib.mail import seats
@@ -135,7 +136,7 @@ def configure(monkeypatch):
 
     def change(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"WORKSHED_{name.upper()}", value)
+            monkeypatch.setenv(variable(name), value)
         settings.cache_clear()
 
     return change

@@ -271,7 +271,7 @@ def test_what_is_uploaded_is_stored_under_its_name(upload, run, ada):
 def test_what_is_too_large_is_refused_and_nothing_is_kept(
     monkeypatch, serve, ada, kept, run, tmp_path, way
 ):
-    monkeypatch.setenv("WORKSHED_IMAGE_MAX_BYTES", "1000000")
+    monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "1000000")
     served, token = serve(), notifications.token(ada)
     body = b"x" * 1_000_001 if way == "declared" else iter([b"x" * 500_001] * 2)
 
@@ -287,7 +287,7 @@ def test_what_is_too_large_is_refused_and_nothing_is_kept(
 
 
 def test_the_largest_is_taken(monkeypatch, serve, ada, kept):
-    monkeypatch.setenv("WORKSHED_IMAGE_MAX_BYTES", "1000000")
+    monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "1000000")
     served, token = serve(), notifications.token(ada)
 
     status, *_ = served.ask(

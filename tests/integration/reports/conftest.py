@@ -13,6 +13,7 @@ import pytest
 
 import actors
 from tests.integration.images.conftest import killed
+from tests.variables import variable
 from workshed import db
 from workshed.settings import settings
 
@@ -81,7 +82,7 @@ def configured(monkeypatch):
 
     def change(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"WORKSHED_{name.upper()}", value)
+            monkeypatch.setenv(variable(name), value)
         settings.cache_clear()
 
     return change

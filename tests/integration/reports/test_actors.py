@@ -8,7 +8,9 @@ import pytest
 from actors import cleanup_old_reports, daily_report, deliver_email
 from shop import reports
 from shop.reports import DayRefusedError, days
+from shop.settings import settings as shop_settings
 from tests.integration.reports.conftest import MONDAY, SUNDAY
+from tests.variables import variable
 from workshed import db
 from workshed.errors import SettingsError
 from workshed.settings import settings
@@ -38,7 +40,7 @@ def sent_now(jobs, actor):
 def test_it_is_planned_daily_at_the_time_of_the_settings_in_their_zone():
     spec = daily_report.options["periodic"].spec
 
-    assert str(spec) == f"daily {settings().report_time}"
+    assert str(spec) == f"daily {shop_settings().report_time}"
     assert (spec.tz, daily_report.queue_name) == (None, "scheduled")
     assert cleanup_old_reports.queue_name == "low"
 
@@ -46,7 +48,7 @@ def test_it_is_planned_daily_at_the_time_of_the_settings_in_their_zone():
 def test_the_time_and_zone_of_settings_are_those_of_the_clock(run_python):
     code = "import actors; print(actors.daily_report.options['periodic'])"
 
-    said = run_python(code, WORKSHED_REPORT_TIME="07:30", WORKSHED_REPORT_TIME_ZONE="Asia/Tokyo")
+    said = run_python(code, SHOP_REPORT_TIME="07:30", SHOP_REPORT_TIME_ZONE="Asia/Tokyo")
 
     assert said == "daily 07:30 Asia/Tokyo\n"
 
@@ -61,11 +63,11 @@ def test_the_time_and_zone_of_settings_are_those_of_the_clock(run_python):
     ],
 )
 def test_settings_that_mean_nothing_are_refused(monkeypatch, name, value, why):
-    monkeypatch.setenv(f"WORKSHED_{name}", value)
+    monkeypatch.setenv(variable(name), value)
     settings.cache_clear()
 
-    with pytest.raises(SettingsError, match=f"WORKSHED_{name}: .*{why}"):
-        settings()
+    with pytest.raises(SettingsError, match=f"{variable(name)}: .*{why}"):
+        shop_settings()
 
 
 @pytest.mark.parametrize(

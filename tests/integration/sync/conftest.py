@@ -8,6 +8,7 @@ from shop import people, sync
 from shop.demo.api import Api
 from shop.sync.errors import SourceError
 from tests.integration.images.conftest import killed
+from tests.variables import variable
 from workshed import db
 from workshed.settings import settings
 
@@ -23,7 +24,7 @@ def use(monkeypatch):
 
     def change(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"WORKSHED_{name}", value)
+            monkeypatch.setenv(variable(name), value)
         settings.cache_clear()
 
     return change

@@ -286,7 +286,7 @@ def test_a_name_is_what_the_certificate_is_checked_for(authority, serve, use):
 def test_a_host_that_nobody_allowed_is_not_asked(api, use):
     use(SYNC_ORIGINS="https://api.example.org")
 
-    with pytest.raises(ForbiddenAddressError, match="WORKSHED_SYNC_ORIGINS"):
+    with pytest.raises(ForbiddenAddressError, match="SHOP_SYNC_ORIGINS"):
         fetch(api)
     assert api.requests == []
 

@@ -118,8 +118,8 @@ def test_a_column_that_is_named_and_not_there_is_told(layout, reason):
 
 
 def test_settings_add_names_of_columns(monkeypatch):
-    monkeypatch.setenv("WORKSHED_IMPORT_EMAIL_COLUMNS", "Kontakt, Zweitkontakt")
-    monkeypatch.setenv("WORKSHED_IMPORT_NAME_COLUMNS", "Mitglied,{Rufname} {Zuname}")
+    monkeypatch.setenv("SHOP_IMPORT_EMAIL_COLUMNS", "Kontakt, Zweitkontakt")
+    monkeypatch.setenv("SHOP_IMPORT_NAME_COLUMNS", "Mitglied,{Rufname} {Zuname}")
     settings.cache_clear()
 
     try:

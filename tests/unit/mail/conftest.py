@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shop.people import User
+from tests.variables import variable
 from workshed.contrib.mail import Email
 from workshed.settings import settings
 
@@ -18,7 +19,7 @@ def configure(monkeypatch):
 
     def change(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"WORKSHED_{name.upper()}", value)
+            monkeypatch.setenv(variable(name), value)
         settings.cache_clear()
 
     change(site_url="https://app.example.org/?a=1&b=2")

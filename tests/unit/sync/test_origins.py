@@ -4,9 +4,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from shop.origins import origin_of, parse
+from shop.settings import settings
 from workshed.errors import SettingsError
-from workshed.origins import origin_of, parse
-from workshed.settings import settings
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_an_origin_may_be_where_it_is_said_to_be():
     ],
 )
 def test_a_setting_that_cannot_be_read_is_named(monkeypatch, text):
-    monkeypatch.setenv("WORKSHED_SYNC_ORIGINS", text)
+    monkeypatch.setenv("SHOP_SYNC_ORIGINS", text)
 
-    with pytest.raises(SettingsError, match=r"WORKSHED_SYNC_ORIGINS: .* is not like https://host"):
+    with pytest.raises(SettingsError, match=r"SHOP_SYNC_ORIGINS: .* is not like https://host"):
         settings()
 
 
 def test_tokens_are_of_sources(monkeypatch):
-    monkeypatch.setenv("WORKSHED_SYNC_TOKENS", "crm=abc=d== shop=x")
+    monkeypatch.setenv("SHOP_SYNC_TOKENS", "crm=abc=d== shop=x")
 
     assert [settings().sync_token(name) for name in ("crm", "shop", "other")] == [
         "abc=d==",
@@ -87,7 +87,7 @@ def test_tokens_are_of_sources(monkeypatch):
 
 @pytest.mark.parametrize("span", ["9", "0.5", "10.5", "99999999"])
 def test_a_span_the_calendar_does_not_have_is_refused(monkeypatch, span):
-    monkeypatch.setenv("WORKSHED_SYNC_EVERY", span)
+    monkeypatch.setenv("SHOP_SYNC_EVERY", span)
 
-    with pytest.raises(SettingsError, match="WORKSHED_SYNC_EVERY: must be whole seconds"):
+    with pytest.raises(SettingsError, match="SHOP_SYNC_EVERY: must be whole seconds"):
         settings()

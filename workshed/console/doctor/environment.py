@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
 
-from workshed.app import APP, App, app
+from workshed.app import APP, App, app, load
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
 from workshed.queues import weighted
-from workshed.settings import PREFIX, Settings, unknown_names
+from workshed.settings import Settings, prefix_of, unknown_names
 from workshed.transport.amqp import url as address
 from workshed.transport.build import STUB
 
@@ -31,28 +32,43 @@ class Environment(NamedTuple):
 
 def read() -> Environment:
     """Read the settings and the application."""
-    problems = [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ)]
+    problems = unknown(Settings)
     without_value: set[str] = set()
     found_app = App()
     try:
         found_app = app()
+        own = None if found_app.settings is None else load(found_app.settings)
     except WorkshedError as err:
+        own = None
         problems.append(failed(str(err), f"correct it, or unset {APP}"))
-    try:
-        found = Settings()
-    except ValidationError as err:
-        for one in err.errors(include_input=False, include_url=False):  # they quote secrets
-            name = str(one["loc"][0])
-            without_value.add(name)
-            problems.append(wrong(name, one["msg"].removeprefix("Value error, ")))
-        found = Settings(**{name: Settings.model_fields[name].default for name in without_value})
+    for name, why in invalid(Settings):
+        without_value.add(name)
+        problems.append(wrong(name, why))
+    found = Settings(**{name: Settings.model_fields[name].default for name in without_value})
     for name, use in uses(found, found_app).items():
         try:
             use()
         except WorkshedError as err:
             without_value.add(name)
             problems.append(unreadable(name, err))
+    if own is not None:
+        problems += [*unknown(own), *(wrong(*one, kind=own) for one in invalid(own))]
     return Environment(found, found_app, problems, frozenset(without_value))
+
+
+def unknown(kind: type[BaseSettings]) -> list[Finding]:
+    """Name the variables that mean nothing."""
+    return [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ, kind)]
+
+
+def invalid(kind: type[BaseSettings]) -> list[tuple[str, str]]:
+    """Return the settings whose values cannot be read, each with the reason."""
+    try:
+        kind()
+    except ValidationError as err:
+        found = err.errors(include_input=False, include_url=False)  # they quote secrets
+        return [(str(one["loc"][0]), one["msg"].removeprefix("Value error, ")) for one in found]
+    return []
 
 
 def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
@@ -74,16 +90,16 @@ def unreadable(name: str, error: WorkshedError) -> Finding:
     return wrong(name, str(error).removeprefix(f"{variable(name)}: "))
 
 
-def wrong(name: str, why: str) -> Finding:
+def wrong(name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
     """Say which value cannot be read, never the value itself."""
-    usual = default(Settings.model_fields[name].default).strip("`")
-    mend = f"correct it, or take the default ({usual}): unset {variable(name)}"
-    return failed(f"{variable(name)}: {why}", mend)
+    usual = default(kind.model_fields[name].default).strip("`")
+    mend = f"correct it, or take the default ({usual}): unset {variable(name, kind)}"
+    return failed(f"{variable(name, kind)}: {why}", mend)
 
 
-def variable(name: str) -> str:
+def variable(name: str, kind: type[BaseSettings] = Settings) -> str:
     """Return the variable of a setting."""
-    return f"{PREFIX}{name.upper()}"
+    return f"{prefix_of(kind)}{name.upper()}"
 
 
 def default(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which hosts may be asked, as `WORKSHED_SYNC_ORIGINS` says."""
+"""Which hosts may be asked, as `SHOP_SYNC_ORIGINS` says."""
 
 import re
 from dataclasses import dataclass
