@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("actors", "brokers", "console", "middleware", "shop", "workshed")
 """What a release has; `console` was a package of its own once."""
-MIGRATIONS = "workshed/sql"
+MIGRATIONS = ("workshed/sql", "shop/sql")
+JOBS = "workshed/sql/jobs"
 OLDEST = Path(__file__).parent / "oldest_release"
 """A file with the commit: its modules and commands have the names of today."""
 ARCHIVE = "TESTED_FROM_ARCHIVE"
@@ -75,7 +76,7 @@ def before_the_last_migration():
     None is older than `OLDEST`: from there to here, `with_a_migration` makes one up.
     """
     added = ("log", "-1", "--diff-filter=A", "--format=%H")
-    found = _parent_of(*added, "--", f"{MIGRATIONS}/*.sql")
+    found = _parent_of(*added, "--", *(f"{folder}/*.sql" for folder in MIGRATIONS))
     return oldest() if found and is_before_all_releases(found) else found
 
 
@@ -92,8 +93,8 @@ def is_before_all_releases(commit):
 def with_a_migration(folder):
     """Lay the shipped code that is here into a folder, with one migration more."""
     unpack_here(folder)
-    newest = max(path.name for path in (folder / MIGRATIONS / "jobs").glob("*.sql"))
-    made_up = folder / MIGRATIONS / "jobs" / f"{int(newest[:4]) + 1:04}_made_up.sql"
+    newest = max(path.name for path in (folder / JOBS).glob("*.sql"))
+    made_up = folder / JOBS / f"{int(newest[:4]) + 1:04}_made_up.sql"
     made_up.write_text("ALTER TABLE jobs.schedule ADD COLUMN made_up integer;\n")
 
 
@@ -130,7 +131,8 @@ def is_same_code(one, other):
 
 
 def _migrations(folder):
-    return {str(path.relative_to(folder)) for path in (folder / MIGRATIONS).rglob("*.sql")}
+    files = (path for name in MIGRATIONS for path in (folder / name).rglob("*.sql"))
+    return {str(path.relative_to(folder)) for path in files}
 
 
 def _texts(folder):
