@@ -40,7 +40,8 @@ class App:
     library, each made from the settings, and of middleware of yours. What jobs depend on must be
     in it, in the library's order (`workshed.transport.build.CHAIN`)."""
     actors: tuple[str, ...] = ()
-    """Modules in which actors are declared, for commands and the console where none is named."""
+    """Modules in which actors are declared: what `workshed worker` runs, and commands and the
+    console import, where none is named."""
     migrations: Mapping[str, str] = field(default_factory=dict)
     """More streams of migrations, each by its name: a package, whose folder `sql` has numbered
     files. `workshed migrate` applies them after those of Workshed."""

@@ -136,7 +136,7 @@ def test_so_do_a_supervisor_a_relay_and_a_clock(start, broker, mail_server, conn
     schedule.send(conn, send_welcome_email.message(user.id))  # which a relay publishes
     programs = [
         start("workshed", "relay"),
-        start("workshed", "worker", "actors", "--processes", "1", "--no-relay"),
+        start("workshed", "worker", "--processes", "1", "--no-relay"),  # its App names `actors`
         start("periodiq", "actors"),
     ]
     periodic = "SELECT count(*) FROM jobs.recurring WHERE name = 'daily_report'"

@@ -13,7 +13,9 @@ from workshed.console.formatting import ROOM, room
 def worker(
     modules: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODULE", help="Modules of actors.", show_default="actors"),
+        typer.Argument(
+            metavar="MODULE", help="Modules of actors.", show_default="`actors` of your App"
+        ),
     ] = None,
     *,
     processes: Annotated[
@@ -74,10 +76,11 @@ def worker(
     after the grace, and was killed; others as above.
     """
     from workshed import logs
+    from workshed.app import app
     from workshed.console.supervisor.child import Child
     from workshed.console.supervisor.supervisor import RELAY_AFTER_S, Supervisor
     from workshed.console.supervisor.vitals import Limits, Vitals
-    from workshed.errors import WorkshedError
+    from workshed.errors import SettingsError, WorkshedError
     from workshed.health import shared_folder
     from workshed.settings import settings
     from workshed.transport import build
@@ -87,7 +90,10 @@ def worker(
     grace = settings().shutdown_grace
     # Jobs that were interrupted at the end of the grace still have to be settled.
     timeout_ms = round((grace.total_seconds() + RELAY_AFTER_S) * 1000)
-    command = [sys.executable, "-m", "dramatiq", *imported(modules or ["actors"])]
+    modules = modules or list(app().actors)
+    if not modules:
+        raise SettingsError("name the modules of your actors, here or as `actors` of your App")
+    command = [sys.executable, "-m", "dramatiq", *imported(modules)]
     command += ["--processes", "1", "--threads", str(threads)]
     command += ["--worker-shutdown-timeout", str(timeout_ms)]
     command += ["--queues", *queues] if queues else []
