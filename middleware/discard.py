@@ -13,7 +13,6 @@ from workshed.jobs import RecordMissing
 
 GONE = {
     "attachments_user_id_fkey": "user",
-    "emails_user_id_fkey": "user",
     "imports_owner_id_fkey": "user",
     "inboxes_user_id_fkey": "user",
     "notifications_user_id_fkey": "user",
@@ -21,8 +20,9 @@ GONE = {
     "sync_records_source_fkey": "source",
     "sync_skipped_source_fkey": "source",
 }
-"""Foreign keys that lead to what somebody may delete, by name, and what that is. One that leads to
-a content is not among them: where that is lost, the job must not end as if all were well."""
+"""Foreign keys to records that somebody may delete, by name, and what they lead to. Those of
+contents are not among them: a job whose content is lost must not look finished. Nor is that of
+emails: one job may store emails to many people, and its retry leaves out who is gone."""
 KEY = re.compile(r"=\((.*?)\)")
 """The value in PostgreSQL's words, in any language: `Key (user_id)=(7) is not present in …`."""
 
@@ -31,7 +31,7 @@ class DiscardGone(Middleware):
     """Discard jobs whose record was deleted while they ran.
 
     A job that looks for its record and finds nothing raises `RecordMissing`. One that had found it
-    meets a foreign key, on each retry again.
+    fails on a foreign key; this ends it in the same way, without another attempt.
     """
 
     def before_declare_actor(self, broker: Broker, actor: dramatiq.Actor[..., Any]) -> None:

@@ -9,18 +9,18 @@ PROMISED_S = {"critical": 5, "emails": 30, "default": 60, "images": 60}
 
 STARTS = Counter(
     "job_starts",
-    "First attempts of jobs, by whether they began within the time that their queue promises.",
+    "First starts of jobs, by whether they came within the time that their queue promises.",
     ("queue", "in_time"),
     namespace="shop",
 )
 
 
 class Promptness(Observer):
-    """Count first attempts by whether they began in time: what an alert on late mails looks at."""
+    """Count the first start of each job by whether it was in time."""
 
     def began(self, job: Job) -> None:
-        """Count it; a retry has waited on purpose."""
+        """Count it; a job that was put back on its way has waited on purpose."""
         promised_s = PROMISED_S.get(job.message.queue_name)
-        if promised_s is None or job.attempt > 1 or job.waited_s is None:
+        if promised_s is None or job.hop or job.waited_s is None:
             return
         STARTS.add(job.message.queue_name, "yes" if job.waited_s <= promised_s else "no")

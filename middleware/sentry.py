@@ -1,4 +1,4 @@
-"""What this service tells Sentry: more of each job, and of critical ones sooner."""
+"""What this service reports to Sentry: the family of each job, and critical jobs sooner."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ class ShopSentry(Sentry):
         return {"family": actor.fn.__module__.rpartition(".")[2]} if actor is not None else {}
 
     def matters(self, job: Job, outcome: Outcome) -> bool:
-        """Report also the first failure of a critical job; its other retries are not."""
+        """Also report the first failure of a critical job, but not its later retries."""
         is_first = outcome.kind == "retry" and job.attempt == 1
         is_critical = job.message.queue_name == CRITICAL
         return (is_first and is_critical) or super().matters(job, outcome)

@@ -15,11 +15,11 @@ ONE_IMAGE = Unique(strategy="until_executed", on_conflict="log")
 """One job for each attachment and box, from its send to its end: a second click changes nothing."""
 
 ONE_SYNC = Unique(key=["source"])
-"""One reading of a source, wherever it goes on; its cursor is no part of the key."""
+"""One sync of a source at a time. The cursor is not part of the key."""
 
 LATEST_RECORD = Unique("until_executing")
 """One job waits for each record. What changes while it fetches is to be fetched again, so the key
 is free when it starts."""
 
 ONE_ALERT = Unique(key=source_of)
-"""Of many jobs of a source that die, one tells."""
+"""If many jobs of one source die, one alert is sent."""

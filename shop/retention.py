@@ -1,4 +1,4 @@
-"""Delete what the shipped jobs have kept for long enough, in small batches."""
+"""Delete what the jobs of this service have kept for long enough, in small batches."""
 
 from datetime import timedelta
 

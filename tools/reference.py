@@ -29,7 +29,7 @@ from workshed.settings import Settings
 from workshed.transport.amqp.accounts import accounts
 from workshed.transport.amqp.arguments import Version, read_version
 from workshed.transport.amqp.definitions import definitions
-from workshed.transport.build import middleware
+from workshed.transport.build import CHAIN, make
 from workshed.transport.messages.envelope import OPTIONS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -140,8 +140,9 @@ def middleware_sections() -> str:
 
 
 def chain() -> list[Middleware]:
-    """Return the default middleware, with tracing."""
-    return middleware(Settings(tracing=True))
+    """Return the chain of the library, with tracing."""
+    made = (make(entry, Settings(tracing=True)) for entry in CHAIN)
+    return [one for one in made if one is not None]
 
 
 def in_lines(one: Middleware) -> str:

@@ -14,7 +14,7 @@ from workshed.db import Connection
 from workshed.errors import MigrationError, SettingsError
 
 JOBS = "jobs"
-"""The stream of Workshed, in whose tables is noted what is applied of all."""
+"""The stream of Workshed. Its table `jobs.migrations` records what is applied of every stream."""
 
 # Any number; it only has to be the same in every release, so that two deploys wait for each other.
 LOCK = 0x776F726B
@@ -131,7 +131,9 @@ def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
 def _folder(stream: str) -> Traversable:
     if stream == JOBS:
         return resources.files("workshed").joinpath("sql", JOBS)
-    package = app().migrations[stream]
+    package = app().migrations.get(stream)
+    if package is None:
+        raise SettingsError(f"your App has no stream of migrations {stream!r}")
     try:
         folder = resources.files(module(package)).joinpath("sql")
     except SettingsError as err:

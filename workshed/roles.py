@@ -271,10 +271,12 @@ def script(prefix: str, of: Iterable[Grants]) -> Iterator[str]:
             f"THEN CREATE ROLE {name} NOLOGIN; END IF; END $$;"
         )
     everybody = ", ".join(names)
-    for grants in of:
+    listed = tuple(of)
+    for schema in dict.fromkeys(grants.schema for grants in listed):
         for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
-            yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {grants.schema} FROM {everybody};"
-        yield f"GRANT USAGE ON SCHEMA {grants.schema} TO {everybody};"
+            yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {schema} FROM {everybody};"
+        yield f"GRANT USAGE ON SCHEMA {schema} TO {everybody};"
+    for grants in listed:
         for role, what, on in grants:
             yield f"GRANT {what} ON {on} TO {prefix}_{role};"
     yield "COMMIT;"

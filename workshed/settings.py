@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from workshed.errors import SettingsError
 from workshed.zones import zone_problem
@@ -297,40 +298,58 @@ def settings() -> Settings:
 def settings_of(kind: type[S]) -> S:
     """Return an application's own settings, read whenever ours are.
 
-    `kind` has the prefix of its variables, as `env_prefix`. Raises `SettingsError`, also for a
-    variable with that prefix that means nothing.
+    `kind` has a prefix of its variables (`env_prefix`). Raises `SettingsError`, also for a variable
+    with that prefix that means nothing.
     """
     ours = settings()
-    beside, found = _BESIDE.get(kind, (None, None))
-    if beside is not ours or not isinstance(found, kind):
+    read_with, found = _OF_APPLICATIONS.get(kind, (None, None))
+    if read_with is not ours or not isinstance(found, kind):
         found = _read(kind)
-        _BESIDE[kind] = ours, found
+        _OF_APPLICATIONS[kind] = ours, found
     return found
 
 
-_BESIDE: dict[type[BaseSettings], tuple[Settings, BaseSettings]] = {}
-"""The settings of applications, and those of ours that were read before them."""
+_OF_APPLICATIONS: dict[type[BaseSettings], tuple[Settings, BaseSettings]] = {}
+"""Settings of applications, each with ours that were current when it was read."""
 
 
 def _read(kind: type[S]) -> S:
-    problems = unknown_names(os.environ, kind)
-    try:
-        found = kind()
-    except ValidationError as err:
-        prefix = prefix_of(kind)
-        problems += [
-            f"{prefix}{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
-            for e in err.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsError(_message(problems)) from None  # its text quotes values, secrets too
-    if problems:
+    found, wrong = _tried(kind)
+    problems = unknown_names(os.environ, kind) + [f"{name}: {why}" for name, why in wrong]
+    if found is None or problems:
         raise SettingsError(_message(problems))
     return found
 
 
+def invalid(kind: type[BaseSettings]) -> list[tuple[str, str]]:
+    """Return what cannot be read of some settings, each with the reason and without its value.
+
+    A variable by its name, or, if a rule about several is broken, the class by its own.
+    """
+    return _tried(kind)[1]
+
+
+def _tried(kind: type[S]) -> tuple[S | None, list[tuple[str, str]]]:
+    if not prefix_of(kind):
+        return None, [(kind.__name__, "needs an env_prefix, for example SHOP_")]
+    try:
+        return kind(), []
+    except ValidationError as err:
+        errors = err.errors(include_input=False, include_url=False)  # they quote secrets
+    except UnreadableError as err:  # a list or the like, which is to be JSON
+        return None, [(kind.__name__, str(err))]
+    return None, [
+        (_named(one["loc"], kind), one["msg"].removeprefix("Value error, ")) for one in errors
+    ]
+
+
+def _named(location: tuple[int | str, ...], kind: type[BaseSettings]) -> str:
+    return f"{prefix_of(kind)}{str(location[0]).upper()}" if location else kind.__name__
+
+
 def prefix_of(kind: type[BaseSettings]) -> str:
-    """Return what stands before the variables of some settings."""
-    return kind.model_config.get("env_prefix", "")
+    """Return the prefix of the variables of some settings, in capitals: names are compared so."""
+    return kind.model_config.get("env_prefix", "").upper()
 
 
 def use(environment: Mapping[str, str]) -> None:
@@ -354,10 +373,14 @@ def unknown_names(environ: Mapping[str, str], kind: type[BaseSettings] = Setting
     """Name each variable with the prefix that means nothing, with the likeliest one meant."""
     prefix = prefix_of(kind)
     known = [name.upper() for name in kind.model_fields]
+    nested = (kind.model_config.get("env_nested_delimiter") or "").upper()
     problems = []
+    if not prefix:
+        return []
     for name in sorted(environ):
         # Compared without the prefix, which alone would make any two names alike.
         ours = name.upper().removeprefix(prefix)
+        ours = ours.partition(nested)[0] if nested else ours
         if name.upper().startswith(prefix) and ours not in known:
             close = difflib.get_close_matches(ours, known, n=1)
             hint = f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -17,7 +17,7 @@ def _register() -> None:
         import pillow_heif  # noqa: PLC0415 -- it may be missing
     except ModuleNotFoundError as err:
         raise RefusedError(
-            "it is a HEIC, which this installation cannot read: pip install pillow-heif"
+            "it is a HEIC, which this installation cannot read: pip install 'pillow-heif>=1.4'"
         ) from err
     # The embedded thumbnail may show another picture, and nothing reads the other images. The
     # worker beside this process has work for the other processors.

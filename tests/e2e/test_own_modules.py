@@ -114,7 +114,7 @@ def test_no_command_imports_what_it_was_not_told_to(project, run, broker, enviro
     for name in NAMES:
         (project / f"{name}.py").write_text(f"raise RuntimeError('{name} was imported')\n")
 
-    for words in (("doctor", "--import", "actors"), ("periodic",), ("mail",), ("migrate",)):
+    for words in (("doctor", "--import", "actors"), ("periodic",), ("jobs",), ("migrate",)):
         code, said = run("-m", "workshed", *words, **environment)
 
         assert "was imported" not in said

@@ -41,8 +41,17 @@ def test_they_are_granted_after_those_of_workshed_and_all_else_is_taken_back():
         "GRANT EXECUTE ON FUNCTION zoo.feed TO w_worker;",
         "GRANT USAGE ON SEQUENCE zoo.ids TO w_worker;",
     ]
-    taken = [line for line in lines if line.startswith("REVOKE ALL ON ALL TABLES IN SCHEMA zoo")]
-    assert len(taken) == 1
-    assert lines.index(taken[0]) > lines.index(
-        "GRANT USAGE ON SEQUENCE jobs.limit_tickets TO w_worker;"
-    )
+    revoked = [n for n, line in enumerate(lines) if line.startswith("REVOKE ALL ON ALL")]
+    granted = [n for n, line in enumerate(lines) if " ON TABLE " in line]
+    assert max(revoked) < min(granted)
+
+
+def test_two_grants_of_one_schema_do_not_undo_each_other():
+    one = Grants(schema="zoo", tables={"zoo.birds": {"worker": "r"}})
+    other = Grants(schema="zoo", tables={"zoo.fish": {"worker": "r"}})
+
+    lines = list(script("w", [one, other]))
+
+    assert sum(line.startswith("REVOKE ALL ON ALL TABLES") for line in lines) == 1
+    assert "GRANT SELECT ON TABLE zoo.birds TO w_worker;" in lines
+    assert "GRANT SELECT ON TABLE zoo.fish TO w_worker;" in lines

@@ -24,7 +24,7 @@ PAGES = {
 """Their texts, by their paths."""
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
-OF_OTHERS = {"WORKSHED_SERVICE_HOST"}
+OF_OTHERS = {"SHOP_SERVICE_HOST"}
 """Set by Kubernetes; the page says what follows."""
 TESTS = {
     name

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from workshed.errors import SettingsError
@@ -68,7 +68,7 @@ def test_all_problems_are_told_at_once_and_without_secrets(monkeypatch):
         assert f"  - WORKSHED_{name}" in message
     assert "hunter" not in message
     # A traceback prints causes too.
-    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,22 @@ def test_a_prefix_that_rabbitmq_or_a_pattern_would_trip_over_is_refused(prefix):
 
 
 class Zoo(BaseSettings):
-    """Settings of an application."""
+    """Settings of an application, whose prefix is as pydantic's pages write it."""
 
-    model_config = SettingsConfigDict(env_prefix="ZOO_")
+    model_config = SettingsConfigDict(env_prefix="zoo_", env_nested_delimiter="__")
     birds: int = 7
+    cages: list[str] = Field(default=[])
+    keeper: dict[str, str] = Field(default={})
+
+    @model_validator(mode="after")
+    def _cages(self):
+        if self.birds < len(self.cages):
+            raise ValueError("more cages than birds")
+        return self
+
+
+class Nameless(BaseSettings):
+    """Settings that would be any variable there is."""
 
 
 def test_an_application_reads_its_own_once_and_anew_when_ours_are(monkeypatch):
@@ -194,6 +206,7 @@ def test_using_other_settings_reads_those_of_an_application_anew(monkeypatch):
     [
         ("ZOO_BRIDS", "ZOO_BRIDS is not a setting; did you mean ZOO_BIRDS?"),
         ("ZOO_BIRDS", "ZOO_BIRDS: Input should be a valid integer"),
+        ("ZOO_CAGES", 'Zoo: error parsing value for field "cages"'),
     ],
 )
 def test_what_is_wrong_with_them_is_told_as_with_ours(monkeypatch, name, said):
@@ -203,3 +216,22 @@ def test_what_is_wrong_with_them_is_told_as_with_ours(monkeypatch, name, said):
         settings_of(Zoo)
     assert said in str(error.value)
     assert "many" not in str(error.value)
+
+
+def test_a_rule_about_several_of_them_is_told_by_the_name_of_the_class(monkeypatch):
+    monkeypatch.setenv("ZOO_BIRDS", "1")
+    monkeypatch.setenv("ZOO_CAGES", '["a", "b"]')
+
+    with pytest.raises(SettingsError, match="Zoo: more cages than birds"):
+        settings_of(Zoo)
+
+
+def test_a_part_of_a_setting_is_no_unknown_name(monkeypatch):
+    monkeypatch.setenv("ZOO_KEEPER__NAME", "Ada")
+
+    assert settings_of(Zoo).keeper == {"name": "Ada"}
+
+
+def test_a_class_without_a_prefix_is_refused():
+    with pytest.raises(SettingsError, match="Nameless: needs an env_prefix, for example SHOP_"):
+        settings_of(Nameless)

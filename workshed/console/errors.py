@@ -30,7 +30,7 @@ class UnknownActorError(NotFoundError):
         super().__init__(
             f"no actor {name!r} {looked}{did_you_mean(name, names)}; "
             f"there are {', '.join(names) or 'none'}. "
-            "Actors of another module: --import MODULE, or `actors=` of your App"
+            "Actors of another package: --import PACKAGE, or `actors=` of your App"
         )
 
 

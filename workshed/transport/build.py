@@ -41,7 +41,7 @@ from workshed.middleware import (
     Uniqueness,
 )
 from workshed.queues import Queue, weighted
-from workshed.settings import Settings, settings
+from workshed.settings import Settings, settings, settings_of
 from workshed.transport.amqp import url as address
 from workshed.transport.errors import exit_code
 from workshed.transport.messages.envelope import StrictJson
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 Entry = type[Middleware] | Middleware
 """A class, or a middleware. A class of the library is made from the settings, and so is one that
-inherits from it."""
+inherits from it and takes the same arguments."""
 
 STUB = "stub://"
 OTHERS = {"dramatiq", "periodiq"}
@@ -74,6 +74,8 @@ def broker() -> RabbitMQ | Stub:
     try:
         refuse_strays()
         config = settings()
+        if (named := app().settings) is not None:
+            settings_of(load(named))  # a wrong value ends any process here, and with 2
         found = build(config)
     except WorkshedError as err:
         if program() not in OTHERS:
@@ -144,11 +146,13 @@ def check(chain: list[Middleware], *, middleware: str) -> None:
         )
 
 
-def _tracing(_kind: Any, config: Settings) -> Middleware | None:
+def _tracing(kind: type[Middleware], config: Settings) -> Middleware | None:
     """Return what makes spans, where that is wanted; else nothing of it is imported.
 
-    Raises `SettingsError` where it is not installed.
+    Raises `SettingsError` where it is not installed, or for a class that inherits from `Spans`.
     """
+    if kind is not Spans:
+        raise SettingsError(f"{kind.__name__}: `Spans` cannot be replaced; put yours beside it")
     if not config.tracing:
         return None
     try:

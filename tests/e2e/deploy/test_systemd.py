@@ -117,7 +117,7 @@ def install(files):
     ours = {name: os.environ[name] for name in os.environ if name.startswith("WORKSHED_")}
     settings = ours | {
         "ACTORS": "actors",
-        "WORKSHED_STORAGE_URL": "file:/var/lib/workshed/contrib/storage",
+        "WORKSHED_STORAGE_URL": "file:/var/lib/workshed/storage",
         "SHOP_SYNC_EVERY": "31536000",
     }
     written = "".join(f"{name}='{value}'\n" for name, value in settings.items())

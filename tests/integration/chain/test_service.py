@@ -1,4 +1,4 @@
-"""What this service's own middleware does; each test fails where its class is not in `CHAIN`."""
+"""What this service's own middleware does, as its workers have it."""
 
 from datetime import timedelta
 
@@ -81,6 +81,7 @@ def test_its_foreign_keys_are_those_to_what_somebody_may_delete(conn):
     kinds = {"product.users": "user", "product.sync_sources": "source"}
     found = {name: kinds[table] for name, table in conn.execute(TO_WHAT_IS_DELETED)}
     found.pop("orders_user_id_fkey")  # ON DELETE SET NULL, and no job writes orders
+    found.pop("emails_user_id_fkey")  # the retry of a job that mails many leaves out who is gone
 
     assert found == discard.GONE
 

@@ -596,7 +596,8 @@ class Jobs(RuleBasedStateMachine):
         sent = self.sent[run.job.message_id]
         has_turn = run.job.turn is None or self._has_turn(run.job.turn)
         try:
-            outcome = self.execution._settle(run.job, outcome)
+            if writers := self.execution._writers(run.job, outcome):
+                outcome = self.execution._settle(run.job, outcome, writers)
         except CopyError:
             return
         except TurnLostError as lost:

@@ -9,6 +9,7 @@ import pytest
 from workshed import db
 from workshed.contrib import mail
 from workshed.contrib.mail import seats
+from workshed.contrib.mail.protocol import smtp
 from workshed.contrib.mail.protocol.envelope import Envelope
 from workshed.contrib.mail.server import Server
 from workshed.errors import PermanentError, SettingsError
@@ -124,7 +125,7 @@ def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
 ):
     server = Server.at(to_scripted.url)
     with seats.own.seat(server, 1):
-        mail.smtp.send(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
+        smtp.send(server, Envelope("a@example.org", "b@example.org", b"Hello\r\n"))
     to_scripted.says(RCPT="451 greylisted")
     db.pool().close()
     db.pool.cache_clear()

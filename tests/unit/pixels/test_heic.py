@@ -15,7 +15,7 @@ from tests.unit.pixels.test_ends import box
 from tests.unit.pixels.test_orientation import COLOURS, corners, stored, tagged
 
 HEIC = SAMPLES["heic"][1]
-LACKING = "it is a HEIC, which this installation cannot read: pip install pillow-heif"
+LACKING = "it is a HEIC, which this installation cannot read: pip install 'pillow-heif>=1.4'"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
@@ -15,7 +15,7 @@ from workshed.console.operations.finding import Finding, failed, ok
 from workshed.console.rabbitmq.management_api import Management
 from workshed.errors import WorkshedError
 from workshed.queues import weighted
-from workshed.settings import Settings, prefix_of, unknown_names
+from workshed.settings import PREFIX, Settings, invalid, prefix_of, unknown_names
 from workshed.transport.amqp import url as address
 from workshed.transport.build import STUB
 
@@ -37,13 +37,11 @@ def read() -> Environment:
     found_app = App()
     try:
         found_app = app()
-        own = None if found_app.settings is None else load(found_app.settings)
     except WorkshedError as err:
-        own = None
         problems.append(failed(str(err), f"correct it, or unset {APP}"))
-    for name, why in invalid(Settings):
-        without_value.add(name)
-        problems.append(wrong(name, why))
+    for variable_name, why in invalid(Settings):
+        without_value.add(variable_name.removeprefix(PREFIX).lower())
+        problems.append(wrong(variable_name, why))
     found = Settings(**{name: Settings.model_fields[name].default for name in without_value})
     for name, use in uses(found, found_app).items():
         try:
@@ -51,24 +49,26 @@ def read() -> Environment:
         except WorkshedError as err:
             without_value.add(name)
             problems.append(unreadable(name, err))
-    if own is not None:
-        problems += [*unknown(own), *(wrong(*one, kind=own) for one in invalid(own))]
+    problems += of_application(found_app)
     return Environment(found, found_app, problems, frozenset(without_value))
+
+
+def of_application(found: App) -> list[Finding]:
+    """Look at the settings that an application names as its own."""
+    if found.settings is None:
+        return []
+    try:
+        kind = load(found.settings)
+        problems = unknown(kind)
+        return [*problems, *(wrong(name, why, kind) for name, why in invalid(kind))]
+    except Exception as err:  # noqa: BLE001 -- whatever it is, all other checks are to be seen
+        said = f"your App's settings, {found.settings!r}: {type(err).__name__}: {err}"
+        return [failed(said, "correct `settings` of your App")]
 
 
 def unknown(kind: type[BaseSettings]) -> list[Finding]:
     """Name the variables that mean nothing."""
     return [failed(said, f"unset {said.split()[0]}") for said in unknown_names(os.environ, kind)]
-
-
-def invalid(kind: type[BaseSettings]) -> list[tuple[str, str]]:
-    """Return the settings whose values cannot be read, each with the reason."""
-    try:
-        kind()
-    except ValidationError as err:
-        found = err.errors(include_input=False, include_url=False)  # they quote secrets
-        return [(str(one["loc"][0]), one["msg"].removeprefix("Value error, ")) for one in found]
-    return []
 
 
 def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
@@ -86,15 +86,18 @@ def uses(settings: Settings, app: App) -> dict[str, Callable[[], object]]:
 
 
 def unreadable(name: str, error: WorkshedError) -> Finding:
-    """Say what whoever uses a setting has against its value."""
-    return wrong(name, str(error).removeprefix(f"{variable(name)}: "))
+    """Report a value that the part which reads the setting refuses."""
+    return wrong(variable(name), str(error).removeprefix(f"{variable(name)}: "))
 
 
-def wrong(name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
+def wrong(variable_name: str, why: str, kind: type[BaseSettings] = Settings) -> Finding:
     """Say which value cannot be read, never the value itself."""
-    usual = default(kind.model_fields[name].default).strip("`")
-    mend = f"correct it, or take the default ({usual}): unset {variable(name, kind)}"
-    return failed(f"{variable(name, kind)}: {why}", mend)
+    field = kind.model_fields.get(variable_name.removeprefix(prefix_of(kind)).lower())
+    mend = "correct it"
+    if field is not None:
+        usual = default(field.default).strip("`")
+        mend = f"correct it, or take the default ({usual}): unset {variable_name}"
+    return failed(f"{variable_name}: {why}", mend)
 
 
 def variable(name: str, kind: type[BaseSettings] = Settings) -> str:
@@ -116,4 +119,4 @@ def default(value: Any) -> str:
 
 def check(here: Surroundings) -> Iterator[Finding]:
     """Show what `read` found."""
-    yield from here.problems or [ok("every WORKSHED_ name is known, every value can be read")]
+    yield from here.problems or [ok("every name of a setting is known, every value can be read")]

@@ -8,7 +8,7 @@ import psycopg
 from workshed import migrate
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.operations.finding import SKEW, Finding, apart, failed, ok, warning
-from workshed.errors import MigrationError, PoolerModeError
+from workshed.errors import MigrationError, PoolerModeError, SettingsError
 
 OLDEST = 15
 NEWEST = 18
@@ -58,7 +58,7 @@ def migrations(here: Surroundings) -> Iterator[Finding]:
     """Compare the schema with this release."""
     with here.connect() as conn:
         applied = [row.stream for row in migrate.applied(conn)]
-        for stream in migrate.streams():
+        for stream in dict.fromkeys((migrate.JOBS, *here.app.migrations)):
             yield migrated(conn, stream, applied.count(stream))
 
 
@@ -68,6 +68,8 @@ def migrated(conn: psycopg.Connection[tuple[object, ...]], stream: str, applied:
         missing = migrate.pending(conn, (stream,))
     except MigrationError as err:
         return failed(str(err), "install the release that the database was migrated with")
+    except SettingsError as err:
+        return failed(str(err), "correct `migrations` of your App")
     if not missing:
         newer = applied - len(list(migrate.migrations((stream,))))
         return (

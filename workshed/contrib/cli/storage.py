@@ -1,8 +1,10 @@
 """`workshed storage`: what is kept in WORKSHED_STORAGE_URL."""
 
-import typer
-
 from workshed.console.cli.terminal.options import DryRun, Json, Yes
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
 
 storage = typer.Typer(add_completion=False, help="The contents in WORKSHED_STORAGE_URL.")
 

@@ -12,7 +12,8 @@ from workshed import secret_keys
 from workshed.contrib.notifications.errors import TokenError
 from workshed.settings import settings
 
-PURPOSE = "workshed.contrib.notifications.streams"
+PURPOSE = "workshed.notifications.streams"
+"""What tokens are signed for. It is no name of a module: tokens outlive a release."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,11 @@ class Sentry(Observer):
         """Report it, if it is a failure that matters; by a thread of another job at times."""
         report = job.notes.get(NAME)
         if report is not None:
-            report.end(outcome)
+            report.end(outcome, matters=self._judged(job, outcome))
         elif _initialised():
             report = self._report(job)
             try:
-                report.end(outcome)
+                report.end(outcome, matters=self._judged(job, outcome))
             finally:
                 report.close()
 
@@ -125,9 +125,20 @@ class Sentry(Observer):
         return self._actors.get(job.message.actor_name)
 
     def _report(self, job: Job) -> Any:
-        report = _reports().Report(self._config, job, self.actor_of(job), self.matters)
-        report.tag(self.tags(job))
+        report = _reports().Report(self._config, job, self.actor_of(job))
+        try:
+            report.tag(self.tags(job))
+        except Exception:  # of an application's class; the job is reported all the same
+            logger.exception("a job of %s has no tags of its own", job.message.actor_name)
         return report
+
+    def _judged(self, job: Job, outcome: Outcome) -> bool:
+        """Ask whether it is reported; what cannot be told is."""
+        try:
+            return self.matters(job, outcome)
+        except Exception:  # of an application's class
+            logger.exception("a job of %s is reported", job.message.actor_name)
+            return True
 
 
 def without_stock(chain: list[Middleware]) -> list[Middleware]:

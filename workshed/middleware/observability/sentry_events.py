@@ -1,7 +1,7 @@
 """What Sentry is told of a job; needs its SDK."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -55,16 +55,9 @@ STATUS: dict[Label, str] = {
 class Report:
     """A job in a scope of its own, from which nothing is left for the next one of its thread."""
 
-    def __init__(
-        self,
-        config: Settings,
-        job: Job,
-        actor: dramatiq.Actor[..., Any] | None,
-        matters: Callable[[Job, Outcome], bool],
-    ) -> None:
+    def __init__(self, config: Settings, job: Job, actor: dramatiq.Actor[..., Any] | None) -> None:
         """Open the scope, in the trace of the job's sender; `close` is called by this thread."""
         self._config = config
-        self._matters = matters
         self._job = job
         self._actor = actor
         self._transaction: Span | None = None
@@ -103,12 +96,12 @@ class Report:
         """The trace it is in: its sender's, or one that begins with it."""
         return self._continued.trace_id
 
-    def end(self, outcome: Outcome) -> None:
-        """Report the outcome; any thread may."""
+    def end(self, outcome: Outcome, *, matters: bool) -> None:
+        """Note the outcome, and report it if it matters; any thread may."""
         if self._transaction is not None:
             self._transaction.set_status(STATUS.get(outcome.label, "ok"))
         with use_isolation_scope(self._scope):
-            if self._matters(self._job, outcome):
+            if matters:
                 sentry_sdk.capture_event(*self._event(outcome))
             sentry_crons.ended(self._job, self._actor, outcome)
 

@@ -17,8 +17,8 @@ MOMENT = timedelta(milliseconds=10)
 class Clocked:
     """A spec as `periodiq` asks for it; it calls `validate` and `next_valid_date`, no more.
 
-    A run is made when `validate` asks for it, and `periodiq` is told that there is none: so it
-    sends nothing, and no message that a clock made by itself is ever published.
+    `validate` makes the run that is due, and always returns False: so `periodiq` itself never sends
+    a message.
 
     Not its `CronSpec`, of which none of the rest would be true: a worker would import all of
     periodiq and pendulum for two methods that it never calls.
@@ -45,7 +45,7 @@ class Clocked:
         return self.spec.monitor()
 
     def validate(self, now: datetime) -> bool:
-        """Make the run of a time that is now, or was a moment ago, once; there is none to send."""
+        """Make the run that is due, or was within the last minute, once; always return False."""
         self._say()
         time = self.latest(now)
         if time is not None and time != self._made:

@@ -42,7 +42,7 @@ def enqueue(  # noqa: PLR0913 -- an option each
     packages: Annotated[
         list[str] | None,
         typer.Option(
-            "--import", metavar="PACKAGE", help="Where actors are, instead of `actors` of your App."
+            "--import", metavar="PACKAGE", help="Where actors are, if not in `actors` of your App."
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended.")] = False,
