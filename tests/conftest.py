@@ -99,6 +99,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
+def migrate_all(conn):
+    """Make the tables of the service, too, where the test that asks first has no App."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(APP, "brokers.app:app")
+        app.cache_clear()
+        migrate(conn, streams())
+    app.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
     """The servers of this run: `database_url`, `broker_url`, `rabbitmq.restart()` and so on.
@@ -231,7 +240,7 @@ def template_database(servers):
     with fresh_database(servers.database_url) as name:
         url = sibling(servers.database_url, name)
         with db.Connection.connect(url, autocommit=True) as conn:
-            migrate(conn, streams())
+            migrate_all(conn)
         yield name
 
 
@@ -301,7 +310,7 @@ def owned_template(servers):
     run(servers.database_url, f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{OWNERS}'")
     with fresh_database(servers.database_url, owner=owner) as name:
         with db.Connection.connect(_owned(servers, name, owner), autocommit=True) as conn:
-            migrate(conn, streams())
+            migrate_all(conn)
         yield name, owner
     run(servers.database_url, f"DROP ROLE {owner}")
 

@@ -246,7 +246,7 @@ def test_two_clocks_make_one_run(start_worker, start_clock, move, runs, settled,
     move(NINE - MOMENTS)
 
     clocks = [start_clock(), start_clock()]
-    eventually(lambda: all("Scheduling" in clock.text for clock in clocks))
+    eventually(lambda: all(", planned for " in clock.text for clock in clocks))
     settled()
 
     assert [clock.runs for clock in clocks] == [True, True]

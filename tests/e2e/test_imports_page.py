@@ -86,7 +86,7 @@ def test_a_dry_run_shows_how_a_file_is_read_without_any_server(run_apart, tmp_pa
         "WORKSHED_BROKER_URL": "amqp://127.0.0.1:1",
     }
 
-    words = ("-m", "workshed", *DRY_RUN)
+    words = ("-m", "shop", *DRY_RUN)
 
     said = run_apart(*words, **away).stdout
     found = json.loads(run_apart(*words, "--json", **away).stdout)

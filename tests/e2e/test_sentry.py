@@ -102,7 +102,7 @@ def test_a_job_that_failed_four_times_is_reported_as_often_as_wanted(
     assert last["fingerprint"] == ["{{ default }}", "fail"]
     error = last["exception"]["values"][-1]
     assert (error["type"], error["value"]) == ("OSError", "away")
-    in_app = [frame["function"] for frame in error["stacktrace"]["frames"] if frame["in_app"]]
+    in_app = [frame["function"] for frame in error["stacktrace"]["frames"] if frame.get("in_app")]
     assert in_app == ["fail"]
     assert last["contexts"]["job"]["reason"] == "failed 4 times: OSError: away"
     assert "arguments" not in last["contexts"]

@@ -73,7 +73,7 @@ class Hosts:
 
     def wait(self):
         self._eventually(
-            lambda: all("Scheduling" in one.text for one in self._clocks), within_s=180
+            lambda: all(", planned for " in one.text for one in self._clocks), within_s=180
         )
 
     def kill_clock(self):
