@@ -121,7 +121,7 @@ def test_no_command_imports_what_it_was_not_told_to(project, run, broker, enviro
         assert code in {0, 1, 2}, said
 
 
-def test_a_worker_of_no_module_says_how_to_name_one(run, environment, broker):
+def test_a_worker_of_no_module_says_how_to_name_one(project, run, environment, broker):
     """Without an App, `workshed worker` once ran `actors`, whatever that was."""
     code, said = run("-m", "workshed", "worker", **environment)
 
