@@ -18,10 +18,10 @@ KEPT = ("PIP_", "XDG_", "HTTP", "http", "SSL_", "REQUESTS_", "NO_PROXY", "no_pro
 
 
 def run(*command, code=0, **options):
-    """Run a command to its end; return what it printed."""
+    """Run a command to its end; return what it printed, also its errors where it is to fail."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr if code else done.stdout
 
 
 def pins():

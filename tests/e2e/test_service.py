@@ -148,10 +148,19 @@ def test_so_do_a_supervisor_a_relay_and_a_clock(start, broker, mail_server, conn
     eventually(done)
 
 
+@pytest.mark.parametrize("words", [("workshed", "worker"), ("workshed", "relay")])
+def test_a_setting_of_its_own_that_cannot_be_read_ends_each_with_2(run, words):
+    """Of which systemd and Kubernetes know that a restart does not help."""
+    said = run(*words, code=2, SHOP_IMAGE_MAX_BYTES="many")
+
+    assert "SHOP_IMAGE_MAX_BYTES: Input should be a valid integer" in said
+
+
 def test_its_doctor_looks_at_its_queues_and_makes_its_checks(run, broker):
     broker.ensure_queues(set(broker.declared))
     words = ("workshed", "doctor", "--json", "--import", "actors")
-    found = json.loads(run(*words, code=1))["checks"]  # no worker is there
+    said = run(*words, code=1)  # no worker is there
+    found = json.loads(said[: said.rindex("}") + 1])["checks"]
     said = {(one["check"], one["level"]) for one in found}
 
     assert {("actors", "ok"), ("queues", "ok"), ("charts", "ok")} <= said

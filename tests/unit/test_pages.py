@@ -166,7 +166,8 @@ def test_what_an_adopter_reads_first_is_plain_english(page):
 
 
 def test_the_page_of_shipped_jobs_names_ours():
-    firsts = re.findall(r"^\| (`.+?) \|", PAGES["docs/shipped-jobs.md"], re.MULTILINE)
+    jobs = PAGES["docs/shipped-jobs.md"].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.+?) \|", jobs, re.MULTILINE)
     named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
 
     assert len(named) > len(firsts) > 1
