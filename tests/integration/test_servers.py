@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -235,6 +236,25 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(postgres, taken_port):
     postgres.start()
 
     assert postgres.ports["postgres"] != taken_port
+    with psycopg.connect(postgres.url) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_port_that_is_known_and_was_taken_for_a_moment_is_waited_for(postgres):
+    """A test that restarted RabbitMQ once lost its port to another, and all tests after it."""
+    postgres.start()
+    port = postgres.ports["postgres"]
+    postgres.stop()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        postgres.launch()
+        postgres.process.wait(60)  # it cannot listen there
+        threading.Timer(1, taken.close).start()
+        postgres.wait()
+
+    assert postgres.ports["postgres"] == port
     with psycopg.connect(postgres.url) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
 

@@ -20,6 +20,7 @@ READY_S = 120
 STOP_S = 30
 LOOK_S = 0.02
 PORT_TRIES = 5
+PORT_WAIT_S = 10.0
 LOG_LINES = 25
 
 
@@ -91,17 +92,22 @@ class Server(ABC):
     def wait(self) -> None:
         """Return when it serves.
 
-        Raises `ServerError` with the end of its log as soon as it has stopped, or after 60 s.
-        Where a port was taken since we looked, other ports are tried, unless somebody knows them.
+        Raises `ServerError` with the end of its log as soon as it has stopped, or after 120 s.
+        Where a port was taken since we looked, other ports are tried. Those that somebody knows
+        already stay, and are waited for a little: what took one while this server was down may be
+        gone soon.
         """
         deadline = time.monotonic() + READY_S
-        tries = 1 if self._announced else PORT_TRIES
+        tries = PORT_TRIES
         while time.monotonic() < deadline:
             if self.pid is None:
                 tries -= 1
                 if not tries or not self._port_was_taken():
                     self.check()
-                self.ports = self._free_ports()
+                if not self._announced:
+                    self.ports = self._free_ports()
+                elif not self._ports_come_free():
+                    self.check()
                 self.launch()
             if self.answers():
                 self._announced = True
@@ -148,7 +154,17 @@ class Server(ABC):
         return f"It wrote nothing to {self.log}."
 
     def _port_was_taken(self) -> bool:
-        return any(not is_free(port) for port in self.ports.values())
+        said = self.log_end().lower()
+        are_free = all(map(is_free, self.ports.values()))
+        return not are_free or "eaddrinuse" in said or "address already in use" in said
+
+    def _ports_come_free(self) -> bool:
+        end = time.monotonic() + PORT_WAIT_S
+        while not all(map(is_free, self.ports.values())):
+            if time.monotonic() > end:
+                return False
+            time.sleep(LOOK_S)
+        return True
 
     def _free_ports(self) -> dict[str, int]:
         return dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))
