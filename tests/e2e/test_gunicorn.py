@@ -31,13 +31,13 @@ def app(environ, start_response):
 @pytest.fixture
 def site(environment, broker, tmp_path, eventually):
     """`site("/7")`: the process that answered."""
-    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "webshop.py").write_text(APP)
     (port,) = free_ports(1)
     options = ["--preload", "--workers", "2", "--threads", "4", "--bind", f"{HOST}:{port}"]
     log = tmp_path / "gunicorn.log"
     with log.open("wb") as out:
         gunicorn = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *options, "shop:app"],
+            [sys.executable, "-m", "gunicorn", *options, "webshop:app"],
             env={**os.environ, **environment},
             cwd=tmp_path,
             stdout=out,
