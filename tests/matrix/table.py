@@ -35,7 +35,7 @@ class Step:
     part: tuple[str, ...] | None = None
     """Its words for `--part`; `None` if `--part` leaves it out."""
     is_in_whole: bool = True
-    """Whether a run of all steps includes it; `False` if another step contains it."""
+    """Whether a run of all steps includes it; `False` if it has to be asked for by name."""
     only: str | None = None
     """The only Python to run it on, if others would show the same."""
 
@@ -83,6 +83,7 @@ STEPS = (
         part=pytest(SIGN_UP, START),
     ),
     Step("suite", ("tests", *FIVE)),
+    Step("exhaustive", ("tests", *FIVE, "--exhaustive"), is_in_whole=False),
     Step("workers", ("pytest", "-q", *FIVE, "--exhaustive", "tests/e2e/workers")),
     Step("unit", pytest("tests/unit"), part=pytest("tests/unit"), is_in_whole=False),
     Step(

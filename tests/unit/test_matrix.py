@@ -82,6 +82,7 @@ def test_ci_runs_a_part_and_everybody_else_all():
     assert "suite" in whole
     assert part < {step.name for step in STEPS}
     assert part - whole == {"unit", "brokers"}, "which the whole suite contains"
+    assert {step.name for step in STEPS} - whole - part == {"exhaustive"}
     assert "tests.matrix --part" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
