@@ -13,7 +13,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.root import ROOT
 
 
 def main(commit):

@@ -29,6 +29,7 @@ from tests.databases import (
 from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.management import management
+from tests.root import ROOT
 from tests.variables import KINDS
 from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
@@ -50,7 +51,6 @@ NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 -- each server makes a folder of its own
 
-ROOT = Path(__file__).parent.parent
 
 SHIPPED = postgres.binaries
 

@@ -6,14 +6,13 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import yaml
 
+from tests.root import ROOT
 from workshed.devserver.ports import HOST, free_ports
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "rules.yml"
 GRAFANA = ROOT / "deploy" / "grafana"

@@ -5,9 +5,9 @@ A module takes what it runs where it begins, so that whoever imports it sees wha
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.root import ROOT
+
 PATHS = (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md"))
 FENCE = re.compile(
     r"^(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",

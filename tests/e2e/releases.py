@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.root import ROOT
+
 SHIPPED = ("actors", "brokers", "console", "middleware", "shop", "workshed")
 """What a release has; `console` was a package of its own once."""
 MIGRATIONS = ("workshed/sql", "shop/sql")

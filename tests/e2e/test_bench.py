@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,8 @@ from bench.scenarios.vacuum import vacuum
 from bench.scenarios.writes import WAYS, writes
 from bench.size import SMOKE
 from bench.world import private
+from tests.root import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 FIELDS = {"name", "value", "unit", "peer", "peer_value", "ratio", "target", "met"}
 
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
 from tests.companions import sources
+from tests.root import ROOT
 
-OURS = Path(__file__).parents[1] / "upstream"
+OURS = ROOT / "tests" / "upstream"
 FILES = ("test_actors", "test_callbacks", "test_composition", "test_results", "test_worker")
 LONGEST_S = 1500
 DIFFERENCES = tomllib.loads((OURS / "differences.toml").read_text())

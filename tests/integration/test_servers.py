@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.processes import popen
+from tests.root import ROOT
 from workshed.devserver import NotInstalledError, ServerError, Servers, install, state
 from workshed.devserver.account import Account, account
 from workshed.devserver.postgres import PACKAGE, PostgreSQL
@@ -27,7 +28,6 @@ from workshed.settings import Settings
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
-ROOT = Path(__file__).parents[2]
 
 HOLD = """
 import json, sys, time

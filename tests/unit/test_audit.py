@@ -1,11 +1,11 @@
 """`make audit` passes only what was looked at."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.root import ROOT
+
 FOUND = "Found 2 known vulnerabilities in 1 package"
 CLEAN = "No known vulnerabilities found"
 

@@ -9,12 +9,12 @@ import sys
 import tomllib
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tests.root import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 NAME = re.compile(r"[A-Za-z0-9._-]+")

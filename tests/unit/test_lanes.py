@@ -5,13 +5,13 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
+from tests.root import ROOT
+
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
-ROOT = Path(__file__).parent.parent.parent
 
 EXAMPLE = """
 import pytest

@@ -2,9 +2,9 @@
 
 import tomllib
 from collections import Counter
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.root import ROOT
+
 PACKAGES = ("actors", "brokers", "middleware", "shop", "workshed")
 MOST = 25
 

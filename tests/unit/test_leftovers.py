@@ -10,10 +10,10 @@ import pytest
 
 from tests.__main__ import FOLDER, PLACE, remove_dead_runs
 from tests.processes import has_ended, popen
+from tests.root import ROOT
 
 pytestmark = pytest.mark.one_in(3)  # each test starts programs of its own
 
-ROOT = Path(__file__).parent.parent.parent
 
 # A test that starts a daemon, which leaves its group and ignores what ends others, and waits.
 EXAMPLE = """

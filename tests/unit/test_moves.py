@@ -2,13 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tools.moves import PlanError, move
-
-ROOT = Path(__file__).parent.parent.parent
 
 PLAN = """
 [modules]

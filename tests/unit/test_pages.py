@@ -4,18 +4,17 @@ import re
 import tomllib
 import unicodedata
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
 import actors
 from tests.commands import KNOWN, LIST, options
 from tests.matrix.table import PLATFORMS
+from tests.root import ROOT
 from tests.variables import NAMES
 from workshed.metrics import meters
 from workshed.roles import ROLES
 
-ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text("utf-8")

@@ -4,14 +4,12 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tests.progress import EVERY_S, Progress, shortened, weight
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.root import ROOT
 
 
 class Terminal:

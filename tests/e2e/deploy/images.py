@@ -13,7 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.root import ROOT
+
 DEBIAN = ROOT / "var" / "deploy" / "debian.tar"
 CERTIFICATES = "/etc/ssl/certs"
 # crun wants the cgroups of today, which a machine may not have mounted. Each container has one of

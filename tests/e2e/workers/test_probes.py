@@ -13,11 +13,12 @@ import yaml
 from tests import pages
 from tests.e2e.workers.supervised import Supervised, ask, ups
 from tests.processes import command_of, descendants
+from tests.root import ROOT
 from tests.transcripts import alike, check, shell, steps
 from workshed.health import status
 
 OK = (200, "ok\n")
-DEPLOY = Path(__file__).parents[3] / "deploy"
+DEPLOY = ROOT / "deploy"
 FAILURES = 3
 """After so many Kubernetes takes a probe for failed, where its manifest does not say."""
 PROBES = steps(pages.block("docs/operating.md", "$ curl"))

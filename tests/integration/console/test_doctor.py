@@ -5,7 +5,6 @@ import tempfile
 import time
 import tomllib
 from datetime import datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import dramatiq
@@ -14,6 +13,7 @@ import pytest
 from shop.reports.files import drawing
 from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
+from tests.root import ROOT
 from workshed.console.doctor import (
     Check,
     all_checks,
@@ -43,7 +43,6 @@ from workshed.transport.amqp import topology
 from workshed.transport.amqp.arguments import EXCHANGE
 from workshed.transport.messages.signing import signing
 
-ROOT = Path(__file__).parents[3]
 ALL = [check.name for check in all_checks(look_around((), 1, 8))]
 
 

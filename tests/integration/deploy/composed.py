@@ -2,9 +2,10 @@
 
 import json
 import subprocess
-from pathlib import Path
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+from tests.root import ROOT
+
+DEPLOY = ROOT / "deploy"
 SECRETS = {
     "RABBITMQ_PASSWORD": "r",
     "POSTGRES_PASSWORD": "p",

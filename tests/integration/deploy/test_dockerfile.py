@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests import pages
 from tests.integration.deploy.lines import problem
+from tests.root import ROOT
 
-ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "container"
 TEXT = (FOLDER / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
 STAGES = re.split(r"(?m)^FROM ", TEXT)[1:]

@@ -6,7 +6,6 @@ Objects of KEDA and of the operator of Prometheus have no schema here: their fie
 import functools
 import re
 import subprocess
-from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -14,11 +13,12 @@ import yaml
 
 from brokers.app import QUEUES
 from tests.integration.deploy.lines import load, problem, queues, unknown
+from tests.root import ROOT
 from tools.reference import RULES
 from workshed.metrics import meters
 from workshed.settings import PREFIX, Settings
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
+FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATIONS = ("base", "overlays/small", "overlays/large")
 OF_OPERATORS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
 PARTS = {"relay", "clock", "console", "worker-quick", "worker-mail", "worker-heavy"}

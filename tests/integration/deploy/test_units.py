@@ -6,20 +6,20 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from brokers.app import QUEUES
 from tests.integration.deploy.lines import load, problem, queues, unknown
+from tests.root import ROOT
 from tools.reference import DEFINITIONS
 from workshed.console.cli import CODES
 from workshed.console.supervisor.supervisor import EXIT_FAILED, EXIT_KILLED
 from workshed.settings import Settings
 from workshed.transport.errors import EXIT_BROKER, EXIT_DATABASE, EXIT_USAGE
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "systemd"
+FOLDER = ROOT / "deploy" / "systemd"
 UNITS = {one.name: one for one in sorted(FOLDER.glob("workshed*.*")) if one.is_file()}
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 # Whose account and role each file of the examples is for, in docs/roles.md.

@@ -2,14 +2,13 @@
 
 import re
 import tomllib
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests.root import ROOT
 from workshed.jobs.outbox import relays
 from workshed.transport.relay import health, relay
 from workshed.transport.worker import heartbeat as worker_beat
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PICTURE = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
 SVG = "{http://www.w3.org/2000/svg}"

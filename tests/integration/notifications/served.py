@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent.parent
+from tests.root import ROOT
+
 OURS = "tests.integration.notifications.serving"
 AT = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 

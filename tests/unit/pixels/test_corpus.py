@@ -3,16 +3,16 @@
 import random
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 import PIL
 import pytest
 
 from shop.pixels import RefusedError
 from shop.pixels.making import make
+from tests.root import ROOT
 from tests.unit.pixels.test_fuzz import check
 
-FOLDER = Path(__file__).parents[3] / "var" / "corpus" / f"pillow-{PIL.__version__}"
+FOLDER = ROOT / "var" / "corpus" / f"pillow-{PIL.__version__}"
 """`sh .ci/corpus` fetches it."""
 SEED = 7
 FLIPS = 10
