@@ -11,6 +11,9 @@ docstring for each package that the moves make:
     [packages]
     "workshed.transport.amqp" = "AMQP: connections, declarations, replies."
 
+A folder without `__init__.py` is a package, too. It needs no docstring, and neither does a folder
+that is made inside of such a top-level one.
+
 Files move with git. Imports are rewritten and, in all text files but SQL, dotted names of modules
 and paths of their files: a migration that was applied must stay as it is. Where a module gets
 another last name, its importers call it by that one, too. The name of a top-level package alone may
@@ -62,6 +65,8 @@ class Plan:
         content = tomllib.loads(text)
         rules = content["modules"]
         modules = {module_of(file) for file in files if file.endswith(".py")}
+        bare = namespaces(modules)
+        modules |= bare
         if unknown := sorted(set(rules) - modules):
             raise PlanError(f"no such modules: {', '.join(unknown)}")
         renames = {}
@@ -74,10 +79,8 @@ class Plan:
         if double := sorted({name for name in targets if targets.count(name) > 1}):
             raise PlanError(f"two modules would have one name: {', '.join(double)}")
         packages = content.get("packages", {})
-        needed = {
-            ".".join(parts[:n]) for parts in map(split, targets) for n in range(1, len(parts))
-        }
-        if missing := sorted(needed - set(targets) - set(packages) - namespaces(modules)):
+        needed = namespaces(name for name in targets if split(name)[0] not in bare)
+        if missing := sorted(needed - bare - set(packages)):
             raise PlanError(f"no docstring for the packages {', '.join(missing)}")
         return cls(renames, packages)
 
@@ -134,8 +137,9 @@ def split(module: str) -> list[str]:
 
 def namespaces(modules: Iterable[str]) -> set[str]:
     """Return the packages that have no `__init__.py` today."""
-    parents = {".".join(split(one)[:n]) for one in modules for n in range(1, len(split(one)))}
-    return parents - set(modules)
+    names = set(modules)
+    parents = {".".join(split(one)[:n]) for one in names for n in range(1, len(split(one)))}
+    return parents - names
 
 
 def as_path(module: str) -> str:

@@ -81,6 +81,26 @@ def test_a_module_may_move_into_a_package_of_its_name(clone):
     assert run(clone, "import user; print(user.wire.__name__)") == "mail.wire.wire\n"
 
 
+def test_a_folder_without_init_moves_as_a_package_does_but_for_what_is_named_by_itself(clone):
+    for name in ("pens/ink/blue.py", "pens/ink/red.py", "pens/quill.txt"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text("")
+    (clone / "page.md").write_text("pens/ink/red.py, pens.ink.blue, pens/ink and pens/quill.txt\n")
+    subprocess.run(["git", "-C", str(clone), "add", "-A"], check=True)
+    rules = '"pens.ink" = "pens.old.ink"\n"pens.ink.red" = "pens.new.ink.red"'
+
+    move(clone, f"[modules]\n{rules}\n")
+
+    assert sorted(str(one.relative_to(clone)) for one in clone.rglob("pens/**/*.*")) == [
+        "pens/new/ink/red.py",
+        "pens/old/ink/blue.py",
+        "pens/quill.txt",
+    ]
+    assert (clone / "page.md").read_text() == (
+        "pens/new/ink/red.py, pens.old.ink.blue, pens/old/ink and pens/quill.txt\n"
+    )
+
+
 def test_a_text_has_the_new_names_and_paths(clone):
     move(clone, PLAN)
 
