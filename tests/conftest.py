@@ -44,7 +44,13 @@ from workshed.testing.real_worker.servers import RabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
 
-pytest_plugins = ("tests.lanes", "tests.progress", "tests.signals")
+pytest_plugins = (
+    "tests.declaring",
+    "tests.lanes",
+    "tests.programs",
+    "tests.progress",
+    "tests.signals",
+)
 
 # The servers a shell may name for the tests; everything else there is for its own programs.
 NAMED = ("DATABASE_URL", "BROKER_URL", "MANAGEMENT_URL", "SMTP_URL")

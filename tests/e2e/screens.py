@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from shop.demo.running import running
-from tests.e2e import browser
+from tests import browser
 from workshed.console.cli.setup.dev import apply_migrations
 from workshed.console.web.auth.users import entry
 from workshed.devserver import Servers

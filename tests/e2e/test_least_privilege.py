@@ -11,7 +11,6 @@ import pytest
 
 import actors
 from brokers.app import QUEUES
-from tests.e2e.conftest import CLOCK
 from tests.e2e.desk import running
 from tests.e2e.parts import Parts
 from tests.integration.campaigns.conftest import Post
@@ -19,6 +18,7 @@ from tests.integration.console.conftest import bury, dies, make_batch, store
 from tests.integration.desk.conftest import Browser
 from tests.integration.desk.planted import plant, plant_mail
 from tests.integration.desk.test_evil import DETAILS
+from tests.programs import CLOCK
 from workshed.console.web.pages import actions, downloads, pages
 from workshed.console.web.view import cursor
 from workshed.cronspec import daily

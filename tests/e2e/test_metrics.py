@@ -17,9 +17,9 @@ import dramatiq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import CLOCK
 from tests.pages import block
 from tests.processes import started_by
+from tests.programs import CLOCK
 from tests.transcripts import check, shell, steps
 from workshed import http as pages
 from workshed.devserver.ports import HOST, RANGE

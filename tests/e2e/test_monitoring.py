@@ -9,8 +9,8 @@ import dramatiq
 import pytest
 
 from tests import monitoring
-from tests.e2e.conftest import CLOCK
 from tests.monitoring import Prometheus
+from tests.programs import CLOCK
 from workshed.devserver.ports import HOST, free_ports
 
 pytestmark = pytest.mark.timeout(900)  # a page, a rule and a fault after the other

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.e2e.conftest import CLOCK
+from tests.programs import CLOCK
 
 NAMES = ("brokers", "console", "middleware", "shop")
 IMPORTS = """

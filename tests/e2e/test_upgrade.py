@@ -12,9 +12,9 @@ import pytest
 
 import workshed
 from tests.e2e import releases
-from tests.e2e.conftest import RELAY_READY
 from tests.e2e.releases import start_sender
 from tests.e2e.workers.supervised import Supervised, ups, wait_until_up
+from tests.programs import RELAY_READY
 from workshed.settings import PREFIX
 
 __all__ = ["start_sender"]

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from tests.e2e.conftest import READY, RELAY_READY, count, environment, numbers, run, start_worker
 from tests.faults.experiment import Result
 from tests.faults.sink import Sink
+from tests.programs import READY, RELAY_READY
+from tests.service.e2e.conftest import environment, start_worker
 from workshed import Queue, db, schedule
 
-__all__ = ["count", "environment", "numbers", "run", "start_worker"]
+__all__ = ["environment", "start_worker"]
 
 ACTORS = (Path(__file__).parent / "load.py").read_text()
 KINDS = ("plain", "once", "retried", "mailed")

@@ -9,9 +9,9 @@ import time
 import pytest
 from dramatiq import Message
 
-from tests.e2e.conftest import RELAY_READY
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, experiment
+from tests.programs import RELAY_READY
 from workshed import db, schedule
 from workshed.transport.relay.relay import WINDOW, WINDOWS_IN_FLIGHT
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import READY, RELAY_READY, run_apart, workshed
 from tests.faults.every import Every
 from tests.faults.experiment import KEY, Remedy, experiment
+from tests.programs import READY, RELAY_READY
+from tests.service.e2e.conftest import workshed
 
-__all__ = ["run_apart", "workshed"]
+__all__ = ["workshed"]
 
 ACTORS = (Path(__file__).parent / "slow.py").read_text()
 PLAIN, ONCE, MAILED = KINDS = (0, 1, 3)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RELAY_READY, run_apart, workshed
 from tests.e2e.releases import start_sender
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
+from tests.programs import RELAY_READY
+from tests.service.e2e.conftest import workshed
 
-__all__ = ["run_apart", "start_sender", "workshed"]
+__all__ = ["start_sender", "workshed"]
 
 FOLDER = Path(__file__).parent
 TABLE = "CREATE TABLE public.effects (kind text, number integer, release text)"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from dramatiq import Message
 
-from tests.e2e.conftest import RELAY_READY
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
+from tests.programs import RELAY_READY
 from workshed import Queue, db, schedule
 
 PROGRAM = (Path(__file__).parent / "waiting.py").read_text()

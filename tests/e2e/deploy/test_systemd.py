@@ -8,8 +8,8 @@ import pytest
 
 from actors import send_welcome_email
 from shop import people
-from tests.e2e.conftest import READY
 from tests.e2e.deploy.images import ROOT, run, spec, tmpfs
+from tests.programs import READY
 from workshed.devserver.ports import HOST
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]  # the first one builds the image

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.integration.conftest import declaring
+from tests.declaring import declaring
 from workshed import broker
 
 

@@ -1,0 +1,215 @@
+"""Programs of tests: workers, commands, a browser, on the database and virtual host of each."""
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import browser, installing
+from tests.processes import started_by
+
+READY = "Worker process is ready for action."
+RELAY_READY = "relay is at work"
+CLOCK = (
+    "-c",
+    "import sys; sys.argv[0] = 'periodiq'; from periodiq import entrypoint; entrypoint()",
+)
+"""What the program `periodiq` is; Workshed knows it by its name."""
+RUNS_S = 240
+"""A program that has not ended by then hangs."""
+
+
+def mark_programs(item):
+    """Of each module of `e2e`, `make test` runs a fifth; see `tests/lanes.py`."""
+    item.add_marker(pytest.mark.one_in(5))
+    # They count connections, and processes that are killed leave some for a while.
+    item.add_marker(pytest.mark.fresh_vhost)
+
+
+class Worker:
+    """A `dramatiq` master with its workers and relay, in a process group of its own."""
+
+    def __init__(self, warm, words, environment, log: Path):
+        self.log = log
+        env = {**os.environ, **environment}
+        self.process = warm.start("dramatiq", *words, env=env, log=log)
+
+    def text(self):
+        return self.log.read_text()
+
+    def children(self):
+        """Return the worker processes; the fork that supervises the relay comes after them."""
+        return started_by(self.process.pid)
+
+    def kill(self):
+        """Kill all of it with SIGKILL, so that nothing is handed back in good order."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(60)
+
+    def stop(self, timeout=90):
+        """Stop in good order; return the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+    def end(self):
+        """Leave nothing behind, whatever the test did."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(60)
+
+
+@pytest.fixture
+def environment(database, vhost, mail_server, tmp_path):
+    """The variables with which a process finds the servers of this test."""
+    # The folder of the test's own actors, and the tree that is tested where it is not this one.
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """The variables with which workers count into a folder that somebody else shows.
+
+    Else each master starts two processes for its page, a quarter of what a start costs.
+    """
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    return {"PROMETHEUS_MULTIPROC_DIR": str(folder), "WORKSHED_PROBES": "false"}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """What is built of the library."""
+
+    def build(folder):
+        words = ("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
+        installing.run(sys.executable, *words, cwd=installing.ROOT)
+
+    return next(installing.once_per_run(tmp_path_factory, "wheel", build).glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def module_workers():
+    """The workers that the tests of a module share, by what they were started with."""
+    workers = {}
+    yield workers
+    for worker in workers.values():
+        worker.end()
+
+
+@pytest.fixture
+def start_worker(request, warm, environment, numbers, broker, tmp_path, eventually):
+    """Start `dramatiq MODULES -p 1 -t 8`, or with other options; returns once it is ready.
+
+    From a warm process: what starts one from nothing is in `test_worker.py`. In a module with
+    `pytestmark = pytest.mark.one_worker`, for tests of what a worker does and not of the process,
+    the next test gets the same one, and the same database and virtual host.
+    """
+    workers = []
+    is_shared = request.node.get_closest_marker("one_worker") is not None
+    running = request.getfixturevalue("module_workers") if is_shared else {}
+
+    def start(*modules, processes=1, threads=8, options=(), env=None, ready=True):
+        words = *modules, "-p", str(processes), "-t", str(threads), *options
+        key = words, frozenset((env or {}).items())
+        if key in running and running[key].process.poll() is None:
+            return running[key]
+        worker = Worker(
+            warm,
+            words,
+            {**environment, **numbers, **(env or {})},
+            tmp_path / f"worker-{len(workers)}.log",
+        )
+        if is_shared:
+            running[key] = worker
+        else:
+            workers.append(worker)
+        if ready:
+            eventually(lambda: worker.text().count(READY) == processes or worker.process.poll())
+            assert worker.process.poll() is None, worker.text()
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.end()
+
+
+@pytest.fixture
+def run_apart(warm, tmp_path):
+    """`run_apart("-m", "dramatiq", …, NAME=value)`: run Python to its end.
+
+    From the warm process, too: most of what a command takes is the import of others' packages.
+    """
+
+    def run_apart(*words, **env):
+        env = {**os.environ, **env}
+        return warm.run(*words, env=env, folder=tmp_path, within_s=RUNS_S)
+
+    return run_apart
+
+
+@pytest.fixture
+def run_cold(tmp_path):
+    """`run_cold("-P", "-c", …)`: the same from nothing, for what depends on the imports."""
+
+    def run_cold(*words, **env):
+        done = subprocess.run(
+            [sys.executable, *words],
+            env={**os.environ, **env},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RUNS_S,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run_cold
+
+
+@pytest.fixture
+def run(run_apart):
+    """`run("send.py")`: the same; its exit code and words."""
+
+    def run(*words, **env):
+        done = run_apart(*words, **env)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def workshed(run_apart, environment):
+    """`workshed("dead", "--json")`: run it; what it printed."""
+    return functools.partial(printed, run_apart, environment, "workshed")
+
+
+def printed(run_apart, environment, module, *words, code=0):
+    """What a command prints that ends with this code."""
+    done = run_apart("-m", module, *words, **environment)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def count(conn):
+    """Count rows: `count("product.emails WHERE state = 'sent'")`."""
+    conn.autocommit = True
+
+    def count(what):
+        return conn.execute(f"SELECT count(*) FROM {what}").fetchone()[0]  # noqa: S608
+
+    return count
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window."""
+    with browser.chromium() as opened:
+        yield opened
