@@ -40,7 +40,7 @@ images: setup ## Build the image of deploy/ and run it, and the units of systemd
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@sh .ci/image
-	@$(BIN)/pytest -m image tests/e2e/deploy --exhaustive
+	@$(BIN)/pytest -m image tests/service/e2e/deploy --exhaustive
 
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only
@@ -51,11 +51,11 @@ faults: setup ## The tests that kill things, at full scale, and each again witho
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/pytest tests/e2e tests/integration/jobs tests/integration/notifications \
-		tests/integration/images tests/integration/imports tests/integration/reports tests/integration/campaigns \
-		tests/integration/sync tests/unit/pixels \
+		tests/service/integration/images tests/service/integration/imports tests/service/integration/reports tests/service/integration/campaigns \
+		tests/service/integration/sync tests/service/unit/pixels \
 		tests/faults/test_campaigns.py::test_mails_to_one_pass_all_mails_of_a_campaign --full --exhaustive
 	@sh .ci/corpus
-	@$(BIN)/pytest -m corpus tests/unit/pixels --exhaustive
+	@$(BIN)/pytest -m corpus tests/service/unit/pixels --exhaustive
 	@$(BIN)/python -m tests.faults --scale full --write docs/faults.md
 	@$(BIN)/python -m tests.faults.numbers
 
@@ -88,7 +88,7 @@ docs: setup ## Write the parts of the documents that come from the code
 screens: setup ## Take the pictures of the console for the README
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/python -m tests.e2e.screens docs
+	@$(BIN)/python -m tests.service.e2e.screens docs
 
 lock: setup ## Resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \

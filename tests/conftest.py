@@ -30,7 +30,7 @@ from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.management import management
 from tests.root import ROOT
-from tests.variables import KINDS
+from tests.service.variables import KINDS
 from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from tests import pages
-from tests.commands import keys
 from tests.processes import popen
+from tests.service.commands import keys
 from tests.transcripts import check, steps
 from workshed.devserver import state
 

@@ -50,7 +50,7 @@ class Step:
         return ["python", "-m", *words]
 
 
-SIGN_UP = "tests/e2e/test_welcome.py::test_a_sign_up_becomes_a_mail_and_a_reminder"
+SIGN_UP = "tests/service/e2e/test_welcome.py::test_a_sign_up_becomes_a_mail_and_a_reminder"
 START = "tests/e2e/workers/test_worker.py::test_it_says_so_when_all_have_booted_and_not_before"
 WHEEL_POSTGRESQL = "18"
 """The PostgreSQL of the wheel in the lock file."""

@@ -15,8 +15,8 @@ import pytest
 from shop.__main__ import COMMANDS as SHOP
 from shop.__main__ import NAME
 from shop.__main__ import app as shop
-from tests.integration.console import kinds
-from tests.variables import variable
+from tests.service.integration.console import kinds
+from tests.service.variables import variable
 from workshed.console.cli import app
 from workshed.console.cli import run as run_line
 from workshed.contrib.storage import blobs, storage

@@ -11,9 +11,9 @@ import dramatiq
 import pytest
 
 from shop.reports.files import drawing
-from tests.integration.console import kinds
 from tests.matrix.table import PLATFORMS, numbers
 from tests.root import ROOT
+from tests.service.integration.console import kinds
 from workshed.console.doctor import (
     Check,
     all_checks,

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from shop import people
-from tests.integration.console import kinds
+from tests.service.integration.console import kinds
 from workshed import db
 from workshed.contrib.mail import servers
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from shop import onboarding, people
-from tests.variables import variable
+from tests.service.variables import variable
 from workshed import db
 from workshed.contrib.mail import seats
 from workshed.contrib.mail.protocol import connections, smtp

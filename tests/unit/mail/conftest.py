@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shop.people import User
-from tests.variables import variable
+from tests.service.variables import variable
 from workshed.contrib.mail import Email
 from workshed.settings import settings
 

@@ -1,0 +1,166 @@
+"""A campaign from its start to its end, and what comes of jobs that come twice."""
+
+import pytest
+
+from actors import send_bulk_email, send_campaign_email
+from shop import retention
+from shop.campaigns import CampaignStateError
+from shop.people import unsubscribing
+from tests.service.integration.campaigns.conftest import addresses, handed_out, run_out
+from workshed.contrib import mail
+
+
+def test_each_of_its_audience_gets_one_mail(jobs, post, received, hundred):
+    post.people(5)
+    number = post.draft()
+
+    post.start(number)
+    run_out(jobs)
+
+    assert received() == addresses(range(1, 6))
+    assert post.progress(number) == {"sent": 5}
+    assert post.find(number).state == "sent"
+
+
+def test_send_with_its_id_is_enough(jobs, post, received):
+    post.people(3)
+    number = post.draft()
+
+    send_bulk_email.send(number)
+    run_out(jobs)
+
+    assert received() == addresses(range(1, 4))
+
+
+def test_it_says_to_each_what_the_templates_say(jobs, post):
+    (user_id,) = post.people(1)
+
+    post.start(post.draft())
+    run_out(jobs)
+
+    (mail,) = jobs.mailbox
+    link = unsubscribing.link(user_id)
+    assert mail["Subject"] == "News for Ada 1"
+    assert f"Hello Ada 1, Workshed has news.\n\nNo more of these: {link}" in mail.get_body(
+        ("plain",)
+    ).get_content().replace("=\n", "")
+    page = mail.get_body(("html",)).get_content()
+    assert 'style="color: #123456' in page
+    assert f'href="{link}"' in page
+
+
+def test_mail_programs_are_told_how_to_unsubscribe_by_one_click(jobs, post):
+    (user_id,) = post.people(1)
+
+    post.start(post.draft())
+    run_out(jobs)
+
+    (mail,) = jobs.mailbox
+    assert mail["List-Unsubscribe"] == f"<{unsubscribing.link(user_id)}>"
+    assert mail["List-Unsubscribe"].startswith("<https://")
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+def test_its_mails_yield_to_those_to_one_person(jobs, post):
+    post.people(1)
+
+    handed_out(jobs, post)
+
+    jobs.assert_enqueued(send_campaign_email, queue="emails", priority=mail.BULK)
+    assert mail.BULK < mail.SINGLE < mail.ALERT
+
+
+@pytest.mark.parametrize(("audience", "wanted"), [("everyone", 5), ("active", 2), ("inactive", 3)])
+def test_its_audience_is_who_has_not_unsubscribed(jobs, post, received, audience, wanted):
+    post.people(2, active=True, prefix="active")
+    post.people(3, prefix="inactive")
+    for user_id in (
+        *post.people(1, active=True, prefix="left"),
+        *post.people(1, prefix="gone"),
+    ):
+        post.unsubscribe(user_id)
+
+    post.start(post.draft(audience=audience))
+    run_out(jobs)
+
+    assert sum(received().values()) == wanted
+    assert {"left1@example.org", "gone1@example.org"}.isdisjoint(received())
+
+
+def test_who_comes_after_it_has_begun_is_not_of_its_audience(jobs, post, received, hundred):
+    post.people(3)
+    post.start(number := post.draft())
+    jobs.drain()
+
+    post.people(2, prefix="late")
+    run_out(jobs)
+
+    assert received() == addresses(range(1, 4))
+    assert post.find(number).state == "sent"
+
+
+def test_without_an_audience_it_is_sent(jobs, post):
+    post.start(number := post.draft())
+
+    run_out(jobs)
+
+    assert (post.find(number).state, jobs.mailbox) == ("sent", [])
+
+
+def test_a_campaign_that_is_started_twice_is_sent_once(jobs, post, received, hundred):
+    post.people(5)
+    number = post.draft()
+
+    post.start(number)
+    with pytest.raises(CampaignStateError, match="is starting: it cannot be started"):
+        post.start(number)
+    for _ in range(2):
+        send_bulk_email.send(number)
+    run_out(jobs)
+
+    assert received() == addresses(range(1, 6))
+    assert post.one("SELECT count(*) FROM jobs.batches") == 1
+
+
+def test_copies_of_a_job_that_hands_out_do_nothing(jobs, post, received, hundred):
+    users = post.people(5)
+    post.start(number := post.draft())
+    jobs.drain()
+
+    with jobs.expect_discard("past user 0"):
+        jobs.perform(send_bulk_email, number, 0)
+    for _ in range(2):
+        send_bulk_email.send(number, users[1])
+    run_out(jobs)
+
+    assert received() == addresses(range(1, 6))
+    assert post.one("SELECT count(*) FROM jobs.batch_jobs") == 5
+
+
+def test_a_copy_of_a_mails_job_sends_nothing(jobs, post, received):
+    (user_id,) = post.people(1)
+    post.start(number := post.draft())
+    run_out(jobs)
+
+    with jobs.expect_discard("is sent"):
+        jobs.perform(send_campaign_email, number, user_id)
+
+    assert received() == addresses([1])
+
+
+def test_old_campaigns_go_with_their_mails(jobs, post, hundred):
+    post.people(5)
+    post.start(old := post.draft())
+    run_out(jobs)
+    jobs.advance(days=400)
+    post.start(new := post.draft())
+    run_out(jobs)
+
+    jobs.advance(days=400)
+    deleted = retention.prune()["rows of campaigns"]
+
+    assert deleted == 6
+    assert post.progress(old) == {}
+    assert post.progress(new) == {"sent": 5}
+    assert post.one("SELECT count(*) FROM product.emails") == 5
+    assert post.one("SELECT array_agg(id) FROM product.campaigns") == [new]

@@ -1,0 +1,291 @@
+"""What a command has changed stands in the audit, once, and nothing else does."""
+
+import getpass
+import os
+import socket
+
+import pytest
+
+from tests.service.commands import NOTED, READING, meant, promised
+from workshed.contrib.storage import blobs, storage
+from workshed.jobs.control import audit
+from workshed.jobs.dead import dead_jobs
+from workshed.transport.amqp import topology
+
+CAMPAIGN = "campaigns add News --subject Hello --text FILE"
+FIRST = {
+    "campaigns resume CAMPAIGN": "campaigns pause CAMPAIGN",
+    "queues resume QUEUE": "queues pause QUEUE",
+    "recurring resume NAME": "recurring pause NAME",
+    "workers resume WORKER": "workers quiet WORKER",
+}
+"""What makes that there is something to do."""
+CALLS = {
+    "batches cancel BATCH --yes": 1,
+    "batches retry BATCH --yes": 1,
+    "campaigns cancel CAMPAIGN --yes": 1,
+    "campaigns resume CAMPAIGN": 1,
+    "campaigns start DRAFT --yes": 1,
+    "dead discard ID --yes": 1,
+    "dead requeue QUEUE --yes": 1,
+    "dead retry --all --yes": 1,
+    "erase --argument user_id=7 --yes": 1,
+    "job ID cancel --yes": 1,
+    "mail arrived MAIL --yes": 1,
+    "mail release MAIL --yes": 1,
+    "queues purge QUEUE --yes": 1,
+    "scheduled cancel --all --yes": 3,
+    "scheduled cancel ID --yes": 1,
+    "storage adopt --yes": 1,
+    "sync remove SOURCE --yes": 1,
+    "unique release KEY --yes": 1,
+    CAMPAIGN: 1,
+    "campaigns pause CAMPAIGN": 1,
+    "campaigns send-test DRAFT ada@example.org": 1,
+    "enqueue ACTOR": 1,
+    "enqueue ACTOR --in 1h": 1,
+    "import CSV --owner ADDRESS --no-wait": 1,
+    "mail try SERVER": 1,
+    "queues pause QUEUE bulk": 2,
+    "queues resume QUEUE": 1,
+    "recurring pause NAME": 1,
+    "recurring resume NAME": 1,
+    "recurring run NAME": 1,
+    "scheduled move ID --in 2h": 1,
+    "scheduled rules end RULE": 1,
+    "scheduled run ID": 1,
+    "sync add SOURCE URL": 1,
+    "sync release SOURCE": 1,
+    "workers quiet WORKER": 1,
+    "workers resume WORKER": 1,
+}
+"""How each is called, and how many it changes then."""
+TWICE = [
+    "mail try SERVER",
+    "queues pause QUEUE",
+    "recurring pause NAME",
+    "sync add SOURCE URL",
+    "sync release SOURCE",
+    "workers quiet WORKER",
+]
+"""What finds the second time that it is so already."""
+READ = [words for words, _, _ in promised() if meant(words) in READING - {"migrate"}]
+
+
+@pytest.fixture
+def called(called, conn):
+    """Where a source is held, too."""
+    conn.execute("""
+        UPDATE product.sync_sources
+           SET held_at = jobs.now(), held_until = jobs.now() + interval '1 hour'
+    """)
+    return called
+
+
+@pytest.fixture
+def breaking(conn):
+    """`breaking("INSERT", "jobs.dead")`: PostgreSQL is lost at the second such row."""
+
+    def breaking(event, table):
+        conn.execute("""
+            CREATE FUNCTION lost() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF nextval('seen') > 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+                RETURN COALESCE(NEW, OLD);
+            END $$
+        """)
+        conn.execute("CREATE SEQUENCE seen")
+        trigger = f"CREATE TRIGGER lost BEFORE {event} ON {table} FOR EACH ROW EXECUTE "
+        conn.execute(trigger + "FUNCTION lost()")
+
+    return breaking
+
+
+def test_each_that_changes_something_is_called_here():
+    assert {meant(line) for line in CALLS} == NOTED
+
+
+@pytest.mark.sample(10)
+@pytest.mark.parametrize("line", CALLS)
+def test_each_is_noted_once_with_how_many_it_has_changed(workshed, called, conn, line):
+    if line in FIRST:
+        workshed(*called(FIRST[line]))
+    before = audit.find(conn)
+
+    done = workshed(*called(line))
+
+    assert done.code == 0, done.err
+    [entry, *rest] = audit.find(conn)
+    assert rest == before
+    assert (entry.action, entry.count) == (meant(line).replace(" ", "."), CALLS[line])
+    assert entry.who == f"{getpass.getuser()}@{socket.gethostname()} (command)"
+    assert entry.about
+    assert entry.said.endswith(".")
+
+
+@pytest.mark.sample(5)
+@pytest.mark.parametrize("line", [line for line in CALLS if "--yes" in line])
+def test_what_is_only_tried_is_not_noted(workshed, called, conn, line):
+    tried = workshed(*called(line.replace("--yes", "--dry-run")))
+
+    assert tried.code == 0, tried.err
+    assert audit.find(conn) == []
+
+
+@pytest.mark.sample(6)
+@pytest.mark.parametrize("line", READ)
+def test_what_only_reads_is_not_noted(workshed, called, conn, line):
+    workshed(*called(line))
+
+    assert audit.find(conn) == []
+
+
+@pytest.mark.parametrize("line", TWICE)
+def test_what_was_so_already_is_not_noted_again(workshed, called, conn, line):
+    workshed(*called(line))
+
+    again = workshed(*called(line))
+
+    assert again.code == 0, again.err
+    assert len(audit.find(conn)) == 1
+
+
+def test_what_was_named_is_there_and_so_is_what_became_of_each(workshed, something, conn, bury):
+    bury("other")
+
+    done = workshed(*something("dead retry ID nobody other"))
+
+    assert done.code == 5
+    [entry] = audit.find(conn)
+    assert (entry.about, entry.count) == ({"ids": ["died", "other"]}, 2)
+    assert entry.said == "died: retried; nobody: unknown; other: retried."
+
+
+def test_of_many_the_filter_is_there_and_they_are_counted(workshed, broker, conn, bury):
+    for number in range(5):
+        bury(f"{number}", queue="bulk")
+
+    done = workshed("dead", "discard", "--all", "--queue", "bulk", "--since", "1h", "--yes")
+
+    assert done.code == 0, done.err
+    [entry] = audit.find(conn)
+    assert entry.about == {"all": True, "queue": "bulk", "since": 3600.0}
+    assert (entry.count, entry.said) == (5, "Jobs: 5 discarded.")
+
+
+@pytest.mark.usefixtures("database")
+def test_of_more_ids_than_an_entry_holds_there_is_the_number(workshed, conn):
+    ids = [f"{number:04}" for number in range(1_002)]
+
+    done = workshed("scheduled", "cancel", *ids, "--sent", "--yes")
+
+    assert done.code == 0, done.err
+    [entry] = audit.find(conn)
+    assert (entry.count, entry.about) == (1_002, {"ids": ids[:1_000], "more": 2})
+
+
+def test_a_rule_that_is_left_has_an_entry_of_its_own(workshed, something, conn):
+    done = workshed(*something("scheduled cancel --all --sent --queue default --yes"))
+
+    assert done.code == 0, done.err
+    jobs, rule = audit.find(conn)
+    assert (jobs.action, jobs.count) == ("scheduled.cancel", 1)
+    assert (rule.action, rule.count) == ("scheduled.rules.make", 1)
+    assert rule.about == {"rule": 2, "all": True, "queue": "default"}
+
+
+def test_a_command_that_is_broken_off_is_noted_with_what_it_had_done(
+    workshed, broker, conn, bury, breaking
+):
+    for message_id in "abc":
+        bury(message_id)
+    breaking("DELETE", "jobs.dead")
+
+    done = workshed("dead", "discard", "a", "b", "c", "--yes")
+
+    assert (done.code, done.out) == (4, "a  discarded\n")
+    [entry] = audit.find(conn)
+    assert (entry.about, entry.count) == ({"ids": ["a"]}, 1)
+    assert entry.said == "a: discarded. Then it was broken off: of 3."
+
+
+def test_what_is_put_back_until_its_queue_is_full_is_noted(
+    workshed, broker, conn, rabbitmq, eventually
+):
+    broker.ensure_queues({"emails"})
+    rules = {"max-length": 1, "overflow": "reject-publish"}
+    policy = {"pattern": "^emails$", "definition": rules, "apply-to": "queues"}
+    rabbitmq.ask("PUT", f"policies/{rabbitmq.vhost}/full", policy)
+    with topology.opened(broker.urls) as connection:
+        for body in (b"x", b"y", b"z"):
+            connection.channel().basic_publish("", "emails.dead", body)
+    eventually(lambda: rabbitmq.depth("emails.dead") == 3)
+    eventually(lambda: rabbitmq.queues()["emails"].get("policy") == "full")
+
+    done = workshed("dead", "requeue", "emails", "--yes")
+
+    assert (done.code, done.out) == (1, "")
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("dead.requeue", 1)
+    assert entry.said == "1 put back into emails."
+
+
+def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
+    workshed, database, conn, env, tmp_path, breaking, monkeypatch
+):
+    monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 1)
+    env(STORAGE_URL=f"file:{tmp_path}/contents")
+    for text in (b"one", b"two", b"three"):
+        with storage().draft() as draft:
+            draft.write(text)
+            blobs.keep(draft)
+    conn.execute("DELETE FROM product.blobs")
+    breaking("INSERT", "product.blobs")
+
+    done = workshed("storage", "adopt", "--yes")
+
+    assert (done.code, done.out) == (4, "")
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("storage.adopt", 1)
+
+
+def test_a_purge_that_is_broken_off_is_noted_with_how_far_it_came(
+    workshed, broker, conn, rabbitmq, breaking, eventually
+):
+    broker.ensure_queues({"emails"})
+    with topology.opened(broker.urls) as connection:
+        for body in (b"x", b"y", b"z"):
+            connection.channel().basic_publish("", "emails", body)
+    eventually(lambda: rabbitmq.depth("emails") == 3)
+    breaking("INSERT", "jobs.dead")
+
+    done = workshed("queues", "purge", "emails", "--yes")
+
+    assert done.code == 4, done.err
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("queues.purge", 1)
+    assert entry.said == "0 jobs of emails discarded. 1 could not be read and are dead."
+
+
+def test_what_is_erased_does_not_stand_in_the_audit(workshed, something, conn, bury):
+    bury("about Ada", error=ValueError("no ada@example.org"), reason="no ada@example.org")
+
+    done = workshed("erase", "ada@example.org", "--tag", "ada", "--yes")
+
+    assert done.code == 0, done.err
+    assert dead_jobs.get(conn, "about Ada") is None
+    [entry] = audit.find(conn)
+    assert (entry.about, entry.count) == ({"by": ["text", "tag"], "actor": None}, 1)
+    assert "ada" not in str(entry).lower().replace(getpass.getuser(), "")
+
+
+def test_who_has_no_name_is_named_by_number(workshed, broker, conn, monkeypatch):
+    """As in a container, whose users may be numbers alone."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+
+    workshed("queues", "pause", "emails")
+
+    [entry] = audit.find(conn)
+    assert entry.who == f"{os.getuid()}@{socket.gethostname()} (command)"

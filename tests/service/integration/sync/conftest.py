@@ -1,0 +1,134 @@
+"""A source over real sockets, and what was made of it."""
+
+import contextlib
+
+import pytest
+
+from shop import people, sync
+from shop.demo.api import Api
+from shop.sync.errors import SourceError
+from tests.service.integration.images.conftest import killed
+from tests.service.variables import variable
+from workshed import db
+from workshed.settings import settings
+
+__all__ = ["killed"]
+
+SIX = "abcdef"
+"""The records of `six`."""
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """`use(SYNC_TIMEOUT="1")`: settings of this test."""
+
+    def change(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(variable(name), value)
+        settings.cache_clear()
+
+    return change
+
+
+@pytest.fixture
+def api(use):
+    """A source that is named in the settings, and wants a token."""
+    with Api(token="sesame", page=3) as found:
+        use(SYNC_ORIGINS=found.origin, SYNC_TOKENS="crm=sesame", SYNC_TIMEOUT="15")
+        yield found
+
+
+@pytest.fixture
+def crm(jobs, api):
+    """The source `crm`, with two admins who are told of it."""
+    with db.transaction() as conn:
+        for name in ("Ada", "Bob"):
+            people.create(conn, name=name, email=f"{name.lower()}@example.org")
+        people.create(conn, name="Cyd", email="cyd@example.org")
+        conn.execute("UPDATE product.users SET activated_at = jobs.now(), admin = name <> 'Cyd'")
+        people.create(conn, name="Dan", email="dan@example.org")
+        conn.execute("UPDATE product.users SET admin = true WHERE name = 'Dan'")
+        sync.add(conn, "crm", api.origin)
+    return api
+
+
+@pytest.fixture
+def rows(database):
+    """`rows("SELECT …")`."""
+
+    def read(query, *args):
+        with db.transaction() as conn:
+            return conn.execute(query, args).fetchall()
+
+    return read
+
+
+@pytest.fixture
+def kept(rows):
+    """`kept()`: version by id of all that is there, and nothing that is gone."""
+
+    def read():
+        query = """
+            SELECT external_id, version FROM product.sync_records
+             WHERE deleted_at IS NULL AND version IS NOT NULL
+        """
+        return dict(rows(query))
+
+    return read
+
+
+@pytest.fixture
+def log(rows):
+    """`log()`: (id, change, version) of each line, in order."""
+
+    def read():
+        return rows("SELECT external_id, change, version FROM product.sync_log ORDER BY id")
+
+    return read
+
+
+@pytest.fixture
+def state(database):
+    """`state()`: the row of the source."""
+
+    def read():
+        with db.transaction() as conn:
+            [found] = sync.find(conn)
+        return found
+
+    return read
+
+
+@pytest.fixture
+def six(crm):
+    """The source with six records on two pages; `b` belongs to `a`."""
+    for name in SIX:
+        crm.put(name, data={"letter": name}, associations=[("owner", "a")] if name == "b" else ())
+    return crm
+
+
+def sent(jobs, actor):
+    return [job for job in jobs.enqueued if job.actor == actor.actor_name]
+
+
+def drain(jobs):
+    """Run all that is due, whatever becomes of it."""
+    with contextlib.suppress(SourceError):
+        jobs.drain()
+
+
+def fetch(name):
+    """Ask for a record, as its job does."""
+    with db.transaction() as conn:
+        leave = sync.admit(conn, "crm")
+    return sync.fetch(leave, name)
+
+
+def run_all(jobs):
+    """Run all that waits, each wait at once, until nothing is left but the calendar."""
+    for _ in range(60):
+        drain(jobs)
+        if not jobs.enqueued:
+            return
+        jobs.advance(hours=2)
+    pytest.fail(f"still {jobs.enqueued}")

@@ -1,0 +1,127 @@
+"""A source in trouble is left alone, and then asked by one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from actors import sync_record
+from shop import sync
+from shop.sync import sources
+from shop.sync.errors import (
+    SourceBusyError,
+    SourceFailedError,
+    WrongAnswerError,
+)
+from tests.service.integration.sync.conftest import SIX, drain, fetch
+from workshed import db
+
+
+def test_a_source_that_fails_is_left_alone_for_a_while(jobs, six, state):
+    six.misbehave(*["500"] * sources.TRIPS_AT)
+    for name in SIX:
+        sync_record.send("crm", name)
+    drain(jobs)
+
+    assert len(six.requests) == sources.TRIPS_AT
+    assert jobs.runs[-1].outcome.kind == "snooze"
+    assert state().held_until is not None
+
+
+def test_then_one_asks_and_the_others_wait_for_what_comes_of_it(jobs, six, state):
+    six.misbehave(*["500"] * sources.TRIPS_AT)
+    for _ in range(sources.TRIPS_AT):
+        with pytest.raises(SourceFailedError):
+            fetch("a")
+    jobs.advance(seconds=31)
+
+    with db.transaction() as conn:
+        leave = sync.admit(conn, "crm")
+    with pytest.raises(sources.Snooze), db.transaction() as conn:
+        sync.admit(conn, "crm")
+    sync.fetch(leave, "a")
+
+    assert state().held_until is None
+    with db.transaction() as conn:
+        assert sync.admit(conn, "crm").failures == 0
+
+
+def test_a_source_that_is_held_holds_no_other(jobs, six, use):
+    with db.transaction() as conn:
+        sync.add(conn, "shop", six.origin)
+    use(SYNC_TOKENS="crm=sesame shop=sesame")
+    six.misbehave("429:40")
+    with pytest.raises(SourceBusyError):
+        fetch("a")
+
+    for source in ("crm", "shop"):
+        sync_record.send(source, "a")
+    jobs.drain()
+
+    assert [run.outcome.kind for run in jobs.runs] == ["snooze", "done"]
+
+
+def test_of_two_that_look_at_once_one_asks(jobs, six, eventually, rows):
+    six.misbehave("429:40")
+    with pytest.raises(SourceBusyError):
+        fetch("a")
+    jobs.advance(seconds=41)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+    with ThreadPoolExecutor(1) as threads:
+        with db.transaction() as conn:
+            sync.admit(conn, "crm")
+            other = threads.submit(fetch, "a")
+            eventually(lambda: rows(waiting) == [(1,)])  # for what this one has claimed
+        with pytest.raises(sources.Snooze):
+            other.result()
+    assert six.requests == ["GET /records/a"]
+
+
+def test_it_rests_for_longer_each_time(jobs, six, state):
+    jobs.freeze()
+    six.misbehave(*["500"] * 30)
+    rests = []
+    for _ in range(sources.TRIPS_AT + 8):
+        with pytest.raises(SourceFailedError):
+            fetch("a")
+        if found := state().held_until:
+            rests.append((found - state().now).total_seconds())
+            jobs.advance(seconds=rests[-1] + 1)
+
+    assert rests == [30, 60, 120, 240, 480, 900, 900, 900, 900]
+
+
+def test_a_source_that_says_when_is_asked_by_nobody_before(jobs, six, state):
+    jobs.freeze()
+    six.misbehave("429:40")
+    for name in "abc":
+        sync_record.send("crm", name)
+    drain(jobs)
+
+    assert len(six.requests) == 1
+    assert (state().held_until - state().now).total_seconds() == 40
+
+
+def test_an_answer_from_before_frees_nobody(jobs, six, state):
+    jobs.freeze()
+    with db.transaction() as conn:
+        early, late = sync.admit(conn, "crm"), sync.admit(conn, "crm")
+    jobs.advance(seconds=1)
+    six.misbehave("429:40")
+    with pytest.raises(SourceBusyError):
+        sync.fetch(late, "a")
+
+    with sources.asking(replace(early, failures=1)):
+        pass  # its answer is as good as what it found when it began
+
+    assert state().held_until is not None
+
+
+def test_what_says_nothing_of_the_source_holds_nobody(jobs, six, state):
+    six.misbehave(*["wrong-type"] * 9)
+    for _ in range(9):
+        with pytest.raises(WrongAnswerError):
+            fetch("a")
+
+    assert state().held_until is None

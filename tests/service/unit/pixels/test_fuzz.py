@@ -1,0 +1,72 @@
+"""Broken files: an image that fits comes of them, or a refusal, and nothing else."""
+
+import random
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from shop.pixels import RefusedError
+from shop.pixels.making import make
+from tests.service.unit.pixels.samples import SAMPLES
+
+SEED = 7
+
+
+def chances(name):
+    return random.Random(f"{SEED} {name}")  # noqa: S311 -- the same each time
+
+
+def check(data, wanted):
+    """Whether something was made of it."""
+    target = BytesIO()
+    try:
+        made = make(BytesIO(data), target, wanted)
+    except RefusedError:
+        assert target.getvalue() == b""
+        return False
+    with Image.open(target) as image:
+        for frame in range(made.frames):
+            image.seek(frame)
+            image.load()
+        assert image.size == (made.width, made.height)
+    assert made.width <= wanted.width
+    assert made.height <= wanted.height
+    return True
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_bit_that_is_flipped(name, small, scale):
+    data, chance = SAMPLES[name][1], chances(name)
+
+    for _ in range(scale(1500)):
+        broken = bytearray(data)
+        broken[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        check(bytes(broken), small)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_bytes_that_are_written_over(name, small, scale):
+    """In the headers above all, where the numbers are that decoders believe."""
+    data, chance = SAMPLES[name][1], chances(name)
+
+    for _ in range(scale(500)):
+        broken = bytearray(data)
+        at = min(int(chance.expovariate(1 / 60)), len(data) - 1)
+        broken[at : at + 4] = chance.choice(
+            [b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\0\0\0\1"]
+        )
+        check(bytes(broken), small)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_that_ends_anywhere(name, small, scale):
+    data, chance = SAMPLES[name][1], chances(name)
+    lengths = sorted(chance.sample(range(len(data)), min(scale(1500), len(data))))
+
+    made = [length for length in lengths if check(data[:length], small)]
+
+    # Of a TIFF the directory comes last, and of that the last bytes may be a resolution; of an MPO
+    # the first picture is one.
+    whole = data.index(b"\xff\xd9\xff\xd8") + 2 if name == "mpo" else None
+    assert set(made) <= {whole} or name.endswith("tiff")

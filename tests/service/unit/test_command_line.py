@@ -1,0 +1,109 @@
+"""What holds for every command; a new one is put into a list of `tests/service/commands.py`."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.service.commands import (
+    CHANGING,
+    FINAL,
+    HARMLESS,
+    KNOWN,
+    READING,
+    meant,
+    options,
+    promised,
+)
+from tools.reference import COMMANDS, README, commands_table, written
+
+WITHOUT_JSON = {"console", "console user", "relay", "worker"}
+"""They run until they are told to stop, and log, or show something; one prints one value."""
+PREVIEWING = {"import"}
+"""They show what a file or a query has, which nobody knows before."""
+HEAVY = {
+    *("PIL", "aiosmtpd", "boto3", "dramatiq", "httpx", "jinja2", "matplotlib", "orjson"),
+    *("periodiq", "pika", "psycopg", "psycopg_pool", "pydantic_settings", "sentry_sdk"),
+    *("starlette", "structlog", "workshed.devserver", "workshed.db", "workshed.settings"),
+}
+"""What commands may need when they run, and takes longer to import than all the rest."""
+
+
+def test_each_is_final_or_harmless():
+    assert set() == FINAL & HARMLESS == CHANGING & READING
+    assert set(KNOWN) == FINAL | HARMLESS
+
+
+@pytest.mark.parametrize("name", sorted(FINAL))
+def test_what_is_final_can_be_tried_and_agreed_to(name):
+    """Whether it does ask is tested in `tests/service/integration/console/test_asking.py`."""
+    assert {"--dry-run", "--yes"} <= options(KNOWN[name])
+
+
+def test_what_is_harmless_asks_nothing():
+    """A yes that is needed everywhere is said without a thought."""
+    asking = {name for name in HARMLESS if "--yes" in options(KNOWN[name])}
+    tried = {name for name in HARMLESS if "--dry-run" in options(KNOWN[name])}
+
+    assert (asking, tried) == (set(), PREVIEWING)
+
+
+def test_each_has_json_and_its_keys_are_promised():
+    with_json = {name for name, one in KNOWN.items() if "--json" in options(one)}
+
+    assert with_json == set(KNOWN) - WITHOUT_JSON
+    assert {meant(words) for words, _, _ in promised()} == with_json
+
+
+def test_actors_and_queues_are_completed_wherever_they_are_named():
+    named = {"--actor", "--queue", "QUEUE"}
+    silent = [
+        f"{name} {one.name}"
+        for name, command in KNOWN.items()
+        for one in command.params
+        if named & {*one.opts, one.metavar} and one._custom_shell_complete is None
+    ]
+
+    assert silent == []
+
+
+def test_each_says_in_one_line_what_it_does():
+    first = {name: (one.help or "").partition("\n")[0] for name, one in KNOWN.items()}
+
+    assert [name for name, line in first.items() if not 0 < len(line) <= 100] == []
+
+
+def test_the_page_names_each_of_them():
+    text = COMMANDS.read_text("utf-8")
+
+    assert written(text) == text, "run `make docs`"
+    assert commands_table() in text
+    assert "docs/command-line.md" in README.read_text("utf-8")
+
+
+def test_help_of_none_imports_what_a_command_works_with():
+    """It is to be there at once.
+
+    Whatever one has imported stays, so the first name in the list is the one to look at. typer
+    itself imports pydantic for the options of a command, and not for the list of all.
+    """
+    script = f"""
+import contextlib, io, sys
+from shop.__main__ import COMMANDS, app as shop
+from workshed.console.cli import app as workshed
+for name in [()] + {[tuple(name.split()) for name in KNOWN]!r}:
+    app = shop if name and name[0] in COMMANDS else workshed
+    words = ["job", "ID", *name[1:]] if name[:1] == ("job",) else name
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        app([*words, "--help"], standalone_mode=False)
+    assert "Usage: " in out.getvalue(), name
+    heavy = {HEAVY!r} if name else {HEAVY | {"pydantic"}!r}
+    print(*name, sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(KNOWN) + 1
+    assert [line for line in done.stdout.splitlines() if not line.endswith("[]")] == []

@@ -1,0 +1,101 @@
+"""Each example of README and docs is run by a test, or it is said here why not."""
+
+import ast
+import importlib
+import re
+from collections import Counter
+
+import pytest
+
+from tests import pages
+
+TAKES = re.compile(r"^from tests(\.pages)? import (.*, )?(pages|block)\b", re.MULTILINE)
+USERS = [
+    str(file.relative_to(pages.ROOT))
+    for file in sorted((pages.ROOT / "tests").rglob("*.py"))
+    if file.name != "test_examples.py" and TAKES.search(file.read_text("utf-8"))
+]
+CONTAINER = "docker build --file deploy/container/Dockerfile --tag workshed ."
+COMPOSE = "cp .env.example .env && chmod 600 .env      # and fill it in: openssl rand -hex 24"
+UNITS = (
+    "python3 -m venv /opt/workshed && /opt/workshed/bin/pip install …"
+    "     # workshed[server], and what your actors need"
+)
+BENCH = "$ make bench                     # all of it, 40 minutes"
+QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
+NOT_RUN = {
+    ("README.md", "Install", "git clone … workshed"): (
+        "it needs a host to clone from; `tests/e2e/test_wheel.py` installs the wheel, and"
+        " `tests/e2e/test_dev.py` runs `workshed dev`"
+    ),
+    ("README.md", "See it run", "make demo"): (
+        "`tests/service/e2e/test_demo.py` runs the demo, and `make test` runs this"
+    ),
+    ("deploy/README.md", "Containers", CONTAINER): (
+        "no Docker is here; `tests/service/e2e/deploy/test_containers.py` builds it by buildah"
+    ),
+    ("deploy/README.md", "One host, all of it", COMPOSE): (
+        "no Docker is here; `tests/service/integration/deploy/test_compose.py` reads what it starts"
+    ),
+    ("deploy/README.md", "systemd", UNITS): (
+        "it installs into this machine; `tests/service/e2e/deploy/test_systemd.py` does it in a"
+        " container"
+    ),
+    ("deploy/README.md", "Kubernetes", "for part in migrate worker relay clock console; do"): (
+        "no cluster is here; `tests/service/integration/deploy/test_kubernetes.py` reads what it"
+        " applies"
+    ),
+    ("docs/demo.md", "The demo", "git clone … workshed && cd workshed"): (
+        "it needs a host to clone from; `tests/service/e2e/test_demo.py` runs the demo"
+    ),
+    ("docs/getting-started.md", "Servers", "git clone … workshed && cd workshed"): (
+        "it needs a host to clone from; `tests/e2e/test_dev.py` runs what `make dev` does"
+    ),
+    ("docs/operating.md", "Quiet", QUIET): (
+        "it needs a systemd; `tests/e2e/workers/test_quiet.py` sends the signal"
+    ),
+    ("docs/performance.md", "Performance", BENCH): (
+        "it takes 40 minutes; `tests/service/e2e/test_bench.py` sees that each scenario runs"
+    ),
+}
+"""By its name, why no test runs a block, and what is tested instead."""
+
+
+@pytest.fixture(scope="module")
+def taken():
+    """The names of all blocks that tests take."""
+    for path in USERS:
+        importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    return {one.name for one in pages.TAKEN}
+
+
+def test_each_is_taken_by_a_test_or_it_is_said_why_not(taken):
+    assert {one.name for one in pages.ALL} - taken == NOT_RUN.keys()
+
+
+@pytest.mark.parametrize("name", NOT_RUN)
+def test_what_is_tested_instead_is_there(name):
+    for path in re.findall(r"`(tests/\S+)`", NOT_RUN[name]):
+        assert (pages.ROOT / path).exists()
+
+
+def test_each_has_a_name_of_its_own():
+    """Else one that is taken would stand for another."""
+    assert max(Counter(one.name for one in pages.ALL).values()) == 1
+
+
+@pytest.mark.parametrize("path", USERS)
+def test_what_a_module_takes_it_uses(path):
+    """It is taken when the module is imported, and run only by what reads it."""
+    tree = ast.parse((pages.ROOT / path).read_text("utf-8"))
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    bound = {
+        name.id
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        for name in ast.walk(statement.targets[0])
+        if isinstance(name, ast.Name)
+    }
+
+    assert bound - read - {"pytestmark"} == set(), "pytest reads that one"

@@ -1,0 +1,192 @@
+"""What all pages name exists: commands, settings, metrics, tests, and each other."""
+
+import re
+import tomllib
+import unicodedata
+from importlib import metadata
+
+import pytest
+
+import actors
+from tests.matrix.table import PLATFORMS
+from tests.root import ROOT
+from tests.service.commands import KNOWN, LIST, options
+from tests.service.variables import NAMES
+from workshed.metrics import meters
+from workshed.roles import ROLES
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text("utf-8")
+    for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)
+}
+"""Their texts, by their paths."""
+METRICS = {one.full_name for one in meters.ALL}
+DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
+OF_OTHERS = {"SHOP_SERVICE_HOST"}
+"""Set by Kubernetes; the page says what follows."""
+TESTS = {
+    name
+    for file in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+}
+EVERYWHERE = {"--help", "--install-completion", "--show-completion"}
+FIRST_READ = (
+    "README.md",
+    "docs/batches.md",
+    "docs/coming-from.md",
+    "docs/comparison.md",
+    "docs/demo.md",
+    "docs/failures.md",
+    "docs/getting-started.md",
+    "docs/limits-and-cancel.md",
+    "docs/limits.md",
+    "docs/sending.md",
+    "docs/shipped-jobs.md",
+    "docs/steps.md",
+    "docs/testing.md",
+    "docs/transactions.md",
+    "docs/unique.md",
+    "docs/writing-an-actor.md",
+)
+PRIVATE_ENGLISH = {"anew", "beside", "nobody", "thereby", "told", "whoever"}
+"""Words that this project used where its field has a term or a shorter sentence."""
+CALL = re.compile(r"(?:`|^(?:\$ )?)workshed ([^`\n]+)", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+
+
+ADDED = ("docs/app.md", "stock")
+"""A command that the application of this page adds."""
+
+
+def called(text):
+    """Each call of a command on a page: its words, and its options."""
+    for found in CALL.finditer(text):
+        words = re.split(r"\s{2,}|\s[(#;|]|…", found[1])[0].split()
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        # What stands for something else is left out: `job ID cancel` is `job cancel`.
+        named = [word for word in words if word != word.upper() and word[0] != "-"]
+        yield named, given
+
+
+def command_of(words):
+    """The command that these words call, the rest being its arguments; `None`: there is none."""
+    found = ""
+    for word in words:
+        longer = f"{found} {word}".strip()
+        if not any(f"{name} ".startswith(f"{longer} ") for name in KNOWN):
+            return KNOWN.get(found)
+        found = longer
+    return KNOWN.get(found) or KNOWN.get(f"{found} {LIST}")
+
+
+def takes(command):
+    """The options of a command, also the other half of `--wait/--no-wait`."""
+    return options(command) | {word for one in command.params for word in one.secondary_opts}
+
+
+def anchor(heading):
+    """The anchor that a heading has on the usual sites."""
+    kept = (c for c in heading.lower().replace("`", "") if c in " -_" or c.isalnum())
+    return unicodedata.normalize("NFC", "".join(kept)).replace(" ", "-")
+
+
+def headings(text):
+    return {anchor(one) for one in re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_commands_and_their_options_exist(page):
+    wrong = []
+    for words, given in called(PAGES[page]):
+        command = command_of(words)
+        if (page, *words) == ADDED:
+            continue
+        if words and (command is None or given - takes(command) - EVERYWHERE):
+            wrong.append((words, given))
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_settings_exist(page):
+    named = set(re.findall(r"\b(?:WORKSHED|SHOP)_[A-Z_]*[A-Z]", PAGES[page]))
+
+    assert named - NAMES - OF_OTHERS == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_metrics_and_tests_exist(page):
+    text = PAGES[page]
+    parts = {f"{one.full_name}_bucket" for one in meters.ALL if one.kind == "histogram"}
+
+    assert set(re.findall(r"\bworkshed_\w+", text)) - METRICS - parts - DATABASE_ROLES == set()
+    assert set(re.findall(r"`(test_\w+)`", text)) - TESTS == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_links_lead_somewhere(page):
+    astray = []
+    for path, part in LINK.findall(FENCED.sub("", PAGES[page])):
+        there = (ROOT / page).parent / path if path else ROOT / page
+        if not there.exists() or (part and part not in headings(there.read_text("utf-8"))):
+            astray.append(f"{path}#{part}")
+
+    assert astray == []
+
+
+def test_the_readme_lists_every_page():
+    part = PAGES["README.md"].partition("## All pages\n")[2].partition("\n## ")[0]
+    listed = [path for path, _ in LINK.findall(part)]
+
+    assert sorted(listed) == sorted(PAGES.keys() - {"README.md"})
+
+
+def test_the_readme_is_a_landing_page():
+    assert len(PAGES["README.md"].splitlines()) <= 200
+
+
+def test_the_extras_of_the_readme_are_offered():
+    table = PAGES["README.md"].partition("| extra | adds |\n")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row)}
+    installed = re.findall(r"'\./workshed\[(\w+)\]'", PAGES["README.md"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert installed
+    assert {*named, *installed} <= project["optional-dependencies"].keys()
+
+
+@pytest.mark.parametrize("page", FIRST_READ)
+def test_what_an_adopter_reads_first_is_plain_english(page):
+    text = re.sub(r"`[^`\n]+`|\]\([^)]+\)", "", FENCED.sub("", PAGES[page])).lower()
+
+    assert set(re.findall(r"[a-z]+", text)) & PRIVATE_ENGLISH == set()
+
+
+def test_the_page_of_shipped_jobs_names_ours():
+    jobs = PAGES["docs/shipped-jobs.md"].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.+?) \|", jobs, re.MULTILINE)
+    named = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+
+    assert len(named) > len(firsts) > 1
+    assert set(named) <= set(actors.__all__)
+
+
+def test_the_comparison_is_with_what_is_installed_here():
+    page = PAGES["docs/comparison.md"]
+    compared = re.search(r"As of dramatiq (\S+), Celery (\S+) with", page).groups()
+
+    installed = [metadata.version(name).split(".")[:2] for name in ("dramatiq", "celery")]
+    assert [version.split(".") for version in compared] == installed
+
+
+@pytest.mark.parametrize(
+    ("server", "field"),
+    [("Python", "python"), ("RabbitMQ", "rabbitmq"), ("PostgreSQL", "postgresql")],
+)
+def test_the_readme_names_the_versions_that_the_matrix_runs(server, field):
+    row = re.search(rf"^\| {server} \| .+ \| (.+) \|$", PAGES["README.md"], re.MULTILINE)
+
+    ran = {getattr(platform, field) for platform in PLATFORMS}
+    assert set(row[1].split(", ")) == ran
