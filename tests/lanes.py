@@ -8,7 +8,7 @@ marked with what the sample takes of it:
     @pytest.mark.exhaustive     it runs in the exhaustive lane only
 
 Tests that start programs of their own take most of the time of a run, and the parts of these have
-tests, too. So of each module of `tests/e2e` a sample takes a fifth, and of other such tests a
+tests, too. So of each module of an `e2e` folder a sample takes a fifth, and of other such tests a
 third.
 
 A test of many histories asks for their number: `lane(sample=10, exhaustive=50)`. Hypothesis has a

@@ -8,10 +8,10 @@ EVERY_S = 20
 """Seconds between two lines; a terminal and a log of CI can both be followed by them."""
 
 MEASURED_S = {
-    "tests/e2e/": 8.0,
+    "tests/library/e2e/": 8.0,
     "tests/faults/": 12.0,
-    "tests/integration/brokers/": 1.2,
-    "tests/integration/": 0.5,
+    "tests/library/integration/brokers/": 1.2,
+    "tests/library/integration/": 0.5,
 }
 """Seconds that a test of this folder takes on average; in others they take next to nothing.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults.experiment import FAILED, Remedy, run_test
 
-INTEGRATION = "tests/integration/brokers"
+INTEGRATION = "tests/library/integration/brokers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ NUMBERS = (
     Number(
         5,
         "a time limit strikes outside the job: a failed one is lost, a done one runs twice",
-        "tests/unit/middleware/test_deadline.py::"
+        "tests/library/unit/middleware/test_deadline.py::"
         "test_work_that_is_done_when_the_limit_strikes_is_done",
         Remedy(
             "workshed/middleware/runtime/time_limit.py",
@@ -110,7 +110,7 @@ NUMBERS = (
     Number(
         8,
         "jobs of next month fill the worker's memory and stall every retry",
-        "tests/e2e/test_relays.py::test_a_million_rows_of_next_year_do_not_delay_a_retry",
+        "tests/library/e2e/test_relays.py::test_a_million_rows_of_next_year_do_not_delay_a_retry",
         Remedy(
             "workshed/jobs/outbox/claims.py",
             "AND due_at <= jobs.now()",
@@ -121,7 +121,7 @@ NUMBERS = (
     Number(
         9,
         "a job that kills its worker does so for ever, and its neighbours never finish",
-        "tests/e2e/test_suspects.py::test_killers_die_and_innocents_finish",
+        "tests/library/e2e/test_suspects.py::test_killers_die_and_innocents_finish",
         Remedy(
             "workshed/middleware/delivery/deduplication.py",
             "    if past.started and not job.alone:",

@@ -1,6 +1,6 @@
 """Whoever may not presses all buttons of the console, and reads its pages, while jobs run.
 
-What texts of others can do on its pages, `tests/integration/desk/test_evil.py` shows.
+What texts of others can do on its pages, `tests/library/integration/desk/test_evil.py` shows.
 """
 
 import itertools
@@ -10,9 +10,9 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from tests.e2e.desk import running
 from tests.faults.experiment import Remedy, experiment
-from tests.integration.desk.conftest import Browser
+from tests.library.e2e.desk import running
+from tests.library.integration.desk.conftest import Browser
 from workshed.console.web.pages import actions, downloads, pages
 
 REFUSED = {401, 403}

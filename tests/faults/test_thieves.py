@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.e2e.parts import Parts
 from tests.faults.experiment import Remedy, experiment
 from tests.faults.thief import OnPostgreSQL, OnRabbitMQ
+from tests.library.e2e.parts import Parts
 
 POOLS = {"mail": ["letters"], "rest": ["parts"]}
 JOBS_AN_OPERATION, STATEMENTS_A_JOB = 4, 8

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.e2e.test_clocks import (
+from tests.faults.experiment import Remedy, Result, experiment
+from tests.library.e2e.test_clocks import (
     HOUR,
     NINE,
     _moved,
@@ -14,7 +15,6 @@ from tests.e2e.test_clocks import (
     rows,
     start_clock,
 )
-from tests.faults.experiment import Remedy, Result, experiment
 
 __all__ = ["_moved", "move", "rows", "start_clock"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.releases import start_sender
 from tests.faults.conftest import Emptied
 from tests.faults.experiment import Remedy, Result, experiment
+from tests.library.e2e.releases import start_sender
 from tests.programs import RELAY_READY
 from tests.service.e2e.conftest import workshed
 

@@ -9,8 +9,8 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
-from tests.e2e.parts import Parts
 from tests.forbidden import ALWAYS, POOLS, attempts, columns_of, may, operations, refusal
+from tests.library.e2e.parts import Parts
 from workshed import Queue
 from workshed.roles import ROLES, all_grants
 

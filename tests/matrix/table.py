@@ -46,12 +46,14 @@ class Step:
             # As one word: pytest would take a second one for the folder of the tests.
             words.append(f"--postgres={platform.programs}")
         if words[0] in RUNNERS and platform.in_root:
-            words += ["--ignore", "tests/unit/test_matrix.py"]  # it makes such roots itself
+            words += ["--ignore", "tests/library/unit/test_matrix.py"]  # it makes such roots itself
         return ["python", "-m", *words]
 
 
 SIGN_UP = "tests/service/e2e/test_welcome.py::test_a_sign_up_becomes_a_mail_and_a_reminder"
-START = "tests/e2e/workers/test_worker.py::test_it_says_so_when_all_have_booted_and_not_before"
+START = (
+    "tests/library/e2e/workers/test_worker.py::test_it_says_so_when_all_have_booted_and_not_before"
+)
 WHEEL_POSTGRESQL = "18"
 """The PostgreSQL of the wheel in the lock file."""
 
@@ -79,19 +81,21 @@ def pytest(*words: str) -> tuple[str, ...]:
 STEPS = (
     Step(
         "boot",
-        pytest(SIGN_UP, "tests/e2e/workers/test_start_methods.py"),
+        pytest(SIGN_UP, "tests/library/e2e/workers/test_start_methods.py"),
         part=pytest(SIGN_UP, START),
     ),
     Step("suite", ("tests", *FIVE)),
     Step("exhaustive", ("tests", *FIVE, "--exhaustive"), is_in_whole=False),
-    Step("workers", ("pytest", "-q", *FIVE, "--exhaustive", "tests/e2e/workers")),
-    Step("unit", pytest("tests/unit"), part=pytest("tests/unit"), is_in_whole=False),
+    Step("workers", ("pytest", "-q", *FIVE, "--exhaustive", "tests/library/e2e/workers")),
+    Step(
+        "unit", pytest("tests/library/unit"), part=pytest("tests/library/unit"), is_in_whole=False
+    ),
     Step(
         "brokers",
-        pytest("tests/integration/brokers"),
+        pytest("tests/library/integration/brokers"),
         part=pytest(
             *(
-                f"tests/integration/brokers/test_{name}.py"
+                f"tests/library/integration/brokers/test_{name}.py"
                 for name in ("consuming", "executing", "policies", "relay", "sending")
             )
         ),

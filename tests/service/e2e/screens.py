@@ -27,7 +27,7 @@ PAGES = ("imports", "overview", "job", "dead")
 SIZE = {"width": 1280, "height": 860}
 PASSWORD = secrets.token_urlsafe(12)
 PYTHON = [sys.executable, "-m"]
-WORKER = [*PYTHON, "dramatiq", "actors", "tests.e2e.console_world", "-p", "2", "-t", "4"]
+WORKER = [*PYTHON, "dramatiq", "actors", "tests.library.e2e.console_world", "-p", "2", "-t", "4"]
 CONSOLE = [*PYTHON, "workshed", "console", "--port"]
 SENDS, PAUSE_S, WAVE = 1_200, 0.15, 200
 """How often something is sent, how long it is waited then on average, and how many are a wave."""
@@ -75,7 +75,7 @@ def logged_in(opened, at, scheme):
 def at_work(folder: Path) -> str:
     """Send what the shop has to do; return a job that was retried by hand, and died again."""
     from shop import import_actions, people
-    from tests.e2e import console_world as shop
+    from tests.library.e2e import console_world as shop
     from workshed import db
     from workshed.jobs.dead import dead_jobs
 

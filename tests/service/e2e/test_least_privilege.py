@@ -11,12 +11,12 @@ import pytest
 
 import actors
 from brokers.app import QUEUES
-from tests.e2e.desk import running
-from tests.e2e.parts import Parts
-from tests.integration.console.conftest import bury, dies, make_batch, store
-from tests.integration.desk.conftest import Browser
-from tests.integration.desk.planted import plant, plant_mail
-from tests.integration.desk.test_evil import DETAILS
+from tests.library.e2e.desk import running
+from tests.library.e2e.parts import Parts
+from tests.library.integration.console.conftest import bury, dies, make_batch, store
+from tests.library.integration.desk.conftest import Browser
+from tests.library.integration.desk.planted import plant, plant_mail
+from tests.library.integration.desk.test_evil import DETAILS
 from tests.programs import CLOCK
 from tests.service.integration.campaigns.conftest import Post
 from workshed.console.web.pages import actions, downloads, pages

@@ -25,8 +25,8 @@ BENCH = "$ make bench                     # all of it, 40 minutes"
 QUIET = "systemctl kill --signal=TSTP --kill-whom=main workshed-worker@mail"
 NOT_RUN = {
     ("README.md", "Install", "git clone … workshed"): (
-        "it needs a host to clone from; `tests/e2e/test_wheel.py` installs the wheel, and"
-        " `tests/e2e/test_dev.py` runs `workshed dev`"
+        "it needs a host to clone from; `tests/library/e2e/test_wheel.py` installs the wheel, and"
+        " `tests/library/e2e/test_dev.py` runs `workshed dev`"
     ),
     ("README.md", "See it run", "make demo"): (
         "`tests/service/e2e/test_demo.py` runs the demo, and `make test` runs this"
@@ -49,10 +49,10 @@ NOT_RUN = {
         "it needs a host to clone from; `tests/service/e2e/test_demo.py` runs the demo"
     ),
     ("docs/getting-started.md", "Servers", "git clone … workshed && cd workshed"): (
-        "it needs a host to clone from; `tests/e2e/test_dev.py` runs what `make dev` does"
+        "it needs a host to clone from; `tests/library/e2e/test_dev.py` runs what `make dev` does"
     ),
     ("docs/operating.md", "Quiet", QUIET): (
-        "it needs a systemd; `tests/e2e/workers/test_quiet.py` sends the signal"
+        "it needs a systemd; `tests/library/e2e/workers/test_quiet.py` sends the signal"
     ),
     ("docs/performance.md", "Performance", BENCH): (
         "it takes 40 minutes; `tests/service/e2e/test_bench.py` sees that each scenario runs"

@@ -1,6 +1,6 @@
 """The `workshed` command and the shop's, run in this process on the servers of the test."""
 
-from tests.integration.console.conftest import (
+from tests.library.integration.console.conftest import (
     bury,
     called,
     conn,

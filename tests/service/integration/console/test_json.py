@@ -5,8 +5,8 @@ import pytest
 from tests.service.commands import keys, promised
 
 ELSEWHERE = {"dev", "import CSV --owner ADDRESS", "migrate"}
-"""Those that need servers (`tests/e2e/test_dev.py`), a worker (`test_imports_page.py`), or an
-empty database (below)."""
+"""Those that need servers (`tests/library/e2e/test_dev.py`), a worker (`test_imports_page.py`), or
+an empty database (below)."""
 ROWS = [row for row in promised() if row[0] not in ELSEWHERE]
 
 

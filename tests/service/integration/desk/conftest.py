@@ -1,6 +1,6 @@
 """Pages of the service on the console, as a browser has them without one."""
 
-from tests.integration.desk.conftest import (
+from tests.library.integration.desk.conftest import (
     _ask_again,
     browsers,
     conn,

@@ -1,0 +1,53 @@
+"""The web console as a process of its own."""
+
+import contextlib
+import os
+import re
+import secrets
+import time
+
+from tests.library.integration.desk.conftest import HASH
+
+AT = re.compile(r"Console (http://127\.0\.0\.1:\d+)")
+
+
+class Console:
+    """`workshed console`, started by a function of further words, which lets it write to a log."""
+
+    def __init__(self, log, start):
+        self._log = log
+        self._start = start
+        self.start()
+
+    def start(self, port=0):
+        self._log.write_bytes(b"")
+        self._process = self._start("--port", str(port))
+        until = time.monotonic() + 90
+        while not (found := AT.search(self._log.read_text())):
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        self.url = found[1]
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(60)
+
+
+@contextlib.contextmanager
+def running(warm, environment, folder, secret=None, **people):
+    """A console until the end of the block; `people`: the role of each, who have one password.
+
+    Consoles of one `secret` know the logins of each other.
+    """
+    given = {
+        "WORKSHED_CONSOLE_USERS": " ".join(f"{one}:{role}:{HASH}" for one, role in people.items()),
+        "WORKSHED_SECRET_KEY": secret or secrets.token_urlsafe(32),
+        "WORKSHED_SMTP_URL": f"maildir:{folder}/caught",
+    }
+    log, env = folder / "console.log", {**os.environ, **environment, **given}
+    started = Console(
+        log, lambda *words: warm.start("workshed", "console", *words, env=env, log=log)
+    )
+    yield started
+    started.stop()

@@ -1,0 +1,84 @@
+"""`workshed worker parts`, on the fresh database and virtual host of each test."""
+
+import os
+
+import pytest
+from dramatiq import Message
+
+from tests.library.e2e.workers.supervised import ACTORS, Supervised, wait_until_up
+from workshed import Queue
+
+
+@pytest.fixture
+def environment(database, vhost, mail_server, tmp_path, monkeypatch):
+    """The variables with which a process finds the servers and the actors of this test."""
+    (tmp_path / "parts.py").write_text(ACTORS)
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setenv("NOTES", str(tmp_path / "notes.txt"))
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture
+def notes(tmp_path, environment):
+    """`notes("end")`: (number, version of the code, pid) of finished runs, repeats too."""
+    file = tmp_path / "notes.txt"
+    return lambda word: [
+        tuple(map(int, line.split()[1:]))
+        for line in file.read_text().splitlines()
+        if line.startswith(word)
+    ]
+
+
+@pytest.fixture
+def done(notes):
+    """The numbers of the jobs that have ended."""
+    return lambda: {number for number, _, _ in notes("end")}
+
+
+@pytest.fixture
+def supervise(environment, numbers, broker, tmp_path, eventually):
+    """Start `workshed worker parts -p 3 -t 2`, or another; returns once it says all are up.
+
+    With the exporter where that matters: it is a process more to start.
+    """
+    started = []
+
+    def start(*options, modules=("parts",), processes=3, exporter=False, env=None, up=True):
+        one = Supervised(
+            ["-p", str(processes), "-t", "2", *options, *modules],
+            {**environment, **({} if exporter else numbers), **(env or {})},
+            tmp_path / f"supervised-{len(started)}.log",
+        )
+        started.append(one)
+        if up:
+            wait_until_up(one, eventually)
+        return one
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def wires(proxy, vhost, database):
+    """What leads to RabbitMQ and to PostgreSQL."""
+    return proxy(vhost), proxy(database)
+
+
+@pytest.fixture
+def through(wires, vhost, database):
+    """The variables of programs that reach them so."""
+    rabbitmq, postgres = wires
+    return {
+        "WORKSHED_BROKER_URL": rabbitmq.url(vhost),
+        "WORKSHED_DATABASE_URL": postgres.url(database),
+    }
+
+
+@pytest.fixture
+def send(broker, environment):
+    """Send by name, as a program without the actors would."""
+    broker.add_queue(Queue("parts"))
+    yield lambda actor, *args: broker.enqueue(Message("parts", actor, args, {}, {}))
+    del broker.declared["parts"]

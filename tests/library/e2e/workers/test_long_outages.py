@@ -1,0 +1,135 @@
+"""`/livez` in an outage that lasts for longer than a process may stand still.
+
+The servers do not answer, whoever connects: a client waits for a server that is not there for much
+less long than for one that hangs. One test, since each would wait for as long.
+"""
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from tests.library.e2e.workers.supervised import Supervised, ask
+from workshed.health.probes import STUCK_S
+
+OK = (200, "ok\n")
+LOOK_S = 1.0
+OUTAGE_S = STUCK_S + 15
+PAGE_BYTES = 4096
+
+
+class Piped(Supervised):
+    """Whose log is a pipe, as a container's is; who reads it may stand still."""
+
+    def __init__(self, options, environment, log, command="worker"):
+        os.mkfifo(log)
+        self._pipe = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+        self._text = b""
+        self._reads = True
+        super().__init__(options, environment, log, command)
+
+    def text(self):
+        with contextlib.suppress(BlockingIOError):
+            while self._reads and (more := os.read(self._pipe, 1 << 16)):
+                self._text += more
+        return self._text.decode()
+
+    def clog(self):
+        """Read no more; it has no room left, so that whatever writes a line stands still."""
+        self._reads = False
+        full = os.open(self.log, os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(full, bytes(PAGE_BYTES)):
+                pass
+        os.close(full)
+
+    def unclog(self):
+        """Read on."""
+        self._reads = True
+
+    def end(self):
+        super().end()
+        os.close(self._pipe)
+
+
+@pytest.fixture
+def start_relay(environment, broker, through, tmp_path):
+    """`start_relay()`: `workshed relay`, alone."""
+    relays = []
+
+    def start(kind=Supervised):
+        log = tmp_path / f"relay-{len(relays)}.log"
+        relays.append(kind([], {**environment, **through}, log, command="relay"))
+        return relays[-1]
+
+    yield start
+    for one in relays:
+        one.end()
+
+
+@pytest.fixture
+def is_ready(eventually):
+    """`is_ready(workers)`: wait until it says so; what it logs is read meanwhile."""
+    return lambda one: eventually(lambda: one.text() and ask(one, "/readyz") == OK)
+
+
+def said_by(programs, *, for_s):
+    """Ask each program whether it lives, again and again; what it answered, and when."""
+    began = time.monotonic()
+    answers = {name: [] for name in programs}
+    while time.monotonic() - began < for_s:
+        for name, one in programs.items():
+            answers[name].append((time.monotonic() - began, ask(one, "/livez")))
+        time.sleep(LOOK_S)
+    return answers
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(600)
+def test_only_what_stands_still_by_itself_is_not_alive(
+    supervise, start_relay, is_ready, wires, through, send, done, eventually
+):
+    """A restart would bring no server back: all that wait for one live, also those that boot.
+
+    A worker that is frozen, as on a host without memory, does not, nor a relay that cannot write
+    its log, since nobody reads it any more.
+    """
+    frozen = supervise("--no-relay", processes=1, exporter=True)
+    (pid,) = frozen.workers()
+    workers = supervise(processes=1, exporter=True, env=through)
+    relay, clogged = start_relay(), start_relay(Piped)
+    for one in (workers, relay, clogged):
+        is_ready(one)
+
+    for wire in wires:
+        wire.stall()
+    os.kill(pid, signal.SIGSTOP)
+    clogged.clog()
+    alive = {
+        "workers": workers,
+        "relay": relay,
+        "workers that boot": supervise(processes=1, exporter=True, env=through, up=False),
+        "relay that boots": start_relay(),
+    }
+    dead = {f"worker {pid}": frozen, f"relay {clogged.process.pid}": clogged}
+    answers = said_by(alive | dead, for_s=OUTAGE_S)
+
+    for name in alive:
+        told = [answer for _, answer in answers[name]]
+        boot = told.index(OK) if "boot" in name else 0
+        assert set(told[:boot]) <= {None}, name
+        assert set(told[boot:]) == {OK}, name
+    for name in dead:
+        assert {answer for at, answer in answers[name] if at < STUCK_S / 2} == {OK}, name
+        (status, text) = answers[name][-1][1]
+        assert (status, text.partition(" for ")[0]) == (503, f"{name} has not moved")
+
+    for wire in wires:
+        wire.resume()
+    clogged.unclog()
+    for one in (*alive.values(), clogged):
+        is_ready(one)
+    send("make", 1)
+    eventually(lambda: done() == {1})

@@ -1,0 +1,223 @@
+"""`/livez` and `/readyz` of real processes."""
+
+import contextlib
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import pages
+from tests.library.e2e.workers.supervised import Supervised, ask, ups
+from tests.processes import command_of, descendants
+from tests.root import ROOT
+from tests.transcripts import alike, check, shell, steps
+from workshed.health import status
+
+OK = (200, "ok\n")
+DEPLOY = ROOT / "deploy"
+FAILURES = 3
+"""After so many Kubernetes takes a probe for failed, where its manifest does not say."""
+PROBES = steps(pages.block("docs/operating.md", "$ curl"))
+AT = re.compile(r"probes are at http://127.0.0.1:(\d+)/livez")
+CLOCK = re.compile(r"^clock .*\n", re.MULTILINE)
+"""What a clock says; after a while it misses PostgreSQL too, and a new one has to note its jobs."""
+PROCESSES = {re.compile(r"(?<=worker )\d+|(?<=relay )\d+"): "PID"}
+
+
+def unready_text(one):
+    """Return the text of `/readyz`, or an empty one if there is no answer."""
+    answer = ask(one, "/readyz")
+    return answer[1] if answer else ""
+
+
+@pytest.fixture
+def is_ready(eventually):
+    """`is_ready(workers)`: wait until it says so."""
+    return lambda one: eventually(lambda: ask(one, "/readyz") == OK)
+
+
+def test_with_both_servers_away_it_lives_and_is_not_ready(
+    supervise, is_ready, servers, send, done, tmp_path, eventually
+):
+    """A restart would bring no server back, and cut the jobs that need none.
+
+    What docs/operating.md shows of it is so.
+    """
+    workers = supervise(processes=1, exporter=True)
+    is_ready(workers)
+    [pid], [relay] = workers.workers(), workers.relays()
+    eventually(lambda: has_told(relay))
+    run, [port] = shell(tmp_path), set(AT.findall(workers.text()))
+    (live, is_alive), (ready, are_missed) = PROBES
+    check(is_alive, run(live.replace("9191", port)))
+
+    def said():
+        return CLOCK.sub("", run(ready.replace("9191", port)))
+
+    servers.rabbitmq.stop()
+    servers.postgres.stop()
+    try:
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: alike(are_missed, said(), PROCESSES))
+        check(are_missed, said(), PROCESSES)  # it shows what is said instead
+        began = time.monotonic()
+        for _ in range(20):
+            assert ask(workers, "/livez") == OK
+            assert ask(workers, "/readyz")[0] == 503
+        assert time.monotonic() - began < 60  # 40 answers, of which none waits for a server
+        assert workers.workers() == [pid]
+    finally:
+        servers.postgres.start()
+        servers.rabbitmq.start()
+
+    is_ready(workers)
+    send("make", 1)
+    eventually(lambda: done() == {1})
+
+
+def has_told(pid):
+    """Whether a process has reported its state once. Probes do not miss a relay before that."""
+    found = re.search(
+        r"\0WORKSHED_SHARED_FOLDER=([^\0]+)", Path(f"/proc/{pid}/environ").read_text()
+    )
+    return pid in {pulse.pid for pulse in status.read(Path(found[1]))}
+
+
+def test_where_no_relay_beats_anywhere_it_is_not_ready(supervise, eventually):
+    workers = supervise("--no-relay", processes=1, exporter=True)
+    words = f"worker {workers.workers()[0]}: no relay beats anywhere\n"
+
+    eventually(lambda: ask(workers, "/readyz") == (503, words))
+
+    assert ask(workers, "/livez") == OK
+
+
+def test_a_frozen_worker_is_missed_and_one_that_is_gone_too(supervise, is_ready, eventually):
+    workers = supervise(processes=2, exporter=True)
+    is_ready(workers)
+    frozen, _ = workers.workers()
+
+    os.kill(frozen, signal.SIGSTOP)
+    words = f"worker {frozen}: nothing heard of it for "
+    eventually(lambda: words in unready_text(workers))
+    os.kill(frozen, signal.SIGKILL)
+    eventually(lambda: "supervisor: 1 of 2 workers are up" in unready_text(workers))
+
+    is_ready(workers)
+
+
+def test_while_it_stops_it_is_not_ready(supervise, is_ready, send, notes, eventually):
+    workers = supervise(processes=1, exporter=True)
+    is_ready(workers)
+    send("make", 1, 5.0)
+    eventually(lambda: notes("start"))
+
+    workers.process.terminate()
+
+    eventually(lambda: ask(workers, "/readyz") == (503, "it stops\n"))
+    assert ask(workers, "/livez") == OK
+    assert workers.process.wait(90) == 0
+
+
+def test_a_roll_keeps_it_ready(supervise, is_ready, eventually):
+    """Nothing answers while the exporter itself is replaced, last of all, for less than a pod is
+    given; answers of a roll that takes workers away, or the exporter before, differ.
+
+    What its processes have waited for a processor is not counted: the machine has more to do.
+    """
+    workers = supervise(processes=2, exporter=True)
+    is_ready(workers)
+    (replaced,) = exporters(workers)
+    before, since = [], []
+
+    workers.process.send_signal(signal.SIGHUP)
+
+    def is_over():
+        answer = ask(workers, "/readyz")
+        said = workers.said()
+        replaces_itself = any(line.startswith("restarting exporter (") for line in said)
+        (since if replaces_itself else before).append((time.monotonic(), answer))
+        return replaces_itself and len(ups(workers)) == 2 and answer == OK
+
+    eventually(is_over, within_s=120)
+    assert before
+    assert None not in {answer for _, answer in before}
+    texts = {answer[1] for _, answer in before + since if answer}
+    assert {CLOCK.sub("", text) for text in texts} <= {"ok\n", ""}
+    (exporter,) = exporters(workers)
+    assert exporter != replaced
+    unready = [at for at, answer in before + since if answer != OK]
+    unready_s = since[-1][0] - min(unready, default=since[-1][0])
+    assert unready_s - sum(map(waited_s, descendants(workers.process.pid))) < unready_after_s()
+
+
+def exporters(workers):
+    below = descendants(workers.process.pid)
+    return [pid for pid in below if "-m workshed.transport.sidecars.exporter" in command_of(pid)]
+
+
+def waited_s(pid):
+    """Return for how long a process has waited for a processor."""
+    _, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return int(waited_ns) / 1e9
+
+
+def unready_after_s():
+    """Return after how long without an answer Kubernetes takes our worker for unready."""
+    base = DEPLOY / "kubernetes" / "base" / "worker" / "worker.yaml"
+    worker = next(yaml.safe_load_all(base.read_text("utf-8")))
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    probe = container["readinessProbe"]
+    return probe["periodSeconds"] * probe.get("failureThreshold", FAILURES)
+
+
+def test_plain_dramatiq_answers_too(start_worker, environment, is_ready):
+    own = {"PROMETHEUS_MULTIPROC_DIR": "", "WORKSHED_PROBES": "true"}
+
+    worker = start_worker("parts", processes=2, env=own)
+
+    is_ready(worker)
+    assert ask(worker, "/livez") == OK
+    assert worker.stop() == 0
+
+
+def test_without_metrics_probes_answer_all_the_same(supervise, is_ready):
+    workers = supervise(processes=1, exporter=True, env={"WORKSHED_METRICS": "false"})
+
+    is_ready(workers)
+
+    assert ask(workers, "/livez") == OK
+    assert ask(workers, "/metrics") == (404, "there is /livez, /readyz\n")
+
+
+@pytest.fixture
+def relay(environment, broker, through, tmp_path):
+    """`workshed relay`, alone."""
+    one = Supervised([], {**environment, **through}, tmp_path / "relay.log", command="relay")
+    yield one
+    one.end()
+
+
+def test_a_relay_that_is_alone_answers_for_itself(relay, is_ready, wires, eventually):
+    is_ready(relay)
+    assert ask(relay, "/livez") == OK
+    for wire in wires:
+        wire.refuse()
+        wire.cut()
+    eventually(
+        lambda: (
+            {"PostgreSQL does not answer", "RabbitMQ is not connected"}
+            <= {line.partition(": ")[2] for line in unready_text(relay).splitlines()}
+        )
+    )
+    assert ask(relay, "/livez") == OK
+
+    for wire in wires:
+        wire.accept()
+
+    is_ready(relay)
+    assert relay.stop() == 0

@@ -1,0 +1,366 @@
+"""`workshed dead`: seen, understood, put back on their way or discarded."""
+
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from tests.library.integration.console.conftest import body
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts
+from workshed.jobs.locks import unique
+from workshed.jobs.outbox import schedule
+from workshed.transport.errors import EnvelopeError, SignatureError
+
+
+@pytest.fixture(autouse=True)
+def _servers(broker):
+    """Every command here works with the database and the RabbitMQ of the test."""
+
+
+def ids(conn):
+    return {row.message_id for row in dead_jobs.find(conn)}
+
+
+# List
+
+
+def test_the_latest_is_first_with_its_call_and_its_error(workshed, bury, conn):
+    first, last = str(uuid4()), str(uuid4())
+    bury(first, actor="remind_somebody_who_never_came_back", error=TimeoutError("no"))
+    conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '2 hours'")
+    bury(last)
+
+    done = workshed("dead")
+
+    assert done.code == 0
+    assert [line.split()[0] for line in done.lines[1::2]] == [last, first]
+    _, call, age, *unit = done.lines[1].split()
+    assert (call, age.isdecimal(), unit) == ("greet(7)", True, ["s", "ago"])
+    assert done.lines[2].split() == ["ValueError"]
+    assert done.lines[3].endswith("2 h ago")
+    assert max(map(len, done.lines)) <= 80
+
+
+def test_as_json_it_is_the_rows_and_nothing_else(workshed, bury):
+    bury("a")
+    bury("b", actor=None, body=b"\x00\xff", reason="not JSON")
+
+    unreadable, readable = workshed("dead", "list", "--json").json
+
+    assert (readable["message_id"], readable["body"]["args"]) == ("a", [7])
+    assert (unreadable["body"], unreadable["body_base64"]) == (None, "AP8=")
+    assert unreadable["message_id"].startswith("unreadable:")
+
+
+def test_nobody_is_dead(workshed):
+    done = workshed("dead")
+
+    assert (done.code, done.out, done.err) == (0, "", "No such job is dead.\n")
+    assert workshed("dead", "--json").json == []
+    assert workshed("dead", "--group", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--queue", "bulk"),
+        ("--actor", "wave"),
+        ("--error", "TimeoutError"),
+        ("--place", "shop/bills.py:2 in pay"),
+        ("--since", "1h"),
+    ],
+)
+def test_some_of_them(workshed, bury, conn, options):
+    bury("other")
+    conn.execute("UPDATE jobs.dead SET died_at = died_at - interval '2 hours'")
+    bury("wanted", queue="bulk", actor="wave", error=TimeoutError())
+    conn.execute(
+        "UPDATE jobs.dead SET place = 'shop/bills.py:2 in pay' WHERE message_id = 'wanted'"
+    )
+
+    rows = workshed("dead", "list", "--json", *options).json
+
+    assert [row["message_id"] for row in rows] == ["wanted"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--queue", "emials"),
+            "No worker has declared the queue 'emials' (did you mean 'emails'?).",
+        ),
+        (("--actor", "gret"), "No worker has declared the actor 'gret' (did you mean 'greet'?)."),
+        (("--error", "ValueEror"), "No job is dead of 'ValueEror' (did you mean 'ValueError'?)."),
+        (("--place", "shop.py:2 in pay"), "No dead job failed at 'shop.py:2 in pay'."),
+    ],
+)
+@pytest.mark.parametrize("command", [("list",), ("discard", "--all", "--yes")])
+def test_a_misspelt_filter_is_no_good_news(workshed, bury, conn, command, words, said):
+    """That nothing is dead of an actor that is not there says nothing."""
+    queues.declare_actors(conn, [Actor("greet", "default")])
+    bury("a")
+
+    assert said in workshed("dead", *command, *words).err.splitlines()
+    assert "declared" not in workshed("dead", *command, "--queue", "bulk").err
+    assert ids(conn) == {"a"}
+
+
+def test_they_are_counted_by_error(workshed, bury):
+    for name in ("a", "b"):
+        bury(name)
+    bury("c", actor="wave", error=TimeoutError())
+
+    done = workshed("dead", "--group")
+
+    assert [line.split()[:3] for line in done.lines[1:]] == [
+        ["ValueError", "2", "greet"],
+        ["TimeoutError", "1", "wave"],
+    ]
+    [first, _] = workshed("dead", "--group", "--json").json
+    assert (first["error_class"], first["count"], first["actors"]) == ("ValueError", 2, ["greet"])
+
+
+def test_what_is_not_shown_is_said(workshed, bury):
+    bury("a")
+    bury("b")
+
+    assert "1 of 2 shown" in workshed("dead", "--limit", "1").err
+
+
+def test_it_works_while_rabbitmq_is_away(workshed, bury, env, broker, monkeypatch):
+    bury("a")
+    monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    done = workshed("dead", "--json")
+
+    assert (done.code, len(done.json)) == (0, 1)
+    assert "dead queues were not looked into: RabbitMQ does not answer at 127.0.0.1:9" in done.err
+    assert "secret" not in done.err
+
+
+def test_a_body_cannot_command_the_terminal(workshed, bury):
+    """Bodies and errors are written by whoever could send; an ESC would move the cursor."""
+    bury("a", actor=None, body=b"\x1b[2J[bold]", reason="not JSON: \x1b]0;owned\x07")
+    [row] = workshed("dead", "--json").json
+
+    shown = workshed("dead", "show", row["message_id"]).out + workshed("dead").out
+
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "\\x1b[2J[bold]" in shown
+
+
+def test_a_body_that_nests_endlessly_is_shown_as_text(workshed, bury):
+    """Python's own reader would end in a RecursionError, and with it the whole list."""
+    body = b"[" * 5_000 + b"]" * 5_000
+    bury("a", actor=None, body=body, reason="nested")
+    [row] = workshed("dead", "--json").json
+
+    assert row["body"] is None
+    assert workshed("dead").code == workshed("dead", "show", row["message_id"]).code == 0
+
+
+# Show
+
+
+def test_one_is_shown_with_all_its_attempts(workshed, bury, conn):
+    for number, outcome in ((1, "retried"), (2, "dead")):
+        with pytest.raises(ZeroDivisionError) as failed:
+            _ = number / 0
+        attempts.record(
+            conn,
+            message_id="a",
+            hop=number - 1,
+            attempt=number,
+            queue="default",
+            actor="greet",
+            outcome=outcome,
+            reason=f"ZeroDivisionError: no {number}",
+            error=attempts.described(failed.value),
+        )
+    bury("a")
+
+    done = workshed("dead", "show", "a")
+
+    assert done.code == 0
+    assert '"args": [' in done.out
+    assert "attempt 1: retried" in done.out
+    assert "attempt 2: dead" in done.out
+    assert done.out.count("Traceback (most recent call last)") == 2
+    assert "`workshed dead retry a` puts it back" in done.err
+    shown = workshed("dead", "show", "a", "--json").json
+    assert [one["attempt"] for one in shown["attempts"]] == [1, 2]
+    assert shown["body"]["message_id"] == "a"
+
+
+def test_an_unknown_id_is_not_shown(workshed):
+    done = workshed("dead", "show", "nothing", "--json")
+
+    assert (done.code, done.out) == (5, "")
+    assert "no job with the id 'nothing' is dead" in done.err
+
+
+# Retry
+
+
+def test_by_id(workshed, bury, conn):
+    bury("a")
+    bury("b")
+
+    done = workshed("dead", "retry", "a")
+
+    assert (done.code, done.out) == (0, "a  retried\n")
+    assert ids(conn) == {"b"}
+    assert [row.message_id for row in schedule.find(conn)] == ["a"]
+
+
+def test_all_that_fit(workshed, bury, conn):
+    bury("a")
+    bury("b")
+    bury("c", error=TimeoutError())
+
+    done = workshed("dead", "retry", "--all", "--error", "ValueError", "--yes", "--json")
+
+    assert done.code == 0
+    assert done.json == [{"message_id": one, "answer": "retried"} for one in "ab"]
+    assert done.err == "2 jobs retried.\n"
+    assert ids(conn) == {"c"}
+
+
+def test_what_cannot_be_read_stays_and_the_others_go(workshed, bury, conn):
+    bury("a", actor=None, body=b"nonsense", reason="not JSON")
+    bury("b")
+
+    done = workshed("dead", "retry", "--all", "--yes")
+
+    assert done.code == 1
+    assert done.err.endswith("workshed: 1 of 2 not done: cannot be read\n")
+    assert [row.message_id for row in schedule.find(conn)] == ["b"]
+    [left] = ids(conn)
+    said = workshed("dead", "retry", left).err
+    assert "send the job anew with `workshed enqueue`, and discard this one" in said
+
+
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+def test_nobody_at_a_terminal_means_yes_must_be_said(workshed, bury, conn, verb):
+    bury("a")
+
+    done = workshed("dead", verb, "--all")
+
+    assert (done.code, done.out) == (2, "")
+    assert f"{verb.title()} 1 job: there is no terminal to ask at, so say --yes" in done.err
+    assert ids(conn) == {"a"}
+
+
+@pytest.mark.parametrize(("verb", "done"), [("retry", "retried"), ("discard", "discarded")])
+def test_a_dry_run_tells_exactly_what_would_happen_and_changes_nothing(
+    workshed, bury, conn, verb, done
+):
+    bury("a")
+
+    tried = workshed("dead", verb, "a", "--dry-run")
+
+    assert (tried.code, tried.out) == (0, f"a  would be {done}\n")
+    assert tried.err == f"1 job would be {done}.\n"
+    assert ids(conn) == {"a"}
+    assert schedule.find(conn) == []
+    assert attempts.of_message(conn, "a") == []
+
+
+def test_a_dry_run_tells_who_would_wait_for_a_key(workshed, bury, conn):
+    text = body("a", "greet", [7], "default", unique_key="k")
+    unique.take(conn, unique.Claim("k", "alive", 0, "greet", "default"))
+    bury("a", body=text)
+    bury("b")
+
+    said = workshed("dead", "retry", "--all", "--dry-run").err.splitlines()
+
+    waits = "1 of 2 jobs has a unique key that another job holds then: it waits for it."
+    assert said == [waits, "2 jobs would be retried."]
+
+
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+@pytest.mark.parametrize("words", [(), ("a", "--all"), ("a", "--actor", "greet")])
+def test_whom_it_concerns_must_be_plain(workshed, bury, conn, verb, words):
+    """`retry ID --actor x` may mean both; guessing wrong discards what nobody named."""
+    bury("a")
+
+    assert workshed("dead", verb, *words, "--yes").code == 2
+    assert ids(conn) == {"a"}
+
+
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+def test_an_unknown_id_is_said_beside_what_was_done(workshed, bury, conn, verb):
+    bury("a")
+
+    done = workshed("dead", verb, "a", "nothing", "--yes")
+
+    assert done.code == 5
+    assert done.lines[1] == "nothing  unknown"
+    assert ids(conn) == set()
+
+
+def test_all_of_nobody_is_nothing_to_ask_about(workshed):
+    done = workshed("dead", "retry", "--all")
+
+    assert (done.code, done.out, done.err) == (0, "", "0 jobs retried.\n")
+
+
+# Discard
+
+
+def test_a_discard_keeps_its_reason(workshed, bury, conn):
+    bury("a")
+
+    done = workshed("dead", "discard", "a", "--yes", "--reason", "sent by mistake")
+
+    assert (done.code, done.out) == (0, "a  discarded\n")
+    assert ids(conn) == set()
+    assert [one.reason for one in attempts.of_message(conn, "a")] == ["sent by mistake"]
+
+
+# What could not be read when it came
+
+
+def test_what_this_release_can_read_goes_on(workshed, bury, conn):
+    """An older worker met an option of this release: the job could only be published by hand."""
+    text = body("mine", "greet", [7], "default", batch=str(uuid4()), hop=2)
+    bury("it", actor=None, body=text, error=EnvelopeError("options.batch: is not an option"))
+
+    dry = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--dry-run")
+    done = workshed("dead", "retry", "--all", "--error", "EnvelopeError", "--yes")
+
+    assert (dry.code, done.code) == (0, 0)
+    assert dead_jobs.count(conn) == 0
+    [row] = schedule.find(conn)
+    assert (row.message_id, row.hop, row.actor, row.reason) == ("mine", 3, "greet", "redrive")
+    assert orjson.loads(row.body)["options"]["attempt"] == 1
+
+
+def test_what_it_cannot_read_either_stays(workshed, bury, conn):
+    bury("it", actor=None, body=b"\x80pickled", error=EnvelopeError("not JSON"))
+
+    done = workshed("dead", "retry", "--all", "--yes")
+
+    assert done.code == 1
+    assert dead_jobs.count(conn) == 1
+
+
+def test_what_nobody_has_signed_stays_however_well_it_can_be_read(workshed, bury, conn):
+    """To put it back a relay would sign it."""
+    bury(
+        "it",
+        actor=None,
+        body=body("mine", "greet", [7], "default"),
+        error=SignatureError("signature: is missing"),
+    )
+
+    done = workshed("dead", "retry", "--all", "--yes")
+
+    assert done.code == 1
+    assert dead_jobs.count(conn) == 1
+    assert schedule.find(conn) == []

@@ -1,0 +1,353 @@
+"""`workshed enqueue`: a job by its actor's name, from the words of a command line."""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from workshed.app import app
+from workshed.console.operations.arguments import arguments
+from workshed.jobs.control import audit, cancellations
+from workshed.jobs.outbox import schedule
+
+
+@pytest.fixture
+def package(broker, tmp_path, monkeypatch):
+    """The name of a module in the working directory that declares an actor and a queue."""
+    before = dict(broker.actors), dict(broker.queues), dict(broker.declared)
+    (tmp_path / "shop_jobs.py").write_text(
+        "import dramatiq\n"
+        "from workshed import Queue, broker\n"
+        "from workshed import Unique\n"
+        'broker.add_queue(Queue("invoices"))\n'
+        "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
+        "def send_invoice(order_id, note='', *, copies=1): ...\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices', unique=Unique('until_executed'))\n"
+        "def close_order(order_id): ...\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
+        "def label(code: str, copies: 'int | None' = None, *sizes: int,"
+        " spots: list[float] = [], unknown: 'Nobody' = 0): ...\n"
+        "@dramatiq.actor(broker=broker, queue_name='invoices')\n"
+        "def stamp(code: str, copies: int | None = None, *, spots: list[float] = []): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "shop_jobs"
+    sys.modules.pop("shop_jobs", None)
+    for kept, now in zip(before, (broker.actors, broker.queues, broker.declared), strict=True):
+        now.clear()
+        now.update(kept)
+
+
+@pytest.fixture
+def enqueue(workshed, package):
+    """Send by the actors of the module."""
+    return lambda *words: workshed("enqueue", "--import", package, *words)
+
+
+def arrived(rabbitmq, queue):
+    return [json.loads(message["payload"]) for message in rabbitmq.peek(queue)]
+
+
+# What is sent
+
+
+def test_it_prints_the_id_of_the_message_that_is_on_rabbitmq(enqueue, rabbitmq):
+    done = enqueue("send_invoice", "7", "note=paid late", "copies=2")
+
+    assert done.code == 0
+    assert done.err == "send_invoice on invoices: on its way\n"
+    [message] = arrived(rabbitmq, "invoices")
+    assert done.out == f"{message['message_id']}\n"
+    assert message["args"] == [7]
+    assert message["kwargs"] == {"note": "paid late", "copies": 2}
+
+
+def test_as_json_it_says_where_and_when(enqueue):
+    done = enqueue("send_invoice", "7", "--json")
+
+    assert done.json["queue"] == "invoices"
+    assert done.json["due_at"] is None
+
+
+def test_another_queue_and_priority(enqueue, rabbitmq):
+    enqueue("send_invoice", "7", "--queue", "emails", "--priority", "4")
+
+    [message] = rabbitmq.peek("emails")
+    assert json.loads(message["payload"])["queue_name"] == "emails"
+    assert message["properties"]["priority"] == 4
+
+
+@pytest.mark.fresh_vhost
+@pytest.mark.parametrize(
+    ("option", "value", "due"),
+    [
+        ("--in", "3d", "in 3 d"),
+        ("--delay", "3d", "in 3 d"),
+        ("--at", "2100-01-01T00:00+01:00", "in 26"),
+        ("--at", "2020-01-01T00:00Z", "since"),
+    ],
+)
+def test_later_is_a_row(enqueue, conn, rabbitmq, option, value, due):
+    done = enqueue("send_invoice", "7", option, value, "--json")
+
+    assert done.code == 0
+    assert f"due {due}" in done.err
+    [row] = schedule.find(conn)
+    assert (row.message_id, row.queue) == (done.json["message_id"], "invoices")
+    assert row.due_at.isoformat() == done.json["due_at"] or value == "2100-01-01T00:00+01:00"
+    assert rabbitmq.queues() == {}
+
+
+def test_the_shipped_actors_are_imported_when_nothing_is_named(workshed, broker, rabbitmq):
+    done = workshed("enqueue", "deliver_email", "7")
+
+    assert done.code == 0
+    assert [message["args"] for message in arrived(rabbitmq, "emails")] == [[7]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stamp", "a", "2", "spots=[1, 2.5]"),
+        ("stamp", '"7"', "null"),
+        ("label", "7", "many"),  # an annotation of it cannot be read
+    ],
+)
+def test_what_fits_the_annotations_is_sent(enqueue, words):
+    assert enqueue(*words).code == 0
+
+
+# How words are read
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("7", 7),
+        ("1.5", 1.5),
+        ("true", True),
+        ("null", None),
+        ('"7"', "7"),
+        ('["a", 1]', ["a", 1]),
+        ('{"a": 1}', {"a": 1}),
+        ("Ada", "Ada"),
+        ("007", "007"),
+        ("NaN", "NaN"),
+        ("", ""),
+        ("https://example.org/?a=b", "https://example.org/?a=b"),
+        ('"a=b"', "a=b"),
+        ("99999999999999999999999", 99999999999999999999999),
+    ],
+)
+def test_json_where_it_reads_as_json_else_a_string(word, value):
+    assert arguments([word]) == ((value,), {})
+
+
+@pytest.mark.parametrize(
+    ("word", "kwargs"),
+    [("a=1", {"a": 1}), ("a=", {"a": ""}), ("a=b=c", {"a": "b=c"}), ("a=x\ny", {"a": "x\ny"})],
+)
+def test_key_and_value_are_an_argument_by_name(word, kwargs):
+    assert arguments([word]) == ((), kwargs)
+
+
+def test_without_import_the_actors_of_the_app_are_meant(package, workshed, monkeypatch, rabbitmq):
+    (Path.cwd() / "its_app.py").write_text(
+        "from workshed import App, Queue\n"
+        "app = App(queues=(Queue('invoices'),), actors=('shop_jobs',))\n"
+    )
+    monkeypatch.setenv("WORKSHED_APP", "its_app:app")
+    app.cache_clear()
+    try:
+        done = workshed("enqueue", "send_invoice", "7")
+        (Path.cwd() / "its_app.py").write_text("from workshed import App\napp = App()\n")
+        sys.modules.pop("its_app")
+        app.cache_clear()
+        refused = workshed("enqueue", "nobody")
+    finally:
+        app.cache_clear()
+        sys.modules.pop("its_app", None)
+
+    assert done.code == 0, done.err
+    assert refused.code == 5
+    assert "no actor 'nobody' here, where no module was imported" in refused.err
+
+
+# What is refused
+
+
+@pytest.mark.fresh_vhost
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("send_invoce", "7"), 5, "no actor 'send_invoce' in shop_jobs (did you mean 'send_inv"),
+        (("send_invoice",), 2, "missing a required argument: 'order_id'"),
+        (("send_invoice", "7", "cpies=2"), 2, "got an unexpected keyword argument 'cpies'"),
+        (("send_invoice", "99999999999999999999999"), 2, "argument order_id: 9999"),
+        (("send_invoice", "7", "--queue", "emial"), 2, "(did you mean 'emails'?)"),
+        (("send_invoice", "7", "copies=1", "copies=2"), 2, "copies is given twice"),
+        (("send_invoice", "7", "--delay", "1h", "--at", "2100-01-01T00:00Z"), 2, "not both"),
+        (("send_invoice", "7", "--in", "1 hour"), 2, "is no span like 3d"),
+        (("send_invoice", "7", "--timeout", "1s"), 2, "--timeout is of --wait"),
+        (("send_invoice", "7", "--at", "2100-01-01T00:00"), 2, "needs a time zone"),
+        (
+            ("send_invoice", "7", "--priority", "256"),
+            2,
+            "Input should be less than or equal to 255",
+        ),
+        (("send_invoice", "-5"), 2, "No such option: -5"),
+        (("stamp", "7"), 2, "stamp: argument code: 7 does not fit: Input should be a valid string"),
+        (("stamp", "7"), 2, "a string is written as '\"7\"'"),
+        (
+            ("stamp", "a", "two"),
+            2,
+            'argument copies: "two" does not fit: Input should be a valid int',
+        ),
+        (("stamp", "a", "true"), 2, "argument copies: true does not fit"),
+        (("stamp", "a", 'spots=["x"]'), 2, 'argument spots: ["x"] does not fit'),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_sent(
+    enqueue, rabbitmq, conn, words, code, said
+):
+    done = enqueue(*words)
+
+    assert (done.code, done.out) == (code, "")
+    assert said in " ".join(done.err.replace("│", " ").split())
+    assert rabbitmq.queues() == {}
+    assert schedule.find(conn) == []
+
+
+def test_a_package_that_is_not_there_is_named(workshed, broker):
+    done = workshed("enqueue", "--import", "shop_jbos", "send_invoice", "7")
+
+    assert done.code == 5
+    assert "there is no module 'shop_jbos' to import actors from" in done.err
+
+
+def test_an_error_in_a_package_is_shown_as_it_is(package, workshed, tmp_path):
+    """Told as a missing package, it sends people to look in the wrong place."""
+    (tmp_path / "shop_jobs.py").write_text("import nowhere_to_be_found\n")
+
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        workshed("enqueue", "--import", package, "send_invoice", "7")
+
+
+# Until it has ended; what real workers make of it is in `tests/library/e2e/test_operating.py`
+
+
+def test_who_waits_too_long_is_told_so(enqueue, rabbitmq):
+    """As `timeout` has it; a job that is late is no job that failed."""
+    done = enqueue("send_invoice", "7", "--wait", "--timeout", "0.1s")
+
+    [message] = arrived(rabbitmq, "invoices")
+    assert (done.code, done.out) == (124, f"{message['message_id']}\n")
+    assert "No worker is on invoices now" in done.err
+    assert f"`workshed job {message['message_id']} --follow` shows when it does" in done.err
+
+
+def test_as_json_it_is_one_value_that_leaves_the_end_open(enqueue):
+    done = enqueue("send_invoice", "7", "--wait", "--timeout", "0s", "--json")
+
+    assert done.code == 124
+    assert (done.json["queue"], done.json["outcome"]) == ("invoices", None)
+
+
+def test_one_that_is_cancelled_while_it_waits_has_ended(enqueue, connect, eventually):
+    """No worker meets it, so none would ever say so."""
+    other = connect(autocommit=True)
+
+    def cancel():
+        [row] = eventually(lambda: schedule.find(other))
+        with other.transaction():
+            cancellations.cancel(other, row.message_id)
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
+    done = enqueue("send_invoice", "7", "--in", "1h", "--wait", "--timeout", "60s")
+    cancelling.join()
+
+    assert done.code == 1
+    assert "send_invoice was cancelled: before it ran" in done.err
+
+
+def test_the_job_that_has_the_key_is_not_waited_for(enqueue):
+    first = enqueue("close_order", "7").out.strip()
+
+    done = enqueue("close_order", "7", "--wait")
+
+    assert (done.code, done.out) == (1, f"{first}\n")
+    assert f"not sent: job {first} has its key" in done.err
+
+
+def test_the_audit_has_what_was_sent_without_what_it_was_sent_with(enqueue, conn):
+    first = enqueue("close_order", "order of Ada").out.strip()
+
+    enqueue("close_order", "order of Ada")  # it has the key, so nothing is sent
+
+    [entry] = audit.find(conn)
+    assert entry.about == {"id": first, "actor": "close_order", "queue": "invoices"}
+    assert "Ada" not in entry.said
+
+
+# Servers away
+
+
+@pytest.fixture
+def rabbitmq_away(broker, monkeypatch):
+    for part in (broker, broker._publisher, broker._ensured):
+        name = "urls" if part is broker else "_urls"
+        monkeypatch.setattr(part, name, ["amqp://ada:secret@127.0.0.1:9/"])
+
+
+@pytest.mark.usefixtures("rabbitmq_away")
+def test_rabbitmq_away_is_said_where_nothing_is_to_be_stored(enqueue, broker, monkeypatch):
+    monkeypatch.setattr(broker._sender, "storing", False)
+
+    done = enqueue("send_invoice", "7")
+
+    assert (done.code, done.out) == (3, "")
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in done.err
+    assert "secret" not in done.err
+
+
+@pytest.mark.usefixtures("rabbitmq_away")
+def test_what_rabbitmq_cannot_take_is_stored(enqueue, conn):
+    done = enqueue("send_invoice", "7")
+
+    assert done.code == 0
+    assert [row.message_id for row in schedule.find(conn)] == [done.out.strip()]
+
+
+def test_a_message_that_needs_a_row_finds_no_table(workshed, broker, env, empty_database_url):
+    """A mail is stored before it is sent; psycopg's own words name a table nobody has heard of."""
+    env(DATABASE_URL=empty_database_url)
+
+    done = workshed("enqueue", "deliver_email", "7")
+
+    assert (done.code, done.out) == (2, "")
+    assert "run `workshed migrate`" in done.err
+
+
+def test_postgresql_away(enqueue, env):
+    env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
+
+    done = enqueue("send_invoice", "7", "--delay", "1h")
+
+    assert (done.code, done.out) == (4, "")
+    assert "PostgreSQL does not answer at 127.0.0.1:9/shop" in done.err
+    assert "secret" not in done.err
+
+
+def test_what_needs_no_row_is_sent_without_postgresql_too(enqueue, rabbitmq, env):
+    """It is not noted then; a failure would let a script send it again."""
+    env(DATABASE_URL="postgresql://ada:secret@127.0.0.1:9/shop")
+
+    done = enqueue("send_invoice", "7")
+
+    assert done.code == 0
+    assert "It is sent, but not noted in the audit: PostgreSQL does not answer" in done.err
+    assert [one["message_id"] for one in arrived(rabbitmq, "invoices")] == done.lines

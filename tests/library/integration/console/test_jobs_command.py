@@ -1,0 +1,315 @@
+"""The history, as people read it: `workshed jobs`, `workshed job ID`, `workshed erase`."""
+
+from datetime import timedelta
+
+import orjson
+import pytest
+
+from tests.library.integration.console.conftest import SENT
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.dead import dead_jobs
+from workshed.jobs.history import attempts, runs
+from workshed.jobs.outbox import schedule
+
+
+@pytest.fixture(autouse=True)
+def _database(database):
+    """Every command here looks at the database of the test."""
+
+
+def ids(done):
+    return [run["message_id"] for run in done.json]
+
+
+# workshed jobs
+
+
+def test_runs_are_listed_the_latest_first(workshed, ran):
+    ran("a")
+    ran("b", outcome="dead", error_class="OSError", reason="OSError: away")
+
+    done = workshed("jobs")
+
+    assert done.code == 0
+    assert [line.split()[0] for line in done.lines] == ["id", "b", "OSError", "a"]
+    row = done.lines[1].split()
+    assert row.pop(3).isdecimal()  # how long ago it ended
+    assert row == ["b", "greet(user_id=7)", "dead", "s", "ago", "250", "ms", "1.8", "s"]
+    assert ids(workshed("jobs", "--json")) == ["b", "a"]
+
+
+def test_a_misspelt_actor_is_named(workshed, conn, ran):
+    queues.declare_actors(conn, [Actor("greet", "default")])
+    ran("a")
+
+    assert "the actor 'gret' (did you mean 'greet'?)." in workshed("jobs", "--actor", "gret").err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--actor", "pay"], ["pay"]),
+        (["--queue", "low"], ["low"]),
+        (["--outcome", "retried"], ["retried"]),
+        (["--outcome", "retried", "--outcome", "dead"], ["dead", "retried"]),
+        (["--failed"], ["dead", "retried"]),
+        (["--error", "OSError"], ["retried"]),
+        (["--tag", "order-7"], ["tagged"]),
+        (["--parent", "a"], ["child"]),
+        (["--argument", "user_id=8"], ["eight"]),
+        (["--argument", 'user_id="7"'], []),
+        (["--longer-than", "1m"], ["slow"]),
+        (["--since", "1h", "--actor", "pay"], ["pay"]),
+    ],
+)
+def test_filters_choose_among_them(workshed, ran, words, found):
+    ran("plain")
+    ran("pay", actor="pay")
+    ran("low", queue="low")
+    ran("retried", outcome="retried", error_class="OSError")
+    ran("dead", outcome="dead")
+    ran("tagged", tags=["order-7"])
+    ran("child", parent="a")
+    ran("eight", arguments={"user_id": 8})
+    ran("slow", took_s=61.0)
+
+    assert ids(workshed("jobs", "--json", *words)) == found
+
+
+def test_those_of_a_while_ago_are_not_among_the_late_ones(workshed, ran, conn):
+    ran("old")
+    conn.execute("UPDATE jobs.runs SET recorded_at = recorded_at + interval '1 day'")
+    ran("new")
+    conn.execute("UPDATE jobs.runs SET recorded_at = jobs.now() + interval '2 hours' "
+                 "WHERE message_id = 'new'")  # fmt: skip
+
+    assert ids(workshed("jobs", "--json", "--since", "1s")) == ["old", "new"]
+    assert workshed("jobs", "--limit", "1").err.startswith("There are more")
+
+
+def test_an_outcome_there_is_not_is_refused_with_the_likeliest_meant(workshed):
+    done = workshed("jobs", "--outcome", "retry")
+
+    assert done.code == 2
+    assert "did you mean" in done.err
+    assert "retried" in done.err
+
+
+def test_that_the_history_is_not_whole_is_said(workshed, conn):
+    """Else what is missing would look as if it had never run."""
+    runs.note_lost(conn, "web-1:77", 12)
+
+    assert "12 runs were not recorded" in workshed("jobs").err
+
+
+def test_history_is_forgotten_by_whole_days(conn, ran):
+    ran("a")
+    conn.execute("CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs "
+                 "FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z')")  # fmt: skip
+    conn.execute("INSERT INTO jobs.runs SELECT (r).* FROM (SELECT r FROM jobs.runs AS r) AS r")
+    conn.execute("UPDATE jobs.runs SET message_id = 'old', recorded_at = '2026-01-31 12:00Z' "
+                 "WHERE ctid = (SELECT max(ctid) FROM jobs.runs)")  # fmt: skip
+
+    dropped = runs.prune(conn, timedelta(days=30), 10)
+
+    assert dropped == 1
+    assert [run.message_id for run in runs.find(conn)] == ["a"]
+
+
+# workshed job ID
+
+
+def test_a_job_is_told_as_a_timeline(workshed, ran):
+    ran("a", outcome="retried", error_class="OSError", error="away", reason="OSError: away",
+        again_s=15.0, parent="p", origin="transaction", tags=["order-7"], release="r5",
+        traceback="Traceback …\nOSError: away\n")  # fmt: skip
+    later = {"started": SENT + timedelta(seconds=17), "ended": SENT + timedelta(seconds=18)}
+    ran("a", hop=1, attempt=2, waited_s=0.004, took_s=1.0, **later)
+
+    done = workshed("job", "a")
+
+    assert [line.rstrip() for line in done.lines] == [
+        "id     a",
+        "state  done",
+        "actor  greet",
+        "queue  default",
+        "job    greet(user_id=7)",
+        "",
+        "2026-11-25 09:00:00.000  sent     in a transaction, by job p",
+        "2026-11-25 09:00:00.250  started  attempt 1 on web-1:77, after 250 ms in default",
+        "2026-11-25 09:00:02.000  retried  ran for 1.8 s; again in 15 s; OSError: away",
+        "2026-11-25 09:00:17.000  started  attempt 2 on web-1:77, after 4 ms in default",
+        "2026-11-25 09:00:18.000  done     ran for 1.0 s",
+        "",
+        "Traceback …",
+        "OSError: away",
+    ]
+    timeline = workshed("job", "a", "--json").json["timeline"]
+    assert [event["what"] for event in timeline] == [
+        "sent",
+        "started",
+        "retried",
+        "started",
+        "done",
+    ]
+
+
+def test_a_run_of_the_calendar_says_so(workshed, ran):
+    ran("a", origin="cron")
+
+    assert "sent     by the calendar" in workshed("job", "a").out
+
+
+def test_what_the_history_has_lost_is_told_from_the_attempts(workshed, conn, ran):
+    """Runs may be lost; a failed attempt never is."""
+    ran("a", hop=1, attempt=2, outcome="dead", reason="OSError: away")
+    for hop, outcome in ((0, "retried"), (1, "dead")):
+        attempts.record(
+            conn,
+            message_id="a",
+            hop=hop,
+            attempt=hop + 1,
+            queue="default",
+            actor="greet",
+            outcome=outcome,
+            reason="OSError: away",
+            error=attempts.described(None),
+        )
+
+    timeline = workshed("job", "a", "--json").json["timeline"]
+
+    assert sorted(event["what"] for event in timeline) == ["dead", "retried", "sent", "started"]
+
+
+def test_a_waiting_job_ends_with_when_it_is_due(workshed, store):
+    store("a", due="1 hour")
+
+    done = workshed("job", "a", "--json").json
+
+    assert done["state"] == "waits"
+    assert [event["what"] for event in done["timeline"]] == ["sent", "due"]
+
+
+def test_secrets_are_shown_nowhere(workshed, conn, store, bury):
+    """Their message has them, or the job could not run; who may see it need not see them."""
+    queues.declare_actors(conn, [Actor("greet", "default", parameters=["code"], redact=["code"])])
+    store("waits")
+    bury("died", actor="greet")
+    conn.execute("UPDATE jobs.schedule SET body = replace(body, '[7]', '[\"canary\"]')")
+    conn.execute(
+        "UPDATE jobs.dead SET body = "
+        "convert_to(replace(convert_from(body, 'UTF8'), '[7]', '[\"canary\"]'), 'UTF8')"
+    )
+
+    shown = [
+        workshed(*words, *form).out
+        for words in (
+            ("scheduled",),
+            ("scheduled", "show", "waits"),
+            ("dead",),
+            ("dead", "show", "died"),
+            ("job", "waits"),
+            ("job", "died"),
+        )
+        for form in ((), ("--json",))
+    ]
+
+    assert "canary" not in "".join(shown)
+    assert all("[redacted]" in text for text in shown)
+
+
+# workshed erase
+
+
+@pytest.fixture
+def ada(ran, conn, store):
+    """Rows of all kinds about ada@example.org, and as many about somebody else."""
+    queues.declare_actors(conn, [Actor("invite", "default", parameters=["address", "user_id"])])
+    for number, name in enumerate(("ada", "bob"), 7):
+        address = f"{name}@example.org"
+        arguments = {"address": address, "user_id": number}
+        ran(f"{name} done", actor="invite", arguments=arguments, tags=[f"user-{number}"])
+        ran(f"{name} failed", actor="invite", outcome="dead", error=f"no {address}",
+            reason=f"OSError: no {address}", arguments=arguments)  # fmt: skip
+        fields = {
+            "queue_name": "default",
+            "actor_name": "invite",
+            "args": [address, number],
+            "kwargs": {},
+            "options": {"tags": [f"user-{number}"]},
+            "message_id": f"{name} dead",
+            "message_timestamp": 1_700_000_000_000,
+        }
+        dead_jobs.bury(
+            conn,
+            message_id=f"{name} dead",
+            hop=0,
+            attempt=1,
+            queue="default",
+            actor="invite",
+            body=orjson.dumps(fields),
+            reason="OSError",
+        )
+        row = schedule.Row(
+            f"{name} waits", 0, "default", "invite", orjson.dumps(fields).decode(), "delay"
+        )
+        schedule.insert(conn, row, delay=timedelta(hours=1))
+        attempts.record(
+            conn,
+            message_id=f"{name} failed",
+            hop=0,
+            attempt=1,
+            queue="default",
+            actor="invite",
+            outcome="dead",
+            reason=f"OSError: no {address}",
+            error=attempts.described(None),
+        )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ada@example.org"], ["--argument", "user_id=7"], ["--argument", "address=ada@example.org"]],
+)
+def test_a_persons_data_are_erased_from_all_that_is_kept(workshed, conn, ada, words):
+    done = workshed("erase", *words, "--yes", "--json")
+
+    assert done.json == {"runs": 2, "attempts": 1, "dead": 1, "waiting": 1, "erased": True}
+    for query in (
+        "SELECT r::text FROM jobs.runs AS r",
+        "SELECT a::text FROM jobs.attempts AS a",
+        "SELECT convert_from(body, 'UTF8') FROM jobs.dead",
+    ):
+        held = conn.execute(query).fetchall()
+        assert "ada@example.org" not in str(held)
+        assert "bob" in str(held)
+    assert workshed("job", "ada failed", "--json").json["state"] == "dead"
+    assert workshed("job", "ada dead", "--json").json["state"] == "discarded"
+    assert [row.message_id for row in dead_jobs.find(conn)] == ["bob dead"]
+
+
+def test_those_with_a_tag_are_found(workshed, ada):
+    done = workshed("erase", "--tag", "user-7", "--dry-run", "--json")
+
+    assert done.json == {"runs": 1, "attempts": 0, "dead": 1, "waiting": 1, "erased": False}
+
+
+def test_a_dry_run_and_a_question_nobody_answers_change_nothing(workshed, conn, ada):
+    before = runs.find(conn)
+
+    assert workshed("erase", "ada@example.org", "--dry-run").code == 0
+    assert workshed("erase", "ada@example.org").code == 2
+    assert runs.find(conn) == before
+    assert len(dead_jobs.find(conn)) == 2
+
+
+def test_data_in_quotes_are_found_as_they_stand_in_json(workshed, ran, conn):
+    ran("a", arguments={"name": 'Ada "the first"'})
+
+    assert workshed("erase", 'Ada "the first"', "--yes", "--json").json["runs"] == 1
+
+
+@pytest.mark.parametrize("words", [[], ["7"], ["--argument", "user_id"]])
+def test_what_is_not_said_plainly_is_refused(workshed, words):
+    assert workshed("erase", *words, "--yes").code == 2

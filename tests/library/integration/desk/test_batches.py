@@ -1,0 +1,220 @@
+"""Batches: how far they are, their jobs, and what is done with those that are not done."""
+
+import pytest
+
+from tests.library.integration.console.conftest import bury, dies, make_batch, ran, store
+from tests.library.integration.desk.conftest import quoted
+from workshed.console.web.pages import batches as page
+from workshed.jobs.batches import batches, progress
+from workshed.jobs.control import audit
+from workshed.jobs.outbox import schedule
+
+__all__ = ["bury", "dies", "make_batch", "ran", "store"]
+
+
+# The list
+
+
+def test_they_are_listed_with_how_far_they_are(operator, make_batch, dies, conn):
+    make_batch("a", "b", "c")
+    second = make_batch("d", description="")
+    batches.end(conn, "a", "succeeded")
+    dies("b")
+    batches.end(conn, "d", "succeeded")
+
+    latest, first = operator.json("/batches")["batches"]
+    text = operator.get("/batches").text
+
+    assert (first["state"], first["ended"], first["total"], first["dead"]) == ("running", 2, 3, 1)
+    assert (latest["id"], latest["state"], latest["is_counted"]) == (second, "succeeded", True)
+    assert "June&#39;s invoices" in text
+    assert '<progress value="2" max="3"' in text
+    assert f">{second}</a>" in text
+
+
+def test_there_is_none(operator):
+    assert operator.json("/batches") == {"batches": [], "older": None}
+    assert "batch.adding(conn)" in operator.get("/batches").text
+
+
+def test_those_that_have_succeeded_are_left_out_when_that_is_wanted(operator, make_batch, conn):
+    running = make_batch("a")
+    make_batch()
+
+    found = operator.json("/batches?unfinished=1")["batches"]
+
+    assert [one["id"] for one in found] == [running]
+    batches.end(conn, "a", "succeeded")
+    assert "No batch fits this" in operator.get("/batches?unfinished=1").text
+
+
+def test_each_is_on_one_page_also_of_those_made_at_once(operator, make_batch, conn):
+    made = {make_batch() for _ in range(60)}
+    conn.execute("UPDATE jobs.batches SET created_at = '2026-01-01T00:00Z'")
+
+    first = operator.json("/batches")
+    second = operator.json(f"/batches?before={quoted(first['older'])}")
+
+    found = [one["id"] for one in first["batches"] + second["batches"]]
+    assert (len(found), set(found), second["older"]) == (60, made, None)
+    assert operator.get('/batches?before=["2026-01-01T00:00Z","no id"]').status_code == 400
+
+
+def test_of_a_large_batch_not_all_is_counted_for_the_list(operator, make_batch, monkeypatch):
+    monkeypatch.setattr(page, "COUNTED", 2)
+    batch = make_batch("a", "b", "c", "d")
+
+    [found] = operator.json("/batches")["batches"]
+
+    assert (found["pending"], found["is_counted"]) == (3, False)
+    assert "too many to count here" in operator.get("/batches").text
+    assert operator.json(f"/batch?id={batch}")["batch"]["pending"] == 4
+
+
+# One
+
+
+def test_one_is_shown_with_its_jobs_and_what_it_tells(operator, make_batch, dies, ran, conn):
+    batch = make_batch("a", "b", "c")
+    dies("b")
+    ran("c", actor="wave")
+    conn.execute("DELETE FROM jobs.schedule WHERE message_id = 'c'")
+    batches.end(conn, "c", "succeeded")
+
+    found = operator.json(f"/batch?id={batch}")
+    text = operator.get(f"/batch?id={batch}").text
+
+    jobs = [(one["message_id"], one["state"], one["actor"]) for one in found["jobs"]]
+    assert jobs == [("b", "dead", "greet"), ("a", "pending", "greet"), ("c", "succeeded", "wave")]
+    assert found["jobs"][0]["reason"] == "failed 3 times: ValueError: no"
+    assert (found["batch"]["dead"], found["batch"]["state"]) == (1, "running")
+    assert [(one["event"], one["sent_at"]) for one in found["callbacks"]] == [("success", None)]
+    assert '<a href="/job?id=b">greet</a>' in text
+    assert "failed 3 times: ValueError: no" in text
+    assert "waits, due" in text
+    assert "not yet" in text
+
+
+def test_what_it_has_told_is_a_job(operator, make_batch, conn):
+    batch = make_batch("a")
+    batches.end(conn, "a", "succeeded")
+
+    found = operator.json(f"/batch?id={batch}")
+
+    assert found["callbacks"][0]["sent_at"]
+    told = quoted(f"told of {batch}")
+    assert f'<a href="/job?id={told}">report</a>' in operator.get(f"/batch?id={batch}").text
+
+
+def test_its_jobs_are_paged_and_chosen_by_state(operator, make_batch, conn):
+    batch = make_batch(*(f"job-{number:02}" for number in range(60)))
+    batches.end(conn, "job-07", "cancelled")
+
+    first = operator.json(f"/batch?id={batch}")
+    second = operator.json(f"/batch?id={batch}&before={quoted(first['more'])}")
+    cancelled = operator.json(f"/batch?id={batch}&state=cancelled")["jobs"]
+
+    found = [one["message_id"] for one in first["jobs"] + second["jobs"]]
+    assert found[:2] == ["job-07", "job-00"]
+    assert (len(set(found)), second["more"]) == (60, None)
+    assert [one["message_id"] for one in cancelled] == ["job-07"]
+    assert operator.get(f"/batch?id={batch}&state=late").status_code == 400
+    assert "It has no such job" in operator.get(f"/batch?id={batch}&state=dead").text
+
+
+@pytest.mark.parametrize("batch", ["", "nobody's", "00000000-0000-4000-8000-000000000000"])
+def test_one_that_is_not_there_is_unknown(operator, batch):
+    assert operator.get(f"/batch?id={quoted(batch)}").status_code == 404
+    assert operator.post("/batches/retry", {"id": batch}).status_code == 404
+    assert operator.post("/batches/cancel", {"id": batch}).status_code == 404
+
+
+def test_what_others_wrote_is_text(operator, make_batch, dies):
+    batch = make_batch("<b>a</b>", description="<i>June</i>\nJuly")
+    dies("<b>a</b>", reason="<u>no</u>", actor="<s>greet</s>")
+
+    for path in ("/batches", f"/batch?id={batch}"):
+        text = operator.get(path).text
+        assert "&lt;i&gt;June&lt;/i&gt;" in text
+        for tag in ("<b>", "<i>", "<u>", "<s>"):
+            assert tag not in text
+
+
+# Retry
+
+
+def test_its_dead_are_retried_by_whoever_is_sure(operator, make_batch, dies, conn):
+    batch = make_batch("a", "b", "c")
+    dies("a")
+    dies("b", body=b"not JSON")
+
+    asked = operator.post("/batches/retry", {"id": batch}).text
+    assert f"This would put 2 jobs of batch {batch} back on the way." in asked
+    assert progress.progress(conn, batch).dead == 2
+    assert audit.find(conn) == []
+
+    said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
+
+    assert said == "1 retried, 1 unreadable, which is left."
+    assert progress.progress(conn, batch).dead == 1
+    assert {row.message_id: row.reason for row in schedule.find(conn)}["a"] == "redrive"
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count, entry.about) == ("batches.retry", 1, {"batch": batch})
+
+
+def test_what_is_left_of_many_dead_is_said(operator, make_batch, dies, conn, monkeypatch):
+    monkeypatch.setattr(page, "MOST", 1)
+    batch = make_batch("a", "b")
+    dies("a")
+    dies("b")
+
+    said = operator.done("/batches/retry", {"id": batch, "sure": "yes"})
+
+    assert said == "1 retried. 1 more are left for another press."
+    assert progress.progress(conn, batch).dead == 1
+
+
+def test_none_is_dead(operator, make_batch):
+    said = operator.done("/batches/retry", {"id": make_batch("a")})
+
+    assert said == "None of its jobs is dead."
+
+
+# Cancel
+
+
+def test_one_is_cancelled_by_whoever_is_sure(operator, make_batch, conn):
+    batch = make_batch("a", "b")
+
+    asked = operator.post("/batches/cancel", {"id": batch}).text
+    assert f"This would cancel batch {batch}, of which 2 jobs have not ended" in asked
+    assert progress.progress(conn, batch).state == "running"
+    assert audit.find(conn) == []
+
+    said = operator.done("/batches/cancel", {"id": batch, "sure": "yes"})
+
+    assert said.startswith("No job of the batch starts any more; 2 jobs had not ended.")
+    assert progress.progress(conn, batch).state == "cancelling"
+    assert audit.find(conn)[0].count == 2
+    assert "never, it was cancelled" in operator.get(f"/batch?id={batch}").text
+
+
+def test_one_that_has_ended_is_not_cancelled(operator, make_batch, conn):
+    batch = make_batch("a")
+    batches.end(conn, "a", "succeeded")
+
+    answer = operator.post("/batches/cancel", {"id": batch, "sure": "yes"})
+
+    assert answer.status_code == 409
+    assert "have ended" in answer.text
+    assert "Cancel the batch" not in operator.get(f"/batch?id={batch}").text
+
+
+def test_a_reader_has_no_buttons(reader, make_batch, dies):
+    batch = make_batch("a", "b")
+    dies("a")
+
+    text = reader.get(f"/batch?id={batch}").text
+
+    assert "Retry" not in text
+    assert "Cancel the batch" not in text

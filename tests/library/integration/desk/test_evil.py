@@ -1,0 +1,130 @@
+"""What comes from outside stays text, on every page."""
+
+import html
+import re
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pytest
+
+from tests.library.integration.desk.planted import EVIL, NOW, SHORT, UUID, plant, plant_mail
+from workshed.console.web.pages import pages
+from workshed.jobs.control import audit
+from workshed.settings import settings
+
+DETAILS = {
+    "/job": f"id={quote(EVIL)}",
+    "/batch": f"id={UUID}",
+    "/import": "id=1",
+    "/campaign": "id=1",
+    "/report": f"date={NOW.date()}",
+    "/mail/one": "id=evil",
+}
+"""Pages of one thing."""
+SCRIPT = re.compile(r"^/static/console\.js$")
+VALUE = re.compile(r'value="[^"]*"')
+"""What a form sends back, as it was; nobody sees it."""
+SAFE_LINK = re.compile(r"^(/|\?|#|https?://)")
+
+
+class Elements(HTMLParser):
+    """Collects what a browser would make of a page."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.wrong = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "script" and not SCRIPT.match(given.get("src", "")):
+            self.wrong.append((tag, attrs))
+        if tag in ("img", "object", "embed", "base", "style"):
+            self.wrong.append((tag, attrs))
+        for name, value in attrs:
+            is_link = name in ("href", "src", "action", "formaction")
+            if name.startswith("on") or name == "style":
+                self.wrong.append((tag, attrs))
+            if is_link and not SAFE_LINK.match(value or ""):
+                self.wrong.append((tag, attrs))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(text):
+    """Parse a page."""
+    found = Elements()
+    found.feed(text)
+    return found
+
+
+@pytest.fixture
+def planted(conn, tmp_path, monkeypatch):
+    """A row of every table with evil in all its texts, and a mail."""
+    plant(conn)
+    plant_mail(tmp_path)
+    monkeypatch.setenv("WORKSHED_SMTP_URL", f"maildir:{tmp_path}")
+    settings.cache_clear()
+
+
+@pytest.mark.sample(6)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.path)
+def test_evil_stays_text(planted, operator, broker, page):
+    answer = operator.get(f"{page.path}?{DETAILS.get(page.path, '')}")
+
+    assert answer.status_code == 200, answer.text
+    found = read(answer.text)
+    assert found.wrong == []
+    seen = VALUE.sub("", answer.text)
+    assert "\x1b" not in seen
+    assert "\u202e" not in seen
+    assert SHORT in found.text, "nothing of it is shown, so nothing was tested"
+
+
+@pytest.mark.sample(6)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.path)
+def test_programs_are_told_as_it_is(planted, reader, broker, page):
+    """Each page as JSON, for who may look: nothing is escaped, nothing is left out."""
+    told = reader.json(f"{page.path}?{DETAILS.get(page.path, '')}")
+
+    assert any(SHORT in text for text in every_text(told))
+
+
+def every_text(value):
+    """All texts in a value of JSON."""
+    match value:
+        case str():
+            return [value]
+        case dict():
+            return [text for one in (*value, *value.values()) for text in every_text(one)]
+        case list():
+            return [text for one in value for text in every_text(one)]
+    return []
+
+
+def test_evil_in_an_address_stays_text(operator, broker):
+    for page in pages():
+        for name in ("id", "actor", "queue", "error", "tag", "since", "before", "who", "done", "x"):
+            answer = operator.get(f"{page.path}?{name}={quote(EVIL)}")
+            assert read(answer.text).wrong == [], (page.path, name)
+            assert answer.status_code in (200, 400, 404), (page.path, name, answer.text)
+
+
+def test_evil_in_the_audit_stays_text_where_it_is_told(operator, conn):
+    number = audit.note(conn, who=EVIL, action=EVIL, about={EVIL: EVIL}, count=1, said=EVIL)
+
+    answer = operator.get(f"/audit?done={number}")
+
+    found = read(answer.text)
+    assert found.wrong == []
+    assert html.escape(SHORT, quote=False) in answer.text.replace("&#34;", '"').replace(
+        "&#39;", "'"
+    )
+
+
+def test_the_test_sees_evil():
+    """What would be wrong is found, were it written as it is."""
+    assert len(read(EVIL).wrong) >= 2
+    assert read("<a href='javascript:alert(1)'>x</a>").wrong
+    assert read("<p style='x'>").wrong

@@ -1,0 +1,330 @@
+"""Who is let in, and what they may do there."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from tests import pages
+from tests.library.integration.desk.conftest import HASH
+from workshed.console.web import Who, create_app, menu
+from workshed.console.web.pages import actions, downloads
+from workshed.console.web.pages import pages as desk_pages
+from workshed.errors import SettingsError
+from workshed.jobs.locks import counters
+from workshed.settings import settings
+
+SECRET = "s" * 40
+[MOUNTED] = pages.files("docs/console.md").values()
+
+
+def test_nobody_is_let_in_where_nobody_is_named(database, monkeypatch):
+    monkeypatch.setenv("WORKSHED_SECRET_KEY", "k" * 40)
+    settings.cache_clear()
+
+    with pytest.raises(SettingsError, match="nobody may use the console"):
+        create_app()
+
+
+@pytest.mark.parametrize("page", desk_pages(), ids=lambda page: page.path)
+def test_a_stranger_sees_no_page(browsers, page):
+    stranger = browsers()
+
+    shown = stranger.get(page.path)
+    told = stranger.client.get(f"{page.path.rstrip('/') or '/overview'}.json")
+
+    assert shown.status_code == 303
+    assert shown.headers["location"].startswith("/login?next=")
+    assert told.status_code == 401
+    assert [*told.json()] == ["error", "status"]
+
+
+@pytest.mark.parametrize("download", downloads(), ids=lambda download: download.path)
+def test_a_stranger_downloads_nothing(browsers, download):
+    stranger = browsers()
+
+    shown = stranger.get(f"{download.path}?id=1")
+    told = stranger.client.get(download.path, headers={"accept": "application/json"})
+
+    assert shown.status_code == 303
+    assert shown.headers["location"].startswith("/login?next=")
+    assert told.status_code == 401
+
+
+@pytest.mark.parametrize("download", downloads(), ids=lambda download: download.path)
+def test_a_download_of_nothing_is_not_found(reader, download):
+    assert reader.get(f"{download.path}?id=1&date=2026-03-01").status_code == 404
+
+
+@pytest.mark.fresh_database
+@pytest.mark.parametrize(
+    "path", [one.path for one in (*desk_pages(), *downloads()) if one.needs == "product"]
+)
+def test_what_an_installation_lacks_is_not_found(reader, conn, monkeypatch, path):
+    conn.execute("DROP SCHEMA product CASCADE")
+    monkeypatch.setattr(menu, "_known", {})
+
+    answer = reader.get(path)
+
+    assert answer.status_code == 404
+    assert "nothing of what belongs here" in answer.text
+
+
+@pytest.mark.fresh_database
+@pytest.mark.parametrize("path", [action.path for action in actions() if action.needs == "product"])
+def test_what_an_installation_lacks_is_not_done(operator, conn, monkeypatch, path):
+    csrf = operator.csrf()
+    conn.execute("DROP SCHEMA product CASCADE")
+    monkeypatch.setattr(menu, "_known", {})
+
+    assert operator.post(path, {"id": "1"}, csrf=csrf).status_code == 404
+
+
+@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
+def test_a_stranger_does_nothing(browsers, action):
+    stranger = browsers()
+
+    assert stranger.post(action.path, csrf=stranger.csrf("/login")).status_code == 401
+
+
+@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
+def test_a_reader_does_nothing(reader, action, conn):
+    answer = reader.post(action.path)
+
+    assert answer.status_code == 403
+    assert "change nothing" in answer.text
+    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("action", actions(), ids=lambda action: action.path)
+def test_a_form_of_another_site_does_nothing(operator, action, conn):
+    """Nor one without the secret of the page, or with that of another browser."""
+    csrf = operator.csrf()
+
+    answers = [
+        operator.post(action.path, csrf=csrf, origin="https://evil.example"),
+        operator.post(action.path, csrf=csrf, **{"sec-fetch-site": "cross-site"}),
+        operator.post(action.path, csrf=csrf, **{"sec-fetch-site": "same-site"}),
+        operator.post(action.path, csrf=csrf, origin="null"),
+        operator.post(action.path, csrf=""),
+        operator.post(action.path, csrf=csrf[:-2]),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403] * len(answers)
+    assert conn.execute("SELECT count(*) FROM jobs.audit").fetchone() == (0,)
+
+
+def test_every_route_is_a_page_an_action_or_known(browsers):
+    """A new route must be in one of the lists that these tests go through."""
+    paths = {route.path for route in create_app()._app.routes}
+    shown = itertools.chain.from_iterable(
+        (page.path, f"{page.path.rstrip('/') or '/overview'}.json") for page in desk_pages()
+    )
+
+    assert paths == {
+        *shown,
+        *(download.path for download in downloads()),
+        *(action.path for action in actions()),
+        *("/login", "/logout", "/live", "/livez", "/readyz", "/static"),
+    }
+
+
+def test_the_form_of_another_person_does_nothing(browsers):
+    """The secret of a page is for whom the page was made."""
+    olga, rita = browsers("olga"), browsers("rita")
+
+    answer = olga.post("/logout", csrf=rita.csrf())
+
+    assert answer.status_code == 403
+
+
+def test_a_form_without_an_origin_is_not_believed(operator):
+    answer = operator.client.post(
+        "/logout",
+        content=f"csrf={operator.csrf()}",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+
+    assert answer.status_code == 403
+
+
+def test_who_has_logged_out_is_a_stranger(operator):
+    assert operator.get("/").status_code == 200
+
+    operator.post("/logout")
+
+    assert operator.get("/").status_code == 303
+
+
+def test_who_is_taken_from_the_settings_is_logged_out(operator, browsers, monkeypatch):
+    cookie = operator.client.cookies["workshed_console"]
+    monkeypatch.setenv("WORKSHED_CONSOLE_USERS", f"rita:reader:{HASH}")
+    settings.cache_clear()
+    later = browsers()
+    later.client.cookies.set("workshed_console", cookie)
+
+    assert later.get("/").status_code == 303
+
+
+def test_the_login_leads_where_somebody_wanted_to_go(browsers):
+    someone = browsers()
+    fields = {"name": "olga", "password": "correct horse battery", "next": "/audit?who=olga"}
+
+    answer = someone.post("/login", fields, csrf=someone.csrf("/login"))
+
+    assert answer.headers["location"] == "/audit?who=olga"
+
+
+@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example"])
+def test_the_login_leads_to_no_other_site(browsers, wanted):
+    someone = browsers()
+    fields = {"name": "olga", "password": "correct horse battery", "next": wanted}
+
+    answer = someone.post("/login", fields, csrf=someone.csrf("/login"))
+
+    assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_password_lets_nobody_in(browsers):
+    someone = browsers()
+
+    answers = [someone.log_in("olga", "wrong"), someone.log_in("nobody"), someone.log_in("", "")]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    assert len({answer.text.split("csrf")[0] for answer in answers}) == 1
+
+
+def test_guesses_are_few(browsers):
+    someone = browsers()
+    answers = [someone.log_in("olga", f"guess {n}").status_code for n in range(10)]
+
+    refused = someone.log_in("olga")
+
+    assert answers == [401] * 10
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "300")
+    assert "workshed_console" not in refused.cookies
+
+
+def test_guesses_are_few_within_a_span_that_ends(conn):
+    """Those of one are not those of another."""
+
+    def tries(who):
+        return counters.count_login(conn, who, 2, timedelta(minutes=5))
+
+    assert [tries("as olga") for _ in range(3)] == [True, True, False]
+    assert tries("as rita")
+    conn.execute("UPDATE jobs.counters SET expires_at = jobs.now() WHERE key LIKE '%olga%'")
+    assert [tries("as olga") for _ in range(3)] == [True, True, False]
+
+
+def test_of_two_guesses_at_once_one_is_the_last(connect, conn, eventually):
+    """The second waits until the first has committed, and counts it."""
+    first, second = connect(), connect(autocommit=True)
+    blocked = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+
+    with ThreadPoolExecutor() as pool:
+        assert counters.count_login(first, "as olga", 1, timedelta(minutes=5))
+        also = pool.submit(counters.count_login, second, "as olga", 1, timedelta(minutes=5))
+        eventually(
+            lambda: also.done() or conn.execute(blocked, (second.info.backend_pid,)).rowcount
+        )
+        first.commit()
+
+        assert also.result() is False
+
+
+def test_cookies_are_read_by_no_script_and_sent_by_no_other_site(browsers):
+    someone = browsers()
+    first = someone.get("/login").headers["set-cookie"]
+
+    second = someone.log_in("olga").headers["set-cookie"]
+
+    for cookie in (first, second):
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert "Secure" not in cookie
+
+
+def test_over_tls_cookies_are_for_tls_alone(browsers):
+    someone = browsers()
+    someone.client.base_url = "https://testserver"
+
+    answer = someone.log_in("olga", origin="https://testserver")
+
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_no_answer_lets_a_script_of_others_run(operator, browsers):
+    answers = [operator.get("/"), operator.get("/nothing"), browsers().get("/login")]
+
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_proxy_that_knows_the_secret_vouches(browsers, monkeypatch):
+    monkeypatch.delenv("WORKSHED_CONSOLE_USERS")
+    monkeypatch.setenv("WORKSHED_CONSOLE_PROXY_SECRET", SECRET)
+    settings.cache_clear()
+    someone = browsers()
+    vouched = {"x-workshed-secret": SECRET, "x-workshed-user": "ada", "x-workshed-role": "reader"}
+
+    shown = someone.get("/", **vouched)
+
+    assert shown.status_code == 200
+    assert "ada" in shown.text
+    assert someone.get("/").status_code == 401
+    assert someone.get("/", **vouched | {"x-workshed-secret": "x"}).status_code == 401
+    assert someone.get("/", **vouched | {"x-workshed-role": "root"}).status_code == 401
+    assert someone.get("/", **vouched | {"x-workshed-user": ""}).status_code == 401
+    assert someone.get("/login").status_code == 404
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_host_application_decides(browsers, is_async):
+    def decide(request):
+        return Who("host", "operator") if request.headers.get("x-host") else None
+
+    async def later(request):
+        return decide(request)
+
+    someone = browsers(app=create_app(authorize=later if is_async else decide))
+
+    assert someone.get("/", **{"x-host": "yes"}).status_code == 200
+    assert someone.get("/").status_code == 303
+
+
+def test_a_form_that_is_too_large_is_refused(operator):
+    answer = operator.post("/logout", {"much": "x" * 1_100_000})
+
+    assert answer.status_code == 413
+
+
+def test_what_cannot_be_read_in_an_address_is_said(operator):
+    answer = operator.get("/audit?before=yesterday")
+
+    assert answer.status_code == 400
+    assert "is no number" in answer.text
+    assert operator.get("/audit?before=%00").status_code == 200
+
+
+def test_the_example_of_the_page_mounts_it(people, browsers, conn):
+    """docs/console.md"""
+    made = {}
+    exec(MOUNTED, made)  # noqa: S102 -- of our own page
+    someone = browsers(app=made["app"])
+    known = {"x-employee": "ada"}
+
+    shown = someone.get("/jobs-console/", **known)
+    stranger = someone.get("/jobs-console/audit")
+
+    assert 'href="/jobs-console/audit"' in shown.text
+    assert 'action="/jobs-console/logout"' in shown.text
+    assert someone.get("/jobs-console/static/console.css").status_code == 200
+    assert stranger.headers["location"] == "/jobs-console/login?next=%2Faudit"

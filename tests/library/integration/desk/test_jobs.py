@@ -1,0 +1,215 @@
+"""The page of jobs: what workers have run and run just now, by filters in the address."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from tests.library.integration.console.conftest import bury, ran, store
+from workshed.console.web.pages import jobs
+from workshed.jobs.control import workers
+from workshed.jobs.control.workers import Process
+
+__all__ = ["bury", "ran", "store"]
+
+SINCE = datetime.now(UTC) - timedelta(minutes=5)
+
+
+@pytest.fixture
+def runs_now(conn):
+    """`runs_now([{"message_id": …}])`: what a worker said at its last beat that it runs."""
+
+    def say(told, beat="0 s"):
+        process = Process(uuid4(), "web-1", 77, 8, "r5")
+        workers.beat(conn, process, 1, [])
+        query = """
+            UPDATE jobs.workers
+               SET running = %s::jsonb, beat_at = jobs.now() - %s::interval
+             WHERE id = %s
+        """
+        conn.execute(query, (json.dumps(told), beat, process.id))
+
+    return say
+
+
+def job(message_id, **fields):
+    usual = {"actor": "greet", "queue": "default", "since": SINCE.isoformat()}
+    return {"message_id": message_id, **usual, **fields}
+
+
+def ids(shown):
+    return [run["message_id"] for run in shown["runs"]]
+
+
+def test_without_a_run_the_page_says_how_to_make_one(operator):
+    text = operator.get("/jobs").text
+
+    assert "workshed enqueue NAME" in text
+    assert "No run fits" in operator.get("/jobs?actor=nobody").text
+    assert "No worker runs such a job" in operator.get("/jobs?state=running").text
+
+
+def test_runs_are_shown_the_latest_first(operator, ran):
+    ran("a")
+    ran("b", outcome="dead", error_class="OSError", reason="OSError: away", tags=["order-7"])
+
+    shown, text = operator.json("/jobs"), operator.get("/jobs").text
+
+    assert ids(shown) == ["b", "a"]
+    assert shown["runs"][1]["call"] == "greet(user_id=7)"
+    assert 'href="/job?id=b"' in text
+    assert 'href="/jobs?tag=order-7"' in text
+    assert "OSError: away" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("actor=pay", ["pay"]),
+        ("queue=low", ["low"]),
+        ("outcome=retried", ["retried"]),
+        ("outcome=failed", ["dead", "retried"]),
+        ("error=OSError", ["retried"]),
+        ("tag=order-7", ["tagged"]),
+        ("parent=a", ["child"]),
+        ("argument=user_id%3D8", ["eight"]),
+        ("argument=user_id%3D%228%22", []),
+        ("longer_than=1m", ["slow"]),
+        ("since=1h&actor=pay", ["pay"]),
+    ],
+)
+def test_filters_in_the_address_choose_among_them(operator, ran, query, found):
+    ran("plain")
+    ran("pay", actor="pay")
+    ran("low", queue="low")
+    ran("retried", outcome="retried", error_class="OSError")
+    ran("dead", outcome="dead")
+    ran("tagged", tags=["order-7"])
+    ran("child", parent="a")
+    ran("eight", arguments={"user_id": 8})
+    ran("slow", took_s=61.0)
+
+    assert ids(operator.json(f"/jobs?{query}")) == found
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("argument=seven", "is no NAME=VALUE"),
+        ("argument=a%3D%22%5Cud800%22", "PostgreSQL cannot read a value"),
+        ("argument=a%3D%22%5Cu0000%22", "PostgreSQL cannot read a value"),
+        ("outcome=ded", "did you mean"),
+        ("since=yesterday", "is no span"),
+        ("since=99999999d", "PostgreSQL cannot read a value"),
+        ("before=7", "is no place in the history"),
+        ("before=99999999999999999.9999999999999999999", None),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_told(operator, query, said):
+    answer = operator.get(f"/jobs?{query}")
+
+    assert answer.status_code == (400 if said else 200)
+    assert said is None or said in answer.text
+
+
+def test_the_history_is_read_page_by_page(operator, ran, monkeypatch):
+    monkeypatch.setattr(jobs, "ROWS", 2)
+    for name in "abcde":
+        ran(name)
+
+    first = operator.json("/jobs?queue=default")
+    second = operator.json(f"/jobs?queue=default&before={first['older']}")
+    last = operator.json(f"/jobs?queue=default&before={second['older']}")
+
+    assert [ids(shown) for shown in (first, second, last)] == [["e", "d"], ["c", "b"], ["a"]]
+    assert last["older"] is None
+    assert f"before={first['older']}" in operator.get("/jobs?queue=default").text
+
+
+@pytest.mark.parametrize("query", ["tag=rare", "actor=greet&tag=rare", "outcome=retried&tag=rare"])
+def test_a_look_goes_through_some_runs_and_the_next_one_on_from_there(
+    operator, ran, monkeypatch, query
+):
+    """Else a filter without an index would read the whole history."""
+    monkeypatch.setattr(jobs, "LOOKED", 2)
+    ran("rare", tags=["rare"], outcome="retried")
+    for number in range(6):
+        ran(str(number), outcome="retried")
+
+    looks = [operator.json(f"/jobs?{query}")]
+    while older := looks[-1]["older"]:
+        looks.append(operator.json(f"/jobs?{query}&before={older}"))
+
+    assert [ids(shown) for shown in looks] == [[], [], ["rare"]]
+    assert looks[0]["looked_down_to"] is not None
+    text = operator.get(f"/jobs?{query}").text
+    assert "were looked through" in text
+    assert "look=far" in text
+    assert ids(operator.json(f"/jobs?{query}&look=far")) == ["rare"]
+
+
+def test_the_states_are_counted(operator, ran, store, bury, runs_now):
+    ran("a")
+    ran("b", outcome="retried")
+    ran("c", outcome="dead")
+    store("w")
+    bury("d")
+    runs_now([job("r")])
+
+    counts = operator.json("/jobs")["counts"]
+
+    assert {name: one["count"] for name, one in counts.items()} == {
+        "running": 1,
+        "all": 3,
+        "done": 1,
+        "failed": 2,
+        "waiting": 1,
+        "dead": 1,
+    }
+    assert not any(one["more"] for one in counts.values())
+
+
+def test_counts_end_where_they_would_take_long(operator, ran, store, monkeypatch):
+    for name in "abc":
+        ran(name)
+        store(name)
+    monkeypatch.setattr(jobs, "COUNTED", 2)
+
+    counts = operator.json("/jobs")["counts"]
+
+    assert counts["all"] == counts["waiting"] == {"count": 2, "more": True}
+    assert operator.json("/jobs?actor=greet")["counts"]["waiting"] is None
+
+
+def test_what_runs_just_now_is_shown(operator, runs_now):
+    runs_now([job("slow", since=(SINCE - timedelta(hours=1)).isoformat()), job("a", queue="low")])
+    runs_now([job("gone")], beat="1 minute")
+
+    shown, text = operator.json("/jobs?state=running"), operator.get("/jobs?state=running").text
+
+    assert [one["message_id"] for one in shown["running"]] == ["slow", "a"]
+    assert shown["running"][1]["worker"] == "web-1:77"
+    assert re.search(r"\d min ago", text)
+    assert len(operator.json("/jobs?state=running&queue=low")["running"]) == 1
+
+
+def test_what_a_worker_says_that_nobody_can_read_is_left_out(operator, runs_now):
+    unclear = [None, [], "x", {}, job(7), job("x", since=None), job("x", since="now"), job("a")]
+    runs_now(unclear)
+    runs_now({"not": "a list"})
+
+    shown = operator.json("/jobs?state=running")
+
+    assert [one["message_id"] for one in shown["running"]] == ["a"]
+
+
+def test_what_others_have_written_runs_nothing_in_a_browser(operator, ran):
+    evil = "<script>alert(1)</script>"
+    ran(evil, actor=evil, queue=evil, tags=[evil], arguments={"a": evil}, reason=evil, parent=evil)
+
+    text = operator.get("/jobs?parent=%3Cscript%3Ealert(1)%3C/script%3E&tag=" + evil).text
+
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text

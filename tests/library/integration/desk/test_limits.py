@@ -1,0 +1,97 @@
+"""Limits: how much of each is used, who has it, who waits, and until when."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from tests.library.integration.desk.conftest import quoted
+from workshed.jobs.locks import limits
+from workshed.jobs.locks.limits import Ask, Start
+
+
+@pytest.fixture
+def come(conn):
+    """`come("a", Ask(…))`: a job asks, and waits where it gets nothing."""
+
+    def come(job, ask):
+        if limits.take(conn, [ask], Start(uuid4(), job, "sync", "web-1", 77)) is not None:
+            limits.wait(conn, [ask], job, 1)
+
+    return come
+
+
+def ids(people):
+    return [one["message_id"] for one in people]
+
+
+def test_they_are_listed_with_who_has_them_and_who_waits(operator, come):
+    for job in "abc":
+        come(f"{job}1", Ask('sync:concurrent:["acme"]', "concurrent", 2, share="acme"))
+        come(f"{job}2", Ask("sync:window", "window", 1, timedelta(minutes=10)))
+    come("d", Ask("mail:bucket", "bucket", 20, timedelta(hours=2)))
+
+    bucket, concurrent, window = operator.json("/limits")["limits"]
+    text = operator.get("/limits").text
+
+    assert (bucket["key"], bucket["used"], bucket["size"]) == ("mail:bucket", 1, 20)
+    assert (concurrent["used"], concurrent["waiting"], concurrent["next_at"]) == (2, 1, None)
+    assert ids(concurrent["holders"]) == ["a1", "b1"]
+    assert ids(concurrent["waiters"]) == ["c1"]
+    assert (window["holders"], ids(window["waiters"])) == ([], ["b2", "c2"])
+    assert '<a href="/job?id=a1">sync</a>' in text
+    assert "web-1:77" in text
+    assert "for acme" in text
+    assert "starts within 10 min" in text
+    assert "starts, one more each 2 h" in text
+    assert "when one that runs has ended" in text
+
+
+def test_none_is_in_use(operator):
+    assert operator.json("/limits") == {"limits": [], "more": None}
+    assert "limit=" in operator.get("/limits").text
+    assert "No limit in use fits this" in operator.get("/limits?key=nothing").text
+
+
+def test_few_are_named_in_the_list_and_all_of_one_alone(operator, come):
+    for number in range(10):
+        come(f"job-{number}", Ask("crm", "concurrent", 5))
+
+    [listed] = operator.json("/limits")["limits"]
+    [alone] = operator.json("/limits?key=crm")["limits"]
+
+    assert (ids(listed["holders"]), listed["used"]) == (["job-0", "job-1", "job-2"], 5)
+    assert (len(alone["holders"]), len(alone["waiters"])) == (5, 5)
+    assert operator.get("/limits").text.count(">more</a>") == 2
+    assert ">more</a>" not in operator.get("/limits?key=crm").text
+
+
+def test_those_that_jobs_wait_for(operator, come):
+    come("a", Ask("crm", "concurrent", 1))
+    come("b", Ask("crm", "concurrent", 1))
+    come("c", Ask("mail", "concurrent", 1))
+
+    assert [one["key"] for one in operator.json("/limits?waiting=1")["limits"]] == ["crm"]
+
+
+def test_each_is_on_one_page(operator, come):
+    for number in range(60):
+        come("a", Ask(f"crm:{number:02}", "concurrent", 1))
+
+    first = operator.json("/limits")
+    second = operator.json(f"/limits?before={quoted(first['more'])}")
+
+    found = [one["key"] for one in first["limits"] + second["limits"]]
+    assert found == [f"crm:{number:02}" for number in range(60)]
+    assert second["more"] is None
+    assert operator.get("/limits?before=crm").status_code == 400
+
+
+def test_what_others_wrote_is_text(operator, come):
+    come("<i>a</i>", Ask("<b>crm</b>", "concurrent", 1, share="<s>acme</s>"))
+
+    text = operator.get("/limits").text
+
+    assert "&lt;b&gt;crm&lt;/b&gt;" in text
+    for tag in ("<b>", "<i>", "<s>"):
+        assert tag not in text

@@ -1,0 +1,236 @@
+"""Overview: what happens now, and what is wrong, in words."""
+
+from uuid import uuid4
+
+import dramatiq
+import pytest
+
+from tests.library.integration.console.conftest import bury, env, management, ran
+from workshed.console.web.view import cache
+from workshed.cronspec import daily
+from workshed.jobs.control import queues, workers
+from workshed.jobs.control.workers import Held, Process
+from workshed.jobs.history import runs
+from workshed.jobs.outbox import relays
+from workshed.jobs.periodic import periodic_jobs
+from workshed.jobs.periodic.periodic_jobs import Declared
+from workshed.transport.amqp import topology
+
+__all__ = ["bury", "env", "management", "ran"]
+
+
+@pytest.fixture
+def beat(conn):
+    """`beat("default")`: a worker of these queues beats; its id."""
+
+    def beat(*names, busy=3, pid=101):
+        process = Process(uuid4(), "web-1", pid, 8, "v1.2")
+        workers.beat(conn, process, busy, [Held(name, *5 * [None]) for name in names])
+        return str(process.id)
+
+    return beat
+
+
+@pytest.fixture
+def live(broker, conn, beat):
+    """`live()`: a relay and a worker beat."""
+
+    def live():
+        relays.beat(conn, uuid4(), "web-1", 77)
+        beat(*broker.declared)
+
+    return live
+
+
+@pytest.fixture
+def healthy(broker, conn, live):
+    """RabbitMQ has the queues, a relay and a worker live; its broker."""
+    broker.ensure_queues(set(broker.declared))
+    queues.declare(conn, {queue.name: queue.kind for queue in broker.declared.values()})
+    live()
+    return broker
+
+
+def said(browser):
+    return [one["said"] for one in browser.json("/")["troubles"]]
+
+
+def publish(broker, queue, rabbitmq, eventually):
+    with topology.opened(broker.urls, 60) as connection:
+        message = dramatiq.Message(queue, "greet", (7,), {}, {})
+        connection.channel().basic_publish("", queue, message.encode())
+    eventually(lambda: rabbitmq.depth(queue) == 1)
+    cache.answers.forget()
+
+
+def test_where_all_is_well_nothing_is_said_to_be_wrong(operator, healthy):
+    found = operator.json("/")
+
+    assert found["troubles"] == []
+    assert found["workers"] == {"alive": 1, "quiet": 0, "silent": 0, "busy": 3, "threads": 8}
+    assert found["relay_alive"] is True
+    assert (found["dead"], found["clock"]) == (0, {"jobs": 0, "last": None, "next": None})
+    assert [one["name"] for one in found["queues"]] == sorted(healthy.declared)
+    assert {one["workers"] for one in found["queues"]} == {1}
+    text = operator.get("/").text
+    assert "banner" not in text
+    assert "Nothing has run in this time" in text
+    assert "3 of 8 threads busy" in text
+
+
+def test_an_installation_in_which_nothing_was_ever_started(operator, broker):
+    found, text = operator.json("/"), operator.get("/").text
+
+    assert said(operator)[:2] == [
+        "no relay is at work, so delays, retries and stored jobs are not sent",
+        "no worker beats, so nothing runs",
+    ]
+    assert found["queues"] == []
+    assert "none has ever beaten" in text
+    assert "No queue is known" in text
+
+
+def test_how_much_runs_and_fails_is_shown_with_a_chart(operator, healthy, ran, bury):
+    for number in range(8):
+        ran(f"done-{number}", took_s=1.0, waited_s=0.25)
+    ran("bad", outcome="retried", took_s=3.0)
+    bury("died")
+
+    found, text = operator.json("/"), operator.get("/").text
+
+    rates = found["rates"]
+    assert (rates["done"], rates["failed"], rates["step_s"]) == (8, 1, 60)
+    assert rates["failure_rate"] == pytest.approx(1 / 9)
+    assert (rates["run_p50_s"], rates["wait_p50_s"]) == (1.0, 0.25)
+    assert found["dead"] == 1
+    assert '<svg class="chart"' in text
+    assert 'aria-label="8 done and 1 failed, most at once 9 in 60 s"' in text
+    assert text.count('<rect class="failed"') == len(rates["bars"])
+    assert "11.1 %" in text
+    assert "Of the last 15 min." in text
+
+
+@pytest.mark.parametrize(
+    ("kept", "known", "words"),
+    [("failures", True, "Only failures are recorded"), ("none", False, "records no runs")],
+)
+def test_where_not_all_runs_are_recorded_rates_are_said_not_to_be_known(
+    operator, healthy, ran, env, kept, known, words
+):
+    ran("bad", outcome="dead")
+    env(RUNS=kept)
+
+    found, text = operator.json("/"), operator.get("/").text
+
+    assert found["recorded"] == kept
+    assert (found["rates"] is not None) == known
+    if known:
+        assert found["rates"]["per_minute"] is found["rates"]["failure_rate"] is None
+        assert found["rates"]["run_p50_s"] is found["rates"]["wait_p95_s"] is None
+        assert found["rates"]["failed"] == 1
+    assert words in text
+    assert f"WORKSHED_RUNS={kept}" in text
+
+
+def test_a_queue_in_which_jobs_wait_and_that_no_worker_is_on(
+    operator, broker, conn, beat, rabbitmq, eventually
+):
+    broker.ensure_queues({"low", "default"})
+    queues.declare(conn, {"low": "quorum", "default": "quorum"})
+    relays.beat(conn, uuid4(), "web-1", 77)
+    beat("default")
+    publish(broker, "low", rabbitmq, eventually)
+    conn.execute("UPDATE jobs.queues SET passed_at = passed_at - interval '1 hour'")
+
+    found = operator.json("/")
+
+    assert said(operator) == ["no worker is on low: their jobs wait"]
+    (default, low) = found["queues"]
+    assert (default["oldest"], default["workers"]) == (None, 1)
+    assert 3600 <= low["oldest"] < 3660
+    assert (low["ready"], low["workers"]) == (1, 0)
+    assert "workshed worker --queue low" in operator.get("/").text
+
+
+def test_each_trouble_is_a_banner_the_worst_first(operator, healthy, bury, conn):
+    queues.pause(conn, "bulk")
+    conn.execute("UPDATE jobs.queues SET paused_at = paused_at - interval '1 hour'")
+    bury("died")
+    runs.note_lost(conn, "web-1:101", 5)
+    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 min'")
+    for worker in workers.find(conn):
+        workers.quiet(conn, worker.id)
+    conn.execute("UPDATE jobs.relays SET beat_at = beat_at - interval '1 hour'")
+
+    assert said(operator) == [
+        "no relay has beaten for 60 min: delays and retries wait",
+        "no job starts: all 1 workers that live are quiet",
+        "nightly was to run 2 min ago: nobody makes its runs",
+        "bulk was paused 60 min ago",
+        "5 runs of the last 60 min were not recorded, as PostgreSQL was away or slow",
+        "1 job died within the last 60 min",
+    ]
+    text = operator.get("/").text
+    assert text.count('class="banner') == 6
+    assert "<code>workshed queues resume bulk</code>" in text
+
+
+def test_with_rabbitmq_away_the_rest_is_shown(operator, healthy, ran, monkeypatch):
+    ran("a")
+    monkeypatch.setattr(healthy, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    found, text = operator.json("/"), operator.get("/").text
+
+    assert found["rates"]["done"] == 1
+    assert [one["ready"] for one in found["queues"]] == [None] * len(healthy.declared)
+    (trouble,) = found["troubles"]
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in trouble["said"]
+    assert "secret" not in text
+
+
+def test_an_alarm_of_rabbitmq_is_said_in_words(
+    operator, healthy, live, management, alarm, eventually
+):
+    with alarm("memory"):
+        live()  # `rabbitmqctl` may take longer than one may be silent
+        (trouble,) = eventually(lambda: cache.answers.forget() or said(operator))
+
+    assert trouble.startswith("RabbitMQ takes no messages: ")
+    assert "memory" in trouble
+
+
+def test_without_a_rabbitmq_that_is_named_the_page_is_shown(operator, conn, env, monkeypatch):
+    """`stub://` only records sends; the history is there all the same."""
+    monkeypatch.setattr("workshed.console.operations.environment.build.broker", lambda: None)
+    queues.declare(conn, {"default": "quorum"})
+
+    found = operator.json("/")
+
+    assert any("stub://" in one for one in said(operator))
+    assert [one["name"] for one in found["queues"]] == ["default"]
+
+
+def test_when_periodic_jobs_ran_and_run_next_is_shown(operator, healthy, conn):
+    periodic_jobs.declare(conn, [Declared("nightly", "low", daily("03:00"))])
+    periodic_jobs.declare(conn, [Declared("paused", "low", daily("02:00"))])
+    periodic_jobs.pause(conn, "paused")
+    (next_at,) = conn.execute(
+        "SELECT next_at FROM jobs.recurring WHERE name = 'nightly'"
+    ).fetchone()
+
+    clock = operator.json("/")["clock"]
+
+    assert (clock["jobs"], clock["last"]) == (2, None)
+    assert clock["next"] == next_at.isoformat()
+    assert "no run yet" in operator.get("/").text
+
+
+def test_the_dead_are_counted_to_a_limit(operator, healthy, bury, monkeypatch):
+    monkeypatch.setattr("workshed.console.web.pages.overview.COUNTED", 2)
+    for number in range(4):
+        bury(f"died-{number}")
+
+    assert operator.json("/")["dead"] == 3
+    assert "2+" in operator.get("/").text
+    assert said(operator) == ["more than 2 jobs died within the last 60 min"]

@@ -1,0 +1,261 @@
+"""Queues: how much waits where, which rest, and what is thrown away."""
+
+from datetime import timedelta
+
+import dramatiq
+import pytest
+
+from tests.library.integration.console.conftest import bury, env, management, store, tarpit
+from workshed.console.rabbitmq import purge as purging
+from workshed.console.web.pages import queues as page
+from workshed.console.web.view import cache
+from workshed.jobs.control import audit, queues
+from workshed.jobs.history import attempts
+from workshed.transport.amqp import topology
+
+__all__ = ["bury", "env", "management", "store", "tarpit"]
+
+
+@pytest.fixture
+def known(broker, conn):
+    """The queues exist, and workers have noted them."""
+    broker.ensure_queues(set(broker.declared))
+    queues.declare(conn, {queue.name: queue.kind for queue in broker.declared.values()})
+    return broker
+
+
+@pytest.fixture
+def send(known, rabbitmq, eventually):
+    """`send("emails", 3)`: jobs that RabbitMQ has ready; their messages."""
+
+    def send(queue, count=1):
+        messages = [dramatiq.Message(queue, "greet", (7,), {}, {}) for _ in range(count)]
+        before = rabbitmq.depth(queue)
+        with topology.opened(known.urls) as connection:
+            channel = connection.channel()
+            for message in messages:
+                channel.basic_publish("", queue, message.encode())
+        eventually(lambda: rabbitmq.depth(queue) == before + count)
+        cache.answers.forget()
+        return messages
+
+    return send
+
+
+def by_name(browser):
+    return {one["name"]: one for one in browser.json("/queues")["queues"]}
+
+
+def test_each_says_how_much_waits_where_and_for_how_long(operator, send, store, bury, conn):
+    send("emails", 3)
+    store("a", queue="emails")
+    bury("b", queue="emails")
+    conn.execute("UPDATE jobs.queues SET passed_at = passed_at - interval '1 hour'")
+
+    emails, bulk = (by_name(operator)[name] for name in ("emails", "bulk"))
+
+    assert (emails["ready"], emails["waiting"], emails["dead"]) == (3, 1, 1)
+    assert (emails["kind"], emails["weight"], emails["levels"]) == ("classic", 1, 4)
+    assert 3600 <= emails["oldest"] < 3660
+    assert (bulk["ready"], bulk["oldest"], bulk["ui"]) == (0, None, None)
+    text = operator.get("/queues").text
+    assert "60 min" in text
+    assert "0 to 4" in text
+    assert '<a href="/dead?queue=emails">1</a>' in text
+    assert 'aria-label="Purge emails"' in text
+    assert 'aria-label="Purge bulk"' not in text
+
+
+def test_what_is_due_in_postgresql_waits_too(operator, known, store):
+    store("a", queue="low", due="-2 hours")
+
+    assert 7200 <= by_name(operator)["low"]["oldest"] < 7260
+
+
+def test_each_leads_into_rabbitmqs_own_pages_without_a_password(
+    operator, known, management, rabbitmq, servers
+):
+    ui = by_name(operator)["emails"]["ui"]
+
+    assert ui.endswith(f"/#/queues/{rabbitmq.vhost}/emails")
+    assert "@" not in ui
+    assert f'href="{ui}"' in operator.get("/queues").text
+    assert by_name(operator)["emails"]["unacked"] == 0
+
+
+def test_with_rabbitmq_away_the_rest_is_shown_and_that_is_said(operator, known, store, monkeypatch):
+    store("a", queue="emails")
+    monkeypatch.setattr(known, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+
+    shown, text = operator.json("/queues"), operator.get("/queues").text
+
+    assert by_name(operator)["emails"]["waiting"] == 1
+    assert by_name(operator)["emails"]["ready"] is None
+    assert "RabbitMQ does not answer at 127.0.0.1:9" in shown["troubles"][0]
+    assert 'class="banner">RabbitMQ does not answer' in text
+    assert "secret" not in text
+
+
+def test_servers_that_never_say_a_word_are_waited_for_once_and_not_for_long(
+    operator, known, env, tarpit, monkeypatch
+):
+    """However long each may take, a page must not: so the whole is bounded."""
+    monkeypatch.setattr(cache, "AMQP_S", 0.2)
+    monkeypatch.setattr(cache, "API_S", 0.1)
+    monkeypatch.setattr(known, "urls", [f"amqp://ada:secret@{tarpit}/"])
+    env(MANAGEMENT_URL=f"http://ada:secret@{tarpit}")
+
+    first, second = operator.json("/queues"), operator.json("/queues")
+
+    assert len(first["troubles"]) == 2
+    assert "did not answer in time" in first["troubles"][0]
+    assert second["troubles"] == first["troubles"]
+
+
+def test_a_page_waits_four_seconds_at_most():
+    assert cache.AMQP_S + 2 * cache.API_S <= 4
+
+
+def test_how_full_it_is_one_process_asks_every_five_seconds(operator, send, rabbitmq):
+    send("emails")
+    assert by_name(operator)["emails"]["ready"] == 1
+    with_one = cache.answers._answers.copy()
+
+    assert by_name(operator)["emails"]["ready"] == 1
+
+    assert cache.answers._answers == with_one
+
+
+# Pause
+
+
+def test_a_queue_rests_until_it_is_resumed(operator, known, conn):
+    said = operator.done("/queues/pause", {"name": "emails"})
+
+    assert said == "emails is paused: workers start no more of it, within 2 s."
+    assert queues.paused(conn) == {"emails"}
+    text = operator.get("/queues").text
+    assert 'data-state="paused"' in text
+    assert 'aria-label="Resume emails"' in text
+
+    assert operator.done("/queues/resume", {"name": "emails"}) == "emails goes on, within 2 s."
+    assert queues.paused(conn) == set()
+    assert [(one.action, one.about) for one in audit.find(conn)] == [
+        ("queues.resume", {"queues": ["emails"]}),
+        ("queues.pause", {"queues": ["emails"]}),
+    ]
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "purge"])
+def test_an_unknown_queue_is_said_to_be(operator, known, conn, verb):
+    answer = operator.post(f"/queues/{verb}", {"name": "emials"})
+
+    assert answer.status_code == 404
+    assert "did you mean" in answer.text
+    assert audit.find(conn) == []
+
+
+# Purge
+
+
+def test_first_it_is_said_how_many_and_nothing_is_done(
+    operator, send, store, rabbitmq, conn, eventually
+):
+    send("emails", 2)
+    store("a", queue="emails")
+
+    answer = operator.post("/queues/purge", {"name": "emails"})
+
+    assert answer.status_code == 200
+    assert "This would discard 2 jobs that RabbitMQ has ready in emails" in answer.text
+    assert "PostgreSQL keeps 1 job of it" in answer.text
+    assert "Discard 2 jobs</button>" in answer.text
+    eventually(lambda: rabbitmq.depth("emails") == 2)
+    assert audit.find(conn) == []
+
+
+def test_what_is_purged_is_recorded_and_gone(operator, send, rabbitmq, conn, eventually):
+    first, second = send("emails", 2)
+    send("bulk")
+
+    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+
+    assert said == "2 jobs of emails discarded."
+    eventually(lambda: rabbitmq.depth("emails") == 0)
+    eventually(lambda: rabbitmq.depth("bulk") == 1)
+    for message in (first, second):
+        [row] = attempts.of_message(conn, message.message_id)
+        assert (row.outcome, row.reason) == ("discarded", "purged by an operator")
+    (entry,) = audit.find(conn)
+    assert (entry.action, entry.count, entry.about) == ("queues.purge", 2, {"queue": "emails"})
+    assert by_name(operator)["emails"]["ready"] == 0
+
+
+def test_of_many_some_are_purged_and_it_is_said_how_many_are_left(operator, send, monkeypatch):
+    monkeypatch.setattr(page, "AT_ONCE", 2)
+    send("emails", 3)
+
+    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+
+    assert said == "2 jobs of emails discarded. Still ready there: 1 job; press again."
+
+
+def test_what_was_broken_off_is_noted_as_far_as_it_came(operator, send, conn, monkeypatch):
+    """Else half a queue is gone, and nobody knows who has done it."""
+    send("emails", 3)
+    purge = purging.purge
+
+    def break_off(broker, conn, name, limit, done):
+        purge(broker, conn, name, 1, done)
+        monkeypatch.setattr(broker, "urls", ["amqp://ada:secret@127.0.0.1:9/"])
+        purge(broker, conn, name, limit - 1, done)
+
+    monkeypatch.setattr(purging, "purge", break_off)
+    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+
+    assert said.startswith("1 job of emails discarded. Then it was broken off: RabbitMQ does not")
+    assert [one.count for one in audit.find(conn)] == [1]
+
+
+def test_a_queue_with_nothing_in_it_needs_nobody_to_be_sure(operator, known):
+    assert operator.done("/queues/purge", {"name": "emails"}) == "0 jobs of emails discarded."
+
+
+def test_a_queue_of_another_program_is_shown_as_far_as_it_is_known(operator, known, store):
+    store("a", queue="<b>x")
+
+    one = by_name(operator)["<b>x"]
+
+    assert (one["kind"], one["weight"], one["ready"], one["waiting"]) == (None, None, None, 1)
+    text = operator.get("/queues").text
+    assert "<b>x" not in text
+    assert "/scheduled?queue=%3Cb%3Ex" in text
+
+
+def test_a_wait_that_nobody_can_know_is_not_shown_as_none(known, conn):
+    state = page.queue_states.described(
+        conn, known, ["emails"], page.queue_states.Counts({}, {}), cache.Told()
+    )[0]
+
+    assert page.age(state, {"emails": (timedelta(hours=1), None)}) is None
+    assert page.age(state, {}) is None
+
+
+def test_with_a_prefix_the_queues_are_ours(env, request, rabbitmq, eventually):
+    """Another program in the virtual host has a queue of the same name."""
+    env(QUEUE_PREFIX="shop.")
+    broker, operator = (request.getfixturevalue(name) for name in ("known", "operator"))
+    with topology.opened(broker.urls, 60) as connection:
+        channel = connection.channel()
+        channel.queue_declare("emails", durable=True)
+        message = dramatiq.Message("emails", "greet", (7,), {}, {})
+        for name in ("emails", "shop.emails", "shop.emails"):
+            channel.basic_publish("", name, message.encode())
+    eventually(lambda: rabbitmq.depth("shop.emails") == 2)
+
+    ready = by_name(operator)["emails"]["ready"]
+    said = operator.done("/queues/purge", {"name": "emails", "sure": "yes"})
+
+    assert ready == 2
+    assert said == "2 jobs of emails discarded."
+    eventually(lambda: (rabbitmq.depth("shop.emails"), rabbitmq.depth("emails")) == (0, 1))

@@ -1,0 +1,266 @@
+"""Scheduled: what waits is seen, let run, moved, cancelled."""
+
+import re
+from uuid import uuid4
+
+import pytest
+
+from tests.library.integration.console.conftest import store
+from tests.library.integration.desk.conftest import quoted
+from workshed.jobs.control import audit, cancellations, queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.outbox import claims, schedule
+
+__all__ = ["store"]
+
+
+def ids(shown):
+    return [one["message_id"] for one in shown["jobs"]]
+
+
+def due_in(conn, message_id):
+    query = """
+        SELECT extract(epoch FROM due_at - jobs.now()) FROM jobs.schedule WHERE message_id = %s
+    """
+    return conn.execute(query, (message_id,)).fetchone()[0]
+
+
+# Look
+
+
+def test_the_next_due_is_first_with_its_call_its_reason_and_its_state(operator, store, conn):
+    store("later", due="3 days", queue="bulk", reason="retry", hop=1)
+    store("sooner", due="2 hours")
+    store("taken", due="-1 s")
+    claims.take(conn, uuid4(), 10)
+
+    taken, sooner, later = operator.json("/scheduled")["jobs"]
+
+    assert (taken["message_id"], taken["state"]) == ("taken", "on its way")
+    assert (sooner["call"], sooner["state"], sooner["queue"]) == ("greet(7)", "waits", "default")
+    assert (later["why"], later["body"]["args"]) == ("failed, tries again", [7])
+    text = operator.get("/scheduled").text
+    assert '<a href="/job?id=sooner">greet(7)</a>' in text
+    assert "failed, tries again" in text
+    assert ">in 2 h</time>" in text
+
+
+def test_nothing_waits(operator):
+    assert operator.json("/scheduled") == {"jobs": [], "count": 0, "queues": [], "later": None}
+    assert "send_with_options(delay=…)" in operator.get("/scheduled").text
+
+
+def test_some_of_them(operator, store):
+    store("a", actor="greet", queue="bulk")
+    store("b", actor="wave")
+
+    assert ids(operator.json("/scheduled?actor=wave")) == ["b"]
+    assert ids(operator.json("/scheduled?queue=bulk")) == ["a"]
+    assert operator.json("/scheduled?queue=bulk")["count"] == 1
+    assert "Nothing that waits fits this" in operator.get("/scheduled?actor=nobody").text
+
+
+def test_each_is_on_one_page_also_where_many_are_due_at_once(operator, store, conn):
+    """Of those a relay has taken too, which are found by another index."""
+    for number in range(120):
+        store(f"job-{number:03}", hop=number % 2)
+    at_once = "UPDATE jobs.schedule SET due_at = '2026-01-01T00:00Z' WHERE message_id < 'job-110'"
+    conn.execute(at_once)
+    claims.take(conn, uuid4(), 70)
+
+    found, query = [], ""
+    while query is not None:
+        shown = operator.json(f"/scheduled?queue=default{query}")
+        found += ids(shown)
+        query = None if shown["later"] is None else f"&before={quoted(shown['later'])}"
+
+    assert found == sorted(found)
+    assert len(found) == 120
+
+
+def test_the_next_page_is_a_link(operator, store):
+    for number in range(51):
+        store(f"job-{number}")
+
+    text = operator.get("/scheduled?actor=greet").text
+    address = re.search(r'rel="next" href="([^"]+)">Due later', text)[1].replace("&amp;", "&")
+
+    assert "actor=greet" in address
+    assert "Next due" in operator.get(f"/scheduled{address}").text
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "yesterday",
+        "{}",
+        "[]",
+        '["2026-01-01T00:00Z","a"]',
+        '["2026-01-01T00:00","a",0]',
+        '["2026-01-01T00:00Z","a\\u0000",0]',
+        '["2026-01-01T00:00Z","\\ud800",0]',
+        '["2026-01-01T00:00Z","a",4294967296]',
+        '["2026-01-01T00:00Z","a",true]',
+        "[" * 10_000,
+    ],
+)
+def test_a_place_that_no_page_has_named_is_refused(operator, before):
+    answer = operator.client.get("/scheduled", params={"before": before})
+
+    assert answer.status_code == 400
+    assert "begin anew" in answer.text
+
+
+def test_what_its_actor_redacts_is_shown_nowhere(operator, store, conn):
+    queues.declare_actors(conn, [Actor("greet", "default", parameters=["code"], redact=["code"])])
+    store("a")
+
+    [job] = operator.json("/scheduled")["jobs"]
+
+    assert job["call"] == 'greet("[redacted]")'
+    assert job["body"]["args"] == ["[redacted]"]
+    assert "greet(7)" not in operator.get("/scheduled").text
+
+
+def test_what_others_wrote_is_text(operator, store):
+    store("<b>a</b>", actor="<i>greet</i>", queue='"><script>')
+
+    text = operator.get("/scheduled?actor=<i>greet</i>").text
+
+    assert "&lt;b&gt;a&lt;/b&gt;" in text
+    for tag in ("<b>", "<i>", '"><script>'):
+        assert tag not in text
+
+
+def test_an_id_that_cannot_be_shown_as_it_is_is_sent_back_as_it_is(operator, store, conn):
+    odd = "a\x1b[31m\u202eb"
+    store(odd)
+
+    text = operator.get("/scheduled").text
+    box = re.search(r'type="checkbox" name="id" value="([^"]+)"', text)[1]
+    button = re.search(r'/scheduled/run" name="id" value="([^"]+)"', text)[1]
+
+    assert box == button == odd
+    assert operator.done("/scheduled/run", {"id": box}) == "To run now: 1 moved."
+
+
+def test_a_reader_has_no_buttons(reader, store):
+    store("a")
+
+    text = reader.get("/scheduled").text
+
+    assert "greet(7)" in text
+    assert "Run now" not in text
+    assert "checkbox" not in text.split("<dialog")[0]
+
+
+# Run and move
+
+
+def test_a_selection_is_due_now(operator, store, conn):
+    for name in ("a", "b", "c"):
+        store(name)
+    store("taken", due="-1 s")
+    claims.take(conn, uuid4(), 1)
+
+    fields = [("id", "a"), ("id", "b"), ("id", "taken"), ("id", "gone")]
+    said = operator.done("/scheduled/run", fields)
+
+    assert said == "To run now: 2 moved, 1 not waiting any more, 1 on the way already."
+    assert due_in(conn, "a") <= 0 < due_in(conn, "c")
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count, entry.who) == ("scheduled.run", 2, "olga")
+    assert entry.about == {"ids": ["a", "b", "taken", "gone"]}
+
+
+def test_moved_by_a_span_or_to_a_time(operator, store, conn):
+    store("a")
+
+    operator.done("/scheduled/move", {"id": "a", "in": "1d2h"})
+    assert due_in(conn, "a") == pytest.approx(26 * 3600, abs=60)
+
+    said = operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00"})
+    assert said == "Moved to 2100-01-01 00:00:00 UTC: 1 moved."
+    assert schedule.find(conn)[0].due_at.isoformat() == "2100-01-01T00:00:00+00:00"
+
+    operator.done("/scheduled/move", {"id": "a", "at": "2100-01-01T00:00+01:00"})
+    assert schedule.find(conn)[0].due_at.isoformat() == "2099-12-31T23:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"in": "soon"},
+        {"at": "soon"},
+        {"in": "2h", "at": "2100-01-01T00:00"},
+        {"in": "9999999d"},
+        {"in": "9" * 20 + "d"},
+        {"at": "0001-01-01T00:00+05:00"},
+    ],
+)
+def test_a_time_that_is_not_plain_moves_nothing(operator, store, conn, fields):
+    store("a")
+
+    answer = operator.post("/scheduled/move", {"id": "a", **fields})
+
+    assert answer.status_code == 400
+    assert due_in(conn, "a") == pytest.approx(3600, abs=60)
+    assert audit.find(conn) == []
+
+
+@pytest.mark.parametrize("action", ["run", "move", "cancel"])
+def test_nothing_chosen_is_said(operator, action):
+    answer = operator.post(f"/scheduled/{action}", {"in": "2h"})
+
+    assert answer.status_code == 400
+    assert "tick the boxes" in answer.text
+
+
+def test_the_list_is_shown_again_with_its_filters(operator, store):
+    store("a")
+
+    there = operator.post("/scheduled/run", {"id": "a", "query": "?queue=default"})
+    elsewhere = operator.post("/scheduled/run", {"id": "a", "query": "//evil.example"})
+
+    assert there.headers["location"].startswith("/scheduled?queue=default&done=")
+    assert elsewhere.headers["location"].startswith("/scheduled?done=")
+
+
+# Cancel
+
+
+def test_cancel_asks_first_and_says_what_would_become_of_each(operator, store, conn):
+    store("a")
+    store("taken", due="-1 s")
+    claims.take(conn, uuid4(), 1)
+
+    asked = operator.post("/scheduled/cancel", [("id", "a"), ("id", "taken"), ("id", "gone")])
+
+    assert asked.status_code == 200
+    assert (
+        "This would cancel 2 jobs: 1 deleted, 1 not waiting any more, 1 on the way," in asked.text
+    )
+    assert 'name="id" value="taken"' in asked.text
+    assert len(schedule.find(conn)) == 2
+    assert not cancellations.is_cancelled(conn, "taken")
+    assert audit.find(conn) == []
+
+
+def test_who_is_sure_cancels(operator, store, conn):
+    store("a")
+    store("b")
+
+    said = operator.done("/scheduled/cancel", {"id": "a", "sure": "yes"})
+
+    assert said == "Cancelled: 1 deleted."
+    assert [row.message_id for row in schedule.find(conn)] == ["b"]
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count, entry.about) == ("scheduled.cancel", 1, {"ids": ["a"]})
+
+
+def test_there_is_nothing_to_ask_about_what_waits_no_more(operator, conn):
+    said = operator.done("/scheduled/cancel", {"id": "gone"})
+
+    assert said == "Cancelled: 1 not waiting any more."
+    assert not cancellations.is_cancelled(conn, "gone")

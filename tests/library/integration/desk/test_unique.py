@@ -1,0 +1,195 @@
+"""Unique: who has which key, which key has no job, and freeing one."""
+
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from tests.library.integration.console.conftest import store
+from tests.library.integration.desk.conftest import quoted
+from workshed.jobs.control import audit
+from workshed.jobs.locks import run_locks, unique
+from workshed.settings import settings
+from workshed.transport.amqp import topology
+
+__all__ = ["store"]
+
+
+@pytest.fixture
+def lock(conn):
+    """`lock("m")`: a message has the key of its name."""
+
+    def take(message_id, queue="default", actor="resize", **fields):
+        claim = unique.Claim(f"resize:{message_id}", message_id, 0, actor, queue, **fields)
+        unique.take(conn, claim)
+
+    return take
+
+
+@pytest.fixture
+def management(broker, servers, rabbitmq, monkeypatch):
+    """The management API of the test's RabbitMQ, named by the environment."""
+    parts = urlsplit(servers.broker_url)
+    usual = f"http://{parts.netloc.rpartition('@')[0]}@{parts.hostname}:15672"
+    monkeypatch.setenv("WORKSHED_MANAGEMENT_URL", servers.management_url or usual)
+    settings.cache_clear()
+    return rabbitmq
+
+
+def keys(shown):
+    return [one["key"] for one in shown["keys"]]
+
+
+def marked(operator, key):
+    """What the box of a key says."""
+    [found] = [one["id"] for one in operator.json("/unique")["keys"] if one["key"] == key]
+    return found
+
+
+def test_they_are_listed_with_who_has_them(operator, lock, conn):
+    lock("a")
+    run_locks.take(conn, run_locks.Turn("sync:7", uuid4(), "b", 0, "sync", "low", "web-1", 77))
+
+    shown = operator.json("/unique")
+    text = operator.get("/unique").text
+
+    assert keys(shown) == ["resize:a", "sync:7"]
+    assert [one["kind"] for one in shown["keys"]] == ["alive", "running"]
+    assert (shown["keys"][0]["is_orphaned"], shown["unjudged"]) == (None, None)
+    assert '<a href="/job?id=a">resize</a>' in text
+    assert "web-1:77" in text
+    assert text.count('name="id"') == 1  # a lease ends by itself
+    assert keys(operator.json("/unique?actor=sync")) == ["sync:7"]
+    assert keys(operator.json("/unique?key=resize:")) == ["resize:a"]
+
+
+def test_none_is_held(operator):
+    assert operator.json("/unique")["keys"] == []
+    assert "unique=Unique(" in operator.get("/unique").text
+    assert "No key that is held fits this" in operator.get("/unique?actor=nobody").text
+
+
+def test_each_is_on_one_page_also_of_those_held_since_the_same_moment(operator, lock, conn):
+    """Those of both kinds, which are merged."""
+    for number in range(40):
+        lock(f"{number:02}")
+        lock(f"{'éZa_'[number % 4]}{number}")
+        turn = run_locks.Turn(f"Sync:{number}", uuid4(), "b", 0, "sync", "low", "web-1", 77)
+        run_locks.take(conn, turn)
+    conn.execute("UPDATE jobs.unique_locks SET held_at = '2026-01-01T00:00Z'")
+    conn.execute("UPDATE jobs.run_locks SET held_at = '2026-01-01T00:00Z'")
+
+    found, query = [], ""
+    while query is not None:
+        shown = operator.json(f"/unique?{query}")
+        found += keys(shown)
+        query = None if shown["newer"] is None else f"before={quoted(shown['newer'])}"
+
+    assert found == sorted(found)
+    assert len(found) == 120
+
+
+def test_a_key_is_orphaned_when_its_job_is_neither_here_nor_in_its_queue(
+    management, broker, operator, lock, store, eventually
+):
+    broker.ensure_queues({"default", "low"})
+    lock("purged")
+    lock("waits in RabbitMQ", queue="low")
+    lock("waits here")
+    store("waits here")
+    with topology.opened(broker.urls, 60) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.basic_publish("", "low", b"x")
+    eventually(lambda: management.depth("low") == 1)
+
+    shown = operator.json("/unique?orphaned=1")
+    text = operator.get("/unique?orphaned=1").text
+
+    assert keys(shown) == ["resize:purged"]
+    assert shown["keys"][0]["is_orphaned"] is True
+    assert shown["unjudged"] == 1
+    assert 'data-state="orphaned"' in text
+    assert "1 more have no row" in text
+    assert keys(operator.json("/unique?orphaned=1&actor=other")) == []
+    assert "No key without a job" in operator.get("/unique?orphaned=1&actor=other").text
+
+
+@pytest.mark.usefixtures("broker")
+def test_that_rabbitmq_cannot_be_asked_is_said_and_not_taken_for_none(operator, lock, monkeypatch):
+    monkeypatch.setenv("WORKSHED_MANAGEMENT_URL", "http://guest:secret@127.0.0.1:9")
+    settings.cache_clear()
+    lock("a")
+
+    shown = operator.json("/unique?orphaned=1")
+    text = operator.get("/unique?orphaned=1").text
+
+    assert (shown["keys"], shown["unjudged"]) == ([], None)
+    assert "could not be found out" in text
+    assert "No key without a job" not in text
+    assert "secret" not in text
+
+
+def test_a_key_is_released_by_whoever_is_sure(operator, lock, conn):
+    lock("a")
+    box = marked(operator, "resize:a")
+
+    asked = operator.post("/unique/release", {"id": box}).text
+    assert "This would release 1 key. A job that has one and lives runs all the same" in asked
+    assert unique.find(conn, "resize:a")
+    assert audit.find(conn) == []
+
+    said = operator.done("/unique/release", {"id": box, "sure": "yes"})
+
+    assert said == "Keys: 1 released."
+    assert unique.find(conn, "resize:a") is None
+    [entry] = audit.find(conn)
+    assert (entry.action, entry.count) == ("unique.release", 1)
+    assert entry.about == {"keys": [["resize:a", "a"]]}
+
+
+def test_a_retry_since_the_page_was_shown_changes_nothing(operator, lock, conn):
+    lock("a")
+    box = marked(operator, "resize:a")
+    unique.move(conn, "a", 3)
+
+    assert operator.done("/unique/release", {"id": box, "sure": "yes"}) == "Keys: 1 released."
+
+
+def test_the_key_of_another_job_is_left_alone(operator, lock, conn):
+    lock("a")
+    box = marked(operator, "resize:a")
+    unique.free(conn, "a", 0)
+    unique.take(conn, unique.Claim("resize:a", "later", 0, "resize", "default"))
+
+    said = operator.done("/unique/release", {"id": box})
+
+    assert said == "Keys: 1 held by another by now."
+    assert unique.find(conn, "resize:a").message_id == "later"
+
+
+@pytest.mark.parametrize("box", ["resize:a", '["resize:a"]', '["resize:a", null]'])
+def test_what_no_box_says_is_refused(operator, lock, conn, box):
+    lock("a")
+
+    assert operator.post("/unique/release", {"id": box, "sure": "yes"}).status_code == 400
+    assert unique.find(conn, "resize:a")
+
+
+def test_what_others_wrote_is_text(operator, lock):
+    lock('"><b>a</b>', actor="<i>resize</i>")
+
+    text = operator.get("/unique").text
+
+    assert "&lt;b&gt;a&lt;/b&gt;" in text
+    for tag in ("<b>", "<i>"):
+        assert tag not in text
+
+
+def test_a_reader_has_no_buttons(reader, lock):
+    lock("a")
+
+    text = reader.get("/unique").text
+
+    assert "resize:a" in text
+    assert "Release" not in text

@@ -1,0 +1,523 @@
+"""`workshed roles`: each may do to each table what it must, and is refused all else."""
+
+import contextlib
+import json
+import secrets
+from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+import dramatiq
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from tests import pages
+from tests.forbidden import attempts, columns_of
+from tests.library.e2e.parts import MAKE, PAGE, drop, run
+from workshed import db, schedule
+from workshed.jobs.control import queues
+from workshed.jobs.control.queues import Actor
+from workshed.jobs.maintenance import retention
+from workshed.middleware import Unique
+from workshed.roles import ROLES, all_grants, script
+from workshed.settings import settings
+from workshed.transport.relay.pruner import EVERY_S, Pruner
+
+TABLES, COLUMNS, FUNCTIONS, SEQUENCES = (
+    {name: value for grants in all_grants() for name, value in getattr(grants, what).items()}
+    for what in ("tables", "columns", "functions", "sequences")
+)
+BY_ADMINISTRATOR = pages.block(PAGE, "administrator")
+SNAPSHOTS = pages.block(PAGE, "snapshots")
+
+EVERY_TABLE = """
+    SELECT n.nspname || '.' || c.relname
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.nspname IN ('jobs', 'product') AND c.relkind IN ('r', 'p', 'v', 'm')
+       AND NOT c.relispartition
+"""
+EVERY_SEQUENCE = """
+    SELECT n.nspname || '.' || c.relname
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.nspname IN ('jobs', 'product') AND c.relkind = 'S'
+       AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'i')
+"""
+TAKEN_FROM_EVERYBODY = """
+    SELECT n.nspname || '.' || p.proname
+      FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+     WHERE n.nspname IN ('jobs', 'product')
+       AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
+"""
+
+
+@pytest.fixture
+def database_url(owned_database_url):
+    """All of it is done by the owner of the schemas, who is no superuser."""
+    return owned_database_url
+
+
+@pytest.fixture
+def granted(conn):
+    """The prefix of roles that have what the command prints, for this database."""
+    prefix = f"part_{secrets.token_hex(6)}"
+    conn.autocommit = True
+    conn.execute("\n".join(script(prefix, all_grants())))
+    yield prefix
+    conn.rollback()
+    for role in ROLES:
+        drop(conn, f"{prefix}_{role}")
+
+
+@pytest.fixture
+def login(conn, granted, database_url):
+    """`login("worker")`: a connection of a member of that role, and of no other."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(role, **options):
+            name = f"{granted}_{role}_{secrets.token_hex(3)}"
+            conn.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pw' IN ROLE {granted}_{role}")
+            stack.callback(drop, conn, name)
+            parts = urlsplit(database_url)
+            netloc = f"{name}:pw@{parts.netloc.rpartition('@')[2]}"
+            url = urlunsplit(parts._replace(netloc=netloc))
+            return stack.enter_context(db.Connection.connect(url, autocommit=True, **options))
+
+        yield connect
+
+
+@pytest.mark.sample(14)
+@pytest.mark.parametrize("table", TABLES)
+def test_each_role_may_do_to_a_table_what_stands_there_and_is_refused_the_rest(conn, login, table):
+    """Tried, and not read from the catalog: so what PostgreSQL gives to everybody counts."""
+    tried = attempts(table, columns_of(conn, table))
+    found = {}
+    for role in ROLES:
+        theirs = login(role)
+        for right, statement in tried.items():
+            try:
+                with theirs.transaction(force_rollback=True):
+                    theirs.execute(statement)
+            except InsufficientPrivilege:
+                continue
+            found[role] = found.get(role, "") + right
+
+    assert found == TABLES[table]
+
+
+def test_every_table_is_decided(conn):
+    """A new one is nobody's: say in `workshed/roles.py` who needs it."""
+    assert {name for (name,) in conn.execute(EVERY_TABLE)} == TABLES.keys()
+
+
+def test_every_function_that_is_not_everybodys_is_decided(conn):
+    assert {name for (name,) in conn.execute(TAKEN_FROM_EVERYBODY)} == FUNCTIONS.keys()
+
+
+def test_every_sequence_is_decided(conn):
+    assert {name for (name,) in conn.execute(EVERY_SEQUENCE)} == SEQUENCES.keys()
+
+
+CALLS = {
+    "jobs.send": "SELECT jobs.send('greet')",
+    "jobs.store_with_key": (
+        "SELECT jobs.store_with_key('a', 0, 'low', 'greet', '{}', 'send', now(), 'greet:1', NULL, "
+        "false, NULL, '5 s')"
+    ),
+    "jobs.make_run": "SELECT jobs.make_run('no such', now(), 'hand')",
+    "jobs.count_login": "SELECT jobs.count_login('as Ada', 1, '5 min')",
+    "jobs.drop_runs_partitions": "SELECT jobs.drop_runs_partitions('2000-01-01')",
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_with_their_owners_rights_are_executed_by_those_who_need_them(login, function):
+    found = set()
+    for role in ROLES:
+        theirs = login(role)
+        try:
+            with theirs.transaction(force_rollback=True):
+                theirs.execute(CALLS[function])
+        except InsufficientPrivilege:
+            continue
+        except (psycopg.errors.UndefinedObject, psycopg.errors.NoDataFound):
+            pass  # it ran, and found nothing to do this for
+        found.add(role)
+
+    assert found == set(FUNCTIONS[function])
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_sequences_are_advanced_by_those_who_need_them(login, sequence, role):
+    expected = pytest.raises(InsufficientPrivilege)
+    if role in SEQUENCES[sequence]:
+        expected = contextlib.nullcontext()
+
+    with expected:
+        login(role).execute("SELECT nextval(%s)", (sequence,))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_makes_anything_in_the_schemas(login, role):
+    theirs = login(role)
+    for schema in ("jobs", "product"):
+        for made in (
+            f"CREATE TABLE {schema}.mine (id int)",
+            f"CREATE FUNCTION {schema}.mine() RETURNS int LANGUAGE sql RETURN 1",
+            f"DROP SCHEMA {schema} CASCADE",
+        ):
+            with pytest.raises(InsufficientPrivilege):
+                theirs.execute(made)
+
+
+@pytest.mark.parametrize(
+    ("table", "role", "letter"),
+    [(t, r, letter) for t, some in COLUMNS.items() for r, by in some.items() for letter in by],
+)
+def test_of_some_tables_a_role_has_some_columns(conn, login, table, role, letter):
+    theirs, found = login(role), []
+    for column in columns_of(conn, table):
+        with contextlib.suppress(InsufficientPrivilege):
+            theirs.execute(attempts(table, [column])[letter])
+            found.append(column)
+
+    assert sorted(found) == sorted(COLUMNS[table][role][letter].split(", "))
+
+
+def test_days_of_the_history_come_and_go_by_who_owns_no_table(conn, login):
+    """A partition is made and dropped with the rights of the owner, who is no superuser."""
+    worker = login("worker")
+    conn.execute("SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')")
+    assert partitions(conn) == 0
+
+    worker.execute("SELECT jobs.add_runs_partitions()")
+
+    assert partitions(conn) == 3
+    drop = "SELECT jobs.drop_runs_partitions(jobs.now() + interval '10 days')"
+    with pytest.raises(InsufficientPrivilege):
+        worker.execute(drop)
+    dropped = login("relay").execute(drop)
+    assert dropped.fetchone() == (3,)
+    assert partitions(conn) == 0
+
+
+def partitions(conn):
+    query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'jobs.runs'::regclass"
+    return conn.execute(query).fetchone()[0]
+
+
+def test_a_relay_may_delete_all_that_expires(conn, login):
+    """Of each kind there is one that has."""
+    conn.execute("""
+        INSERT INTO jobs.dead (message_id, hop, attempt, queue, body, reason, died_at)
+        VALUES ('a', 0, 1, 'low', '', 'no', jobs.now() - interval '1 year');
+        INSERT INTO jobs.attempts (message_id, hop, attempt, queue, actor, outcome, reason,
+                                   ended_at)
+        VALUES ('b', 0, 1, 'low', 'greet', 'retried', 'no', jobs.now() - interval '1 year');
+        INSERT INTO jobs.batches (id, description, completed_at)
+        VALUES (gen_random_uuid(), 'old', jobs.now() - interval '1 year');
+        INSERT INTO jobs.batch_callbacks (batch_id, event, message_id, actor, sent_at)
+        SELECT id, 'success', 'c', 'greet', jobs.now() FROM jobs.batches;
+        INSERT INTO jobs.batch_jobs SELECT 'd', id, 'succeeded', jobs.now() FROM jobs.batches;
+        INSERT INTO jobs.recurring (name, queue, kind, spec, zone, late, late_within, words,
+                                    options, next_at, seen_at)
+        VALUES ('nightly', 'low', 'cron', '0 3 * * *', 'UTC', 'once', '1 day', '', '{}',
+                jobs.now(), jobs.now() - interval '1 year');
+        INSERT INTO jobs.occurrences (job, planned, message_id, made_by)
+        VALUES ('nightly', jobs.now() - interval '1 year', 'e', 'clock');
+        INSERT INTO jobs.runs_lost VALUES (jobs.now() - interval '1 year', 'old', 1);
+        CREATE TABLE jobs.runs_2026_01_31 PARTITION OF jobs.runs
+            FOR VALUES FROM ('2026-01-31 00:00Z') TO ('2026-02-01 00:00Z');
+    """)
+    relay, prune = login("relay"), Pruner(retention.rules(settings()))
+
+    while prune(relay) != EVERY_S:
+        pass
+
+    tables = ("dead", "attempts", "batches", "batch_callbacks", "batch_jobs", "recurring")
+    for table in (*tables, "occurrences", "runs_lost"):
+        count = sql.SQL("SELECT count(*) FROM jobs.{}").format(sql.Identifier(table))
+        assert conn.execute(count).fetchone() == (0,), table
+    assert conn.execute("SELECT to_regclass('jobs.runs_2026_01_31')").fetchone() == (None,)
+
+
+def test_an_owner_who_makes_no_roles_gives_them_their_rights(
+    conn, superuser, database_url, programs, servers
+):
+    """An administrator makes them, by the same command."""
+    prefix, owner = f"part_{secrets.token_hex(6)}", conn.info.user
+    superuser.execute(f"ALTER ROLE {owner} NOCREATEROLE")
+    try:
+        with pytest.raises(AssertionError, match="permission denied to create role"):
+            run(MAKE, prefix, database_url, programs)
+        run(BY_ADMINISTRATOR, prefix, servers.database_url, programs)
+        run(MAKE, prefix, database_url, programs)
+        may = "SELECT has_table_privilege(%s, 'jobs.runs', 'INSERT')"
+        assert conn.execute(may, (f"{prefix}_worker",)).fetchone() == (True,)
+    finally:
+        superuser.execute(f"ALTER ROLE {owner} CREATEROLE")
+        for role in ROLES:
+            superuser.execute(f"DROP OWNED BY {prefix}_{role}; DROP ROLE {prefix}_{role}")
+
+
+def test_who_has_not_made_a_role_gives_it_no_members(conn, superuser):
+    """Until PostgreSQL 15 `CREATEROLE` was for all roles but superusers."""
+    role = f"part_{secrets.token_hex(6)}"
+    superuser.execute(f"CREATE ROLE {role}")
+    expected = contextlib.nullcontext()
+    if conn.info.server_version >= 16_00_00:
+        expected = pytest.raises(InsufficientPrivilege)
+    try:
+        with expected:
+            conn.execute(f"CREATE ROLE {role}_one IN ROLE {role}")
+    finally:
+        superuser.execute(f"DROP ROLE IF EXISTS {role}_one; DROP ROLE {role}")
+
+
+def test_run_again_it_takes_back_what_is_not_there_any_more(conn, login, granted):
+    conn.execute(f"GRANT SELECT (body) ON jobs.schedule TO {granted}_monitor")
+    conn.execute(f"GRANT ALL ON jobs.audit TO {granted}_reader")
+
+    conn.execute("\n".join(script(granted, all_grants())))
+
+    for role, statement in (
+        ("monitor", "SELECT body FROM jobs.schedule"),
+        ("reader", "DELETE FROM jobs.audit"),
+    ):
+        with pytest.raises(InsufficientPrivilege):
+            login(role).execute(statement)
+
+
+# Senders that are held to some actors
+
+
+@pytest.fixture
+def known(conn, granted):
+    """Workers have declared two actors; members of the role `sender` may send one of them."""
+    queues.declare(conn, {"low": "quorum", "bulk": "quorum"})
+    queues.declare_actors(conn, [Actor("greet", "low"), Actor("pay", "low")])
+    conn.execute("INSERT INTO jobs.senders VALUES (%s, '{greet}')", (f"{granted}_sender",))
+
+
+@pytest.fixture
+def held(known, login):
+    return login("sender")
+
+
+def row(actor="greet", **changes):
+    """A row of the schedule, whose message may say something else."""
+    message = dramatiq.Message("low", actor, (), {}, changes.pop("options", {}))
+    fields = json.loads(message.encode()) | changes.pop("body", {})
+    return {
+        "message_id": message.message_id,
+        "hop": 0,
+        "queue": "low",
+        "actor": actor,
+        "body": json.dumps(fields),
+        "reason": "send",
+        "again": False,
+        **changes,
+    }
+
+
+def insert(conn, values):
+    columns = ", ".join(values)
+    places = ", ".join(f"%({name})s" for name in values)
+    query = f"INSERT INTO jobs.schedule ({columns}, due_at) VALUES ({places}, jobs.now())"  # noqa: S608
+    conn.execute(query, values)
+
+
+def stored(conn):
+    return [actor for (actor,) in conn.execute("SELECT actor FROM jobs.schedule ORDER BY actor")]
+
+
+def test_a_sender_sends_the_actors_it_is_held_to(held, conn):
+    held.execute("SELECT jobs.send('greet')")
+    insert(held, row())
+
+    assert stored(conn) == ["greet", "greet"]
+
+
+def test_it_sends_no_other_by_the_function(held, conn):
+    """The function has its owner's rights, and the trigger asks who has logged in."""
+    with pytest.raises(InsufficientPrivilege, match=r"may not send pay; jobs\.senders has what"):
+        held.execute("SELECT jobs.send('pay')")
+
+    assert stored(conn) == []
+
+
+PIPED = {"pipe_target": json.loads(dramatiq.Message("low", "pay", (), {}, {}).encode())}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (row("pay"), "may not send pay"),
+        (row(body={"actor_name": "pay"}), "a message that is not that of its row"),
+        (row(body={"queue_name": "bulk"}), "a message that is not that of its row"),
+        (row(body={"message_id": "other"}), "a message that is not that of its row"),
+        (row(options=PIPED), "with the option pipe_target"),
+        (row(options={"group_completion_callbacks": []}), "the option group_completion_callbacks"),
+        (row(options={"batch": "0"}), "with the option batch"),
+        (row(options={"attempt": 7}), "with the option attempt"),
+        (row(options={"unique_key": "pay:7"}), "takes only keys that begin with greet:"),
+        (row(hop=1), "stores what is no new message"),
+        (row(again=True), "stores what is no new message"),
+        (row(reason="stored"), "stores what is no new message"),
+    ],
+)
+def test_what_it_stores_by_itself_is_judged_by_what_travels(held, conn, values, said):
+    """Judged by the column, the body would name another actor, and that would run."""
+    with pytest.raises(InsufficientPrivilege, match=said):
+        insert(held, values)
+
+    assert stored(conn) == []
+
+
+def test_the_last_of_two_names_counts_as_it_does_for_a_worker(held):
+    body = row()["body"].replace('"actor_name"', '"actor_name": "greet", "actor_name"')
+    body = body.replace(
+        '"actor_name": "greet", "actor_name": "greet"', '"actor_name": "greet", "actor_name": "pay"'
+    )
+    assert json.loads(body)["actor_name"] == "pay"
+
+    with pytest.raises(InsufficientPrivilege, match="not that of its row"):
+        insert(held, {**row(), "body": body, "message_id": json.loads(body)["message_id"]})
+
+
+def test_what_is_no_message_is_refused_too(held, conn):
+    for body in ("[]", "7", "no JSON", '{"options": 7}'):
+        with pytest.raises(psycopg.Error):
+            insert(held, row() | {"body": body})
+
+    assert stored(conn) == []
+
+
+def test_one_row_among_many_spoils_them_all(held, conn):
+    good, bad = row(), row("pay")
+    query = """
+        INSERT INTO jobs.schedule (message_id, hop, queue, actor, body, reason, again, due_at)
+        SELECT r.message_id, r.hop, r.queue, r.actor, r.body, r.reason, r.again, jobs.now()
+          FROM json_to_recordset(%s::json) AS r (message_id text, hop int, queue text, actor text,
+                                           body text, reason text, again bool)
+    """
+    with pytest.raises(InsufficientPrivilege):
+        held.execute(query, (json.dumps([good, bad]),))
+
+    assert stored(conn) == []
+
+
+def test_another_actors_key_is_not_taken_and_its_job_not_replaced(held, login, conn):
+    key = '{"unique_key": "pay:7", "on_conflict": "replace"}'
+    login("worker").execute("SELECT jobs.send('pay', options => %s)", (key,))
+
+    with pytest.raises(InsufficientPrivilege, match="keys that begin with greet:"):
+        held.execute("SELECT jobs.send('greet', options => %s)", (key,))
+    with pytest.raises(InsufficientPrivilege, match="keys that begin with greet:"):
+        held.execute(
+            CALLS["jobs.store_with_key"].replace("greet:1", "pay:7").replace("false", "true")
+        )
+
+    assert stored(conn) == ["pay"]
+
+
+def test_a_new_role_does_not_help(held, conn):
+    """SET ROLE changes who acts, and not who has logged in."""
+    member = held.info.user
+    conn.execute(f"CREATE ROLE {member}_other; GRANT {member}_other TO {member}")
+    held.execute(f"SET ROLE {member}_other")
+    try:
+        with pytest.raises(InsufficientPrivilege):
+            held.execute("SELECT jobs.send('pay')")
+    finally:
+        held.execute("RESET ROLE")
+        conn.execute(f"DROP ROLE {member}_other")
+
+
+def test_one_that_is_held_to_none_sends_nothing(held, conn):
+    conn.execute("UPDATE jobs.senders SET actors = '{}'")
+
+    with pytest.raises(InsufficientPrivilege):
+        held.execute("SELECT jobs.send('greet')")
+
+
+def test_of_several_roles_all_actors_count(held, conn):
+    conn.execute("INSERT INTO jobs.senders VALUES (%s, '{pay}')", (held.info.user,))
+
+    held.execute("SELECT jobs.send('pay'), jobs.send('greet')")
+
+    assert stored(conn) == ["greet", "pay"]
+
+
+def test_others_are_held_to_nothing(known, login, conn, superuser):
+    login("worker").execute("SELECT jobs.send('pay')")
+    conn.execute("SELECT jobs.send('pay')")  # the owner has made the roles, and is in none
+    superuser.execute("SELECT jobs.send('pay')")  # a member of every role
+    conn.execute("INSERT INTO jobs.senders VALUES ('nobody has this name', '{}')")
+    login("application").execute("SELECT jobs.send('pay')")
+
+    assert stored(conn) == ["pay"] * 4
+
+
+def test_it_sees_and_changes_nothing_of_what_it_has_sent(held):
+    held.execute("SELECT jobs.send('greet')")
+
+    for statement in (
+        "SELECT message_id FROM jobs.schedule",
+        "UPDATE jobs.schedule SET actor = 'pay'",
+        "DELETE FROM jobs.schedule",
+        "UPDATE jobs.senders SET actors = '{pay}'",
+        "DELETE FROM jobs.senders",
+        "SELECT * FROM jobs.senders",
+        "ALTER TABLE jobs.schedule DISABLE TRIGGER senders",
+        "SET session_replication_role = replica",
+    ):
+        with pytest.raises(InsufficientPrivilege):
+            held.execute(statement)
+
+
+def test_python_sends_as_sql_does(held, broker, conn):
+    """`schedule.send` stores by itself, and a unique one by the function."""
+
+    @dramatiq.actor(broker=broker, queue_name="low")
+    def greet(name):
+        pass
+
+    @dramatiq.actor(broker=broker, queue_name="low", unique=Unique())
+    def greet_once(name):
+        pass
+
+    @dramatiq.actor(broker=broker, queue_name="low")
+    def pay(name):
+        pass
+
+    conn.execute("UPDATE jobs.senders SET actors = '{greet,greet_once}'")
+    try:
+        for actor in (greet, greet_once, greet_once):
+            with held.transaction():
+                schedule.send(held, actor.message("Ada"))
+        with pytest.raises(InsufficientPrivilege), held.transaction():
+            schedule.send(held, pay.message("Ada"))
+    finally:
+        for name in ("greet", "greet_once", "pay"):
+            del broker.actors[name]
+
+    assert stored(conn) == ["greet", "greet_once"]
+
+
+def test_a_snapshot_that_is_held_open_is_found_by_the_query_of_the_page(conn, connect):
+    conn.autocommit = True
+    forgotten = connect()
+    forgotten.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    forgotten.execute("SELECT FROM jobs.schedule")
+    for _ in range(3):  # by which a snapshot is older
+        conn.execute("SELECT pg_current_xact_id()")
+
+    def found():
+        rows = [row for row in conn.execute(SNAPSHOTS) if row[0] == forgotten.info.backend_pid]
+        return [(state, age >= 3, lasts > timedelta()) for _, _, state, age, lasts in rows]
+
+    assert found() == [("idle in transaction", True, True)]
+    forgotten.rollback()
+    assert found() == []
