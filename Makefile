@@ -50,7 +50,7 @@ postgres: setup ## The integration tests on another PostgreSQL, the oldest that 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/pytest tests/library/e2e tests/library/integration/jobs tests/integration/notifications \
+	@$(BIN)/pytest tests/library/e2e tests/library/integration/jobs tests/service/integration/notifications \
 		tests/service/integration/images tests/service/integration/imports tests/service/integration/reports tests/service/integration/campaigns \
 		tests/service/integration/sync tests/service/unit/pixels \
 		tests/faults/test_campaigns.py::test_mails_to_one_pass_all_mails_of_a_campaign --full --exhaustive

@@ -16,7 +16,7 @@ from shop import campaigns, people
 from shop.campaigns import Progress
 from shop.settings import Settings
 from tests import pages
-from tests.integration.notifications.served import Served
+from tests.service.integration.notifications.served import Served
 from workshed import db
 from workshed.settings import settings
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from shop import people
 from tests import pages
-from tests.integration.notifications.served import Served
+from tests.service.integration.notifications.served import Served
 from tests.service.variables import NAMES
 from tests.transcripts import begin
 from workshed import db

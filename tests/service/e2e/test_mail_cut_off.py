@@ -4,7 +4,7 @@ import pytest
 from dramatiq import Message
 from psycopg.rows import namedtuple_row
 
-from tests.integration.mail.strict import Slow, Thorough
+from tests.service.integration.mail.strict import Slow, Thorough
 from workshed import db
 from workshed.contrib import mail
 

@@ -10,8 +10,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.integration.notifications import uploads
-from tests.integration.notifications.conftest import _environment, ada, people, serve, served
+from tests.service.integration.notifications import uploads
+from tests.service.integration.notifications.conftest import (
+    _environment,
+    ada,
+    people,
+    serve,
+    served,
+)
 from workshed.contrib import notifications
 from workshed.settings import settings
 

@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 from shop import orders, people, reports
 from shop.orders import Line
 from shop.settings import settings as shop_settings
-from tests.integration.notifications.served import ROOT, Served
 from tests.service.e2e.test_pictures_page import complaints, jpeg, shoot
+from tests.service.integration.notifications.served import ROOT, Served
 from workshed import db
 from workshed.settings import settings
 

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from shop import people
-from tests.integration.notifications.served import Served
+from tests.service.integration.notifications.served import Served
 from workshed import db
 from workshed.contrib import notifications
 from workshed.settings import settings

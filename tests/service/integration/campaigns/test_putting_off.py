@@ -11,8 +11,8 @@ from actors import go_on_with_campaign
 from shop import campaigns
 from shop.campaigns import CampaignStateError
 from tests import pages
-from tests.integration.mail.strict import Greylisting, Quota
 from tests.service.integration.campaigns.conftest import addresses
+from tests.service.integration.mail.strict import Greylisting, Quota
 from workshed import db
 from workshed.contrib import mail
 from workshed.contrib.mail import seats

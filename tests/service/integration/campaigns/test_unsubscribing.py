@@ -6,8 +6,8 @@ import pytest
 
 from shop import people
 from shop.people import UnsubscribeTokenError, unsubscribing
-from tests.integration.notifications.conftest import serve
-from tests.integration.notifications.served import Served
+from tests.service.integration.notifications.conftest import serve
+from tests.service.integration.notifications.served import Served
 from workshed import db
 from workshed.contrib import notifications
 from workshed.errors import SettingsError

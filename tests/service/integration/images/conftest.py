@@ -14,7 +14,11 @@ from PIL import Image
 
 import actors
 from shop import images, people
-from tests.integration.storage.conftest import _no_credentials_of_this_machine, bucket, s3_server
+from tests.service.integration.storage.conftest import (
+    _no_credentials_of_this_machine,
+    bucket,
+    s3_server,
+)
 from workshed import db
 from workshed.contrib.storage import storage
 

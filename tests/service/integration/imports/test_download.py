@@ -6,7 +6,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from shop import imports
-from tests.integration.notifications.conftest import _environment, ada, people, serve, served
+from tests.service.integration.notifications.conftest import (
+    _environment,
+    ada,
+    people,
+    serve,
+    served,
+)
 from workshed import db
 from workshed.contrib import notifications
 from workshed.contrib.storage import blobs, storage

@@ -10,7 +10,7 @@ import pytest
 import actors
 from actors import send_welcome_email
 from shop import onboarding
-from tests.integration.mail.strict import Greylisting, Narrow, Quota, Thorough
+from tests.service.integration.mail.strict import Greylisting, Narrow, Quota, Thorough
 from workshed import db
 from workshed.contrib import mail
 from workshed.contrib.mail import seats, servers

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.root import ROOT
 
-OURS = "tests.integration.notifications.serving"
+OURS = "tests.service.integration.notifications.serving"
 AT = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 
 

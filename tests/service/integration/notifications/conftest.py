@@ -4,8 +4,8 @@ import secrets
 
 import pytest
 
-from tests.integration.notifications.reader import Reader
-from tests.integration.notifications.served import Served
+from tests.service.integration.notifications.reader import Reader
+from tests.service.integration.notifications.served import Served
 from workshed.contrib import notifications
 from workshed.settings import settings
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from dramatiq.middleware import Shutdown
 
-from tests.integration.mail.strict import Slow, Thorough
+from tests.service.integration.mail.strict import Slow, Thorough
 from workshed import db, interrupts
 from workshed.contrib import mail
 from workshed.contrib.mail import delivery, seats

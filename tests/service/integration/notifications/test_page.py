@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.notifications import uploads
-from tests.integration.notifications.reader import Reader
+from tests.service.integration.notifications import uploads
+from tests.service.integration.notifications.reader import Reader
 from workshed.contrib import notifications
 from workshed.contrib.storage import storage
 

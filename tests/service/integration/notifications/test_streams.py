@@ -12,7 +12,7 @@ import threading
 import pytest
 from itsdangerous import URLSafeTimedSerializer
 
-from tests.integration.notifications.reader import Reader
+from tests.service.integration.notifications.reader import Reader
 from workshed import secret_keys
 from workshed.contrib import notifications
 from workshed.settings import settings
