@@ -45,14 +45,15 @@ images: setup ## Build the image of deploy/ and run it, and the units of systemd
 postgres: setup ## The integration tests on another PostgreSQL, the oldest that we support
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/library/integration --postgres '$(POSTGRES)' --exhaustive
+	@$(BIN)/pytest -n $(PROCESSES) --dist worksteal tests/library/integration \
+		tests/service/integration --postgres '$(POSTGRES)' --exhaustive
 
 faults: setup ## The tests that kill things, at full scale, and each again without its remedy
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
-	@$(BIN)/pytest tests/library/e2e tests/library/integration/jobs tests/service/integration/notifications \
-		tests/service/integration/images tests/service/integration/imports tests/service/integration/reports tests/service/integration/campaigns \
-		tests/service/integration/sync tests/service/unit/pixels \
+	@$(BIN)/pytest tests/library/e2e tests/service/e2e tests/library/integration/jobs \
+		$(addprefix tests/service/integration/,campaigns images imports notifications reports sync) \
+		tests/service/unit/pixels \
 		tests/faults/test_campaigns.py::test_mails_to_one_pass_all_mails_of_a_campaign --full --exhaustive
 	@sh .ci/corpus
 	@$(BIN)/pytest -m corpus tests/service/unit/pixels --exhaustive

@@ -22,17 +22,18 @@ GROUPS = ("test", "connections", "bench")
 """Those that the unit tests import something of."""
 CLIENT = "httpx"
 """What Starlette's client for tests asked for before it took httpx2."""
+UNIT = ("tests/library/unit", "tests/service/unit")
 NOT_RUN = ("tests/library/unit/test_licences.py", "tests/library/unit/typing")
 """The first compares a page with the packages of the lock; the second needs a type checker."""
 OLD = ("-W", "ignore::DeprecationWarning")
 """An old release may use what a new release of another project deprecates."""
-WORDS = ("tests/library/unit", "-q", "--exhaustive", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
+WORDS = (*UNIT, "-q", "--exhaustive", *OLD, *(f"--ignore={one}" for one in NOT_RUN))
 FREE = ("httpcore2", "opentelemetry-", "protobuf", "googleapis-common-protos", "importlib-metadata")
 """What floors pin for themselves, each release of OpenTelemetry another of these."""
 
 
 def main(words):
-    """Install everything, run pytest on `tests/library/unit`, or on what the words name instead."""
+    """Install everything, run pytest on `UNIT`, or on what the words name instead."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     groups = project["dependency-groups"]
     ours = [one for group in SERVICE for one in groups[group]]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 TWO, FIVE = (("-n", number, "--dist", "worksteal") for number in ("2", "5"))
 """Numbers of test processes; each has its own servers."""
 RUNNERS = ("pytest", "tests")
+UNIT = ("tests/library/unit", "tests/service/unit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,7 @@ STEPS = (
     Step("suite", ("tests", *FIVE)),
     Step("exhaustive", ("tests", *FIVE, "--exhaustive"), is_in_whole=False),
     Step("workers", ("pytest", "-q", *FIVE, "--exhaustive", "tests/library/e2e/workers")),
-    Step(
-        "unit", pytest("tests/library/unit"), part=pytest("tests/library/unit"), is_in_whole=False
-    ),
+    Step("unit", pytest(*UNIT), part=pytest(*UNIT), is_in_whole=False),
     Step(
         "brokers",
         pytest("tests/library/integration/brokers"),
