@@ -30,7 +30,7 @@ from tests.faults.proxy import Proxy
 from tests.ingest import Ingest
 from tests.management import management
 from tests.root import ROOT
-from tests.service.variables import KINDS
+from tests.variables import taken_away
 from tests.vhosts import Vhosts, fresh_vhost
 from tests.warm import Warm
 from workshed import db
@@ -39,7 +39,7 @@ from workshed.devserver import Servers, postgres
 from workshed.devserver.mail import MailCatcher
 from workshed.metrics import meter
 from workshed.migrate import migrate, streams
-from workshed.settings import PREFIX, Settings, prefix_of, settings
+from workshed.settings import PREFIX, Settings, settings
 from workshed.testing.real_worker.servers import RabbitMQ
 from workshed.transport import build
 from workshed.transport.amqp import connection
@@ -85,8 +85,7 @@ BROKER_CONFIG = {"collect_statistics_interval": "250", "quorum_tick_interval": "
 
 def _given() -> Settings:
     """Take the servers out of the environment, and everything else of ours away from it."""
-    prefixes = tuple(map(prefix_of, KINDS))
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefixes)}
+    ours = taken_away(PREFIX)
     named = {PREFIX + name for name in NAMED}
     return Settings(
         **{

@@ -12,8 +12,6 @@ from unittest import mock
 
 import pytest
 
-from shop.__main__ import NAME
-from shop.__main__ import app as shop
 from workshed.console.cli import app
 from workshed.console.cli import run as run_line
 
@@ -105,14 +103,12 @@ def shell(folder, **env):
 
 
 def typed(line):
-    """Run a line of `workshed`, or of the shop, in this process, without a terminal's keys.
+    """Run a line of `workshed` in this process, without a terminal's keys; what one would show."""
+    return shown(app, "workshed", shlex.split(line, comments=True))
 
-    Returns what a terminal would show.
-    """
-    words = shlex.split(line, comments=True)
-    called = (app, "workshed")
-    if words[:3] == NAME.split():
-        called, words = (shop, NAME), words[2:]
+
+def shown(program, name, words):
+    """Run a program that has this name, with the words of a line; what a terminal would show."""
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.object(sys, "stdin", None),
@@ -122,5 +118,5 @@ def typed(line):
         contextlib.redirect_stderr(terminal),
     ):
         with pytest.raises(SystemExit):
-            run_line(*called)
+            run_line(program, name)
         return terminal.getvalue()

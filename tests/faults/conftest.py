@@ -18,9 +18,13 @@ from tests.faults.experiment import Result
 from tests.faults.sink import Sink
 from tests.programs import READY, RELAY_READY
 from tests.service.e2e.conftest import environment, start_worker
+from tests.service.variables import SHOP
+from tests.variables import taken_away
 from workshed import Queue, db, schedule
 
 __all__ = ["environment", "start_worker"]
+
+taken_away(SHOP)
 
 ACTORS = (Path(__file__).parent / "load.py").read_text()
 KINDS = ("plain", "once", "retried", "mailed")

@@ -1,8 +1,6 @@
-"""All commands of `workshed`, and what the page about them promises."""
+"""All commands of `workshed` and of the shop, and what they do."""
 
-import re
-
-from tools.reference import COMMANDS, commands
+from tools.reference import commands
 
 KNOWN = commands()
 LIST = "list"
@@ -85,7 +83,6 @@ READING = {
 HARMLESS = CHANGING | READING
 NOTED = FINAL - {"dev"} | CHANGING
 """What stands in the audit; `dev --reset` wipes that with all the rest."""
-_ROW = re.compile(r"\| `(?:workshed|python -m shop) (.+?)` \| (a list of )?((?:`\w+`(?:, )?)+) \|")
 
 
 def options(command):
@@ -101,14 +98,3 @@ def meant(line):
         if any(f"{name} ".startswith(f"{longer} ") for name in KNOWN):
             found = longer
     return found if found in KNOWN else f"{found} {LIST}"
-
-
-def promised():
-    """(words, whether it is a list, keys) of each row about `--json`."""
-    rows = map(_ROW.fullmatch, COMMANDS.read_text("utf-8").splitlines())
-    return [(row[1], bool(row[2]), re.findall(r"`(\w+)`", row[3])) for row in rows if row]
-
-
-def keys(line):
-    """The promised keys of what one command prints."""
-    return next(found for words, _, found in promised() if words == line)

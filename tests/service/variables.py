@@ -1,13 +1,16 @@
 """The variables of settings: those of Workshed, and those of the service."""
 
 from shop.settings import Settings as ShopSettings
+from tests import variables
 from workshed.settings import Settings, prefix_of
 
+SHOP = prefix_of(ShopSettings)
 KINDS = (Settings, ShopSettings)
 NAMES = {prefix_of(kind) + name.upper() for kind in KINDS for name in kind.model_fields}
 
 
 def variable(name):
     """The variable of a setting, in whichever case it is written."""
-    kind = ShopSettings if name.lower() in ShopSettings.model_fields else Settings
-    return prefix_of(kind) + name.upper()
+    if name.lower() in ShopSettings.model_fields:
+        return SHOP + name.upper()
+    return variables.variable(name)

@@ -1,9 +1,6 @@
 """Real worker processes, on the fresh database and virtual host of each test."""
 
 from tests.programs import mark_programs
-from tests.service.e2e.conftest import environment, start_worker, workshed
-
-__all__ = ["environment", "start_worker", "workshed"]
 
 
 def pytest_itemcollected(item):

@@ -15,9 +15,19 @@ cli.watch_logs = watch_logs
 """A master whose thread that reads what workers say does not run at once, as on a busy machine."""
 
 
+ACTORS = """
+import dramatiq
+from workshed import broker
+
+for queue in ("bulk", "critical", "default", "emails"):
+    dramatiq.actor(broker=broker, queue_name=queue, actor_name=f"to_{queue}")(print)
+"""
+
+
 @pytest.fixture
-def boot(environment, broker, run):
+def boot(environment, broker, run, tmp_path):
     """Start a worker that should refuse; its exit code and what it wrote."""
+    (tmp_path / "actors.py").write_text(ACTORS)
 
     def boot(*options, module="actors", start=run, **env):
         command = ["-m", "dramatiq", module, "-p", "1", "-t", "2", *options]

@@ -12,26 +12,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from shop import import_actions, people
 from tests import pages
 from tests.library.e2e import console_world as shop
 from tests.library.e2e.desk import Console, running
 from tests.library.integration.desk.conftest import PASSWORD
 from tests.library.integration.desk.planted import NOW, UUID, plant, plant_mail
-from workshed import db
 from workshed.console.web.pages import pages as desk_pages
 from workshed.jobs.dead import dead_jobs
-from workshed.settings import settings
 
 COMMANDS = pages.block("docs/console.md", "run")
-WATCHED = """() => {
-    window.shares = [];
-    new MutationObserver(() => {
-        const bar = document.querySelector("#changing progress");
-        if (bar) window.shares.push(bar.value / bar.max);
-    }).observe(document.getElementById("changing"), { childList: true });
-}"""
-"""Notes each length that a bar of the page has."""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOURS = ["color-contrast"]
 DETAILS = {
@@ -189,35 +178,6 @@ def test_a_page_changes_by_itself_also_after_the_console_was_away(
     bury(conn, "second", "SecondError")
     console.start(port)
     expect(page.locator("main")).to_contain_text("SecondError")
-
-
-def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, monkeypatch):
-    """By itself, while a worker reads the file."""
-    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
-    settings.cache_clear()
-    file = tmp_path / "people.csv"
-    rows = (f"Person {n},person{n}@example.org\n" for n in range(600))
-    file.write_text("name,email\n" + "".join(rows) + "Nobody,no address\n")
-    with db.transaction() as conn:
-        owner = people.create(conn, name="Olga", email="olga@example.org")
-    number = import_actions.hand_in(file, owner.id, welcome=False, again=False)
-    page = open_page(f"/import?id={number}")
-    expect(page.locator("#link")).to_have_text("live")
-    expect(page.locator("main")).to_contain_text("pending")
-    page.evaluate(WATCHED)
-
-    start_worker(threads=1, env={"SHOP_IMPORT_CHUNK": "1"})  # a job for each row takes a while
-
-    expect(page.locator("main")).to_contain_text("completed")
-    shares = page.evaluate("window.shares")
-    assert shares == sorted(shares)
-    assert any(0 < share < 1 for share in shares)
-    assert shares[-1] == 1
-    expect(page.locator("main")).to_contain_text("no address")
-    link = page.get_by_role("link", name=re.compile("CSV"))
-    with page.expect_download() as download:
-        link.click()
-    assert "no address" in download.value.path().read_text("utf-8-sig")
 
 
 def test_what_somebody_chose_stays_chosen_while_the_page_changes(open_page, conn):

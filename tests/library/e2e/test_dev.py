@@ -19,7 +19,7 @@ import pytest
 
 from tests import pages
 from tests.processes import popen
-from tests.service.commands import keys
+from tests.promises import keys
 from tests.transcripts import check, steps
 from workshed.devserver import state
 

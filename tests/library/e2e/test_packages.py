@@ -1,4 +1,4 @@
-"""An application's own package of actors, and one that builds on ours."""
+"""An application's own package of actors."""
 
 MY_ACTORS = """
 import dramatiq
@@ -10,20 +10,6 @@ broker.add_queue(Queue("invoices", weight=2))
 def send_invoice(number: int) -> None:
     with db.transaction() as conn:
         conn.execute("INSERT INTO public.invoices VALUES (%s)", (number,))
-"""
-
-BOTH = """
-import dramatiq
-from actors import deliver_email, send_welcome_email
-from workshed import broker
-from shop import people
-from workshed import db
-
-@dramatiq.actor(broker=broker, queue_name="default")
-def greet_again(user_id: int) -> None:
-    with db.transaction() as conn:
-        people.find(conn, user_id)
-    send_welcome_email.send(user_id)
 """
 
 
@@ -40,23 +26,3 @@ def test_a_package_of_its_own(start_worker, run, environment, conn, count, tmp_p
 
     eventually(lambda: count("public.invoices WHERE number = 42") == 1)
     assert worker.stop() == 0
-
-
-def test_a_package_that_imports_ours(
-    start_worker, run, environment, mail_server, conn, count, tmp_path, eventually
-):
-    (tmp_path / "my_shop.py").write_text(BOTH)
-    start_worker("my_shop")
-
-    sent = run(
-        "-c",
-        "import my_shop\n"
-        "with my_shop.db.transaction() as conn:\n"
-        "    user = my_shop.people.create(conn, name='Ada', email='ada@example.org')\n"
-        "my_shop.greet_again.send(user.id)\n",
-        **environment,
-    )
-
-    assert sent == (0, "")
-    eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == 1)
-    assert [mail.recipients for mail in mail_server.received] == [("ada@example.org",)]

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 from collections import Counter
@@ -15,9 +14,7 @@ import psycopg
 import pytest
 from dramatiq import Message
 
-import actors.mail
 from workshed import Queue, db
-from workshed.contrib import mail
 from workshed.errors import DatabaseUnreachableError
 from workshed.jobs.outbox import relays, schedule
 from workshed.jobs.outbox.schedule import Row
@@ -289,40 +286,6 @@ def test_a_restart_of_a_server_loses_nothing(
     unmarked = [properties for properties in found if "again" not in properties.headers]
     assert set(ids(found)) == {message.message_id for message in stored}
     assert set(ids(unmarked).values()) == {1}
-
-
-@pytest.fixture
-def emails(broker):
-    """The queue of mails, as a worker has made it that was there before."""
-    broker.ensure_queues({"emails"})
-
-
-@pytest.mark.usefixtures("emails")
-def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
-    start_relay, start_worker, servers, rabbitmq, mail_server, count, eventually, scale
-):
-    """A classic queue's confirm is not on disk: without kept rows the mails would be gone."""
-    wanted = scale(1_000)
-    start_relay(WORKSHED_RESEND_AFTER="2")
-    with db.transaction() as tx:
-        for number in range(wanted):
-            letter = {"subject": "Hello", "text_body": "Hello.", "about": str(number)}
-            draft = mail.Draft("test", f"user{number}@example.org", "User", **letter)
-            actors.mail.deliver_with(tx, mail.store(tx, draft))
-    eventually(lambda: rabbitmq.depth("emails") == wanted)
-    start_worker(threads=4, env=NO_RELAY)
-    eventually(lambda: mail_server.received)
-
-    servers.rabbitmq.kill()
-    shutil.rmtree(servers.rabbitmq.folder / "data")
-    delivered = len(mail_server.received)
-    servers.rabbitmq.start()
-    rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}", {})
-
-    assert delivered < wanted
-    eventually(lambda: count("product.emails WHERE state = 'sent'") == wanted)
-    eventually(lambda: count("jobs.schedule") == 0)
-    assert len(mail_server.received) == wanted
 
 
 # Many rows

@@ -35,7 +35,7 @@ def through(monkeypatch, database, eventually):
 
 def found():
     checks = [check for check in CHECKS if check.name in ("PostgreSQL", "pooler")]
-    [finding] = examine(look_around(("actors",), 1, 8), checks)["pooler"]
+    [finding] = examine(look_around(("tests.library.actors",), 1, 8), checks)["pooler"]
     return finding
 
 
@@ -71,7 +71,7 @@ def test_the_doctor_leaves_no_time_limit_to_whoever_is_next(through):
     """A pooler does not take back what a session was told: a migration would end after 4 s."""
     url = through(default_pool_size=1)
 
-    with look_around(("actors",), 1, 8).connect():
+    with look_around(("tests.library.actors",), 1, 8).connect():
         pass
 
     with psycopg.connect(url) as conn:
@@ -135,7 +135,7 @@ def test_one_that_lends_sessions_by_the_statement_is_refused_in_a_sentence(throu
     with pytest.raises(PoolerModeError) as refused:
         db.connect()
     checks = [check for check in CHECKS if check.name == "PostgreSQL"]
-    [finding] = examine(look_around(("actors",), 1, 8), checks)["PostgreSQL"]
+    [finding] = examine(look_around(("tests.library.actors",), 1, 8), checks)["PostgreSQL"]
 
     assert "by the statement, and Workshed needs transactions" in str(refused.value)
     assert (finding.level, finding.said) == ("failed", str(refused.value))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from brokers.app import QUEUES
 from tests.databases import sibling
+from tests.library.queues import QUEUES
 from tests.management import management
 from tests.vhosts import Vhosts
 from workshed.transport.amqp import topology

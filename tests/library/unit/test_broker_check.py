@@ -2,7 +2,7 @@
 
 import pytest
 
-from brokers.app import QUEUES
+from tests.library.queues import QUEUES
 from workshed.console.rabbitmq.drift import unlike
 from workshed.transport.amqp.arguments import arguments
 

@@ -14,7 +14,6 @@ from workshed.jobs import Signal
 from workshed.transport.rabbitmq import RabbitMQ
 
 PACKAGES = (
-    "actors",
     "workshed",
     "workshed.testing",
     "workshed.middleware",
@@ -28,9 +27,9 @@ RAISES = re.compile(r"\braises ((?:[^.`]|`[^`]*`)*)", re.IGNORECASE)
 NAMED = re.compile(r"`([A-Z]\w+)`")
 
 
-def public():
+def public(packages=PACKAGES):
     """Each public name of a package, and what it stands for; of a class or module its functions."""
-    for package in map(importlib.import_module, PACKAGES):
+    for package in map(importlib.import_module, packages):
         for name in package.__all__:
             found = RabbitMQ if name == "broker" else getattr(package, name)
             title = f"{package.__name__}.{name}"
@@ -53,8 +52,8 @@ def plain(member):
     return function if inspect.isfunction(function) else None
 
 
-def functions():
-    return [(title, one) for title, one in public() if inspect.isfunction(one)]
+def functions(packages=PACKAGES):
+    return [(title, one) for title, one in public(packages) if inspect.isfunction(one)]
 
 
 def words(function):
@@ -115,44 +114,40 @@ def errors_of_ours():
     return found
 
 
-def test_each_public_name_says_what_it_is_for():
-    silent = [title for title, found in public() if not said(title, found)]
-
-    assert silent == []
-
-
-def test_each_actor_says_what_a_second_delivery_does_and_a_crash():
-    actors = importlib.import_module("actors")
-    sent = {name: getattr(getattr(actors, name), "fn", None) for name in actors.__all__}
-    silent = [
-        name
-        for name, function in sent.items()
-        if function
-        and not all(label in function.__doc__ for label in ("Idempotent: ", "On crash: "))
-    ]
-
-    assert silent == []
+def silent(packages=PACKAGES):
+    """The public names that do not say what they are for."""
+    return [title for title, found in public(packages) if not said(title, found)]
 
 
-def test_each_function_names_the_errors_of_ours_that_it_raises():
-    unsaid = {
+def unsaid(packages=PACKAGES):
+    """The errors of ours that functions raise and do not name."""
+    return {
         f"{title}: {error.__name__}"
-        for title, function in functions()
+        for title, function in functions(packages)
         for error in raised(function)
         if not any(f"`{base.__name__}`" in words(function) for base in error.__mro__)
     }
 
-    assert unsaid == set()
 
-
-def test_each_error_that_is_named_exists():
+def gone(packages=PACKAGES):
+    """The errors that functions name and that do not exist."""
     known = errors_of_ours() | set(vars(builtins))
-    gone = {
+    return {
         f"{title}: {name}"
-        for title, function in functions()
+        for title, function in functions(packages)
         for sentence in RAISES.findall(function.__doc__)
         for name in NAMED.findall(sentence)
         if name not in known and name not in function.__globals__
     }
 
-    assert gone == set()
+
+def test_each_public_name_says_what_it_is_for():
+    assert silent() == []
+
+
+def test_each_function_names_the_errors_of_ours_that_it_raises():
+    assert unsaid() == set()
+
+
+def test_each_error_that_is_named_exists():
+    assert gone() == set()

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tools.reference import COMMANDS
+from tests import pages
 from workshed.console.cli import CODES, EXIT_CODES, INTERRUPTED, exit_code, main
 from workshed.console.cli.fleet import workers
 from workshed.console.supervisor.supervisor import EXIT_KILLED
@@ -24,11 +24,13 @@ from workshed.transport.errors import (
 )
 from workshed.transport.errors import exit_code as of_a_worker
 
+PAGE = "docs/command-line.md"
+
 
 def test_the_table_of_the_document_is_that_of_the_code():
     rows = [f"| {code} | {meaning} |" for code, meaning in CODES.items()]
 
-    assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in COMMANDS.read_text("utf-8")
+    assert "\n".join(["| code | meaning |", "|---|---|", *rows, ""]) in pages.text(PAGE)
 
 
 def test_a_command_ends_as_a_worker_that_meets_the_same():

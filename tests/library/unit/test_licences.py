@@ -6,9 +6,10 @@ from importlib import metadata
 
 import pytest
 
+from tests.root import ROOT
 from tools.licences import UNSAID, licence, packages, page, url
-from tools.reference import LICENCES
 
+LICENCES = ROOT / "LICENSES-THIRD-PARTY.md"
 ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT"),
     *("MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib"),

@@ -15,8 +15,6 @@ import dramatiq
 for name in workshed.__all__:
     getattr(workshed, name)
 assert workshed.broker is dramatiq.get_broker()
-import brokers
-assert brokers.broker is workshed.broker
 """
 AFTER_ALL_MODULES = """
 import importlib, inspect, pkgutil, workshed

@@ -11,7 +11,7 @@ import pytest
 
 from shop import people
 from tests import pages
-from tests.service.commands import keys
+from tests.promises import keys
 from tests.service.variables import NAMES
 from workshed import db
 from workshed.settings import settings

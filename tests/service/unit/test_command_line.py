@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.promises import promised
 from tests.service.commands import (
     CHANGING,
     FINAL,
@@ -13,7 +14,6 @@ from tests.service.commands import (
     READING,
     meant,
     options,
-    promised,
 )
 from tools.reference import COMMANDS, README, commands_table, written
 

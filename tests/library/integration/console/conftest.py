@@ -1,5 +1,6 @@
 """The `workshed` command, run in this process on the servers of the test."""
 
+import functools
 import json
 import socket
 import sys
@@ -12,14 +13,9 @@ import dramatiq
 import orjson
 import pytest
 
-from shop.__main__ import COMMANDS as SHOP
-from shop.__main__ import NAME
-from shop.__main__ import app as shop
-from tests.service.integration.console import kinds
-from tests.service.variables import variable
+from tests.variables import variable
 from workshed.console.cli import app
 from workshed.console.cli import run as run_line
-from workshed.contrib.storage import blobs, storage
 from workshed.jobs.batches import batches
 from workshed.jobs.dead import dead_jobs
 from workshed.jobs.history import runs
@@ -27,7 +23,6 @@ from workshed.jobs.history.copy_format import row
 from workshed.jobs.outbox import schedule
 from workshed.jobs.outbox.schedule import Row
 from workshed.settings import settings
-from workshed.transport.amqp import topology
 
 NOBODY_LISTENS = 9
 """A port on which nothing answers."""
@@ -61,19 +56,25 @@ def made(broker):
 
 
 @pytest.fixture
-def workshed(monkeypatch, capsys):
-    """`workshed("dead", "list")`: run it, or the shop's for its commands, without a terminal."""
+def run_program(monkeypatch, capsys):
+    """`run_program(app, "workshed", "dead", "list")`: run it without a terminal."""
     monkeypatch.setattr(sys, "stdin", None)  # closed, as by `<&-`
     monkeypatch.setenv("COLUMNS", "80")
 
-    def run(*words):
+    def run(program, name, *words):
         monkeypatch.setattr(sys, "argv", ["workshed", *words])
         with pytest.raises(SystemExit) as end:
-            run_line(*((shop, NAME) if words and words[0] in SHOP else (app, "workshed")))
+            run_line(program, name)
         out, err = capsys.readouterr()
         return Done(end.value.code or 0, out, err)
 
     return run
+
+
+@pytest.fixture
+def workshed(run_program):
+    """`workshed("dead", "list")`: run it without a terminal."""
+    return functools.partial(run_program, app, "workshed")
 
 
 @pytest.fixture
@@ -85,13 +86,14 @@ def conn(connect):
 @pytest.fixture
 def env(monkeypatch):
     """`env(BROKER_URL="…")`: set variables of ours for this process and its children."""
+    return functools.partial(set_variables, monkeypatch, variable)
 
-    def set_them(**variables):
-        for name, value in variables.items():
-            monkeypatch.setenv(variable(name), value)
-        settings.cache_clear()
 
-    return set_them
+def set_variables(monkeypatch, variable, **values):
+    """Set the variables of settings, each by its name."""
+    for name, value in values.items():
+        monkeypatch.setenv(variable(name), value)
+    settings.cache_clear()
 
 
 @pytest.fixture
@@ -221,45 +223,3 @@ def dies(conn, bury):
         batches.end(conn, message_id, "dead")
 
     return dies
-
-
-@pytest.fixture
-def something(broker, management, conn, store, bury, ran, env, open_folder):
-    """`something("dead show ID")`: words of a command, on one of each kind that there is here."""
-    env(STORAGE_URL=f"file:{open_folder}/contents", SECRET_KEY="k" * 40, SYNC_ORIGINS=kinds.ORIGIN)
-    (open_folder / "news.txt").write_text("{{ unsubscribe_url }}")
-    (open_folder / "people.csv").write_text("name,email\nAda,ada@example.org\n")
-    broker.ensure_queues({"emails"})  # all of them take RabbitMQ 0.3 s of a processor
-    kinds.jobs(conn, store, bury, ran)
-    draft, sent = kinds.product()
-    names = {"BATCH": kinds.BATCH, "KEY": "greet:7", "NAME": "nightly", "RULE": "1"}
-    names |= {"QUEUE": "emails", "ACTOR": "deliver_email 7", "SOURCE": "crm", "TEXT": "Hello"}
-    names |= {"URL": f"{kinds.ORIGIN}/v2", "ADDRESS": kinds.GRACE, "FOLDER": str(open_folder)}
-    names |= {"FILE": f"{open_folder}/news.txt", "CSV": f"{open_folder}/people.csv"}
-    names |= {"WORKER": "here:1"}
-    names |= {"DRAFT": str(draft), "CAMPAIGN": str(sent)}
-    names |= {"MAIL": str(kinds.mail_in_doubt()), "SERVER": kinds.SERVER}
-
-    def called(line):
-        if line.startswith("broker"):
-            broker.ensure_queues(set(broker.declared))
-        names["ID"] = "died" if line.startswith("dead") else "waits"
-        return " ".join(names.get(word, word) for word in line.split()).split()
-
-    return called
-
-
-@pytest.fixture
-def called(something, broker, conn, rabbitmq, open_folder, eventually):
-    """`called("queues purge QUEUE")`: its words, where each has something to do."""
-    with topology.opened(broker.urls) as connection:
-        for queue in ("emails", "emails.dead"):
-            connection.channel().basic_publish("", queue, b"x")
-    with storage().draft() as draft:
-        draft.write(b"a content whose row is lost")
-        blob = blobs.keep(draft)
-    conn.execute("DELETE FROM product.blobs WHERE sha256 = %s", (blob.sha256,))
-    (open_folder / "logs").mkdir()
-    (open_folder / "logs/mail.log").write_text("7 bytes")
-    eventually(lambda: rabbitmq.depth("emails") == rabbitmq.depth("emails.dead") == 1)
-    return something

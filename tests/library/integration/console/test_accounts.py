@@ -20,8 +20,8 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from brokers.app import QUEUES
 from tests.forbidden import PARTS, may, operations, refusal
+from tests.library.queues import QUEUES
 from workshed.devserver import install
 from workshed.devserver.rabbitmq import USER, RabbitMQ
 from workshed.devserver.state import temporary

@@ -11,7 +11,7 @@ def tls():
 
     def run(server):
         one = [check for check in CHECKS if check.name == f"{server} TLS"]
-        [finding] = examine(look_around(("actors",), 1, 8), one)[f"{server} TLS"]
+        [finding] = examine(look_around(("tests.library.actors",), 1, 8), one)[f"{server} TLS"]
         return finding
 
     return run

@@ -43,13 +43,6 @@ COMMANDS = [
     ("unique",),
     ("unique", "release", "a", "--yes"),
     ("erase", "ada@example.org", "--yes"),
-    ("campaigns",),
-    ("campaigns", "start", "1", "--yes"),
-    ("campaigns", "cancel", "1", "--yes"),
-    ("sync",),
-    ("sync", "release", "crm"),
-    ("storage", "adopt", "--yes"),
-    ("import", __file__, "--owner", "1"),
 ]
 
 

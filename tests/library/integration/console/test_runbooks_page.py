@@ -32,9 +32,6 @@ FAILING = pages.block(PAGE, "$ workshed jobs", under="WorkshedFailureRatio")
 SILENT = pages.block(PAGE, "$ workshed recurring", under="WorkshedClockSilent")
 LATE = pages.block(PAGE, "$ workshed doctor", under="WorkshedPeriodicJobsLate")
 REPORT = pages.block(PAGE, "$ workshed jobs", under="WorkshedReportMissing")
-STALE = pages.block(PAGE, "$ python -m shop sync", under="WorkshedSyncStale")
-MAIL_SERVER = pages.block(PAGE, "$ workshed mail\nmail.ex", under="WorkshedMailServerFailing")
-MAILS_HELD = pages.block(PAGE, "$ workshed mail\nmail  ", under="WorkshedMailsHeld")
 ALARM = pages.block(PAGE, "$ workshed enqueue", under="WorkshedRabbitMQAlarm")
 NO_RABBITMQ = pages.block(PAGE, "$ workshed doctor", under="WorkshedRabbitMQUnreachable")
 NO_POSTGRESQL = pages.block(PAGE, "$ workshed doctor", under="WorkshedPostgreSQLUnreachable")
@@ -163,41 +160,6 @@ def test_a_report_is_missing(database, ran):
     ran(str(uuid4()), actor="daily_report", arguments={})
 
     follow(REPORT)
-
-
-def test_a_source_is_stale(database, env, workshed):
-    env(SYNC_ORIGINS="https://crm.example.org")
-    workshed("sync", "add", "crm", "https://crm.example.org/v1")
-
-    follow(STALE)
-
-
-def test_a_mail_server_takes_no_mails(database, conn):
-    said = (
-        "the mail server mail.example.org:25 cannot be used (WORKSHED_SMTP_URL): it "
-        "answered 421 4.7.0 Too many connections"
-    )
-    query = """
-        INSERT INTO product.mail_servers
-               (name, failures, failing_since, last_error, held_at, held_until)
-        VALUES ('mail.example.org:25', 9, jobs.now() - interval '20 min', %s, jobs.now(),
-                jobs.now() + interval '270 s')
-    """
-    conn.execute(query, (said,))
-
-    follow(MAIL_SERVER)
-
-
-def test_a_mail_is_held(database, conn):
-    query = """
-        INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body, message_id,
-                                    state, ambiguous, held_at, last_error, created_at)
-        VALUES ('welcome', 'ada@example.org', 'Ada', 'Welcome', 'Welcome', '<1@example.org>',
-                'unknown', 1, jobs.now(), 'it hung up', jobs.now() - interval '20 min')
-    """
-    conn.execute(query)
-
-    follow(MAILS_HELD)
 
 
 def test_rabbitmq_is_short_of_memory(modules, short_of_memory, tmp_path):

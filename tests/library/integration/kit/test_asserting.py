@@ -6,7 +6,6 @@ from unittest.mock import ANY
 
 import pytest
 
-from actors import send_welcome_email
 from workshed import broker, db
 
 
@@ -176,15 +175,15 @@ def test_what_should_not_be_there_is_shown_among_all(jobs, greet, remind):
     """)
 
 
-def test_a_job_whose_arguments_do_not_fit_is_another_one(jobs):
+def test_a_job_whose_arguments_do_not_fit_is_another_one(greet, jobs):
     with db.transaction() as conn:
-        conn.execute("SELECT jobs.send('send_welcome_email', '[1, 2]')")
+        conn.execute("SELECT jobs.send('greet', '[1, 2, 3]')")
 
-    said = failure(jobs.assert_enqueued, send_welcome_email, 1).splitlines()
+    said = failure(jobs.assert_enqueued, greet, 1).splitlines()
 
     assert said[3] == (
-        "closest  send_welcome_email(1, 2)       "
-        "but send_welcome_email(user_id: int) -> None: too many positional arguments"
+        "closest  greet(1, 2, 3)                      "
+        "but greet(user_id, greeting='hello'): too many positional arguments"
     )
 
 

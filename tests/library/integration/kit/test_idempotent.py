@@ -1,18 +1,14 @@
 """A job must leave the same, however often it is delivered and wherever its process dies."""
 
 import contextlib
-import shutil
 from datetime import timedelta
 
 import psycopg
 import pytest
 
-from actors import send_welcome_email
-from shop import people
 from workshed import db, schedule
 from workshed.jobs import once
 from workshed.testing.crashes import idempotence
-from workshed.testing.database import maildir
 from workshed.testing.fake_broker import Killed
 
 
@@ -323,19 +319,6 @@ def schedule_again(order, greet):
         schedule.send(conn, greet.message(order), delay=timedelta(days=1))
 
 
-def test_the_welcome_mail_is_sent_again_under_its_message_id(jobs):
-    """After its claim has ended, for which the clock is moved; it counts what may be a copy."""
-    with db.transaction() as conn:
-        user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
-
-    endured = jobs.assert_idempotent(
-        send_welcome_email, user.id, ignore=["emails.attempts", "emails.ambiguous"]
-    )
-
-    assert endured.repeated_mails > 0
-    assert len(jobs.mailbox) <= 2
-
-
 def test_a_job_that_a_fixture_has_sent_is_left_alone(jobs, job, actor, order, greet):
     """It would call what it calls, and be taken for what the job under test has done."""
 
@@ -369,16 +352,3 @@ def test_what_a_job_does_to_one_that_waits_is_compared(jobs, job, order, greet):
 
     with pytest.raises(AssertionError, match=r"jobs that wait: 0 rows, not 1[^$]*greet\(1\)"):
         jobs.assert_idempotent(job(charge_or_cancel), order)
-
-
-def test_mails_that_were_repeated_before_are_not_counted(jobs):
-    with db.transaction() as conn:
-        user = people.create(conn, name="Ada Lovelace", email="ada@example.org")
-    jobs.perform(send_welcome_email, user.id)
-    [sent] = (jobs._folder / maildir.NAME / "new").iterdir()
-    shutil.copy(sent, sent.with_name(sent.name.replace("Q", "Q9", 1)))
-    assert len(jobs.mailbox) == 2
-
-    endured = jobs.assert_idempotent(send_welcome_email, user.id)
-
-    assert endured.repeated_mails == 0

@@ -247,13 +247,23 @@ def test_tables_of_the_application_are_emptied_and_what_was_there_stays(project)
 
 
 def test_a_table_that_a_fixture_drops_stops_no_later_test(project):
-    project.environment["WORKSHED_APP"] = "brokers.app:app"  # it has the queues of `actors`
+    project.write(
+        "greetings.py",
+        """
+        import dramatiq
+        from workshed import broker
+
+        @dramatiq.actor(broker=broker)
+        def greet(user_id):
+            pass
+        """,
+    )
     project.write(
         "test_kit.py",
         """
         import pytest
 
-        from actors import send_welcome_email
+        from greetings import greet
         from workshed import db
 
         @pytest.fixture(scope="module")
@@ -276,11 +286,11 @@ def test_a_table_that_a_fixture_drops_stops_no_later_test(project):
         "test_later.py",
         """
         import pytest
-        from actors import send_welcome_email
+        from greetings import greet
 
         @pytest.mark.parametrize("_", range(2))
         def test_later(jobs, _):
-            send_welcome_email.send(7)
+            greet.send(7)
             assert len(jobs.enqueued) == 1
         """,
     )

@@ -7,7 +7,6 @@ from unittest.mock import ANY
 
 import pytest
 
-from actors import send_welcome_email
 from workshed import broker, db, schedule
 from workshed.cronspec import daily
 from workshed.jobs import Discard, Snooze, planned_at
@@ -249,12 +248,12 @@ def test_a_unique_job_holds_its_key_until_it_ends(jobs, greet):
     assert greet.greeted == [(1, "hello")]
 
 
-def test_a_job_sent_by_sql_is_enqueued(jobs):
+def test_a_job_sent_by_sql_is_enqueued(greet, jobs):
     """The function knows the actors that a worker has declared; here the kit has."""
     with db.transaction() as conn:
-        conn.execute("SELECT jobs.send('send_welcome_email', '[404]', delay => '1 day')")
+        conn.execute("SELECT jobs.send('greet', '[404]', delay => '1 day')")
 
-    jobs.assert_enqueued(send_welcome_email, 404, in_=timedelta(days=1))
+    jobs.assert_enqueued(greet, 404, in_=timedelta(days=1))
 
 
 def test_code_of_an_event_loop_sends_here_too(jobs, greet):

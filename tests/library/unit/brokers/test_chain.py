@@ -4,7 +4,6 @@ import pytest
 from dramatiq.middleware import Middleware
 from dramatiq.middleware import Retries as StockRetries
 
-from middleware import CHAIN as SAMPLE
 from workshed.app import App
 from workshed.errors import SettingsError, WorkshedError
 from workshed.middleware import Discard, Fence, Metrics, Retries, Sentry
@@ -37,13 +36,6 @@ def test_without_one_it_is_that_of_the_library(monkeypatch):
     assert [type(one) for one in build.middleware(CONFIG)] == [
         one for one in CHAIN if one is not Spans
     ]
-
-
-def test_the_sample_application_has_all_of_the_library_in_its_order(chain):
-    of_library = [next((one for one in CHAIN if issubclass(kind, one)), None) for kind in SAMPLE]
-
-    assert [one for one in of_library if one is not None] == list(CHAIN)
-    assert chain(SAMPLE)
 
 
 def test_middleware_of_an_application_stands_where_it_was_put(chain):

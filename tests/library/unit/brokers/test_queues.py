@@ -5,20 +5,12 @@ from types import SimpleNamespace
 import dramatiq
 import pytest
 
-from brokers.app import QUEUES
+from tests.library.queues import QUEUES
 from workshed.errors import SettingsError
 from workshed.queues import Queue, weighted
 from workshed.settings import Settings
 from workshed.transport.amqp.topology import version
 from workshed.transport.build import build
-
-
-def test_shipped_weights_are_those_of_the_guide():
-    weights = {queue.name: queue.weight for queue in QUEUES}
-
-    assert weights["critical"] == 3
-    assert weights["default"] == weights["imports"] == 2
-    assert weights["emails"] == weights["low"] == 1
 
 
 def test_weights_come_from_the_environment():

@@ -1,4 +1,4 @@
-"""What the calendar owes, as relays tell it."""
+"""How old the daily report is, as relays tell it."""
 
 import math
 from datetime import timedelta
@@ -8,7 +8,6 @@ import pytest
 from shop.report_age import tell_report_age
 from workshed.cronspec import daily
 from workshed.jobs.periodic import periodic_jobs
-from workshed.transport.relay.lateness import tell_lateness
 
 HOUR = timedelta(hours=1)
 REPORT = """
@@ -28,7 +27,7 @@ def conn(connect, database):
 
 @pytest.fixture
 def declare(conn):
-    """`declare("maintain")`: a worker has this periodic job."""
+    """`declare("daily_report")`: a worker has this periodic job."""
 
     def declare(name):
         job = periodic_jobs.Declared(name, "low", daily("09:00"))
@@ -42,37 +41,10 @@ def look(conn, counted):
     """`look("report_age_seconds")`: that number, after a look."""
 
     def look(name):
-        assert tell_lateness(conn) >= 10
         assert tell_report_age(conn) >= 10
         return counted(name)
 
     return look
-
-
-# Runs
-
-
-def test_a_run_that_nobody_makes_is_late_by_the_time_since_it_was_planned(conn, declare, look):
-    declare("maintain")
-    assert look("recurring_late_seconds") == 0
-
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 hours'")
-
-    assert 7200 <= look("recurring_late_seconds") < 7300
-
-
-@pytest.mark.parametrize(
-    "change", ["paused_at = jobs.now()", "seen_at = jobs.now() - interval '11 minutes'"]
-)
-def test_what_is_paused_or_in_no_release_is_never_late(conn, declare, look, change):
-    declare("maintain")
-    conn.execute("UPDATE jobs.recurring SET next_at = jobs.now() - interval '2 hours'")
-    conn.execute(f"UPDATE jobs.recurring SET {change}")  # noqa: S608 -- of the two above
-
-    assert look("recurring_late_seconds") == 0
-
-
-# The daily report
 
 
 def test_the_age_of_the_report_is_the_time_since_its_day_ended(conn, declare, look):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.service.commands import keys, promised
+from tests.promises import keys, promised
 
 ELSEWHERE = {"dev", "import CSV --owner ADDRESS", "migrate"}
 """Those that need servers (`tests/library/e2e/test_dev.py`), a worker (`test_imports_page.py`), or

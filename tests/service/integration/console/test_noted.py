@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from tests.service.commands import NOTED, READING, meant, promised
+from tests.promises import promised
+from tests.service.commands import NOTED, READING, meant
 from workshed.contrib.storage import blobs, storage
 from workshed.jobs.control import audit
 from workshed.jobs.dead import dead_jobs

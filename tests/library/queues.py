@@ -1,0 +1,14 @@
+"""Queues of each kind, for tests of the library; their names are those of the service's."""
+
+from workshed.queues import Queue
+
+QUEUES = (
+    Queue("critical", weight=3),
+    Queue("default", weight=2),
+    Queue("imports", weight=2),
+    Queue("emails", kind="classic", levels=4),
+    Queue("images", cap=2),
+    Queue("scheduled"),
+    Queue("bulk"),
+    Queue("low"),
+)

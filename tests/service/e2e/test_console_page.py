@@ -1,0 +1,55 @@
+"""Pages of the service on the console in headless Chromium, beside real workers."""
+
+import re
+
+from playwright.sync_api import expect
+
+from shop import import_actions, people
+from tests.library.e2e.test_console_page import (
+    console,
+    logins,
+    open_page,
+    secret,
+)
+from workshed import db
+from workshed.settings import settings
+
+__all__ = ["console", "logins", "open_page", "secret"]
+
+WATCHED = """() => {
+    window.shares = [];
+    new MutationObserver(() => {
+        const bar = document.querySelector("#changing progress");
+        if (bar) window.shares.push(bar.value / bar.max);
+    }).observe(document.getElementById("changing"), { childList: true });
+}"""
+"""Notes each length that a bar of the page has."""
+
+
+def test_the_bar_of_an_import_moves(open_page, start_worker, connect, tmp_path, monkeypatch):
+    """By itself, while a worker reads the file."""
+    monkeypatch.setenv("WORKSHED_STORAGE_URL", f"file:{tmp_path}/contents")
+    settings.cache_clear()
+    file = tmp_path / "people.csv"
+    rows = (f"Person {n},person{n}@example.org\n" for n in range(600))
+    file.write_text("name,email\n" + "".join(rows) + "Nobody,no address\n")
+    with db.transaction() as conn:
+        owner = people.create(conn, name="Olga", email="olga@example.org")
+    number = import_actions.hand_in(file, owner.id, welcome=False, again=False)
+    page = open_page(f"/import?id={number}")
+    expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("main")).to_contain_text("pending")
+    page.evaluate(WATCHED)
+
+    start_worker(threads=1, env={"SHOP_IMPORT_CHUNK": "1"})  # a job for each row takes a while
+
+    expect(page.locator("main")).to_contain_text("completed")
+    shares = page.evaluate("window.shares")
+    assert shares == sorted(shares)
+    assert any(0 < share < 1 for share in shares)
+    assert shares[-1] == 1
+    expect(page.locator("main")).to_contain_text("no address")
+    link = page.get_by_role("link", name=re.compile("CSV"))
+    with page.expect_download() as download:
+        link.click()
+    assert "no address" in download.value.path().read_text("utf-8-sig")

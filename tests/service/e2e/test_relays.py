@@ -1,0 +1,46 @@
+"""Relays that carry the mails of the service: nothing is lost."""
+
+import shutil
+
+import pytest
+
+import actors.mail
+from tests.library.e2e.test_relays import NO_RELAY, start_relay
+from workshed import db
+from workshed.contrib import mail
+
+__all__ = ["start_relay"]
+
+
+@pytest.fixture
+def emails(broker):
+    """The queue of mails, as a worker has made it that was there before."""
+    broker.ensure_queues({"emails"})
+
+
+@pytest.mark.usefixtures("emails")
+def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
+    start_relay, start_worker, servers, rabbitmq, mail_server, count, eventually, scale
+):
+    """A classic queue's confirm is not on disk: without kept rows the mails would be gone."""
+    wanted = scale(1_000)
+    start_relay(WORKSHED_RESEND_AFTER="2")
+    with db.transaction() as tx:
+        for number in range(wanted):
+            letter = {"subject": "Hello", "text_body": "Hello.", "about": str(number)}
+            draft = mail.Draft("test", f"user{number}@example.org", "User", **letter)
+            actors.mail.deliver_with(tx, mail.store(tx, draft))
+    eventually(lambda: rabbitmq.depth("emails") == wanted)
+    start_worker(threads=4, env=NO_RELAY)
+    eventually(lambda: mail_server.received)
+
+    servers.rabbitmq.kill()
+    shutil.rmtree(servers.rabbitmq.folder / "data")
+    delivered = len(mail_server.received)
+    servers.rabbitmq.start()
+    rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}", {})
+
+    assert delivered < wanted
+    eventually(lambda: count("product.emails WHERE state = 'sent'") == wanted)
+    eventually(lambda: count("jobs.schedule") == 0)
+    assert len(mail_server.received) == wanted

@@ -1,0 +1,111 @@
+"""`workshed doctor` on the service: its own checks and settings, and that all is well."""
+
+import sys
+
+import pytest
+
+from shop.reports.files import drawing
+from tests.library.integration.console.test_doctor import healthy, levels, only, relay, worked
+from tests.service.integration.console import kinds
+from workshed.console.doctor import all_checks, examine, look_around
+
+__all__ = ["healthy", "relay", "worked"]
+
+
+@pytest.fixture
+def examined():
+    """What the checks find now, by name."""
+
+    def run():
+        here = look_around(("actors",), 1, 8)
+        return examine(here, all_checks(here))
+
+    return run
+
+
+def test_all_is_well(workshed, worked):
+    drawing()  # on a busy machine, importing Matplotlib takes longer than a check may
+    words = ("--import", "actors", "--processes", "1", "--stop-within", "30s")
+    done = workshed("doctor", *words)
+
+    assert done.code == 0, done.out
+    assert {line.split()[0] for line in done.lines if line[0] != " "} == {"ok"}
+    assert max(map(len, done.lines)) <= 80
+    assert done.err.endswith(" ok\n")
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "value", "said"),
+    [
+        ("mail", "MAIL_FROM", "Ada", "'Ada' is not like Name <someone@example.org>"),
+        ("mail", "SMTP_URL", "smtp://u:secret@h:port", "host or port cannot be read"),
+        ("storage", "STORAGE_URL", "s3://bucket?regoin=x", "regoin"),
+    ],
+)
+def test_what_only_an_added_check_reads_is_named_by_it(
+    examined, healthy, env, check, name, value, said
+):
+    env(**{name: value})
+
+    first = examined()[check][0]
+
+    assert (first.level, said in first.said) == ("failed", True), first.said
+    assert first.said.startswith(f"WORKSHED_{name}: ")
+    assert first.mend.endswith(f"unset WORKSHED_{name}")
+    assert "secret" not in first.said
+
+
+def test_settings_of_an_application_are_looked_at_like_ours(examined, healthy, monkeypatch):
+    monkeypatch.setenv("SHOP_SYNC_EVRY", "60")
+    monkeypatch.setenv("SHOP_IMAGE_MAX_BYTES", "s3cret")
+
+    found = [one for one in examined()["environment"] if one.said.startswith("SHOP_")]
+
+    assert [one.level for one in found] == ["failed"] * 2
+    assert found[0].said == "SHOP_SYNC_EVRY is not a setting; did you mean SHOP_SYNC_EVERY?"
+    assert found[1].said.startswith("SHOP_IMAGE_MAX_BYTES: Input should be a valid integer")
+    assert found[1].mend.endswith("take the default (30000000): unset SHOP_IMAGE_MAX_BYTES")
+    assert "s3cret" not in found[1].said + found[1].mend
+
+
+def test_a_mail_server_that_does_not_take_the_login(examined, healthy, mail_server, env):
+    env(SMTP_URL=mail_server.url.replace("smtp://", "smtp://ada:secret@"))
+
+    found = only(examined()["mail"])
+
+    assert found.level == "failed"
+    assert "secret" not in found.said + found.mend
+
+
+def test_a_mail_server_that_takes_no_mails_and_mails_that_are_held(examined, healthy):
+    assert only(examined()["mails"]).level == "ok"
+    kinds.mail_in_doubt()
+
+    server, held = examined()["mails"]
+
+    assert (server.level, held.level) == ("warning", "warning")
+    assert "mail.example.org:25 takes no mails, since" in server.said
+    assert "it answered 421 closing" in server.said
+    assert "mails: 1 may have arrived twice, and are held" in held.said
+
+
+def test_mails_into_a_folder(examined, healthy, tmp_path, env):
+    env(SMTP_URL=f"maildir:{tmp_path}/new/mail")
+    assert only(examined()["mail"]).level == "ok"
+
+    (tmp_path / "file").write_text("")
+    env(SMTP_URL=f"maildir:{tmp_path}/file/mail")
+
+    assert "mails cannot be written to" in only(examined()["mail"]).said
+
+
+def test_charts_that_cannot_be_drawn(examined, healthy, monkeypatch):
+    drawing()  # loads Matplotlib, which on a busy machine takes longer than a check may
+
+    assert levels(examined()["charts"]) == ["ok"]
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "shop.reports.chart", raising=False)
+
+    found = only(examined()["charts"])
+    assert (found.level, found.mend) == ("warning", "pip install matplotlib")

@@ -1,0 +1,5 @@
+"""Somebody's project, which tests the service."""
+
+from tests.library.integration.kit.conftest import project, pytest_itemcollected
+
+__all__ = ["project", "pytest_itemcollected"]
