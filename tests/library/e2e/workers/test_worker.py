@@ -141,7 +141,7 @@ def test_stock_dramatiq_stops_all_when_one_worker_is_killed(start_worker):
 
 def test_plain_dramatiq_with_a_wrong_setting_ends_with_2_and_a_sentence(run_apart, environment):
     """Any other error that comes while it imports actors is a traceback, and 1."""
-    words = ("-m", "dramatiq", "actors", "--processes", "1")
+    words = ("-m", "dramatiq", "parts", "--processes", "1")
     done = run_apart(*words, **{**environment, "WORKSHED_BROKRE_URL": "amqp://"})
 
     assert done.returncode == EXIT_USAGE, done.stderr
