@@ -64,7 +64,7 @@ def send_campaign_email(campaign_id: int, user_id: int) -> None:
             email = campaigns.claim(conn, campaign_id, user_id)
         if isinstance(email, Unsent):
             raise Discard(email.reason)
-        mail.deliver(email, unsubscribe=unsubscribing.link)
+        mail.deliver(email, unsubscribe=unsubscribing.link_of)
     except mail.MailServerAway as away:
         if away.is_held:
             wait_for_server(campaign_id, user_id, away)

@@ -19,7 +19,7 @@ def decide(conn: Connection, email_id: int, *, arrived: bool) -> InDoubt | None:
     if found is None:
         return None
     if found.kind == WELCOME and found.user_id is not None:
-        schedule.send(conn, send_welcome_email.message(found.user_id))
+        schedule.send(conn, send_welcome_email.message(int(found.user_id)))
     elif not arrived:
         deliver_with(conn, email_id)
     return found

@@ -8,7 +8,7 @@ import dramatiq
 
 from actors.mail import deliver_with
 from actors.people import send_welcome_email
-from shop import imports, retention
+from shop import imports
 from shop.imports import Ended, Import, Layout, Part
 from shop.settings import settings
 from workshed import broker, db, schedule
@@ -164,7 +164,7 @@ def look_after(conn: Connection, import_id: int, looks: int, steps: int) -> None
 def look_after_all() -> None:
     """Look again after imports that are not over after a day: their look may be lost."""
     with db.transaction() as conn:
-        for import_id in imports.forgotten(conn, A_DAY) if retention.is_there() else ():
+        for import_id in imports.forgotten(conn, A_DAY):
             look_after(conn, import_id, 0, 0)
 
 

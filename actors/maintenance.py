@@ -13,7 +13,13 @@ from workshed.duration import ms
 logger = logging.getLogger(__name__)
 
 
-@dramatiq.actor(broker=broker, queue_name="low", time_limit=ms(minutes=30), periodic=daily("03:30"))
+@dramatiq.actor(
+    broker=broker,
+    queue_name="low",
+    time_limit=ms(minutes=30),
+    periodic=daily("03:30"),
+    needs="product",
+)
 def maintain() -> None:
     """Delete expired records of the product every night, and look after old imports.
 

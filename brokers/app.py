@@ -19,8 +19,18 @@ app = App(
     settings="shop.settings:Settings",
     middleware="middleware:CHAIN",
     actors=("actors",),
-    migrations={"product": "shop"},
-    grants=("shop.grants:GRANTS",),
+    migrations={
+        "workshed_storage": "workshed.contrib.storage",
+        "workshed_mail": "workshed.contrib.mail",
+        "workshed_notifications": "workshed.contrib.notifications",
+        "product": "shop",
+    },
+    grants=(
+        "workshed.contrib.storage.tables:GRANTS",
+        "workshed.contrib.mail.tables:GRANTS",
+        "workshed.contrib.notifications.tables:GRANTS",
+        "shop.grants:GRANTS",
+    ),
     relay_tasks=(
         "workshed.contrib.mail.relay_gauge:MailTroubles",
         "shop.sync_freshness:SyncAge",

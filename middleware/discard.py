@@ -14,15 +14,12 @@ from workshed.jobs import RecordMissing
 GONE = {
     "attachments_user_id_fkey": "user",
     "imports_owner_id_fkey": "user",
-    "inboxes_user_id_fkey": "user",
-    "notifications_user_id_fkey": "user",
     "sync_cursors_source_fkey": "source",
     "sync_records_source_fkey": "source",
     "sync_skipped_source_fkey": "source",
 }
-"""Foreign keys to records that somebody may delete, by name, and what they lead to. Those of
-contents are not among them: a job whose content is lost must not look finished. Nor is that of
-emails: one job may store emails to many people, and its retry leaves out who is gone."""
+"""Foreign keys to records that somebody may delete: the name of each, and what it refers to. Those
+to stored files are left out on purpose: a job that has lost its file must not look finished."""
 KEY = re.compile(r"=\((.*?)\)")
 """The value in PostgreSQL's words, in any language: `Key (user_id)=(7) is not present in …`."""
 

@@ -66,7 +66,7 @@ def to(
     known = {**about_user(user), **found}
     return Draft(
         kind=kind,
-        user_id=user.id,
+        user_id=str(user.id),
         about=about,
         recipient=user.email,
         recipient_name=user.name,

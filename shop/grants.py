@@ -9,18 +9,12 @@ GRANTS = Grants(
     schema="product",
     tables={
         "product.attachments": WORKING,
-        "product.blobs": WORKING,
         "product.campaign_recipients": WORKING,
         "product.campaigns": WORKING,
         "product.daily_report_snapshots": {"worker": "rawd", "reader": "r", "operator": "r"},
-        "product.email_files": WORKING,
-        "product.emails": WORKING,
         "product.image_variants": {"worker": "rawd", "reader": "r", "operator": "r"},
         "product.import_rows": WORKING,
         "product.imports": WORKING,
-        "product.inboxes": {"worker": "rawd", "operator": "raw"},
-        "product.mail_servers": {**WORKING, "relay": "r"},
-        "product.notifications": {"worker": "rawd", "operator": "ra"},
         "product.order_lines": {"worker": "r", "reader": "r", "operator": "r"},
         "product.orders": {"worker": "r", "reader": "r", "operator": "r"},
         "product.products": {"worker": "r", "reader": "r", "operator": "r"},
@@ -33,8 +27,6 @@ GRANTS = Grants(
         "product.users": {"application": "r", "worker": "raw", "reader": "r", "operator": "raw"},
     },
     columns={
-        # It counts the mails that are held, and reads none.
-        "product.emails": {"relay": {"r": "held_at"}},
         # It signs people up, and makes nobody an admin.
         "product.users": {
             "application": {"a": "name, email", "w": "activated_at, unsubscribed_at"}

@@ -11,7 +11,7 @@ def claim_welcome(conn: Connection, user_id: int) -> Email | Held | None:
 
     Raises `RecordMissing` when the person is gone, else like `emails.claim`.
     """
-    user = people.find(conn, user_id)
+    user = people.lock(conn, user_id)
     if user.welcomed_at:
         return None
     return emails.claim(conn, emails.store(conn, compose.welcome(user)))
@@ -23,5 +23,5 @@ def remind(conn: Connection, user_id: int) -> int | None:
     `None` when it makes no sense any more: the person is active, unsubscribed, or was never
     welcomed. Raises `RecordMissing` when the person is gone.
     """
-    user = people.find(conn, user_id)
+    user = people.lock(conn, user_id)
     return emails.store(conn, compose.reminder(user)) if people.wants_reminder(user) else None

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from workshed import tables
+from workshed import migrate
 from workshed.db import Connection
 
 JOB = "daily_report"
@@ -15,13 +15,13 @@ def find(conn: Connection) -> timedelta | None:
 
     Where there is none yet, since when there could have been one: its table was made.
     """
-    if not tables.has(conn, "daily_report_snapshots"):
+    if not migrate.is_applied(conn, "product"):
         return None
     query = """
         SELECT jobs.now() - coalesce(
                    (SELECT max(ends_at) FROM product.daily_report_snapshots),
                    (SELECT applied_at FROM jobs.migrations
-                     WHERE stream = 'product' AND name = '0005_reports'))
+                     WHERE stream = 'product' AND name = '0004_reports'))
           FROM jobs.recurring
          WHERE name = %s AND paused_at IS NULL AND seen_at > jobs.now() - %s
     """

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from psycopg.rows import class_row
 
-from workshed import tables
+from workshed import migrate
 from workshed.db import Connection
 
 
@@ -20,8 +20,8 @@ class SourceAge:
 
 
 def find(conn: Connection) -> list[SourceAge]:
-    """Return that of all sources by name; of none where the product has no tables."""
-    if not tables.has(conn, "sync_sources"):
+    """Return that of all sources by name; of none before its tables are there."""
+    if not migrate.is_applied(conn, "product"):
         return []
     query = """
         SELECT name, jobs.now() - coalesce(last_success_at, created_at) AS age, failed_runs

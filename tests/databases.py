@@ -95,7 +95,8 @@ OTHERS = """
 ADDITIONS = """
     SELECT format('DROP SCHEMA %I CASCADE', nspname)
       FROM pg_namespace
-     WHERE oid >= 16384 AND nspname NOT IN ('jobs', 'product') AND nspname !~ '^pg_'
+     WHERE oid >= 16384 AND nspname !~ '^(jobs|product|workshed_[a-z]+)$'
+       AND nspname !~ '^pg_'
     UNION ALL
     SELECT format('DROP %s IF EXISTS %s CASCADE', kind, c.oid::regclass)
       FROM pg_class AS c

@@ -199,7 +199,7 @@ def printed(run_apart, environment, module, *words, code=0):
 
 @pytest.fixture
 def count(conn):
-    """Count rows: `count("product.emails WHERE state = 'sent'")`."""
+    """Count rows: `count("workshed_mail.emails WHERE state = 'sent'")`."""
     conn.autocommit = True
 
     def count(what):

@@ -108,6 +108,14 @@ def require(conn: Connection, stream: str) -> None:
         )
 
 
+def is_applied(conn: Connection, stream: str) -> bool:
+    """Return whether the database has all migrations of a stream.
+
+    Raises `MigrationError` like `pending`, and `SettingsError` where the App names no such stream.
+    """
+    return not pending(conn, (stream,))
+
+
 def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Apply what is missing and return it; `conn` is in autocommit.
 

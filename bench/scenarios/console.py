@@ -9,7 +9,7 @@ from bench.measurement import Measurement, alone, medians
 from bench.processes import BenchError, said
 from bench.size import Size
 from bench.world import World
-from workshed.migrate import migrate
+from workshed.migrate import migrate, streams
 
 AT_MOST_S = 0.2
 WITHIN_S = 300.0
@@ -46,7 +46,7 @@ print(json.dumps(found))
 def console(world: World, size: Size) -> list[Measurement]:
     """Fill the history of one hour, and look at every page; in a process of its own."""
     with world.database() as conn:
-        migrate(conn, ("jobs", "product"))
+        migrate(conn, streams())
         fill(conn, size.viewed)
     environment = world.environment("ours", WORKSHED_SECRET_KEY="k" * 40)
     rounds: list[dict[str, float]] = [

@@ -9,7 +9,7 @@ from bench.measurement import Measurement, alone, medians
 from bench.processes import BenchError, said
 from bench.size import Size
 from bench.world import World
-from workshed.migrate import migrate
+from workshed.migrate import migrate, streams
 
 DATE, ZONE = "2026-03-01", "Europe/Paris"
 DAYS, ADMINS, USERS, PRODUCTS = 30, 100, 50_000, 1_000
@@ -39,7 +39,7 @@ print(json.dumps({
 def reports(world: World, size: Size) -> list[Measurement]:
     """Fill a shop, and report its last day; in a process of its own, as a worker does."""
     with world.database() as conn:
-        migrate(conn, ("jobs", "product"))
+        migrate(conn, streams())
         fill(conn, size.ordered)
         revenue = counted(conn)
     rounds = [_reported(world, revenue) for _ in range(size.rounds)]
@@ -101,7 +101,7 @@ def counted(conn: psycopg.Connection[Any]) -> str:
 
 def _reported(world: World, revenue: str) -> dict[str, float]:
     with world.database() as conn:
-        conn.execute("TRUNCATE product.daily_report_snapshots, product.emails CASCADE")
+        conn.execute("TRUNCATE product.daily_report_snapshots, workshed_mail.emails CASCADE")
     environment = world.environment(
         "ours",
         WORKSHED_STORAGE_URL=f"file:{world.folder}/contents",

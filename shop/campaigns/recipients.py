@@ -107,7 +107,7 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
     if state not in OPEN:
         return Unsent(f"user {user_id} is {state}")
     try:
-        user = people.find(conn, user_id)
+        user = people.lock(conn, user_id)
     except RecordMissing:
         return _ended(conn, campaign_id, user_id, "gone", "deleted since the campaign began")
     if email_id is not None and emails.hold(conn, email_id):
@@ -125,7 +125,7 @@ def claim(conn: Connection, campaign_id: int, user_id: int) -> Email | Unsent:
 def arrived(conn: Connection, campaign_id: int, email: Email) -> None:
     """Note that the mail of a recipient was accepted, also when it was held meanwhile."""
     assert email.user_id is not None  # noqa: S101 -- of a campaign, each is somebody's
-    note(conn, campaign_id, email.user_id, "sent")  # first: a copy locks them in this order
+    note(conn, campaign_id, int(email.user_id), "sent")  # first: a copy locks them in this order
     emails.mark_arrived(conn, email)
 
 
@@ -270,7 +270,7 @@ def _locked(
     query = """
         SELECT r.state, r.email_id, e.state
           FROM product.campaign_recipients AS r
-          LEFT JOIN product.emails AS e ON e.id = r.email_id
+          LEFT JOIN workshed_mail.emails AS e ON e.id = r.email_id
          WHERE r.campaign_id = %s AND r.user_id = %s
            FOR UPDATE OF r
     """

@@ -371,7 +371,7 @@ def resume(
               FROM chosen
              WHERE r.campaign_id = %(id)s AND r.user_id = chosen.user_id
         )
-        UPDATE product.emails AS e SET state = 'pending', claim = NULL, claimed_until = NULL
+        UPDATE workshed_mail.emails AS e SET state = 'pending', claim = NULL, claimed_until = NULL
           FROM chosen
          WHERE e.id = chosen.email_id AND chosen.state = 'unknown'
            AND (e.state = 'unknown' OR e.state = 'sending' AND e.claimed_until <= jobs.now())
@@ -436,7 +436,7 @@ def end_batch(conn: Connection, campaign_id: int, batch: str) -> bool:
                              ELSE 'its job died, or was cancelled' END
           FROM (SELECT r.user_id, COALESCE(e.state IN ('sending', 'unknown'), false)
                   FROM product.campaign_recipients AS r
-                  LEFT JOIN product.emails AS e ON e.id = r.email_id
+                  LEFT JOIN workshed_mail.emails AS e ON e.id = r.email_id
                  WHERE r.campaign_id = %(id)s AND r.batch = %(batch)s AND r.state = 'handed'
                ) AS m (user_id, may_have_come)
          WHERE r.campaign_id = %(id)s AND r.user_id = m.user_id
@@ -470,7 +470,7 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
                       FOR UPDATE OF r SKIP LOCKED)
             RETURNING email_id
         ), mails AS (
-            DELETE FROM product.emails USING gone WHERE emails.id = gone.email_id
+            DELETE FROM workshed_mail.emails USING gone WHERE emails.id = gone.email_id
         )
         SELECT FROM gone
     """

@@ -64,7 +64,7 @@ def draft(campaign: Campaign, user: User) -> Draft:
     inlined = None if page is None else _inlined(_filled("HTML", page, known))
     return Draft(
         kind=KIND,
-        user_id=user.id,
+        user_id=str(user.id),
         about=str(campaign.id),
         recipient=user.email,
         recipient_name=user.name,

@@ -58,7 +58,10 @@ class Reported:
         if self.report is None:
             day = reports.asked(conn, None, settings().report_zone)
             self.report = reports.find(conn, day.date)
-        query = "SELECT count(*) FROM product.emails WHERE kind = 'daily_report' AND state = 'sent'"
+        query = """
+            SELECT count(*) FROM workshed_mail.emails
+             WHERE kind = 'daily_report' AND state = 'sent'
+        """
         ((self.mails,),) = conn.execute(query).fetchall()
         if self.mails and not self.picture.exists():
             _save(conn, self.picture)
@@ -127,7 +130,8 @@ def _order(
 
 def _save(conn: Connection, path: Path) -> None:
     query = """
-        SELECT f.sha256 FROM product.email_files AS f JOIN product.emails AS e ON e.id = f.email_id
+        SELECT f.sha256
+          FROM workshed_mail.email_files AS f JOIN workshed_mail.emails AS e ON e.id = f.email_id
          WHERE e.kind = 'daily_report' AND f.content_id IS NOT NULL
          LIMIT 1
     """

@@ -68,7 +68,7 @@ class Browser:
     def __init__(self, port: int, user_id: int) -> None:
         """Follow nothing yet."""
         self._port = port
-        self._path = f"/pictures/events?after=0&token={quote(token(user_id))}"
+        self._path = f"/pictures/events?after=0&token={quote(token(str(user_id)))}"
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._began = time.monotonic()
         self.events: list[tuple[str, dict[str, Any], float]] = []
@@ -113,7 +113,7 @@ def site(port: int) -> str:
 
 def address(port: int, user_id: int) -> str:
     """Return where a person sees the pictures of this user."""
-    return f"{site(port)}/pictures/?token={quote(token(user_id))}"
+    return f"{site(port)}/pictures/?token={quote(token(str(user_id)))}"
 
 
 def upload(user_id: int) -> list[Upload]:

@@ -61,7 +61,7 @@ class Synced:
         [source] = sync.find(conn)
         self.records = sync.counts(conn).get(NAME, 0)
         self.done = source.last_success_at is not None and source.failed_runs == 0
-        query = "SELECT kind FROM product.emails WHERE kind = ANY (%s) AND state = 'sent'"
+        query = "SELECT kind FROM workshed_mail.emails WHERE kind = ANY (%s) AND state = 'sent'"
         self.mails = [kind for (kind,) in conn.execute(query, (list(MAILS),))]
 
     def _hurry(self, conn: Connection) -> None:

@@ -42,7 +42,7 @@ def _welcomes(conn: Connection, mailbox: Mailbox) -> Row:
     query = """
         SELECT count(*), percentile_cont(0.5) WITHIN GROUP (
                    ORDER BY extract(epoch FROM e.sent_at - u.created_at))
-          FROM product.emails AS e JOIN product.users AS u ON u.id = e.user_id
+          FROM workshed_mail.emails AS e JOIN product.users AS u ON u.id::text = e.user_id
          WHERE e.kind = 'welcome' AND e.state = 'sent'
     """
     [(done, median)] = conn.execute(query).fetchall()
@@ -58,7 +58,9 @@ def _pictures(conn: Connection) -> Row:
     """
     [(done, refused)] = conn.execute(query).fetchall()
     _, retried = _ended(conn, "process_image")
-    whole = sum(_is_whole(sha256) for (sha256,) in conn.execute("SELECT sha256 FROM product.blobs"))
+    whole = sum(
+        _is_whole(sha256) for (sha256,) in conn.execute("SELECT sha256 FROM workshed_storage.blobs")
+    )
     speed = f"{_median(conn, 'process_image'):.1f} s each"
     return Row("pictures", done, refused, retried, speed, f"{whole} contents in the blob store")
 
@@ -77,7 +79,9 @@ def _imported(conn: Connection) -> Row:
 
 
 def _reported(conn: Connection, mailbox: Mailbox) -> Row:
-    query = "SELECT count(*) FROM product.emails WHERE kind = 'daily_report' AND state = 'sent'"
+    query = (
+        "SELECT count(*) FROM workshed_mail.emails WHERE kind = 'daily_report' AND state = 'sent'"
+    )
     [(done,)] = conn.execute(query).fetchall()
     refused, retried = _ended(conn, "daily_report")
     speed = f"{_median(conn, 'daily_report'):.1f} s for 30 days of orders"

@@ -87,7 +87,8 @@ def progress_of(conn: Connection, user_id: int) -> Progress:
         SELECT emails.sent_at, emails.message_id, schedule.due_at AS reminder_at
           FROM (SELECT %(id)s::bigint AS id) AS wanted
           LEFT JOIN product.users USING (id)
-          LEFT JOIN product.emails ON emails.user_id = wanted.id AND emails.kind = 'welcome'
+          LEFT JOIN workshed_mail.emails
+            ON emails.user_id = wanted.id::text AND emails.kind = 'welcome'
           LEFT JOIN jobs.schedule ON schedule.message_id = users.reminder_id
     """
     with conn.cursor(row_factory=class_row(Progress)) as cur:

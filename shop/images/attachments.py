@@ -9,8 +9,8 @@ from psycopg.rows import args_row, class_row
 
 from shop.filenames import named
 from shop.images.options import Options
+from shop.people.notifying import notify
 from workshed import db
-from workshed.contrib import notifications
 from workshed.db import Connection
 from workshed.jobs import RecordMissing, Snooze
 
@@ -111,7 +111,7 @@ def refuse(conn: Connection, original: Original, reason: str) -> None:
          WHERE id = %(id)s AND refusal IS DISTINCT FROM %(reason)s
     """
     conn.execute(query, {"id": original.attachment_id, "reason": reason})
-    notifications.tell(
+    notify(
         conn,
         original.user_id,
         "image_refused",

@@ -1,6 +1,7 @@
 """The images that were made, each of one original and one set of options."""
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib.metadata import version
 
 from psycopg.rows import class_row
@@ -8,8 +9,8 @@ from psycopg.rows import class_row
 from shop.images import attachments
 from shop.images.attachments import Original
 from shop.images.options import Options
+from shop.people.notifying import notify
 from shop.pixels import CODEC as OURS
-from workshed.contrib import notifications
 from workshed.db import Connection
 
 CODEC = f"{OURS}-{version('pillow')}"
@@ -64,7 +65,28 @@ def record(conn: Connection, original: Original, options: Options, variant: Vari
         "media_type": variant.media_type,
         "variant": variant.sha256,
     }
-    notifications.tell(conn, original.user_id, "image_processed", told, key=_key(original, options))
+    notify(conn, original.user_id, "image_processed", told, key=_key(original, options))
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete rows of variants whose original is no attachment any more; return how many.
+
+    Only of originals that were stored so long ago: one that is uploaded again has just been. Their
+    contents can be swept then.
+    """
+    query = """
+        DELETE FROM product.image_variants
+         WHERE (original, box_width, box_height, quality, format, codec) IN (
+               SELECT v.original, v.box_width, v.box_height, v.quality, v.format, v.codec
+                 FROM product.image_variants v
+                 JOIN workshed_storage.blobs b ON b.sha256 = v.original
+                WHERE b.stored_at < jobs.now() - %(older_than)s
+                  AND NOT EXISTS (
+                      SELECT FROM product.attachments a WHERE a.sha256 = v.original)
+                LIMIT %(limit)s
+                  FOR UPDATE OF b SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
 def _key(original: Original, options: Options) -> str:

@@ -14,5 +14,5 @@ def fail(conn: Connection, import_id: int, error: str) -> int | None:
     if not stored.fail(conn, import_id, error):
         return None
     found = stored.find(conn, import_id)
-    owner = people.find(conn, found.owner_id)
+    owner = people.lock(conn, found.owner_id)
     return emails.store(conn, compose.import_failed(owner, found.id, found.filename, error))

@@ -13,8 +13,8 @@ from shop.imports.encoding import Encoding
 from shop.imports.errors import AlreadyImportedError
 from shop.imports.layout import AS_FOUND, Layout
 from shop.imports.table import Table
+from shop.people.notifying import notify
 from workshed import db
-from workshed.contrib import notifications
 from workshed.db import Connection
 from workshed.jobs import RecordMissing
 
@@ -317,7 +317,7 @@ def _tell_if_completed(conn: Connection, found: tuple[Any, ...] | None) -> None:
 
 
 def _tell(conn: Connection, owner_id: int, event: str, data: dict[str, object]) -> None:
-    notifications.tell(conn, owner_id, event, data, key=f"{event}:{data['import_id']}")
+    notify(conn, owner_id, event, data, key=f"{event}:{data['import_id']}")
 
 
 def _import(conn: Connection, query: LiteralString, import_id: int) -> Import:

@@ -19,6 +19,11 @@ def link(user_id: int) -> str:
     return urlunsplit((site.scheme, site.netloc, path, "", ""))
 
 
+def link_of(user_id: str) -> str:
+    """Return the same for the id as mails have it."""
+    return link(int(user_id))
+
+
 def token(user_id: int) -> str:
     """Return the last part of that address."""
     return str(secret_keys.signed(PURPOSE).dumps(user_id))

@@ -68,6 +68,25 @@ def find(conn: Connection, user_id: int) -> User:
     return user
 
 
+def lock(conn: Connection, user_id: int) -> User:
+    """Return a person whom nobody deletes before the end of this transaction.
+
+    To store what names them by their id, without a foreign key: a mail or a notification. Raises
+    `RecordMissing` when there is none.
+    """
+    query = """
+        SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
+               reminder_id
+          FROM product.users
+         WHERE id = %s
+           FOR KEY SHARE
+    """
+    user = _user(conn, query, user_id)
+    if user is None:
+        raise RecordMissing("user", user_id)
+    return user
+
+
 def find_each(conn: Connection, user_ids: Sequence[int]) -> dict[int, User]:
     """Return people by their ids; who is not there is left out."""
     query = """
@@ -91,14 +110,18 @@ def with_address(conn: Connection, address: str) -> User | None:
     return _user(conn, query, address)
 
 
-def admins(conn: Connection) -> list[User]:
-    """Return the admins who have activated their account, in the order in which they came."""
+def lock_admins(conn: Connection) -> list[User]:
+    """Return the admins who have activated their account, in the order in which they came.
+
+    Nobody deletes them before the end of this transaction, like `lock`.
+    """
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
                reminder_id
           FROM product.users
          WHERE admin AND activated_at IS NOT NULL
          ORDER BY id
+           FOR KEY SHARE
     """
     with conn.cursor(row_factory=class_row(User)) as cur:
         return cur.execute(query).fetchall()

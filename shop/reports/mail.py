@@ -30,16 +30,16 @@ def store(conn: Connection, report: Report, files: tuple[File, ...]) -> list[int
         emails.store(
             conn, compose.to(admin, KIND, about=str(report.day.date), found=found, files=files)
         )
-        for admin in people.admins(conn)
+        for admin in people.lock_admins(conn)
     ]
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     """Delete mails of reports stored so long ago that wait for nothing more; return how many."""
     query = """
-        DELETE FROM product.emails
+        DELETE FROM workshed_mail.emails
          WHERE id IN (
-               SELECT id FROM product.emails
+               SELECT id FROM workshed_mail.emails
                 WHERE kind = 'daily_report' AND created_at < jobs.now() - %(older_than)s
                   AND state NOT IN ('pending', 'sending')
                 ORDER BY created_at

@@ -1,17 +1,5 @@
 -- What people upload, and the images made of it.
 
--- One row per content, named by its SHA-256. The row is committed before the content is written, and
--- deleted, under its lock, after the content is: so a content without a row cannot exist, and one
--- that is stored again while it is deleted waits for the deletion, and is then written anew.
-CREATE TABLE product.blobs (
-    sha256     text PRIMARY KEY CONSTRAINT blobs_sha256 CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-    size_bytes bigint NOT NULL CONSTRAINT blobs_size CHECK (size_bytes >= 0),
-    -- When it was last stored; one that nothing refers to is deleted some time after that.
-    stored_at  timestamptz NOT NULL DEFAULT jobs.now()
-);
-
-CREATE INDEX blobs_stored ON product.blobs (stored_at);
-
 CREATE TABLE product.attachments (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id     bigint NOT NULL REFERENCES product.users ON DELETE CASCADE,
@@ -20,7 +8,7 @@ CREATE TABLE product.attachments (
             length(filename) BETWEEN 1 AND 255 AND filename !~ '[[:cntrl:]/\u0085\u2028\u2029]'
         ),
     -- What it holds now; replacing it changes this.
-    sha256      text NOT NULL REFERENCES product.blobs,
+    sha256      text NOT NULL REFERENCES workshed_storage.blobs,
     created_at  timestamptz NOT NULL DEFAULT jobs.now(),
     replaced_at timestamptz,
     -- Why no image can be made of what it holds now.
@@ -37,7 +25,7 @@ CREATE INDEX attachments_of_blob ON product.attachments (sha256);
 -- One row per original and all that decides what is made of it: the same work is not done twice,
 -- whoever uploads the same picture, and a new codec makes new rows beside the old ones.
 CREATE TABLE product.image_variants (
-    original   text NOT NULL REFERENCES product.blobs,
+    original   text NOT NULL REFERENCES workshed_storage.blobs,
     -- The box it fits within, in pixels, and the quality asked for, 1 to 100.
     box_width  integer NOT NULL,
     box_height integer NOT NULL,
@@ -45,7 +33,7 @@ CREATE TABLE product.image_variants (
     -- The format asked for; what it became is in `media_type`.
     format     text NOT NULL,
     codec      text NOT NULL,
-    sha256     text NOT NULL REFERENCES product.blobs,
+    sha256     text NOT NULL REFERENCES workshed_storage.blobs,
     media_type text NOT NULL,
     width      integer NOT NULL,
     height     integer NOT NULL,

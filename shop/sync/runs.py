@@ -94,7 +94,7 @@ def succeeded(conn: Connection, source: str) -> list[int]:
         return []
     drafts = [
         compose.sync_recovered(admin, source, before.failing_since, before.now)
-        for admin in people.admins(conn)
+        for admin in people.lock_admins(conn)
     ]
     return emails.store_new(conn, drafts)
 
@@ -105,6 +105,7 @@ def _tell(conn: Connection, source: str, reason: str, since: str) -> list[int]:
     span = settings().sync_alert_window
     window = EPOCH + (now - EPOCH) // span * span
     drafts = [
-        compose.sync_failing(admin, source, reason, since, window) for admin in people.admins(conn)
+        compose.sync_failing(admin, source, reason, since, window)
+        for admin in people.lock_admins(conn)
     ]
     return emails.store_new(conn, drafts)

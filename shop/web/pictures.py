@@ -69,7 +69,7 @@ class Pictures:
         async with self._rows.connection() as conn:
             # First: what is told while the pictures are read is followed from here on.
             number = await live.last(conn, who.says.user_id)
-            found = await picture_rows.pictures(conn, who.says.user_id, before)
+            found = await picture_rows.pictures(conn, who.user_id, before)
         about = {
             "pictures": found,
             "number": number,
@@ -98,7 +98,7 @@ class Pictures:
         who = caller(request)
         sha256 = request.path_params["sha256"]
         async with self._rows.connection() as conn:
-            media_type = await picture_rows.media_type(conn, who.says.user_id, sha256)
+            media_type = await picture_rows.media_type(conn, who.user_id, sha256)
         if media_type is None:
             return answers.missing(request)
         return ContentResponse(sha256, media_type)
@@ -108,7 +108,7 @@ class Pictures:
         who = caller(request)
         if not is_meant(request, who):
             raise HTTPException(403, "Another site has sent this; upload from the page itself.")
-        attachment_id = await take(request, who.says.user_id, self._attach)
+        attachment_id = await take(request, who.user_id, self._attach)
         return JSONResponse({"attachment_id": attachment_id}, 201)
 
     @asynccontextmanager

@@ -18,7 +18,9 @@ COPIES = 2
 """Of each job, beside itself."""
 OWNER = "grace@example.org"
 WAITING = "SELECT count(*) FROM jobs.schedule WHERE actor = 'import_user_rows'"
-COMPLETIONS = "SELECT count(*) FROM product.notifications WHERE event = 'import_completed'"
+COMPLETIONS = (
+    "SELECT count(*) FROM workshed_notifications.notifications WHERE event = 'import_completed'"
+)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ DEAD = "SELECT count(*) FROM jobs.dead"
 # Time passes: what is remembered happened so much longer ago, also in messages.
 PASS = (
     """
-    UPDATE product.mail_servers
+    UPDATE workshed_mail.mail_servers
        SET failing_since = failing_since - %(span)s, held_at = held_at - %(span)s,
            held_until = held_until - %(span)s, probe_at = probe_at - %(span)s
     """,
@@ -110,7 +110,7 @@ class Post:
         """Count what came of it."""
         came = Counter(address for one in server.received for address in one.recipients)
         sent = self.singles | self.recipients
-        query = "SELECT coalesce(sum(ambiguous), 0) FROM product.emails"
+        query = "SELECT coalesce(sum(ambiguous), 0) FROM workshed_mail.emails"
         return Result(
             lost=len(sent - came.keys()),
             ghost=len(came.keys() - sent),
@@ -158,7 +158,7 @@ def test_an_outage_of_days_costs_no_mail(
         start_one()
     post.send()
     judged.all_sent()
-    failing = "SELECT count(*) FROM product.emails WHERE last_error IS NOT NULL"
+    failing = "SELECT count(*) FROM workshed_mail.emails WHERE last_error IS NOT NULL"
     eventually(lambda: conn.execute(failing).fetchone()[0])
 
     passed = []

@@ -25,20 +25,20 @@ AWAY_S = 0.02
 """Each answer is on its way for so long: some who are killed have sent and do not know it."""
 REFUSED = 0.05
 """So many of the addresses are refused for good."""
-OPEN = "SELECT count(*) FROM product.emails WHERE state NOT IN ('sent', 'failed')"
+OPEN = "SELECT count(*) FROM workshed_mail.emails WHERE state NOT IN ('sent', 'failed')"
 LEFT = "SELECT (SELECT count(*) FROM jobs.schedule) + (SELECT count(*) FROM jobs.starts)"
-SURE = "SELECT recipient, ambiguous FROM product.emails"
+SURE = "SELECT recipient, ambiguous FROM workshed_mail.emails"
 DEAD = "SELECT message_id FROM jobs.dead WHERE error_class <> 'RecipientRejectedError'"
-FAILED = "SELECT recipient FROM product.emails WHERE state = 'failed'"
+FAILED = "SELECT recipient FROM workshed_mail.emails WHERE state = 'failed'"
 HURRY = (
     """
     UPDATE jobs.schedule SET due_at = jobs.now()
      WHERE due_at > jobs.now() AND taken_by IS NULL AND reason IN ('retry', 'snooze')
     """,
-    "UPDATE product.mail_servers SET held_until = jobs.now() WHERE held_until > jobs.now()",
+    "UPDATE workshed_mail.mail_servers SET held_until = jobs.now() WHERE held_until > jobs.now()",
 )
-HELD_NOW = "SELECT count(*) FROM product.emails WHERE held_at IS NOT NULL"
-HELD = "SELECT id FROM product.emails WHERE held_at IS NOT NULL"
+HELD_NOW = "SELECT count(*) FROM workshed_mail.emails WHERE held_at IS NOT NULL"
+HELD = "SELECT id FROM workshed_mail.emails WHERE held_at IS NOT NULL"
 
 
 class Moody(MailCatcher):

@@ -38,7 +38,7 @@ LEDGER = """
     CREATE TABLE public.told (event text, data jsonb);
     CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN INSERT INTO public.told VALUES (NEW.event, NEW.data); RETURN NULL; END';
-    CREATE TRIGGER note AFTER INSERT ON product.notifications
+    CREATE TRIGGER note AFTER INSERT ON workshed_notifications.notifications
         FOR EACH ROW EXECUTE FUNCTION public.note();
 """
 

@@ -21,7 +21,7 @@ async def hand_in(request: Request) -> Response:
     if file is None or not file.filename:
         return await page.shop(request, who, {"import": "Choose a file first."}, 400)
     try:
-        await run_in_threadpool(_start, who.says.user_id, file, again="again" in form.fields)
+        await run_in_threadpool(_start, who.user_id, file, again="again" in form.fields)
     except AlreadyImportedError as err:
         problem = f"You have handed this file in before, as import {err.import_id}."
         return await page.shop(request, who, {"import": problem}, 409)

@@ -20,7 +20,7 @@ async def order(request: Request) -> Response:
     if offer is None or quantity is None:
         problem = f"Order one of these products, and 1 to {MOST} of it."
         return await page.shop(request, who, {"orders": problem}, 400)
-    await run_in_threadpool(_place, who.says.user_id, offer, quantity)
+    await run_in_threadpool(_place, who.user_id, offer, quantity)
     return RedirectResponse("./#orders", 303)
 
 

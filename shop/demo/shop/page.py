@@ -51,7 +51,7 @@ async def shop(
 ) -> Response:
     """Show the shop, with what could not be done; raises `TokenError` for who is gone."""
     asked = request.query_params.get("report")
-    about = await run_in_threadpool(_about, who.says.user_id, asked)
+    about = await run_in_threadpool(_about, who.user_id, asked)
     return _ours(answers.page("shop.html", {**about, "problems": problems or {}}, status))
 
 

@@ -22,7 +22,7 @@ async def sign_up(request: Request) -> Response:
     except (PersonError, InvalidAddressError) as err:
         status = 409 if isinstance(err, AddressTakenError) else 400
         return page.sign_up(given, _problems(err), status)
-    token = notifications.token(user_id)
+    token = notifications.token(str(user_id))
     answer = RedirectResponse("./", 303)
     remember(request, answer, Caller(token, notifications.read(token), by_cookie=False))
     return answer

@@ -11,7 +11,7 @@ from psycopg import Notify
 
 from shop.web.events.listener import Ear
 from shop.web.events.subscription import Place
-from workshed.contrib.notifications import live
+from workshed.contrib.notifications import channel, live
 from workshed.db import PASSING_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,10 @@ class Hub:
     def __init__(self, sweep_s: float) -> None:
         """Connect to nothing yet."""
         self._sweep_s = sweep_s
-        self._places: dict[int, set[Place]] = {}
-        self._changed: set[int] = set()
+        self._places: dict[str, set[Place]] = {}
+        self._users: dict[str, str] = {}
+        """By channel."""
+        self._changed: set[str] = set()
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
@@ -41,6 +43,7 @@ class Hub:
         """Wake a stream, until the end of the block, when its user may have been told something."""
         user_id = place.user_id
         self._places.setdefault(user_id, set()).add(place)
+        self._users[channel(user_id)] = user_id
         self._look_at(user_id)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="workshed streams")
@@ -50,6 +53,7 @@ class Hub:
             self._places[user_id].discard(place)
             if not self._places[user_id]:
                 del self._places[user_id]
+                del self._users[channel(user_id)]
             self._look_at(user_id)
 
     async def close(self) -> None:
@@ -59,7 +63,7 @@ class Hub:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def _look_at(self, user_id: int) -> None:
+    def _look_at(self, user_id: str) -> None:
         self._changed.add(user_id)
         self._stirred.set()
 
@@ -118,9 +122,10 @@ class Hub:
 
     def _heard(self, note: Notify) -> None:
         number = int(note.payload) if note.payload.isdecimal() else None  # not from `tell`
-        self._wake(int(note.channel.rpartition("_")[2]), number)
+        if user_id := self._users.get(note.channel):
+            self._wake(user_id, number)
 
-    def _wake(self, user_id: int, number: int | None = None) -> None:
+    def _wake(self, user_id: str, number: int | None = None) -> None:
         """Wake the streams of a user, but those that have sent this number already."""
         for place in self._places.get(user_id, ()):
             if number is None or place.seen is None or place.seen < number:

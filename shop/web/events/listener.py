@@ -22,7 +22,7 @@ class Ear:
 
     def __init__(self, heard: Callable[[Notify], None]) -> None:
         """Connect to nothing yet."""
-        self.users: set[int] = set()
+        self.users: set[str] = set()
         """Those of whom nothing is told unheard."""
         self._heard = heard
         self._conn: AsyncConnection[Any]
@@ -39,7 +39,7 @@ class Ear:
         """Close the connection."""
         await self._conn.close()
 
-    async def change(self, *, listen: Iterable[int], leave: Iterable[int]) -> None:
+    async def change(self, *, listen: Iterable[str], leave: Iterable[str]) -> None:
         """Listen for some users and leave others, all in one round trip."""
         new, gone = {*listen} - self.users, {*leave} & self.users
         commands = [sql.SQL("LISTEN {}").format(sql.Identifier(channel(user))) for user in new]

@@ -58,7 +58,7 @@ class Stream(EventSourceResponse):
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             logger.warning(
-                "a browser of user %d has read nothing for %g s; its stream is closed",
+                "a browser of user %s has read nothing for %g s; its stream is closed",
                 self._place.user_id,
                 self._send_s,
             )
@@ -100,7 +100,7 @@ async def _unread(rows: Rows, place: Place, start: int | None) -> list[Notificat
                 place.seen = latest if start is None else min(start, latest)
             found = await live.after(conn, place.user_id, place.seen, AT_ONCE)
     except PASSING_ERRORS as err:
-        logger.debug("a stream of user %d waits: %s", place.user_id, err)
+        logger.debug("a stream of user %s waits: %s", place.user_id, err)
         asyncio.get_running_loop().call_later(AFTER_A_FAILURE_S, place.wake)
         return []
     if len(found) == AT_ONCE:

@@ -8,7 +8,7 @@ class Place:
 
     __slots__ = ("_stirred", "is_expired", "is_heard", "is_over", "seen", "user_id")
 
-    def __init__(self, user_id: int) -> None:
+    def __init__(self, user_id: str) -> None:
         """Begin where nothing is known yet."""
         self.user_id = user_id
         self.seen: int | None = None

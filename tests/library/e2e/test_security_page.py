@@ -7,6 +7,7 @@ import dramatiq
 import pytest
 
 from tests import pages
+from workshed.migrate import streams
 
 PAGE = pages.text("docs/security.md")
 GRANTS = pages.block("docs/security.md", "grants")
@@ -37,7 +38,7 @@ def as_worker(conn, database, tmp_path):
     (tmp_path / "greeting.py").write_text(ACTORS)
     role = f"worker_{secrets.token_hex(6)}"
     conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
-    for schema in ("jobs", "product"):
+    for schema in streams():
         words = GRANTS.replace("SCHEMA jobs", f"SCHEMA {schema}")
         conn.execute(words.replace("TO worker", f"TO {role}"))
     conn.commit()
@@ -82,6 +83,7 @@ def test_the_functions_that_run_with_the_rights_of_their_owner_are_those_of_the_
         ("add_runs_partitions", True, True),
         ("count_login", True, False),
         ("drop_runs_partitions", True, False),
+        ("forget_user", True, True),
         ("make_run", True, False),
         ("refuse_senders", True, True),
         ("send", True, False),

@@ -72,7 +72,7 @@ def contents(conn):
         SELECT n.nspname, c.relname
           FROM pg_class AS c
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'r' AND n.nspname IN ('jobs', 'product')
+         WHERE c.relkind = 'r' AND n.nspname ~ '^(jobs|product|workshed_[a-z]+)$'
     """).fetchall()
     rows = sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1")
     found = {name: conn.execute(rows.format(sql.Identifier(*name))).fetchall() for name in tables}

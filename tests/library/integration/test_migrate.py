@@ -190,7 +190,7 @@ def test_who_waits_in_vain_ends_as_a_worker_would(empty):
         command(wait=timedelta())
     with db.connect() as conn:
         migrations.migrate(conn, ("jobs",))
-    with pytest.raises(MigrationError, match="migrations of stream 'product'"):
+    with pytest.raises(MigrationError, match="migrations of stream 'workshed_storage'"):
         command(wait=timedelta())
     command()
     command(wait=timedelta())

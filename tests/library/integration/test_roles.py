@@ -20,6 +20,7 @@ from workshed.jobs.control import queues
 from workshed.jobs.control.queues import Actor
 from workshed.jobs.maintenance import retention
 from workshed.middleware import Unique
+from workshed.migrate import streams
 from workshed.roles import ROLES, all_grants, script
 from workshed.settings import settings
 from workshed.transport.relay.pruner import EVERY_S, Pruner
@@ -34,19 +35,19 @@ SNAPSHOTS = pages.block(PAGE, "snapshots")
 EVERY_TABLE = """
     SELECT n.nspname || '.' || c.relname
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname IN ('jobs', 'product') AND c.relkind IN ('r', 'p', 'v', 'm')
+     WHERE n.nspname ~ '^(jobs|product|workshed_[a-z]+)$' AND c.relkind IN ('r', 'p', 'v', 'm')
        AND NOT c.relispartition
 """
 EVERY_SEQUENCE = """
     SELECT n.nspname || '.' || c.relname
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname IN ('jobs', 'product') AND c.relkind = 'S'
+     WHERE n.nspname ~ '^(jobs|product|workshed_[a-z]+)$' AND c.relkind = 'S'
        AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'i')
 """
 TAKEN_FROM_EVERYBODY = """
     SELECT n.nspname || '.' || p.proname
       FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-     WHERE n.nspname IN ('jobs', 'product')
+     WHERE n.nspname ~ '^(jobs|product|workshed_[a-z]+)$'
        AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
 """
 
@@ -161,7 +162,7 @@ def test_sequences_are_advanced_by_those_who_need_them(login, sequence, role):
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_makes_anything_in_the_schemas(login, role):
     theirs = login(role)
-    for schema in ("jobs", "product"):
+    for schema in streams():
         for made in (
             f"CREATE TABLE {schema}.mine (id int)",
             f"CREATE FUNCTION {schema}.mine() RETURNS int LANGUAGE sql RETURN 1",

@@ -106,7 +106,7 @@ def test_no_more_are_sent_per_minute_than_may_be(
     start_worker(env={"SHOP_BULK_RATE": "120"})
 
     query = """
-        SELECT count(*), extract(epoch FROM max(sent_at) - min(sent_at)) FROM product.emails
+        SELECT count(*), extract(epoch FROM max(sent_at) - min(sent_at)) FROM workshed_mail.emails
          WHERE state = 'sent'
     """
     conn.autocommit = True

@@ -74,8 +74,12 @@ def test_a_worker_that_is_killed_makes_and_tells_each_image_once(
     start_worker(threads=4)
 
     eventually(lambda: count("product.image_variants") == wanted, within_s=120)
-    eventually(lambda: count("product.notifications WHERE event = 'image_processed'") == wanted)
-    assert count("product.notifications") == wanted
+    eventually(
+        lambda: (
+            count("workshed_notifications.notifications WHERE event = 'image_processed'") == wanted
+        )
+    )
+    assert count("workshed_notifications.notifications") == wanted
     assert count("jobs.dead") == 0
 
 

@@ -35,7 +35,9 @@ def test_an_upload_of_the_page_becomes_an_image(
 
     assert code == 0, said
     eventually(lambda: count("product.image_variants") == 1)
-    eventually(lambda: count("product.notifications WHERE event = 'image_processed'") == 1)
+    eventually(
+        lambda: count("workshed_notifications.notifications WHERE event = 'image_processed'") == 1
+    )
 
 
 def test_the_page_of_pictures_is_served_as_it_says(environment, broker, tmp_path):

@@ -196,7 +196,7 @@ def test_the_shipped_jobs_and_their_cleaning_run_as_a_worker(
     ended, said = run("-c", SHIPPED, **{**environment, **parts.env("sender", "application")})
     assert ended == 0, said
 
-    eventually(lambda: count("product.emails WHERE sent_at IS NOT NULL") == 1)
+    eventually(lambda: count("workshed_mail.emails WHERE sent_at IS NOT NULL") == 1)
     for actor in ("maintain", "daily_report", "send_welcome_email"):
         query = f"jobs.runs WHERE outcome = 'done' AND actor = '{actor}'"
         eventually(lambda q=query: count(q))

@@ -41,10 +41,12 @@ def row(connect):
 
     def read():
         with conn.cursor(row_factory=namedtuple_row) as cur:
-            return cur.execute("SELECT * FROM product.emails").fetchone()
+            return cur.execute("SELECT * FROM workshed_mail.emails").fetchone()
 
     def run_out():
-        conn.execute("UPDATE product.emails SET claimed_until = jobs.now() WHERE claim IS NOT NULL")
+        conn.execute(
+            "UPDATE workshed_mail.emails SET claimed_until = jobs.now() WHERE claim IS NOT NULL"
+        )
 
     read.run_out = run_out
     return read

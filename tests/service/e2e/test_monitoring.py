@@ -44,7 +44,7 @@ SOURCE = """
     VALUES ('crm', 'https://crm.example.org', jobs.now() - interval '2 hours')
 """
 MAIL_SERVER = """
-    INSERT INTO product.mail_servers (name, failures, failing_since, last_error)
+    INSERT INTO workshed_mail.mail_servers (name, failures, failing_since, last_error)
     VALUES ('mail.example.org:25', 9, jobs.now() - interval '1 hour', 'it answered 421')
 """
 # What no release knows is left alone by all of them.
@@ -257,7 +257,7 @@ def test_each_fault_is_an_alert(
         execute("UPDATE jobs.schedule SET due_at = due_at - interval '10 minutes'")
         execute(MAIL_SERVER)
         execute("""
-            INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body,
+            INSERT INTO workshed_mail.emails (kind, recipient, recipient_name, subject, text_body,
                                         message_id, state, ambiguous, held_at)
             VALUES ('test', 'ada@example.org', 'Ada', 'Hello', 'Hello', '<1@x>', 'unknown', 1,
                     now())

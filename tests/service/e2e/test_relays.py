@@ -41,6 +41,6 @@ def test_mails_that_rabbitmq_lost_with_its_data_are_delivered(
     rabbitmq.ask("PUT", f"vhosts/{rabbitmq.vhost}", {})
 
     assert delivered < wanted
-    eventually(lambda: count("product.emails WHERE state = 'sent'") == wanted)
+    eventually(lambda: count("workshed_mail.emails WHERE state = 'sent'") == wanted)
     eventually(lambda: count("jobs.schedule") == 0)
     assert len(mail_server.received) == wanted

@@ -86,7 +86,7 @@ def test_a_sync_that_is_dead_is_told(
     code, said = run(NAME, api.origin, **setting)
 
     assert code == 0, said
-    eventually(lambda: count("product.emails WHERE state = 'sent' AND kind = 'sync_failing'"))
+    eventually(lambda: count("workshed_mail.emails WHERE state = 'sent' AND kind = 'sync_failing'"))
     assert count("jobs.dead WHERE actor = 'sync_critical_data'") == 1
     assert "crm: 401 Unauthorized" in workshed("sync")
     assert worker.stop() == 0

@@ -47,7 +47,7 @@ def test_a_killed_worker_loses_no_welcome(start_worker, mail_server, eventually,
 
     eventually(lambda: count("product.users WHERE welcomed_at IS NOT NULL") == wanted, within_s=240)
     assert set(recipients(mail_server)) == {f"p{n}@example.org" for n in range(wanted)}
-    ambiguous = count("product.emails WHERE ambiguous > 0")
+    ambiguous = count("workshed_mail.emails WHERE ambiguous > 0")
     assert len(mail_server.received) <= wanted + ambiguous
     assert count("jobs.schedule WHERE actor = 'send_onboarding_reminder'") == wanted
 

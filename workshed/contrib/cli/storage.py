@@ -27,8 +27,9 @@ def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -
     from workshed.console.operations.environment import database
     from workshed.contrib.storage import blobs
     from workshed.contrib.storage import storage as place
+    from workshed.contrib.storage.tables import STREAM
 
-    with database("product"):
+    with database(STREAM):
         count = blobs.adopt(only_count=True)
     if count and not dry_run:
         agreed(f"Let {count} contents of {place()} be deleted", yes=yes)
@@ -45,9 +46,10 @@ def noted_adoption() -> int:
     from workshed.console.operations.environment import database
     from workshed.contrib.storage import blobs
     from workshed.contrib.storage import storage as place
+    from workshed.contrib.storage.tables import STREAM
 
     counts: list[int] = []
-    with database("product") as conn:
+    with database(STREAM) as conn:
         try:
             return blobs.adopt(step=counts.append)
         finally:

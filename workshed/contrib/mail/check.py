@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from workshed import tables
+from workshed import migrate
 from workshed.console.doctor.environment import unreadable
 from workshed.console.doctor.run import Check
 from workshed.console.doctor.surroundings import Surroundings
@@ -17,6 +17,7 @@ from workshed.contrib.mail.protocol import connections
 from workshed.contrib.mail.protocol.conversation import hang_up
 from workshed.contrib.mail.protocol.timer import Timer
 from workshed.contrib.mail.server import Server
+from workshed.contrib.mail.tables import STREAM
 from workshed.errors import SettingsError
 
 MOST_HELD = 1_000
@@ -51,7 +52,7 @@ def check(here: Surroundings) -> Iterator[Finding]:
 def troubles(here: Surroundings) -> Iterator[Finding]:
     """Name the mail servers that take no mails, and count the mails an operator decides about."""
     with here.connect() as conn:
-        if not tables.has(conn, "mail_servers"):
+        if not migrate.is_applied(conn, STREAM):
             yield ok("there are no tables of mails here")
             return
         found, doubtful = servers.troubles(conn), len(held(conn, MOST_HELD))

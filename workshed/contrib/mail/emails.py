@@ -43,7 +43,9 @@ class Draft:
     subject: str
     text_body: str
     html_body: str | None = None
-    user_id: int | None = None
+    user_id: str | None = None
+    """Who it is for: an id of the application. Lock that record first, so that nobody deletes it
+    before this transaction ends."""
     about: str = ""
     """Tells two mails of a kind to one person apart, such as a date."""
     priority: int = SINGLE
@@ -52,11 +54,11 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """A claimed row of `product.emails`."""
+    """A claimed row of `workshed_mail.emails`."""
 
     id: int
     kind: str
-    user_id: int | None
+    user_id: str | None
     recipient: str
     recipient_name: str
     subject: str
@@ -79,7 +81,7 @@ class InDoubt:
 
     id: int
     kind: str
-    user_id: int | None
+    user_id: str | None
     recipient: str
     subject: str
     message_id: str
@@ -108,7 +110,7 @@ def message_id(draft: Draft) -> str:
 
 
 INSERT = """
-    INSERT INTO product.emails (kind, user_id, about, recipient, recipient_name, subject,
+    INSERT INTO workshed_mail.emails (kind, user_id, about, recipient, recipient_name, subject,
                                 text_body, html_body, priority, message_id)
     VALUES (%(kind)s, %(user_id)s, %(about)s, %(recipient)s, %(recipient_name)s, %(subject)s,
             %(text_body)s, %(html_body)s, %(priority)s, %(message_id)s)
@@ -147,7 +149,7 @@ def claim(conn: Connection, email_id: int) -> Email | Held | None:
     once more, counted and logged; the next time it is held.
     """
     query = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = 'sending', claim = %(claim)s, claimed_until = jobs.now() + %(lasts)s,
                attempts = attempts + 1,
                ambiguous = ambiguous + (state IN ('sending', 'unknown'))::int
@@ -180,7 +182,7 @@ def claim(conn: Connection, email_id: int) -> Email | Held | None:
 def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
     """Let a claim last for longer, unless it was given back or taken over."""
     query = """
-        UPDATE product.emails SET claimed_until = jobs.now() + %s
+        UPDATE workshed_mail.emails SET claimed_until = jobs.now() + %s
          WHERE claim = %s AND state = 'sending'
     """
     conn.execute(query, (lease, claim))
@@ -188,7 +190,7 @@ def renew(conn: Connection, claim: UUID, lease: timedelta) -> None:
 
 def _why_unclaimed(conn: Connection, email_id: int) -> Held | None:
     hold = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = 'unknown', held_at = jobs.now(), claim = NULL, claimed_until = NULL,
                last_error = COALESCE(last_error, 'the worker that sent it has died')
          WHERE id = %(id)s AND ambiguous >= %(resends)s AND held_at IS NULL
@@ -197,7 +199,7 @@ def _why_unclaimed(conn: Connection, email_id: int) -> Held | None:
     conn.execute(hold, {"id": email_id, "resends": MOST_RESENDS})
     query = """
         SELECT state, claimed_until - jobs.now(), ambiguous, held_at IS NOT NULL
-          FROM product.emails
+          FROM workshed_mail.emails
          WHERE id = %s
     """
     row = conn.execute(query, (email_id,)).fetchone()
@@ -220,11 +222,19 @@ def why_held(email_id: int, ambiguous: int) -> str:
     )
 
 
+def delete_of(conn: Connection, user_id: str) -> int:
+    """Delete all mails of a person, who leaves; return how many.
+
+    Call it in the transaction that deletes the person. A job that was to deliver one finds nothing.
+    """
+    return conn.execute("DELETE FROM workshed_mail.emails WHERE user_id = %s", (user_id,)).rowcount
+
+
 def held(conn: Connection, limit: int) -> list[InDoubt]:
     """Return the mails that are held, the oldest first."""
     query = """
         SELECT id, kind, user_id, recipient, subject, message_id, ambiguous, last_error, created_at
-          FROM product.emails
+          FROM workshed_mail.emails
          WHERE held_at IS NOT NULL
          ORDER BY id
          LIMIT %s
@@ -239,7 +249,7 @@ def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -
     The caller sends the job that goes on from there.
     """
     query = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = %(state)s, sent_at = CASE WHEN %(state)s = 'sent' THEN jobs.now() END,
                held_at = NULL
          WHERE id = %(id)s AND held_at IS NOT NULL
@@ -256,7 +266,7 @@ def hold(conn: Connection, email_id: int) -> bool:
     Of mails to many, where one that is missing does less harm than one that comes twice.
     """
     query = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = 'unknown', claim = NULL, claimed_until = NULL,
                last_error = COALESCE(last_error, 'the worker that sent it has died')
          WHERE id = %s
@@ -268,7 +278,7 @@ def hold(conn: Connection, email_id: int) -> bool:
 def mark_sent(conn: Connection, email: Email) -> bool:
     """Note that the mail was accepted; False, and nothing written, if the claim was taken over."""
     query = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
          WHERE id = %(id)s AND claim = %(claim)s
     """
@@ -278,7 +288,7 @@ def mark_sent(conn: Connection, email: Email) -> bool:
 def mark_arrived(conn: Connection, email: Email) -> bool:
     """Note that a mail was accepted, also when it was held meanwhile; False if it was before."""
     query = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = 'sent', sent_at = jobs.now(), claim = NULL, claimed_until = NULL
          WHERE id = %(id)s AND (claim = %(claim)s OR state = 'unknown')
     """
@@ -299,7 +309,7 @@ def give_back(
     `is_held`: it is not sent again until an operator decides.
     """
     query = """
-        UPDATE product.emails
+        UPDATE workshed_mail.emails
            SET state = %(state)s, last_error = %(error)s, claim = NULL, claimed_until = NULL,
                attempts = attempts - (NOT %(is_attempt)s)::int,
                held_at = CASE WHEN %(is_held)s THEN jobs.now() END

@@ -28,7 +28,7 @@ def attach(conn: Connection, email_id: int, files: Sequence[File]) -> None:
     if not files or of(conn, email_id):
         return
     query = """
-        INSERT INTO product.email_files
+        INSERT INTO workshed_mail.email_files
                (email_id, position, filename, media_type, content_id, sha256)
         VALUES (%(email_id)s, %(position)s, %(filename)s, %(media_type)s, %(content_id)s,
                 %(sha256)s)
@@ -45,7 +45,7 @@ def of(conn: Connection, email_id: int) -> tuple[File, ...]:
     """Return the files of a mail, in their order."""
     query = """
         SELECT filename, media_type, sha256, content_id
-          FROM product.email_files
+          FROM workshed_mail.email_files
          WHERE email_id = %s
          ORDER BY position
     """

@@ -71,7 +71,7 @@ def admit(conn: Connection) -> Leave:
     query = """
         SELECT now, coalesce(failures, 0), held_until IS NOT NULL, held_until - now, last_error
           FROM (SELECT jobs.now() AS now) AS t
-          LEFT JOIN product.mail_servers ON name = %s
+          LEFT JOIN workshed_mail.mail_servers ON name = %s
     """
     now, failures, held, left, said = _row(conn, query, (server,))
     leave = Leave(server, now, failures, held)
@@ -83,7 +83,7 @@ def admit(conn: Connection) -> Leave:
 def rest(conn: Connection) -> tuple[timedelta, str] | None:
     """Return for how long the server is held yet, and why; `None`: it can be tried."""
     query = """
-        SELECT held_until - jobs.now(), last_error FROM product.mail_servers
+        SELECT held_until - jobs.now(), last_error FROM workshed_mail.mail_servers
          WHERE name = %s AND held_until > jobs.now()
     """
     found = conn.execute(query, (name(),)).fetchone()
@@ -95,7 +95,7 @@ def answered(leave: Leave) -> None:
     if not (leave.failures or leave.held):
         return
     query = """
-        UPDATE product.mail_servers
+        UPDATE workshed_mail.mail_servers
            SET failures = 0, failing_since = NULL, last_error = NULL, held_at = NULL,
                held_until = NULL, probe_at = NULL
          WHERE name = %(server)s AND (held_at IS NULL OR held_at <= %(since)s)
@@ -111,7 +111,9 @@ def unasked(leave: Leave) -> None:
     """Let another mail try a server that was held, since this one was not sent to it."""
     if not leave.held:
         return
-    query = "UPDATE product.mail_servers SET probe_at = NULL WHERE name = %s AND probe_at = %s"
+    query = """
+        UPDATE workshed_mail.mail_servers SET probe_at = NULL WHERE name = %s AND probe_at = %s
+    """
     with suppress(*db.PASSING_ERRORS), db.transaction() as conn:  # else it ends by itself
         conn.execute(query, (leave.server, leave.since))
 
@@ -122,7 +124,7 @@ def failed(conn: Connection, leave: Leave, error: MailError) -> MailServerAway:
     Each probe that fails doubles the rest. Who began before it was held says nothing new.
     """
     query = """
-        INSERT INTO product.mail_servers AS s (name, failures, failing_since, last_error)
+        INSERT INTO workshed_mail.mail_servers AS s (name, failures, failing_since, last_error)
         VALUES (%(server)s, 1, jobs.now(), %(said)s)
             ON CONFLICT (name) DO UPDATE
            SET failures = s.failures + 1, last_error = %(said)s,
@@ -154,7 +156,7 @@ def failed(conn: Connection, leave: Leave, error: MailError) -> MailServerAway:
 def release(conn: Connection, server: str) -> bool:
     """Let a server that is held be tried now; False where it is not held."""
     query = """
-        UPDATE product.mail_servers
+        UPDATE workshed_mail.mail_servers
            SET held_at = jobs.now(), held_until = jobs.now(), probe_at = NULL
          WHERE name = %s AND held_until > jobs.now()
     """
@@ -165,7 +167,7 @@ def troubles(conn: Connection) -> list[Trouble]:
     """Return the servers that have failed since they last took a mail, and are used now."""
     query = """
         SELECT name, failures, failing_since, last_error, held_until, jobs.now() AS now
-          FROM product.mail_servers
+          FROM workshed_mail.mail_servers
          WHERE failures > 0
          ORDER BY name
     """
@@ -176,7 +178,7 @@ def troubles(conn: Connection) -> list[Trouble]:
 def _probe(conn: Connection, leave: Leave) -> bool:
     """Be the only one that tries a server which was held."""
     query = """
-        UPDATE product.mail_servers SET probe_at = %(since)s
+        UPDATE workshed_mail.mail_servers SET probe_at = %(since)s
          WHERE name = %(server)s AND held_until <= %(since)s
            AND (probe_at IS NULL OR probe_at <= %(since)s - %(probe)s)
     """

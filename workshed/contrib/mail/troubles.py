@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from workshed import tables
+from workshed import migrate
+from workshed.contrib.mail.tables import STREAM
 from workshed.db import Connection
 
 
@@ -17,13 +18,13 @@ class MailTroubles:
 
 
 def find(conn: Connection) -> MailTroubles | None:
-    """Look; `None` where the product has no tables."""
-    if not tables.has(conn, "mail_servers"):
+    """Look; `None` before its tables are there."""
+    if not migrate.is_applied(conn, STREAM):
         return None
     query = """
-        SELECT name, jobs.now() - failing_since FROM product.mail_servers WHERE failures > 0
+        SELECT name, jobs.now() - failing_since FROM workshed_mail.mail_servers WHERE failures > 0
     """
     failing: dict[str, timedelta] = dict(conn.execute(query).fetchall())
-    query = "SELECT count(*) FROM product.emails WHERE held_at IS NOT NULL"
+    query = "SELECT count(*) FROM workshed_mail.emails WHERE held_at IS NOT NULL"
     (held,) = conn.execute(query).fetchone() or (0,)
     return MailTroubles(failing, held)

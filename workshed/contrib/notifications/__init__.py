@@ -1,7 +1,15 @@
 """What users are told, in numbered order, and the tokens by which their browsers may read it."""
 
 from workshed.contrib.notifications.errors import TokenError
-from workshed.contrib.notifications.rows import Notification, after, channel, last, prune, tell
+from workshed.contrib.notifications.rows import (
+    Notification,
+    after,
+    channel,
+    delete_of,
+    last,
+    prune,
+    tell,
+)
 from workshed.contrib.notifications.tokens import Pass, read, token, user_of
 
 __all__ = [
@@ -10,6 +18,7 @@ __all__ = [
     "TokenError",
     "after",
     "channel",
+    "delete_of",
     "last",
     "prune",
     "read",

@@ -10,7 +10,7 @@ from workshed.contrib.notifications.rows import AFTER, LAST, Notification
 
 
 async def after(
-    conn: AsyncConnection[Any], user_id: int, number: int, limit: int
+    conn: AsyncConnection[Any], user_id: str, number: int, limit: int
 ) -> list[Notification]:
     """Return what the user was told after this number, the oldest first, at most so many."""
     values = {"user_id": user_id, "number": number, "limit": limit}
@@ -19,18 +19,18 @@ async def after(
         return await cur.fetchall()
 
 
-async def last(conn: AsyncConnection[Any], user_id: int) -> int:
+async def last(conn: AsyncConnection[Any], user_id: str) -> int:
     """Return the number of what the user was told last; 0 for nothing."""
     found = await (await conn.execute(LAST, (user_id,))).fetchone()
     return found[0] if found else 0
 
 
-async def behind(conn: AsyncConnection[Any], seen: Mapping[int, int]) -> list[int]:
+async def behind(conn: AsyncConnection[Any], seen: Mapping[str, int]) -> list[str]:
     """Return which users were told more than the number that they are known to have seen."""
     query = """
         SELECT i.user_id
-          FROM unnest(%s::bigint[], %s::bigint[]) AS reader (user_id, seen)
-          JOIN product.inboxes AS i USING (user_id)
+          FROM unnest(%s::text[], %s::bigint[]) AS reader (user_id, seen)
+          JOIN workshed_notifications.inboxes AS i USING (user_id)
          WHERE i.last > reader.seen
     """
     found = await conn.execute(query, (list(seen), list(seen.values())))

@@ -1,31 +1,30 @@
 """What a user is told: rows whose numbers are seen in their order."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from workshed.db import Connection
-from workshed.jobs import RecordMissing
 
 # Said once, for connections that are waited for and for those of an event loop (`live`).
 AFTER = """
     SELECT number, event, data, created_at
-      FROM product.notifications
+      FROM workshed_notifications.notifications
      WHERE user_id = %(user_id)s AND number > %(number)s
      ORDER BY number
      LIMIT %(limit)s
 """
-LAST = "SELECT last FROM product.inboxes WHERE user_id = %s"
+LAST = "SELECT last FROM workshed_notifications.inboxes WHERE user_id = %s"
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A row of `product.notifications`."""
+    """A row of `workshed_notifications.notifications`."""
 
     number: int
     event: str
@@ -34,31 +33,35 @@ class Notification:
     created_at: datetime
 
 
-def channel(user_id: int) -> str:
-    """Name the channel of PostgreSQL on which only this user's numbers are heard."""
-    return f"notifications_{user_id}"
+def channel(user_id: str) -> str:
+    """Name the channel of PostgreSQL on which only this user's numbers are heard.
+
+    By a hash, since a name has at most 63 bytes and an id may be longer.
+    """
+    return f"notifications_{hashlib.sha256(user_id.encode()).hexdigest()[:32]}"
 
 
 def tell(
-    conn: Connection, user_id: int, event: str, data: Mapping[str, Any], *, key: str
+    conn: Connection, user_id: str, event: str, data: Mapping[str, Any], *, key: str
 ) -> int | None:
     """Tell a user something, once per key; return its number, `None` if it was told already.
 
     It commits with the caller's transaction, which from here on holds up all others that tell this
     user: so tell at its end, and several users in the order of their ids. `event` is a lower-case
-    word. Raises `RecordMissing` when the user is gone.
+    word. `user_id` is an id of the application: lock that record first, so that nobody deletes it
+    before this transaction ends.
     """
     _hold(conn, user_id)
     query = """
         WITH told AS (
-            INSERT INTO product.notifications (user_id, number, event, data, key)
+            INSERT INTO workshed_notifications.notifications (user_id, number, event, data, key)
             SELECT user_id, last + 1, %(event)s, %(data)s, %(key)s
-              FROM product.inboxes
+              FROM workshed_notifications.inboxes
              WHERE user_id = %(user_id)s
                 ON CONFLICT ON CONSTRAINT notifications_once DO NOTHING
             RETURNING user_id, number
         ), counted AS (
-            UPDATE product.inboxes AS i
+            UPDATE workshed_notifications.inboxes AS i
                SET last = told.number
               FROM told
              WHERE i.user_id = told.user_id
@@ -71,34 +74,41 @@ def tell(
     return found[0] if found else None
 
 
-def _hold(conn: Connection, user_id: int) -> None:
+def _hold(conn: Connection, user_id: str) -> None:
     """Lock the user's inbox, a new one if there is none.
 
     A statement of its own: the next sees what was committed while this one waited. The update is
     of no row, but the row is locked.
     """
     query = """
-        INSERT INTO product.inboxes (user_id)
+        INSERT INTO workshed_notifications.inboxes (user_id)
         VALUES (%s)
             ON CONFLICT (user_id) DO UPDATE SET last = 0 WHERE false
     """
-    try:
-        conn.execute(query, (user_id,))
-    except ForeignKeyViolation as err:
-        raise RecordMissing("user", user_id) from err
+    conn.execute(query, (user_id,))
 
 
-def after(conn: Connection, user_id: int, number: int, limit: int) -> list[Notification]:
+def after(conn: Connection, user_id: str, number: int, limit: int) -> list[Notification]:
     """Return what the user was told after this number, the oldest first, at most so many."""
     values = {"user_id": user_id, "number": number, "limit": limit}
     with conn.cursor(row_factory=class_row(Notification)) as cur:
         return cur.execute(AFTER, values).fetchall()
 
 
-def last(conn: Connection, user_id: int) -> int:
+def last(conn: Connection, user_id: str) -> int:
     """Return the number of what the user was told last; 0 for nothing."""
     found = conn.execute(LAST, (user_id,)).fetchone()
     return found[0] if found else 0
+
+
+def delete_of(conn: Connection, user_id: str) -> int:
+    """Delete all that a user was told, who leaves; return how many.
+
+    Call it in the transaction that deletes the user.
+    """
+    conn.execute("DELETE FROM workshed_notifications.inboxes WHERE user_id = %s", (user_id,))
+    query = "DELETE FROM workshed_notifications.notifications WHERE user_id = %s"
+    return conn.execute(query, (user_id,)).rowcount
 
 
 def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
@@ -107,9 +117,9 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
     Inboxes keep their numbers, so none is ever given twice.
     """
     query = """
-        DELETE FROM product.notifications
+        DELETE FROM workshed_notifications.notifications
          WHERE (user_id, number) IN (
-               SELECT user_id, number FROM product.notifications
+               SELECT user_id, number FROM workshed_notifications.notifications
                 WHERE created_at < jobs.now() - %(older_than)s
                 ORDER BY created_at
                 LIMIT %(limit)s

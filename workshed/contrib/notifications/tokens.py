@@ -20,16 +20,16 @@ PURPOSE = "workshed.notifications.streams"
 class Pass:
     """What a token says."""
 
-    user_id: int
+    user_id: str
     expires_at: datetime
 
 
-def token(user_id: int) -> str:
+def token(user_id: str) -> str:
     """Return a token of this user, valid from now for `token_lifetime`; it can stand in a URL."""
     return str(secret_keys.timed(PURPOSE).dumps(user_id))
 
 
-def user_of(token: str) -> int:
+def user_of(token: str) -> str:
     """Return whose a token is; raises `TokenError`."""
     return read(token).user_id
 
@@ -45,6 +45,6 @@ def read(token: str) -> Pass:
         raise TokenError("has expired") from None
     except (BadData, ValueError):  # the error of a library may quote the token
         raise TokenError("is not one of ours, or not whole") from None
-    if type(user_id) is not int:
+    if not isinstance(user_id, str):
         raise TokenError("says nobody's name")
     return Pass(user_id, signed_at + lifetime)

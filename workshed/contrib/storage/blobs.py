@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import BinaryIO
 
+from psycopg import sql
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import args_row
 
@@ -66,8 +67,9 @@ def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
 def sweep(older_than: timedelta, limit: int) -> int:
     """Delete at most `limit` contents that nothing refers to, stored so long ago; return how many.
 
-    Each in a transaction of its own, so that one that is stored again waits for no other. Call
-    `forget_variants` first. Raises `StorageError`, and `RuntimeError` like `keep`.
+    Whatever refers to a content has a foreign key to `workshed_storage.blobs`, and the right to
+    read that column is needed. Each is deleted in a transaction of its own, so that one that is
+    stored again waits for no other. Raises `StorageError`, and `RuntimeError` like `keep`.
     """
     _refuse_joined("sweep")
     with db.transaction() as conn:
@@ -92,29 +94,9 @@ def adopt(*, only_count: bool = False, step: Callable[[int], None] = lambda _: N
     return total
 
 
-def forget_variants(conn: Connection, older_than: timedelta, limit: int) -> int:
-    """Delete rows of variants whose original nothing holds any more; return how many.
-
-    Only of originals that were stored so long ago: one that is uploaded again has just been.
-    """
-    query = """
-        DELETE FROM product.image_variants
-         WHERE (original, box_width, box_height, quality, format, codec) IN (
-               SELECT v.original, v.box_width, v.box_height, v.quality, v.format, v.codec
-                 FROM product.image_variants v
-                 JOIN product.blobs b ON b.sha256 = v.original
-                WHERE b.stored_at < jobs.now() - %(older_than)s
-                  AND NOT EXISTS (
-                      SELECT FROM product.attachments a WHERE a.sha256 = v.original)
-                LIMIT %(limit)s
-                  FOR UPDATE OF b SKIP LOCKED)
-    """
-    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
-
-
 def _note(conn: Connection, blob: Blob) -> None:
     query = """
-        INSERT INTO product.blobs (sha256, size_bytes)
+        INSERT INTO workshed_storage.blobs (sha256, size_bytes)
         VALUES (%s, %s)
             ON CONFLICT (sha256) DO UPDATE SET stored_at = jobs.now()
     """
@@ -123,7 +105,7 @@ def _note(conn: Connection, blob: Blob) -> None:
 
 def _adopt(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     query = """
-        INSERT INTO product.blobs (sha256, size_bytes)
+        INSERT INTO workshed_storage.blobs (sha256, size_bytes)
         SELECT * FROM unnest(%s::text[], %s::bigint[]) AS found (sha256, size_bytes)
          ORDER BY 1
             ON CONFLICT (sha256) DO NOTHING
@@ -135,7 +117,7 @@ def _adopt(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
 def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     query = """
         SELECT count(*) FROM unnest(%s::text[]) AS found (sha256)
-         WHERE NOT EXISTS (SELECT FROM product.blobs b WHERE b.sha256 = found.sha256)
+         WHERE NOT EXISTS (SELECT FROM workshed_storage.blobs b WHERE b.sha256 = found.sha256)
     """
     ((count,),) = conn.execute(query, ([name for name, _ in contents],)).fetchall()
     return int(count)
@@ -143,20 +125,36 @@ def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
 
 def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:
     """Look at all once, and not anew for each: the oldest are those that are used for years."""
-    query = """
+    query = sql.SQL("""
         SELECT b.sha256
-          FROM product.blobs b
+          FROM workshed_storage.blobs b
          WHERE b.stored_at < jobs.now() - %(older_than)s
-           AND NOT EXISTS (SELECT FROM product.attachments a WHERE a.sha256 = b.sha256)
-           AND NOT EXISTS (SELECT FROM product.imports i WHERE i.sha256 = b.sha256)
-           AND NOT EXISTS (SELECT FROM product.email_files f WHERE f.sha256 = b.sha256)
-           AND NOT EXISTS (SELECT FROM product.image_variants v WHERE v.sha256 = b.sha256)
-           AND NOT EXISTS (SELECT FROM product.image_variants v WHERE v.original = b.sha256)
+           {unused}
          ORDER BY b.stored_at
          LIMIT %(limit)s
-    """
+    """)
+    reference = "AND NOT EXISTS (SELECT FROM {}.{} r WHERE r.{} = b.sha256)"
+    unused = sql.SQL("\n           ").join(
+        sql.SQL(reference).format(*map(sql.Identifier, names)) for names in _references(conn)
+    )
     with conn.cursor(row_factory=args_row(str)) as cur:
-        return cur.execute(query, {"older_than": older_than, "limit": limit}).fetchall()
+        values = {"older_than": older_than, "limit": limit}
+        return cur.execute(query.format(unused=unused), values).fetchall()
+
+
+def _references(conn: Connection) -> list[tuple[str, str, str]]:
+    """Return schema, table and column of each foreign key to a content."""
+    query = """
+        SELECT n.nspname, c.relname, a.attname
+          FROM pg_constraint AS k
+          JOIN pg_class AS c ON c.oid = k.conrelid
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+          JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+         WHERE k.contype = 'f' AND k.confrelid = 'workshed_storage.blobs'::regclass
+           AND k.conparentid = 0
+         ORDER BY 1, 2, 3
+    """
+    return conn.execute(query).fetchall()
 
 
 def _delete(sha256: str, older_than: timedelta) -> bool:
@@ -165,9 +163,9 @@ def _delete(sha256: str, older_than: timedelta) -> bool:
     The row first: its foreign keys know of references that committed a moment ago.
     """
     query = """
-        DELETE FROM product.blobs
+        DELETE FROM workshed_storage.blobs
          WHERE sha256 IN (
-               SELECT sha256 FROM product.blobs
+               SELECT sha256 FROM workshed_storage.blobs
                 WHERE sha256 = %(sha256)s AND stored_at < jobs.now() - %(older_than)s
                   FOR UPDATE SKIP LOCKED)
     """

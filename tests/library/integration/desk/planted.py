@@ -83,7 +83,7 @@ ODD = {
             "top": [{"name": EVIL, "units": 1, "revenue": "0.5"}],
         }]}),
     },
-    "product.emails": {
+    "workshed_mail.emails": {
         "recipient": "a@example.org", "recipient_name": SHORT, "subject": SHORT, "priority": 0,
         "state": "unknown", "claim": None, "claimed_until": None, "sent_at": None,
     },

@@ -130,7 +130,7 @@ def test_a_worker_on_a_read_only_root_does_a_job_and_hears_sigterm(
     healthy(worker, eventually)
 
     send_welcome_email.send(user.id)
-    eventually(lambda: count("product.emails WHERE state = 'sent'") == 1, within_s=120)
+    eventually(lambda: count("workshed_mail.emails WHERE state = 'sent'") == 1, within_s=120)
 
     for folder in ("/", "/usr", "/opt/workshed", "/etc"):
         code, said = worker.attempt("touch", f"{folder}/x")
@@ -150,7 +150,7 @@ def test_its_own_command_brings_a_relay_and_does_what_was_delayed(
     healthy(worker, eventually)
 
     send_welcome_email.send_with_options(args=(user.id,), delay=timedelta(seconds=1))
-    eventually(lambda: count("product.emails WHERE state = 'sent'") == 1, within_s=120)
+    eventually(lambda: count("workshed_mail.emails WHERE state = 'sent'") == 1, within_s=120)
 
     assert worker.stop(within=45) == 0, worker.text()
 

@@ -135,7 +135,7 @@ def test_a_worker_of_a_group_does_a_job_and_stops_in_good_order(host, conn, coun
 
     host.systemctl("start", "workshed-worker@quick", "workshed-worker@mail", "workshed-relay")
     send_welcome_email.send(user.id)
-    eventually(lambda: count("product.emails WHERE state = 'sent'") == 1, within_s=120)
+    eventually(lambda: count("workshed_mail.emails WHERE state = 'sent'") == 1, within_s=120)
     locked = host.container.run("cat", f"/proc/{host.pid('workshed-worker@mail')}/status")
     host.systemctl("reload", "workshed-worker@mail")
     eventually(lambda: host.log("workshed-worker@mail").count(READY) == 2, within_s=120)

@@ -8,7 +8,7 @@ from workshed.contrib.mail.relay_gauge import MailTroubles
 
 SERVER = "mail.example.org:25"
 FAILING = """
-    INSERT INTO product.mail_servers (name, failures, failing_since, last_error)
+    INSERT INTO workshed_mail.mail_servers (name, failures, failing_since, last_error)
     VALUES (%s, 3, jobs.now() - interval '1 hour', 'it answered 421')
 """
 
@@ -36,7 +36,7 @@ def test_a_server_that_takes_no_mails_has_failed_for_so_long(conn, look):
     conn.execute(FAILING, (SERVER,))
 
     assert 3600 <= look()[0] < 3700
-    conn.execute("DELETE FROM product.mail_servers")
+    conn.execute("DELETE FROM workshed_mail.mail_servers")
     assert look()[0] == 0
 
 
@@ -45,14 +45,15 @@ def test_mails_that_are_held_are_counted(conn, look):
         email_id = mail.store(own, mail.Draft("test", "ada@example.org", "Ada", "Hi", "Hi"))
     assert look()[1] == 0
 
-    query = "UPDATE product.emails SET state = 'unknown', held_at = jobs.now() WHERE id = %s"
+    query = "UPDATE workshed_mail.emails SET state = 'unknown', held_at = jobs.now() WHERE id = %s"
     conn.execute(query, (email_id,))
 
     assert look()[1] == 1
 
 
 @pytest.mark.fresh_database
-def test_without_the_product_there_is_nothing_to_tell(conn, look):
-    conn.execute("DROP SCHEMA product CASCADE")
+def test_before_its_tables_are_there_it_has_nothing_to_tell(conn, look):
+    conn.execute("DROP SCHEMA workshed_mail CASCADE")
+    conn.execute("DELETE FROM jobs.migrations WHERE stream = 'workshed_mail'")
 
     assert look()[0] == 0

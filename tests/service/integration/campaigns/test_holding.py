@@ -50,7 +50,7 @@ def test_who_was_only_slow_and_a_copy_lock_in_one_order(jobs, post, eventually):
     late.join()
 
     assert post.progress(number) == {"sent": 1}
-    assert post.one("SELECT state FROM product.emails") == "sent"
+    assert post.one("SELECT state FROM workshed_mail.emails") == "sent"
 
 
 def test_one_whose_sender_was_killed_is_held_and_counted(jobs, post, received):
@@ -67,7 +67,7 @@ def test_one_whose_sender_was_killed_is_held_and_counted(jobs, post, received):
 
     assert received() == {}
     assert post.progress(number) == {"unknown": 1}
-    assert post.one("SELECT state FROM product.emails") == "unknown"
+    assert post.one("SELECT state FROM workshed_mail.emails") == "unknown"
     assert post.find(number).state == "sent"
 
 
@@ -83,4 +83,4 @@ def test_one_who_was_only_slow_is_sent_after_all(jobs, post):
         campaigns.arrived(conn, number, slow)
 
     assert post.progress(number) == {"sent": 1}
-    assert post.one("SELECT state FROM product.emails") == "sent"
+    assert post.one("SELECT state FROM workshed_mail.emails") == "sent"

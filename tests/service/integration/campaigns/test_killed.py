@@ -17,8 +17,8 @@ __all__ = ["killed"]
 MOST_LINES = 1_000
 HELD = """
     WITH held AS (
-        UPDATE product.emails SET claimed_until = '-infinity'
-         WHERE user_id = %s AND state = 'sending'
+        UPDATE workshed_mail.emails SET claimed_until = '-infinity'
+         WHERE user_id = %s::text AND state = 'sending'
         RETURNING id)
     SELECT count(*) FROM held
 """

@@ -166,7 +166,7 @@ def test_while_the_server_is_held_no_more_are_handed_out(jobs, post, serve, hund
     live(jobs, minutes=30)
 
     assert post.progress(number)["waiting"] == PEOPLE
-    query = "SELECT count(*) FROM product.emails"
+    query = "SELECT count(*) FROM workshed_mail.emails"
     assert post.one(query) < 20  # of each probe, and those that were on their way
     assert server.attempts == []
 

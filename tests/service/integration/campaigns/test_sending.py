@@ -162,5 +162,5 @@ def test_old_campaigns_go_with_their_mails(jobs, post, hundred):
     assert deleted == 6
     assert post.progress(old) == {}
     assert post.progress(new) == {"sent": 5}
-    assert post.one("SELECT count(*) FROM product.emails") == 5
+    assert post.one("SELECT count(*) FROM workshed_mail.emails") == 5
     assert post.one("SELECT array_agg(id) FROM product.campaigns") == [new]

@@ -92,7 +92,7 @@ def called(something, broker, conn, rabbitmq, open_folder, eventually):
     with storage().draft() as draft:
         draft.write(b"a content whose row is lost")
         blob = blobs.keep(draft)
-    conn.execute("DELETE FROM product.blobs WHERE sha256 = %s", (blob.sha256,))
+    conn.execute("DELETE FROM workshed_storage.blobs WHERE sha256 = %s", (blob.sha256,))
     (open_folder / "logs").mkdir()
     (open_folder / "logs/mail.log").write_text("7 bytes")
     eventually(lambda: rabbitmq.depth("emails") == rabbitmq.depth("emails.dead") == 1)

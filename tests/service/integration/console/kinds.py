@@ -70,11 +70,11 @@ def mail_in_doubt():
     """A mail that is held, while its server takes no more; its id."""
     draft = mail.Draft("test", GRACE, "Grace", "Hello", "Hello.")
     held = """
-        UPDATE product.emails SET state = 'unknown', held_at = jobs.now(), ambiguous = 1
+        UPDATE workshed_mail.emails SET state = 'unknown', held_at = jobs.now(), ambiguous = 1
          WHERE id = %s
     """
     away = """
-        INSERT INTO product.mail_servers
+        INSERT INTO workshed_mail.mail_servers
                (name, failures, failing_since, last_error, held_at, held_until)
         VALUES (%s, 4, jobs.now(), 'it answered 421 closing', jobs.now(),
                 jobs.now() + interval '1 hour')

@@ -234,7 +234,7 @@ def test_a_test_mail_is_sent(workshed, added, conn):
     done = workshed("campaigns", "send-test", added, "ada@example.org")
 
     assert done.out == f"{added}  is sent to ada@example.org as a test\n"
-    query = "SELECT kind, recipient, subject FROM product.emails"
+    query = "SELECT kind, recipient, subject FROM workshed_mail.emails"
     assert conn.execute(query).fetchall() == [
         ("campaign_test", "ada@example.org", "[Test] For Zoë <Sample> O'Neill & Sons")
     ]

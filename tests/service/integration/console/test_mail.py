@@ -21,7 +21,7 @@ def held(database):
 
 
 def state(email_id):
-    query = "SELECT state, held_at IS NOT NULL FROM product.emails WHERE id = %s"
+    query = "SELECT state, held_at IS NOT NULL FROM workshed_mail.emails WHERE id = %s"
     with db.transaction() as conn:
         return conn.execute(query, (email_id,)).fetchone()
 

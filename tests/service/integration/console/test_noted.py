@@ -240,8 +240,8 @@ def test_contents_that_are_adopted_until_postgresql_is_lost_are_noted(
         with storage().draft() as draft:
             draft.write(text)
             blobs.keep(draft)
-    conn.execute("DELETE FROM product.blobs")
-    breaking("INSERT", "product.blobs")
+    conn.execute("DELETE FROM workshed_storage.blobs")
+    breaking("INSERT", "workshed_storage.blobs")
 
     done = workshed("storage", "adopt", "--yes")
 

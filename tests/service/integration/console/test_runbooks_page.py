@@ -27,7 +27,7 @@ def test_a_mail_server_takes_no_mails(database, conn):
         "answered 421 4.7.0 Too many connections"
     )
     query = """
-        INSERT INTO product.mail_servers
+        INSERT INTO workshed_mail.mail_servers
                (name, failures, failing_since, last_error, held_at, held_until)
         VALUES ('mail.example.org:25', 9, jobs.now() - interval '20 min', %s, jobs.now(),
                 jobs.now() + interval '270 s')
@@ -39,7 +39,7 @@ def test_a_mail_server_takes_no_mails(database, conn):
 
 def test_a_mail_is_held(database, conn):
     query = """
-        INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body, message_id,
+        INSERT INTO workshed_mail.emails (kind, recipient, recipient_name, subject, text_body, message_id,
                                     state, ambiguous, held_at, last_error, created_at)
         VALUES ('welcome', 'ada@example.org', 'Ada', 'Welcome', 'Welcome', '<1@example.org>',
                 'unknown', 1, jobs.now(), 'it hung up', jobs.now() - interval '20 min')

@@ -17,7 +17,7 @@ def strays(env, tmp_path):
             draft.write(text)
             blob = blobs.keep(draft)
     with db.transaction() as conn:
-        conn.execute("DELETE FROM product.blobs WHERE sha256 <> %s", (blob.sha256,))
+        conn.execute("DELETE FROM workshed_storage.blobs WHERE sha256 <> %s", (blob.sha256,))
     return f"file:{tmp_path}/contents"
 
 

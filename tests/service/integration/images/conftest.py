@@ -102,7 +102,10 @@ def told(jobs):
     """`told()`: what browsers were told, in order, as (event, data)."""
 
     def read():
-        query = "SELECT event, data::text FROM product.notifications ORDER BY user_id, number"
+        query = """
+            SELECT event, data::text FROM workshed_notifications.notifications
+             ORDER BY user_id::bigint, number
+        """
         with db.transaction() as conn:
             return [(event, json.loads(data)) for event, data in conn.execute(query)]
 

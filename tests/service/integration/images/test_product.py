@@ -6,7 +6,6 @@ from actors import maintain
 from shop import retention
 from workshed import db
 from workshed.contrib.storage import ContentMissingError, storage
-from workshed.settings import settings
 
 
 @pytest.fixture
@@ -71,14 +70,8 @@ def test_it_is_a_part_of_the_nightly_maintenance(jobs, processed, caplog):
     assert "2 contents" in caplog.text
 
 
-def test_who_has_no_tables_of_the_product_has_nothing_to_delete(empty_database_url, monkeypatch):
-    monkeypatch.setenv("WORKSHED_DATABASE_URL", empty_database_url)
-    settings.cache_clear()
-    db.pool.cache_clear()
-
-    assert retention.prune() == {}
-    db.pool().close()
-    db.pool.cache_clear()
+def test_before_its_tables_are_there_nobody_runs_it():
+    assert maintain.options["needs"] == "product"
 
 
 def test_the_sweep_keeps_what_is_stored_again(jobs, processed, stored, picture):

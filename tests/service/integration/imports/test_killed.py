@@ -58,7 +58,9 @@ def right(number):
         found = imports.find(conn, number)
     end = (found.state, found.total, found.succeeded, found.failed)
     users = "SELECT count(*) FROM product.users WHERE imported_from = %s"
-    told = "SELECT count(*) FROM product.notifications WHERE data ->> 'import_id' = %s"
+    told = (
+        "SELECT count(*) FROM workshed_notifications.notifications WHERE data ->> 'import_id' = %s"
+    )
     return (*end, one(users, number), one(told, str(number))) == ("completed", ROWS, 8, 4, 8, 1)
 
 

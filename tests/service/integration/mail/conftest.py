@@ -188,7 +188,7 @@ def row(database):
     """Read the row of a mail."""
 
     def read(email_id):
-        query = "SELECT * FROM product.emails WHERE id = %s"
+        query = "SELECT * FROM workshed_mail.emails WHERE id = %s"
         with db.transaction() as conn, conn.cursor(row_factory=namedtuple_row) as cur:
             return cur.execute(query, (email_id,)).fetchone()
 
@@ -202,7 +202,8 @@ def run_out(database):
     def end(email_id):
         with db.transaction() as conn:
             conn.execute(
-                "UPDATE product.emails SET claimed_until = jobs.now() WHERE id = %s", (email_id,)
+                "UPDATE workshed_mail.emails SET claimed_until = jobs.now() WHERE id = %s",
+                (email_id,),
             )
 
     return end

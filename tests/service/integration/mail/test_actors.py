@@ -27,7 +27,7 @@ def row(jobs):
     """Override: of the kit's database."""
 
     def read(kind="welcome"):
-        query = "SELECT state, ambiguous, message_id FROM product.emails WHERE kind = %s"
+        query = "SELECT state, ambiguous, message_id FROM workshed_mail.emails WHERE kind = %s"
         with db.transaction() as conn:
             return conn.execute(query, (kind,)).fetchone()
 

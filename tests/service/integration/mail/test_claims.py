@@ -5,6 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from shop import onboarding, people
 from workshed.contrib import mail
@@ -46,7 +47,7 @@ def test_a_claim_is_over_soon_where_its_worker_has_died(conn, email_id):
     """It is renewed while a worker delivers, which may take 25 minutes."""
     mail.claim(conn, email_id)
 
-    left = "SELECT claimed_until - jobs.now() FROM product.emails"
+    left = "SELECT claimed_until - jobs.now() FROM workshed_mail.emails"
     assert conn.execute(left).fetchone()[0] <= timer.LEASE < timer.longest(None)
 
 
@@ -164,14 +165,40 @@ def test_a_mail_that_is_not_there_is_missing(conn):
         mail.claim(conn, 404)
 
 
-def test_a_mail_to_somebody_who_left_is_gone(conn):
+def deleted_by_the_database(conn, user_id):
+    conn.execute("DELETE FROM product.users WHERE id = %s", (user_id,))
+
+
+@pytest.mark.parametrize("delete", [deleted_by_the_database, mail.delete_of])
+def test_a_mail_to_somebody_who_left_is_gone(conn, delete):
     user = people.create(conn, name="Ada", email="ada@example.org")
     email = onboarding.claim_welcome(conn, user.id)
-    conn.execute("DELETE FROM product.users")
+    delete(conn, str(user.id))
 
     assert not mail.mark_sent(conn, email)
     with pytest.raises(RecordMissing, match="email"):
         mail.claim(conn, email.id)
+
+
+def test_mails_to_others_stay(conn):
+    mail.store(conn, mail.Draft("alert", "ops@example.org", "", "Down", "It is down"))
+    mail.store(conn, mail.Draft("hello", "a@example.org", "", "Hi", "Hi", user_id="a"))
+
+    assert mail.delete_of(conn, "a") == 1
+    assert mail.delete_of(conn, "a") == 0
+    assert conn.execute("SELECT kind FROM workshed_mail.emails").fetchall() == [("alert",)]
+
+
+def test_nobody_deletes_a_user_to_whom_a_mail_is_being_stored(connect):
+    """Else the mail would reach somebody who left: no foreign key leads to the users."""
+    storing, deleting = connect(), connect()
+    user = people.create(storing, name="Ada", email="ada@example.org")
+    storing.commit()
+    onboarding.claim_welcome(storing, user.id)
+    deleting.execute("SET lock_timeout = '200 ms'")
+
+    with pytest.raises(LockNotAvailable):
+        deleting.execute("DELETE FROM product.users")
 
 
 def test_the_same_mail_is_stored_once(conn):

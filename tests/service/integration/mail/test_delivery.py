@@ -138,7 +138,7 @@ def test_a_database_that_is_away_does_not_hide_what_the_mail_server_said(
     db.POOL_WAIT_S = waits
     assert f"the claim of mail {claimed.id} runs out by itself" in caplog.text
     with psycopg.connect(database) as conn:
-        assert conn.execute("SELECT state FROM product.emails").fetchone() == ("sending",)
+        assert conn.execute("SELECT state FROM workshed_mail.emails").fetchone() == ("sending",)
 
 
 def test_a_setting_that_cannot_be_used_costs_the_mail_nothing(claimed, configure, row):

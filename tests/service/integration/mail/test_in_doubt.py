@@ -37,7 +37,7 @@ def doubtful(jobs, sign_up, mail_server):
 def state():
     with db.transaction() as conn:
         return conn.execute(
-            "SELECT state, held_at IS NOT NULL, ambiguous FROM product.emails"
+            "SELECT state, held_at IS NOT NULL, ambiguous FROM workshed_mail.emails"
         ).fetchone()
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_decided_about_a_mail_that_is_not_held(jobs, sign_up, mail_se
     jobs.drain()
 
     with db.transaction() as conn:
-        email_id = conn.execute("SELECT id FROM product.emails").fetchone()[0]
+        email_id = conn.execute("SELECT id FROM workshed_mail.emails").fetchone()[0]
         assert decide(conn, email_id, arrived=False) is None
     jobs.refute_enqueued(send_welcome_email)
 

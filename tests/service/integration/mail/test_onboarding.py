@@ -19,7 +19,7 @@ def welcomed(conn, ada):
 
 
 def count(conn):
-    return conn.execute("SELECT count(*) FROM product.emails").fetchone()[0]
+    return conn.execute("SELECT count(*) FROM workshed_mail.emails").fetchone()[0]
 
 
 def test_a_welcome_is_stored_and_claimed_in_one_go(conn, ada):

@@ -83,7 +83,7 @@ def test_an_outage_of_an_hour_costs_no_mail_and_no_attempt(jobs, serve, sign_up)
     assert {run.outcome.kind for run in jobs.runs} == {"snooze"}
     with db.transaction() as conn:
         [trouble] = servers.troubles(conn)
-        tries = conn.execute("SELECT max(attempts) FROM product.emails").fetchone()[0]
+        tries = conn.execute("SELECT max(attempts) FROM workshed_mail.emails").fetchone()[0]
     assert "nothing listens there" in trouble.last_error
     assert trouble.failures < 25  # one mail in five minutes tries it
     assert tries == 0
@@ -191,7 +191,7 @@ def test_a_reply_after_five_minutes_is_waited_for_and_nobody_sends_it_meanwhile(
     assert server.looks.wait(60)
 
     def renewed():
-        query = "SELECT claimed_until - jobs.now() > %s FROM product.emails"
+        query = "SELECT claimed_until - jobs.now() > %s FROM workshed_mail.emails"
         with db.transaction() as conn:
             return conn.execute(query, (timer.LEASE - timedelta(seconds=30),)).fetchone()[0]
 

@@ -28,7 +28,7 @@ def _environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def people(connect):
-    """`people(3)`: the ids of so many new users."""
+    """`people(3)`: the ids of so many new users, as notifications have them."""
 
     def people(count):
         query = """
@@ -36,7 +36,7 @@ def people(connect):
             SELECT 'Ada', md5(random()::text) || '@example.org' FROM generate_series(1, %s)
             RETURNING id
         """
-        return [user_id for (user_id,) in connect(autocommit=True).execute(query, (count,))]
+        return [str(user_id) for (user_id,) in connect(autocommit=True).execute(query, (count,))]
 
     return people
 

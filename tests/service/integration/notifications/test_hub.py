@@ -22,7 +22,7 @@ def notify(connect, database):
 @asynccontextmanager
 async def hub_in_use():
     """A hub that is connected, since it has a stream of somebody else."""
-    hub, other = Hub(sweep_s=1_000), Place(0)
+    hub, other = Hub(sweep_s=1_000), Place("0")
     with hub.waking(other):
         await other.woken()
         yield hub
@@ -39,7 +39,7 @@ def test_a_stream_is_first_woken_when_nothing_comes_unheard_any_more(notify):
 
     async def run():
         async with hub_in_use() as hub:
-            for user_id in range(1, 20):
+            for user_id in map(str, range(1, 20)):
                 place = Place(user_id)
                 with hub.waking(place):
                     await woken(place)
@@ -52,14 +52,14 @@ def test_a_stream_is_first_woken_when_nothing_comes_unheard_any_more(notify):
 def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
     async def run():
         async with hub_in_use() as hub:
-            place = Place(1)
+            place = Place("1")
             with hub.waking(place):
                 await woken(place)
                 place.seen = 7
-                notify(1, "7")
+                notify("1", "7")
                 with pytest.raises(TimeoutError):
                     await woken(place, within_s=0.2)
-                notify(1, "8")
+                notify("1", "8")
                 await woken(place)
 
     asyncio.run(run())
@@ -68,11 +68,11 @@ def test_a_stream_that_has_sent_a_number_is_not_woken_for_it(notify):
 def test_what_somebody_else_says_on_the_channel_breaks_nothing(notify):
     async def run():
         async with hub_in_use() as hub:
-            place = Place(1)
+            place = Place("1")
             with hub.waking(place):
                 await woken(place)
                 for payload in ("", "what", "-1", "\N{SUPERSCRIPT TWO}"):
-                    notify(1, payload)
+                    notify("1", payload)
                     await woken(place)
 
     asyncio.run(run())
@@ -82,12 +82,12 @@ def test_a_stream_that_comes_while_the_last_one_leaves_is_woken(notify):
     async def run():
         async with hub_in_use() as hub:
             for _ in range(20):
-                with hub.waking(Place(1)):
+                with hub.waking(Place("1")):
                     await asyncio.sleep(0)
-                place = Place(1)
+                place = Place("1")
                 with hub.waking(place):
                     await woken(place)
-                    notify(1)
+                    notify("1")
                     await woken(place)
 
     asyncio.run(run())
@@ -97,10 +97,10 @@ def test_a_hub_that_had_no_streams_for_a_while_works_again(notify):
     async def run():
         hub = Hub(sweep_s=1_000)
         for _ in range(3):
-            place = Place(1)
+            place = Place("1")
             with hub.waking(place):
                 await woken(place)
-                notify(1)
+                notify("1")
                 await woken(place)
             await hub._task
         await hub.close()

@@ -139,12 +139,15 @@ def test_what_is_told_while_a_page_is_made_is_on_it_or_follows(
     """Were the pictures read before the number, it would be neither."""
     attach(ada)
     holder, watching = connect(), connect(autocommit=True)
-    holder.execute("LOCK TABLE product.inboxes")
+    holder.execute("LOCK TABLE workshed_notifications.inboxes")
     answers = []
     token = notifications.token(ada)
     asking = threading.Thread(target=lambda: answers.append(served.ask("/", cookie=token)))
     asking.start()
-    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'product.inboxes'::regclass"
+    waits = """
+        SELECT 1 FROM pg_locks
+         WHERE NOT granted AND relation = 'workshed_notifications.inboxes'::regclass
+    """
     eventually(lambda: watching.execute(waits).fetchone())
 
     sha256 = make()
@@ -282,7 +285,7 @@ def test_what_is_too_large_is_refused_and_nothing_is_kept(
     assert status == 413
     assert b"at most 1 MB" in text
     assert kept() == []
-    assert run("SELECT 1 FROM product.blobs").fetchall() == []
+    assert run("SELECT 1 FROM workshed_storage.blobs").fetchall() == []
     assert drafts(tmp_path) == []
 
 

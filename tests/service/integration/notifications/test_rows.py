@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.errors import CheckViolation
 
+from shop.people.notifying import notify
 from workshed.contrib import notifications
 from workshed.jobs import RecordMissing
 
@@ -56,7 +57,31 @@ def test_what_is_rolled_back_leaves_no_gap(conn, ada):
 
 def test_somebody_who_is_gone_is_told_nothing(conn):
     with pytest.raises(RecordMissing):
-        notifications.tell(conn, 7, "greeting", {}, key="a")
+        notify(conn, 7, "greeting", {}, key="a")
+
+
+def test_nobody_deletes_a_user_who_is_being_told_something(connect, ada):
+    """Else the notification would outlive them: no foreign key leads to the users."""
+    telling, deleting = connect(), connect()
+    notify(telling, int(ada), "greeting", {}, key="a")
+    deleting.execute("SET lock_timeout = '200 ms'")
+
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        deleting.execute("DELETE FROM product.users")
+
+
+def test_an_id_may_be_any_text_however_long(connect):
+    """A channel of PostgreSQL has at most 63 bytes."""
+    ears, conn = connect(autocommit=True), connect()
+    somebody = "tenant-é/" + "7" * 200
+    ears.execute(f"LISTEN {notifications.channel(somebody)}")
+
+    assert notifications.tell(conn, somebody, "greeting", {}, key="a") == 1
+    conn.commit()
+
+    (heard,) = ears.notifies(timeout=60, stop_after=1)
+    assert heard.channel == notifications.channel(somebody)
+    assert numbers(conn, somebody) == [1]
 
 
 def test_an_event_that_could_not_be_sent_is_refused(conn, ada):
@@ -145,20 +170,23 @@ def test_only_the_user_s_own_channel_says_so_and_only_after_the_commit(connect, 
     one, other = people(2)
     ears, conn = connect(autocommit=True), connect()
     for user_id in (one, other):
-        ears.execute(f"LISTEN notifications_{user_id}")
+        ears.execute(f"LISTEN {notifications.channel(user_id)}")
 
     notifications.tell(conn, other, "greeting", {"secret": "text"}, key="a")
     assert list(ears.notifies(timeout=0.1)) == []
     conn.commit()
 
     (heard,) = ears.notifies(timeout=60, stop_after=1)
-    assert (heard.channel, heard.payload) == (f"notifications_{other}", "1")
+    assert (heard.channel, heard.payload) == (notifications.channel(other), "1")
 
 
 def test_what_is_old_is_deleted_and_its_numbers_are_not_given_again(conn, ada):
     for key in "abc":
         notifications.tell(conn, ada, "greeting", {}, key=key)
-    conn.execute("UPDATE product.notifications SET created_at = jobs.now() - interval '31 days'")
+    conn.execute("""
+        UPDATE workshed_notifications.notifications
+           SET created_at = jobs.now() - interval '31 days'
+    """)
     notifications.tell(conn, ada, "greeting", {}, key="d")
 
     assert notifications.prune(conn, timedelta(days=30), 2) == 2
@@ -177,9 +205,18 @@ def test_what_another_deletes_is_passed_over(connect, ada):
     assert notifications.prune(second, timedelta(0), 10) == 0
 
 
-def test_what_a_user_was_told_goes_with_them(conn, ada):
-    notifications.tell(conn, ada, "greeting", {}, key="a")
+def deleted_by_the_database(conn, user_id):
+    conn.execute("DELETE FROM product.users WHERE id = %s", (user_id,))
 
-    conn.execute("DELETE FROM product.users")
 
-    assert conn.execute("SELECT count(*) FROM product.notifications").fetchone() == (0,)
+@pytest.mark.parametrize("delete", [deleted_by_the_database, notifications.delete_of])
+def test_what_a_user_was_told_goes_with_them(conn, people, delete):
+    ada, other = people(2)
+    for user_id in (ada, other):
+        notifications.tell(conn, user_id, "greeting", {}, key="a")
+
+    delete(conn, ada)
+
+    for table in ("notifications", "inboxes"):
+        query = f"SELECT user_id FROM workshed_notifications.{table}"  # noqa: S608 -- ours
+        assert conn.execute(query).fetchall() == [(other,)]

@@ -196,7 +196,7 @@ def test_a_stream_whose_read_failed_tries_again(read, tell, connect, ada, eventu
     stream = read(ada, last=0)
     tell(ada)
     stream.take(1)
-    holder.execute("LOCK TABLE product.notifications")
+    holder.execute("LOCK TABLE workshed_notifications.notifications")
     tell_silently(holder, ada, 2)
     other.execute("SELECT pg_notify(%s, '2')", (notifications.channel(ada),))
     kill = """
@@ -223,10 +223,10 @@ def tell_silently(conn, user_id, number):
     """Write the rows of a notification without the NOTIFY."""
     query = """
         WITH counted AS (
-            INSERT INTO product.inboxes VALUES (%(user_id)s, %(number)s)
+            INSERT INTO workshed_notifications.inboxes VALUES (%(user_id)s, %(number)s)
                 ON CONFLICT (user_id) DO UPDATE SET last = %(number)s
         )
-        INSERT INTO product.notifications (user_id, number, event, data, key)
+        INSERT INTO workshed_notifications.notifications (user_id, number, event, data, key)
         VALUES (%(user_id)s, %(number)s, 'greeting', '{}', %(number)s)
     """
     conn.execute(query, {"user_id": user_id, "number": number})
@@ -259,7 +259,7 @@ def forged():
 
 def of_another_purpose():
     key = settings().secret_key.get_secret_value()
-    return URLSafeTimedSerializer(key, salt="links", signer_kwargs=secret_keys.SIGNER).dumps(1)
+    return URLSafeTimedSerializer(key, salt="links", signer_kwargs=secret_keys.SIGNER).dumps("1")
 
 
 @pytest.mark.parametrize("make", [forged, of_another_purpose, lambda: ""])

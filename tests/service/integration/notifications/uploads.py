@@ -8,7 +8,7 @@ from workshed.contrib.storage import storage
 def keep(conn, content):
     """Keep a content with its row; its SHA-256. The connection is in autocommit."""
     sha256 = hashlib.sha256(content).hexdigest()
-    query = "INSERT INTO product.blobs VALUES (%s, %s) ON CONFLICT DO NOTHING"
+    query = "INSERT INTO workshed_storage.blobs VALUES (%s, %s) ON CONFLICT DO NOTHING"
     conn.execute(query, (sha256, len(content)))
     with storage().draft() as draft:
         draft.write(content)

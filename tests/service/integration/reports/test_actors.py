@@ -301,7 +301,7 @@ def test_its_mails_and_its_cleanup_are_sent_with_it(jobs, grace):
 def test_reports_and_their_mails_are_deleted_after_their_retention(jobs, grace, shop, sent):
     daily_report.send(SUNDAY)
     jobs.drain()
-    mails = "SELECT count(*) FROM product.emails"
+    mails = "SELECT count(*) FROM workshed_mail.emails"
 
     jobs.advance(days=729)
     daily_report.send("2026-03-02")
@@ -311,17 +311,18 @@ def test_reports_and_their_mails_are_deleted_after_their_retention(jobs, grace, 
     jobs.perform(cleanup_old_reports)
 
     assert (shop.dates(), shop.one(mails)) == (["2026-03-02"], 1)
-    assert shop.one("SELECT count(*) FROM product.email_files") == 2
+    assert shop.one("SELECT count(*) FROM workshed_mail.email_files") == 2
 
 
 def test_mails_that_wait_and_mails_of_other_kinds_are_left(jobs, grace, shop):
     daily_report.send(SUNDAY)
     jobs.drain()
     with db.transaction() as conn:
-        conn.execute("UPDATE product.emails SET state = 'pending', sent_at = NULL")
+        conn.execute("UPDATE workshed_mail.emails SET state = 'pending', sent_at = NULL")
         conn.execute(
-            """INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body,
-                                           message_id, state, sent_at)
+            """INSERT INTO workshed_mail.emails
+                      (kind, recipient, recipient_name, subject, text_body, message_id, state,
+                       sent_at)
                VALUES ('welcome', 'a@example.org', 'Ada', 'Hello', '', '<1@x>', 'sent',
                        jobs.now())"""
         )
@@ -329,7 +330,7 @@ def test_mails_that_wait_and_mails_of_other_kinds_are_left(jobs, grace, shop):
     jobs.advance(days=800)
     jobs.perform(cleanup_old_reports)
 
-    assert shop.one("SELECT count(*) FROM product.emails") == 2
+    assert shop.one("SELECT count(*) FROM workshed_mail.emails") == 2
     assert shop.dates() == []
 
 

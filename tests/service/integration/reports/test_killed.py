@@ -47,7 +47,8 @@ def right(shop):
         found = shop.report(of)
         query = """
             SELECT count(DISTINCT e.id), count(*), count(DISTINCT f.sha256)
-              FROM product.emails AS e JOIN product.email_files AS f ON f.email_id = e.id
+              FROM workshed_mail.emails AS e
+              JOIN workshed_mail.email_files AS f ON f.email_id = e.id
              WHERE e.about = %s
         """
         with db.transaction() as conn:
@@ -79,10 +80,10 @@ def test_a_report_is_killed_at_any_line(day, right, shop, killed, scale, lane):
     else:
         pytest.fail("it never came to its end")
     assert line > 100
-    mails = shop.one("SELECT array_agg(id::text) FROM product.emails")
+    mails = shop.one("SELECT array_agg(id::text) FROM workshed_mail.emails")
     assert set(mails) == set(sent(shop, "deliver_email"))
     assert sent(shop, "cleanup_old_reports")
-    for sha256 in shop.one("SELECT array_agg(DISTINCT sha256) FROM product.email_files"):
+    for sha256 in shop.one("SELECT array_agg(DISTINCT sha256) FROM workshed_mail.email_files"):
         with storage().open(sha256) as file:
             assert hashlib.sha256(file.read()).hexdigest() == sha256
 
@@ -95,7 +96,7 @@ def test_copies_that_run_at_once_store_one_report_and_one_mail_each(day, right, 
             list(threads.map(daily_report, [of] * 6))
 
         assert right(of, turn)
-    assert shop.one("SELECT count(*) FROM product.emails") == 5 * ADMINS
+    assert shop.one("SELECT count(*) FROM workshed_mail.emails") == 5 * ADMINS
 
 
 def test_a_copy_that_computed_other_numbers_mails_those_that_are_stored(
@@ -120,5 +121,5 @@ def test_a_copy_that_computed_other_numbers_mails_those_that_are_stored(
         slow.result()
 
     assert shop.report(of) == stored
-    subjects = "SELECT array_agg(DISTINCT split_part(subject, ': ', 2)) FROM product.emails"
+    subjects = "SELECT array_agg(DISTINCT split_part(subject, ': ', 2)) FROM workshed_mail.emails"
     assert shop.one(subjects) == ["0.70 EUR, 8 new users"]

@@ -156,8 +156,8 @@ def test_the_contents_of_all_mails_of_a_day_are_kept_once(jobs, grace, shop):
     daily_report.send(SUNDAY)
     jobs.drain()
 
-    assert shop.one("SELECT count(*) FROM product.email_files") == 12
-    assert shop.one("SELECT count(*) FROM product.blobs") == 2
+    assert shop.one("SELECT count(*) FROM workshed_mail.email_files") == 12
+    assert shop.one("SELECT count(*) FROM workshed_storage.blobs") == 2
 
 
 def test_without_its_extra_it_goes_out_without_a_chart(reported, monkeypatch, caplog):
@@ -187,22 +187,22 @@ def test_a_mail_keeps_the_files_it_was_stored_with(jobs, grace, reported, shop, 
     daily_report.send(SUNDAY)
     jobs.drain()
 
-    assert shop.one("SELECT array_agg(media_type) FROM product.email_files") == ["text/csv"]
+    assert shop.one("SELECT array_agg(media_type) FROM workshed_mail.email_files") == ["text/csv"]
 
 
 def test_a_mail_whose_file_cannot_be_read_waits(jobs, grace, shop, sent):
     jobs.perform(daily_report, SUNDAY)
-    sha256 = shop.one("SELECT min(sha256) FROM product.email_files")
+    sha256 = shop.one("SELECT min(sha256) FROM workshed_mail.email_files")
     with storage().open(sha256) as file:
         content = file.read()
     storage().delete(sha256)
-    email_id = shop.one("SELECT id FROM product.emails")
+    email_id = shop.one("SELECT id FROM workshed_mail.emails")
 
     with pytest.raises(ContentMissingError):
         deliver_email(email_id)
 
-    assert shop.one("SELECT state FROM product.emails") == "pending"
-    assert sha256 in shop.one("SELECT last_error FROM product.emails")
+    assert shop.one("SELECT state FROM workshed_mail.emails") == "pending"
+    assert sha256 in shop.one("SELECT last_error FROM workshed_mail.emails")
     with storage().draft() as draft:
         draft.write(content)
         storage().keep(draft, sha256)
@@ -218,14 +218,14 @@ def test_who_leaves_is_not_mailed_and_what_was_theirs_goes(jobs, grace, shop, se
     jobs.drain()
 
     assert sent() == []
-    assert shop.one("SELECT count(*) FROM product.email_files") == 0
+    assert shop.one("SELECT count(*) FROM workshed_mail.email_files") == 0
 
 
 def test_a_claimed_mail_has_its_files_in_their_order(jobs, grace, shop):
     jobs.perform(daily_report, SUNDAY)
 
     with db.transaction() as conn:
-        email = mail.claim(conn, shop.one("SELECT id FROM product.emails"))
+        email = mail.claim(conn, shop.one("SELECT id FROM workshed_mail.emails"))
 
     assert [(file.filename, bool(file.content_id)) for file in email.files] == [
         ("report-2026-03-01.png", True),

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from shop import people
+from shop.images import variants
 from workshed import db
 from workshed.contrib.storage import ContentMissingError, StorageError, blobs, storage
 from workshed.contrib.storage.blobs import Blob, BlobTooLargeError
@@ -39,7 +40,10 @@ def stored(rows):
         with storage().draft() as draft:
             draft.write(content)
             blob = blobs.keep(draft)
-        query = "UPDATE product.blobs SET stored_at = jobs.now() - %s WHERE sha256 = %s RETURNING 1"
+        query = """
+            UPDATE workshed_storage.blobs SET stored_at = jobs.now() - %s
+             WHERE sha256 = %s RETURNING 1
+        """
         rows(query, timedelta(hours=hours), blob.sha256)
         return blob.sha256
 
@@ -80,7 +84,9 @@ def kept(sha256):
 
 
 def known(rows):
-    return [sha256 for (sha256,) in rows("SELECT sha256 FROM product.blobs ORDER BY stored_at")]
+    return [
+        sha256 for (sha256,) in rows("SELECT sha256 FROM workshed_storage.blobs ORDER BY stored_at")
+    ]
 
 
 # Keeping
@@ -92,7 +98,7 @@ def test_a_draft_is_kept_with_a_row(rows):
         blob = blobs.keep(draft)
 
     assert blob == Blob(named(b"hello"), 5)
-    assert rows("SELECT sha256, size_bytes FROM product.blobs") == [(named(b"hello"), 5)]
+    assert rows("SELECT sha256, size_bytes FROM workshed_storage.blobs") == [(named(b"hello"), 5)]
     assert kept(blob.sha256)
 
 
@@ -134,7 +140,7 @@ def test_a_content_that_is_kept_again_is_young(rows, stored):
 
     stored(b"hello")
 
-    age = "SELECT jobs.now() - stored_at < interval '1 minute' FROM product.blobs"
+    age = "SELECT jobs.now() - stored_at < interval '1 minute' FROM workshed_storage.blobs"
     assert rows(age) == [(True,)]
 
 
@@ -211,13 +217,13 @@ def test_a_content_without_a_row_is_given_one_and_deleted_after_its_time(rows, s
     monkeypatch.setattr(blobs, "ADOPTED_AT_ONCE", 2)
     names = [stored(text) for text in (b"one", b"two", b"three")]
     stays = stored(b"four")
-    rows("DELETE FROM product.blobs WHERE sha256 <> %s RETURNING 1", stays)
+    rows("DELETE FROM workshed_storage.blobs WHERE sha256 <> %s RETURNING 1", stays)
 
     assert blobs.adopt() == 3
     assert blobs.adopt() == 0
 
     assert blobs.sweep(HOUR, 10) == 0
-    rows("UPDATE product.blobs SET stored_at = stored_at - %s RETURNING 1", 2 * HOUR)
+    rows("UPDATE workshed_storage.blobs SET stored_at = stored_at - %s RETURNING 1", 2 * HOUR)
     assert blobs.sweep(HOUR, 10) == 4
     assert not any(kept(name) for name in names)
 
@@ -238,7 +244,7 @@ def test_a_variant_and_its_original_stay_while_somebody_has_the_original(
     attach(original)
     rows(VARIANT, original, variant)
 
-    assert blobs.forget_variants(conn, HOUR, 10) == 0
+    assert variants.prune(conn, HOUR, 10) == 0
     assert blobs.sweep(HOUR, 10) == 0
 
     assert kept(original)
@@ -259,21 +265,40 @@ def test_the_file_of_a_mail_stays_as_long_as_the_mail_does(rows, stored):
     kept_one, other = stored(b"chart", hours=3), stored(b"other", hours=2)
     rows(
         """WITH mail AS (
-               INSERT INTO product.emails (kind, recipient, recipient_name, subject, text_body,
-                                           message_id)
+               INSERT INTO workshed_mail.emails
+                      (kind, recipient, recipient_name, subject, text_body, message_id)
                VALUES ('daily_report', 'a@example.org', 'Ada', 'Report', '', '<1@x>')
                RETURNING id)
-           INSERT INTO product.email_files
+           INSERT INTO workshed_mail.email_files
            SELECT id, 1, 'a.png', 'image/png', 'a@x', %s FROM mail RETURNING 1""",
         kept_one,
     )
 
     assert [blobs.sweep(HOUR, 1) for _ in range(2)] == [1, 0]
     assert (kept(kept_one), kept(other)) == (True, False)
-    rows("DELETE FROM product.emails RETURNING 1")
+    rows("DELETE FROM workshed_mail.emails RETURNING 1")
 
     assert blobs.sweep(HOUR, 1) == 1
     assert not kept(kept_one)
+
+
+def test_what_a_table_of_any_application_refers_to_stays(conn, rows, stored):
+    """It is found by its foreign key: nobody tells the storage of it."""
+    kept_one, other = stored(b"invoice", hours=2), stored(b"other", hours=2)
+    conn.execute("""
+        CREATE SCHEMA "Some accounts";
+        CREATE TABLE "Some accounts"."Invoices" (
+            id int, "Its file" text REFERENCES workshed_storage.blobs)
+    """)
+    conn.execute("""INSERT INTO "Some accounts"."Invoices" VALUES (1, %s)""", (kept_one,))
+    conn.commit()
+
+    assert [blobs.sweep(HOUR, 1) for _ in range(2)] == [1, 0]
+    assert (kept(kept_one), kept(other)) == (True, False)
+
+    conn.execute("""DELETE FROM "Some accounts"."Invoices" """)
+    conn.commit()
+    assert blobs.sweep(HOUR, 10) == 1
 
 
 def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, attach):
@@ -281,10 +306,10 @@ def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, 
     attach(original), attach(original)
     rows(VARIANT, original, variant)
     rows("DELETE FROM product.attachments WHERE id = 1 RETURNING 1")
-    assert blobs.forget_variants(conn, HOUR, 10) == 0
+    assert variants.prune(conn, HOUR, 10) == 0
 
     rows("DELETE FROM product.attachments RETURNING 1")
-    assert blobs.forget_variants(conn, HOUR, 10) == 1
+    assert variants.prune(conn, HOUR, 10) == 1
     conn.commit()
 
     assert blobs.sweep(HOUR, 10) == 2
@@ -295,7 +320,7 @@ def test_a_variant_of_what_was_uploaded_again_just_now_is_not_forgotten(conn, ro
     original, variant = stored(b"original"), stored(b"variant", hours=2)
     rows(VARIANT, original, variant)
 
-    assert blobs.forget_variants(conn, HOUR, 10) == 0
+    assert variants.prune(conn, HOUR, 10) == 0
 
 
 def test_variants_are_forgotten_in_batches(conn, rows, stored):
@@ -303,7 +328,7 @@ def test_variants_are_forgotten_in_batches(conn, rows, stored):
     for number in range(3):
         rows(VARIANT, stored(b"%d" % number, hours=2), variant)
 
-    assert [blobs.forget_variants(conn, HOUR, 2) for _ in range(3)] == [2, 1, 0]
+    assert [variants.prune(conn, HOUR, 2) for _ in range(3)] == [2, 1, 0]
 
 
 def test_no_more_are_swept_than_wanted_and_the_oldest_first(rows, stored):
@@ -535,7 +560,7 @@ def test_a_process_that_is_killed_at_any_line_leaves_no_content_without_a_row(
 
         assert len(configured.visible()) <= len(known(rows))
         assert kept(stored(content))
-        rows("DELETE FROM product.blobs RETURNING 1")
+        rows("DELETE FROM workshed_storage.blobs RETURNING 1")
         storage().delete(named(content))
         if survived:
             break

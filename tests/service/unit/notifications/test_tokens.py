@@ -19,23 +19,23 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def test_a_token_says_whose_it_is(keys):
-    assert user_of(token(7)) == 7
+    assert user_of(token("7")) == "7"
 
 
 def test_a_token_can_stand_in_a_url(keys):
-    assert set(token(2**62)) <= set(
+    assert set(token("7" * 200)) <= set(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
     )
 
 
 def test_a_token_says_when_it_expires(keys):
     with time_machine.travel(NOON, tick=False):
-        assert read(token(7)).expires_at == NOON + settings().token_lifetime
+        assert read(token("7")).expires_at == NOON + settings().token_lifetime
 
 
 def test_a_token_expires(keys):
     with time_machine.travel(NOON, tick=False):
-        old = token(7)
+        old = token("7")
 
     with (
         time_machine.travel(NOON + timedelta(hours=12, seconds=1), tick=False),
@@ -46,7 +46,7 @@ def test_a_token_expires(keys):
 
 def test_a_token_of_another_key_is_refused(keys):
     keys(OLD)
-    forged = token(7)
+    forged = token("7")
     keys(NEW)
 
     with pytest.raises(TokenError, match="not one of ours"):
@@ -55,13 +55,13 @@ def test_a_token_of_another_key_is_refused(keys):
 
 def test_a_token_for_another_purpose_is_refused(keys):
     """The key alone does not tell them apart: a link to unsubscribe would open the stream."""
-    other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=SIGNER).dumps(7)
+    other = URLSafeTimedSerializer(NEW, salt="unsubscribe", signer_kwargs=SIGNER).dumps("7")
 
     with pytest.raises(TokenError):
         user_of(other)
 
 
-@pytest.mark.parametrize("payload", ["7", [7], {"user": 7}, None, True, 7.0])
+@pytest.mark.parametrize("payload", [7, ["7"], {"user": "7"}, None, True, 7.0])
 def test_a_token_that_says_something_else_is_refused(keys, payload):
     odd = URLSafeTimedSerializer(NEW, salt=tokens.PURPOSE, signer_kwargs=SIGNER).dumps(payload)
 
@@ -71,29 +71,29 @@ def test_a_token_that_says_something_else_is_refused(keys, payload):
 
 def test_a_key_is_rotated_without_turning_anybody_away(keys):
     keys(OLD)
-    before = token(7)
+    before = token("7")
 
     keys(NEW, OLD)
-    after = token(7)
+    after = token("7")
 
-    assert user_of(before) == 7
+    assert user_of(before) == "7"
     keys(NEW)
-    assert user_of(after) == 7
+    assert user_of(after) == "7"
 
 
 def test_spaces_between_keys_are_no_part_of_them(keys):
-    made = token(7)
+    made = token("7")
 
     keys(OLD, f" {NEW} ")
 
-    assert user_of(made) == 7
+    assert user_of(made) == "7"
 
 
 def test_without_a_key_nothing_is_signed_and_the_error_says_how_to_make_one(keys):
     keys("")
 
     with pytest.raises(SettingsError, match=r"WORKSHED_SECRET_KEY.*secrets\.token_urlsafe\(32\)"):
-        token(7)
+        token("7")
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -107,7 +107,7 @@ def test_nothing_else_is_a_token_and_no_error_quotes_it(keys, given):
 
 
 def test_a_token_with_any_character_changed_is_refused(keys):
-    made = token(7)
+    made = token("7")
 
     for at, letter in enumerate(made):
         other = made[:at] + ("A" if letter != "A" else "B") + made[at + 1 :]

@@ -17,7 +17,7 @@ from workshed.contrib.mail.protocol.folding import POLICY
 from workshed.contrib.mail.sender import sender
 from workshed.errors import InvalidAddressError
 
-LinkFor = Callable[[int], str]
+LinkFor = Callable[[str], str]
 """The address by which a user, named by id, receives no more mails to many."""
 
 MALFORMED = 553  # what a server would answer (RFC 5321, 4.2.2)

@@ -68,26 +68,5 @@ CREATE TABLE product.daily_report_snapshots (
     CONSTRAINT daily_report_snapshots_over CHECK (ends_at <= made_at)
 );
 
--- The files of a mail; a hundred mails with the same one share its content.
-CREATE TABLE product.email_files (
-    email_id   bigint NOT NULL REFERENCES product.emails ON DELETE CASCADE,
-    -- From 1, as they stand in the mail.
-    position   smallint NOT NULL CONSTRAINT email_files_position CHECK (position > 0),
-    filename   text NOT NULL
-        CONSTRAINT email_files_filename CHECK (
-            length(filename) BETWEEN 1 AND 255 AND filename !~ '[[:cntrl:]/\u0085\u2028\u2029]'
-        ),
-    media_type text NOT NULL
-        CONSTRAINT email_files_media_type CHECK (media_type ~ '^[a-z]+/[a-z0-9.+-]+$'),
-    -- By which the HTML shows it; null for what is attached.
-    content_id text
-        CONSTRAINT email_files_content_id CHECK (content_id ~ '^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+$'),
-    sha256     text NOT NULL REFERENCES product.blobs,
-    PRIMARY KEY (email_id, position)
-);
-
--- Whether a content is some mail's.
-CREATE INDEX email_files_of_blob ON product.email_files (sha256);
-
 -- Mails of reports are deleted by age; those of other kinds are not.
-CREATE INDEX emails_of_reports ON product.emails (created_at) WHERE kind = 'daily_report';
+CREATE INDEX emails_of_reports ON workshed_mail.emails (created_at) WHERE kind = 'daily_report';

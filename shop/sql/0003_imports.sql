@@ -11,7 +11,7 @@ CREATE TABLE product.imports (
             length(filename) BETWEEN 1 AND 255 AND filename !~ '[[:cntrl:]/\u0085\u2028\u2029]'
         ),
     -- What is read, whatever becomes of the file that was handed in.
-    sha256     text NOT NULL REFERENCES product.blobs,
+    sha256     text NOT NULL REFERENCES workshed_storage.blobs,
     -- The names of its columns as they stand there, once they were read.
     header     text[],
     -- Whether each who is imported is sent a welcome mail.

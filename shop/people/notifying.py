@@ -1,0 +1,19 @@
+"""What the browser of a person is told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shop.people.users import lock
+from workshed.contrib import notifications
+from workshed.db import Connection
+
+
+def notify(
+    conn: Connection, user_id: int, event: str, data: Mapping[str, Any], *, key: str
+) -> int | None:
+    """Tell a person something, once per key, like `notifications.tell`.
+
+    Raises `RecordMissing` when the person was deleted.
+    """
+    lock(conn, user_id)
+    return notifications.tell(conn, str(user_id), event, data, key=key)

@@ -1,0 +1,34 @@
+"""The tables of mail: their stream of migrations, and what each role may do with them.
+
+An App names them `migrations={"workshed_storage": "workshed.contrib.storage", "workshed_mail":
+"workshed.contrib.mail"}`, since the files of mails are kept there, and
+`grants=("workshed.contrib.storage.tables:GRANTS", "workshed.contrib.mail.tables:GRANTS")`.
+"""
+
+from workshed.roles import Grants
+
+STREAM = "workshed_mail"
+"""The name of the stream, and of its schema."""
+WORKING = {"worker": "rawd", "operator": "rawd", "reader": "r"}
+
+GRANTS = Grants(
+    schema=STREAM,
+    tables={
+        "workshed_mail.email_files": {"application": "ra", **WORKING},
+        "workshed_mail.emails": WORKING,
+        "workshed_mail.mail_servers": {**WORKING, "relay": "r"},
+    },
+    columns={
+        "workshed_mail.emails": {
+            # It counts the mails that are held, and reads none.
+            "relay": {"r": "held_at"},
+            # It stores mails, once each, and reads none.
+            "application": {
+                "a": "kind, user_id, about, recipient, recipient_name, subject, text_body, "
+                "html_body, priority, message_id",
+                "r": "id, kind, user_id, about",
+                "w": "kind",
+            },
+        },
+    },
+)

@@ -1,0 +1,26 @@
+"""The tables of notifications: their stream of migrations, and what each role may do with them.
+
+An App names them `migrations={"workshed_notifications": "workshed.contrib.notifications"}` and
+`grants=("workshed.contrib.notifications.tables:GRANTS",)`.
+"""
+
+from workshed.roles import Grants
+
+STREAM = "workshed_notifications"
+"""The name of the stream, and of its schema."""
+
+GRANTS = Grants(
+    schema=STREAM,
+    tables={
+        "workshed_notifications.inboxes": {
+            "application": "raw",
+            "worker": "rawd",
+            "operator": "raw",
+        },
+        "workshed_notifications.notifications": {
+            "application": "ra",
+            "worker": "rawd",
+            "operator": "ra",
+        },
+    },
+)
