@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import dramatiq
 
-from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import campaigns, people
 from shop.campaigns import Again, Unsent
 from shop.people import unsubscribing
@@ -47,8 +46,8 @@ def send_bulk_email(campaign_id: int, after: int | None = None) -> None:
 @dramatiq.actor(
     broker=broker,
     queue_name="emails",
-    time_limit=TIME_LIMIT,
-    retry_on=PUT_OFF,
+    time_limit=mail.TIME_LIMIT,
+    retry_on=mail.FOR_TWO_DAYS,
     discard_on=(mail.RecipientRejectedError, mail.MailRefusedError, mail.MailFateUnknownError),
     limit=PER_MINUTE,
 )
@@ -136,9 +135,7 @@ def send_test_email(conn: Connection, campaign_id: int, address: str) -> int:
     campaigns.check(found)
     known = addresses.normalize(address)
     user = people.with_address(conn, known)
-    email_id = mail.store(conn, campaigns.trial(found, known, user, datetime.now(UTC)))
-    deliver_with(conn, email_id)
-    return email_id
+    return mail.deliver_later(conn, campaigns.trial(found, known, user, datetime.now(UTC)))
 
 
 def resume_campaign(

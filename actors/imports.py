@@ -6,12 +6,12 @@ from typing import Any
 
 import dramatiq
 
-from actors.mail import deliver_with
 from actors.people import send_welcome_email
 from shop import imports
 from shop.imports import Ended, Import, Layout, Part
 from shop.settings import settings
 from workshed import broker, db, schedule
+from workshed.contrib import mail
 from workshed.contrib.storage.blobs import Blob
 from workshed.db import Connection
 from workshed.duration import ms
@@ -176,6 +176,6 @@ def send_welcomes(conn: Connection, ended: Ended) -> None:
 
 def end_import(conn: Connection, import_id: int, error: str) -> None:
     """End an import that failed, and send the mail about it."""
-    email_id = imports.fail(conn, import_id, error)
-    if email_id is not None:
-        deliver_with(conn, email_id)
+    draft = imports.fail(conn, import_id, error)
+    if draft is not None:
+        mail.deliver_later(conn, draft)

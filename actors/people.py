@@ -4,20 +4,23 @@ from datetime import timedelta
 
 import dramatiq
 
-from actors.mail import PUT_OFF, TIME_LIMIT, deliver_with
 from shop import onboarding, people
 from shop.people import User
 from workshed import broker, db, schedule
 from workshed.contrib import mail
-from workshed.contrib.mail import Held
+from workshed.contrib.mail import Held, InDoubt
 from workshed.db import Connection
 from workshed.duration import ms
 from workshed.jobs import Discard
 
+WELCOME = "welcome"
+"""The kind of mail that `send_welcome_email` delivers itself."""
 REMIND_AFTER = timedelta(days=3)
 
 
-@dramatiq.actor(broker=broker, queue_name="default", time_limit=TIME_LIMIT, retry_on=PUT_OFF)
+@dramatiq.actor(
+    broker=broker, queue_name="default", time_limit=mail.TIME_LIMIT, retry_on=mail.FOR_TWO_DAYS
+)
 def send_welcome_email(user_id: int) -> None:
     """Send the welcome mail; with it commit that it is out, and the reminder in three days.
 
@@ -47,10 +50,21 @@ def send_onboarding_reminder(user_id: int) -> None:
     On crash: the mail and the job that delivers it commit together, or neither does.
     """
     with db.transaction() as conn:
-        email_id = onboarding.remind(conn, user_id)
-        if email_id is None:
+        draft = onboarding.reminder(conn, user_id)
+        if draft is None:
             raise Discard(f"user {user_id} needs no reminder any more")
-        deliver_with(conn, email_id)
+        mail.deliver_later(conn, draft)
+
+
+def go_on_welcoming(conn: Connection, held: InDoubt, arrived: bool) -> bool:  # noqa: FBT001, ARG001 -- so it is called
+    """Send the job of a welcome mail about which an operator has decided.
+
+    It also notes that the person is welcomed. Return `False` for mails of other kinds.
+    """
+    if held.kind != WELCOME or held.user_id is None:
+        return False
+    schedule.send(conn, send_welcome_email.message(int(held.user_id)))
+    return True
 
 
 def sign_up(conn: Connection, *, name: str, email: str) -> User:

@@ -4,10 +4,10 @@ import logging
 
 import dramatiq
 
-from actors.mail import deliver_with
 from shop import reports
 from shop.settings import settings
 from workshed import broker, db, schedule
+from workshed.contrib import mail
 from workshed.cronspec import daily
 from workshed.duration import ms
 
@@ -48,5 +48,5 @@ def daily_report(date: str | None = None) -> None:
     files = reports.files_of(report)
     with db.transaction() as conn:
         for email_id in reports.store_mails(conn, report, files):
-            deliver_with(conn, email_id)
+            mail.deliver_stored(conn, email_id)
         schedule.send(conn, cleanup_old_reports.message())

@@ -5,7 +5,6 @@ from typing import Any
 
 import dramatiq
 
-from actors.mail import deliver_with
 from middleware.uniqueness import LATEST_RECORD, ONE_ALERT, ONE_SYNC, source_of
 from shop import sync
 from shop.settings import settings
@@ -126,4 +125,4 @@ def read_page(source: str, start: str | None) -> bool:
 def deliver(conn: Connection, mails: list[int]) -> None:
     """Send the jobs of alerts."""
     for email_id in mails:
-        deliver_with(conn, email_id, priority=mail.ALERT)
+        mail.deliver_stored(conn, email_id, priority=mail.ALERT)

@@ -48,7 +48,7 @@ app = App(
         "workshed.contrib.mail.page",
     ),
     commands={
-        "mail": "shop.cli.mail:mail",
+        "mail": "workshed.contrib.cli.mail:mail",
         "storage": "workshed.contrib.cli.storage:storage",
     },
 )

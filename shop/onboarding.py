@@ -2,7 +2,7 @@
 
 from shop import compose, people
 from workshed.contrib.mail import emails
-from workshed.contrib.mail.emails import Email, Held
+from workshed.contrib.mail.emails import Draft, Email, Held
 from workshed.db import Connection
 
 
@@ -17,11 +17,11 @@ def claim_welcome(conn: Connection, user_id: int) -> Email | Held | None:
     return emails.claim(conn, emails.store(conn, compose.welcome(user)))
 
 
-def remind(conn: Connection, user_id: int) -> int | None:
-    """Store the reminder, once, and return the id of the mail to deliver.
+def reminder(conn: Connection, user_id: int) -> Draft | None:
+    """Return the reminder, which is to be stored in this transaction.
 
     `None` when it makes no sense any more: the person is active, unsubscribed, or was never
     welcomed. Raises `RecordMissing` when the person is gone.
     """
     user = people.lock(conn, user_id)
-    return emails.store(conn, compose.reminder(user)) if people.wants_reminder(user) else None
+    return compose.reminder(user) if people.wants_reminder(user) else None

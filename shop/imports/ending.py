@@ -2,12 +2,12 @@
 
 from shop import compose, people
 from shop.imports import stored
-from workshed.contrib.mail import emails
+from workshed.contrib.mail import Draft
 from workshed.db import Connection
 
 
-def fail(conn: Connection, import_id: int, error: str) -> int | None:
-    """End an import none of whose rows has become a user; return the id of the mail that says so.
+def fail(conn: Connection, import_id: int, error: str) -> Draft | None:
+    """End an import none of whose rows has become a user; return the mail that tells its owner.
 
     `None` where it had ended, or its rows are being made users of. Raises `RecordMissing`.
     """
@@ -15,4 +15,4 @@ def fail(conn: Connection, import_id: int, error: str) -> int | None:
         return None
     found = stored.find(conn, import_id)
     owner = people.lock(conn, found.owner_id)
-    return emails.store(conn, compose.import_failed(owner, found.id, found.filename, error))
+    return compose.import_failed(owner, found.id, found.filename, error)

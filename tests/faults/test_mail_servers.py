@@ -9,8 +9,6 @@ from collections import Counter
 import pytest
 
 from actors import deliver_email
-from actors.doubts import decide
-from actors.mail import deliver_with
 from tests.faults.every import Every
 from tests.faults.experiment import Remedy, Result, experiment
 from tests.faults.proxy import Proxy
@@ -95,7 +93,7 @@ def store(address, *, twice):
     draft = mail.Draft("test", address, "Ada", "Hello", "Hello.\n" * 100, about=address)
     with db.transaction() as conn:
         email_id = mail.store(conn, draft)
-        deliver_with(conn, email_id)
+        mail.deliver_stored(conn, email_id)
     if twice:
         deliver_email.send(email_id)
 
@@ -104,7 +102,7 @@ def release_all(conn):
     """Send once more what was in doubt twice, as an operator may."""
     for (email_id,) in conn.execute(HELD).fetchall():
         with db.transaction() as own:
-            decide(own, email_id, arrived=False)
+            mail.decide(own, email_id, arrived=False)
 
 
 @pytest.mark.timeout(1800)

@@ -13,6 +13,7 @@ from tests.root import ROOT
 from tests.service.commands import KNOWN, LIST, options
 from tests.service.variables import NAMES
 from workshed.metrics import meters
+from workshed.migrate import streams
 from workshed.roles import ROLES
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -23,6 +24,7 @@ PAGES = {
 """Their texts, by their paths."""
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
+SCHEMAS = {*streams()}
 OF_OTHERS = {"SHOP_SERVICE_HOST"}
 """Set by Kubernetes; the page says what follows."""
 TESTS = {
@@ -121,7 +123,10 @@ def test_its_metrics_and_tests_exist(page):
     text = PAGES[page]
     parts = {f"{one.full_name}_bucket" for one in meters.ALL if one.kind == "histogram"}
 
-    assert set(re.findall(r"\bworkshed_\w+", text)) - METRICS - parts - DATABASE_ROLES == set()
+    assert (
+        set(re.findall(r"\bworkshed_\w+", text)) - METRICS - parts - DATABASE_ROLES - SCHEMAS
+        == set()
+    )
     assert set(re.findall(r"`(test_\w+)`", text)) - TESTS == set()
 
 

@@ -10,7 +10,6 @@ from workshed.contrib.mail.emails import (
     Held,
     InDoubt,
     claim,
-    decide,
     delete_of,
     give_back,
     held,
@@ -18,6 +17,7 @@ from workshed.contrib.mail.emails import (
     store,
 )
 from workshed.contrib.mail.errors import (
+    MailActorMissingError,
     MailError,
     MailFateUnknownError,
     MailLoginRefusedError,
@@ -31,16 +31,27 @@ from workshed.contrib.mail.errors import (
     RecipientRejectedError,
 )
 from workshed.contrib.mail.files import File
+from workshed.contrib.mail.jobs import (
+    FOR_TWO_DAYS,
+    TIME_LIMIT,
+    decide,
+    declare,
+    deliver_later,
+    deliver_stored,
+)
 
 __all__ = [
     "ALERT",
     "BULK",
+    "FOR_TWO_DAYS",
     "SINGLE",
+    "TIME_LIMIT",
     "Draft",
     "Email",
     "File",
     "Held",
     "InDoubt",
+    "MailActorMissingError",
     "MailError",
     "MailFateUnknownError",
     "MailLoginRefusedError",
@@ -54,8 +65,11 @@ __all__ = [
     "RecipientRejectedError",
     "claim",
     "decide",
+    "declare",
     "delete_of",
     "deliver",
+    "deliver_later",
+    "deliver_stored",
     "give_back",
     "held",
     "mark_sent",

@@ -11,8 +11,10 @@
     ├── RecipientRejectedError              the server refused the address for good
     └── MailRefusedError                    the server refused the sender or the text for good
 
-The last two are also `PermanentError`. Messages and `last_error` hold what the server said, but
-never a password.
+    MailActorMissingError                   nobody has declared the job that delivers mails
+
+`RecipientRejectedError` and `MailRefusedError` are also `PermanentError`. Messages and `last_error`
+hold what the server said, but never a password.
 
 An error that is `of_server` says nothing about the mail: no other mail would have gone through. The
 mail then waits for the server, which costs it no attempt: `MailServerAway`, a `Snooze`.
@@ -30,6 +32,17 @@ Left = Literal["pending", "unknown", "failed"]
 CONNECTION, LOGIN, SENDER = "the connection", "EHLO, STARTTLS or the login", "MAIL FROM"
 OF_SERVER = (CONNECTION, LOGIN, SENDER)
 """The steps of an exchange that are the same for each mail."""
+
+
+class MailActorMissingError(WorkshedError):
+    """No actor of this process delivers mails."""
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            "no actor delivers mails here: call `workshed.contrib.mail.declare(queue=…)` in a "
+            "module of your actors, and import that module in this process, too"
+        )
 
 
 class MailError(WorkshedError):

@@ -52,17 +52,17 @@ def test_somebody_welcomed_is_not_welcomed_again(conn, welcomed):
     assert count(conn) == 0
 
 
-@pytest.mark.parametrize("act", [onboarding.claim_welcome, onboarding.remind])
+@pytest.mark.parametrize("act", [onboarding.claim_welcome, onboarding.reminder])
 def test_nobody_is_there_to_be_written_to(conn, act):
     with pytest.raises(RecordMissing, match="user 404"):
         act(conn, 404)
 
 
 def test_a_reminder_is_stored_once_however_often_the_job_runs(conn, welcomed):
-    first = onboarding.remind(conn, welcomed.id)
+    first = mail.store(conn, onboarding.reminder(conn, welcomed.id))
     conn.commit()
 
-    assert onboarding.remind(conn, welcomed.id) == first
+    assert mail.store(conn, onboarding.reminder(conn, welcomed.id)) == first
     assert mail.claim(conn, first).kind == "reminder"
     assert count(conn) == 1
 
@@ -71,9 +71,9 @@ def test_a_reminder_is_stored_once_however_often_the_job_runs(conn, welcomed):
 def test_who_came_back_or_left_is_not_reminded(conn, welcomed, change):
     change(conn, welcomed.id)
 
-    assert onboarding.remind(conn, welcomed.id) is None
+    assert onboarding.reminder(conn, welcomed.id) is None
     assert count(conn) == 0
 
 
 def test_who_was_never_welcomed_is_not_reminded(conn, ada):
-    assert onboarding.remind(conn, ada.id) is None
+    assert onboarding.reminder(conn, ada.id) is None

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from workshed.console.cli.terminal.list_by_default import ListByDefault
 from workshed.console.cli.terminal.options import DryRun, Json, Limit, Yes
+from workshed.extras import needed
+
+with needed("server"):
+    import typer
 
 if TYPE_CHECKING:
     from workshed.contrib.mail.servers import Trouble
@@ -33,9 +35,10 @@ def listed(*, limit: Limit = 100, as_json: Json = False) -> None:
     from workshed.console.operations.environment import database
     from workshed.console.text import visible
     from workshed.contrib.mail import held, servers
+    from workshed.contrib.mail.tables import STREAM
     from workshed.jobs.outbox.claims import clock
 
-    with database("product") as conn:
+    with database(STREAM) as conn:
         troubles, found, now = servers.troubles(conn), held(conn, limit), clock(conn)
     if as_json:
         output.print_json(
@@ -88,9 +91,10 @@ def try_server(
     from workshed.console.errors import NotFoundError
     from workshed.console.operations.environment import database
     from workshed.contrib.mail import servers
+    from workshed.contrib.mail.tables import STREAM
     from workshed.transport.errors import did_you_mean
 
-    with database("product") as conn:
+    with database(STREAM) as conn:
         known = [one.name for one in servers.troubles(conn)]
         if server not in known:
             hint, there = did_you_mean(server, known), ", ".join(known) or "none"
@@ -114,17 +118,18 @@ def state(server: "Trouble") -> str:
 
 
 def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    from actors.doubts import decide
     from workshed import db
     from workshed.console.cli.terminal.audit import note
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
     from workshed.console.errors import NotFoundError
-    from workshed.console.operations.environment import database, rabbitmq
-    from workshed.contrib.mail import held
+    from workshed.console.operations.environment import database, load, rabbitmq
+    from workshed.contrib.mail import decide, held
+    from workshed.contrib.mail.tables import STREAM
 
     rabbitmq()
-    with database("product") as conn:
+    load(())
+    with database(STREAM) as conn:
         known = {one.id: one for one in held(conn, MOST)}
         if mail_id not in known:
             raise NotFoundError(f"no mail {mail_id} is held; see `workshed mail`")

@@ -1,0 +1,177 @@
+"""docs/contrib.md: its application runs as printed, without anything of this repository."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from email import message_from_bytes, policy
+
+import psycopg
+import pytest
+
+from tests import pages
+from tests.transcripts import check, steps
+from workshed.app import APP
+
+DOCS = "docs/contrib.md"
+FILES = pages.files(DOCS)
+[(MIGRATE, APPLIED)] = steps(pages.block(DOCS, "$ workshed migrate"))
+SEND = """
+from club.jobs import send_statement
+for _ in range(2):
+    send_statement.send("m-ada", "2026-10")
+"""
+LEAVE = """
+from club.leaving import leave
+leave("m-ada")
+"""
+TIDY = """
+from club.jobs import tidy
+tidy()
+"""
+
+
+@pytest.fixture
+def environment(environment, tmp_path):
+    """Programs find the folder of the application, and nothing of this repository."""
+    mails, files = tmp_path / "mail", tmp_path / "files"
+    ours = {name: value for name, value in environment.items() if not name.startswith("SHOP_")}
+    return {
+        **ours,
+        "PYTHONPATH": str(tmp_path),
+        APP: "club.app:app",
+        "WORKSHED_SMTP_URL": f"maildir:{mails}",
+        "WORKSHED_STORAGE_URL": f"file:{files}",
+    }
+
+
+@pytest.fixture
+def club(broker, environment, empty_database_url, tmp_path):
+    """`club("-m", "workshed", …)`: what a program prints; the tables are there."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "club" / "__init__.py").touch()
+    environment["WORKSHED_DATABASE_URL"] = empty_database_url
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    check(APPLIED, run("-m", *MIGRATE.split()))
+    return run
+
+
+@pytest.fixture
+def connect(club, empty_database_url):
+    """`connect()`: a connection to the database of the application."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(psycopg.connect(empty_database_url, autocommit=True))
+
+
+@pytest.fixture
+def rows(connect):
+    """`rows("SELECT …")`: what it finds, with one member in the club."""
+    conn = connect()
+    conn.execute("INSERT INTO club.members VALUES ('m-ada', 'Ada', 'ada@example.org')")
+    return lambda query: conn.execute(query).fetchall()
+
+
+@pytest.fixture
+def worker(club, rows, environment, tmp_path):
+    """A worker and a relay of the application, by `workshed worker`."""
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workshed", "worker", "-p", "1", "-t", "2"],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+    yield process
+    process.terminate()
+    assert process.wait(90) == 0, (tmp_path / "worker.log").read_text()
+
+
+def mails(tmp_path):
+    files = (tmp_path / "mail/new").glob("*")
+    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+
+def test_a_member_is_mailed_a_statement_once_and_told_so_once(
+    club, worker, rows, tmp_path, eventually
+):
+    club("-c", SEND)
+
+    eventually(lambda: rows("SELECT FROM jobs.runs WHERE actor = 'send_statement'")[1:])
+    eventually(lambda: rows("SELECT FROM jobs.runs WHERE actor = 'deliver_email'")[1:])
+    eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
+    [mail] = mails(tmp_path)
+    assert (mail["To"], mail["Subject"]) == ("Ada <ada@example.org>", "Your statement of 2026-10")
+    [file] = mail.iter_attachments()
+    assert file.get_filename() == "2026-10.txt"
+    assert file.get_content() == "2026-10: nothing is due.\n"
+    told = "SELECT user_id, number, event FROM workshed_notifications.notifications"
+    assert rows(told) == [("m-ada", 1, "statement_ready")]
+
+
+def test_a_file_stays_as_long_as_a_row_refers_to_it(club, worker, rows, tmp_path, eventually):
+    club("-c", SEND)
+    eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
+    kept = "SELECT size_bytes FROM workshed_storage.blobs"
+
+    rows("UPDATE workshed_storage.blobs SET stored_at = '2020-01-01' RETURNING 1")
+    club("-c", TIDY)
+    assert rows(kept) == [(25,)]
+
+    rows("DELETE FROM workshed_mail.emails RETURNING 1")
+    rows("UPDATE workshed_storage.blobs SET stored_at = '2020-01-01' RETURNING 1")
+    club("-c", TIDY)
+    assert rows(kept) == [(25,)]
+
+    rows("DELETE FROM club.statements RETURNING 1")
+    club("-c", TIDY)
+    assert rows(kept) == []
+
+
+def test_nothing_is_left_of_who_leaves(club, worker, rows, eventually):
+    club("-c", SEND)
+    eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
+
+    club("-c", LEAVE)
+
+    for table in ("workshed_mail.emails", "workshed_notifications.notifications"):
+        assert rows(f"SELECT user_id FROM {table}") == []  # noqa: S608 -- ours
+
+
+def test_its_commands_and_checks_know_it(club, rows):
+    assert json.loads(club("-m", "workshed", "mail", "--json")) == {"servers": [], "held": []}
+    assert "0 contents without a row" in club("-m", "workshed", "storage", "adopt", "--dry-run")
+    said = club("-m", "workshed", "roles")
+    assert "GRANT SELECT (held_at) ON TABLE workshed_mail.emails TO workshed_relay;" in said
+
+
+def test_a_held_mail_is_sent_once_more(club, worker, rows, tmp_path, eventually):
+    club("-c", SEND)
+    eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
+    [(email_id,)] = rows("""
+        UPDATE workshed_mail.emails
+           SET state = 'unknown', sent_at = NULL, held_at = jobs.now(), ambiguous = 1
+        RETURNING id
+    """)
+
+    said = club("-m", "workshed", "mail", "release", str(email_id), "--yes")
+
+    assert said == f"{email_id}  is sent once more\n"
+    eventually(lambda: len(mails(tmp_path)) == 2)
+    assert len({mail["Message-ID"] for mail in mails(tmp_path)}) == 1

@@ -1,0 +1,109 @@
+"""The job that delivers stored mails, an actor that the application declares."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import dramatiq
+
+from workshed import db
+from workshed.contrib.mail import emails
+from workshed.contrib.mail.delivery import deliver
+from workshed.contrib.mail.emails import SINGLE, Draft, Held, InDoubt
+from workshed.contrib.mail.errors import MailActorMissingError, MailServerError
+from workshed.db import Connection
+from workshed.duration import ms
+from workshed.jobs import Discard
+from workshed.middleware.options.backoff import exponential
+from workshed.middleware.options.retry_on import RetryOn
+from workshed.transport import schedule
+
+TIME_LIMIT = ms(minutes=26)
+"""Milliseconds; longer than a mail server may take: the last step begins within 15 minutes, and
+takes 10."""
+FOR_TWO_DAYS = RetryOn(
+    MailServerError,
+    retry_for=timedelta(days=2),
+    wait=exponential(timedelta(seconds=15), timedelta(hours=1)),
+)
+"""Retries of what a mail server says of one mail; trouble of the server itself costs no attempt."""
+
+AfterDecision = Callable[[Connection, InDoubt, bool], bool]
+"""A function `(conn, mail, arrived)`; `True` says that it has sent the job that goes on."""
+
+_actor: dramatiq.Actor[[int], None] | None = None
+_after_decision: AfterDecision | None = None
+
+
+def deliver_email(email_id: int) -> None:
+    """Deliver a stored mail; one already sent is left alone.
+
+    Idempotent: a run that meets a live claim snoozes until it ends, since its holder may yet die.
+    On crash: sent again once under the same Message-ID when the claim ends, and counted as in
+    doubt; then it is held. A shutdown before the end of the mail was sent gives it back instead.
+    """
+    with db.transaction() as conn:
+        email = emails.claim(conn, email_id)
+    if isinstance(email, Held):
+        raise Discard(email.reason)
+    if email:
+        deliver(email)
+        with db.transaction() as conn:
+            emails.mark_sent(conn, email)
+
+
+def declare(
+    *,
+    queue: str,
+    retry_on: RetryOn = FOR_TWO_DAYS,
+    after_decision: AfterDecision | None = None,
+) -> dramatiq.Actor[[int], None]:
+    """Declare the actor `deliver_email`; call it once, in a module of your actors.
+
+    `queue`: of the priorities 0 to 4, the highest first, where the queue has them. `retry_on`: when
+    an attempt that failed is repeated. `after_decision` is called in the transaction in which an
+    operator decides about a mail that may have arrived: for a kind of mail that you deliver in an
+    actor of your own, send that job and return `True`. Return `False` for all others.
+    """
+    global _actor, _after_decision  # noqa: PLW0603 -- an application has one
+    from workshed import broker  # noqa: PLC0415 -- it is made on first use
+
+    _actor = dramatiq.actor(
+        broker=broker, queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
+    )(deliver_email)
+    _after_decision = after_decision
+    return _actor
+
+
+def deliver_later(conn: Connection, draft: Draft) -> int:
+    """Store a mail and the job that delivers it, both in the caller's transaction; return its id.
+
+    If that commits, the mail is sent; a mail of the same kind, person and `about` is stored and
+    sent once. Raises `MailActorMissingError`.
+    """
+    email_id = emails.store(conn, draft)
+    deliver_stored(conn, email_id, priority=draft.priority)
+    return email_id
+
+
+def deliver_stored(conn: Connection, email_id: int, *, priority: int = SINGLE) -> None:
+    """Send the job that delivers a mail which `store` has stored, in the caller's transaction.
+
+    Raises `MailActorMissingError`.
+    """
+    if _actor is None:
+        raise MailActorMissingError
+    message = _actor.message_with_options(args=(email_id,), broker_priority=priority)
+    schedule.send(conn, message)
+
+
+def decide(conn: Connection, email_id: int, *, arrived: bool) -> InDoubt | None:
+    """Take a held mail for sent, or send it once more, in the caller's transaction.
+
+    `None` where it is not held. Raises `MailActorMissingError`.
+    """
+    found = emails.decide(conn, email_id, "sent" if arrived else "pending")
+    if found is None or (_after_decision and _after_decision(conn, found, arrived)):
+        return found
+    if not arrived:
+        deliver_stored(conn, email_id)
+    return found
