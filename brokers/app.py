@@ -41,6 +41,7 @@ app = App(
         "workshed.contrib.storage.check:CHECKS",
         "shop.chart_check:CHECKS",
     ),
+    metrics=("workshed.contrib.mail.meters", "shop.meters", "middleware.metrics"),
     pages=(
         "shop.web.pages.imports",
         "shop.web.pages.campaigns",

@@ -1,6 +1,6 @@
 """What this service measures itself: whether jobs start as soon as their queue promises."""
 
-from workshed.metrics.meter import Counter
+from workshed.metrics import Counter
 from workshed.middleware.job import Job
 from workshed.middleware.observer import Observer
 

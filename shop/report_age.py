@@ -3,9 +3,8 @@
 import math
 import time
 
-from shop import report_freshness
+from shop import meters, report_freshness
 from workshed.db import Connection
-from workshed.metrics import meters
 
 LOOK_S = 10.0
 SHARE = 0.01

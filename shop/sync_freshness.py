@@ -2,9 +2,8 @@
 
 import time
 
-from shop import sync_ages
+from shop import meters, sync_ages
 from workshed.db import Connection
-from workshed.metrics import meters
 
 LOOK_S = 10.0
 SHARE = 0.01

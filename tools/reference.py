@@ -21,6 +21,8 @@ from shop.__main__ import NAME
 from shop.__main__ import app as shop
 from shop.settings import Settings as ShopSettings
 from tools import licences
+from workshed.app import app as application
+from workshed.app import module
 from workshed.console.cli import app
 from workshed.console.doctor.environment import default, variable
 from workshed.metrics import meters
@@ -51,7 +53,8 @@ metadata:
 spec:
 """
 PART = re.compile(
-    r"(<!-- (settings|service|metrics|commands|options|middleware) -->\n).*?(?=<!-- /\2 -->)",
+    r"(<!-- (settings|service|metrics|service-metrics|commands|options|middleware) -->\n)"
+    r".*?(?=<!-- /\2 -->)",
     re.DOTALL,
 )
 
@@ -66,13 +69,15 @@ def configuration_table(kind: type[BaseSettings] = Settings) -> str:
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
 
 
-def metrics_table() -> str:
-    """Return one row per metric: its name, type, labels, unit, meaning."""
+def metrics_table(namespace: str = "workshed") -> str:
+    """Return one row per metric of this namespace: its name, type, labels, unit, meaning."""
+    for name in application().metrics:
+        module(name)
     rows = [
         f"| `{one.full_name}` | {one.kind} | {', '.join(one.labels) or '-'} | {one.unit} | "
         f"{one.help} |"
         for one in meters.ALL
-        if one.namespace == "workshed"  # and not of an application that is imported, too
+        if one.namespace == namespace
     ]
     heads = ["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
     return "\n".join([*heads, *rows, ""])
@@ -190,6 +195,7 @@ def written(text: str) -> str:
         "settings": configuration_table,
         "service": functools.partial(configuration_table, ShopSettings),
         "metrics": metrics_table,
+        "service-metrics": functools.partial(metrics_table, "shop"),
         "commands": commands_table,
         "options": options_table,
         "middleware": middleware_sections,

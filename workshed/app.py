@@ -53,6 +53,9 @@ class App:
     such functions. All share one thread and one connection, apart from the relay's own work."""
     checks: tuple[str, ...] = ()
     """More checks of `workshed doctor`: each a `workshed.console.doctor.run.Check`, or several."""
+    metrics: tuple[str, ...] = ()
+    """Modules in which meters of yours are declared (`workshed.metrics`): workers import them when
+    they start, so that a counter without labels begins at 0."""
     pages: tuple[str, ...] = ()
     """Modules with more pages of the console."""
     commands: Mapping[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 import httpx2
 
+from shop import meters
 from shop.origins import origin_of
 from shop.settings import Settings, settings
 from shop.sync import addresses
@@ -31,7 +32,6 @@ from shop.sync.errors import (
 )
 from shop.sync.pinned import Transport, Until
 from shop.sync.retry_after import delay_of
-from workshed.metrics import meters
 
 STEPS = 6
 """An exchange may take so many times what one reply may."""

@@ -124,14 +124,6 @@ OCCURRENCES = Counter(
     ("actor", "by"),
 )
 
-# The sources that are synced.
-SYNC_REQUESTS = Counter(
-    "sync_requests",
-    "Requests to a source by what became of them: `answered`, or a failure that is to be `retry`, "
-    "`alert` or `dead`.",
-    ("source", "outcome"),
-)
-
 # What a relay sees of the whole, every 10 s or less often, so that it takes 1 % of the time at
 # most. Every relay tells the same: take the `max`.
 LAG = Gauge(
@@ -170,31 +162,5 @@ OLDEST = Gauge(
 RECURRING_LATE = Gauge(
     "recurring_late_seconds",
     "How long ago the oldest run of a periodic job was planned that nobody has made.",
-    mode="livemax",
-)
-REPORT_AGE = Gauge(
-    "report_age_seconds",
-    "How long ago the last day ended that has a daily report, or since when there could have been "
-    "one; not a number where no worker has that job, or it is paused.",
-    mode="livemin",
-)
-SYNC_AGE = Gauge(
-    "sync_age_seconds",
-    "How long ago a listing of the source was read to its end, or since when none was.",
-    ("source",),
-    mode="livemax",
-)
-SYNC_FAILED = Gauge(
-    "sync_failed_runs", "Runs of the source that failed since.", ("source",), mode="livemax"
-)
-MAIL_SERVER_FAILING = Gauge(
-    "mail_server_failing_seconds",
-    "For how long the mail server has taken no mails; 0 since it takes them again.",
-    ("server",),
-    mode="livemax",
-)
-MAILS_HELD = Gauge(
-    "mails_held",
-    "Mails that may have arrived twice, and are not sent again until an operator decides.",
     mode="livemax",
 )

@@ -12,6 +12,7 @@ from tests.matrix.table import PLATFORMS
 from tests.root import ROOT
 from tests.service.commands import KNOWN, LIST, options
 from tests.service.variables import NAMES
+from workshed.app import app, module
 from workshed.metrics import meters
 from workshed.migrate import streams
 from workshed.roles import ROLES
@@ -22,6 +23,8 @@ PAGES = {
     for page in (ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS)
 }
 """Their texts, by their paths."""
+for declared in app().metrics:
+    module(declared)
 METRICS = {one.full_name for one in meters.ALL}
 DATABASE_ROLES = {f"workshed_{role}" for role in ROLES}
 SCHEMAS = {*streams()}

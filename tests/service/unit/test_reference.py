@@ -51,6 +51,7 @@ def test_the_page_of_metrics_has_them_as_they_are():
 
     assert written(text) == text, "run `make docs`"
     assert metrics_table() in text
+    assert metrics_table("shop") in text
 
 
 def test_the_page_of_middleware_has_them_as_they_are():
@@ -86,7 +87,7 @@ def test_every_option_about_failures_is_on_its_page():
 def test_the_page_of_metrics_asks_only_for_what_there_is():
     """A name that is misspelt is no error in Prometheus: its alert never rings."""
     page = METRICS.read_text("utf-8")
-    asked = re.findall(r"workshed_\w+", page.partition("## All of them")[2])
+    asked = re.findall(r"\b(?:workshed|shop)_\w+", page.partition("## All of them")[2])
     names = {one.full_name for one in meters.ALL}
     parts = {f"{one.full_name}_bucket" for one in meters.ALL if one.kind == "histogram"}
 

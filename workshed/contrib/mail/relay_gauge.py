@@ -2,9 +2,8 @@
 
 import time
 
-from workshed.contrib.mail import troubles
+from workshed.contrib.mail import meters, troubles
 from workshed.db import Connection
-from workshed.metrics import meters
 
 LOOK_S = 10.0
 SHARE = 0.01

@@ -9,6 +9,7 @@ from dramatiq.broker import Broker
 from dramatiq.worker import Worker
 
 from workshed import http
+from workshed.app import app, module
 from workshed.http import Pages
 from workshed.metrics import meters
 from workshed.metrics.ledger import Ledger
@@ -34,6 +35,8 @@ class Metrics(Observer):
 
         Counters without labels begin at 0: in one that appears at 1 Prometheus sees no increase.
         """
+        for name in app().metrics:
+            module(name)
         for meter in meters.ALL:
             if isinstance(meter, Counter) and not meter.labels:
                 meter.add(amount=0)

@@ -9,6 +9,7 @@ import dramatiq
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
+from tests import pages
 from workshed.errors import DuplicateJobError
 from workshed.metrics import meter, meters
 from workshed.metrics.meter import METERS, Counter, Gauge, Histogram
@@ -103,6 +104,7 @@ def test_each_send_has_a_word_of_the_closed_set(changes, how):
     assert how in get_args(How)
 
 
+OWN = pages.block("docs/metrics.md", "from workshed.metrics import Counter")
 NAMES = {
     "in_time",  # of the service
     *("actor", "queue", "outcome", "how", "connection", "state", "by", "source", "signature"),
@@ -132,6 +134,14 @@ def test_all_that_is_told_can_be_read_as_a_page(metrics):
     page = generate_latest(REGISTRY).decode()
 
     assert [one.full_name for one in METERS if one.full_name not in page] == []
+
+
+def test_an_application_declares_its_own_like_this(metrics, monkeypatch):
+    monkeypatch.setattr(meter, "METERS", [])
+
+    exec(OWN, {})  # noqa: S102 -- as printed
+
+    assert 'shop_orders_paid_total{currency="EUR"} 1.0' in generate_latest(REGISTRY).decode()
 
 
 def test_switched_off_nothing_is_told(metrics):
