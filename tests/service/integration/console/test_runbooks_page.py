@@ -39,8 +39,9 @@ def test_a_mail_server_takes_no_mails(database, conn):
 
 def test_a_mail_is_held(database, conn):
     query = """
-        INSERT INTO workshed_mail.emails (kind, recipient, recipient_name, subject, text_body, message_id,
-                                    state, ambiguous, held_at, last_error, created_at)
+        INSERT INTO workshed_mail.emails
+               (kind, recipient, recipient_name, subject, text_body, message_id, state, ambiguous,
+                held_at, last_error, created_at)
         VALUES ('welcome', 'ada@example.org', 'Ada', 'Welcome', 'Welcome', '<1@example.org>',
                 'unknown', 1, jobs.now(), 'it hung up', jobs.now() - interval '20 min')
     """
