@@ -3,7 +3,7 @@
 from workshed.roles import Grants
 
 WORKING = {"worker": "rawd", "operator": "rawd", "reader": "r"}
-"""What jobs do to a table; and what commands and the console do there."""
+"""Rights on a table that jobs write, and that commands and the console change, too."""
 
 GRANTS = Grants(
     schema="product",
@@ -33,4 +33,4 @@ GRANTS = Grants(
         },
     },
 )
-"""Every table; one that is not here is nobody's, and a test says so."""
+"""All tables of the shop; a test fails if one is missing."""

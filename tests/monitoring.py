@@ -17,7 +17,7 @@ FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "rules.yml"
 GRAFANA = ROOT / "deploy" / "grafana"
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
-NAME = re.compile(r"\b(?:workshed|rabbitmq)_\w+")
+NAME = re.compile(r"\b(?:workshed|shop|rabbitmq)_\w+")
 VARIABLE = re.compile(r"\$(?:\{\w+\}|\w+)")
 SHORT_S = 30
 """What is to last for longer before it is an alert, need not in a test."""

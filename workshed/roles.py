@@ -161,7 +161,7 @@ TABLES: dict[str, Rights] = {
         "monitor": "r",
     },
 }
-"""Every table; one that is not here is nobody's, and a test says so."""
+"""All tables of Workshed; a test fails if one is missing."""
 
 COLUMNS: Mapping[str, Mapping[str, Rights]] = {
     "jobs.schedule": {

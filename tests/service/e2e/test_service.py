@@ -21,7 +21,7 @@ PACKAGES = ("actors", "brokers", "middleware", "shop")
 EXTRAS = "mail,periodiq,server,test"
 AT = re.compile(r"Console http://(127\.0\.0\.1:\d+)")
 ENTRY = "olga:operator:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
-"""Somebody who never comes in."""
+"""A user of the console, with which no test logs in."""
 WHERE = "import actors, workshed; print(actors.__file__, workshed.__file__)"
 TEST = """
 from actors import send_welcome_email

@@ -46,5 +46,5 @@ def read(token: str) -> Pass:
     except (BadData, ValueError):  # the error of a library may quote the token
         raise TokenError("is not one of ours, or not whole") from None
     if not isinstance(user_id, str):
-        raise TokenError("says nobody's name")
+        raise TokenError("names no user")
     return Pass(user_id, signed_at + lifetime)

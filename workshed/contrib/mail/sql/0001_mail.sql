@@ -12,7 +12,7 @@ CREATE SCHEMA workshed_mail;
 CREATE TABLE workshed_mail.emails (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind           text NOT NULL,
-    -- Who it is for: an id of the application's. NULL for an address that is nobody's.
+    -- Who it is for: an id of the application's. NULL if the address belongs to no user.
     user_id        text,
     -- Tells two mails of a kind to one person apart, such as a date; empty if there is only one.
     about          text NOT NULL DEFAULT '',
