@@ -56,14 +56,14 @@ def send_onboarding_reminder(user_id: int) -> None:
         mail.deliver_later(conn, draft)
 
 
-def go_on_welcoming(conn: Connection, held: InDoubt, arrived: bool) -> bool:  # noqa: FBT001, ARG001 -- so it is called
+def go_on_welcoming(conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:  # noqa: ARG001 -- either way the job notes it
     """Send the job of a welcome mail about which an operator has decided.
 
     It also notes that the person is welcomed. Return `False` for mails of other kinds.
     """
-    if held.kind != WELCOME or held.user_id is None:
+    if mail.kind != WELCOME or mail.user_id is None:
         return False
-    schedule.send(conn, send_welcome_email.message(int(held.user_id)))
+    schedule.send(conn, send_welcome_email.message(int(mail.user_id)))
     return True
 
 

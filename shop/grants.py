@@ -27,10 +27,13 @@ GRANTS = Grants(
         "product.users": {"application": "r", "worker": "raw", "reader": "r", "operator": "raw"},
     },
     columns={
+        # It measures how old the last report is.
+        "product.daily_report_snapshots": {"relay": {"r": "ends_at"}},
         # It signs people up, and makes nobody an admin.
         "product.users": {
             "application": {"a": "name, email", "w": "activated_at, unsubscribed_at"}
         },
     },
+    functions={"product.forget_user": ()},  # for its trigger alone
 )
 """All tables of the shop; a test fails if one is missing."""

@@ -1,4 +1,4 @@
-"""What this service measures of its own work, beside what Workshed measures of every job."""
+"""What this service measures, in addition to what Workshed measures of every job."""
 
 from workshed.metrics import Counter, Gauge
 
@@ -10,7 +10,7 @@ SYNC_REQUESTS = Counter(
     namespace="shop",
 )
 
-# Told by each relay: take the `max`.
+# Each relay measures these: take the `max`.
 REPORT_AGE = Gauge(
     "report_age_seconds",
     "How long ago the last day ended that has a daily report, or since when there could have been "

@@ -73,11 +73,13 @@ def metrics_table(namespace: str = "workshed") -> str:
     """Return one row per metric of this namespace: its name, type, labels, unit, meaning."""
     for name in application().metrics:
         module(name)
+    found = [one for one in meters.ALL if one.namespace == namespace]
+    if namespace != "workshed":
+        found.sort(key=lambda one: one.full_name)  # they come as their modules are imported
     rows = [
         f"| `{one.full_name}` | {one.kind} | {', '.join(one.labels) or '-'} | {one.unit} | "
         f"{one.help} |"
-        for one in meters.ALL
-        if one.namespace == namespace
+        for one in found
     ]
     heads = ["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
     return "\n".join([*heads, *rows, ""])

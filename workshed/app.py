@@ -54,8 +54,8 @@ class App:
     checks: tuple[str, ...] = ()
     """More checks of `workshed doctor`: each a `workshed.console.doctor.run.Check`, or several."""
     metrics: tuple[str, ...] = ()
-    """Modules in which meters of yours are declared (`workshed.metrics`): workers import them when
-    they start, so that a counter without labels begins at 0."""
+    """Modules in which your meters are declared (`workshed.metrics`). Each process with a broker
+    imports them; in workers a counter without labels begins at 0."""
     pages: tuple[str, ...] = ()
     """Modules with more pages of the console."""
     commands: Mapping[str, str] = field(default_factory=dict)

@@ -61,7 +61,10 @@ def _imported(world: World, rows: int) -> dict[str, float]:
     """Import a file with fresh tables and workers; from the command until the last row."""
     world.empty()
     with world.database() as conn:
-        conn.execute("TRUNCATE product.users, product.import_rows CASCADE")
+        conn.execute(
+            "TRUNCATE product.users, product.import_rows, workshed_mail.emails, "
+            "workshed_notifications.inboxes, workshed_notifications.notifications CASCADE"
+        )
         conn.execute(
             "INSERT INTO product.users (name, email) VALUES ('Grace', 'grace@example.org')"
         )
@@ -73,7 +76,7 @@ def _imported(world: World, rows: int) -> dict[str, float]:
     with Tree(command, environment, world.folder / "imports.log") as tree:
         tree.until(lambda: tree.log.read_text().count(READY) == PROCESSES, WITHIN_S)
         tree.quiet(WITHIN_S)
-        words = ["-m", "workshed", "import", str(path), "--owner", "grace@example.org", "--json"]
+        words = ["-m", "shop", "import", str(path), "--owner", "grace@example.org", "--json"]
         found = json.loads(said(words, environment, WITHIN_S, SOME_FAILED))
         memory = tree.peak_bytes() / MEGABYTE
     settle()

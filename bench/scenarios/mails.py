@@ -56,6 +56,8 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
     with world.database() as conn:
         conn.execute(
             "TRUNCATE product.users, product.campaigns, product.campaign_recipients, "
+            "workshed_mail.emails, workshed_notifications.inboxes, "
+            "workshed_notifications.notifications, "
             "jobs.batches, jobs.batch_jobs, jobs.batch_callbacks CASCADE"
         )
         conn.execute(PEOPLE, (count,))
@@ -73,7 +75,7 @@ def _campaign(world: World, server: MailCatcher, count: int) -> float:
         text.write_text(TEXT)
         page.write_text(HTML)
         parts = ("--subject=News", f"--text={text}", f"--html={page}")
-        campaigns = ("-m", "workshed", "campaigns")
+        campaigns = ("-m", "shop", "campaigns")
         added = said([*campaigns, "add", "News", *parts], environment, WITHIN_S)
         said([*campaigns, "start", added, "--yes"], environment, WITHIN_S)
         said([*campaigns, "show", added, "--watch"], environment, WITHIN_S)

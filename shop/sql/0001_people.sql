@@ -31,10 +31,13 @@ CREATE FUNCTION product.forget_user() RETURNS trigger
 AS $$
 BEGIN
     DELETE FROM workshed_mail.emails WHERE user_id = OLD.id::text;
-    DELETE FROM workshed_notifications.notifications WHERE user_id = OLD.id::text;
     DELETE FROM workshed_notifications.inboxes WHERE user_id = OLD.id::text;
+    DELETE FROM workshed_notifications.notifications WHERE user_id = OLD.id::text;
     RETURN NULL;
 END $$;
+
+-- Or everybody could make it the trigger of a table of theirs.
+REVOKE EXECUTE ON FUNCTION product.forget_user() FROM PUBLIC;
 
 CREATE TRIGGER users_deleted AFTER DELETE ON product.users
     FOR EACH ROW EXECUTE FUNCTION product.forget_user();

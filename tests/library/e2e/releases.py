@@ -13,7 +13,11 @@ from tests.root import ROOT
 
 SHIPPED = ("actors", "brokers", "console", "middleware", "shop", "workshed")
 """What a release has; `console` was a package of its own once."""
-MIGRATIONS = ("workshed/sql", "shop/sql")
+MIGRATIONS = (
+    "workshed/sql",
+    *(f"workshed/contrib/{name}/sql" for name in ("storage", "mail", "notifications")),
+    "shop/sql",
+)
 JOBS = "workshed/sql/jobs"
 OLDEST = Path(__file__).parent / "oldest_release"
 """A file with the commit: its modules and commands have the names of today."""

@@ -150,7 +150,8 @@ def test_nothing_is_left_of_who_leaves(club, worker, rows, eventually):
 
     club("-c", LEAVE)
 
-    for table in ("workshed_mail.emails", "workshed_notifications.notifications"):
+    told = ("workshed_notifications.notifications", "workshed_notifications.inboxes")
+    for table in ("workshed_mail.emails", *told):
         assert rows(f"SELECT user_id FROM {table}") == []  # noqa: S608 -- ours
 
 

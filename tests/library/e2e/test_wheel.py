@@ -121,6 +121,9 @@ def test_the_wheel_holds_the_library_with_its_files_and_nothing_else(wheel):
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"workshed"}
     for wanted in (
         "workshed/sql/jobs/0001_schedule.sql",
+        "workshed/contrib/storage/sql/0001_blobs.sql",
+        "workshed/contrib/mail/sql/0001_mail.sql",
+        "workshed/contrib/notifications/sql/0001_notifications.sql",
         "workshed/console/web/static/console.css",
         "workshed/console/web/static/console.js",
         "workshed/console/web/templates/desk/overview.html",

@@ -128,6 +128,11 @@ CALLS = {
     "jobs.make_run": "SELECT jobs.make_run('no such', now(), 'hand')",
     "jobs.count_login": "SELECT jobs.count_login('as Ada', 1, '5 min')",
     "jobs.drop_runs_partitions": "SELECT jobs.drop_runs_partitions('2000-01-01')",
+    "product.forget_user": """
+        CREATE TEMP TABLE theirs (id bigint);
+        CREATE TRIGGER forget AFTER DELETE ON theirs
+            FOR EACH ROW EXECUTE FUNCTION product.forget_user()
+    """,
 }
 
 

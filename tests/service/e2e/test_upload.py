@@ -28,7 +28,7 @@ def page(chromium, broker, environment, start_worker, tmp_path, monkeypatch):
     start_worker(threads=2)
     served = Served.started(tmp_path / "page.log", *PAGE)
     page = chromium.new_page()
-    page.goto(f"{served.url}/?token={notifications.token(user.id)}")
+    page.goto(f"{served.url}/?token={notifications.token(str(user.id))}")
     yield page
     page.close()
     served.end()

@@ -72,7 +72,7 @@ def release(
 def arrived(
     mail_id: MailId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Take a mail that is held for sent; what follows from that, such as a reminder, follows."""
+    """Take a mail that is held for sent; what your application does next, it does."""
     _decide(mail_id, arrived=True, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
@@ -125,10 +125,12 @@ def _decide(mail_id: int, *, arrived: bool, yes: bool, dry_run: bool, as_json: b
     from workshed.console.errors import NotFoundError
     from workshed.console.operations.environment import database, load, rabbitmq
     from workshed.contrib.mail import decide, held
+    from workshed.contrib.mail.jobs import declared
     from workshed.contrib.mail.tables import STREAM
 
     rabbitmq()
     load(())
+    declared()
     with database(STREAM) as conn:
         known = {one.id: one for one in held(conn, MOST)}
         if mail_id not in known:

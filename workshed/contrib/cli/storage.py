@@ -16,7 +16,7 @@ def group() -> None:
 
 @storage.command()
 def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Let contents that this database knows nothing of be deleted by `maintain`.
+    """Let the next sweep delete contents that this database knows nothing of.
 
     A restore of PostgreSQL from an older backup leaves such. They go after
     WORKSHED_BLOB_GRACE, unless they are stored again. Where another database keeps its

@@ -14,6 +14,7 @@ from workshed.contrib.mail.emails import (
     give_back,
     held,
     mark_sent,
+    prune,
     store,
 )
 from workshed.contrib.mail.errors import (
@@ -73,5 +74,6 @@ __all__ = [
     "give_back",
     "held",
     "mark_sent",
+    "prune",
     "store",
 ]

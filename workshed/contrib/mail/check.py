@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from workshed import migrate
 from workshed.console.doctor.environment import unreadable
 from workshed.console.doctor.run import Check
 from workshed.console.doctor.surroundings import Surroundings
 from workshed.console.formatting import ago, due
 from workshed.console.operations.finding import Finding, failed, ok, warning
-from workshed.contrib.mail import held, sender, servers
+from workshed.contrib.mail import emails, sender, servers
 from workshed.contrib.mail.errors import MailError
 from workshed.contrib.mail.protocol import connections
 from workshed.contrib.mail.protocol.conversation import hang_up
@@ -20,7 +19,6 @@ from workshed.contrib.mail.server import Server
 from workshed.contrib.mail.tables import STREAM
 from workshed.errors import SettingsError
 
-MOST_HELD = 1_000
 STEP = timedelta(seconds=4)
 """Longest wait for one reply; below the deadline of a check, so that the server is named."""
 
@@ -51,11 +49,12 @@ def check(here: Surroundings) -> Iterator[Finding]:
 
 def troubles(here: Surroundings) -> Iterator[Finding]:
     """Name the mail servers that take no mails, and count the mails an operator decides about."""
+    if STREAM not in here.app.migrations:
+        said = "your App has no tables of mails"
+        yield failed(said, f'add "{STREAM}": "workshed.contrib.mail" to `migrations` of your App')
+        return
     with here.connect() as conn:
-        if not migrate.is_applied(conn, STREAM):
-            yield ok("there are no tables of mails here")
-            return
-        found, doubtful = servers.troubles(conn), len(held(conn, MOST_HELD))
+        found, doubtful = servers.troubles(conn), emails.count_held(conn)
     for one in found:
         again = ""
         if one.held_until is not None and one.held_until > one.now:
@@ -64,8 +63,7 @@ def troubles(here: Surroundings) -> Iterator[Finding]:
         said = f"{one.name} takes no mails, since {since}{again}: {one.last_error}"
         yield warning(said, f"workshed mail try {one.name}  (once its cause is mended)")
     if doubtful:
-        many = f"{MOST_HELD} mails or more" if doubtful == MOST_HELD else f"mails: {doubtful}"
-        said = f"{many} may have arrived twice, and are held"
+        said = f"mails that may have arrived twice, and are held: {doubtful}"
         yield warning(said, "workshed mail  (then release each, or take it for arrived)")
     if not (found or doubtful):
         yield ok("mails are taken, and none is held")

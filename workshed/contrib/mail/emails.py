@@ -38,14 +38,15 @@ class Draft:
     """A mail that is to be stored."""
 
     kind: str
+    """A word in small letters, which also begins the `Message-ID`."""
     recipient: str
     recipient_name: str
     subject: str
     text_body: str
     html_body: str | None = None
     user_id: str | None = None
-    """Who it is for: an id of the application. Lock that record first, so that nobody deletes it
-    before this transaction ends."""
+    """Who it is for: your id of a user. Lock the user's row first, so that nobody deletes it before
+    this transaction ends."""
     about: str = ""
     """Tells two mails of a kind to one person apart, such as a date."""
     priority: int = SINGLE
@@ -104,7 +105,7 @@ def message_id(draft: Draft) -> str:
 
     The address is part of it, so that test and production data of one domain do not share ids.
     """
-    identity = "\0".join((draft.kind, str(draft.user_id), draft.about, draft.recipient))
+    identity = "\0".join((draft.kind, draft.user_id or "", draft.about, draft.recipient))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return f"<{draft.kind}.{digest}@{sender().domain}>"
 
@@ -223,9 +224,10 @@ def why_held(email_id: int, ambiguous: int) -> str:
 
 
 def delete_of(conn: Connection, user_id: str) -> int:
-    """Delete all mails of a person, who leaves; return how many.
+    """Delete all mails of a user; return how many.
 
-    Call it in the transaction that deletes the person. A job that was to deliver one finds nothing.
+    Call it in the transaction that deletes the user, after that: then no mail is stored in between.
+    A job that was to deliver one finds nothing, and is discarded.
     """
     return conn.execute("DELETE FROM workshed_mail.emails WHERE user_id = %s", (user_id,)).rowcount
 
@@ -241,6 +243,30 @@ def held(conn: Connection, limit: int) -> list[InDoubt]:
     """
     with conn.cursor(row_factory=class_row(InDoubt)) as cur:
         return cur.execute(query, (limit,)).fetchall()
+
+
+def count_held(conn: Connection) -> int:
+    """Return how many mails are held; it reads nothing else of them."""
+    query = "SELECT count(*) FROM workshed_mail.emails WHERE held_at IS NOT NULL"
+    with conn.cursor(row_factory=args_row(int)) as cur:
+        return cur.execute(query).fetchone() or 0
+
+
+def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete mails that were sent, or refused for good, so long ago; return how many.
+
+    A mail that is stored again after that is a new one, and is sent.
+    """
+    query = """
+        DELETE FROM workshed_mail.emails
+         WHERE id IN (
+               SELECT id FROM workshed_mail.emails
+                WHERE created_at < jobs.now() - %(older_than)s AND state IN ('sent', 'failed')
+                ORDER BY id
+                LIMIT %(limit)s
+                  FOR UPDATE SKIP LOCKED)
+    """
+    return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 
 
 def decide(conn: Connection, email_id: int, state: Literal["pending", "sent"]) -> InDoubt | None:

@@ -41,7 +41,7 @@ class MailActorMissingError(WorkshedError):
         """Say what to do."""
         super().__init__(
             "no actor delivers mails here: call `workshed.contrib.mail.declare(queue=…)` in a "
-            "module of your actors, and import that module in this process, too"
+            "module of your actors, and name that module in `actors` of your App, or import it"
         )
 
 

@@ -1,7 +1,7 @@
 """The job that delivers stored mails, an actor that the application declares."""
 
-from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, Protocol
 
 import dramatiq
 
@@ -15,7 +15,7 @@ from workshed.duration import ms
 from workshed.jobs import Discard
 from workshed.middleware.options.backoff import exponential
 from workshed.middleware.options.retry_on import RetryOn
-from workshed.transport import schedule
+from workshed.transport import build, schedule
 
 TIME_LIMIT = ms(minutes=26)
 """Milliseconds; longer than a mail server may take: the last step begins within 15 minutes, and
@@ -27,8 +27,13 @@ FOR_TWO_DAYS = RetryOn(
 )
 """Retries of what a mail server says of one mail; trouble of the server itself costs no attempt."""
 
-AfterDecision = Callable[[Connection, InDoubt, bool], bool]
-"""A function `(conn, mail, arrived)`; `True` says that it has sent the job that goes on."""
+
+class AfterDecision(Protocol):
+    """Goes on with a mail about which an operator has decided."""
+
+    def __call__(self, conn: Connection, mail: InDoubt, *, arrived: bool) -> bool:
+        """Send the job that goes on, and return `True`; or return `False`."""
+
 
 _actor: dramatiq.Actor[[int], None] | None = None
 _after_decision: AfterDecision | None = None
@@ -59,16 +64,15 @@ def declare(
 ) -> dramatiq.Actor[[int], None]:
     """Declare the actor `deliver_email`; call it once, in a module of your actors.
 
-    `queue`: of the priorities 0 to 4, the highest first, where the queue has them. `retry_on`: when
-    an attempt that failed is repeated. `after_decision` is called in the transaction in which an
-    operator decides about a mail that may have arrived: for a kind of mail that you deliver in an
-    actor of your own, send that job and return `True`. Return `False` for all others.
+    `queue`: give it four levels of priority, so that alerts come before mails to one person, and
+    those before mails to many. `retry_on`: when an attempt that failed is repeated.
+    `after_decision` is called in the transaction in which an operator decides about a mail that may
+    have arrived: for a kind of mail that you deliver in an actor of your own, send that job and
+    return `True`. Return `False` for all others. Raises `ValueError` when it is called again.
     """
     global _actor, _after_decision  # noqa: PLW0603 -- an application has one
-    from workshed import broker  # noqa: PLC0415 -- it is made on first use
-
     _actor = dramatiq.actor(
-        broker=broker, queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
+        broker=build.broker(), queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
     )(deliver_email)
     _after_decision = after_decision
     return _actor
@@ -90,10 +94,17 @@ def deliver_stored(conn: Connection, email_id: int, *, priority: int = SINGLE) -
 
     Raises `MailActorMissingError`.
     """
+    actor = declared()
+    levels = build.broker().declared[actor.queue_name].levels
+    options: dict[str, Any] = {"broker_priority": min(priority, levels)} if levels else {}
+    schedule.send(conn, actor.message_with_options(args=(email_id,), **options))
+
+
+def declared() -> dramatiq.Actor[[int], None]:
+    """Return the actor that delivers mails; raises `MailActorMissingError`."""
     if _actor is None:
         raise MailActorMissingError
-    message = _actor.message_with_options(args=(email_id,), broker_priority=priority)
-    schedule.send(conn, message)
+    return _actor
 
 
 def decide(conn: Connection, email_id: int, *, arrived: bool) -> InDoubt | None:
@@ -101,8 +112,9 @@ def decide(conn: Connection, email_id: int, *, arrived: bool) -> InDoubt | None:
 
     `None` where it is not held. Raises `MailActorMissingError`.
     """
+    declared()  # before anything is written
     found = emails.decide(conn, email_id, "sent" if arrived else "pending")
-    if found is None or (_after_decision and _after_decision(conn, found, arrived)):
+    if found is None or (_after_decision and _after_decision(conn, found, arrived=arrived)):
         return found
     if not arrived:
         deliver_stored(conn, email_id)

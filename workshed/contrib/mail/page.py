@@ -99,14 +99,11 @@ PAGES: tuple[Page, ...] = (
         "Mail",
         "mails.html",
         look,
-        group="Product",
+        group="Tools",
         is_live=True,
-        needs="product",
         is_there=_is_caught,
     ),
-    Page("/mail/one", "Mail", "mail.html", look_at_one, needs="product", is_there=_is_caught),
+    Page("/mail/one", "Mail", "mail.html", look_at_one, is_there=_is_caught),
 )
 ACTIONS: tuple[Action, ...] = ()
-DOWNLOADS: tuple[Download, ...] = (
-    Download("/mail/html", html, needs="product", is_there=_is_caught),
-)
+DOWNLOADS: tuple[Download, ...] = (Download("/mail/html", html, is_there=_is_caught),)

@@ -15,14 +15,15 @@ GRANTS = Grants(
     schema=STREAM,
     tables={
         "workshed_mail.email_files": {"application": "ra", **WORKING},
-        "workshed_mail.emails": WORKING,
-        "workshed_mail.mail_servers": {**WORKING, "relay": "r"},
+        "workshed_mail.emails": {"application": "d", **WORKING},
+        "workshed_mail.mail_servers": {**WORKING, "relay": "r", "monitor": "r"},
     },
     columns={
         "workshed_mail.emails": {
-            # It counts the mails that are held, and reads none.
+            # They count the mails that are held, and read none.
             "relay": {"r": "held_at"},
-            # It stores mails, once each, and reads none.
+            "monitor": {"r": "held_at"},
+            # It stores mails, once each, and deletes those of a user; it reads none.
             "application": {
                 "a": "kind, user_id, about, recipient, recipient_name, subject, text_body, "
                 "html_body, priority, message_id",

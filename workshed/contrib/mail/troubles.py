@@ -1,9 +1,10 @@
-"""What keeps mails from people, for relays, which need nothing that sends one."""
+"""What keeps mails from being delivered, for relays."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 from workshed import migrate
+from workshed.contrib.mail import emails
 from workshed.contrib.mail.tables import STREAM
 from workshed.db import Connection
 
@@ -25,6 +26,4 @@ def find(conn: Connection) -> MailTroubles | None:
         SELECT name, jobs.now() - failing_since FROM workshed_mail.mail_servers WHERE failures > 0
     """
     failing: dict[str, timedelta] = dict(conn.execute(query).fetchall())
-    query = "SELECT count(*) FROM workshed_mail.emails WHERE held_at IS NOT NULL"
-    (held,) = conn.execute(query).fetchone() or (0,)
-    return MailTroubles(failing, held)
+    return MailTroubles(failing, emails.count_held(conn))

@@ -102,9 +102,9 @@ def last(conn: Connection, user_id: str) -> int:
 
 
 def delete_of(conn: Connection, user_id: str) -> int:
-    """Delete all that a user was told, who leaves; return how many.
+    """Delete all notifications of a user; return how many.
 
-    Call it in the transaction that deletes the user.
+    Call it in the transaction that deletes the user, after that: then nothing is told in between.
     """
     conn.execute("DELETE FROM workshed_notifications.inboxes WHERE user_id = %s", (user_id,))
     query = "DELETE FROM workshed_notifications.notifications WHERE user_id = %s"

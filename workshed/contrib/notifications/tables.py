@@ -13,14 +13,14 @@ GRANTS = Grants(
     schema=STREAM,
     tables={
         "workshed_notifications.inboxes": {
-            "application": "raw",
+            "application": "rawd",
             "worker": "rawd",
-            "operator": "raw",
+            "operator": "rawd",
         },
         "workshed_notifications.notifications": {
-            "application": "ra",
+            "application": "rad",
             "worker": "rawd",
-            "operator": "ra",
+            "operator": "rad",
         },
     },
 )

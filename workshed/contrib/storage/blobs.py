@@ -15,6 +15,7 @@ from typing import BinaryIO
 from psycopg import sql
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import args_row
+from psycopg.sql import Composable
 
 from workshed import db
 from workshed.contrib.storage import storage
@@ -45,8 +46,8 @@ class BlobTooLargeError(PermanentError):
 def keep(draft: BinaryIO, *, most_bytes: int | None = None) -> Blob:
     """Keep all of a draft of `storage()`; when this returns, its row and then it are on disk.
 
-    A sweep that deletes this very content is waited for. What refers to it is to be written within
-    `WORKSHED_BLOB_GRACE`. Raises `BlobTooLargeError`, `StorageError`, and `RuntimeError` in the
+    A sweep that deletes this very content is waited for. Store a row that refers to it soon, before
+    a sweep takes it for old. Raises `BlobTooLargeError`, `StorageError`, and `RuntimeError` in the
     transaction of an actor with `once=True`.
     """
     _refuse_joined("keep")
@@ -73,8 +74,9 @@ def sweep(older_than: timedelta, limit: int) -> int:
     """
     _refuse_joined("sweep")
     with db.transaction() as conn:
-        found = _unused(conn, older_than, limit)
-    return sum(_delete(sha256, older_than) for sha256 in found)
+        unused = _nothing_refers(conn)
+        found = _unused(conn, older_than, limit, unused)
+    return sum(_delete(sha256, older_than, unused) for sha256 in found)
 
 
 def adopt(*, only_count: bool = False, step: Callable[[int], None] = lambda _: None) -> int:
@@ -123,7 +125,7 @@ def _unknown(conn: Connection, contents: Sequence[tuple[str, int]]) -> int:
     return int(count)
 
 
-def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:
+def _unused(conn: Connection, older_than: timedelta, limit: int, unused: Composable) -> list[str]:
     """Look at all once, and not anew for each: the oldest are those that are used for years."""
     query = sql.SQL("""
         SELECT b.sha256
@@ -133,17 +135,13 @@ def _unused(conn: Connection, older_than: timedelta, limit: int) -> list[str]:
          ORDER BY b.stored_at
          LIMIT %(limit)s
     """)
-    reference = "AND NOT EXISTS (SELECT FROM {}.{} r WHERE r.{} = b.sha256)"
-    unused = sql.SQL("\n           ").join(
-        sql.SQL(reference).format(*map(sql.Identifier, names)) for names in _references(conn)
-    )
     with conn.cursor(row_factory=args_row(str)) as cur:
         values = {"older_than": older_than, "limit": limit}
         return cur.execute(query.format(unused=unused), values).fetchall()
 
 
-def _references(conn: Connection) -> list[tuple[str, str, str]]:
-    """Return schema, table and column of each foreign key to a content."""
+def _nothing_refers(conn: Connection) -> Composable:
+    """Return the conditions for a content `b` to which no row of any table refers."""
     query = """
         SELECT n.nspname, c.relname, a.attname
           FROM pg_constraint AS k
@@ -154,24 +152,31 @@ def _references(conn: Connection) -> list[tuple[str, str, str]]:
            AND k.conparentid = 0
          ORDER BY 1, 2, 3
     """
-    return conn.execute(query).fetchall()
+    one = "AND NOT EXISTS (SELECT FROM {}.{} r WHERE r.{} = b.sha256)"
+    references = conn.execute(query).fetchall()
+    return sql.SQL("\n           ").join(
+        sql.SQL(one).format(*map(sql.Identifier, names)) for names in references
+    )
 
 
-def _delete(sha256: str, older_than: timedelta) -> bool:
+def _delete(sha256: str, older_than: timedelta, unused: Composable) -> bool:
     """Delete a row and then its content; whoever stores it meanwhile waits for the commit.
 
-    The row first: its foreign keys know of references that committed a moment ago.
+    Who refers to it meanwhile waits, too, and is refused then. What committed a moment ago is
+    looked for once the row is locked: not every foreign key would refuse its deletion at once.
     """
-    query = """
-        DELETE FROM workshed_storage.blobs
-         WHERE sha256 IN (
-               SELECT sha256 FROM workshed_storage.blobs
-                WHERE sha256 = %(sha256)s AND stored_at < jobs.now() - %(older_than)s
-                  FOR UPDATE SKIP LOCKED)
+    lock = """
+        SELECT FROM workshed_storage.blobs
+         WHERE sha256 = %s AND stored_at < jobs.now() - %s
+           FOR UPDATE SKIP LOCKED
     """
+    delete = sql.SQL("DELETE FROM workshed_storage.blobs b WHERE b.sha256 = %s {}").format(unused)
     try:
         with db.transaction() as conn:
-            if not conn.execute(query, {"sha256": sha256, "older_than": older_than}).rowcount:
+            conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            if not conn.execute(lock, (sha256, older_than)).rowcount:
+                return False
+            if not conn.execute(delete, (sha256,)).rowcount:
                 return False
             storage().delete(sha256)
     except ForeignKeyViolation:

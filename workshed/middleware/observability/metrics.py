@@ -24,7 +24,12 @@ class Metrics(Observer):
     """Tell Prometheus of each delivery, by labels of closed sets: a message chooses none."""
 
     def __init__(self) -> None:
-        """Know no actor."""
+        """Know no actor; import the meters of the application.
+
+        Raises `SettingsError` where its App names a module that is not there.
+        """
+        for name in app().metrics:
+            module(name)
         self._actors: set[str] = set()
         self._queues: set[str] = set()
         self._ledger: Ledger | None = None
@@ -35,8 +40,6 @@ class Metrics(Observer):
 
         Counters without labels begin at 0: in one that appears at 1 Prometheus sees no increase.
         """
-        for name in app().metrics:
-            module(name)
         for meter in meters.ALL:
             if isinstance(meter, Counter) and not meter.labels:
                 meter.add(amount=0)

@@ -84,7 +84,8 @@ ODD = {
         }]}),
     },
     "workshed_mail.emails": {
-        "recipient": "a@example.org", "recipient_name": SHORT, "subject": SHORT, "priority": 0,
+        "kind": "evil", "recipient": "a@example.org", "recipient_name": SHORT, "subject": SHORT,
+        "priority": 0,
         "state": "unknown", "claim": None, "claimed_until": None, "sent_at": None,
     },
     "product.import_rows": {

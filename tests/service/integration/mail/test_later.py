@@ -1,6 +1,9 @@
 """Mails that are sent with a transaction, and the actor that an application declares for them."""
 
+from datetime import timedelta
+
 import pytest
+from psycopg.errors import CheckViolation
 
 from actors import deliver_email
 from workshed import db
@@ -59,3 +62,61 @@ def test_where_nobody_declared_the_actor_the_error_says_how(database, monkeypatc
         db.transaction() as conn,
     ):
         mail.deliver_later(conn, LETTER)
+
+
+def test_nothing_is_decided_where_nobody_declared_the_actor(database, monkeypatch):
+    monkeypatch.setattr(mail_jobs, "_actor", None)
+    with db.transaction() as conn:
+        email_id = mail.store(conn, LETTER)
+        query = "UPDATE workshed_mail.emails SET state = 'unknown', held_at = jobs.now()"
+        conn.execute(query)
+
+    with pytest.raises(MailActorMissingError), db.transaction() as conn:
+        mail.decide(conn, email_id, arrived=True)
+
+    with db.transaction() as conn:
+        assert [one.id for one in mail.held(conn, 10)] == [email_id]
+
+
+def test_it_is_declared_once():
+    with pytest.raises(ValueError, match="'deliver_email' is already registered"):
+        mail.declare(queue="low")
+
+
+def test_on_a_queue_without_priorities_mails_are_delivered_too(jobs, monkeypatch, broker):
+    monkeypatch.setattr(mail_jobs, "_actor", None)
+    monkeypatch.setattr(mail_jobs, "_after_decision", None)
+    monkeypatch.delitem(broker.actors, "deliver_email")
+    actor = mail.declare(queue="low")
+
+    with db.transaction() as conn:
+        mail.deliver_later(conn, LETTER)
+
+    jobs.assert_enqueued(actor, queue="low", times=1)
+    jobs.drain()
+    assert len(jobs.mailbox) == 1
+
+
+def test_a_kind_that_could_not_stand_in_a_message_id_is_refused(database):
+    draft = mail.Draft("Monthly statement", "ada@example.org", "Ada", "Hi", "Hi")
+
+    with pytest.raises(CheckViolation, match="emails_kind"), db.transaction() as conn:
+        mail.store(conn, draft)
+
+
+def test_old_mails_are_deleted_but_none_that_waits(jobs):
+    with db.transaction() as conn:
+        for kind in ("sent", "failed", "unknown", "pending"):
+            email_id = mail.store(conn, mail.Draft(kind, "ada@example.org", "Ada", "Hi", "Hi"))
+            conn.execute(
+                "UPDATE workshed_mail.emails SET state = %(state)s, "
+                "sent_at = CASE WHEN %(state)s = 'sent' THEN jobs.now() END WHERE id = %(id)s",
+                {"state": kind, "id": email_id},
+            )
+        year = timedelta(days=365)
+        assert mail.prune(conn, year, 10) == 0
+
+        assert mail.prune(conn, timedelta(), 1) == 1
+        assert mail.prune(conn, timedelta(), 10) == 1
+        left = conn.execute("SELECT kind FROM workshed_mail.emails ORDER BY id").fetchall()
+        assert left == [("unknown",), ("pending",)]

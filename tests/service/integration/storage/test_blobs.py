@@ -301,6 +301,30 @@ def test_what_a_table_of_any_application_refers_to_stays(conn, rows, stored):
     assert blobs.sweep(HOUR, 10) == 1
 
 
+@pytest.mark.parametrize(
+    "key", ["DEFERRABLE INITIALLY DEFERRED", "ON DELETE CASCADE", "ON DELETE SET NULL"]
+)
+def test_what_is_referred_to_while_it_is_swept_stays_whatever_the_key(
+    conn, connect, stored, monkeypatch, key
+):
+    """Not each kind of foreign key refuses the deletion at once."""
+    sha256 = stored(b"invoice", hours=2)
+    conn.execute(f"CREATE TABLE invoices (file text REFERENCES workshed_storage.blobs {key})")
+    conn.commit()
+    find = blobs._unused
+
+    def refer_then(*args):
+        found = find(*args)
+        connect(autocommit=True).execute("INSERT INTO invoices VALUES (%s)", (sha256,))
+        return found
+
+    monkeypatch.setattr(blobs, "_unused", refer_then)
+
+    assert blobs.sweep(HOUR, 10) == 0
+    assert kept(sha256)
+    assert conn.execute("SELECT file FROM invoices").fetchall() == [(sha256,)]
+
+
 def test_a_variant_goes_with_the_last_that_had_its_original(conn, rows, stored, attach):
     original, variant = stored(b"original", hours=2), stored(b"variant", hours=2)
     attach(original), attach(original)

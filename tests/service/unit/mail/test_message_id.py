@@ -7,7 +7,7 @@ import pytest
 from workshed.contrib.mail import Draft
 from workshed.contrib.mail.emails import message_id
 
-DRAFT = Draft("welcome", "ada@example.org", "Ada", "Welcome", "Hello", user_id=7)
+DRAFT = Draft("welcome", "ada@example.org", "Ada", "Welcome", "Hello", user_id="7")
 
 
 def test_it_depends_on_nothing_but_the_mail():
@@ -16,7 +16,7 @@ def test_it_depends_on_nothing_but_the_mail():
 
 @pytest.mark.parametrize(
     "other",
-    [{"kind": "reminder"}, {"user_id": 8}, {"about": "2026-03-01"}, {"recipient": "a@b.test"}],
+    [{"kind": "reminder"}, {"user_id": "8"}, {"about": "2026-03-01"}, {"recipient": "a@b.test"}],
 )
 def test_another_mail_has_another(other):
     assert message_id(replace(DRAFT, **other)) != message_id(DRAFT)

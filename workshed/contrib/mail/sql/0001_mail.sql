@@ -11,9 +11,10 @@ CREATE SCHEMA workshed_mail;
 -- One row per mail, committed before any mail server is asked: the intent to send it.
 CREATE TABLE workshed_mail.emails (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind           text NOT NULL,
+    kind           text NOT NULL
+        CONSTRAINT emails_kind CHECK (kind ~ '^[a-z][a-z0-9_]{0,62}$'),
     -- Who it is for: an id of the application's. NULL if the address belongs to no user.
-    user_id        text,
+    user_id        text CONSTRAINT emails_user_id CHECK (user_id <> ''),
     -- Tells two mails of a kind to one person apart, such as a date; empty if there is only one.
     about          text NOT NULL DEFAULT '',
     recipient      text NOT NULL

@@ -1,4 +1,4 @@
--- What the browser of a person is told.
+-- What jobs tell the browsers of users.
 CREATE SCHEMA workshed_notifications;
 
 -- The number of the last notification of a person, who is named by an id of the application's. The

@@ -3,7 +3,7 @@ CREATE SCHEMA workshed_storage;
 
 -- A content is named by its SHA-256. The row is committed before the content is written, and deleted,
 -- under its lock, after the content is: so a content without a row cannot exist, and one that is
--- stored again while it is deleted waits for the deletion, and is then written anew.
+-- stored again while it is deleted waits for the deletion, and is then written again.
 --
 -- Refer to a content by a foreign key to this table, from any table: a content to which a row refers
 -- is kept, and all others are deleted some time after they were last stored.
