@@ -72,7 +72,7 @@ def release(
 def arrived(
     mail_id: MailId, *, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Take a mail that is held for sent; what your application does next, it does."""
+    """Take a mail that is held for sent; your application does what follows a sent mail."""
     _decide(mail_id, arrived=True, yes=yes, dry_run=dry_run, as_json=as_json)
 
 

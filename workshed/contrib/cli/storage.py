@@ -18,9 +18,9 @@ def group() -> None:
 def adopt(*, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Let the next sweep delete contents that this database knows nothing of.
 
-    A restore of PostgreSQL from an older backup leaves such. They go after
-    WORKSHED_BLOB_GRACE, unless they are stored again. Where another database keeps its
-    contents in the same place, they are its contents: look with --dry-run first.
+    A restore of PostgreSQL from an older backup leaves such contents. They are deleted by
+    age, unless they are stored again. If another database keeps its contents in the same
+    place, these may be its contents: look with --dry-run first.
     """
     from workshed.console.cli.terminal.confirm import agreed
     from workshed.console.cli.terminal.output import print_json
