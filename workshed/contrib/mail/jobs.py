@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import dramatiq
 
-from workshed import db
+from workshed import db, extras
 from workshed.contrib.mail import emails
 from workshed.contrib.mail.delivery import deliver
 from workshed.contrib.mail.emails import SINGLE, Draft, Held, InDoubt
@@ -68,9 +68,11 @@ def declare(
     those before mails to many. `retry_on`: when an attempt that failed is repeated.
     `after_decision` is called in the transaction in which an operator decides about a mail that may
     have arrived: for a kind of mail that you deliver in an actor of your own, send that job and
-    return `True`. Return `False` for all others. Raises `ValueError` when it is called again.
+    return `True`. Return `False` for all others. Raises `ValueError` when it is called again, and
+    `MissingExtraError` without the extra `mail`.
     """
     global _actor, _after_decision  # noqa: PLW0603 -- an application has one
+    extras.require("mail", "email_validator")  # and not at the first mail
     _actor = dramatiq.actor(
         broker=build.broker(), queue_name=queue, time_limit=TIME_LIMIT, retry_on=retry_on
     )(deliver_email)

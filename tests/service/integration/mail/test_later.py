@@ -6,10 +6,11 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from actors import deliver_email
-from workshed import db
+from workshed import db, extras
 from workshed.contrib import mail
 from workshed.contrib.mail import jobs as mail_jobs
 from workshed.contrib.mail.errors import MailActorMissingError
+from workshed.extras import MissingExtraError
 
 LETTER = mail.Draft("greeting", "ada@example.org", "Ada", "Hi", "Hi", user_id="ada")
 
@@ -81,6 +82,14 @@ def test_nothing_is_decided_where_nobody_declared_the_actor(database, monkeypatc
 def test_it_is_declared_once():
     with pytest.raises(ValueError, match="'deliver_email' is already registered"):
         mail.declare(queue="low")
+
+
+def test_without_the_extra_a_worker_does_not_start(monkeypatch):
+    """Once the first mail said so, hours after the deploy."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'workshed\[mail\]'"):
+        mail.declare(queue="emails")
 
 
 def test_on_a_queue_without_priorities_mails_are_delivered_too(jobs, monkeypatch, broker):
