@@ -588,11 +588,14 @@ def in_threads():
 
 @pytest.fixture
 def counted():
-    """`counted("jobs_total", actor="greet", …)`: what this process has counted so far."""
+    """`counted("jobs_total", actor="greet", …)`: what this process has counted so far.
+
+    `namespace="shop"`: of an application's own.
+    """
     meter.switch(on=True)  # a broker does so when it is built
 
-    def value(name, **labels):
-        return REGISTRY.get_sample_value(f"workshed_{name}", labels) or 0
+    def value(name, *, namespace="workshed", **labels):
+        return REGISTRY.get_sample_value(f"{namespace}_{name}", labels) or 0
 
     return value
 

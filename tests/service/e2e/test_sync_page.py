@@ -161,9 +161,9 @@ def test_the_settings_of_the_page_exist():
 
 
 def told(worker, name):
-    """Return the lines of a metric on the page of a worker, by their labels."""
+    """Return the lines of a metric of the service on the page of a worker, by their labels."""
     [url] = re.findall(r"metrics are at (http://\S+?/metrics)", worker.text())
     with urllib.request.urlopen(url) as answer:  # noqa: S310 -- ours
         page = answer.read().decode()
-    lines = re.findall(rf"^workshed_{name}(\{{.*?\}}) (\S+)$", page, re.MULTILINE)
+    lines = re.findall(rf"^shop_{name}(\{{.*?\}}) (\S+)$", page, re.MULTILINE)
     return dict(lines)

@@ -257,14 +257,15 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
     A mail that is stored again after that is a new one, and is sent.
     """
+    # An array, or PostgreSQL may run the query with the limit again, and delete more.
     query = """
         DELETE FROM workshed_mail.emails
-         WHERE id IN (
+         WHERE id = ANY (ARRAY(
                SELECT id FROM workshed_mail.emails
                 WHERE created_at < jobs.now() - %(older_than)s AND state IN ('sent', 'failed')
                 ORDER BY id
                 LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
+                  FOR UPDATE SKIP LOCKED))
     """
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
 

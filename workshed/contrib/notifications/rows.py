@@ -116,13 +116,17 @@ def prune(conn: Connection, older_than: timedelta, limit: int) -> int:
 
     Inboxes keep their numbers, so none is ever given twice.
     """
+    # Materialized, or PostgreSQL may run the query with the limit again, and delete more.
     query = """
-        DELETE FROM workshed_notifications.notifications
-         WHERE (user_id, number) IN (
-               SELECT user_id, number FROM workshed_notifications.notifications
-                WHERE created_at < jobs.now() - %(older_than)s
-                ORDER BY created_at
-                LIMIT %(limit)s
-                  FOR UPDATE SKIP LOCKED)
+        WITH old AS MATERIALIZED (
+            SELECT user_id, number FROM workshed_notifications.notifications
+             WHERE created_at < jobs.now() - %(older_than)s
+             ORDER BY created_at
+             LIMIT %(limit)s
+               FOR UPDATE SKIP LOCKED
+        )
+        DELETE FROM workshed_notifications.notifications AS n
+         USING old
+         WHERE n.user_id = old.user_id AND n.number = old.number
     """
     return conn.execute(query, {"older_than": older_than, "limit": limit}).rowcount
