@@ -20,7 +20,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from workshed.errors import SettingsError
 from workshed.zones import zone_problem
@@ -336,7 +335,7 @@ def _tried(kind: type[S]) -> tuple[S | None, list[tuple[str, str]]]:
         return kind(), []
     except ValidationError as err:
         errors = err.errors(include_input=False, include_url=False)  # they quote secrets
-    except UnreadableError as err:  # a list or the like, which is to be JSON
+    except ValueError as err:  # a list or the like, which is to be JSON
         return None, [(kind.__name__, str(err))]
     return None, [
         (_named(one["loc"], kind), one["msg"].removeprefix("Value error, ")) for one in errors
