@@ -64,7 +64,7 @@ bench: setup ## Measure it beside its peers; a table, and bench-results/
 	@$(BIN)/workshed dev --install-only
 	@$(BIN)/python -m bench
 
-matrix: setup ## The tests that can differ, on each supported Python, RabbitMQ and PostgreSQL, as root
+matrix: setup ## All tests on each supported Python, RabbitMQ and PostgreSQL, as root
 	@$(BIN)/workshed dev --install-only
 	@sh .ci/debian
 	@$(BIN)/python -m tests.matrix

@@ -18,8 +18,8 @@ GONE = {
     "sync_records_source_fkey": "source",
     "sync_skipped_source_fkey": "source",
 }
-"""Foreign keys to records that somebody may delete: the name of each, and what it refers to. Those
-to stored files are left out on purpose: a job that has lost its file must not look finished."""
+"""Foreign keys to records that a user can delete, by name, and the kind of record. Keys to stored
+files are left out on purpose: a job that has lost its file must not look finished."""
 KEY = re.compile(r"=\((.*?)\)")
 """The value in PostgreSQL's words, in any language: `Key (user_id)=(7) is not present in …`."""
 

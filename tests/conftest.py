@@ -4,9 +4,11 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -215,12 +217,22 @@ def eventually():
         while not (value := predicate()):
             waited = time.monotonic() - began
             if waited > within_s:
-                raise AssertionError(f"still {value!r} after {within_s} s")
+                raise AssertionError(f"still {value!r} after {within_s} s\n{other_threads()}")
             # Many ask a server: each second of asking a hundred times costs it most of a core.
             time.sleep(min(0.01 + waited / 20, 0.1))
         return value
 
     return poll
+
+
+def other_threads():
+    """Where each other thread of this process is: which wait for what."""
+    frames = sys._current_frames()
+    return "\n".join(
+        f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}"
+        for thread in threading.enumerate()
+        if thread is not threading.current_thread() and thread.ident in frames
+    )
 
 
 # PostgreSQL

@@ -69,10 +69,10 @@ def find(conn: Connection, user_id: int) -> User:
 
 
 def lock(conn: Connection, user_id: int) -> User:
-    """Return a person whom nobody deletes before the end of this transaction.
+    """Return a person, who cannot be deleted until this transaction ends.
 
-    To store what names them by their id, without a foreign key: a mail or a notification. Raises
-    `RecordMissing` when there is none.
+    Use it before you store something that names them by id without a foreign key, such as a mail
+    or a notification. Raises `RecordMissing` if there is none.
     """
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,
@@ -113,7 +113,7 @@ def with_address(conn: Connection, address: str) -> User | None:
 def lock_admins(conn: Connection) -> list[User]:
     """Return the admins who have activated their account, in the order in which they came.
 
-    Nobody deletes them before the end of this transaction, like `lock`.
+    Until this transaction ends, none of them can be deleted, as with `lock`.
     """
     query = """
         SELECT id, name, email, created_at, welcomed_at, activated_at, unsubscribed_at,

@@ -85,9 +85,7 @@ STEPS = (
         pytest(SIGN_UP, "tests/library/e2e/workers/test_start_methods.py"),
         part=pytest(SIGN_UP, START),
     ),
-    Step("suite", ("tests", *FIVE)),
-    Step("exhaustive", ("tests", *FIVE, "--exhaustive"), is_in_whole=False),
-    Step("workers", ("pytest", "-q", *FIVE, "--exhaustive", "tests/library/e2e/workers")),
+    Step("suite", ("tests", *FIVE, "--exhaustive")),
     Step("unit", pytest(*UNIT), part=pytest(*UNIT), is_in_whole=False),
     Step(
         "brokers",
