@@ -31,6 +31,44 @@ from club.jobs import tidy
 tidy()
 """
 
+BY_SQLALCHEMY = """
+import os
+
+import sqlalchemy
+from sqlalchemy.orm import Session
+
+from club.with_sqlalchemy import Member, join
+
+url = sqlalchemy.make_url(os.environ["WORKSHED_DATABASE_URL"])
+engine = sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg"))
+with Session(engine) as session:
+    join(session, Member(id="m-eve", name="Eve", email="eve@example.org"))
+    session.rollback()
+    join(session, Member(id="m-bob", name="Bob", email="bob@example.org"))
+    session.commit()
+"""
+BY_DJANGO = """
+import os
+
+import django
+import psycopg
+from django.conf import settings
+
+params = psycopg.conninfo.conninfo_to_dict(os.environ["WORKSHED_DATABASE_URL"])
+here = {"NAME": params.pop("dbname"), "OPTIONS": params}
+settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", **here}})
+django.setup()
+
+from django.db import transaction
+
+from club.with_django import join
+
+with transaction.atomic():
+    join("m-eve", "Eve", "eve@example.org")
+    transaction.set_rollback(True)
+join("m-bob", "Bob", "bob@example.org")
+"""
+
 
 @pytest.fixture
 def environment(environment, tmp_path):
@@ -123,6 +161,20 @@ def test_a_member_is_mailed_a_statement_once_and_told_so_once(
     assert file.get_content() == "2026-10: nothing is due.\n"
     told = "SELECT user_id, number, event FROM workshed_notifications.notifications"
     assert rows(told) == [("m-ada", 1, "statement_ready")]
+
+
+@pytest.mark.parametrize("join", [BY_SQLALCHEMY, BY_DJANGO], ids=["sqlalchemy", "django"])
+def test_a_mail_is_stored_in_the_transaction_of_an_orm(
+    join, club, worker, rows, tmp_path, eventually
+):
+    club("-c", join)
+
+    eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
+    assert rows("SELECT user_id FROM workshed_mail.emails") == [("m-bob",)]
+    assert [mail["To"] for mail in mails(tmp_path)] == ["Bob <bob@example.org>"]
+    told = "SELECT user_id, event FROM workshed_notifications.notifications"
+    assert rows(told) == [("m-bob", "joined")]
+    assert rows("SELECT id FROM club.members ORDER BY id") == [("m-ada",), ("m-bob",)]
 
 
 def test_a_file_stays_as_long_as_a_row_refers_to_it(club, worker, rows, tmp_path, eventually):
