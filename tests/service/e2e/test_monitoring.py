@@ -13,7 +13,7 @@ from tests.monitoring import Prometheus
 from tests.programs import CLOCK
 from workshed.devserver.ports import HOST, free_ports
 
-pytestmark = pytest.mark.timeout(900)  # a page, a rule and a fault after the other
+pytestmark = pytest.mark.timeout(1800)  # a page, a rule and a fault after the other
 
 ACTORS = """
 from datetime import timedelta
@@ -37,7 +37,7 @@ def seldom(): pass
 def tick(): pass
 """
 AT = re.compile(r"metrics are at http://127.0.0.1:(\d+)/metrics")
-PATIENCE_S = 120
+PATIENCE_S = 300
 """Everything is seen within this time, however busy this machine is."""
 SOURCE = """
     INSERT INTO product.sync_sources (name, url, created_at)
