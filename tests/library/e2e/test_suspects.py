@@ -105,7 +105,7 @@ synchronize.Event.set = set
     worker = start_worker("parts", threads=4, ready=False)
 
     # Its exit code, and not its last words: dramatiq's thread that writes them may end before.
-    assert eventually(lambda: worker.process.poll()) == RET_KILLED, worker.text()
+    assert eventually(worker.process.poll) == RET_KILLED, worker.text()
     assert notes("start") == [0]
 
 
