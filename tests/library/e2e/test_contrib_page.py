@@ -172,8 +172,8 @@ def test_a_mail_is_stored_in_the_transaction_of_an_orm(
     eventually(lambda: rows("SELECT FROM workshed_mail.emails WHERE state = 'sent'"))
     assert rows("SELECT user_id FROM workshed_mail.emails") == [("m-bob",)]
     assert [mail["To"] for mail in mails(tmp_path)] == ["Bob <bob@example.org>"]
-    told = "SELECT user_id, event FROM workshed_notifications.notifications"
-    assert rows(told) == [("m-bob", "joined")]
+    notifications = rows("SELECT user_id, event FROM workshed_notifications.notifications")
+    assert notifications == [("m-bob", "joined")]
     assert rows("SELECT id FROM club.members ORDER BY id") == [("m-ada",), ("m-bob",)]
 
 
