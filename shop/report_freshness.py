@@ -21,7 +21,7 @@ def find(conn: Connection) -> timedelta | None:
         SELECT jobs.now() - coalesce(
                    (SELECT max(ends_at) FROM product.daily_report_snapshots),
                    (SELECT applied_at FROM jobs.migrations
-                     WHERE stream = 'product' AND name = '0004_reports'))
+                     WHERE stream = 'product' AND name = '0001_baseline'))
           FROM jobs.recurring
          WHERE name = %s AND paused_at IS NULL AND seen_at > jobs.now() - %s
     """

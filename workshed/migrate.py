@@ -81,10 +81,12 @@ def applied(conn: Connection) -> list[Applied]:
 def pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
     """Return the files this database lacks.
 
-    Raises `MigrationError` when a file was edited after it was applied: a new file must say what
-    changed, or two databases of one release differ.
+    Raises `MigrationError` if a file was edited after it was applied, because two databases of one
+    release would differ, and if the database has files of a stream but lacks the first one, because
+    it was made by a program whose files are not those of this release.
     """
     done = {(row.stream, row.name): row.checksum for row in applied(conn)}
+    begun = {stream for stream, _ in done}
     missing = []
     for migration in migrations(of):
         checksum = done.get((migration.stream, migration.name))
@@ -95,6 +97,14 @@ def pending(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
                 f"{migration.stream}/{migration.name}.sql was edited after it was applied; "
                 "restore the file and put the change into a new one"
             )
+    for stream in begun.intersection(of):
+        first = next(migrations((stream,)), None)
+        if first in missing:
+            raise MigrationError(
+                f"the database has migrations of stream {stream!r}, but not its first, "
+                f"{first.name!r}: it was made before the first release, or by another program; "
+                "use a new database"
+            )
     return missing
 
 
@@ -103,8 +113,8 @@ def require(conn: Connection, stream: str) -> None:
     missing = pending(conn, (stream,))
     if missing:
         raise MigrationError(
-            f"the database lacks {len(missing)} migrations of stream {stream!r}, the first is "
-            f"{missing[0].name!r}: run `workshed migrate`"
+            f"the database lacks migrations of stream {stream!r}, from {missing[0].name!r} on: "
+            "run `workshed migrate`"
         )
 
 
@@ -138,7 +148,7 @@ def migrate(conn: Connection, of: tuple[str, ...]) -> list[Migration]:
 
 def _folder(stream: str) -> Traversable:
     if stream == JOBS:
-        return resources.files("workshed").joinpath("sql", JOBS)
+        return resources.files("workshed").joinpath("sql")
     package = app().migrations.get(stream)
     if package is None:
         raise SettingsError(f"your App has no stream of migrations {stream!r}")

@@ -57,7 +57,7 @@ def program(broker, tmp_path, connect):
     fault="kill -9 of one of two worker masters every second, once the other is up",
     load="1 500 batches of 8 jobs; one of each third dies at first, one of each fourth adds one",
     remedy=Remedy(
-        "workshed/sql/jobs/0011_batches.sql",
+        "workshed/sql/0001_baseline.sql",
         "            FOR SHARE SKIP LOCKED;",
         "            ;",
     ),

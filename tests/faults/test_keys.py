@@ -74,7 +74,7 @@ def senders(environment, tmp_path):
     fault="50 senders in 5 processes, one killed -9 every second; one send of five rolls back",
     load="1 000 keys, each sent by all 50, each job failing one time in four",
     remedy=Remedy(
-        "workshed/sql/jobs/0009_replace_ended.sql",
+        "workshed/sql/0001_baseline.sql",
         "         WHERE l.expires_at <= jobs.now() OR l.message_id = EXCLUDED.message_id;",
         "         WHERE true;",
     ),

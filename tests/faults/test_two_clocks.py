@@ -108,7 +108,7 @@ def hosts(_moved, tmp_path, start_worker, start_clock, eventually):
     "1 min, 1 h, 3 d over times",
     load="a job of each hour, eight times a kill and three outages",
     remedy=Remedy(
-        "workshed/sql/jobs/0007_recurring.sql",
+        "workshed/sql/0001_baseline.sql",
         "    CONSTRAINT occurrences_key PRIMARY KEY (job, planned),",
         "    CONSTRAINT occurrences_key UNIQUE (job, planned, message_id),",
     ),

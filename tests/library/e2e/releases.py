@@ -18,7 +18,7 @@ MIGRATIONS = (
     *(f"workshed/contrib/{name}/sql" for name in ("storage", "mail", "notifications")),
     "shop/sql",
 )
-JOBS = "workshed/sql/jobs"
+JOBS = "workshed/sql"
 OLDEST = Path(__file__).parent / "oldest_release"
 """A file with the commit: its modules and commands have the names of today."""
 ARCHIVE = "TESTED_FROM_ARCHIVE"

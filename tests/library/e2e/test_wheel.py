@@ -120,7 +120,7 @@ def test_the_wheel_holds_the_library_with_its_files_and_nothing_else(wheel):
 
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"workshed"}
     for wanted in (
-        "workshed/sql/jobs/0001_schedule.sql",
+        "workshed/sql/0001_baseline.sql",
         "workshed/contrib/storage/sql/0001_blobs.sql",
         "workshed/contrib/mail/sql/0001_mail.sql",
         "workshed/contrib/notifications/sql/0001_notifications.sql",
@@ -241,7 +241,7 @@ def test_a_plain_install_migrates_sends_relays_and_works(
             worker.terminate()
         codes = [worker.wait(60) for worker in workers]
 
-    assert "applied jobs/0001_schedule" in applied
+    assert "applied jobs/0001_baseline" in applied
     assert "pending" not in status
     assert [first, greeted()] == ["Ada", "Ada"], log.read_text()
     assert codes == [0, 0], log.read_text()

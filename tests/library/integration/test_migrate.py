@@ -134,6 +134,15 @@ def test_a_file_that_was_edited_after_it_was_applied_is_refused(empty, monkeypat
         command()
 
 
+def test_a_database_made_before_the_first_release_is_refused(empty):
+    """Its stream began with other files, so the tables of the first file are there already."""
+    command()
+    empty.execute("UPDATE jobs.migrations SET name = '0001_schedule' WHERE stream = 'jobs'")
+
+    with pytest.raises(MigrationError, match="but not its first, '0001_baseline'"):
+        command()
+
+
 def test_a_failing_file_leaves_nothing_behind(empty, monkeypatch):
     broken = migrations.Migration("jobs", "9999_broken", "CREATE SCHEMA half; SELECT 1/0")
     everything = [*migrations.migrations(("jobs",)), broken]

@@ -112,8 +112,8 @@ def test_it_makes_the_schema(run, empty_database_url):
     said = run("workshed", "migrate", WORKSHED_DATABASE_URL=empty_database_url)
     again = run("workshed", "migrate", WORKSHED_DATABASE_URL=empty_database_url)
 
-    assert "applied jobs/0001_schedule\n" in said
-    assert "applied product/0001_people\n" in said
+    assert "applied jobs/0001_baseline\n" in said
+    assert "applied product/0001_baseline\n" in said
     assert again == "up to date\n"
 
 

@@ -75,7 +75,7 @@ def test_what_is_taken_out_is_out_in_the_processes_of_a_test(tmp_path):
             "FIRST_PAUSE_S = 0.05",
             "FIRST_PAUSE_S = 9.0",
         ),
-        Remedy("workshed/sql/jobs/0011_batches.sql", "CREATE TABLE jobs.batches", "CREATE VIEW"),
+        Remedy("workshed/sql/0001_baseline.sql", "CREATE TABLE jobs.batches", "CREATE VIEW"),
     ]
     noted = tmp_path / "noted"
 
@@ -94,7 +94,7 @@ from workshed.transport.consuming import settlement as steps
 from workshed.jobs.outbox import claims as windows
 
 def test_it():
-    sql = resources.files("workshed") / "sql" / "jobs" / "0011_batches.sql"
+    sql = resources.files("workshed") / "sql" / "0001_baseline.sql"
     assert "CREATE VIEW" in sql.read_text("utf-8")
     assert any("AND true" in str(one.__code__.co_consts) for one in vars(windows).values()
                if inspect.isfunction(one))

@@ -434,11 +434,11 @@ def test_a_database_of_another_release(examined, healthy, conn):
     conn.execute("INSERT INTO jobs.migrations VALUES ('jobs', '9999_later', 'x')")
     assert "jobs: 1 more than this release knows" in examined()["migrations"][0].said
 
-    conn.execute("UPDATE jobs.migrations SET checksum = 'x' WHERE name = '0001_schedule'")
+    conn.execute("UPDATE jobs.migrations SET checksum = 'x' WHERE stream = 'jobs'")
     found = examined()["migrations"][0]
 
     assert found.level == "failed"
-    assert "0001_schedule.sql was edited after it was applied" in found.said
+    assert "jobs/0001_baseline.sql was edited after it was applied" in found.said
 
 
 def test_more_threads_than_connections_and_more_connections_than_the_server_takes(
